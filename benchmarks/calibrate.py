@@ -22,7 +22,7 @@ from scipy.stats import gamma
 from shared import First, commands, white_noise
 
 from pulsar.config.model import AccelConfig, CoherentConfig, FFAConfig, FFTConfig
-from pulsar.orbits.bank import Bank, Orbits
+from pulsar.orbits.bank import Bank
 from pulsar.searches import repeats as repeating
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.coherent import CoherentSearch
@@ -114,7 +114,7 @@ def stack(seeds: int = 100, log2n: int = 17, epochs: int = 16) -> None:
         return np.asarray(summed / np.float32(epochs), np.float32)
 
     counts = count(rows, probabilities, (total(seed) for seed in range(seeds)))
-    bins = seeds * np.diff(rows[-1][0].sums.limits, axis=1)[:, 0] / POINTS
+    bins = seeds * np.diff(rows[-1][0].limits, axis=1)[:, 0] / POINTS
     show([f"{nharm} harmonics" for nharm in NHARMS], probabilities, counts, bins)
 
 

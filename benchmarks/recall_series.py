@@ -24,7 +24,7 @@ from pulsar.dedisp.sampling import FASTEST, halved, halvings, lost
 from pulsar.dedisp.stream import dedisperse_block
 from pulsar.io.series import write_series
 from pulsar.orbits.bank import projected_size
-from pulsar.orbits.fold import fold_phases
+from pulsar.orbits.run import fold_phases
 from pulsar.orbits.search import Octave, Orbit, OrbitSearch
 from pulsar.pipeline.stages import BatchSearch, SeriesSearch, Trials
 from pulsar.pipeline.target import Target

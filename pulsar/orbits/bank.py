@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.config.model import OrbitsConfig
 from pulsar.errors import ConfigError
 
 #: G M_sun / c^3 [s] (IAU 2015 nominal solar mass parameter).
@@ -70,33 +71,6 @@ def least_companion(period: float, size: float, pulsar: float) -> float:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if projected_size(period, pulsar, middle) < size else (low, middle)
     return 0.5 * (low + high)
-
-
-@dataclass(frozen=True)
-class Orbits:
-    """Which orbits are searched.
-
-    Attributes
-    ----------
-    p_lo, p_hi : float
-        Orbital periods [s].
-    pulsar : float
-        Mass of the pulsar [M_sun].
-    lightest, heaviest : float
-        Companions [M_sun], of orbits that are seen from their edge.
-    """
-
-    p_lo: float
-    p_hi: float
-    pulsar: float
-    lightest: float
-    heaviest: float
-
-    def sizes(self, turn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Smallest and largest a sin(i) / c [s] at W [rad/s]."""
-        scale = (T_SUN / np.asarray(turn) ** 2) ** (1.0 / 3.0)
-        low, high = ((m * (self.pulsar + m) ** (-2.0 / 3.0)) for m in (self.lightest, self.heaviest))
-        return scale * low, scale * high
 
 
 class Metric:
@@ -191,13 +165,13 @@ class Bank:
 
     Parameters
     ----------
-    orbits : Orbits
+    config : OrbitsConfig
+        Orbits that are searched, and the largest part of the power, at the highest frequency, that is lost between
+        templates, as the metric has it.
     freq : float
         Highest frequency [Hz], of the highest harmonic that is summed.
     tobs : float
         Length of the data [s].
-    mismatch : float
-        Largest part of the power, at that frequency, that is lost between templates, as the metric has it.
 
     Raises
     ------
@@ -205,15 +179,24 @@ class Bank:
         If the range of orbits is empty.
     """
 
-    def __init__(self, orbits: Orbits, freq: float, tobs: float, mismatch: float) -> None:
-        if not 0.0 < orbits.p_lo < orbits.p_hi:
-            raise ConfigError(f"orbital periods from {orbits.p_lo:g} to {orbits.p_hi:g} s: expected 0 < MIN < MAX")
-        if not 0.0 <= orbits.lightest < orbits.heaviest:
+    def __init__(self, config: OrbitsConfig, freq: float, tobs: float) -> None:
+        if not config.p_min < config.p_max:
+            raise ConfigError(f"orbital periods from {config.p_min:g} to {config.p_max:g} s: expected 0 < MIN < MAX")
+        if not config.lightest < config.heaviest:
             raise ConfigError(
-                f"companions from {orbits.lightest:g} to {orbits.heaviest:g} solar masses: expected 0 <= MIN < MAX"
+                f"companions from {config.lightest:g} to {config.heaviest:g} solar masses: expected 0 <= MIN < MAX"
             )
-        self.orbits, self.freq, self.tobs, self.mismatch = orbits, freq, tobs, mismatch
-        self.metric = Metric(tobs, 2.0 * np.pi / orbits.p_hi, 2.0 * np.pi / orbits.p_lo)
+        self.config, self.freq, self.tobs = config, freq, tobs
+        #: From lengths of time to phase [rad/s].
+        self.scale = 2.0 * np.pi * freq
+        self.metric = Metric(tobs, 2.0 * np.pi / config.p_max, 2.0 * np.pi / config.p_min)
+
+    def sizes(self, turn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Smallest and largest a sin(i) / c [s] at W [rad/s]."""
+        scale = (T_SUN / np.asarray(turn) ** 2) ** (1.0 / 3.0)
+        masses = (self.config.lightest, self.config.heaviest)
+        low, high = ((m * (self.config.pulsar + m) ** (-2.0 / 3.0)) for m in masses)
+        return scale * low, scale * high
 
     @cached_property
     def slices(self) -> tuple[Slice, ...]:
@@ -222,13 +205,13 @@ class Bank:
 
     def _slices(self) -> Iterator[Slice]:
         metric = self.metric
-        _, most = self.orbits.sizes(metric.turn)
-        scale = 2.0 * np.pi * self.freq * most
+        _, most = self.sizes(metric.turn)
+        scale = self.scale * most
         # The largest X^2 + Y^2 of an orbit, each as it counts for W.
         speed = np.maximum(metric.bend_even, metric.bend_odd)
         ends = np.array([metric.even * metric.bend_even, metric.odd * metric.bend_odd]) / speed
         reach = float((scale * ends.max(axis=0)).max())
-        constant = float(np.sqrt(self.mismatch / BCC))
+        constant = float(np.sqrt(self.config.mismatch / BCC))
         inner = 0.0
         while inner < reach:
             outer = max(SHELL * inner, inner + THICK * constant)
@@ -254,57 +237,55 @@ class Bank:
     def _turns(self, places: NDArray[np.float64], half: float) -> list[tuple[float, float, float]]:
         """W at places along the path, and at half a slice on either side."""
         around = places[:, None] + np.array([-half, 0.0, half])
-        found = np.interp(around, self.metric.path, self.metric.turn)
-        return [(float(a), float(b), float(c)) for a, b, c in found]
+        turns = np.interp(around, self.metric.path, self.metric.turn)
+        return [(float(a), float(b), float(c)) for a, b, c in turns]
 
     def _hexagons(self, length: float) -> tuple[int, float] | None:
         """Slices over a length in W and spacing of triangles in them, that need the fewest templates."""
         counts = np.arange(1, 2 * FEW_SLICES)
-        left = self.mismatch - (0.5 * length / counts) ** 2
+        left = self.config.mismatch - (0.5 * length / counts) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
             cost = np.where(left > 0.0, counts / left, np.inf)
         best = int(np.argmin(cost))
         # Triangles of side d leave no point farther than d / 3^1/2 from a corner.
         return None if not np.isfinite(cost[best]) else (int(counts[best]), float(np.sqrt(3.0 * left[best])))
 
-    def templates(self, one: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def templates(self, part: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The templates of a slice: x and y [s], shape (n,) each."""
-        even, odd, bend_even, bend_odd = (float(v[1]) for v in self.metric.at(np.array(one.turns)))
-        high, wide, low, thin = self._ellipses(one)
-        rows = one.spacing * (np.sqrt(0.75) if one.hexagons else 1.0)
+        even, odd, bend_even, bend_odd = (float(v[1]) for v in self.metric.at(np.array(part.turns)))
+        high, wide, low, thin = self._ellipses(part)
+        rows = part.spacing * (np.sqrt(0.75) if part.hexagons else 1.0)
         # Too thin for a row on either side of the axis: all lie on it.
-        flat = wide < FLAT * one.spacing
+        flat = wide < FLAT * part.spacing
         # No farther out than the shell reaches.
         speed = max(bend_even, bend_odd)
-        edge = one.spacing * MARGIN
-        most_i = min(high + edge, one.outer * speed / max(bend_even, 1e-9 * speed))
-        most_j = min(wide + edge, one.outer * speed / max(bend_odd, 1e-9 * speed))
-        ni, nj = int(most_i / one.spacing) + 1, 0 if flat else int(most_j / rows) + 1
+        edge = part.spacing * MARGIN
+        most_i = min(high + edge, part.outer * speed / max(bend_even, 1e-9 * speed))
+        most_j = min(wide + edge, part.outer * speed / max(bend_odd, 1e-9 * speed))
+        ni, nj = int(most_i / part.spacing) + 1, 0 if flat else int(most_j / rows) + 1
         i, j = np.arange(-ni, ni + 1)[:, None], np.arange(-nj, nj + 1)[None, :]
-        half = 0.5 * (j % 2) if one.hexagons else (0.5 if one.shifted else 0.0)
-        along = one.spacing * (i + half) + np.zeros(j.shape)
-        across = rows * (j + (0.5 if one.shifted and not flat else 0.0)) + np.zeros(i.shape)
+        half = 0.5 * (j % 2) if part.hexagons else (0.5 if part.shifted else 0.0)
+        along = part.spacing * (i + half) + np.zeros(j.shape)
+        across = rows * (j + (0.5 if part.shifted and not flat else 0.0)) + np.zeros(i.shape)
         radius = np.hypot(along * bend_even, across * bend_odd) / speed
-        kept = (radius >= one.inner) & (radius < one.outer)
+        kept = (radius >= part.inner) & (radius < part.outer)
         kept &= _beyond(along, across, high, wide) <= edge
         if low > 0.0:
             kept &= _beyond(along, across, low, thin) >= -edge
-        scale = 2.0 * np.pi * self.freq
-        return along[kept] / (scale * even), across[kept] / (scale * odd)
+        return along[kept] / (self.scale * even), across[kept] / (self.scale * odd)
 
-    def _ellipses(self, one: Slice) -> tuple[float, float, float, float]:
+    def _ellipses(self, part: Slice) -> tuple[float, float, float, float]:
         """Half axes in X and Y of the largest orbits that a slice stands for, and of the smallest."""
-        turns = np.array(one.turns)
+        turns = np.array(part.turns)
         even, odd, _, _ = self.metric.at(turns)
-        least, most = self.orbits.sizes(turns)
-        scale = 2.0 * np.pi * self.freq
-        high, wide = float((scale * most * even).max()), float((scale * most * odd).max())
-        return high, wide, float((scale * least * even).min()), float((scale * least * odd).min())
+        least, most = self.sizes(turns)
+        high, wide = float((self.scale * most * even).max()), float((self.scale * most * odd).max())
+        return high, wide, float((self.scale * least * even).min()), float((self.scale * least * odd).min())
 
     @cached_property
     def count(self) -> int:
         """Templates; of many slices from a part of them, of very many by their volume."""
-        perfect = self.volume[0] / (0.5 * (self.mismatch / BCC) ** 1.5)
+        perfect = self.volume[0] / (0.5 * (self.config.mismatch / BCC) ** 1.5)
         if perfect > LARGE:
             return int(SURPLUS * perfect)
         step = max(len(self.slices) // COUNTED, 1)
@@ -318,9 +299,8 @@ class Bank:
     def volume(self) -> tuple[float, float]:
         """Space that the orbits fill by the metric: its volume, and the largest area of it at one W."""
         metric = self.metric
-        least, most = self.orbits.sizes(metric.turn)
-        scale = 2.0 * np.pi * self.freq
-        high, wide = scale * most * metric.even, scale * most * metric.odd
+        least, most = self.sizes(metric.turn)
+        high, wide = self.scale * most * metric.even, self.scale * most * metric.odd
         # An ellipse in polar coordinates, in each direction of which the density grows with the radius.
         angle = 2.0 * np.pi * (np.arange(256) + 0.5)[:, None] / 256
         density = np.hypot(high * np.cos(angle) * metric.bend_even, wide * np.sin(angle) * metric.bend_odd).mean(axis=0)
@@ -328,14 +308,6 @@ class Bank:
         each = 2.0 * np.pi * high * wide * density * (1.0 - hole**3) / 3.0
         area = np.pi * high * wide * (1.0 - hole**2)
         return float(np.trapezoid(each, metric.turn)), float(area.max())
-
-    def coordinates(
-        self, turn: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """X and Y of orbits."""
-        even, odd, _, _ = self.metric.at(turn)
-        scale = 2.0 * np.pi * self.freq
-        return scale * x * even, scale * y * odd
 
 
 def _beyond(along: NDArray[np.float64], across: NDArray[np.float64], high: float, wide: float) -> NDArray[np.float64]:

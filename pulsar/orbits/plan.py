@@ -1,16 +1,25 @@
-"""What a search for orbits will cost, told before it begins."""
+"""The plan of a search for orbits, and its cost, told before it begins."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.config.model import Config, OrbitsConfig
+from pulsar.data.header import Header
+from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError
+from pulsar.orbits.bank import projected_size
 from pulsar.orbits.search import Octave, OrbitSearch, octaves, template_memory
-from pulsar.orbits.series import Layout
+from pulsar.pipeline.trials import dms_of_series
 
+#: DMs of series agree with those asked for [pc cm^-3].
+SAME_DM: Final = 1e-4
+#: Samples in a period of the highest frequency, at least, where raw data have as many: what a profile is folded from.
+PER_CYCLE: Final = 8
 #: Templates are tried for so long in each octave, and no fewer than three, to tell what one takes [CPU s].
 TRIED: Final = 0.3
 MOST_TRIED: Final = 1000
@@ -18,6 +27,86 @@ MOST_TRIED: Final = 1000
 #: (12 million samples, of a template 4.2 million: 97, and 3).
 SERIES_BYTES: Final = 100
 COPIES: Final = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How the samples that are searched follow from those of the observation.
+
+    Attributes
+    ----------
+    dms : ndarray, shape (ndms,)
+        [pc cm^-3]
+    downsample : int
+        Samples of the observation in one.
+    header : Header
+        What is searched, as one observation; at the barycentre where that is known.
+    chosen : ndarray of int64 or None
+        Sample of the series that each is, where they come at even times of the barycentre.
+    voverc : float
+        Velocity of the telescope away from the source over that of light; 0 where the series is not barycentred here.
+    remark : str
+        Why it is not, or empty.
+    """
+
+    dms: NDArray[np.float64]
+    downsample: int
+    header: Header
+    chosen: NDArray[np.int64] | None = None
+    voverc: float = 0.0
+    remark: str = ""
+
+
+def lay_out(obs: Observation, dms: Sequence[float], config: Config) -> Layout:
+    """Decide what is searched; nothing is read.
+
+    Raises
+    ------
+    ConfigError
+        No DM is given for raw data, or one that these series do not have.
+    """
+    from pulsar.sky.barycentre import barycentric_samples, motion_of
+
+    header = obs.header
+    trials = _dms(obs, dms)
+    downsample = 1
+    while not header.is_series and header.tsamp * 2 * downsample * config.orbits.f_max * PER_CYCLE <= 1.0:
+        downsample *= 2
+    nsamps, tsamp = header.nsamps // downsample, header.tsamp * downsample
+    if config.orbits.f_max > 0.5 / tsamp:
+        raise ConfigError(
+            f"frequencies to {config.orbits.f_max:g} Hz (--freq) in samples of {1e3 * tsamp:g} ms, which hold "
+            f"{0.5 / tsamp:.6g} Hz at most: lower it"
+        )
+    plain = Layout(trials, downsample, header.with_(nsamps=nsamps, tsamp=tsamp))
+    if header.barycentric:
+        return plain
+    if not config.orbits.barycentre:
+        return replace(plain, remark="not barycentred, as orbits.barycentre is off")
+    motion = motion_of(header)
+    if motion is None:
+        return replace(plain, remark="not barycentred: telescope, position (--ra, --dec) or time are unknown")
+    first, chosen = barycentric_samples(header, nsamps, tsamp)
+    there = plain.header.with_(nsamps=chosen.size, tstart=first, barycentric=True)
+    return replace(plain, header=there, chosen=chosen, voverc=motion.voverc)
+
+
+def _dms(obs: Observation, asked: Sequence[float]) -> NDArray[np.float64]:
+    """The DMs that are searched, ascending."""
+    wanted = np.unique(np.asarray(asked, dtype=np.float64))
+    if obs.header.is_series:
+        there = dms_of_series(obs)
+        lost = [dm for dm in wanted if not np.any(np.abs(there - dm) < SAME_DM)]
+        if lost:
+            raise ConfigError(
+                f"--dm {lost[0]:g}: no series of this DM is given, of {', '.join(f'{d:g}' for d in there[:20])}"
+            )
+        return wanted if wanted.size else there
+    if not wanted.size:
+        raise ConfigError("give the DM of the cluster: --dm 31.2, several for several: a search for orbits takes long")
+    if not (np.all(np.isfinite(wanted)) and wanted[0] >= 0):
+        raise ConfigError(f"--dm {wanted[0]:g}: expected a number >= 0")
+    return wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +141,7 @@ class OctavePlan:
 
 @dataclass(frozen=True, eq=False)
 class OrbitsPlan:
-    """What is searched, and what it takes.
+    """The plan of a search for orbits.
 
     Attributes
     ----------
@@ -76,25 +165,25 @@ class OrbitsPlan:
     @property
     def seconds(self) -> float:
         """CPU seconds of the search of all DMs, without cleaning and dedispersion."""
-        return float(len(self.layout.dms) * sum(one.seconds for one in self.octaves))
+        return float(len(self.layout.dms) * sum(octave.seconds for octave in self.octaves))
 
     def searches(self) -> list[OrbitSearch]:
         """The search of each octave."""
         share = 1.0 / (len(self.octaves) * self.independent)
-        layout = self.layout
-        return [OrbitSearch(layout.nsamps, layout.tsamp, one.octave, self.config, share) for one in self.octaves]
+        header = self.layout.header
+        return [OrbitSearch(header.nsamps, header.tsamp, octave.octave, self.config, share) for octave in self.octaves]
 
     def summary(self) -> list[str]:
         """The plan in words."""
-        config, layout = self.config, self.layout
-        ndms = len(layout.dms)
-        size = [float(s) for s in _sizes(config)]
+        config, header = self.config, self.layout.header
+        ndms = len(self.layout.dms)
+        size = [projected_size(p, config.pulsar, config.heaviest) for p in (config.p_min, config.p_max)]
         hz = self.octaves[-1].octave.high - self.octaves[0].octave.low
-        per_dm = sum(one.seconds for one in self.octaves)
+        per_dm = sum(octave.seconds for octave in self.octaves)
         return [
-            f"{ndms} DM{'s' if ndms > 1 else ''} ({self.independent:.3g} independent), {layout.tobs:.6g} s in samples "
-            f"of {1e3 * layout.tsamp:.4g} ms{', barycentred' if layout.chosen is not None else ''}: "
-            f"{layout.tobs / config.p_max:.3g} to {layout.tobs / config.p_min:.3g} orbits",
+            f"{ndms} DM{'s' if ndms > 1 else ''} ({self.independent:.3g} independent), {header.tobs:.6g} s in samples "
+            f"of {1e3 * header.tsamp:.4g} ms{', barycentred' if self.layout.chosen is not None else ''}: "
+            f"{header.tobs / config.p_max:.3g} to {header.tobs / config.p_min:.3g} orbits",
             f"circular orbits of {config.p_min:g} to {config.p_max:g} s, pulsar of {config.pulsar:g} and companions of "
             f"{config.lightest:g} to {config.heaviest:g} solar masses, seen from the edge: a sin(i)/c up to "
             f"{size[0]:.4g} to {size[1]:.4g} s",
@@ -127,17 +216,17 @@ def plan_orbits(layout: Layout, config: Config, independent: float, threads: int
     ConfigError
         The ranges are empty, or the memory is too little for one thread.
     """
-    asked = config.orbits
+    asked, header = config.orbits, layout.header
     if not asked.f_min < asked.f_max:
         raise ConfigError(f"frequencies from {asked.f_min:g} to {asked.f_max:g} Hz: expected MIN < MAX")
     bands = octaves(asked.f_min, asked.f_max)
     share = 1.0 / (len(bands) * independent)
-    searches = [OrbitSearch(layout.nsamps, layout.tsamp, band, asked, share) for band in bands]
+    searches = [OrbitSearch(header.nsamps, header.tsamp, band, asked, share) for band in bands]
     series, each = template_memory(max(search.n for search in searches))
-    fixed = COPIES * series + SERIES_BYTES * layout.nsamps
+    fixed = COPIES * series + SERIES_BYTES * header.nsamps
     if room < fixed + each:
         raise ConfigError(
-            f"run.memory: a search of {layout.nsamps} samples up to {asked.f_max:g} Hz takes "
+            f"run.memory: a search of {header.nsamps} samples up to {asked.f_max:g} Hz takes "
             f"{(fixed + each) / 2**20:.0f} MiB beside the program itself, {room / 2**20:.0f} are left: give more "
             "--memory, or search lower frequencies (--freq)"
         )
@@ -153,7 +242,7 @@ def tried(search: OrbitSearch) -> float:
     if white is None:
         return 0.0
     turns = search.bank.metric.turn
-    _, most = search.bank.orbits.sizes(turns)
+    _, most = search.bank.sizes(turns)
     # Two before the clock: kernels are loaded, or compiled, and memory is touched.
     times: list[float] = []
     begun = time.thread_time()
@@ -163,13 +252,6 @@ def tried(search: OrbitSearch) -> float:
         search.look(white, float(turns[k]), 0.7 * float(most[k]), -0.3 * float(most[k]))
         times.append(time.thread_time() - first)
     return float(np.mean(times[2:]))
-
-
-def _sizes(config: OrbitsConfig) -> tuple[float, float]:
-    from pulsar.orbits.bank import projected_size
-
-    low, high = (projected_size(p, config.pulsar, config.heaviest) for p in (config.p_min, config.p_max))
-    return low, high
 
 
 def _time(seconds: float) -> str:

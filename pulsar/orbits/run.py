@@ -1,9 +1,9 @@
 """The search for pulsars on circular orbits: planned, DM by DM, octave by octave, written as a product."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,15 +20,16 @@ from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation
 from pulsar.data.unfinished import resumable
 from pulsar.errors import ConfigError
-from pulsar.orbits.bank import Slice, least_companion
-from pulsar.orbits.fold import OrbitFold, fold_phases
-from pulsar.orbits.plan import OrbitsPlan, plan_orbits
+from pulsar.folding.folder import normalise
+from pulsar.folding.profile import fine_box
+from pulsar.orbits.bank import least_companion
+from pulsar.orbits.plan import OctavePlan, OrbitsPlan, lay_out, plan_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch, Peaks
-from pulsar.orbits.series import Layout, Made, lay_out, series_of
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.start import fingerprint
 from pulsar.pipeline.target import Target
+from pulsar.pipeline.trials import Means, cleaned, independent_trials, opened, shifted, trial_series
 from pulsar.searches import stats
 from pulsar.searches.ratios import Ratios
 
@@ -45,6 +46,52 @@ MOST_TEMPLATES: Final = 3e7
 NOTED: Final = 300.0
 #: An orbit whose size is less than so many errors is none that the data tell.
 TOLD: Final = 4.0
+#: Phase bins of a profile: the phases of an orbit go through all of them, however few samples a turn has.
+NBINS: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class OrbitFold:
+    """A folded profile.
+
+    Attributes
+    ----------
+    profile : ndarray, shape (NBINS,)
+        Mean 0, in units of the noise of a bin.
+    snr, width, phase : float
+        Of its best boxcar: S/N, width and centre [turns].
+    """
+
+    profile: NDArray[np.float32]
+    snr: float
+    width: float
+    phase: float
+
+
+def fold_phases(series: NDArray[Any], turns: NDArray[np.float64], turn: float) -> OrbitFold:
+    """Fold a series by the phase of each of its samples.
+
+    Parameters
+    ----------
+    series : ndarray, shape (nsamps,)
+    turns : ndarray, shape (nsamps,)
+        Phases, counted on.
+    turn : float
+        Samples in a turn, about: over some of them the baseline is taken.
+
+    Raises
+    ------
+    DataError
+        When the series does not vary.
+    """
+    data = normalise(series, max(turn, 32.0))
+    slot = ((turns - np.floor(turns)) * NBINS).astype(np.int64) % NBINS
+    sums = np.bincount(slot, weights=data, minlength=NBINS)
+    counts = np.bincount(slot, minlength=NBINS).astype(np.float64)
+    sums -= counts * sums.sum() / counts.sum()
+    snr, width, phase = fine_box(np.fft.rfft(sums), counts)
+    profile = sums / np.sqrt(np.maximum(counts, 1.0))
+    return OrbitFold(profile.astype(np.float32), snr, width, phase)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +113,7 @@ class Found:
 def plan_only(
     paths: Sequence[Path | str], dms: Sequence[float], config: Config | None = None, progress: Progress | None = None
 ) -> OrbitsPlan:
-    """What :func:`search_orbits` would do, and what it would take; a few templates are tried.
+    """The plan of :func:`search_orbits`, and its cost; a few templates are tried.
 
     Raises
     ------
@@ -81,18 +128,12 @@ def plan_only(
 
 
 def _planned(obs: Observation, dms: Sequence[float], config: Config, progress: Progress) -> OrbitsPlan:
-    from pulsar.dedisp.plan import few_trials
-    from pulsar.pipeline.independent import independent_dms
     from pulsar.pipeline.room import stage_memory, thread_count
 
     layout = lay_out(obs, dms, config)
     if layout.remark:
         progress.warning(layout.remark)
-    independent = float(len(layout.dms))
-    freqs = obs.header.freqs
-    if len(layout.dms) > 1 and freqs.size > 1:
-        stage = few_trials(obs.header, layout.dms, layout.downsample, freqs).stages[0]
-        independent = max(independent_dms(stage, freqs), 1.0)
+    independent = independent_trials(obs.header, layout.dms, layout.downsample, obs.header.freqs)
     return plan_orbits(layout, config, independent, thread_count(config), stage_memory(config, obs))
 
 
@@ -133,7 +174,6 @@ def search_orbits(
     DataError
         The files cannot be read.
     """
-    from pulsar.io.open import open_observation
     from pulsar.io.product.provenance import Provenance, software_version
     from pulsar.io.product.reader import read
     from pulsar.io.product.writer import check_output
@@ -141,9 +181,7 @@ def search_orbits(
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     out = check_output(target.path, overwrite=target.overwrite)
-    with output_lock(out, "pulsar orbits"), closing(open_observation(*paths, config=config.input)) as obs:
-        for problem in obs.problems:
-            progress.warning(problem)
+    with output_lock(out, "pulsar orbits"), opened(paths, config, progress) as obs:
         plan = _planned(obs, dms, config, progress)
         for line in plan.summary():
             progress.message(line)
@@ -154,9 +192,9 @@ def search_orbits(
             progress.warning("the earlier results belong to other files or settings: starting anew")
         provenance = Provenance(target.argv, [file.path for file in obs.files], to_toml(config), plan.threads)
         with resumable(lambda: checkpoint.begun):
-            found = list(_found(obs, plan, config, checkpoint, out, progress))
-        writer = _Writer(plan, obs, found)
-        writer.write(out, provenance.record(progress.times), overwrite=target.overwrite)
+            signals = list(_found(obs, plan, config, checkpoint, out, progress))
+        signals.sort(key=lambda signal: -signal.orbit.sigma)
+        _write(target, plan, obs, signals, provenance.record(progress.times))
         checkpoint.remove()
     return read(out)
 
@@ -169,7 +207,7 @@ def check_size(plan: OrbitsPlan) -> None:
     ConfigError
         Saying how much there is to do.
     """
-    most = max(plan.octaves, key=lambda one: one.templates)
+    most = max(plan.octaves, key=lambda octave: octave.templates)
     if most.templates > MOST_TEMPLATES:
         raise ConfigError(
             f"{most.octave.low:g} to {most.octave.high:g} Hz: {most.templates:.3g} templates, at most "
@@ -180,74 +218,67 @@ def check_size(plan: OrbitsPlan) -> None:
 def _found(
     obs: Observation, plan: OrbitsPlan, config: Config, checkpoint: Checkpoint, out: Path, progress: Progress
 ) -> Iterator[Found]:
-    """What there is at all DMs."""
-    # Many arguments: what one search is made of.
+    """The signals at all DMs."""
+    from pulsar.pipeline.birdies import learn_in_series
     from pulsar.pipeline.room import stage_memory
 
-    room = max(stage_memory(config, obs) - plan.memory, 64 << 20)
-    folder = out.absolute().parent
+    layout, header = plan.layout, obs.header
+    memory = max(stage_memory(config, obs) - plan.memory, 64 << 20)
+    scratch = Path(config.run.scratch) if config.run.scratch else out.absolute().parent
+    means = Means(plan.threads, memory, scratch)
     searches = plan.searches()
-    for made in series_of(obs, plan.layout, config, folder, plan.threads, room, progress):
-        dm = plan.layout.dms[made.index]
-        for number, search in enumerate(searches):
-            name = f"dm{made.index:04d}-{number}"
-            kept = checkpoint.load(name)
-            orbits = None if kept is None else _orbits_from(kept["orbits"])
-            if orbits is None:
-                octave = search.octave
-                title = f"DM {dm:g}, {octave.low:g} to {octave.high:g} Hz"
-                orbits = _searched(search, plan, number, made, name, title, checkpoint, progress)
-                checkpoint.save(name, orbits=_orbit_rows(orbits))
+    clean = cleaned(obs, config, means, progress)
+    for index, series in trial_series(obs, clean, layout.dms, means, downsample=layout.downsample):
+        learnt = learn_in_series(series, header.tsamp, config)[0] if header.is_series else []
+        lines = shifted([*clean.birdies, *learnt], layout.voverc)
+        chosen = series if layout.chosen is None else series[layout.chosen]
+        data = np.ascontiguousarray(chosen[: layout.header.nsamps])
+        for number, (octave, search) in enumerate(zip(plan.octaves, searches, strict=True)):
+            stage = f"dm{index:04d}-{number}"
+            kept = checkpoint.load(stage)
+            if kept is None:
+                title = f"DM {layout.dms[index]:g}, {search.octave.low:g} to {search.octave.high:g} Hz"
+                white = search.whiten(data, lines)
+                if white is None:
+                    progress.warning(f"{title}: the series does not vary")
+                    orbits = []
+                else:
+                    orbits = _searched(search, white, octave, plan.threads, title, checkpoint.within(stage), progress)
+                checkpoint.save(stage, orbits=_orbit_rows(orbits))
+            else:
+                orbits = _orbits_from(kept["orbits"])
             for orbit in orbits:
-                yield Found(orbit, made.index, _folded(made.data, plan.layout, orbit))
+                yield Found(orbit, index, _folded(data, layout.header, orbit))
 
 
 def _searched(
     search: OrbitSearch,
-    plan: OrbitsPlan,
-    number: int,
-    made: Made,
-    name: str,
+    white: NDArray[np.float32],
+    octave: OctavePlan,
+    threads: int,
     title: str,
     checkpoint: Checkpoint,
     progress: Progress,
 ) -> list[Orbit]:
-    """What there is in one octave of one series; how far it has come is noted every few minutes."""
-    # Many arguments: what one unit of the search is made of.
-    white = search.whiten(made.data, made.lines)
-    if white is None:
-        progress.warning(f"{title}: the series does not vary")
-        return []
+    """The orbits in one octave of one series; how far it has come is noted every few minutes."""
     slices = search.bank.slices
-    counts = [search.bank.templates(one)[0].size for one in slices]
-    partly = f"{name}-partly"
-    kept = checkpoint.load(partly)
-    done = 0 if kept is None else int(kept["done"])
+    counts = [search.bank.templates(part)[0].size for part in slices]
+    kept = checkpoint.load("partly")
+    first = 0 if kept is None else int(kept["done"])
     peaks = Peaks() if kept is None else _peaks_from(kept["peaks"])
     with progress.stage(title, float(sum(counts)), "templates") as tick:
-        tick(float(sum(counts[:done])))
-        for part in _parts(counts, done, plan.octaves[number].each):
-            peaks.join(search.peaks(white, _subset(slices, part), plan.threads, tick))
-            if part.stop < len(slices):
-                checkpoint.save(partly, done=np.array(part.stop), peaks=_peak_rows(peaks))
+        tick(float(sum(counts[:first])))
+        spent = 0.0
+        for stop in range(first + 1, len(slices) + 1):
+            spent += counts[stop - 1] * octave.each
+            if spent < NOTED and stop < len(slices):
+                continue
+            peaks.join(search.peaks(white, slices[first:stop], threads, tick))
+            if stop < len(slices):
+                checkpoint.save("partly", done=np.array(stop), peaks=_peak_rows(peaks))
+            first, spent = stop, 0.0
     with progress.clock("refinement"):
-        return search.found(white, peaks)
-
-
-def _subset(slices: Sequence[Slice], part: range) -> Sequence[Slice]:
-    return slices[part.start : part.stop]
-
-
-def _parts(counts: Sequence[int], done: int, each: float) -> Iterator[range]:
-    """Slices in parts of a few minutes."""
-    first, spent = done, 0.0
-    for i in range(done, len(counts)):
-        spent += counts[i] * each
-        if spent >= NOTED:
-            yield range(first, i + 1)
-            first, spent = i + 1, 0.0
-    if first < len(counts):
-        yield range(first, len(counts))
+        return search.signals(white, peaks)
 
 
 def _peak_rows(peaks: Peaks) -> NDArray[np.float64]:
@@ -259,29 +290,28 @@ def _peaks_from(rows: NDArray[np.float64]) -> Peaks:
 
 
 def _orbit_rows(orbits: Sequence[Orbit]) -> NDArray[np.float64]:
-    rows = [[o.freq, o.turn, o.x, o.y, o.nharm, o.power, o.logp, o.sigma, *o.errors] for o in orbits]
-    return np.array(rows, dtype=np.float64).reshape(-1, 12)
+    return np.array([[*astuple(orbit)[:-1], *orbit.errors] for orbit in orbits], dtype=np.float64).reshape(-1, 12)
 
 
 def _orbits_from(rows: NDArray[np.float64]) -> list[Orbit]:
-    found = []
+    orbits = []
     for row in rows.tolist():
         freq, turn, x, y, nharm, power, logp, sigma, *errors = row
-        found.append(Orbit(freq, turn, x, y, int(nharm), power, logp, sigma, tuple(errors)))
-    return found
+        orbits.append(Orbit(freq, turn, x, y, int(nharm), power, logp, sigma, tuple(errors)))
+    return orbits
 
 
-def _folded(data: NDArray[Any], layout: Layout, orbit: Orbit) -> OrbitFold:
-    t = (np.arange(layout.nsamps, dtype=np.float64) - 0.5 * (layout.nsamps - 1)) * layout.tsamp
-    return fold_phases(data, orbit.freq * orbit.emitted(t), 1.0 / (orbit.freq * layout.tsamp))
+def _folded(data: NDArray[Any], header: Header, orbit: Orbit) -> OrbitFold:
+    t = (np.arange(header.nsamps, dtype=np.float64) - 0.5 * (header.nsamps - 1)) * header.tsamp
+    return fold_phases(data, orbit.freq * orbit.emitted(t), 1.0 / (orbit.freq * header.tsamp))
 
 
-def explained(found: Sequence[Found], tobs: float) -> list[tuple[int, str]]:
+def explained(signals: Sequence[Found], tobs: float) -> list[tuple[int, str]]:
     """Of each signal the number of a better one, if their frequencies are in a ratio of small numbers, and which.
 
     Parameters
     ----------
-    found : sequence of Found
+    signals : sequence of Found
         Best first.
     tobs : float
         [s]
@@ -291,19 +321,15 @@ def explained(found: Sequence[Found], tobs: float) -> list[tuple[int, str]]:
     list of (int, str)
         -1 and nothing for what stands for itself.
     """
-    told: list[tuple[int, str]] = []
-    for i, one in enumerate(found):
-        told.append(
-            next(
-                ((k, what) for k in range(i) if told[k][0] < 0 and (what := _relation(found[k], one, tobs))),
-                (-1, ""),
-            )
-        )
-    return told
+    relations: list[tuple[int, str]] = []
+    for i, signal in enumerate(signals):
+        heads = ((k, _relation(signals[k], signal, tobs)) for k in range(i) if relations[k][0] < 0)
+        relations.append(next(((k, relation) for k, relation in heads if relation), (-1, "")))
+    return relations
 
 
-def _relation(head: Found, one: Found, tobs: float) -> str:
-    a, b = head.orbit, one.orbit
+def _relation(head: Found, signal: Found, tobs: float) -> str:
+    a, b = head.orbit, signal.orbit
     ratio = Fraction(b.freq / a.freq).limit_denominator(_RATIOS.most)
     if not 0 < ratio <= _RATIOS.most:
         return ""
@@ -311,116 +337,90 @@ def _relation(head: Found, one: Found, tobs: float) -> str:
     if off > _RATIOS.allowed(tobs, b.errors[0], float(ratio), a.errors[0]):
         return ""
     if ratio == 1:
-        return "same" if head.dm_index != one.dm_index else "sidelobe 1"
+        return "same" if head.dm_index != signal.dm_index else "sidelobe 1"
     return f"harmonic {ratio}"
 
 
-class _Writer:
-    """The product of a search for orbits."""
+def _write(
+    target: Target, plan: OrbitsPlan, obs: Observation, signals: Sequence[Found], record: dict[str, Any]
+) -> None:
+    """The product, whole or not at all."""
+    from pulsar.io.product.writer import ProductWriter
 
-    def __init__(self, plan: OrbitsPlan, obs: Observation, found: Sequence[Found]) -> None:
-        self.plan, self.obs = plan, obs
-        self.header = plan.layout.header(obs.header)
-        self.found = sorted(found, key=lambda one: -one.orbit.sigma)
-        self.told = explained(self.found, plan.layout.tobs)
-        self.idents = [f"c{i + 1:04d}" for i in range(len(self.found))]
-        self.uids = [self._uid(one) for one in self.found]
-
-    def _uid(self, one: Found) -> str:
-        what = f"{self.header.tstart!r}|{one.dm_index}|{one.orbit.freq!r}|{one.orbit.turn!r}|{one.orbit.nharm}"
-        return hashlib.blake2b(what.encode(), digest_size=5).hexdigest()
-
-    def write(self, out: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Write it, whole or not at all."""
-        from pulsar.io.product.writer import ProductWriter
-
-        with ProductWriter(out, overwrite=overwrite) as writer:
-            writer.observation(self.header, self.obs.files, self.obs.gaps, self.obs.problems)
-            writer.table("candidates", self._candidates())
-            writer.table("detections", self._detections())
-            profiles = np.array([one.fold.profile for one in self.found], dtype=np.float32)
-            writer.orbits([self._row(i) for i in range(len(self.found))], self._units(), profiles)
-            writer.table("rfi/birdies", [])
-            writer.provenance(record)
-
-    def _candidates(self) -> NDArray[Any]:
-        from pulsar.pipeline.candidates import fill_place
-
-        table = empty_table(CANDIDATE_COLUMNS, len(self.found))
-        for i, (row, one, (parent, relation)) in enumerate(zip(table, self.found, self.told, strict=True)):
-            orbit = one.orbit
-            fill_place(row, self.header)
-            values = {
-                "rank": i + 1, "id": self.idents[i], "uid": self.uids[i], "kind": "orbit", "found_by": "orbit",
-                "freq": orbit.freq, "period": 1.0 / orbit.freq, "period_err": orbit.errors[0] / orbit.freq**2,
-                "dm": self.plan.layout.dms[one.dm_index], "dm_detected": self.plan.layout.dms[one.dm_index],
-                "snr": one.fold.snr, "width": one.fold.width, "sigma": orbit.sigma, "nharm": orbit.nharm,
-                "sigma_single": float(stats.sigma_from_logp(orbit.logp)), "obs": 0, "ndetections": 1,
-                "nattached": sum(k == i for k, _ in self.told), "relation": relation, "reasons": self._reasons(orbit),
-            }  # fmt: skip
-            if parent >= 0:
-                values |= {"parent": self.uids[parent], "harmonic_of": self.idents[parent]}
-            for name, value in values.items():
-                row[name] = value
-        return table
-
-    def _reasons(self, orbit: Orbit) -> str:
-        error = max(orbit.errors[2], orbit.errors[3])
-        if orbit.size < TOLD * error:
-            return f"no orbit is told: a sin(i)/c {orbit.size:.3g} +- {error:.2g} s: an isolated pulsar, or a line"
-        return (
-            f"P_orb {orbit.period:.6g} s, a sin(i)/c {orbit.size:.4g} s, companion of "
-            f"{least_companion(orbit.period, orbit.size, self.plan.config.pulsar):.3g} solar masses or more"
-        )
-
-    def _detections(self) -> NDArray[Any]:
-        table = np.zeros(len(self.found), dtype=dtype_of(DETECTION_COLUMNS))
-        for i, (row, one, (parent, relation)) in enumerate(zip(table, self.found, self.told, strict=True)):
-            orbit = one.orbit
-            row["kind"], row["uid"], row["relation"] = "orbit", self.uids[i], relation
-            row["parent"] = self.uids[parent] if parent >= 0 else ""
-            row["dm"], row["dm_index"] = self.plan.layout.dms[one.dm_index], one.dm_index
-            row["freq"], row["freq_err"] = orbit.freq, orbit.errors[0]
-            row["nharm"], row["power"] = orbit.nharm, orbit.power
-            row["logp"], row["sigma"] = orbit.logp, orbit.sigma
-            row["sigma_single"] = stats.sigma_from_logp(orbit.logp)
-            row["snr"], row["width"] = one.fold.snr, one.fold.width
-        return table
-
-    def _row(self, number: int) -> tuple[Any, ...]:
-        one = self.found[number]
-        orbit, dm = one.orbit, float(self.plan.layout.dms[one.dm_index])
-        size = orbit.size
-        size_err = float(np.hypot(orbit.x * orbit.errors[2], orbit.y * orbit.errors[3])) / max(size, 1e-12)
-        # Across the direction of (x, y), as an angle; and W turns it about mid-observation.
-        angle_err = float(np.hypot(orbit.y * orbit.errors[2], orbit.x * orbit.errors[3])) / max(size, 1e-12) ** 2
-        node_err = float(np.hypot(angle_err, orbit.node * orbit.errors[1])) / orbit.turn
-        return (
-            self.idents[number],
-            dm,
-            orbit.freq,
-            orbit.errors[0],
-            orbit.period,
-            orbit.period * orbit.errors[1] / orbit.turn,
-            size,
-            size_err,
-            self.plan.layout.tmid - _late(self.header, dm) / DAY + orbit.node / DAY,
-            node_err / DAY,
-            least_companion(orbit.period, size, self.plan.config.pulsar),
-            orbit.sigma,
-            one.fold.snr,
-            one.fold.width,
-            one.fold.phase,
-        )
-
-    def _units(self) -> list[tuple[Any, ...]]:
-        return [
-            (one.octave.low, one.octave.high, one.templates, one.samples, one.each, one.seconds, one.per_hz)
-            for one in self.plan.octaves
-        ]
+    header = plan.layout.header
+    candidates, detections = _tables(plan, signals)
+    orbits = [_row(plan, str(row["id"]), signal) for row, signal in zip(candidates, signals, strict=True)]
+    octaves = [
+        (part.octave.low, part.octave.high, part.templates, part.samples, part.each, part.seconds, part.per_hz)
+        for part in plan.octaves
+    ]
+    with ProductWriter(target.path, overwrite=target.overwrite) as writer:
+        writer.observation(header, obs.files, obs.gaps, obs.problems)
+        writer.table("candidates", candidates)
+        writer.table("detections", detections)
+        writer.orbits(orbits, octaves, np.array([signal.fold.profile for signal in signals], dtype=np.float32))
+        writer.table("rfi/birdies", [])
+        writer.provenance(record)
 
 
-def _late(header: Header, dm: float) -> float:
-    """Delay of the series, which is that of the highest channel, against infinite frequency [s]."""
-    known = np.isfinite(header.fch1) and header.fch1 > 0
-    return KDM * dm * float(header.fch1) ** -2.0 if known else 0.0
+def _tables(plan: OrbitsPlan, signals: Sequence[Found]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Candidates and detections: a row of each for every signal."""
+    from pulsar.pipeline.candidates import fill_place
+
+    header = plan.layout.header
+    relations = explained(signals, header.tobs)
+    idents, uids = [f"c{i + 1:04d}" for i in range(len(signals))], [_uid(header, signal) for signal in signals]
+    candidates = empty_table(CANDIDATE_COLUMNS, len(signals))
+    detections = np.zeros(len(signals), dtype=dtype_of(DETECTION_COLUMNS))
+    for i, (signal, (parent, relation)) in enumerate(zip(signals, relations, strict=True)):
+        orbit, dm = signal.orbit, plan.layout.dms[signal.dm_index]
+        values = {
+            "rank": i + 1, "id": idents[i], "uid": uids[i], "kind": "orbit", "found_by": "orbit", "obs": 0,
+            "freq": orbit.freq, "freq_err": orbit.errors[0], "period": 1.0 / orbit.freq,
+            "period_err": orbit.errors[0] / orbit.freq**2, "dm": dm, "dm_index": signal.dm_index, "dm_detected": dm,
+            "nharm": orbit.nharm, "power": orbit.power, "logp": orbit.logp, "sigma": orbit.sigma,
+            "sigma_single": float(stats.sigma_from_logp(orbit.logp)),
+            "snr": signal.fold.snr, "width": signal.fold.width,
+            "ndetections": 1, "nattached": sum(k == i for k, _ in relations), "relation": relation,
+            "parent": uids[parent] if parent >= 0 else "", "harmonic_of": idents[parent] if parent >= 0 else "",
+            "reasons": _reasons(orbit, plan.config.pulsar),
+        }  # fmt: skip
+        fill_place(candidates[i], header)
+        for table in (candidates, detections):
+            for name in values.keys() & set(table.dtype.names or ()):
+                table[name][i] = values[name]
+    return candidates, detections
+
+
+def _uid(header: Header, signal: Found) -> str:
+    text = f"{header.tstart!r}|{signal.dm_index}|{signal.orbit.freq!r}|{signal.orbit.turn!r}|{signal.orbit.nharm}"
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def _reasons(orbit: Orbit, pulsar: float) -> str:
+    error = max(orbit.errors[2], orbit.errors[3])
+    if orbit.size < TOLD * error:
+        return f"no orbit is told: a sin(i)/c {orbit.size:.3g} +- {error:.2g} s: an isolated pulsar, or a line"
+    return (
+        f"P_orb {orbit.period:.6g} s, a sin(i)/c {orbit.size:.4g} s, companion of "
+        f"{least_companion(orbit.period, orbit.size, pulsar):.3g} solar masses or more"
+    )
+
+
+def _row(plan: OrbitsPlan, ident: str, signal: Found) -> tuple[Any, ...]:
+    """Of the table of orbits."""
+    orbit, dm, header = signal.orbit, float(plan.layout.dms[signal.dm_index]), plan.layout.header
+    size = orbit.size
+    size_err = float(np.hypot(orbit.x * orbit.errors[2], orbit.y * orbit.errors[3])) / max(size, 1e-12)
+    # Across the direction of (x, y), as an angle; and W turns it about mid-observation.
+    angle_err = float(np.hypot(orbit.y * orbit.errors[2], orbit.x * orbit.errors[3])) / max(size, 1e-12) ** 2
+    node_err = float(np.hypot(angle_err, orbit.node * orbit.errors[1])) / orbit.turn
+    # The series have the delay of the highest channel against infinite frequency.
+    late = KDM * dm * float(header.fch1) ** -2.0 if np.isfinite(header.fch1) and header.fch1 > 0 else 0.0
+    node = header.tmid - late / DAY + orbit.node / DAY
+    return (
+        *(ident, dm, orbit.freq, orbit.errors[0]),
+        *(orbit.period, orbit.period * orbit.errors[1] / orbit.turn, size, size_err, node, node_err / DAY),
+        *(least_companion(orbit.period, size, plan.config.pulsar), orbit.sigma),
+        *(signal.fold.snr, signal.fold.width, signal.fold.phase),
+    )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import OrbitsConfig
 from pulsar.errors import ConfigError
-from pulsar.orbits.bank import Bank, Orbits, Slice
+from pulsar.orbits.bank import Bank, Slice
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
 from pulsar.searches.fft import HALF_TAPS
@@ -30,7 +30,7 @@ RATIO: Final = 4
 #: Nyquist frequency of a template over the highest frequency that is searched.
 ABOVE: Final = 1.02
 #: Part of the excess power at the threshold from which peaks are refined: what a template next to an orbit sees of it
-#: at the least, in 19 of 20 (tests/searches/test_orbit_bank.py), and half a bin of frequency.
+#: at the least, in 19 of 20 (tests/orbits/test_bank.py), and half a bin of frequency.
 GRID: Final = 0.75
 #: Peaks of noise that are refined, about, at most; and peaks that are kept of one series.
 NOISE_PEAKS: Final = 1000.0
@@ -59,14 +59,14 @@ class Octave:
 
 def octaves(f_min: float, f_max: float) -> tuple[Octave, ...]:
     """Frequencies from the lowest fundamental to the highest harmonic, halved from above."""
-    found, high = [], f_max
+    bands, high = [], f_max
     while high > f_min * (1.0 + 1e-9):
         low = max(0.5 * high, f_min)
         # No octave that is less than a quarter of one.
         low = f_min if low < f_min * 2.0**0.25 else low
-        found.append(Octave(low, high))
+        bands.append(Octave(low, high))
         high = low
-    return tuple(found[::-1])
+    return tuple(bands[::-1])
 
 
 @dataclass
@@ -127,13 +127,6 @@ class Orbit:
         return np.asarray(out)
 
 
-@dataclass(frozen=True, eq=False)
-class White:
-    """The white series of an octave, more finely sampled than a template's, in planes."""
-
-    planes: NDArray[np.float32]
-
-
 @dataclass
 class Peaks:
     """The best peak in every few bins of frequency.
@@ -152,9 +145,9 @@ class Peaks:
         if there is None or row < there:
             self.best[key] = row
 
-    def join(self, other: "Peaks") -> None:
+    def join(self, peaks: "Peaks") -> None:
         """Add those of another part of the bank."""
-        for key, row in other.best.items():
+        for key, row in peaks.best.items():
             self.add(key, row)
         self.bound()
 
@@ -189,8 +182,7 @@ class OrbitSearch:
 
         self.nsamps, self.tsamp, self.octave, self.config, self.share = nsamps, tsamp, octave, config, share
         self.tobs = nsamps * tsamp
-        orbits = Orbits(config.p_min, config.p_max, config.pulsar, config.lightest, config.heaviest)
-        self.bank = Bank(orbits, octave.high, self.tobs, config.mismatch)
+        self.bank = Bank(config, octave.high, self.tobs)
         self.n = template_samples(self.tobs, octave.high)
         self.dt = self.tobs / self.n
         plan = make_plan(self.n)
@@ -224,14 +216,19 @@ class OrbitSearch:
             total = total + slope**0.5 * (1.0 + area * slope + volume * slope**1.5)
         return np.asarray(np.maximum(np.pi / np.sqrt(3.0) * self.bins * total, 1.0) / self.share)
 
-    def whiten(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]] = ()) -> White | None:
-        """The series of the octave, white; None when it is constant.
+    def whiten(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]] = ()) -> NDArray[np.float32] | None:
+        """The white series of the octave, more finely sampled than a template's; None when it is constant.
 
         Parameters
         ----------
         series : ndarray, shape (nsamps,)
         birdies : iterable of (float, float)
             Frequencies and full widths [Hz] that are left out.
+
+        Returns
+        -------
+        ndarray of float32, shape (RATIO, n)
+            Sample i of plane p is sample ``RATIO i + p`` of the series.
         """
         from scipy import fft
 
@@ -256,36 +253,38 @@ class OrbitSearch:
         fine = fft.irfft(bins, RATIO * self.n).astype(np.float32)
         # So that the powers of the transform of n of its samples have mean 1: irfft divides by their number.
         fine *= np.float32(RATIO * np.sqrt(amplitudes.nfft / self.nsamps))
-        return White(np.ascontiguousarray(fine.reshape(self.n, RATIO).T))
+        return np.ascontiguousarray(fine.reshape(self.n, RATIO).T)
 
-    def peaks(self, white: White, slices: Sequence[Slice], threads: int, tick: Callable[[float], None]) -> Peaks:
+    def peaks(
+        self, white: NDArray[np.float32], slices: Sequence[Slice], threads: int, tick: Callable[[float], None]
+    ) -> Peaks:
         """The best peaks that the templates of some slices show."""
         total = Peaks()
         lock = threading.Lock()
 
-        def one(part: Slice) -> None:
-            found = self._peaks(white, part, tick)
+        def look_at(part: Slice) -> None:
+            peaks = self._peaks(white, part, tick)
             with lock:
-                total.join(found)
+                total.join(peaks)
 
         with ThreadPoolExecutor(threads, thread_name_prefix="orbits") as pool:
-            list(pool.map(one, slices))
+            list(pool.map(look_at, slices))
         return total
 
-    def _peaks(self, white: White, part: Slice, tick: Callable[[float], None]) -> Peaks:
-        found = Peaks()
+    def _peaks(self, white: NDArray[np.float32], part: Slice, tick: Callable[[float], None]) -> Peaks:
+        peaks = Peaks()
         for x, y in zip(*self.bank.templates(part), strict=True):
             index, stages, power = self.look(white, part.turn, float(x), float(y))
             nharm = np.left_shift(1, stages)
             for i, h, p in zip(index.tolist(), nharm.tolist(), power.tolist(), strict=True):
                 freq = i / (2.0 * h * self.tobs)
                 logp = float(stats.power_logp(p, h))
-                found.add((h, int(freq * self.tobs / CELL)), (logp, p, freq, part.turn, float(x), float(y)))
-            found.bound()
+                peaks.add((h, int(freq * self.tobs / CELL)), (logp, p, freq, part.turn, float(x), float(y)))
+            peaks.bound()
             tick(1)
-        return found
+        return peaks
 
-    def look(self, white: White, turn: float, x: float, y: float) -> tuple[NDArray[Any], ...]:
+    def look(self, white: NDArray[np.float32], turn: float, x: float, y: float) -> tuple[NDArray[Any], ...]:
         """Peaks of one template above the grid's thresholds: index of the highest harmonic, log2 of harmonics, sum."""
         from pulsar_kernels import fft, harmonics
 
@@ -301,57 +300,56 @@ class OrbitSearch:
                 return b.index[:count], b.stages[:count], b.power[:count]
             b.grow(int(1.5 * count))
 
-    def _resampled(self, white: White, turn: float, x: float, y: float, out: NDArray[np.float32]) -> None:
+    def _resampled(self, white: NDArray[np.float32], turn: float, x: float, y: float, out: NDArray[np.float32]) -> None:
         from pulsar_kernels.orbit import resample_orbit
 
         fine = RATIO / self.dt
-        resample_orbit(white.planes, turn * self.dt, x * fine, y * fine, out)
+        resample_orbit(white, turn * self.dt, x * fine, y * fine, out)
 
     def _buffers(self) -> "_Buffers":
-        found: _Buffers | None = getattr(self._local, "buffers", None)
-        if found is None:
-            found = self._local.buffers = _Buffers(self.n, self._plan)
-        return found
+        buffers: _Buffers | None = getattr(self._local, "buffers", None)
+        if buffers is None:
+            buffers = self._local.buffers = _Buffers(self.n, self._plan)
+        return buffers
 
-    def found(self, white: White, peaks: Peaks) -> list[Orbit]:
+    def signals(self, white: NDArray[np.float32], peaks: Peaks) -> list[Orbit]:
         """The signals behind peaks, the best first: refined, and each taken out before the rest is looked at again.
 
         Parameters
         ----------
-        white : White
+        white : ndarray
             Is left as it was.
         peaks : Peaks
         """
-        planes = white.planes.copy()
-        left = White(planes)
+        left = white.copy()
         queue = [(row, h, 0) for (h, _), row in peaks.best.items()]
         heapq.heapify(queue)
-        found: list[Orbit] = []
-        while queue and len(found) < MOST_FOUND:
+        orbits: list[Orbit] = []
+        while queue and len(orbits) < MOST_FOUND:
             row, h, seen = heapq.heappop(queue)
             _, power, freq, turn, x, y = row
             start = Orbit(freq, turn, x, y, h, power)
-            if seen < len(found):
+            if seen < len(orbits):
                 power = _Near(self, left, start).power(np.zeros(4))
                 # A peak that is not its own is lost with whose it was.
                 if power > GRID * self._grid[h.bit_length() - 1]:
                     logp = float(stats.power_logp(power, h))
-                    heapq.heappush(queue, ((logp, power, freq, turn, x, y), h, len(found)))
+                    heapq.heappush(queue, ((logp, power, freq, turn, x, y), h, len(orbits)))
                 continue
-            one = self._own(left, self.refined(left, start))
-            if one.logp > self.logp_threshold:
+            orbit = self._own(left, self.refined(left, start))
+            if orbit.logp > self.logp_threshold:
                 continue
-            found.append(one)
-            self._take_out(planes, one)
-        return sorted(found, key=lambda one: one.logp)
+            orbits.append(orbit)
+            self._take_out(left, orbit)
+        return sorted(orbits, key=lambda orbit: orbit.logp)
 
-    def refined(self, white: White, start: Orbit) -> Orbit:
+    def refined(self, white: NDArray[np.float32], start: Orbit) -> Orbit:
         """The nearest peak in frequency and orbit of a sum of powers."""
         from scipy.optimize import minimize
 
-        one = start
+        orbit = start
         for size in (0.4, 0.1):
-            near = _Near(self, white, one)
+            near = _Near(self, white, orbit)
             corners = size * np.concatenate([np.zeros((1, 4)), np.eye(4)]) - size / 5.0
             best = minimize(
                 near.lost,
@@ -359,37 +357,37 @@ class OrbitSearch:
                 method="Nelder-Mead",
                 options={"initial_simplex": corners, "xatol": 0.01, "fatol": 1e-3, "maxfev": 600},
             )
-            one = near.at(best.x)
-        near = _Near(self, white, one)
-        one.power = near.power(np.zeros(4))
-        one.logp = float(stats.power_logp(one.power, one.nharm))
-        one.sigma = float(stats.trial_sigma(one.logp, self.ntrials(one.logp)))
-        one.errors = near.errors()
-        return one
+            orbit = near.at(best.x)
+        near = _Near(self, white, orbit)
+        orbit.power = near.power(np.zeros(4))
+        orbit.logp = float(stats.power_logp(orbit.power, orbit.nharm))
+        orbit.sigma = float(stats.trial_sigma(orbit.logp, self.ntrials(orbit.logp)))
+        orbit.errors = near.errors()
+        return orbit
 
-    def _own(self, white: White, one: Orbit) -> Orbit:
+    def _own(self, white: NDArray[np.float32], orbit: Orbit) -> Orbit:
         """The signal at its own frequency: that of twice as much where every second harmonic holds nothing."""
-        while one.nharm > 1:
-            powers = _Near(self, white, one).powers(np.zeros(4))
+        while orbit.nharm > 1:
+            powers = _Near(self, white, orbit).powers(np.zeros(4))
             odd = stats.power_logp(powers[::2].sum(), powers[::2].size)
             if odd < SHARED_LOGP:
                 break
-            other = self.refined(white, Orbit(2.0 * one.freq, one.turn, one.x, one.y, one.nharm // 2, 0.0))
-            if other.logp > self.logp_threshold:
+            double = self.refined(white, Orbit(2.0 * orbit.freq, orbit.turn, orbit.x, orbit.y, orbit.nharm // 2, 0.0))
+            if double.logp > self.logp_threshold:
                 break
-            one = other
-        return one
+            orbit = double
+        return orbit
 
-    def _take_out(self, planes: NDArray[np.float32], one: Orbit) -> None:
+    def _take_out(self, planes: NDArray[np.float32], orbit: Orbit) -> None:
         """Subtract all harmonics of a signal up to the end of the octave, in place."""
-        amplitudes = _Near(self, White(planes), one, every=True).sums
+        amplitudes = _Near(self, planes, orbit, every=True).z.sum(axis=1)
         fine = self.tobs / (RATIO * self.n)
         n = planes.shape[1]
         for lo in range(0, n, PIECE):
             row = np.arange(lo, min(lo + PIECE, n), dtype=np.float64)
             for plane in range(RATIO):
                 t = (row * RATIO + plane - 0.5 * RATIO * (self.n - 1)) * fine
-                turns = one.freq * one.emitted(t)
+                turns = orbit.freq * orbit.emitted(t)
                 for k, amplitude in enumerate(amplitudes, start=1):
                     wave = amplitude * np.exp(2j * np.pi * k * turns)
                     planes[plane, lo : lo + PIECE] -= (2.0 / self.n * wave.real).astype(np.float32)
@@ -401,28 +399,28 @@ class _Near:
     Parameters
     ----------
     search : OrbitSearch
-    white : White
+    white : ndarray
     one : Orbit
     every : bool
         All harmonics up to the end of the octave, not only those that were summed.
     """
 
-    def __init__(self, search: OrbitSearch, white: White, one: Orbit, *, every: bool = False) -> None:
-        self.one = one
-        count = max(int(search.octave.high / one.freq), 1) if every else one.nharm
+    def __init__(self, search: OrbitSearch, white: NDArray[np.float32], orbit: Orbit, *, every: bool = False) -> None:
+        self.orbit = orbit
+        count = max(int(search.octave.high / orbit.freq), 1) if every else orbit.nharm
         n, dt = search.n, search.dt
         length = -(-n // BLOCKS)
         series = np.zeros(length * BLOCKS, dtype=np.float32)
-        search._resampled(white, one.turn, one.x, one.y, series[:n])
+        search._resampled(white, orbit.turn, orbit.x, orbit.y, series[:n])
         k = np.arange(1, count + 1)
-        level = np.exp(np.interp(k * one.freq * dt * n, search._knots, search._level))
+        level = np.exp(np.interp(k * orbit.freq * dt * n, search._knots, search._level))
         inside = np.arange(length) - 0.5 * (length - 1)
-        within = np.exp(-2j * np.pi * one.freq * dt * np.outer(inside, k)).astype(np.complex64)
+        within = np.exp(-2j * np.pi * orbit.freq * dt * np.outer(inside, k)).astype(np.complex64)
         starts = np.arange(BLOCKS, dtype=np.float64) * length + 0.5 * (length - 1) - 0.5 * (n - 1)
         #: Middles of the blocks [s].
         self.t = starts * dt
         blocks = series.reshape(BLOCKS, length) @ within
-        self.z = (blocks * np.exp(-2j * np.pi * one.freq * np.outer(self.t, k))).T
+        self.z = (blocks * np.exp(-2j * np.pi * orbit.freq * np.outer(self.t, k))).T
         self.k, self.level = k, level
         turns = search.bank.metric.turn
         #: W is looked for as far beyond its range.
@@ -430,21 +428,21 @@ class _Near:
         # A step of 1 in any direction is a mismatch of 1 for the highest harmonic; of W no more than its range, in
         # which it stays where a signal has no orbit that tells it.
         bound = np.diag([0.0, 1.0 / (self.range[1] - self.range[0]) ** 2, 0.0, 0.0])
-        self.steps = np.linalg.inv(np.linalg.cholesky(self._metric() * float(one.nharm) ** 2 + bound)).T
+        self.steps = np.linalg.inv(np.linalg.cholesky(self._metric() * float(orbit.nharm) ** 2 + bound)).T
 
     def _metric(self) -> NDArray[np.float64]:
         """Mismatch of the fundamental by freq, turn, x and y: variances of what they do to the phase."""
-        one, t = self.one, self.t
-        c, s = np.cos(one.turn * t), np.sin(one.turn * t)
-        each = 2.0 * np.pi * np.array([t, one.freq * t * (one.y * c - one.x * s), one.freq * c, one.freq * s])
+        orbit, t = self.orbit, self.t
+        c, s = np.cos(orbit.turn * t), np.sin(orbit.turn * t)
+        each = 2.0 * np.pi * np.array([t, orbit.freq * t * (orbit.y * c - orbit.x * s), orbit.freq * c, orbit.freq * s])
         metric = np.cov(each, bias=True)
         # What hardly differs, such as a part of an orbit and a trend, is told apart by rounding only.
         return np.asarray(metric + np.diag(1e-9 * np.diag(metric)))
 
     def at(self, step: NDArray[np.float64]) -> Orbit:
         """The orbit that is a step away."""
-        freq, turn, x, y = self.steps @ step + np.array([self.one.freq, self.one.turn, self.one.x, self.one.y])
-        return Orbit(float(freq), float(turn), float(x), float(y), self.one.nharm, self.one.power)
+        freq, turn, x, y = self.steps @ step + np.array([self.orbit.freq, self.orbit.turn, self.orbit.x, self.orbit.y])
+        return Orbit(float(freq), float(turn), float(x), float(y), self.orbit.nharm, self.orbit.power)
 
     def power(self, step: NDArray[np.float64]) -> float:
         """Sum of the powers there; 0 beyond the range of W."""
@@ -452,23 +450,18 @@ class _Near:
         return float(self.powers(step).sum()) if low <= self.at(step).turn <= high else 0.0
 
     def lost(self, step: NDArray[np.float64]) -> float:
-        """What is to be made small."""
+        """The power with its sign turned, to be made small."""
         return -self.power(step)
 
     def powers(self, step: NDArray[np.float64]) -> NDArray[np.float64]:
         """Power of each harmonic there."""
-        other = self.at(step)
+        near = self.at(step)
         # What arrives at one time was emitted at t, and by the other orbit at t + late.
-        late = self.one.delay(self.t) - other.delay(self.t)
-        speed = other.turn * (other.y * np.cos(other.turn * self.t) - other.x * np.sin(other.turn * self.t))
-        turns = (other.freq - self.one.freq) * self.t + other.freq * late * (1.0 - speed)
+        late = self.orbit.delay(self.t) - near.delay(self.t)
+        speed = near.turn * (near.y * np.cos(near.turn * self.t) - near.x * np.sin(near.turn * self.t))
+        turns = (near.freq - self.orbit.freq) * self.t + near.freq * late * (1.0 - speed)
         wave = np.exp(-2j * np.pi * np.outer(self.k, turns))
         return np.asarray(np.abs((self.z * wave).sum(axis=1)) ** 2 / self.level)
-
-    @property
-    def sums(self) -> NDArray[np.complex128]:
-        """Amplitudes of the harmonics, as they are in the series."""
-        return np.asarray(self.z.sum(axis=1))
 
     def errors(self) -> tuple[float, float, float, float]:
         """1-sigma of freq, turn, x, y, each with the others unknown (Cramer-Rao)."""
@@ -476,8 +469,8 @@ class _Near:
         known = max(2.0 * float(excess @ self.k**2), 1.0)
         # A W that nothing tells is anywhere in its range: the variance of that is a twelfth of its square.
         bound = np.diag([0.0, 12.0 / (self.range[1] - self.range[0]) ** 2, 0.0, 0.0])
-        one = np.sqrt(np.diag(np.linalg.inv(known * self._metric() + bound)))
-        return float(one[0]), float(one[1]), float(one[2]), float(one[3])
+        sigma = np.sqrt(np.diag(np.linalg.inv(known * self._metric() + bound)))
+        return float(sigma[0]), float(sigma[1]), float(sigma[2]), float(sigma[3])
 
 
 class _Buffers:

@@ -6,11 +6,10 @@ Every file appears whole or not at all: an interrupted addition leaves the other
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +27,8 @@ GRID_FORMAT: Final = "pulsar-stack"
 EPOCH_FORMAT: Final = "pulsar-stack-epoch"
 FORMAT_VERSION: Final = "1.0"
 GRID_NAME: Final = "stack.h5"
+#: Numbers of a grid.
+_NUMBERS: Final = ("tsamp", "nfft", "npoints", "ra_deg", "dec_deg")
 
 #: Bytes of a chunk: what is read at once of one DM.
 CHUNK: Final = 1 << 18
@@ -41,7 +42,7 @@ _EPOCH: Final = "an epoch of a stack (pulsar stack add)"
 
 @dataclass(frozen=True, eq=False)
 class EpochInfo:
-    """What is known of an epoch beside its powers.
+    """All that is known of an epoch beside its powers.
 
     Attributes
     ----------
@@ -51,14 +52,14 @@ class EpochInfo:
     files : sequence of InputFile
     pieces : tuple of Piece
         Parts of it that are summed one by one.
-    freqs : ndarray
-        Channels that were used [MHz], descending.
-    bandwidth : float
-        That was used [MHz]; NaN where it is not known.
     factor : float
         What the user has said that it counts times.
     voverc : float
         Velocity of the telescope away from the source over that of light, at the middle; NaN without barycentre.
+    freqs : ndarray
+        Channels that were used [MHz], descending.
+    bandwidth : float
+        That was used [MHz]; NaN where it is not known.
     beyond : int
         Powers that were too large for a byte.
     """
@@ -67,10 +68,10 @@ class EpochInfo:
     header: Header
     files: Sequence[InputFile]
     pieces: tuple[Piece, ...]
-    freqs: NDArray[np.float64]
-    bandwidth: float
     factor: float
     voverc: float
+    freqs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    bandwidth: float = float("nan")
     beyond: int = 0
 
     @property
@@ -95,17 +96,17 @@ def data_key(files: Sequence[InputFile]) -> str:
     """
     parts = []
     for path in dict.fromkeys(file.path for file in files):
-        found = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(digest_size=16)
         try:
             with path.open("rb") as stream:
                 size = stream.seek(0, os.SEEK_END)
-                found.update(str(size).encode())
+                digest.update(str(size).encode())
                 for at in np.unique(np.linspace(0, max(size - _SAMPLE, 0), _SAMPLES).astype(np.int64)):
                     stream.seek(int(at))
-                    found.update(stream.read(_SAMPLE))
+                    digest.update(stream.read(_SAMPLE))
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-        parts.append(found.digest())
+        parts.append(digest.digest())
     return hashlib.blake2b(b"".join(sorted(parts)), digest_size=6).hexdigest()
 
 
@@ -115,10 +116,11 @@ class _GridWriter(FileWriter):
 
     def grid(self, grid: StackGrid) -> None:
         """Store it."""
-        _put_grid(self, self._file, grid)
+        self._file["grid"].attrs.update({name: getattr(grid, name) for name in (*_NUMBERS, "barycentric")})
+        self._array("grid/dms", grid.dms, "pc / cm3", "trial DMs")
 
 
-class EpochWriter(FileWriter):
+class EpochWriter(_GridWriter):
     """Writer of one epoch, row by row; whole or not at all.
 
     Parameters
@@ -127,9 +129,9 @@ class EpochWriter(FileWriter):
     info : EpochInfo
     """
 
-    format, format_version = EPOCH_FORMAT, FORMAT_VERSION
+    format = EPOCH_FORMAT
     groups: dict[str, str] = {  # noqa: RUF012
-        "grid": "frequencies and trial DMs that all epochs share",
+        **_GridWriter.groups,
         "observation": "what was observed",
         "epoch": "how it counts",
         "provenance": "how this file was made",
@@ -137,8 +139,8 @@ class EpochWriter(FileWriter):
 
     def __init__(self, store: "Store", info: EpochInfo) -> None:
         super().__init__(store.folder / info.name)
-        grid = store.grid
-        _put_grid(self, self._file, grid)
+        self.info, grid = info, store.grid
+        self.grid(grid)
         shape = (len(info.pieces), grid.dms.size, grid.npoints)
         self._powers = self._file.create_dataset(
             "powers", shape, np.uint8, chunks=(1, 1, min(CHUNK, grid.npoints)), track_times=False
@@ -156,33 +158,11 @@ class EpochWriter(FileWriter):
         """Store what is known of it."""
         self.observation(info.header, info.files)
         self.provenance(record)
-        group = self._file["epoch"]
-        group.attrs.update(
-            {
-                "key": info.key,
-                "bandwidth": info.bandwidth,
-                "factor": info.factor,
-                "voverc": info.voverc,
-                "beyond": info.beyond,
-            }
-        )
+        numbers = {name: getattr(info, name) for name in ("key", "bandwidth", "factor", "voverc", "beyond")}
+        self._file["epoch"].attrs.update(numbers)
         self._array("epoch/mjd", np.array([p.mjd for p in info.pieces]), "d", "middle of each piece, MJD (TDB)")
         self._array("epoch/freqs", info.freqs, "MHz", "channels that were used, descending")
         self._array("epoch/tobs", np.array([p.tobs for p in info.pieces]), "s", "length of each piece")
-
-
-def _put_grid(writer: FileWriter, file: h5py.File, grid: StackGrid) -> None:
-    file["grid"].attrs.update(
-        {
-            "tsamp": grid.tsamp,
-            "nfft": grid.nfft,
-            "npoints": grid.npoints,
-            "ra_deg": grid.ra_deg,
-            "dec_deg": grid.dec_deg,
-            "barycentric": grid.barycentric,
-        }
-    )
-    writer._array("grid/dms", grid.dms, "pc / cm3", "trial DMs")
 
 
 class Epoch(Closing):
@@ -263,18 +243,14 @@ class Store:
                 return path
         return None
 
-    def open(self, path: Path) -> Epoch:
-        """One of the epochs."""
-        return Epoch(path, self.grid)
-
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder holds a stack."""
+    """True if a folder holds a stack."""
     return (folder / GRID_NAME).is_file()
 
 
 def has_epochs(folder: Path) -> bool:
-    """Whether a folder holds a stack with epochs in it."""
+    """True if a folder holds a stack with epochs in it."""
     return is_store(folder) and bool(_epochs(folder))
 
 
@@ -290,15 +266,12 @@ def _start_of(path: Path) -> float:
 
 
 def _same(a: StackGrid, b: StackGrid) -> bool:
-    numbers = [np.array([g.tsamp, g.nfft, g.npoints, g.ra_deg, g.dec_deg, g.barycentric]) for g in (a, b)]
+    numbers = [np.array([getattr(g, name) for name in (*_NUMBERS, "barycentric")]) for g in (a, b)]
     return np.array_equal(numbers[0], numbers[1], equal_nan=True) and np.array_equal(a.dms, b.dms)
 
 
 def _read_grid(file: Hdf5) -> StackGrid:
-    number = (int, float)
-    values = {
-        key: file.attribute("grid", key, None, number) for key in ("tsamp", "nfft", "npoints", "ra_deg", "dec_deg")
-    }
+    values = {name: file.attribute("grid", name, None, (int, float)) for name in _NUMBERS}
     dms = file.array("grid/dms", "f", (None,))
     grid = StackGrid(**values, dms=dms, barycentric=bool(file.attribute("grid", "barycentric", True, (bool, int))))
     if not (grid.tsamp > 0 and 0 < grid.npoints <= 2 * grid.nfft and dms.size and np.all(np.diff(dms) > 0)):
@@ -310,11 +283,12 @@ def _read_info(file: Hdf5) -> EpochInfo:
     from pulsar.io.product.parts import stored_rows
     from pulsar.io.product.schema import FILE_COLUMNS
 
-    number = (int, float)
     mjd, tobs = file.array("epoch/mjd", "f", (None,)), file.array("epoch/tobs", "f", (None,))
     if mjd.size != tobs.size or not mjd.size or not np.all(tobs > 0):
         raise file.damaged("its pieces have no length")
-    value = {key: file.attribute("epoch", key, float("nan"), number) for key in ("bandwidth", "factor", "voverc")}
+    value = {
+        name: file.attribute("epoch", name, float("nan"), (int, float)) for name in ("bandwidth", "factor", "voverc")
+    }
     if not value["factor"] > 0:
         raise file.damaged("its weight is not positive")
     rows = stored_rows(file, "observation/files", FILE_COLUMNS)
@@ -326,7 +300,7 @@ def _read_info(file: Hdf5) -> EpochInfo:
         read_header(file),
         files,
         tuple(Piece(float(a), float(b)) for a, b in zip(mjd, tobs, strict=True)),
-        file.array("epoch/freqs", "f", (None,)),
         **value,
+        freqs=file.array("epoch/freqs", "f", (None,)),
         beyond=int(file.attribute("epoch", "beyond", 0, int)),
     )

@@ -18,19 +18,17 @@ from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.header import Header
-from pulsar.dedisp.plan import few_trials
 from pulsar.errors import ConfigError
 from pulsar.pipeline.candidates import candidate_table
-from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.target import Target
+from pulsar.pipeline.trials import independent_trials
 from pulsar.searches import stats
 from pulsar.searches.ratios import Ratios
 from pulsar.sources.candidate import Candidate
 from pulsar.stack.files import Epoch, Store
 from pulsar.stack.grid import Piece, decoded
-from pulsar.stack.search import BESIDE, StackSearch
-from pulsar.stack.weighted import sum_logp
+from pulsar.stack.search import BESIDE, StackSearch, sum_logp
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -81,32 +79,29 @@ class Stack:
     ----------
     grid : StackGrid
     parts : tuple of Part
+    weights : ndarray
+        Of the parts; their sum is 1.
     """
 
     def __init__(self, store: Store, epochs: Sequence[Epoch]) -> None:
         if not epochs:
             raise ConfigError(f"{store.folder}: the stack is empty: add observations by `pulsar stack add`")
         self.grid = store.grid
-        known = all(np.isfinite(one.info.bandwidth) for one in epochs)
-        pieces = [(one, i) for one in epochs for i in range(len(one.info.pieces))]
+        known = all(np.isfinite(epoch.info.bandwidth) for epoch in epochs)
+        pieces = [(epoch, i) for epoch in epochs for i in range(len(epoch.info.pieces))]
         # Expected power beyond noise: S/N^2, which grows with time and bandwidth.
         weights = np.array(
-            [one.info.pieces[i].tobs * (one.info.bandwidth if known else 1.0) * one.info.factor for one, i in pieces]
+            [
+                epoch.info.pieces[i].tobs * (epoch.info.bandwidth if known else 1.0) * epoch.info.factor
+                for epoch, i in pieces
+            ]
         )
-        weights /= weights.sum()
-        self.parts = tuple(Part(one, i, float(w)) for (one, i), w in zip(pieces, weights, strict=True))
+        self.weights = weights / weights.sum()
+        self.parts = tuple(Part(epoch, i, float(w)) for (epoch, i), w in zip(pieces, self.weights, strict=True))
+        #: Length of the parts [s].
+        self.tobs = np.array([part.piece.tobs for part in self.parts])
         self._tables = [(part.weight * decoded()).astype(np.float32) for part in self.parts]
         self._lock = threading.Lock()
-
-    @property
-    def weights(self) -> NDArray[np.float64]:
-        """Of the parts."""
-        return np.array([part.weight for part in self.parts])
-
-    @property
-    def tobs(self) -> NDArray[np.float64]:
-        """Length of the parts [s]."""
-        return np.array([part.piece.tobs for part in self.parts])
 
     def code(self, part: Part, dm_index: int) -> NDArray[np.uint8]:
         """The bytes of one part at one DM; safe to call from several threads."""
@@ -127,17 +122,17 @@ class Stack:
     def independent_dms(self) -> float:
         """Independent ones among the trial DMs."""
         freqs, grid = self.band(), self.grid
-        if freqs.size < 2 or grid.dms.size < 2:
+        if freqs.size < 2:
             return float(grid.dms.size)
         width = float(np.abs(np.diff(freqs)).mean())
         header = self.parts[0].epoch.info.header.with_(
             nchans=freqs.size, fch1=float(freqs[0]), foff=-width, freq_table=None, tsamp=grid.tsamp, nsamps=grid.nfft
         )
         # Of sums of powers it is the same within 4 %: 229 of 301 narrow steps for one power, 242 for sums of 64.
-        return independent_dms(few_trials(header, grid.dms, 1, freqs).stages[0], freqs)
+        return independent_trials(header, grid.dms, 1, freqs)
 
     def header(self) -> Header:
-        """What was observed, as one observation at the barycentre, as long as an epoch."""
+        """All that was observed, as one observation at the barycentre, as long as an epoch."""
         first, grid = self.parts[0].epoch.info.header, self.grid
         middle = float(self.weights @ np.array([part.piece.mjd for part in self.parts]))
         where = {"ra_deg": grid.ra_deg, "dec_deg": grid.dec_deg} if grid.barycentric else {}
@@ -164,7 +159,7 @@ def opened(folder: Path) -> Iterator[Stack]:
     """
     store = Store(folder)
     with ExitStack() as files:
-        yield Stack(store, [files.enter_context(store.open(path)) for path in store.paths()])
+        yield Stack(store, [files.enter_context(Epoch(path, store.grid)) for path in store.paths()])
 
 
 def search_stack(
@@ -224,7 +219,7 @@ def search_stack(
             detections, search.tobs, config.sift, freqs=stack.band(), dms=stack.grid.dms, name=str(stack.grid.ra_deg)
         )
         candidates = explained(
-            [Candidate(one, found_by=one.found_by) for one in groups], search.tobs, detections["dm_index"]
+            [Candidate(signal, found_by=signal.found_by) for signal in groups], search.tobs, detections["dm_index"]
         )
         progress.message(f"{len(groups)} groups of {len(detections)} detections")
         _write(target, stack, search, candidates, detections, provenance.record(progress.times))
@@ -243,10 +238,13 @@ def _write(
     from pulsar.io.product.writer import ProductWriter
 
     header = stack.header()
-    told = [_told(stack, search, one) for one in candidates]
-    candidates = [replace(one, reasons=(*one.reasons, words)) for one, (words, _) in zip(candidates, told, strict=True)]
+    shown = [_shown(stack, search, candidate) for candidate in candidates]
+    candidates = [
+        replace(candidate, reasons=(*candidate.reasons, words))
+        for candidate, (words, _) in zip(candidates, shown, strict=True)
+    ]
     table, _ = candidate_table(candidates, header)
-    nights = [(str(row["id"]), *night) for row, (_, mine) in zip(table, told, strict=True) for night in mine]
+    nights = [(str(row["id"]), *night) for row, (_, own) in zip(table, shown, strict=True) for night in own]
     _mark(detections, candidates)
     with ProductWriter(target.path, overwrite=target.overwrite) as writer:
         files = [file for part in stack.parts if part.number == 0 for file in part.epoch.info.files]
@@ -265,13 +263,13 @@ def _detected(stack: Stack, search: StackSearch, threads: int, progress: Progres
     grid = stack.grid
     with progress.stage("search", grid.dms.size, "DMs") as tick:
 
-        def one(index: int) -> NDArray[Any]:
-            found = search.search(stack.summed(index), float(grid.dms[index]), index)
+        def searched(index: int) -> NDArray[Any]:
+            detections = search.search(stack.summed(index), float(grid.dms[index]), index)
             tick(1)
-            return found
+            return detections
 
         with ThreadPoolExecutor(threads, thread_name_prefix="stack") as pool:
-            parts = list(pool.map(one, range(grid.dms.size)))
+            parts = list(pool.map(searched, range(grid.dms.size)))
     return np.concatenate([np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), *parts])
 
 
@@ -298,32 +296,32 @@ def explained(candidates: Sequence[Candidate], tobs: float, dm_index: NDArray[An
     # Of the heads: frequency, its error, and the range of DMs; and the DMs at which they were detected.
     known = np.zeros((4, len(candidates)))
     rows: list[set[int]] = []
-    for one in candidates:
-        apart = np.array([int(one.best["dm_index"]) not in mine for mine in rows], dtype=np.bool_)
-        found = _ratio(known[:, : len(heads)], apart, one, tobs)
-        if found is None:
-            group = one.group
+    for candidate in candidates:
+        apart = np.array([int(candidate.best["dm_index"]) not in own for own in rows], dtype=np.bool_)
+        match = _ratio(known[:, : len(heads)], apart, candidate, tobs)
+        if match is None:
+            group = candidate.group
             step = NEAR_DMS * (group.dm_hi - group.dm_lo) / max(group.ndetections, 1)
             known[:, len(heads)] = group.freq, group.freq_err, group.dm_lo - step, group.dm_hi + step
-            heads.append(one)
+            heads.append(candidate)
             rows.append(set(dm_index[group.members].tolist()))
         else:
-            rest.append(replace(one, parent=heads[found[0]].uid, relation=f"harmonic {found[1]}"))
-    count = Counter(one.parent for one in rest)
+            rest.append(replace(candidate, parent=heads[match[0]].uid, relation=f"harmonic {match[1]}"))
+    count = Counter(candidate.parent for candidate in rest)
     return [*(replace(head, nattached=count[head.uid]) for head in heads), *rest]
 
 
 def _ratio(
-    heads: NDArray[np.float64], apart: NDArray[np.bool_], one: Candidate, tobs: float
+    heads: NDArray[np.float64], apart: NDArray[np.bool_], candidate: Candidate, tobs: float
 ) -> tuple[int, Fraction] | None:
     """The best of the heads of whose frequency it is a ratio of small numbers, at the same DMs; and the ratio."""
     freq, error, dm_lo, dm_hi = heads
     below = np.arange(1, _RATIOS.most + 1)[:, None]
-    above = np.rint(one.freq / freq * below)
-    off = np.abs(one.freq - above / below * freq)
-    fits = off <= _RATIOS.allowed(tobs, one.freq_err, above / below, error, below)
+    above = np.rint(candidate.freq / freq * below)
+    off = np.abs(candidate.freq - above / below * freq)
+    fits = off <= _RATIOS.allowed(tobs, candidate.freq_err, above / below, error, below)
     fits &= (above >= 1) & (above <= _RATIOS.most)
-    fits &= apart & (one.group.dm_hi >= dm_lo) & (one.group.dm_lo <= dm_hi)
+    fits &= apart & (candidate.group.dm_hi >= dm_lo) & (candidate.group.dm_lo <= dm_hi)
     if not fits.any():
         return None
     head = int(np.argmax(fits.any(axis=0)))
@@ -331,10 +329,10 @@ def _ratio(
     return head, Fraction(int(above[row, head]), int(below[row, 0]))
 
 
-def _told(stack: Stack, search: StackSearch, one: Candidate) -> tuple[str, list[tuple[Any, ...]]]:
-    """What each epoch shows of a candidate, in words and in numbers: epoch, power, significance, S/N."""
-    dm_index, nharm = int(one.best["dm_index"]), one.group.nharm
-    points = search.harmonic_points(one.freq / stack.grid.step, nharm)
+def _shown(stack: Stack, search: StackSearch, candidate: Candidate) -> tuple[str, list[tuple[Any, ...]]]:
+    """A candidate in each epoch, in words and in numbers: epoch, power, significance, S/N."""
+    dm_index, nharm = int(candidate.best["dm_index"]), candidate.group.nharm
+    points = search.harmonic_points(candidate.freq / stack.grid.step, nharm)
     powers = np.array([decoded()[stack.code(part, dm_index)[points]].sum() for part in stack.parts])
     sigma = stats.sigma_from_logp(stats.power_logp(powers, points.size))
     snr = np.sqrt(2.0 * np.maximum(powers - points.size, 0.0))
@@ -355,24 +353,16 @@ def _told(stack: Stack, search: StackSearch, one: Candidate) -> tuple[str, list[
 
 def _mark(detections: NDArray[Any], candidates: Sequence[Candidate]) -> None:
     """Write into the detections whose they are."""
-    for one in candidates:
-        detections["uid"][one.group.members] = one.uid
-        detections["parent"][one.group.members] = one.parent
-        detections["relation"][one.group.members] = one.relation
+    for candidate in candidates:
+        detections["uid"][candidate.group.members] = candidate.uid
+        detections["parent"][candidate.group.members] = candidate.parent
+        detections["relation"][candidate.group.members] = candidate.relation
 
 
 def _epoch_row(number: int, part: Part) -> tuple[Any, ...]:
     info, header = part.epoch.info, part.epoch.info.header
     return (
-        number,
-        part.piece.mjd,
-        part.piece.tobs,
-        part.weight,
-        info.bandwidth,
-        info.voverc,
-        header.source,
-        header.telescope,
-        -1 if header.beam is None else header.beam,
-        info.beyond,
+        *(number, part.piece.mjd, part.piece.tobs, part.weight, info.bandwidth, info.voverc),
+        *(header.source, header.telescope, -1 if header.beam is None else header.beam, info.beyond),
         str(part.epoch.path),
     )

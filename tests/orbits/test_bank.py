@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from pulsar.config.model import OrbitsConfig
 from pulsar.errors import ConfigError
 from pulsar.orbits import bank as orbit_bank
-from pulsar.orbits.bank import Bank, Orbits, least_companion, projected_size
+from pulsar.orbits.bank import Bank, least_companion, projected_size
 
 #: Orbits [s], length [s], highest frequency [Hz], heaviest companion.
 BANKS = [
@@ -23,10 +24,16 @@ def phase(bank, turn, x, y, t):
     return value - np.polyval(np.polyfit(t, value, 1), t)
 
 
+def coordinates(bank, turn, x, y):
+    """X and Y of orbits, in which the metric is flat."""
+    even, odd, _, _ = bank.metric.at(turn)
+    return 2 * np.pi * bank.freq * x * even, 2 * np.pi * bank.freq * y * odd
+
+
 def drawn(bank, rng):
     """A random orbit of those that are searched."""
     turn = rng.uniform(bank.metric.turn[0], bank.metric.turn[-1])
-    least, most = (float(v) for v in bank.orbits.sizes(np.array(turn)))
+    least, most = (float(v) for v in bank.sizes(np.array(turn)))
     size, angle = np.sqrt(rng.uniform(least**2, most**2)), rng.uniform(0, 2 * np.pi)
     return turn, size * np.sin(angle), size * np.cos(angle)
 
@@ -38,8 +45,8 @@ def times(bank, n=400):
 def lost(bank, templates, rng):
     """Part of the power of a random orbit that its best template does not see, and by the metric."""
     turn, x, y = drawn(bank, rng)
-    one = bank.coordinates(np.array([turn]), np.array([x]), np.array([y]))
-    each = bank.coordinates(*templates)
+    one = coordinates(bank, np.array([turn]), np.array([x]), np.array([y]))
+    each = coordinates(bank, *templates)
     _, _, bend_even, bend_odd = bank.metric.at(np.array([turn]))
     far = (each[0] - one[0]) ** 2 + (each[1] - one[1]) ** 2
     far += ((one[0] * bend_even) ** 2 + (one[1] * bend_odd) ** 2) * (templates[0] - turn) ** 2
@@ -54,7 +61,7 @@ def lost(bank, templates, rng):
 @pytest.mark.parametrize(("p_lo", "p_hi", "tobs", "freq", "heaviest"), BANKS)
 def test_a_random_orbit_has_a_template_beside_it(p_lo, p_hi, tobs, freq, heaviest):
     """Mean and 95 % of what is lost at the highest frequency, as docs/orbits.md tells them."""
-    bank = Bank(Orbits(p_lo, p_hi, 1.4, 0.0, heaviest), freq, tobs, 0.3)
+    bank = Bank(OrbitsConfig(p_min=p_lo, p_max=p_hi, heaviest=heaviest), freq, tobs)
     parts = [(one.turn, *bank.templates(one)) for one in bank.slices]
     turn = np.concatenate([np.full(x.size, w) for w, x, _ in parts])
     templates = turn, *(np.concatenate([p[k] for p in parts]) for k in (1, 2))
@@ -72,7 +79,7 @@ def test_a_random_orbit_has_a_template_beside_it(p_lo, p_hi, tobs, freq, heavies
 @pytest.mark.parametrize("tobs", [300.0, 1200.0, 4000.0])
 def test_the_metric_is_the_variance_of_the_phase(tobs):
     """For small steps in all directions, of data of a quarter, one and three orbits."""
-    bank = Bank(Orbits(1000.0, 1400.0, 1.4, 0.0, 0.2), 100.0, tobs, 0.3)
+    bank = Bank(OrbitsConfig(p_min=1000.0, p_max=1400.0, heaviest=0.2), 100.0, tobs)
     rng = np.random.default_rng(2)
     t = times(bank, 4000)
     for _ in range(20):
@@ -80,8 +87,8 @@ def test_the_metric_is_the_variance_of_the_phase(tobs):
         step = 1e-4 * rng.standard_normal(3)
         other = turn * (1 + 0.3 * step[0]), x + step[1] * np.hypot(x, y), y + step[2] * np.hypot(x, y)
         expected = np.var(phase(bank, turn, x, y, t) - phase(bank, *other, t))
-        one = bank.coordinates(*(np.array([v]) for v in (turn, x, y)))
-        two = bank.coordinates(*(np.array([v]) for v in other))
+        one = coordinates(bank, *(np.array([v]) for v in (turn, x, y)))
+        two = coordinates(bank, *(np.array([v]) for v in other))
         _, _, bend_even, bend_odd = bank.metric.at(np.array([turn]))
         bend = (one[0] * bend_even) ** 2 + (one[1] * bend_odd) ** 2
         got = (two[0] - one[0]) ** 2 + (two[1] - one[1]) ** 2 + bend * (other[0] - turn) ** 2
@@ -89,14 +96,14 @@ def test_the_metric_is_the_variance_of_the_phase(tobs):
 
 
 def test_templates_grow_with_the_cube_of_the_frequency():
-    orbits = Orbits(1000.0, 1400.0, 1.4, 0.0, 0.1)
-    low, high = (Bank(orbits, freq, 1200.0, 0.3) for freq in (200.0, 400.0))
+    orbits = OrbitsConfig(p_min=1000.0, p_max=1400.0)
+    low, high = (Bank(orbits, freq, 1200.0) for freq in (200.0, 400.0))
     assert high.volume[0] / low.volume[0] == pytest.approx(8.0)
     assert 7.0 < high.count / low.count < 8.5
 
 
 def test_banks_that_are_not_counted_are_told_by_their_volume(monkeypatch):
-    bank = Bank(Orbits(1800.0, 7200.0, 1.4, 0.0, 0.1), 150.0, 3600.0, 0.3)
+    bank = Bank(OrbitsConfig(p_min=1800.0, p_max=7200.0), 150.0, 3600.0)
     counted = sum(bank.templates(one)[0].size for one in bank.slices)
     monkeypatch.setattr(orbit_bank, "LARGE", 1e5)
     assert bank.count == pytest.approx(counted, rel=0.1)
@@ -104,7 +111,8 @@ def test_banks_that_are_not_counted_are_told_by_their_volume(monkeypatch):
 
 
 def test_light_companions_that_are_left_out_are_not_searched():
-    whole, ring = (Bank(Orbits(1000.0, 1100.0, 1.4, m, 0.1), 200.0, 1200.0, 0.3) for m in (0.0, 0.07))
+    configs = (OrbitsConfig(p_min=1000.0, p_max=1100.0, lightest=m) for m in (0.0, 0.07))
+    whole, ring = (Bank(one, 200.0, 1200.0) for one in configs)
     assert ring.count < 0.8 * whole.count
     assert ring.volume[0] < whole.volume[0]
     size = np.concatenate([np.hypot(*ring.templates(one)) for one in ring.slices])
@@ -120,7 +128,7 @@ def test_sizes_are_those_of_known_binaries():
     assert least_companion(5000.0, projected_size(5000.0, 1.4, 0.3), 1.4) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("orbits", [Orbits(1000.0, 900.0, 1.4, 0.0, 0.1), Orbits(900.0, 1000.0, 1.4, 0.2, 0.1)])
-def test_empty_ranges_are_refused(orbits):
+@pytest.mark.parametrize("some", [{"p_min": 1000.0, "p_max": 900.0}, {"lightest": 0.2}])
+def test_empty_ranges_are_refused(some):
     with pytest.raises(ConfigError, match="expected"):
-        Bank(orbits, 100.0, 1000.0, 0.3)
+        Bank(OrbitsConfig(**some), 100.0, 1000.0)

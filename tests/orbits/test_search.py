@@ -5,7 +5,7 @@ import pytest
 
 from pulsar.config.model import OrbitsConfig
 from pulsar.orbits.bank import projected_size
-from pulsar.orbits.fold import fold_phases
+from pulsar.orbits.run import fold_phases
 from pulsar.orbits.search import Octave, Orbit, OrbitSearch, octaves
 
 TOBS, TSAMP = 600.0, 1e-3
@@ -39,7 +39,7 @@ def noise(seed):
 
 def found_in(search, series):
     white = search.whiten(series.astype(np.float32))
-    return search.found(white, search.peaks(white, search.bank.slices, 1, lambda _: None))
+    return search.signals(white, search.peaks(white, search.bank.slices, 1, lambda _: None))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_lines_are_left_out(search):
     line = 3.0 * np.sin(2 * np.pi * 150.0 * TIMES) + noise(7)
     assert found_in(search, line)
     white = search.whiten(line.astype(np.float32), [(150.0, 0.1)])
-    assert search.found(white, search.peaks(white, search.bank.slices, 1, lambda _: None)) == []
+    assert search.signals(white, search.peaks(white, search.bank.slices, 1, lambda _: None)) == []
 
 
 def test_a_constant_series_has_nothing(search):

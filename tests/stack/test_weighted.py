@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulsar.searches import stats
-from pulsar.stack.weighted import effective, sum_from_logp, sum_logp
+from pulsar.stack.search import effective, sum_from_logp, sum_logp
 
 
 def hypoexponential(total: float, weights: np.ndarray) -> float:
