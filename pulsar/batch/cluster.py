@@ -1,23 +1,38 @@
-"""Clusters of Dask: on this machine, one that is there, or jobs of Slurm or PBS.
+"""Work on clusters of Dask: on this machine, one that is there, or jobs of Slurm or PBS.
+
+Units of a batch are tasks, and ranges of DMs of one search. A task is a name and some numbers, what comes back is a
+record, or what was detected: no data go through the scheduler.
 
 Whoever speaks with a scheduler or a worker of Dask runs code as its user, and any user of a node reaches its ports.
 So what is started here speaks TLS with those alone that hold a key, which is made for this cluster and kept in memory;
 jobs find it in a folder that only their user can enter.
 """
 
+import ctypes
 import logging
 import math
 import os
+import queue
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pulsar.config.model import BatchConfig
-from pulsar.config.resources import parse_size
+from pulsar.batch.local import Order, least_memory, share
+from pulsar.batch.records import MOST_TOLD, Record, again, write_record
+from pulsar.batch.unit import run_unit
+from pulsar.batch.units import Unit
+from pulsar.config.model import BatchConfig, Config
+from pulsar.config.resources import memory_budget, parse_size, usable_cores
 from pulsar.data.folders import private
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, PulsarError
+from pulsar.pipeline.ranges import Crew, RangeTask, search_range
+
+if TYPE_CHECKING:
+    from pulsar.pipeline.stages import Found
 
 #: Workers may be lost so often with the same task before it is taken for what kills them.
 LOSSES: Final = 5
@@ -37,6 +52,24 @@ IN_JOBS: Final = "export PYTHONSAFEPATH=1 DASK_DISTRIBUTED__WORKER__HTTP__ROUTES
 NO_PAGE: Final[dict[str, Any]] = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 #: Workers leave so long before the end of their job, spread over so long [s].
 STAGGER: Final = 60
+#: Of glibc's malloc.h: parameters of mallopt, and the largest sizes that they take by themselves on 64 bits [byte].
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+MMAP_MAX: Final = 32 << 20
+
+
+def check_dask() -> None:
+    """Refuse to go on where Dask is not installed.
+
+    Raises
+    ------
+    ConfigError
+    """
+    try:
+        import dask  # noqa: F401
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"--engine dask needs Dask: pip install 'pulsar-search[dask]' ({error})") from error
 
 
 @contextmanager
@@ -62,11 +95,10 @@ def connected(
     ConfigError
         Dask is not installed, or the cluster cannot be reached.
     """
-    try:
-        import dask
-        from distributed import Client
-    except ImportError as error:
-        raise ConfigError(f"--engine dask needs Dask: pip install 'pulsar-search[dask]' ({error})") from error
+    check_dask()
+    import dask
+    from distributed import Client
+
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS))
         if config.scheduler in ("local", "slurm", "pbs"):
@@ -162,10 +194,10 @@ def _submit_one(cluster: Any, scheduler: str) -> None:
         # There is no job that could be ended.
         for jobs in (cluster.worker_spec, cluster.workers, cluster._created):
             jobs.clear()
-        told = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ConfigError(
-            f"batch.scheduler = {scheduler!r}: the first job cannot be submitted: {told[-1] if told else error}; check "
-            "that jobs can be submitted from this machine, and queue, account and directives of [batch]"
+            f"batch.scheduler = {scheduler!r}: the first job cannot be submitted: {lines[-1] if lines else error}; "
+            "check that jobs can be submitted from this machine, and queue, account and directives of [batch]"
         ) from error
 
 
@@ -212,9 +244,195 @@ def queued(config: BatchConfig, threads: int, folder: str) -> Any:
             *("--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{min(STAGGER, lifetime // 4)}s"),
             *("--no-dashboard", "--dashboard-address", NO_PAGE["dashboard_address"]),
         ],
-        **({"job_cpu": config.cores} if slurm else {"resource_spec": _pbs(config, size)}),
+        **(
+            {"job_cpu": config.cores}
+            if slurm
+            else {"resource_spec": f"select=1:ncpus={config.cores}:mem={math.ceil(size / 2**20)}mb"}
+        ),
     )
 
 
-def _pbs(config: BatchConfig, size: int) -> str:
-    return f"select=1:ncpus={config.cores}:mem={math.ceil(size / 2**20)}mb"
+@dataclass(frozen=True, eq=False)
+class Tasks:
+    """Tasks of a cluster, each for an item, that are told as they end.
+
+    Attributes
+    ----------
+    client : distributed.Client
+    name : str
+        How the names of all begin.
+    run : str
+        What no earlier run has: a scheduler that others use may remember that.
+    """
+
+    client: Any
+    name: str
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    # Dask forgets a task that nobody holds.
+    _pending: set[Any] = field(default_factory=set)
+    _ended: "queue.Queue[tuple[Any, Any]]" = field(default_factory=queue.Queue)
+
+    def submit(self, item: Any, name: str, work: Callable[..., Any], *arguments: Any, **how: Any) -> None:
+        """Have a function called with some arguments; further ones are those of Client.submit."""
+        future = self.client.submit(work, *arguments, key=f"{self.name}-{self.run}-{name}", **how)
+        self._pending.add(future)
+        future.add_done_callback(lambda done: self._ended.put((item, done)))
+
+    def ended(self) -> Iterator[tuple[Any, Any]]:
+        """Each item with its future, in whatever order they end, until nothing is left."""
+        while self._pending:
+            item, future = self._ended.get()
+            self._pending.discard(future)
+            yield item, future
+
+
+def _failure(future: Any) -> tuple[BaseException | None, str]:
+    """The error of a task that has failed, and why in words."""
+    error = future.exception() if future.status == "error" else None
+    return error, f"{type(error).__name__}: {error}" if error is not None else future.status
+
+
+def work(order: Order, config: BatchConfig, warn: Callable[[str], None]) -> None:
+    """Search units on the workers of a cluster, one task each.
+
+    Parameters
+    ----------
+    order : Order
+    config : BatchConfig
+        Says which cluster.
+    warn : callable
+        Told what is wrong with it.
+
+    Raises
+    ------
+    ConfigError
+        Dask is not installed, or the cluster cannot be reached.
+    """
+    batch, todo, room = order.batch, order.todo, order.room
+    workers = max(1, min(len(todo), room.cores // max(1, room.threads), room.memory // least_memory()))
+    with connected(config, room.threads, workers, batch.folder, warn) as client:
+        tasks = Tasks(client, f"pulsar-{batch.ident}")
+        attempts = 0
+
+        def submit(unit: Unit) -> None:
+            nonlocal attempts
+            attempts += 1
+            # It has a worker's thread for itself.
+            own = share(unit, len(todo), room, room, order.options)
+            folder = str(batch.folder.absolute())
+            tasks.submit(unit, f"{attempts}-{unit.name}", run_unit, folder, unit, own, retries=order.retries)
+
+        for unit in todo:
+            submit(unit)
+        for unit, future in tasks.ended():
+            record = _record(batch.folder, unit, future)
+            order.put(record)
+            if record.kind == "storage":
+                return  # others would come to the same
+            if again(record, order.retries):
+                submit(unit)
+
+
+def _record(folder: Path, unit: Unit, future: Any) -> Record:
+    """The record of the unit of a task that has ended."""
+    if future.status == "finished":
+        record: Record = future.result()
+        return record
+    error, reason = _failure(future)
+    lost = Record(unit.name, "failed", f"its Dask task was lost: {reason}"[:MOST_TOLD], "crash", LOSSES)
+    if error is not None:
+        # All workers that tried are gone: nobody else could tell.
+        write_record(folder, lost)
+    return lost
+
+
+def search_in_worker(task: RangeTask) -> "Found":
+    """Search a range of DMs in a worker of Dask.
+
+    Dask starts workers with ``MALLOC_TRIM_THRESHOLD_=65536``, so that glibc no longer adapts to what a program takes:
+    each array of a search would be fresh pages from the system, 10 CPU seconds of a search of 37.
+    """
+    with suppress(AttributeError, OSError):  # not glibc
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, MMAP_MAX)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * MMAP_MAX)
+    return search_range(task)
+
+
+@dataclass(frozen=True)
+class DaskWorkers:
+    """The workers of a cluster that a client is connected to."""
+
+    client: Any
+    count: int
+    threads: int
+    memory: int
+
+    def search(self, tasks: Sequence[RangeTask]) -> "Iterator[tuple[RangeTask, Found]]":
+        """Each task, in whatever order they end, with what it has found; what a lost worker had is done by others.
+
+        Raises
+        ------
+        PulsarError
+            That of a task, or too many workers were lost with one.
+        """
+        given = Tasks(self.client, "pulsar-range")
+        for place, task in enumerate(tasks):
+            # The most expensive come first: so they should begin.
+            given.submit(task, f"{task.first}-{task.last}", search_in_worker, task, priority=-place)
+        for task, future in given.ended():
+            if future.status != "finished":
+                error, reason = _failure(future)
+                if isinstance(error, PulsarError):
+                    raise error
+                if type(error).__name__ == "KilledWorker":
+                    reason = f"{LOSSES + 1} workers were lost with it, perhaps for want of memory"
+                raise PulsarError(f"trial DMs {task.first} to {task.last - 1} cannot be searched by a worker: {reason}")
+            detected: Found = future.result()
+            future.release()
+            yield task, detected
+
+
+def dask_crew(config: Config, folder: Path, warn: Callable[[str], None], workers: int = 0) -> Crew:
+    """Workers of the cluster that the settings name, for a search.
+
+    Parameters
+    ----------
+    config : Config
+        `batch` says which cluster, `run.threads` and `run.memory` what a worker takes.
+    folder : Path
+        Of the product: all workers see it.
+    warn : callable
+        Told what is wrong with the cluster.
+    workers : int
+        How many; 0: all cores of this machine, all that are there, or what `batch.jobs` allows.
+
+    Raises
+    ------
+    ConfigError
+        Dask is not installed.
+    """
+    check_dask()  # before anything is read
+
+    @contextmanager
+    def crew() -> Iterator[DaskWorkers]:
+        batch = config.batch
+        local = batch.scheduler == "local"
+        cores = usable_cores() if local else batch.cores
+        threads = config.run.threads or (max(1, cores // workers) if local and workers else 1)
+        beside = max(1, cores // threads)  # tasks at a time, on a machine or in a job
+        here = workers or beside
+        if config.run.memory != "auto":
+            memory = memory_budget(config.run.memory)
+        else:
+            memory = memory_budget(config.run.memory) // here if local else memory_budget(batch.memory) // beside
+        if workers and batch.scheduler in ("slurm", "pbs"):
+            batch = batch.model_copy(update={"jobs": -(-workers // beside)})
+        with connected(batch, threads, here, folder, warn) as client:
+            if batch.scheduler in ("slurm", "pbs"):
+                count = batch.jobs * beside
+            else:
+                count = sum(client.nthreads().values())
+            yield DaskWorkers(client, min(count, workers) if workers and count else max(count, 1), threads, memory)
+
+    return crew

@@ -1,25 +1,27 @@
 """A batch worked through by one process: it holds the lock, writes the index, and hands units to an engine."""
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pulsar.batch import local
-from pulsar.batch.ledger import Facts, Ledger
 from pulsar.batch.local import Room
-from pulsar.batch.records import Record, again, put_back, set_aside
-from pulsar.batch.staging import copies_of
+from pulsar.batch.process import copies_of
+from pulsar.batch.records import Record, is_open, products, put_back, set_aside
+from pulsar.batch.status import look
 from pulsar.batch.unit import Options
-from pulsar.batch.units import Batch, Unit, load_settings, read_batch, same_results
+from pulsar.batch.units import Batch, Unit, load_settings, product, read_batch, same_results
 from pulsar.config.model import Config
 from pulsar.config.resources import memory_budget, usable_cores
 from pulsar.data.folders import sweep
 from pulsar.data.locks import only_one
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, DataError
 from pulsar.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from pulsar.io.product.reader import Run
 
 Engine = Literal["local", "dask", "slurm"]
 
@@ -42,20 +44,13 @@ class Request:
         Of each unit; 0: as many as cores and the number of units allow.
     retries : int
         Further attempts at what has failed for other reasons than its input.
-    time_limit : float
-        Of each unit [s]; 0: ten times what is expected, and a quarter of an hour.
-    memory_limit : int
-        Of each unit [byte]; 0: 1.3 times its budget and 200 MiB.
-    io_slots : int
-        Units that read shared storage at a time; 0: no bound.
-    stage_in : str
-        Folder on a local disk to which inputs are copied; empty: none.
     sets : tuple of str
         Changes of the sections `batch` and `run` of the settings, as ``section.key=value``.
     wait : bool
         With Slurm: go on until nothing is left, not only until the jobs are submitted.
-    argv : tuple of str
-        The command line, for the provenance.
+    options : Options
+        Of each unit. Without limits of time and memory: ten times what is expected and a quarter of an hour, and 1.3
+        times its budget and 200 MiB.
     """
 
     engine: Engine = "local"
@@ -63,18 +58,14 @@ class Request:
     memory: str = "auto"
     threads: int = 0
     retries: int = 2
-    time_limit: float = 0.0
-    memory_limit: int = 0
-    io_slots: int = 0
-    stage_in: str = ""
     sets: tuple[str, ...] = ()
     wait: bool = True
-    argv: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
 
 
 @dataclass
 class Outcome:
-    """What a run of a batch has come to.
+    """The outcome of a run of a batch.
 
     Attributes
     ----------
@@ -126,27 +117,26 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
     with only_one(batch.folder / "lock", f"batch run --engine {request.engine}"):
         for path in set_aside(batch.folder, (unit.name for unit in batch.units)):
             progress.warning(f"{path}: a product that was cut short, now of this name; its unit is searched again")
-        ledger = Ledger(batch, writable=True)
-        told = _Teller(ledger, progress, request.retries)
-        todo = told.left()
+        teller = _Teller(batch, progress, request.retries)
+        todo = teller.left()
         config = settings(batch, request)
-        facts = Facts(request.engine, time.time())
-        ledger.note(facts)
         if todo:
             progress.message(f"{len(todo)} of {len(batch.units)} units left")
             try:
-                _work(batch, config, todo, request, told)
+                _work(batch, config, todo, request, teller)
             finally:
-                ledger.note(replace(facts, ended=time.time()))
-                if request.stage_in:
-                    sweep(Path(request.stage_in), copies_of(batch.ident))
-        ledger.refresh()
-        records = ledger.records().values()
+                if request.options.stage_in:
+                    sweep(Path(request.options.stage_in), copies_of(batch.ident))
+        records = look(batch, ours=True).values()
         return Outcome(
             sum(record.status == "done" for record in records),
             sum(record.status not in ("done", "failed") for record in records),
             [record for record in records if record.status == "failed"],
-            [told.waits.get(record.name, record) for record in records if record.name in told.waits or record.waits],
+            [
+                teller.waits.get(record.name, record)
+                for record in records
+                if record.name in teller.waits or record.waits
+            ],
             len(batch.unreadable),
             submitted=request.engine == "slurm" and not request.wait,
         )
@@ -169,67 +159,50 @@ def settings(batch: Batch, request: Request) -> Config:
     return config
 
 
-def _work(batch: Batch, config: Config, todo: Sequence[Unit], request: Request, told: "_Teller") -> None:
-    options = Options(
-        time_limit=request.time_limit,
-        memory_limit=request.memory_limit,
-        io_slots=request.io_slots,
-        stage_in=request.stage_in,
-        scratch=config.run.scratch,
-        ident=batch.ident,
-        argv=request.argv,
-    )
-    stop = threading.Event()
+def _work(batch: Batch, config: Config, todo: Sequence[Unit], request: Request, teller: "_Teller") -> None:
+    options = replace(request.options, scratch=config.run.scratch, ident=batch.ident)
     if request.engine == "slurm":
         from pulsar.batch import slurm
 
-        slurm.work(
-            batch, config.batch, options, request.threads, request.retries, told.left, told.progress.message,
-            waiting=request.wait, stop=stop,
-        )  # fmt: skip
+        order = slurm.Submission((), options, request.threads, request.retries, config.batch)
+        slurm.work(batch, order, teller.left, teller.progress.message, waiting=request.wait)
         return
     if request.engine == "local" or config.batch.scheduler == "local":
-        if request.stage_in and not Path(request.stage_in).is_dir():
-            raise ConfigError(f"--stage-in {request.stage_in}: no such folder on this machine: create it first")
-        compiled(config, told.progress)
+        from pulsar.pipeline.compiling import Ahead, parts_of
+
+        if options.stage_in and not Path(options.stage_in).is_dir():
+            raise ConfigError(f"--stage-in {options.stage_in}: no such folder on this machine: create it first")
+        # Once what all units would compile at the same time.
+        with Ahead(parts_of(config), config.run.threads or usable_cores()) as ahead:
+            ahead.wait(teller.progress)
         memory = memory_budget(request.memory if request.memory != "auto" else config.run.memory)
         room = Room(request.cores or config.run.threads or usable_cores(), memory, request.threads)
     else:
         room = Room(config.batch.cores, memory_budget(config.batch.memory), request.threads)
-    order = local.Order(batch, todo, options, room, request.retries, told, stop)
+    units = local.Order(batch, todo, options, room, request.retries, teller)
     if request.engine == "local":
-        local.work(order)
+        local.work(units, threading.Event())
     else:
-        from pulsar.batch import dasked
+        from pulsar.batch import cluster
 
-        dasked.work(order, config.batch, told.progress.warning)
-
-
-def compiled(config: Config, progress: Progress) -> None:
-    """Compile once what all units would compile at the same time."""
-    from pulsar.pipeline.compiling import Ahead, parts_of
-
-    with Ahead(parts_of(config), config.run.threads or usable_cores()) as ahead:
-        ahead.wait(progress)
+        cluster.work(units, config.batch, teller.progress.warning)
 
 
 class _Teller:
-    """Keeps the index, and tells what has ended."""
+    """Tells what has ended, and knows what is left."""
 
-    def __init__(self, ledger: Ledger, progress: Progress, retries: int) -> None:
-        self.ledger, self.progress, self.retries = ledger, progress, retries
-        self.units = len(ledger.batch.units)
+    def __init__(self, batch: Batch, progress: Progress, retries: int) -> None:
+        self.batch, self.progress, self.retries = batch, progress, retries
         self.ended = 0
         self.waits: dict[str, Record] = {}
 
     def __call__(self, record: Record) -> None:
-        self.ledger.put(record)
         self.waits.pop(record.name, None)
         if record.status == "done":
             self.ended += 1
             self.progress.message(
                 f"{record.name}: done in {record.seconds:.0f} s, {record.candidates} candidates; "
-                f"{self.ended} of {self.units} units"
+                f"{self.ended} of {len(self.batch.units)} units"
             )
         elif record.waits:
             # On a full disk no record of it could be kept to be told at the end.
@@ -239,15 +212,10 @@ class _Teller:
             self.progress.message(f"{record.name}: failed (attempt {record.attempts}): {record.reason}")
 
     def left(self) -> list[Unit]:
-        """What is to be done, after a look at what there is."""
-        self.ledger.refresh()
-        records = self.ledger.records()
+        """Units to be searched, after a look at what there is."""
+        records = look(self.batch, ours=True)
         self.ended = sum(record.status == "done" for record in records.values())
-        return [u for u in self.ledger.batch.units if self._open(records[u.name])]
-
-    def _open(self, record: Record) -> bool:
-        # An attempt may have failed just before the run was killed that would have made another.
-        return record.status not in ("done", "failed") or again(record, self.retries)
+        return [unit for unit in self.batch.units if is_open(records[unit.name], self.retries)]
 
 
 def retry(folder: Path | str, names: Sequence[str] = ()) -> list[str]:
@@ -272,14 +240,70 @@ def retry(folder: Path | str, names: Sequence[str] = ()) -> list[str]:
     """
     batch = read_batch(folder)
     with only_one(batch.folder / "lock", "batch retry"):
-        ledger = Ledger(batch, writable=True)
-        ledger.refresh()
-        failed = {name: record for name, record in ledger.records().items() if record.status == "failed"}
+        failed = {name: record for name, record in look(batch, ours=True).items() if record.status == "failed"}
         for name in names:
             if name not in failed:
                 raise ConfigError(f"{name}: no unit of this name has failed; `pulsar batch status` lists them")
         wanted = sorted(names or failed)
         for name in wanted:
             put_back(batch.folder, failed[name])
-        ledger.refresh()
     return wanted
+
+
+def merged(
+    folder: Path | str,
+    out: Path | None = None,
+    *,
+    overwrite: bool = False,
+    argv: Sequence[str] = (),
+    unreadable: list[str] | None = None,
+) -> "Run":
+    """Merge the products of all finished units: beams of one time are compared, all others listed.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the batch.
+    out : Path, optional
+        Default: ``ALL.h5`` in that folder.
+    overwrite : bool
+        Replace an existing one.
+    argv : sequence of str
+    unreadable : list of str, optional
+        Gets the names of the units whose products cannot be read, and are passed over.
+
+    Raises
+    ------
+    ConfigError
+        No unit is done, the output exists, or another process works on this batch.
+    DataError
+        There is no batch in this folder, or none of its products can be read.
+    """
+    from pulsar.io.product.reader import read
+    from pulsar.nights.merge import merge
+    from pulsar.nights.night import ALL
+
+    batch = read_batch(folder)
+    with only_one(batch.folder / "lock", "batch merge"):
+        records = look(batch, ours=True)
+        there = products(batch.folder)
+        names = [unit.name for unit in batch.units if unit.name in there]
+        if not names:
+            raise ConfigError(f"{batch.folder}: no unit is done: run it first with `pulsar batch run {batch.folder}`")
+        lost = [r for r in records.values() if r.status != "done"]
+        notes = [*batch.problems, *(f"{r.name}: is not in this list ({r.status}): {r.reason}" for r in lost)]
+        runs = []
+        for name in sorted(names):
+            try:
+                runs.append(read(product(batch.folder, name)))
+            except DataError as error:
+                # One of thousands is no reason to have no list.
+                if unreadable is not None:
+                    unreadable.append(name)
+                notes.append(
+                    f"{name}: is not in this list: {error}; `pulsar batch run` searches it again if it is short"
+                )
+        if not runs:
+            raise DataError(f"{batch.folder}: no product can be read: " + "; ".join(notes))
+        target = batch.folder / ALL if out is None else out
+        return merge(runs, target, batch.config, overwrite=overwrite, argv=argv, problems=notes)

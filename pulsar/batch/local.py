@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pulsar.batch.records import Record, again
 from pulsar.batch.unit import Options, run_unit
 from pulsar.batch.units import Batch, Unit
+from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
 
 #: A process takes more than its budget by this factor and this many bytes before it is ended: what a search is held
 #: to, and what libraries may add on other machines.
@@ -25,7 +26,7 @@ POLL = 0.5
 
 @dataclass(frozen=True)
 class Room:
-    """What all units together may take of a machine.
+    """Cores and memory of a machine for all units together.
 
     Attributes
     ----------
@@ -41,23 +42,13 @@ class Room:
     threads: int = 0
 
 
-@dataclass(frozen=True)
-class Share:
-    """What one unit is given of it."""
-
-    threads: int
-    memory: int
-
-
 def least_memory() -> int:
     """Bytes below which no unit can work."""
-    from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
-
     return BASE_MEMORY + LEAST_MEMORY
 
 
-def share(unit: Unit, waiting: int, free: Room, room: Room) -> Share | None:
-    """Threads and memory for a unit, from what is free; None where it has to wait.
+def share(unit: Unit, waiting: int, free: Room, room: Room, options: Options) -> Options | None:
+    """The options of a unit with its threads and memory, from what is free, and limits where none are given.
 
     Parameters
     ----------
@@ -66,6 +57,12 @@ def share(unit: Unit, waiting: int, free: Room, room: Room) -> Share | None:
         Units that are not started yet, this one among them.
     free, room : Room
         What is left, and the whole.
+    options : Options
+
+    Returns
+    -------
+    Options or None
+        None where it has to wait.
     """
     least = max(least_memory(), unit.least_memory)
     alone = free == room
@@ -77,19 +74,14 @@ def share(unit: Unit, waiting: int, free: Room, room: Room) -> Share | None:
     # More than an equal share only where nobody else could use it.
     fair = max(room.memory // most, free.memory // beside if beside == waiting else 0)
     memory = max(least, min(unit.memory + (threads - 1) * unit.more_memory or fair, fair))
-    return Share(threads, memory) if alone or memory <= free.memory else None
-
-
-def limits(unit: Unit, given: Share, options: Options) -> Options:
-    """The options of a unit with its share, and the limits that follow where none are given."""
-    late = LATE_FACTOR * unit.cpu / given.threads + LATE_SECONDS
-    over = int(OVER_FACTOR * given.memory) + OVER_BYTES
+    if not alone and memory > free.memory:
+        return None
     return replace(
         options,
-        threads=given.threads,
-        memory=given.memory,
-        time_limit=options.time_limit or late,
-        memory_limit=options.memory_limit or over,
+        threads=threads,
+        memory=memory,
+        time_limit=options.time_limit or LATE_FACTOR * unit.cpu / threads + LATE_SECONDS,
+        memory_limit=options.memory_limit or int(OVER_FACTOR * memory) + OVER_BYTES,
     )
 
 
@@ -109,8 +101,6 @@ class Order:
         Further attempts at a unit that has failed for other reasons than its input.
     put : callable
         Called, in the thread that works, with a record when a unit ends, and on this machine when it starts, too.
-    stop : threading.Event
-        Set to end what runs and start nothing more.
     """
 
     batch: Batch
@@ -119,34 +109,41 @@ class Order:
     room: Room
     retries: int
     put: Callable[[Record], None]
-    stop: threading.Event
 
 
-def work(order: Order) -> None:
-    """Search units, the most expensive first, as many at a time as there is room for."""
-    options, room, put, stop = order.options, order.room, order.put, order.stop
+def work(order: Order, stop: threading.Event) -> None:
+    """Search units, the most expensive first, as many at a time as there is room for.
+
+    Parameters
+    ----------
+    order : Order
+    stop : threading.Event
+        Set to end what runs and start nothing more.
+    """
+    options, room = order.options, order.room
     waiting = deque(order.todo)
-    running: dict[Future[Record], tuple[Unit, Share]] = {}
+    running: dict[Future[Record], tuple[Unit, Options]] = {}
     begun = time.time()
     with ThreadPoolExecutor(max(1, room.cores)) as pool:
         try:
             while running or (waiting and not stop.is_set()):
                 while waiting and not stop.is_set():
                     place = _next(waiting, options.until, begun, room)
-                    given = None if place is None else share(waiting[place], len(waiting), _free(room, running), room)
-                    if place is None or given is None:
+                    if place is None:
                         break
-                    unit = waiting[place]
+                    unit, free = waiting[place], _free(room, [own for _, own in running.values()])
+                    own = share(unit, len(waiting), free, room, options)
+                    if own is None:
+                        break
                     del waiting[place]
-                    own = limits(unit, given, options)
-                    put(Record(unit.name, "running", threads=given.threads, since=time.time()))
-                    running[pool.submit(run_unit, order.batch.folder, unit, own, stop)] = unit, given
+                    order.put(Record(unit.name, "running", threads=own.threads, since=time.time()))
+                    running[pool.submit(run_unit, order.batch.folder, unit, own, stop)] = unit, own
                 if not running:
                     return  # what is left does not fit before the end of the job
                 for future in wait(running, POLL, FIRST_COMPLETED).done:
                     unit, _ = running.pop(future)
                     record = future.result()
-                    put(record)
+                    order.put(record)
                     if record.kind == "storage":
                         waiting.clear()  # they would come to the same
                     elif again(record, order.retries):
@@ -156,13 +153,9 @@ def work(order: Order) -> None:
             raise
 
 
-def _free(room: Room, running: "dict[Future[Record], tuple[Unit, Share]]") -> Room:
-    taken = [given for _, given in running.values()]
-    return replace(
-        room,
-        cores=room.cores - sum(given.threads for given in taken),
-        memory=room.memory - sum(given.memory for given in taken),
-    )
+def _free(room: Room, taken: Sequence[Options]) -> Room:
+    cores = room.cores - sum(own.threads for own in taken)
+    return replace(room, cores=cores, memory=room.memory - sum(own.memory for own in taken))
 
 
 def _next(waiting: Sequence[Unit], until: float, begun: float, room: Room) -> int | None:

@@ -3,24 +3,29 @@
 It ends when stdin does, so that nothing is left when whoever started it has been killed.
 """
 
+import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pulsar.batch.records import MOST_TOLD, Record, write_record
+from pulsar.batch.records import Record, write_record
 from pulsar.batch.units import Unit, input_bytes, inputs_gone, load_settings, log_file, product
+from pulsar.data.folders import Folder, private
 from pulsar.data.locks import FileLock, Slots
+from pulsar.data.observation import InputFile
 from pulsar.errors import ConfigError, DataError, storage_fault
 
 if TYPE_CHECKING:
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a KiB, in which Linux gives the largest resident memory.
 KIB: Final = 1024
+#: Bytes copied at a time: large enough for network file systems, small enough to end soon when told to.
+PIECE: Final = 8 << 20
 #: The signal that has asked for the end; 0: none has.
 _told_to_end = 0
 
@@ -73,20 +80,12 @@ def _terminated(signum: int, _frame: FrameType | None) -> NoReturn:
 
 def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
     """Search a unit and write its record; the exit code."""
-    begun = Record(
-        unit.name,
-        "running",
-        attempts=int(request["attempts"]),
-        threads=int(request["threads"]),
-        host=socket.gethostname(),
-        since=time.time(),
-        earlier=float(request["earlier"]),
-        lost=float(request["lost"]),
-    )
+    begun = replace(Record(**request["record"]), host=socket.gethostname(), since=time.time())
     write_record(folder, begun)
     try:
-        found = _search(folder, unit, request)
-        ended, code = replace(begun, status="done", candidates=len(found), pulses=_pulses(found)), 0
+        run = _search(folder, unit, request)
+        pulses = len(run.rows("single_pulses"))
+        ended, code = replace(begun, status="done", candidates=len(run), pulses=pulses), 0
     except (Exception, SystemExit) as failure:
         ended, code = _end(begun, folder, unit, failure)
     if ended.reason:
@@ -112,23 +111,19 @@ def _end(record: Record, folder: Path, unit: Unit, failure: BaseException) -> tu
     """The record of an attempt that has given no product, and the exit code."""
     if _told_to_end:
         # Whatever a library that was interrupted makes of it.
-        return replace(record, status="stopped", reason="ended from outside"), 128 + _told_to_end
+        return record.stopped("", "ended from outside"), 128 + _told_to_end
     if gone := inputs_gone(unit.inputs):
-        return replace(record, status="stopped", kind="mount", reason=gone[:MOST_TOLD]), os.EX_IOERR
+        return record.stopped("mount", gone), os.EX_IOERR
     if storage_fault(failure) or not product(folder, unit.name).parent.is_dir():
-        return replace(record, status="stopped", kind="storage", reason=str(failure)[:MOST_TOLD]), os.EX_IOERR
-    if isinstance(failure, ConfigError | DataError):
-        return _failed(
-            record, "input" if isinstance(failure, DataError) else "settings", str(failure)
-        ), failure.exit_code
+        return record.stopped("storage", str(failure)), os.EX_IOERR
+    if isinstance(failure, DataError):
+        return record.failed("input", str(failure)), failure.exit_code
+    if isinstance(failure, ConfigError):
+        return record.failed("settings", str(failure)), failure.exit_code
     if isinstance(failure, MemoryError):
-        return _failed(record, "memory", "out of memory"), 1
+        return record.failed("memory", "out of memory"), 1
     traceback.print_exception(failure)
-    return _failed(record, "failure", f"{type(failure).__name__}: {failure}"), 1
-
-
-def _failed(record: Record, kind: str, reason: str) -> Record:
-    return replace(record, status="failed", kind=kind, reason=reason[:MOST_TOLD], attempts=record.attempts + 1)
+    return record.failed("failure", f"{type(failure).__name__}: {failure}"), 1
 
 
 def _same_inputs(unit: Unit) -> None:
@@ -144,7 +139,6 @@ def _same_inputs(unit: Unit) -> None:
 
 def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
     """Search the inputs, or their copies on a local disk."""
-    from pulsar.batch.staging import staged
     from pulsar.pipeline.progress import Progress
     from pulsar.run import search
 
@@ -170,10 +164,6 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
         return search(obs, config, out, resume=True, argv=request["argv"], progress=progress)
 
 
-def _pulses(run: "Run") -> int:
-    return len(run.rows("single_pulses"))
-
-
 def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "BaseObservation":
     """The observation, which goes by the names of the original files."""
     from pulsar.io.open import open_observation
@@ -184,6 +174,94 @@ def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "Ba
         # Copies are ours: nobody changes them.
         obs.files = tuple(replace(f, path=original.get(f.path, f.path), inode=None) for f in obs.files)
     return obs
+
+
+@contextmanager
+def staged(
+    inputs: Sequence[Path],
+    stage: Path,
+    ident: str,
+    gate: Callable[[], AbstractContextManager[None]],
+    tell: Callable[[str], None],
+) -> Iterator[dict[Path, Path]]:
+    """Copies of files in a new folder of ours, removed at the end; nothing where there is no room for them.
+
+    Parameters
+    ----------
+    inputs : sequence of Path
+    stage : Path
+        The folder is made in this one, which others may use, too.
+    ident : str
+        Of the batch.
+    gate : callable
+        Gives the context in which shared storage may be read.
+    tell : callable
+        Called with what the astronomer should know.
+
+    Yields
+    ------
+    dict of Path to Path
+        Original -> copy, empty where nothing was copied.
+
+    Raises
+    ------
+    DataError
+        A file has changed while it was copied.
+    """
+    stage.mkdir(parents=True, exist_ok=True)
+    with private(stage, copies_of(ident)) as folder:
+        yield _copies(inputs, folder, gate, tell)
+
+
+def copies_of(ident: str) -> str:
+    """How the names of folders with copies for a batch begin."""
+    return f"pulsar-batch-{ident}-"
+
+
+def _copies(
+    inputs: Sequence[Path],
+    folder: Folder,
+    gate: Callable[[], AbstractContextManager[None]],
+    tell: Callable[[str], None],
+) -> dict[Path, Path]:
+    """Copies of all files; none where they do not fit, or no longer do when they are written."""
+    files = [companion for path in inputs for companion in _companions(path)]
+    needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder.path).free
+    copies = {}
+    try:
+        if needed > free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        # Files of one name from different folders must not meet.
+        places = {path: folder.path / f"{i:04d}" for i, path in enumerate(dict.fromkeys(p.parent for p in files))}
+        with gate():
+            for path in files:
+                copies[path] = places[path.parent] / path.name
+                _copy(path, copies[path])
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        folder.clear()
+        tell(
+            f"{folder.path.parent}: {needed / 2**30:.2f} GiB do not fit, {free / 2**30:.2f} GiB are free: read in place"
+        )
+        return {}
+    return copies
+
+
+def _companions(path: Path) -> list[Path]:
+    """A file with those that it cannot be read without."""
+    header = path.with_suffix(".inf")
+    return [path, header] if path.suffix == ".dat" and header.exists() else [path]
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    with source.open("rb") as file, target.open("xb") as copy:
+        state = os.fstat(file.fileno())
+        shutil.copyfileobj(file, copy, PIECE)
+    InputFile.opened(source, 0, state).check_unchanged()
+    # A result depends on the time of last change of its inputs, to be found again when a search goes on.
+    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 if __name__ == "__main__":

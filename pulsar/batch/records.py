@@ -1,4 +1,4 @@
-"""What the units of a batch have left: products, and a record of each last attempt.
+"""All that the units of a batch have left: products, and a record of each last attempt.
 
 They are the truth. A unit is done when its product is there, which appears whole or not at all.
 """
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
@@ -81,18 +81,17 @@ class Record:
 
     __pydantic_config__ = STRICT
 
-    def values(self) -> dict[str, Any]:
-        """As JSON knows it."""
-        return asdict(self)
+    def stopped(self, kind: str, reason: str) -> "Record":
+        """The same, ended by what is outside of it."""
+        return replace(self, status="stopped", kind=kind, reason=reason[:MOST_TOLD])
 
-    @property
-    def final(self) -> bool:
-        """Whether another attempt would fail in the same way: input or settings are wrong."""
-        return self.status == "failed" and self.kind in ("input", "settings")
+    def failed(self, kind: str, reason: str) -> "Record":
+        """The same, ended by what is wrong with it: one more attempt has failed."""
+        return replace(self, status="failed", kind=kind, reason=reason[:MOST_TOLD], attempts=self.attempts + 1)
 
     @property
     def waits(self) -> bool:
-        """Whether it was stopped by what is outside of it: no attempt is counted, and the same command goes on."""
+        """True if it was stopped by what is outside of it: no attempt is counted, and the same command goes on."""
         return self.status == "stopped" and self.kind in ("storage", "mount")
 
 
@@ -100,35 +99,31 @@ _RECORD: Final = TypeAdapter(Record)
 
 
 def again(record: Record, retries: int) -> bool:
-    """Whether a unit that has failed should be tried once more by itself."""
-    return record.status == "failed" and not record.final and record.attempts <= retries
+    """True if a unit that has failed should be tried once more by itself.
+
+    Where input or settings are wrong another attempt would fail in the same way.
+    """
+    final = record.kind in ("input", "settings")
+    return record.status == "failed" and not final and record.attempts <= retries
+
+
+def is_open(record: Record, retries: int) -> bool:
+    """True if a unit is still to be searched: an attempt may have failed just before the run was killed."""
+    return record.status not in ("done", "failed") or again(record, retries)
 
 
 def read_record(folder: Path, name: str) -> Record | None:
     """The record of a unit; None where there is none that makes sense: its unit is looked at again."""
     path = record_file(folder, name)
     with contextlib.suppress(DataError):
-        return record_of(name, read_bytes(path, "a record", most=_MOST), str(path))
+        record = validated(_RECORD, read_bytes(path, "a record", most=_MOST), str(path), "remove it")
+        return record if record.name == name else None
     return None
-
-
-def record_of(name: str, text: str | bytes, where: str) -> Record:
-    """The record of a unit as JSON has it.
-
-    Raises
-    ------
-    DataError
-        It is damaged, or of another unit.
-    """
-    found = validated(_RECORD, text, where, "remove it")
-    if found.name != name:
-        raise DataError(f"{where}: is of another unit: remove it")
-    return found
 
 
 def write_record(folder: Path, record: Record) -> None:
     """Replace the record of a unit, whole or not at all."""
-    write_whole(record_file(folder, record.name), json.dumps(record.values()))
+    write_whole(record_file(folder, record.name), json.dumps(asdict(record)))
 
 
 def put_back(folder: Path, record: Record) -> None:
@@ -161,8 +156,8 @@ def unswept(folder: Path) -> set[str]:
 
 def _named(folder: Path, suffix: str) -> set[str]:
     with os.scandir(folder / "products") as entries:
-        found = [entry.name for entry in entries if not entry.name.startswith(".")]
-    return {name.removesuffix(suffix) for name in found if name.endswith(suffix)}
+        files = [entry.name for entry in entries if not entry.name.startswith(".")]
+    return {name.removesuffix(suffix) for name in files if name.endswith(suffix)}
 
 
 def finish(folder: Path, name: str, record: Record) -> Record:
@@ -201,7 +196,7 @@ def sweep_parts(folder: Path, name: str) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether an HDF5 file is as long as its first bytes say (HDF5 File Format Specification, superblock)."""
+    """True if an HDF5 file is as long as its first bytes say (HDF5 File Format Specification, superblock)."""
     with contextlib.suppress(OSError, struct.error):
         with path.open("rb") as file:
             head = file.read(48)

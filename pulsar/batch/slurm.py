@@ -1,23 +1,30 @@
-"""Units as an array of Slurm jobs: each takes its share and ends before its wall time, what is left comes next."""
+"""Units as an array of Slurm jobs: each takes its share and ends before its wall time, what is left comes next.
+
+``python -m pulsar.batch.slurm OUT NUMBER`` is one element of the array.
+"""
 
 import contextlib
 import heapq
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter
 
-from pulsar.batch.records import read_record
+from pulsar.batch import local
+from pulsar.batch.records import Record, is_open, read_record
 from pulsar.batch.unit import Options
-from pulsar.batch.units import MOST_LIST, Batch, Unit
+from pulsar.batch.units import MOST_LIST, Batch, Unit, product, read_batch
 from pulsar.config.model import BatchConfig
 from pulsar.config.resources import parse_size
 from pulsar.data.files import read_bytes
@@ -34,7 +41,7 @@ ASK_FIRST: Final = 1.0
 
 @dataclass(frozen=True)
 class Submission:
-    """What the jobs of an array are told.
+    """An order to the jobs of an array.
 
     Attributes
     ----------
@@ -119,7 +126,7 @@ def script(folder: Path, number: int, jobs: int, config: BatchConfig) -> str:
         *([f"--account={config.account}"] if config.account else []),
         *config.directives,
     ]
-    job = python_command("-m", "pulsar.batch.job", str(folder), str(number))
+    job = python_command("-m", "pulsar.batch.slurm", str(folder), str(number))
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {option}" for option in options),
@@ -136,35 +143,21 @@ def slurm_folder(folder: Path) -> Path:
 
 
 def work(
-    batch: Batch,
-    config: BatchConfig,
-    options: Options,
-    threads: int,
-    retries: int,
-    todo: Callable[[], Sequence[Unit]],
-    tell: Callable[[str], None],
-    *,
-    waiting: bool,
-    stop: threading.Event,
+    batch: Batch, order: Submission, todo: Callable[[], Sequence[Unit]], tell: Callable[[str], None], *, waiting: bool
 ) -> None:
     """Submit arrays until nothing is left.
 
     Parameters
     ----------
     batch : Batch
-    config : BatchConfig
-        What a job may take.
-    options : Options
-    threads : int
-        Of each unit; 0: as many as cores and the number of units allow.
-    retries : int
+    order : Submission
+        What their jobs are told beside their shares.
     todo : callable
         Gives the units that are left.
     tell : callable
         Called with what happens, in words.
     waiting : bool
         Wait until all is over; otherwise submit once and return.
-    stop : threading.Event
 
     Raises
     ------
@@ -180,14 +173,14 @@ def work(
     last = _current(folder)
     job, number = last.job, last.number
     before: object = None
-    while not stop.is_set():
+    while True:
         if job:
             tell(f"array {number:04d} is job {job} of Slurm")
             if not waiting and _alive(job):
                 return
-            _wait(job, stop)
+            _wait(job)
         units = todo()
-        if not units or stop.is_set():
+        if not units:
             return
         waits = [r for u in units if (r := read_record(batch.folder, u.name)) is not None and r.waits]
         if before is not None and (len(waits) == len(units) or any(r.kind == "storage" for r in waits)):
@@ -200,23 +193,22 @@ def work(
                 "batch.walltime may be too short, or batch.memory too small"
             )
         before, number = now, number + 1
-        dealt = shares(units, config.jobs)
-        named = tuple(tuple(unit.name for unit in part) for part in dealt)
-        order = Submission(named, options, threads, retries, config)
-        write_whole(submission_file(batch.folder, number), json.dumps(_SUBMISSION.dump_python(order)))
+        dealt = shares(units, order.config.jobs)
+        whole = replace(order, shares=tuple(tuple(unit.name for unit in part) for part in dealt))
+        write_whole(submission_file(batch.folder, number), json.dumps(_SUBMISSION.dump_python(whole)))
         path = folder / f"{number:04d}.sh"
-        write_whole(path, script(batch.folder.absolute(), number, len(dealt), config))
+        write_whole(path, script(batch.folder.absolute(), number, len(dealt), order.config))
         job = _submit(path)
         write_whole(folder / "current.json", json.dumps(asdict(Current(job, number))))
 
 
 def submission_file(folder: Path, number: int) -> Path:
-    """What the jobs of a submission are told."""
+    """Where the order to the jobs of a submission is."""
     return slurm_folder(folder) / f"{number:04d}.json"
 
 
 def read_submission(folder: Path, number: int) -> Submission:
-    """What the jobs of a submission are told.
+    """The order to the jobs of a submission.
 
     Raises
     ------
@@ -246,7 +238,7 @@ def _submit(path: Path) -> str:
 
 
 def _alive(job: str) -> bool:
-    """Whether any element of an array waits or runs.
+    """True if any element of an array waits or runs.
 
     Raises
     ------
@@ -264,9 +256,9 @@ def _alive(job: str) -> bool:
     return any(state not in over for state in done.stdout.split())
 
 
-def _wait(job: str, stop: threading.Event) -> None:
+def _wait(job: str) -> None:
     begun = time.monotonic()
-    while not stop.is_set():
+    while True:
         try:
             if not _alive(job):
                 return
@@ -274,10 +266,55 @@ def _wait(job: str, stop: threading.Event) -> None:
             # Its controller may be restarting; an hour of silence is more than that.
             if time.monotonic() - begun > 3600.0:
                 raise
-        stop.wait(ASK_FIRST if time.monotonic() - begun < 60.0 else ASK)
+        time.sleep(ASK_FIRST if time.monotonic() - begun < 60.0 else ASK)
 
 
 def _reached(batch: Batch, units: Sequence[Unit]) -> object:
     """Units that are left, and the stages that they have behind them."""
     parts = {path.relative_to(batch.folder) for path in (batch.folder / "products").glob("*.parts/*.npz")}
     return frozenset(unit.name for unit in units), frozenset(parts)
+
+
+def main(folder: Path, number: int, index: int) -> None:
+    """Search a share of the units in a job, and end before its wall time.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the batch.
+    number : int
+        Of the submission.
+    index : int
+        Of this element of the array.
+    """
+    begun = time.time()
+    order, batch = read_submission(folder, number), read_batch(folder)
+    if not 0 <= index < len(order.shares):
+        raise DataError(f"{folder}: submission {number:04d} has no share {index}: submit anew with `pulsar batch run`")
+    config = order.config
+    # What Slurm says of the end, where it does (since 22.05), knows of what the job has lost before it came here.
+    end = float(os.environ.get("SLURM_JOB_END_TIME") or begun + config.seconds)
+    # The folder of the batch names it, not what lies in there.
+    options = replace(order.options, until=end - config.margin, ident=batch.ident)
+    names = set(order.shares[index])
+    # They may have been searched since the share was dealt.
+    todo = [u for u in batch.units if u.name in names and not product(folder, u.name).exists()]
+    todo = [u for u in todo if is_open(read_record(folder, u.name) or Record(u.name, "left"), order.retries)]
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    room = local.Room(config.cores, parse_size(config.memory) or 0, order.threads)
+    local.work(local.Order(batch, todo, options, room, order.retries, _tell), stop)
+
+
+def _tell(record: Record) -> None:
+    when = time.strftime("%Y-%m-%d %H:%M:%S")
+    sys.stderr.write(f"{when} {record.name} {record.status} {record.reason}\n")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]), int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")))
+    except PulsarError as failure:
+        sys.stderr.write(f"pulsar: {failure}\n")
+        sys.exit(failure.exit_code)

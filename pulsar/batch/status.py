@@ -1,16 +1,92 @@
-"""How far a batch is, what has failed and why, and when it will be over."""
+"""The state of a batch and its units: how far it is, what has failed and why, and when it will be over."""
 
 import contextlib
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
-from pulsar.batch.ledger import Facts, Ledger
-from pulsar.batch.records import Record
-from pulsar.batch.units import Batch, Unit, read_batch
-from pulsar.data.locks import FileLock, holder
+from pydantic import Strict, TypeAdapter
+
+from pulsar.batch.records import Record, Status, finish, products, read_record, stamps, sweep_parts, unswept
+from pulsar.batch.units import Batch, Unit, log_file, read_batch
+from pulsar.data.files import read_bytes
+from pulsar.data.locks import FileLock, holder, is_held
+from pulsar.data.unfinished import write_whole
+from pulsar.data.validated import validated
+from pulsar.errors import DataError
+
+#: Bytes of an index, and for each unit: twice what a record has at most.
+_LEAST_BYTES: Final = 1 << 16
+_UNIT_BYTES: Final = 2 << 10
+#: Of each unit the time of its record [ns since 1970], and that.
+_INDEX: Final = TypeAdapter(dict[str, tuple[Annotated[int, Strict()], Record]])
+
+
+def look(batch: Batch, *, ours: bool) -> dict[str, Record]:
+    """Last attempt at every unit by its name, with what that unit has come to.
+
+    Products and records tell. An index of them saves reading those that have not changed: it is written by who holds
+    the lock of the batch, and made anew whatever is wrong with it.
+
+    Parameters
+    ----------
+    batch : Batch
+    ours : bool
+        The caller holds the lock of the batch: what a killed process has left undone is finished.
+    """
+    folder = batch.folder
+    index = _read_index(batch)
+    done, written = products(folder), dict(stamps(folder))
+    current: dict[str, tuple[int, Record]] = {}
+    for name in (unit.name for unit in batch.units):
+        stamp, record = index.get(name, (-1, Record(name, "left")))
+        if name not in written:
+            record = Record(name, "left")
+        elif written[name] != stamp:
+            record = read_record(folder, name) or Record(name, "left")
+        if ours and name in done and record.status != "done" and not _at_work(folder, name):
+            record = finish(folder, name, record)
+        current[name] = written.get(name, 0), record
+    if ours:
+        for name in done & unswept(folder) & current.keys():
+            if not _at_work(folder, name):
+                sweep_parts(folder, name)
+        if current != index:
+            rows = {name: (stamp, asdict(record)) for name, (stamp, record) in current.items()}
+            with contextlib.suppress(OSError):  # a full disk: products and records tell all the same
+                write_whole(index_file(folder), json.dumps(rows))
+    return {name: replace(record, status=_judge(folder, record, name in done)) for name, (_, record) in current.items()}
+
+
+def index_file(folder: Path) -> Path:
+    """Where the index of a batch is."""
+    return folder / "index.json"
+
+
+def _read_index(batch: Batch) -> dict[str, tuple[int, Record]]:
+    path, most = index_file(batch.folder), _LEAST_BYTES + _UNIT_BYTES * len(batch.units)
+    with contextlib.suppress(DataError):
+        rows = validated(_INDEX, read_bytes(path, "an index", most=most), str(path), "it is made anew")
+        return {name: row for name, row in rows.items() if row[1].name == name}
+    return {}
+
+
+def _judge(folder: Path, record: Record, done: bool) -> Status:
+    """The state of a unit: a product tells more than any record."""
+    if done:
+        return "done"
+    if record.status == "running":
+        return "running" if _at_work(folder, record.name) else "left"
+    return "left" if record.status == "done" else record.status
+
+
+def _at_work(folder: Path, name: str) -> bool:
+    # The process of a unit holds a lock as long as it lives.
+    return is_held(log_file(folder, name))
 
 
 @dataclass(frozen=True)
@@ -71,7 +147,7 @@ class BatchStatus:
         """As JSON knows it."""
         values = dict(vars(self))
         for key in ("failures", "waits", "runs"):
-            values[key] = [record.values() for record in values[key]]
+            values[key] = [asdict(record) for record in values[key]]
         return values
 
 
@@ -89,17 +165,24 @@ def status(folder: Path | str) -> BatchStatus:
         ours = False
         with contextlib.suppress(OSError):  # whose batch it is may keep it from being written
             ours = lock.acquire()
-        busy = "" if ours else holder(lock_file)
-        ledger = Ledger(batch, writable=ours)
+        busy, begun = ("", None) if ours else (holder(lock_file), _begun(lock_file))
         if ours:
             with contextlib.suppress(OSError):  # a full disk: it is held all the same
                 lock.sign("batch status")
-            ledger.refresh()
-        records, facts = ledger.records(), ledger.facts()
-    return _summed(batch, [records.get(unit.name, Record(unit.name, "left")) for unit in batch.units], facts, busy)
+        records = look(batch, ours=ours)
+    return _summed(batch, list(records.values()), busy, begun)
 
 
-def _summed(batch: Batch, records: Sequence[Record], facts: Facts, busy: str) -> BatchStatus:
+def _begun(lock_file: Path) -> float | None:
+    """Since when a run holds a lock [s since 1970]; None where it is none, or does not say."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        signed = json.loads(lock_file.read_text(encoding="utf-8"))
+        if str(signed["what"]).startswith("batch run"):
+            return datetime.fromisoformat(signed["since"]).timestamp()
+    return None
+
+
+def _summed(batch: Batch, records: Sequence[Record], busy: str, begun: float | None) -> BatchStatus:
     """Add it all up."""
     done = [(u, r) for u, r in zip(batch.units, records, strict=True) if r.status == "done"]
     todo = [(u, r) for u, r in zip(batch.units, records, strict=True) if r.status not in ("done", "failed")]
@@ -122,7 +205,7 @@ def _summed(batch: Batch, records: Sequence[Record], facts: Facts, busy: str) ->
         bytes_done=sum(u.nbytes for u, _ in done),
         bytes_left=sum(u.nbytes for u, _ in todo),
         candidates=sum(r.candidates for _, r in done),
-        eta=_eta(done, left, facts.begun) if busy and facts.ended is None else None,
+        eta=_eta(done, left, begun) if busy and begun is not None else None,
         holder=busy,
         unreadable=batch.unreadable,
         incomplete=tuple(f"{unit.name}: {'; '.join(unit.incomplete)}" for unit in batch.units if unit.incomplete),

@@ -9,10 +9,10 @@ import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
-from pulsar.batch.records import MOST_TOLD, Record, finish, read_record, write_record
-from pulsar.batch.staging import copies_of
+from pulsar.batch.process import copies_of
+from pulsar.batch.records import Record, finish, read_record, write_record
 from pulsar.batch.units import Unit, inputs_gone, log_file, product
 from pulsar.data.folders import open_to_write, sweep
 from pulsar.data.unfinished import ENDS
@@ -68,10 +68,6 @@ class Options:
 
     __pydantic_config__ = STRICT
 
-    def record(self) -> dict[str, Any]:
-        """As JSON knows it."""
-        return asdict(self)
-
 
 def run_unit(folder: Path | str, unit: Unit, options: Options, stop: threading.Event | None = None) -> Record:
     """Search one unit in a process of its own.
@@ -94,7 +90,7 @@ def run_unit(folder: Path | str, unit: Unit, options: Options, stop: threading.E
         return _run_unit(Path(folder).absolute(), unit, options, stop)
     except OSError as error:
         # A full disk, a folder that is gone: nothing is kept of this attempt, so that the next run tries it again.
-        return Record(unit.name, "stopped", f"{error.filename or folder}: {error.strerror}"[:MOST_TOLD], "storage")
+        return Record(unit.name, "left").stopped("storage", f"{error.filename or folder}: {error.strerror}")
 
 
 def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event | None) -> Record:
@@ -102,15 +98,13 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
     if product(folder, unit.name).exists() and before is not None and before.status == "done":
         return before
     if gone := inputs_gone(unit.inputs):
-        record = before or Record(unit.name, "left")
-        record = replace(record, status="stopped", kind="mount", reason=gone[:MOST_TOLD])
+        record = (before or Record(unit.name, "left")).stopped("mount", gone)
         write_record(folder, record)
         return record
     begin = Record(unit.name, "running", threads=options.threads)
     if before is not None:
         begin = replace(begin, attempts=before.attempts, earlier=before.earlier + before.cpu, lost=before.lost)
-    carried = {key: getattr(begin, key) for key in ("attempts", "earlier", "lost")}
-    request = {"folder": str(folder), "unit": unit.record(), **carried, **options.record()}
+    request = {"folder": str(folder), "unit": asdict(unit), "record": asdict(begin), **asdict(options)}
     begun, cpu = time.time(), 0.0
     with os.fdopen(open_to_write(log_file(folder, unit.name), flags=os.O_APPEND), "ab") as log:
         process = _start(options.threads, log)
@@ -125,15 +119,15 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
             _end(process)
     if options.stage_in:
         sweep(Path(options.stage_in), copies_of(options.ident))
-    found = read_record(folder, unit.name)
+    after = read_record(folder, unit.name)
     if product(folder, unit.name).exists():
-        return found if found is not None and found.status == "done" else finish(folder, unit.name, found or begin)
-    if ended or found is None or found.status == "running" or found.since < begun:
-        last = begin if found is None or found.since < begun or found.status == "failed" else found
-        found = _told(replace(last, cpu=last.cpu or cpu), begin.attempts, ended, process.returncode, options)
-        found = replace(found, seconds=round(max(0.0, time.time() - begun), 3), since=begun, until=time.time())
-        write_record(folder, found)
-    return found
+        return after if after is not None and after.status == "done" else finish(folder, unit.name, after or begin)
+    if ended or after is None or after.status == "running" or after.since < begun:
+        last = begin if after is None or after.since < begun or after.status == "failed" else after
+        after = _ended(replace(last, cpu=last.cpu or cpu), ended, process.returncode, options)
+        after = replace(after, seconds=round(max(0.0, time.time() - begun), 3), since=begun, until=time.time())
+        write_record(folder, after)
+    return after
 
 
 def _start(threads: int, log: BinaryIO) -> "subprocess.Popen[bytes]":
@@ -206,13 +200,12 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.stdin.close()
 
 
-def _told(record: Record, attempts: int, ended: str, code: int, options: Options) -> Record:
+def _ended(record: Record, ended: str, code: int, options: Options) -> Record:
     """The record of a unit that could not write its own."""
     if ended == "stopped" or (not ended and code in _ENDED):
-        return replace(record, status="stopped", reason="ended from outside, goes on from its last stage")
+        return record.stopped(record.kind, "ended from outside, goes on from its last stage")
     if not ended and code == os.EX_IOERR:
-        reason = f"its record cannot be written: see logs/{record.name}.log"
-        return replace(record, status="stopped", kind="storage", reason=reason)
+        return record.stopped("storage", f"its record cannot be written: see logs/{record.name}.log")
     if ended == "time":
         reason = f"took longer than the limit of {options.time_limit:g} s"
     elif ended == "memory":
@@ -223,5 +216,4 @@ def _told(record: Record, attempts: int, ended: str, code: int, options: Options
             # Nobody here has sent it.
             how += ", as the system does where memory runs out: give fewer units at a time, or more memory each"
         ended, reason = "crash", f"its process ended with {how}: see logs/{record.name}.log"
-    lost = record.lost + record.cpu
-    return replace(record, status="failed", kind=ended, reason=reason, attempts=attempts + 1, lost=lost)
+    return replace(record.failed(ended, reason), lost=record.lost + record.cpu)

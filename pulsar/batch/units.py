@@ -1,4 +1,4 @@
-"""What a batch has to do: one line for each unit, in a folder that holds all of it."""
+"""The units of a batch: one line for each, in a folder that holds all of it."""
 
 import contextlib
 import hashlib
@@ -76,10 +76,6 @@ class Unit:
     def __post_init__(self) -> None:
         if not is_file_name(self.name):
             raise ValueError(f"name = {self.name[:60]!r}: expected letters, digits and +-._, none of a folder")
-
-    def record(self) -> dict[str, Any]:
-        """As JSON knows it."""
-        return asdict(self)
 
     def config(self, config: Config) -> Config:
         """The settings of a batch with the position of this unit."""
@@ -242,16 +238,15 @@ def listed(paths: Iterable[Path], missing: list[str]) -> list[Path]:
         named = [(number, Path(line)) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
         if not named:
             raise DataError(f"{path}: this list of files names none")
-        there = [(number, name) for number, name in named if _is_there(name)]
         gone = [
-            f"{printable(str(name))}: no such file or folder ({path}, line {n})"
-            for n, name in named
-            if (n, name) not in there
+            f"{printable(str(name))}: no such file or folder ({path}, line {number})"
+            for number, name in named
+            if not _is_there(name)
         ]
-        if not there:
+        if len(gone) == len(named):
             raise DataError(f"{gone[0]}: nothing that this list names is there; names count from the current folder")
         missing += gone
-        out += [name for _, name in there]
+        out += [name for _, name in named if _is_there(name)]
     return out
 
 
@@ -284,8 +279,7 @@ def plan_units(
     ConfigError, DataError
         As that function has it.
     """
-    from pulsar.nights.night import jobs
-    from pulsar.nights.plan import plan_jobs
+    from pulsar.nights.night import jobs, plan_jobs
 
     todo = jobs(night, config, Path(), beams=beams, segment=segment, overlap=overlap)
     # With one thread the elapsed time of a plan is CPU time.
@@ -398,7 +392,7 @@ def init(
             _check_same(folder, config, units)
         problems = [*missing, *night.problems, *unmatched_pointings(night, config), *failing]
         head = Head(FORMAT, len(units), tuple(problems), (*missing, *map(str, night.unreadable)))
-        lines = [json.dumps(values) for values in (asdict(head), *(unit.record() for unit in units))]
+        lines = [json.dumps(values) for values in (asdict(head), *map(asdict, units))]
         write_whole(settings_file(folder), to_toml(config, with_help=False))
         write_whole(folder / "units.jsonl", "\n".join(lines) + "\n")
     return read_batch(folder)
@@ -411,8 +405,8 @@ def _absolute(config: Config) -> Config:
         values = getattr(config, section)
         paths = {key: getattr(values, key) for key in keys}
         # What is no file may be a word, such as psrqpy.
-        found = {key: str(Path(path).absolute()) for key, path in paths.items() if path and Path(path).exists()}
-        changed[section] = values.model_copy(update=found)
+        absolute = {key: str(Path(path).absolute()) for key, path in paths.items() if path and Path(path).exists()}
+        changed[section] = values.model_copy(update=absolute)
     return config.model_copy(update=changed)
 
 
@@ -439,10 +433,10 @@ def _settings_of_products(batch: Batch, config: Config) -> Config:
 
     for unit in batch.units:
         with contextlib.suppress(DataError):
-            found = settings_of(read(product(batch.folder, unit.name)).provenance)
+            settings = settings_of(read(product(batch.folder, unit.name)).provenance)
             # The position is that of the unit.
-            own = found.input.model_copy(update={key: getattr(config.input, key) for key in ("ra_deg", "dec_deg")})
-            return found.model_copy(update={"input": own})
+            own = settings.input.model_copy(update={key: getattr(config.input, key) for key in ("ra_deg", "dec_deg")})
+            return settings.model_copy(update={"input": own})
     return config
 
 

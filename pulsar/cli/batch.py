@@ -1,9 +1,9 @@
 """``pulsar batch``: many searches as one piece of work."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -78,16 +78,28 @@ class Work:
 def run(folder: Folder, *, work: Work, display: Display) -> None:
     """Search what is left; the same command goes on after any interruption."""
     from pulsar.batch.drive import Request, run_batch
+    from pulsar.batch.unit import Options
     from pulsar.config.resources import parse_size
 
     parse_size(work.memory, "--memory")
-    fields: dict[str, Any] = asdict(work) | {
-        "memory_limit": parse_size(work.memory_limit, "--memory-limit") or 0,
-        "stage_in": str(work.stage_in.absolute()) if work.stage_in is not None else "",
-        "sets": tuple(work.sets or ()),
-        "argv": tuple(sys.argv),
-    }
-    _end(folder, run_batch(folder, Request(**fields), progress=display.progress()))
+    options = Options(
+        time_limit=work.time_limit,
+        memory_limit=parse_size(work.memory_limit, "--memory-limit") or 0,
+        io_slots=work.io_slots,
+        stage_in=str(work.stage_in.absolute()) if work.stage_in is not None else "",
+        argv=tuple(sys.argv),
+    )
+    request = Request(
+        engine=work.engine,
+        cores=work.cores,
+        memory=work.memory,
+        threads=work.threads,
+        retries=work.retries,
+        sets=tuple(work.sets or ()),
+        wait=work.wait,
+        options=options,
+    )
+    _end(folder, run_batch(folder, request, progress=display.progress()))
 
 
 def _end(folder: Path, outcome: "Outcome") -> None:
@@ -172,7 +184,7 @@ def merge(
     display: Display,
 ) -> None:
     """Merge the products of all finished units into one list: beams compared, nights listed together."""
-    from pulsar.batch.gather import merged
+    from pulsar.batch.drive import merged
 
     unreadable: list[str] = []
     product = merged(folder, output, overwrite=overwrite, argv=sys.argv, unreadable=unreadable)

@@ -77,7 +77,7 @@ def command(
 
     crew = None
     if engine == "dask":
-        from pulsar.batch.ranges import dask_crew
+        from pulsar.batch.cluster import dask_crew
 
         crew = dask_crew(settings, path.parent, progress.warning, workers or 0)
     run = search(files, settings, path, crew=crew, **common)

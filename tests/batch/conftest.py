@@ -64,3 +64,12 @@ def undisturbed(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     batch = init([survey], tmp_path_factory.mktemp("undisturbed"), quick())
     subprocess.run(command(batch.folder, "-q"), env=environment(), check=True, capture_output=True)
     return candidates(batch)
+
+
+@pytest.fixture(scope="session")
+def finished(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A batch of two of them, searched: to be copied."""
+    folder = tmp_path_factory.mktemp("finished") / "out"
+    init([survey / "s1.fil", survey / "s2.fil"], folder, quick())
+    subprocess.run(command(folder, "-q"), env=environment(), check=True, capture_output=True)
+    return folder

@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from pulsar.batch.ledger import Facts, Ledger
 from pulsar.batch.records import Record, write_record
+from pulsar.batch.status import look
 from pulsar.batch.units import FORMAT, Batch, Head, Unit, product, read_batch
 from pulsar.config.load import load_config, to_toml
 
@@ -30,7 +30,7 @@ def make_batch(folder: Path) -> Batch:
         write_record(folder, record)
     product(folder, "a").write_bytes(b"a product")
     batch = read_batch(folder)
-    ledger = Ledger(batch, writable=True)
-    ledger.refresh()
-    ledger.note(Facts("local", 1.7e9))
+    look(batch, ours=True)
+    signed = {"pid": 1, "host": "node1", "what": "batch run --engine local", "since": "2023-11-14T22:13:20+00:00"}
+    (folder / "lock").write_text(json.dumps(signed))
     return batch

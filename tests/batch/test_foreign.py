@@ -11,8 +11,8 @@ import pytest
 from batch.conftest import command, one_file, quick
 from reference.processes import finish
 
+from pulsar.batch.process import staged
 from pulsar.batch.slurm import script
-from pulsar.batch.staging import staged
 from pulsar.batch.units import PARTS, init, read_batch
 from pulsar.config.model import BatchConfig
 from pulsar.data import work
@@ -91,7 +91,7 @@ def test_a_disk_that_fills_while_inputs_are_copied(tmp_path, monkeypatch):
         target.write(b"a part of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pulsar.batch.staging.shutil.copyfileobj", full)
+    monkeypatch.setattr("pulsar.batch.process.shutil.copyfileobj", full)
     with staged([path], tmp_path / "stage", "0123456789ab", nullcontext, told.append) as copies:
         assert copies == {}
         (folder,) = (tmp_path / "stage").iterdir()
@@ -118,7 +118,7 @@ def test_a_file_that_changes_while_it_is_copied(tmp_path):
             file.write(b"x")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pulsar.batch.staging.shutil.copyfileobj", copied)
+        patch.setattr("pulsar.batch.process.shutil.copyfileobj", copied)
         with pytest.raises(DataError, match="has changed while it was read: it has been written to"):
             staged([path], tmp_path / "stage", "0123456789ab", Gate, print).__enter__()
     assert not list((tmp_path / "stage").iterdir())

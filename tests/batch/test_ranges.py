@@ -12,7 +12,7 @@ import pytest
 from reference.processes import environment, processes, start, wait_until
 from typer.testing import CliRunner
 
-from pulsar.batch import ranges
+from pulsar.batch import cluster
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError
@@ -148,9 +148,9 @@ def test_what_workers_have(monkeypatch, sets, workers, asked, has):
         seen.append((config.scheduler, threads, size))
         yield Client()
 
-    monkeypatch.setattr(ranges, "connected", connected)
-    monkeypatch.setattr(ranges, "usable_cores", lambda: 8)
-    with ranges.dask_crew(load_config(None, sets), Path(), print, workers)() as crew:
+    monkeypatch.setattr(cluster, "connected", connected)
+    monkeypatch.setattr(cluster, "usable_cores", lambda: 8)
+    with cluster.dask_crew(load_config(None, sets), Path(), print, workers)() as crew:
         assert (crew.count, crew.threads, crew.memory) == has
     assert seen == [asked]
 
@@ -158,7 +158,7 @@ def test_what_workers_have(monkeypatch, sets, workers, asked, has):
 def test_without_dask_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r"pulsar-search\[dask\]") as told:
-        ranges.dask_crew(load_config(None, []), Path(), print)
+        cluster.dask_crew(load_config(None, []), Path(), print)
     assert told.value.exit_code == 2
 
 

@@ -2,16 +2,15 @@
 
 import json
 import os
-import sqlite3
 from pathlib import Path
 
 import pytest
 from batch.folders import make_batch
 from typer.testing import CliRunner
 
-from pulsar.batch import job, slurm
+from pulsar.batch import slurm
 from pulsar.batch.records import read_record, record_file
-from pulsar.batch.status import BatchStatus, status
+from pulsar.batch.status import BatchStatus, index_file, status
 from pulsar.batch.unit import Options
 from pulsar.batch.units import Batch, read_batch
 from pulsar.cli.app import app
@@ -84,15 +83,33 @@ def test_a_damaged_record_counts_as_none(key: str, value: object, batch: Batch) 
     json.dumps(found.values(), allow_nan=False)
 
 
-def _sql(*orders: str) -> "object":
+def _row(**values: object) -> "object":
+    """Other values in the record of unit d, whose record says the same."""
+
     def change(path: Path) -> None:
-        db = sqlite3.connect(path)
-        with db:
-            for order in orders:
-                db.execute(order)
-        db.close()
+        rows = json.loads(path.read_text())
+        rows["d"][1] |= values
+        path.write_text(json.dumps(rows))
 
     return change
+
+
+def _put(name: str, row: object) -> "object":
+    def change(path: Path) -> None:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {name: row}))
+
+    return change
+
+
+def _other(path: Path) -> None:
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps(dict.fromkeys(rows, rows["a"])))
+
+
+def _lacking(path: Path) -> None:
+    rows = json.loads(path.read_text())
+    del rows["a"][1]["name"]
+    path.write_text(json.dumps(rows))
 
 
 def _link(path: Path) -> None:
@@ -111,40 +128,28 @@ def _folder(path: Path) -> None:
     (path / "x").touch()
 
 
-_NEW = "CREATE TABLE units (name TEXT PRIMARY KEY, status TEXT, stamp INTEGER, record TEXT)"
-_RECORD = '{"name": "a", "status": "done"'
 DAMAGES = {
-    "no json": _sql("UPDATE units SET record = '{'"),
-    "a key too many": _sql("UPDATE units SET record = json_set(record, '$.more', 1)"),
-    "a key too few": _sql("UPDATE units SET record = json_remove(record, '$.name')"),
-    "a number that is none": _sql("UPDATE units SET record = replace(record, '\"cpu\": 60.0', '\"cpu\": NaN')"),
-    "a text for a number": _sql("UPDATE units SET record = json_set(record, '$.cpu', 'x')"),
-    "another unit's": _sql("UPDATE units SET record = (SELECT record FROM units WHERE name = 'a')"),
-    "null": _sql("UPDATE units SET record = NULL"),
-    "a blob": _sql("UPDATE units SET record = x'ff00'"),
-    "a status of its own": _sql("UPDATE units SET status = 'finished'"),
-    "a time that is a text": _sql("UPDATE units SET stamp = 'x'"),
-    "bad UTF-8": _sql("UPDATE units SET record = CAST(x'ff80' AS TEXT)"),
-    "bad UTF-8 in a name": _sql("UPDATE units SET name = CAST(x'ff80' AS TEXT) WHERE name = 'a'"),
-    "a view": _sql("ALTER TABLE units RENAME TO old", "CREATE VIEW units AS SELECT * FROM old"),
-    "an endless view": _sql(
-        "DROP TABLE units",
-        "CREATE VIEW units AS WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x) "
-        "SELECT 'a' AS name, 'done' AS status, n AS stamp, '{}' AS record FROM x",
-    ),
-    "a trigger": _sql("CREATE TRIGGER t AFTER INSERT ON units BEGIN DELETE FROM units; END"),
-    "a schema that no message can show": _sql(
-        "PRAGMA writable_schema = ON",
-        "UPDATE sqlite_master SET sql = CAST(sql || x'ff80' AS TEXT) WHERE name = 'units'",
-    ),
-    "other columns": _sql("DROP TABLE units", "CREATE TABLE units (name TEXT, other TEXT)"),
-    "no facts": _sql("DROP TABLE facts"),
-    "facts that are none": _sql("UPDATE facts SET value = '[]'"),
-    "facts of no time": _sql("UPDATE facts SET value = '{\"engine\": \"local\", \"begun\": NaN}'"),
-    "a long text": _sql("UPDATE units SET record = printf('%.*c', 100000, ' ') WHERE name = 'a'"),
-    "more units than there are": _sql(
-        "INSERT INTO units WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x WHERE n < 100) "
-        f"SELECT 'x' || n, 'done', 1, '{_RECORD}}}' FROM x"
+    "nothing": lambda path: path.write_bytes(b""),
+    "a part": lambda path: path.write_bytes(path.read_bytes()[:-30]),
+    "a list": lambda path: path.write_text("[]"),
+    "lists without an end": lambda path: path.write_text("[" * 100_000),
+    "a key too many": _row(more=1),
+    "a key too few": _lacking,
+    "a number that is none": _row(cpu=float("nan")),
+    "a text for a number": _row(cpu="x"),
+    "a status of its own": _row(status="finished"),
+    "another unit's": _other,
+    "null": _put("d", None),
+    "no record": _put("d", [1, None]),
+    "a time that is a text": _put("d", ["x", {"name": "d", "status": "done"}]),
+    "a long time": _put("d", [1 << 70, {"name": "d", "status": "done"}]),
+    "bad UTF-8": lambda path: path.write_bytes(path.read_bytes().replace(b'"a"', b'"\xff\x80"')),
+    "a name that is none": _put("\udcff", [1, {"name": "\udcff", "status": "done"}]),
+    "a long text": _row(reason="x" * 100_000),
+    "more units than there are": lambda path: path.write_text(
+        json.dumps(
+            json.loads(path.read_text()) | {f"x{n}": [1, {"name": f"x{n}", "status": "done"}] for n in range(100)}
+        )
     ),
     "large": lambda path: os.truncate(path, 1 << 40),
     "a link": _link,
@@ -156,7 +161,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("held", [False, True])
 def test_an_index_is_made_anew_whatever_is_wrong_with_it(damage: str, held: bool, batch: Batch) -> None:
-    DAMAGES[damage](batch.folder / "ledger.sqlite")
+    DAMAGES[damage](index_file(batch.folder))
     with FileLock(batch.folder / "lock") as lock:
         # Who may not write it goes by products and records.
         assert not held or lock.acquire()
@@ -169,14 +174,14 @@ def test_an_index_is_made_anew_whatever_is_wrong_with_it(damage: str, held: bool
 
 
 def test_what_is_linked_to_is_left_alone(batch: Batch) -> None:
-    ledger = batch.folder / "ledger.sqlite"
+    index = index_file(batch.folder)
     victim = batch.folder.with_name("victim")
     victim.write_bytes(b"")
-    ledger.unlink()
-    ledger.symlink_to(victim)
+    index.unlink()
+    index.symlink_to(victim)
     assert counts(status(batch.folder)) == WHOLE
     assert victim.read_bytes() == b""
-    assert not ledger.is_symlink()
+    assert not index.is_symlink()
 
 
 def test_sums_are_finite_whatever_lines_say(batch: Batch) -> None:
@@ -201,8 +206,8 @@ def test_submissions_that_are_damaged_are_told(batch: Batch, capsys: pytest.Capt
     (folder / "current.json").write_text('{"job": "12", "number": 6}')
     assert slurm._current(folder) == slurm.Current("12", 6)
     with pytest.raises(DataError, match="has no share 1"):
-        job.main(batch.folder, 7, 1)
+        slurm.main(batch.folder, 7, 1)
     for text in (whole[:-1], whole.replace(b'"threads":1', b'"threads":"1"'), whole.replace(b'"a"', b"1"), b""):
         path.write_bytes(text)
         with pytest.raises(DataError, match=r"0007\.json: is damaged.*submit anew"):
-            job.main(batch.folder, 7, 0)
+            slurm.main(batch.folder, 7, 0)

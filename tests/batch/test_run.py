@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,11 @@ from batch.conftest import candidates, command, left_behind, one_file, quick
 from reference.processes import environment, processes, start, wait_until
 from typer.testing import CliRunner
 
-from pulsar.batch.drive import Request, retry, run_batch
-from pulsar.batch.gather import merged
+from pulsar.batch.drive import Request, merged, retry, run_batch
 from pulsar.batch.records import again, read_record, record_file, set_aside
 from pulsar.batch.status import status
 from pulsar.batch.unit import Options, run_unit
-from pulsar.batch.units import init, log_file, product
+from pulsar.batch.units import init, log_file, product, read_batch
 from pulsar.cli.app import app
 from pulsar.data.locks import FileLock
 from pulsar.errors import ConfigError
@@ -65,12 +65,8 @@ def test_one_bad_file_costs_nothing_else(survey, tmp_path):
     assert own.provenance["fingerprint"] == alone.provenance["fingerprint"]
 
 
-def test_a_product_that_was_cut_short_is_made_again(tmp_path):
-    night = tmp_path / "night"
-    for number in (1, 2):
-        one_file(night, number)
-    batch = init([night], tmp_path / "out", quick())
-    assert run_batch(batch.folder).exit_code == 0
+def test_a_product_that_was_cut_short_is_made_again(finished, tmp_path):
+    batch = read_batch(shutil.copytree(finished, tmp_path / "out"))
     undisturbed = candidates(batch)
     path = batch.folder / "products" / "SRC1_20200601.h5"
     whole = path.read_bytes()
@@ -95,11 +91,11 @@ def test_a_product_that_was_cut_short_is_made_again(tmp_path):
     assert candidates(batch) == undisturbed
 
 
-def test_a_unit_that_was_killed_between_its_product_and_its_record_is_whole(tmp_path):
-    one_file(tmp_path / "night", 1)
-    batch = init([tmp_path / "night"], tmp_path / "out", quick())
-    assert run_batch(batch.folder).exit_code == 0
+def test_a_unit_that_was_killed_between_its_product_and_its_record_is_whole(survey, finished, tmp_path):
+    batch = init([survey / "s1.fil"], tmp_path / "out", quick())
     (name,) = (unit.name for unit in batch.units)
+    for path in (product, record_file, log_file):
+        shutil.copy2(path(finished, name), path(batch.folder, name))
     whole = read_record(batch.folder, name)
     assert whole.candidates > 0
     for text in ('{"name": "' + name + '", "status": "running", "attempts": 1, "earlier": 7.0}', "damaged", None):
@@ -149,8 +145,8 @@ def test_staged_inputs_are_the_same_observation(survey, tmp_path):
     left.mkdir()
     (left / "copy.fil").write_bytes(b"of a process that was killed")
     with pytest.raises(ConfigError, match="no such folder"):
-        run_batch(batch.folder, Request(stage_in=str(tmp_path / "nowhere")))
-    request = Request(stage_in=str(stage), io_slots=1, cores=1)
+        run_batch(batch.folder, Request(options=Options(stage_in=str(tmp_path / "nowhere"))))
+    request = Request(cores=1, options=Options(stage_in=str(stage), io_slots=1))
     assert run_batch(batch.folder, request).exit_code == 0
     assert not list(stage.iterdir())
     staged = read(batch.folder / "products" / f"{batch.units[0].name}.h5")
@@ -163,8 +159,8 @@ def test_staged_inputs_are_the_same_observation(survey, tmp_path):
 @pytest.mark.parametrize(
     ("request_", "kind", "words"),
     [
-        (Request(time_limit=0.3, retries=1), "time", "limit of 0.3 s"),
-        (Request(memory_limit=20 << 20, retries=1), "memory", "limit of 20 MiB"),
+        (Request(retries=1, options=Options(time_limit=0.3)), "time", "limit of 0.3 s"),
+        (Request(retries=1, options=Options(memory_limit=20 << 20)), "memory", "limit of 20 MiB"),
     ],
 )
 def test_limits(request_, kind, words, survey, tmp_path):
@@ -177,7 +173,7 @@ def test_limits(request_, kind, words, survey, tmp_path):
     assert outcome.failures[0].earlier > 0.0
     found = status(batch.folder)
     assert found.core_hours_taken == found.core_hours_failed > 0.0 == found.core_hours_done
-    assert len(json.dumps(outcome.failures[0].values())) < 1024
+    assert len(json.dumps(asdict(outcome.failures[0]))) < 1024
 
 
 def test_a_folder_that_cannot_be_written_is_told(survey, tmp_path):
@@ -221,7 +217,7 @@ def test_a_unit_taken_for_lost_is_waited_for(survey, tmp_path):
     batch = init([survey / "s0.fil"], tmp_path / "out", quick())
     with FileLock(log_file(batch.folder, batch.units[0].name)) as lock:
         assert lock.acquire()
-        outcome = run_batch(batch.folder, Request(time_limit=3.0, retries=0))
+        outcome = run_batch(batch.folder, Request(retries=0, options=Options(time_limit=3.0)))
     assert [f.kind for f in outcome.failures] == ["time"]
     assert run_batch(batch.folder, Request(retries=1)).exit_code == 0
     assert not left_behind(batch.folder)

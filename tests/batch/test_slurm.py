@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def test_what_is_submitted():
     } <= set(lines)  # fmt: skip
     assert lines[-2] == "module load python"
     assert lines[-1].startswith("exec ")
-    assert lines[-1].endswith("-m pulsar.batch.job '/data/my batch' 3")
+    assert lines[-1].endswith("-m pulsar.batch.slurm '/data/my batch' 3")
 
 
 def test_without_slurm_it_is_told(survey, tmp_path, monkeypatch):
@@ -78,9 +77,8 @@ def test_arrays_are_not_submitted_over_and_over_where_storage_is_full(kinds, fur
     todo = [unit for unit in batch.units if unit.name in "ce"]
 
     def work() -> None:
-        slurm.work(
-            batch, batch.config.batch, Options(), 1, 2, lambda: todo, told.append, waiting=True, stop=threading.Event()
-        )
+        order = slurm.Submission((), Options(), 1, 2, batch.config.batch)
+        slurm.work(batch, order, lambda: todo, told.append, waiting=True)
 
     expected = pytest.raises(PulsarError, match="has got no further") if further else contextlib.nullcontext()
     for number in (1, 2):  # the same command tries again

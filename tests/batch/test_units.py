@@ -15,10 +15,9 @@ from reference.products import write_product
 from typer.testing import CliRunner
 
 from pulsar.batch.drive import Outcome, retry
-from pulsar.batch.ledger import Ledger
-from pulsar.batch.local import Room, least_memory, limits, share
+from pulsar.batch.local import Room, least_memory, share
 from pulsar.batch.records import Record, again, write_record
-from pulsar.batch.status import status
+from pulsar.batch.status import index_file, look, status
 from pulsar.batch.unit import Options
 from pulsar.batch.units import Unit, init, log_file, product, read_batch
 from pulsar.cli.app import app
@@ -174,7 +173,7 @@ def test_a_machine_is_never_given_twice(cores, memory, threads, sizes):
         taken = Room(
             cores - sum(g.threads for g in running), memory - sum(g.memory for g in running), threads
         )  # fmt: skip
-        given_ = share(waiting[0], len(waiting), taken, room)
+        given_ = share(waiting[0], len(waiting), taken, room, Options())
         if given_ is None:
             # Something runs that will give room back.
             running.pop(0)
@@ -190,13 +189,13 @@ def test_a_machine_is_never_given_twice(cores, memory, threads, sizes):
 def test_cores_are_used_by_few_units_and_by_many():
     room = Room(8, 64 * GIB)
     small = Unit("u", (), 0, 10.0, GIB, GIB // 10)
-    assert share(small, 100, room, room).threads == 1
-    assert share(small, 2, room, room).threads == 4
-    assert share(small, 1, room, room).threads == 8
+    assert share(small, 100, room, room, Options()).threads == 1
+    assert share(small, 2, room, room, Options()).threads == 4
+    assert share(small, 1, room, room, Options()).threads == 8
     # Where memory holds only two, they have four threads each.
     tight = Room(8, 2 * least_memory())
-    assert share(small, 100, tight, tight).threads == 4
-    own = limits(small, share(small, 100, room, room), Options(time_limit=5.0))
+    assert share(small, 100, tight, tight, Options()).threads == 4
+    own = share(small, 100, room, room, Options(time_limit=5.0))
     assert own.time_limit == 5.0
     assert own.memory_limit > 1.3 * own.memory
 
@@ -267,18 +266,14 @@ def test_the_index_is_made_from_what_units_left(survey, tmp_path):
     expected = ["done", "failed", "left", "running", "left", "left"]
     with FileLock(log_file(batch.folder, names[3])) as lock:
         assert lock.acquire()
-        for damage in (b"", b"no database at all, but long enough to be read as one", None):
-            ledger = Ledger(batch, writable=True)
+        for damage in (b"", b"no index at all", None):
             if damage is not None:
-                ledger.path.write_bytes(damage)
-            ledger.refresh()
-            found = ledger.records()
+                index_file(batch.folder).write_bytes(damage)
+            found = look(batch, ours=True)
             assert [found[name].status for name in names] == expected
-    ledger.refresh()
-    assert ledger.records()[names[3]].status == "left"
+    assert look(batch, ours=True)[names[3]].status == "left"
     product(batch.folder, names[0]).unlink()
-    ledger.refresh()
-    assert ledger.records()[names[0]].status == "left"
+    assert look(batch, ours=True)[names[0]].status == "left"
 
 
 def test_the_exit_code_says_what_is_wrong():

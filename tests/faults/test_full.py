@@ -123,7 +123,7 @@ def test_a_batch_on_a_small_file_system(observation: Path, small: Path, monkeypa
     for _ in range(2):
         found = status(batch.folder)
         assert (found.units, found.done) == (1, 0)
-        (batch.folder / "ledger.sqlite").write_bytes(b"")
+        (batch.folder / "index.json").write_bytes(b"")
     (small / "other").unlink()
     assert run_batch(batch.folder, Request(retries=5)).exit_code == 0
 

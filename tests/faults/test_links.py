@@ -11,7 +11,7 @@ import pytest
 from faults.conftest import names, results, search
 from reference.processes import finish
 
-from pulsar.batch.staging import copies_of, staged
+from pulsar.batch.process import copies_of, staged
 from pulsar.data.folders import Folder, sweep
 from pulsar.data.locks import FileLock, output_lock
 from pulsar.data.unfinished import Unfinished, write_whole

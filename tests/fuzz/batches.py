@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import random
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from fuzz import mutator
 from pulsar.batch import slurm
 from pulsar.batch.drive import retry
 from pulsar.batch.records import record_file
+from pulsar.batch.status import index_file
 from pulsar.batch.unit import Options
 from pulsar.batch.units import read_batch
 from pulsar.cli import batch
@@ -42,7 +42,7 @@ def records(folder: Path) -> list[bytes]:
 
 
 def indices(folder: Path) -> list[bytes]:
-    return [(_folder(folder) / "ledger.sqlite").read_bytes()]
+    return [index_file(_folder(folder)).read_bytes()]
 
 
 def submissions(folder: Path) -> list[bytes]:
@@ -75,6 +75,9 @@ def json_lines(rng: random.Random, data: bytes) -> bytes:
 
 
 def _changed(rng: random.Random, value: Any) -> Any:
+    if isinstance(value, list) and value and rng.random() < 0.7:
+        place = rng.randrange(len(value))
+        return [*value[:place], _changed(rng, value[place]), *value[place + 1 :]]
     if not isinstance(value, dict) or not value:
         return rng.choice(VALUES)
     key, how = rng.choice(sorted(value)), rng.randrange(8)
@@ -84,66 +87,11 @@ def _changed(rng: random.Random, value: Any) -> Any:
         return {**value, rng.choice(("more", "\x1b[2J", "")): rng.choice(VALUES)}
     if how == 2:
         return {**value, key: value[rng.choice(sorted(value))]}
-    if how == 3 and isinstance(value[key], dict):
+    if how <= 4 and isinstance(value[key], dict | list):
         return {**value, key: _changed(rng, value[key])}
-    if how == 4 and isinstance(value[key], list):
+    if how == 5 and isinstance(value[key], list):
         return {**value, key: [*value[key], rng.choice(VALUES)]}
     return {**value, key: rng.choice(VALUES)}
-
-
-def index(rng: random.Random, data: bytes) -> bytes:
-    """A database after changes of bytes, or of what is in it by its own library."""
-    if rng.random() < 0.4:
-        return mutator.mutate(rng, data, mutator.PLAIN)
-    db = sqlite3.connect(":memory:")
-    db.deserialize(data)
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        # What the library refuses is not written.
-        with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeEncodeError):
-            _order(rng, db)
-            db.commit()
-    content = db.serialize()
-    db.close()
-    return content
-
-
-def _order(rng: random.Random, db: sqlite3.Connection) -> None:
-    column, name = rng.choice(("name", "status", "stamp", "record")), rng.choice("abcde")
-    how = rng.randrange(9)
-    if how <= 1:
-        value = rng.choice([v for v in VALUES if not isinstance(v, list | dict)])
-        db.execute(f"UPDATE units SET {column} = ? WHERE name = ?", (value, name))
-    elif how <= 4:
-        rows = db.execute("SELECT CAST(record AS BLOB) FROM units WHERE name = ?", (name,)).fetchall()
-        for (text,) in rows:
-            changed = json_lines(rng, text or b"").decode("utf-8", "replace")
-            db.execute("UPDATE units SET record = ? WHERE name = ?", (changed, name))
-    elif how == 5:
-        raw = rng.choice(
-            ("x'ff80'", "CAST(x'ff80' AS TEXT)", "zeroblob(100)", "NULL", "1e999", "printf('%.*c', 90000, 'x')")
-        )
-        db.execute(f"UPDATE units SET {column} = {raw} WHERE name = ?", (name,))
-    elif how == 6:
-        value = json_lines(rng, b'{"engine": "local", "begun": 1.7e9, "ended": null}').decode("utf-8", "replace")
-        db.execute("UPDATE facts SET value = ?", (value,))
-    elif how == 7:
-        db.execute(rng.choice(_SCHEMAS))
-    else:
-        db.execute("PRAGMA writable_schema = ON")
-        sql = rng.choice(
-            ("CREATE TABLE units (x)", "CREATE VIEW units AS SELECT 1", "x", "", "CREATE TABLE " + "(" * 999)
-        )
-        db.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'units'", (sql,))
-
-
-_SCHEMAS = (
-    "DROP TABLE units", "DROP TABLE facts", "CREATE TABLE more (x)", "CREATE INDEX i ON units (status)",
-    "ALTER TABLE units ADD COLUMN more TEXT", "ALTER TABLE units RENAME COLUMN record TO text",
-    "ALTER TABLE units RENAME TO facts_", "CREATE VIEW v AS SELECT * FROM units",
-    "CREATE TRIGGER t AFTER INSERT ON units BEGIN UPDATE units SET status = 'done'; END",
-    "INSERT INTO units VALUES ('x', 'done', 1, '{}')", "DELETE FROM units", "PRAGMA user_version = 7",
-    "PRAGMA application_id = 7",
-)  # fmt: skip
 
 
 def shown(action: Callable[[], Any]) -> str:

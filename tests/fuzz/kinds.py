@@ -580,7 +580,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("checkpoint", "input.npz", checkpoints, plain(), resumed),
     Kind("batch list", "input.jsonl", batches.lists, batches.json_lines, batches.used("units.jsonl")),
     Kind("batch record", "input.json", batches.records, batches.json_lines, batches.used("records/d.json")),
-    Kind("batch index", "input.sqlite", batches.indices, batches.index, batches.used("ledger.sqlite")),
+    Kind("batch index", "input.json", batches.indices, batches.json_lines, batches.used("index.json")),
     Kind("batch submission", "input.json", batches.submissions, batches.json_lines, batches.submission),
     Kind("batch array", "input.json", batches.arrays, batches.json_lines, batches.last_array),
 )  # fmt: skip
