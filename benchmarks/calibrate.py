@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from scipy.stats import gamma
 from shared import First, commands, white_noise
 
-from pulsar.config.model import AccelConfig, CoherentConfig, FFAConfig, FFTConfig
+from pulsar.config.model import AccelConfig, CoherentConfig, FFAConfig, FFTConfig, OrbitsConfig
 from pulsar.orbits.bank import Bank
 from pulsar.searches import repeats as repeating
 from pulsar.searches.accel import AccelSearch
@@ -289,6 +289,14 @@ def drift_steps(
             print(f"ln p {level:g}, {nharm:2d} harmonics, {len(parts)} signals: {cells}", flush=True)
 
 
+def coordinates(
+    bank: Bank, turn: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """X and Y of orbits, in which the metric is flat."""
+    even, odd, _, _ = bank.metric.at(turn)
+    return bank.scale * x * even, bank.scale * y * odd
+
+
 def lost_between(bank: Bank, templates: NDArray[np.float64], rng: np.random.Generator) -> float:
     """Part of the power of a random orbit, at the highest frequency, that its best template does not see.
 
@@ -301,11 +309,11 @@ def lost_between(bank: Bank, templates: NDArray[np.float64], rng: np.random.Gene
     """
     metric = bank.metric
     turn = rng.uniform(metric.turn[0], metric.turn[-1])
-    least, most = (float(v) for v in bank.orbits.sizes(np.array(turn)))
+    least, most = (float(v) for v in bank.sizes(np.array(turn)))
     size, angle = np.sqrt(rng.uniform(least**2, most**2)), rng.uniform(0.0, 2.0 * np.pi)
     x, y = size * np.sin(angle), size * np.cos(angle)
-    own = bank.coordinates(np.array([turn]), np.array([x]), np.array([y]))
-    each = bank.coordinates(*templates)
+    own = coordinates(bank, np.array([turn]), np.array([x]), np.array([y]))
+    each = coordinates(bank, *templates)
     _, _, bend_even, bend_odd = (float(v[0]) for v in metric.at(np.array([turn])))
     bend = (own[0] * bend_even) ** 2 + (own[1] * bend_odd) ** 2
     far = (each[0] - own[0]) ** 2 + (each[1] - own[1]) ** 2 + bend * (templates[0] - turn) ** 2
@@ -333,7 +341,7 @@ def orbit_banks(orbits: Annotated[int, typer.Option(help="random ones of each ba
         (1100.0, 1300.0, 1200.0, 170.0, 0.5, 0.1),
         (1100.0, 1300.0, 1200.0, 170.0, 0.2, 0.1),
     ):
-        bank = Bank(Orbits(p_lo, p_hi, 1.4, 0.0, heaviest), freq, tobs, mismatch)
+        bank = Bank(OrbitsConfig(p_min=p_lo, p_max=p_hi, heaviest=heaviest, mismatch=mismatch), freq, tobs)
         slices = [(piece.turn, *bank.templates(piece)) for piece in bank.slices]
         templates = np.concatenate([[np.full(x.size, turn), x, y] for turn, x, y in slices], axis=1)
         rng = np.random.default_rng(seed)

@@ -29,8 +29,7 @@ from pulsar.pipeline.target import Target
 from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
 from pulsar.stack.epochs import add_epoch
-from pulsar.stack.grid import POINTS, StackGrid, decoded, encode
-from pulsar.stack.grid import GridPowers
+from pulsar.stack.grid import POINTS, GridPowers, StackGrid, decoded, encode
 from pulsar.stack.run import search_stack
 from pulsar.stack.search import StackSearch
 from pulsar.synthesis import Sky, write_filterbank

@@ -353,7 +353,7 @@ def found_orbits(search: OrbitSearch, series: NDArray[np.float32]) -> list[Orbit
     """Orbits that are found in a series."""
     white = search.whiten(series)
     assert white is not None
-    return list(search.found(white, search.peaks(white, search.bank.slices, 1, lambda _: None)))
+    return list(search.signals(white, search.peaks(white, search.bank.slices, 1, lambda _: None)))
 
 
 def orbits(

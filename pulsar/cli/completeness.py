@@ -1,5 +1,6 @@
 """``pulsar completeness``: of the pulsars and bursts that were there, how many does a search find?"""
 
+import contextlib
 import math
 import sys
 from pathlib import Path
@@ -48,8 +49,7 @@ def command(
     if "population" in given.options and signals is not None:
         raise typer.BadParameter("the table of --population says how many", param_hint="--signals")
     settings = given.config()
-    from pulsar.nights.completeness import SIGNALS, complete, observations
-    from pulsar.nights.night import parse_beams
+    from pulsar.nights.night import SIGNALS, observations, parse_beams, runs_folder, search_night
     from pulsar.report.paper import beside, format_of
 
     replace = overwrite or resume
@@ -63,7 +63,13 @@ def command(
     progress = display.progress()
     wanted = parse_beams(beams) if beams is not None else None
     todo = observations(files, settings, output, signals=signals or SIGNALS, beams=wanted, progress=progress)
-    outcome = complete(todo, settings, output, overwrite=overwrite, resume=resume, argv=sys.argv, progress=progress)
+    folder = runs_folder(output)
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "argv": sys.argv, "progress": progress}
+    outcome = search_night(todo, settings, folder, **how, merged=output)
+    if outcome.merged is None and outcome.failures:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where nothing is in it
+        raise outcome.failures[0][1]
     from pulsar.io.product.reader import read
 
     run = read(output)

@@ -133,8 +133,7 @@ def _survey(path: Path, as_json: bool) -> None:
 def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> None:
     """Folders, or many files: a line for each search that `pulsar search` would make of them, and the totals."""
     from pulsar.io.night import scan
-    from pulsar.nights.night import jobs, unmatched_pointings
-    from pulsar.nights.plan import plan_jobs
+    from pulsar.nights.night import jobs, plan_jobs, unmatched_pointings
 
     night = scan(files, settings.input)
     todo = jobs(night, settings, Path("pulsar-night"), **pieces.wanted())

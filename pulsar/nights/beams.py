@@ -26,7 +26,7 @@ PULSE_WIDTHS: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class Found:
     """One detection in one beam.
 
     Attributes
@@ -48,9 +48,9 @@ class Coincidence:
 
     Attributes
     ----------
-    best : Seen
+    best : Found
         The strongest.
-    members : tuple of Seen
+    members : tuple of Found
         All, strongest first.
     verdict : str
         "source" (one beam or a patch of neighbours), "sidelobes" (a bright source), or "rfi".
@@ -58,8 +58,8 @@ class Coincidence:
         Position by the beams' S/N, offset from the middle of the receiver [arcmin], and its error; NaN when unknown.
     """
 
-    best: Seen
-    members: tuple[Seen, ...]
+    best: Found
+    members: tuple[Found, ...]
     verdict: str
     east: float = float("nan")
     north: float = float("nan")
@@ -102,7 +102,7 @@ def coincide_candidates(
     for beam, rows in tables.items():
         for i in np.flatnonzero(rows["harmonic_of"] == ""):
             row = rows[i]
-            seen.append(Seen(beam, int(i), _strength(row)))
+            seen.append(Found(beam, int(i), _strength(row)))
             later, length = 0.0 if drift is None else drift[beam], tobs
             if row["part"]:
                 # Of a part: from its middle to that of the observation.
@@ -135,7 +135,7 @@ def coincide_pulses(
     observed : set of int
     threshold : float
     """
-    seen = [Seen(beam, i, float(row["snr"])) for beam, rows in tables.items() for i, row in enumerate(rows)]
+    seen = [Found(beam, i, float(row["snr"])) for beam, rows in tables.items() for i, row in enumerate(rows)]
     seen.sort(key=lambda s: float(tables[s.beam][s.row]["time"]))
     every = [tables[s.beam][s.row] for s in seen]
     t, d, w, dd = (
@@ -162,7 +162,7 @@ def _strength(row: Any) -> float:
 
 
 def _judged(
-    seen: Sequence[Seen],
+    seen: Sequence[Found],
     same: Any,
     receiver: Receiver,
     observed: set[int],
@@ -183,17 +183,17 @@ def _judged(
         a, b = (0, len(seen)) if window is None else (int(window[0][i]), int(window[1][i]))
         others = a + np.flatnonzero(free[a:b] & (beams[a:b] != beams[i]))
         free[i] = False
-        chosen: dict[int, Seen] = {}
+        chosen: dict[int, Found] = {}
         for j in others[same(i, others)]:
             free[j] = False
-            if seen[j].snr > chosen.get(int(beams[j]), Seen(0, 0, -np.inf)).snr:
+            if seen[j].snr > chosen.get(int(beams[j]), Found(0, 0, -np.inf)).snr:
                 chosen[int(beams[j])] = seen[j]
         members = tuple(sorted([seen[i], *chosen.values()], key=lambda s: -s.snr))
         out.append(_verdict(members, receiver, observed, threshold))
     return out
 
 
-def _verdict(members: tuple[Seen, ...], receiver: Receiver, observed: set[int], threshold: float) -> Coincidence:
+def _verdict(members: tuple[Found, ...], receiver: Receiver, observed: set[int], threshold: float) -> Coincidence:
     config = receiver.config
     best = members[0]
     core = [s for s in members if s.snr > config.sidelobe * best.snr]
@@ -204,8 +204,8 @@ def _verdict(members: tuple[Seen, ...], receiver: Receiver, observed: set[int], 
     good = len(beams) <= config.max_beams and (not known or receiver.together(known, observed))
     if not good:
         return Coincidence(best, members, "rfi")
-    found = receiver.place(
+    place = receiver.place(
         {s.beam: s.snr for s in core}, dict.fromkeys(observed - {s.beam for s in members}, threshold)
     )
-    east, north, error = found if found is not None else (float("nan"),) * 3
+    east, north, error = place if place is not None else (float("nan"),) * 3
     return Coincidence(best, members, "sidelobes" if bright else "source", east, north, error)

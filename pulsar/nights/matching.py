@@ -1,4 +1,4 @@
-"""Which candidates of different times are one source, and how likely they would agree as well by chance.
+"""Candidates and bursts of different times that are one source, and how likely they would agree as well by chance.
 
 Two candidates are as far apart as their periods, DMs and directions differ in units of what one source may differ by:
 the errors; for the period also what an orbit may do, for the direction the width of the beams. Their distance is the
@@ -9,6 +9,12 @@ So bright sources, crowded DMs, many nights and large errors are all counted, an
 
 The Earth gives a source another topocentric period at other times, and no two directions have one source: what keeps
 its topocentric period there comes from the ground.
+
+A burst has no period: what repeats is its DM and its direction, which is less than a period tells. So nothing is put
+together and no score is changed; the chance is stated. It is the same without periods: every source of pulses that was
+found at another time in reach of the beam is one trial, and would come as near with the density that DMs have there,
+over the DMs within the distance of the pair. Pulses of one time at one DM and place are one source, and one trial,
+however many they are.
 """
 
 from collections.abc import Sequence
@@ -91,7 +97,7 @@ class Match(NamedTuple):
 
 @dataclass
 class Seen:
-    """What the other times say of one candidate.
+    """The verdict of other times on one candidate, or one pulse.
 
     Attributes
     ----------
@@ -120,12 +126,12 @@ class Seen:
     ground_expected: float = 0.0
 
 
-def see_again(found: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.1) -> list[Seen]:
+def see_again(sightings: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.1) -> list[Seen]:
     """Put candidates of different times together, and state how likely chance would do it.
 
     Parameters
     ----------
-    found : Sightings
+    sightings : Sightings
     orbit : float
         Relative difference of periods that orbits may make (2 sigma); 0: none.
     sidelobe : float
@@ -136,22 +142,22 @@ def see_again(found: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.1) -
     list of Seen
         One for each.
     """
-    out = [Seen(i) for i in range(len(found))]
-    compared = np.flatnonzero(found.comparable)
-    _ground(found, compared, out, orbit, sidelobe)
+    out = [Seen(i) for i in range(len(sightings))]
+    compared = np.flatnonzero(sightings.comparable)
+    _ground(sightings, compared, out, orbit, sidelobe)
     compared = np.array([i for i in compared.tolist() if not out[i].ground], dtype=np.int64)
-    sky = _Sky(found, compared, orbit)
+    sky = _Sky(sightings, compared, orbit)
     for i in compared.tolist():
         matches = sky.matches(i)
         if matches:
-            out[i].chance, out[i].matches = together(found, matches)
-    _join(found, compared, out)
+            out[i].chance, out[i].matches = together(sightings, matches)
+    _join(sightings, compared, out)
     return out
 
 
-def ncompared(found: Sightings, seen: Sequence[Seen]) -> int:
+def ncompared(sightings: Sightings, seen: Sequence[Seen]) -> int:
     """How many candidates were compared: the trials of the whole list."""
-    return sum(bool(ok) and not one.ground for ok, one in zip(found.comparable, seen, strict=True))
+    return sum(bool(ok) and not verdict.ground for ok, verdict in zip(sightings.comparable, seen, strict=True))
 
 
 class Density:
@@ -208,15 +214,15 @@ class Field:
     """
 
     def __init__(self, places: Places, compared: NDArray[np.int64]) -> None:
-        self.places = found = places
-        by_dec = compared[np.argsort(found.dec[compared], kind="stable")]
-        placed = np.isfinite(found.dec[by_dec]) & np.isfinite(found.ra[by_dec])
+        self.places = own = places
+        by_dec = compared[np.argsort(own.dec[compared], kind="stable")]
+        placed = np.isfinite(own.dec[by_dec]) & np.isfinite(own.ra[by_dec])
         self._placed, self._anywhere = by_dec[placed], by_dec[~placed]
-        self._dec = found.dec[self._placed]
-        self._widest = float(np.max(found.beam[compared], initial=0.0))
-        self.number = np.full(len(found), -1, dtype=np.int64)
+        self._dec = own.dec[self._placed]
+        self._widest = float(np.max(own.beam[compared], initial=0.0))
+        self.number = np.full(len(own), -1, dtype=np.int64)
         self.number[compared] = np.arange(compared.size)
-        self.dms = Density(found.dm[compared], DM_RANGE)
+        self.dms = Density(own.dm[compared], DM_RANGE)
 
     def near(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Those of other times that may be in the same direction, and how far away they are in sigma, squared."""
@@ -244,15 +250,15 @@ class _Sky(Field):
     orbit : float
     """
 
-    def __init__(self, found: Sightings, compared: NDArray[np.int64], orbit: float) -> None:
-        super().__init__(found, compared)
-        self.found, self.orbit = found, orbit
-        self.period = found.period
+    def __init__(self, sightings: Sightings, compared: NDArray[np.int64], orbit: float) -> None:
+        super().__init__(sightings, compared)
+        self.sightings, self.orbit = sightings, orbit
+        self.period = sightings.period
         self._periods = Density(self.period[compared], _LOG_RANGE)
 
     def matches(self, i: int) -> list[Match]:
-        """What agrees with a candidate, with the number of unrelated ones that would."""
-        f = self.found
+        """Candidates that agree with one, with the number of unrelated ones that would."""
+        f = self.sightings
         others, away = self.near(i)
         if not others.size:
             return []
@@ -298,7 +304,7 @@ class _Sky(Field):
         return sorted(out, key=lambda m: m.expected)
 
     def _widths(self, alone: NDArray[np.float64]) -> tuple[list[NDArray[np.float64]], Sequence[float]]:
-        """What periods may differ by [1 sigma], and the shares of these at the same period and at others.
+        """Differences that periods may have [1 sigma], and the shares of these at the same period and at others.
 
         Two questions that are nearly the same are one.
         """
@@ -315,24 +321,24 @@ class _Sky(Field):
         without = self.number[np.append(matched, i)]
         ratios = _LOG_RATIOS[[_UNITY]] if simple else np.delete(_LOG_RATIOS, _UNITY)
         periods = sum(self._periods.at(float(self.period[i] + shift), without) for shift in ratios)
-        return self.dms.at(float(self.found.dm[i]), without) * periods
+        return self.dms.at(float(self.sightings.dm[i]), without) * periods
 
 
 def _nearest(apart: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Which ratio is nearest."""
+    """Places of the nearest ratios."""
     above = np.clip(np.searchsorted(_LOG_RATIOS, apart), 1, len(RATIOS) - 1)
     lower = np.abs(apart - _LOG_RATIOS[above - 1]) <= np.abs(apart - _LOG_RATIOS[above])
     return np.asarray(above - lower, dtype=np.int64)
 
 
-def together(found: Places, matches: Sequence[Match]) -> tuple[float, list[Match]]:
+def together(places: Places, matches: Sequence[Match]) -> tuple[float, list[Match]]:
     """Chance of as many matches, as good, as speak best for a candidate, or a pulse; and these.
 
     Unrelated candidates that agree are a Poisson process in their expected number: k of them below the k-th's.
     """
     chosen: list[Match] = []
     for match in matches:
-        if all(found.other_time(match.other, np.array([m.other]))[0] for m in chosen):
+        if all(places.other_time(match.other, np.array([m.other]))[0] for m in chosen):
             chosen.append(match)
     counts = np.arange(1, len(chosen) + 1)
     tails = gammainc(counts, np.array([m.expected for m in chosen]))
@@ -341,9 +347,9 @@ def together(found: Places, matches: Sequence[Match]) -> tuple[float, list[Match
     return float(np.clip(stated[best], _TINY, 1.0)), chosen[: best + 1]
 
 
-def _join(found: Sightings, compared: NDArray[np.int64], out: list[Seen]) -> None:
+def _join(sightings: Sightings, compared: NDArray[np.int64], out: list[Seen]) -> None:
     """Put those together that chance would not: heads, ratios to them and times."""
-    strength = np.nan_to_num(found.snr, nan=-np.inf)
+    strength = np.nan_to_num(sightings.snr, nan=-np.inf)
     members: dict[int, list[int]] = {}
     for i in compared[np.argsort(-strength[compared], kind="stable")].tolist():
         if not out[i].matches or compared.size * out[i].chance > BELIEVED:
@@ -363,58 +369,123 @@ def _join(found: Sightings, compared: NDArray[np.int64], out: list[Seen]) -> Non
         every = [head, *others]
         # The strongest leads, and its source's chance is that of who put it together.
         best = max(every, key=lambda i: float(strength[i]))
-        base, times = out[best].ratio, found.times(every)
+        base, times = out[best].ratio, sightings.times(every)
         out[best].chance = out[head].chance
         for i in every:
             out[i].head, out[i].ratio, out[i].nseen = best, out[i].ratio / base, times
 
 
-def _add(out: list[Seen], members: dict[int, list[int]], head: int, one: int, ratio: Fraction) -> None:
-    out[one].head, out[one].ratio = head, ratio
-    members[head].append(one)
+def _add(out: list[Seen], members: dict[int, list[int]], head: int, member: int, ratio: Fraction) -> None:
+    out[member].head, out[member].ratio = head, ratio
+    members[head].append(member)
 
 
-def _ground(found: Sightings, compared: NDArray[np.int64], out: list[Seen], orbit: float, sidelobe: float) -> None:
+def _ground(sightings: Sightings, compared: NDArray[np.int64], out: list[Seen], orbit: float, sidelobe: float) -> None:
     """Mark interference: one topocentric period at places and times at which no source has one."""
-    order = compared[np.argsort(found.topocentric[compared], kind="stable")]
-    periods = found.topocentric[order]
-    density = Density(found.topocentric[order], _LOG_RANGE)
-    widest = float(np.max(found.error[order], initial=0.0))
+    order = compared[np.argsort(sightings.topocentric[compared], kind="stable")]
+    periods = sightings.topocentric[order]
+    density = Density(sightings.topocentric[order], _LOG_RANGE)
+    widest = float(np.max(sightings.error[order], initial=0.0))
     for at, i in enumerate(order.tolist()):
-        if found.known[i]:
+        if sightings.known[i]:
             continue
-        reach = max(_ON_THE_GROUND * np.hypot(found.error[i], widest), orbit + 2.0 * STEADY)
+        reach = max(_ON_THE_GROUND * np.hypot(sightings.error[i], widest), orbit + 2.0 * STEADY)
         lo, hi = np.searchsorted(periods, [periods[at] - reach, periods[at] + reach])
         if hi - lo <= _PLACES:
             continue
         place = np.arange(lo, hi)
-        place = place[found.other_time(i, order[place])]
+        place = place[sightings.other_time(i, order[place])]
         window = order[place]
-        errors = np.hypot(found.error[i], found.error[window])
-        same = np.abs(found.topocentric[window] - found.topocentric[i]) < _ON_THE_GROUND * errors
-        here = ~(found.away(i, window) >= FAR**2)
-        shift = np.abs(np.nan_to_num(found.doppler[window] - found.doppler[i]))
+        errors = np.hypot(sightings.error[i], sightings.error[window])
+        same = np.abs(sightings.topocentric[window] - sightings.topocentric[i]) < _ON_THE_GROUND * errors
+        here = ~(sightings.away(i, window) >= FAR**2)
+        shift = np.abs(np.nan_to_num(sightings.doppler[window] - sightings.doppler[i]))
         moved = shift > _SHIFTED * np.hypot(errors, STEADY)
         kept = same & here & moved
         if np.sum(kept) < _KEPT * np.sum(here & moved):
             kept[:] = False
         else_where = window[same & ~here]
-        places = _directions(found, i, else_where) + found.times(window[kept].tolist())
+        places = _directions(sightings, i, else_where) + sightings.times(window[kept].tolist())
         evidence = np.concatenate([else_where, window[kept]])
-        if places < _PLACES or np.nanmax(found.snr[evidence], initial=0.0) <= sidelobe * np.nan_to_num(found.snr[i]):
+        if places < _PLACES or np.nanmax(sightings.snr[evidence], initial=0.0) <= sidelobe * np.nan_to_num(
+            sightings.snr[i]
+        ):
             continue
-        width = 2.0 * _ON_THE_GROUND * np.hypot(found.error[i], found.error[order])
-        everything = found.other_time(i, order)
+        width = 2.0 * _ON_THE_GROUND * np.hypot(sightings.error[i], sightings.error[order])
+        everything = sightings.other_time(i, order)
         expected = float(np.sum(width[everything])) * density.at(float(periods[at]), np.append(place[same], at))
         if compared.size * float(gammainc(places, max(expected, 1e-12))) < _SURELY:
             out[i].ground, out[i].ground_expected = places, expected
 
 
-def _directions(found: Sightings, i: int, others: NDArray[np.int64]) -> int:
+def _directions(sightings: Sightings, i: int, others: NDArray[np.int64]) -> int:
     """In how many directions, apart from each other and from one, others lie."""
-    left = others[np.isfinite(found.ra[others]) & np.isfinite(found.dec[others])]
+    left = others[np.isfinite(sightings.ra[others]) & np.isfinite(sightings.dec[others])]
     count = 0
-    while left.size and np.isfinite(found.ra[i]):
+    while left.size and np.isfinite(sightings.ra[i]):
         count += 1
-        left = left[found.away(int(left[0]), left) >= FAR**2]
+        left = left[sightings.away(int(left[0]), left) >= FAR**2]
     return count
+
+
+def repeated(places: Places, usable: NDArray[np.bool_]) -> list[Seen]:
+    """Compare the pulses of different times.
+
+    Parameters
+    ----------
+    places : Places
+    usable : ndarray of bool, shape (n,)
+        Those that are no interference.
+
+    Returns
+    -------
+    list of Seen
+        One for each pulse: the head is the strongest pulse of its source at its own time, and `nseen` counts the times
+        at which its source was seen, where chance would not do it on the whole list.
+    """
+    out = [Seen(i) for i in range(len(places))]
+    heads = _heads(places, np.flatnonzero(places.comparable & usable), out)
+    field = Field(places, heads)
+    for i in heads.tolist():
+        matches = _matches(field, i)
+        if matches:
+            chance, chosen = together(places, matches)
+            out[i].chance = chance
+            if heads.size * chance <= BELIEVED:
+                out[i].nseen = places.times([i, *(m.other for m in chosen)])
+    for pulse in out:
+        pulse.chance, pulse.nseen = out[pulse.head].chance, out[pulse.head].nseen
+    return out
+
+
+def _heads(places: Places, compared: NDArray[np.int64], out: list[Seen]) -> NDArray[np.int64]:
+    """The strongest pulse of each source of each time; the others are led to it."""
+    heads: dict[tuple[float, float], list[int]] = {}
+    strength = np.nan_to_num(places.snr, nan=-np.inf)
+    for i in compared[np.argsort(-strength[compared], kind="stable")].tolist():
+        own = heads.setdefault((float(places.start[i]), float(places.end[i])), [])
+        others = np.array(own, dtype=np.int64)
+        apart = ((places.dm[others] - places.dm[i]) / places.dm_spread(i, others)) ** 2 + places.away(i, others)
+        if others.size and float(apart.min()) < FAR**2:
+            out[i].head = int(others[np.argmin(apart)])
+        else:
+            own.append(i)
+    return np.array(sorted(i for own in heads.values() for i in own), dtype=np.int64)
+
+
+def _matches(field: Field, i: int) -> list[Match]:
+    """Sources that agree with one, with the number of unrelated ones that would, best first."""
+    places = field.places
+    others, away = field.near(i)
+    spread = places.dm_spread(i, others)
+    apart = places.dm[others] - places.dm[i]
+    distance = (apart / spread) ** 2 + away
+    hit = np.flatnonzero(distance < FAR**2)
+    if not hit.size:
+        return []
+    density = field.dms.at(float(places.dm[i]), field.number[np.append(others[hit], i)])
+    out = []
+    for at in hit.tolist():
+        reach = 2.0 * spread * np.sqrt(np.maximum(distance[at] - away, 0.0))
+        out.append(Match(int(others[at]), density * float(reach.sum()), Fraction(1), False, 0.0, float(apart[at])))
+    return sorted(out, key=lambda m: m.expected)

@@ -1,11 +1,14 @@
-"""The products of several beams, or of several times, as one list."""
+"""The products of several beams, or of several times, as one list.
+
+Other times say more of its rows: sources are put together, chances stated, scores follow.
+"""
 
 import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +16,20 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, empty_table
+from pulsar.data.flags import BY_NAME, RFI, split, weight
+from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError
 from pulsar.io.base import parse_name
 from pulsar.io.product.schema import TABLES
-from pulsar.nights.again import alone, compare, compare_pulses
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
+from pulsar.nights.matching import Seen, ncompared, repeated, see_again
+from pulsar.nights.sightings import Sightings, places_of, sightings_of
 from pulsar.pipeline.limits import pooled_limits
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.observatory import Receiver
 
 if TYPE_CHECKING:
-    from pulsar.data.header import Header
     from pulsar.io.labels import Label
     from pulsar.io.product.reader import Run
     from pulsar.io.product.writer import ProductWriter
@@ -35,15 +40,36 @@ RFI_FACTOR = 0.1
 MOST_COPIED = 200
 
 
-@dataclasses.dataclass(frozen=True)
+#: What a row is of the one that leads its source.
+SIGHTING: Final = "sighting"
+#: The odds of a candidate are raised by no more than this [logit]: what comes again may still be interference.
+MOST_RAISED: Final = float(np.log(1000.0))
+#: Times that are named.
+_NAMED: Final = 4
+#: How what is said here begins, so that it is taken back when a list is merged again.
+_SEEN, _AS, _PERHAPS, _GROUND = "seen at MJD", "as at MJD", "perhaps as at MJD", "topocentric period as"
+
+#: A row of a product that is merged: the product, and its id there.
+_Key = tuple[int, str]
+
+
+@dataclasses.dataclass
 class _Row:
-    """One row of the merged list."""
+    """One row of the merged list, and the one that leads its source, where another does."""
 
     values: Any
     run: "Run"
-    ident: str
-    owner: tuple[int, str] | None = None
-    head: tuple[int, str] | None = None
+    head: _Key | None = None
+
+    @property
+    def key(self) -> _Key:
+        """Where it is from."""
+        return id(self.run), str(self.values["id"])
+
+    @property
+    def header(self) -> Header:
+        """Of its observation."""
+        return self.run.observation_of(self.values)
 
 
 def merge(
@@ -60,7 +86,7 @@ def merge(
     Products whose times overlap are beams of one pointing: what they share is one source with its best beam and an
     interpolated position, or interference. Candidates of other times, and what was merged already, are compared by
     period, DM and direction: what chance would not put together is one source, led by its strongest row
-    (:mod:`pulsar.nights.matching`). Of single pulses the chance is stated (:mod:`pulsar.nights.repeaters`). Every row
+    (:mod:`pulsar.nights.matching`). Of single pulses the chance is stated (:mod:`pulsar.nights.matching`). Every row
     names the observation from which it is; times of pulses count from the start of that.
 
     Parameters
@@ -93,6 +119,8 @@ def merge(
     record = Provenance(argv, [run.path for run in runs], to_toml(config, with_help=False), 1)
     rows: list[_Row] = []
     pulses: list[_Row] = []
+    # Rows of other beams, and the row that the source has in the list.
+    others: dict[_Key, _Key] = {}
     notes = list(problems)
     given = Counter(run.path.resolve() for run in runs)
     for run in runs:
@@ -102,8 +130,9 @@ def merge(
     seen = _Observed([run for group in pointings for run in group])
     for group in pointings:
         if group[0].is_merged:
-            rows += _listed(group[0], "candidates", CANDIDATE_COLUMNS)
-            pulses += _listed(group[0], "single_pulses", SINGLE_PULSE_COLUMNS)
+            # Its beams were compared.
+            rows += [_Row(row, group[0]) for row in _wide(group[0].rows("candidates"), CANDIDATE_COLUMNS)]
+            pulses += [_Row(row, group[0]) for row in _wide(group[0].rows("single_pulses"), SINGLE_PULSE_COLUMNS)]
             continue
         beams = {_beam(run.observation, i): run for i, run in enumerate(group)}
         unseen = sorted(set(receiver.offsets) - set(beams))
@@ -111,20 +140,19 @@ def merge(
             first = group[0].observation
             which = f"{first.source or 'unnamed source'}, MJD {first.tstart:.5f}"
             notes.append(f"{which}: not observed, or not given: beams {', '.join(map(str, unseen))}")
-        rows += _candidates(beams, receiver)
+        rows += _candidates(beams, receiver, others)
         pulses += _pulses(beams, receiver)
-    rows = _seen_again(rows, receiver, config.sift.orbit)
-    bursts = [row.values for row in pulses]
-    compare_pulses(bursts, [r.run.observation_of(v) for r, v in zip(pulses, bursts, strict=True)], receiver)
-    table, names = _table(rows, CANDIDATE_COLUMNS, "c")
-    single, _ = _table(pulses, SINGLE_PULSE_COLUMNS, "p")
-    for i, row in enumerate(rows):
-        table["obs"][i] = seen.place(row)
+    _see_again(rows, receiver, config.sift.orbit)
+    compare_pulses([row.values for row in pulses], [row.header for row in pulses], receiver)
+    table, names = _table(rows, CANDIDATE_COLUMNS, "c", seen)
+    names = {key: names[own] for key, own in others.items() if own in names} | names
+    single, _ = _table(pulses, SINGLE_PULSE_COLUMNS, "p", seen)
     for i, row in enumerate(pulses):
-        single["obs"][i] = seen.place(row)
         single["source"][i] = names.get((id(row.run), str(row.values["source"])), "")
     if config.known.catalogue:
-        _label(table, seen.headers, config)
+        from pulsar.sky.catalogue import label_rows, read_catalogue
+
+        label_rows(table, seen.headers, read_catalogue(config.known.catalogue), radius=config.known.radius)
     with ProductWriter(out, overwrite=overwrite) as writer:
         notes += [f"{run.path.name}: {p}" for run in runs for p in run.problems]
         seen.write(writer, notes)
@@ -135,11 +163,11 @@ def merge(
         if subtracted.size:
             writer.table("subtracted/pulsars", subtracted)
         for place, row in enumerate(rows[:MOST_COPIED]):
-            if row.ident in row.run.ids:
-                writer.fold(str(table["id"][place]), row.run.fold(row.ident))
+            if row.key[1] in row.run.ids:
+                writer.fold(str(table["id"][place]), row.run.fold(row.key[1]))
         for place, row in enumerate(pulses[:MOST_COPIED]):
-            if row.ident in row.run.pulse_ids:
-                writer.pulse(str(single["id"][place]), row.run.pulse(row.ident))
+            if row.key[1] in row.run.pulse_ids:
+                writer.pulse(str(single["id"][place]), row.run.pulse(row.key[1]))
         writer.provenance({**record.record({}), "merged": json.dumps([str(run.path) for run in runs])})
     _carry_labels(runs, out, table, names)
     return read(out)
@@ -175,15 +203,15 @@ def _carry_labels(runs: Sequence["Run"], out: Path, table: NDArray[Any], names: 
     uids = {str(row["id"]): uid_of(row) for row in table}
     sidecar = Sidecar(beside(out))
     known = {entry.key for entry in sidecar.read().entries}
-    found: list[Label] = []
+    entries: list[Label] = []
     for run in runs:
         labels = labels_of([run.path])
-        found += labels.merged()
+        entries += labels.merged()
         for row in run.rows("candidates") if labels.entries else ():
             uid = uids.get(names.get((id(run), str(row["id"])), ""), "")
             if uid and uid != uid_of(row):
-                found += [dataclasses.replace(entry, uid=uid) for entry in labels.of(uid_of(row)).values()]
-    added = {entry.key: entry for entry in found if entry.key not in known}
+                entries += [dataclasses.replace(entry, uid=uid) for entry in labels.of(uid_of(row)).values()]
+    added = {entry.key: entry for entry in entries if entry.key not in known}
     if added:
         sidecar.add(list(added.values()))
 
@@ -206,7 +234,7 @@ class _Observed:
             self._first[id(run)] = len(self.headers)
             files, gaps, stored = (run.rows(f"observation{name}") for name in ("/files", "/gaps", "s"))
             for obs, header in enumerate(run.observations):
-                found = [
+                inputs = [
                     InputFile(
                         Path(str(r["path"])), int(r["start"]), int(r["nsamps"]), int(r["size"]), float(r["mtime"])
                     )
@@ -214,16 +242,12 @@ class _Observed:
                 ]
                 lost = [Gap(int(r["start"]), int(r["nsamps"]), str(r["reason"])) for r in gaps[gaps["obs"] == obs]]
                 # Of a file whose header is blank the name may tell.
-                source = header.source or (parse_name(found[0].path).source if found else "")
+                source = header.source or (parse_name(inputs[0].path).source if inputs else "")
                 self.headers.append(header.with_(source=source))
-                self.files.append(found)
+                self.files.append(inputs)
                 self.gaps.append(lost)
                 product = str(stored["product"][obs]) if obs < len(stored) else ""
                 self.products.append(product or str(run.path.absolute()))
-
-    def place(self, row: _Row) -> int:
-        """Number of the observation of a row, -1 when nobody has recorded it."""
-        return self.number(row.run, int(row.values["obs"]))
 
     def number(self, run: "Run", own: int) -> int:
         """Number of the observation that a run counts as its `own`, -1 when nobody has recorded it."""
@@ -234,35 +258,17 @@ class _Observed:
         writer.observations(self.headers, self.files, self.gaps, products=self.products, problems=problems)
 
 
-def _seen_again(rows: list[_Row], receiver: Receiver, orbit: float) -> list[_Row]:
-    """The rows with what other times say of them; those of one source lead to its strongest."""
+def _see_again(rows: Sequence[_Row], receiver: Receiver, orbit: float) -> None:
+    """Have the rows say what other times tell; those of one source lead to its strongest."""
     for row in rows:
-        if row.values is not None:
-            alone(row.values)
-    own = [k for k, row in enumerate(rows) if row.values is not None and not row.values["harmonic_of"]]
-    headers = [rows[k].run.observation_of(rows[k].values) for k in own]
-    heads = compare([rows[k].values for k in own], headers, receiver, orbit)
-    out = list(rows)
-    for k, head in zip(own, heads, strict=True):
-        if own[head] != k:
-            lead = rows[own[head]]
-            out[k] = dataclasses.replace(rows[k], head=(id(lead.run), lead.ident))
-    return out
+        alone(row.values)
+    own = [row for row in rows if not row.values["harmonic_of"]]
+    heads = compare([row.values for row in own], [row.header for row in own], receiver, orbit)
+    for row, head in zip(own, heads, strict=True):
+        row.head = None if own[head] is row else own[head].key
 
 
-def _listed(run: "Run", name: str, columns: tuple[Column, ...]) -> list[_Row]:
-    """Rows of what was merged already: its beams were compared."""
-    return [_Row(row, run, str(row["id"])) for row in _wide(run.rows(name), columns)]
-
-
-def _label(table: NDArray[Any], headers: Sequence["Header"], config: Config) -> None:
-    """Name the known pulsars among candidates of products that were made without a catalogue."""
-    from pulsar.sky.catalogue import label_rows, read_catalogue
-
-    label_rows(table, headers, read_catalogue(config.known.catalogue), radius=config.known.radius)
-
-
-def _beam(header: "Header", place: int) -> int:
+def _beam(header: Header, place: int) -> int:
     """Number of the beam; of data without one a number that no receiver has."""
     return header.beam if header.beam is not None else -1 - place
 
@@ -296,7 +302,7 @@ def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:
     return out
 
 
-def _overlap(a: "Header", b: "Header") -> float:
+def _overlap(a: Header, b: Header) -> float:
     """Part of the shorter observation that lies in the other."""
     common = min(a.tstart + a.tobs / DAY, b.tstart + b.tobs / DAY) - max(a.tstart, b.tstart)
     return common * DAY / min(a.tobs, b.tobs)
@@ -310,27 +316,25 @@ def _wide(rows: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
     return table
 
 
-def _candidates(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
+def _candidates(beams: dict[int, "Run"], receiver: Receiver, others: dict[_Key, _Key]) -> list[_Row]:
+    """Rows of the candidates of a pointing; `others` gets those of its other beams."""
     tables = {beam: _wide(run.rows("candidates"), CANDIDATE_COLUMNS) for beam, run in beams.items()}
     # Frequencies are compared at one epoch.
     epoch = min(run.observation.tmid for run in beams.values())
     drift = {beam: (epoch - run.observation.tmid) * DAY for beam, run in beams.items()}
     tobs = min(run.observation.tobs for run in beams.values())
     rows = []
-    for found in coincide_candidates(tables, receiver, set(beams), tobs, drift=drift):
-        run, row = beams[found.best.beam], tables[found.best.beam][found.best.row].copy()
-        _judge(row, found, run, receiver)
-        owned = [(id(beams[s.beam]), str(tables[s.beam][s.row]["id"])) for s in found.members]
-        rows.append(_Row(row, run, str(row["id"])))
-        # The other beams' rows of the same source lead to it too.
-        rows += [
-            _Row(None, beams[s.beam], ident, owned[0]) for s, (_, ident) in zip(found.members, owned, strict=True)
-        ][1:]
-        own = tables[found.best.beam]
-        for extra in own[own["harmonic_of"] == row["id"]]:
+    for coincidence in coincide_candidates(tables, receiver, set(beams), tobs, drift=drift):
+        run, own = beams[coincidence.best.beam], tables[coincidence.best.beam]
+        row = _Row(own[coincidence.best.row].copy(), run)
+        _judge(row.values, coincidence, run, receiver)
+        rows.append(row)
+        for member in coincidence.members[1:]:
+            others.setdefault((id(beams[member.beam]), str(tables[member.beam][member.row]["id"])), row.key)
+        for extra in own[own["harmonic_of"] == row.values["id"]]:
             copy = extra.copy()
-            copy["score"] = min(float(copy["score"]), float(row["score"]))
-            rows.append(_Row(copy, run, str(copy["id"])))
+            copy["score"] = min(float(copy["score"]), float(row.values["score"]))
+            rows.append(_Row(copy, run))
     return rows
 
 
@@ -343,31 +347,30 @@ def _pulses(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
         if np.isfinite(run.observation.tstart) and np.isfinite(start):
             compared[beam]["time"] += (run.observation.tstart - start) * DAY
     rows = []
-    for found in coincide_pulses(compared, receiver, set(beams)):
-        run, row = beams[found.best.beam], tables[found.best.beam][found.best.row].copy()
-        _judge(row, found, run, receiver)
-        rows.append(_Row(row, run, str(row["id"])))
+    for coincidence in coincide_pulses(compared, receiver, set(beams)):
+        run, row = beams[coincidence.best.beam], tables[coincidence.best.beam][coincidence.best.row].copy()
+        _judge(row, coincidence, run, receiver)
+        rows.append(_Row(row, run))
     return rows
 
 
-def _judge(row: Any, found: Coincidence, run: "Run", receiver: Receiver) -> None:
+def _judge(row: Any, coincidence: Coincidence, run: "Run", receiver: Receiver) -> None:
     """Beam, position, flags and score of a merged row."""
     header = run.observation
-    row["beam"] = found.best.beam if found.best.beam >= 0 else -1
-    row["nbeams"] = len(found.beams)
+    row["beam"] = coincidence.best.beam if coincidence.best.beam >= 0 else -1
+    row["nbeams"] = len(coincidence.beams)
     row["ra_deg"], row["dec_deg"] = header.ra_deg, header.dec_deg
-    if np.isfinite(found.east) and np.isfinite(header.dec_deg) and len(found.members) > 1:
-        east, north = receiver.offsets[found.best.beam]
-        row["dec_deg"] = header.dec_deg + (found.north - north) / 60.0
-        row["ra_deg"] = (header.ra_deg + (found.east - east) / 60.0 / np.cos(np.radians(header.dec_deg))) % 360.0
+    if np.isfinite(coincidence.east) and np.isfinite(header.dec_deg) and len(coincidence.members) > 1:
+        east, north = receiver.offsets[coincidence.best.beam]
+        row["dec_deg"] = header.dec_deg + (coincidence.north - north) / 60.0
+        row["ra_deg"] = (header.ra_deg + (coincidence.east - east) / 60.0 / np.cos(np.radians(header.dec_deg))) % 360.0
         _move(row, header)
-    if found.verdict == "rfi":
-        flags = [f for f in str(row["rfi_flags"]).split(",") if f]
-        row["rfi_flags"] = ",".join([*flags, "multibeam"])
+    if coincidence.verdict == "rfi":
+        row["rfi_flags"] = ",".join((*split(str(row["rfi_flags"])), "multibeam"))
         row["score"] = RFI_FACTOR * float(row["score"])
 
 
-def _move(row: Any, header: "Header") -> None:
+def _move(row: Any, header: Header) -> None:
     """Barycentric values of a candidate for its own position in place of that of the beam."""
     if "period_bary" not in row.dtype.names or not np.isfinite(row["period_bary"]):
         return
@@ -378,11 +381,9 @@ def _move(row: Any, header: "Header") -> None:
 
 
 def _table(
-    rows: list[_Row], columns: tuple[Column, ...], letter: str
-) -> tuple[NDArray[Any], dict[tuple[int, str], str]]:
+    rows: list[_Row], columns: tuple[Column, ...], letter: str, seen: _Observed
+) -> tuple[NDArray[Any], dict[_Key, str]]:
     """Sort the rows in place, best first, and number them; also the new name of every old one."""
-    aliases = [row for row in rows if row.values is None]
-    rows[:] = [row for row in rows if row.values is not None]
     bound = "harmonic_of" in [c.name for c in columns]
 
     def key(row: _Row) -> tuple[bool, float, float]:
@@ -390,17 +391,134 @@ def _table(
         return harmonic, -float(row.values["score"]), -float(np.nan_to_num(row.values["snr"]))
 
     rows.sort(key=key)
-    names = {(id(row.run), row.ident): f"{letter}{i + 1:04d}" for i, row in enumerate(rows)}
-    for row in aliases:
-        if row.owner is not None and row.owner in names:
-            names.setdefault((id(row.run), row.ident), names[row.owner])
+    names = {row.key: f"{letter}{i + 1:04d}" for i, row in enumerate(rows)}
     table = empty_table(columns, len(rows))
     for i, row in enumerate(rows):
         for column in columns:
             table[column.name][i] = row.values[column.name]
         table["rank"][i] = i + 1
-        table["id"][i] = names[(id(row.run), row.ident)]
+        table["id"][i] = names[row.key]
+        table["obs"][i] = seen.number(row.run, int(row.values["obs"]))
         if bound:
-            owner = row.head if row.head is not None else (id(row.run), str(row.values["harmonic_of"]))
-            table["harmonic_of"][i] = names.get(owner, "")
+            table["harmonic_of"][i] = names.get(row.head or (id(row.run), str(row.values["harmonic_of"])), "")
     return table, names
+
+
+def alone(row: Any) -> None:
+    """Take back what an earlier merging has said of a row.
+
+    Parameters
+    ----------
+    row : void
+        Fields of CANDIDATE_COLUMNS; changed.
+    """
+    if str(row["relation"]).split(" ")[0] == SIGHTING:
+        row["harmonic_of"] = row["parent"] = row["relation"] = ""
+    if np.isfinite(row["score_alone"]):
+        row["score"] = row["score_alone"]
+    row["rfi_flags"] = ",".join(f for f in split(str(row["rfi_flags"])) if f != "terrestrial")
+    said = (text for text in str(row["reasons"]).split("; ") if not text.startswith((_SEEN, _AS, _PERHAPS, _GROUND)))
+    row["reasons"] = "; ".join(said)
+    row["nseen"], row["chance"], row["score_alone"] = 1, np.nan, row["score"]
+
+
+def compare(rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver, orbit: float) -> list[int]:
+    """Compare the candidates of different times, and write into each what that tells.
+
+    Parameters
+    ----------
+    rows : sequence of void
+        Candidates that stand for themselves, fields of CANDIDATE_COLUMNS; changed.
+    headers : sequence of Header
+        Of the observation of each.
+    receiver : Receiver
+    orbit : float
+        Relative difference of periods that orbits may make.
+
+    Returns
+    -------
+    list of int
+        For each the place of the row that leads its source: its own, where it stands alone.
+    """
+    sightings = sightings_of(rows, headers, receiver)
+    seen = see_again(sightings, orbit=orbit, sidelobe=receiver.config.sidelobe)
+    trials = ncompared(sightings, seen)
+    members: dict[int, list[int]] = {}
+    for i, verdict in enumerate(seen):
+        members.setdefault(verdict.head, []).append(i)
+    for i, (row, verdict) in enumerate(zip(rows, seen, strict=True)):
+        row["nseen"], row["chance"] = verdict.nseen, verdict.chance
+        flags = split(str(row["rfi_flags"]))
+        score = float(row["score"])
+        if verdict.ground:
+            if weight(flags) > RFI:
+                row["score"] = RFI / weight(flags) * score
+            flags = (*flags, "terrestrial")
+            row["rfi_flags"] = ",".join(flags)
+        elif verdict.matches:
+            row["score"] = raised(score, weight(tuple(f for f in flags if f in BY_NAME)), trials * verdict.chance)
+        if verdict.head != i:
+            ratio = 1 / verdict.ratio
+            row["relation"] = SIGHTING if ratio == 1 else f"{SIGHTING} {ratio}"
+            row["parent"] = str(rows[verdict.head]["uid"])
+        said = _said(sightings, verdict, i, members.get(i, []))
+        row["reasons"] = "; ".join(filter(None, (said, str(row["reasons"]))))
+    return [verdict.head for verdict in seen]
+
+
+def compare_pulses(rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver) -> None:
+    """Compare the single pulses of different times, and write into each at how many its source was seen.
+
+    Parameters
+    ----------
+    rows : sequence of void
+        Fields of SINGLE_PULSE_COLUMNS; changed.
+    headers : sequence of Header
+        Of the observation of each.
+    receiver : Receiver
+    """
+    flags = [split(str(row["rfi_flags"])) for row in rows]
+    usable = np.array([weight(tuple(f for f in own if f in BY_NAME)) > RFI for own in flags], dtype=np.bool_)
+    for row, seen in zip(rows, repeated(places_of(rows, headers, receiver), usable), strict=True):
+        row["nseen"], row["chance"] = seen.nseen, seen.chance
+
+
+def raised(score: float, factor: float, expected: float) -> float:
+    """The score of a candidate that was seen again: its odds by as much higher as chance would not do it.
+
+    Parameters
+    ----------
+    score : float
+        0 to 1, after its flags.
+    factor : float
+        What the flags have taken it times.
+    expected : float
+        Candidates of the whole list that would agree as well by chance.
+    """
+    evidence = float(np.clip(-np.log(max(expected, 1e-300)), 0.0, MOST_RAISED))
+    own = min(max(score / factor, 1e-6), 1.0 - 1e-6)
+    return max(score, factor / (1.0 + (1.0 / own - 1.0) * float(np.exp(-evidence))))
+
+
+def _said(sightings: Sightings, seen: Seen, i: int, members: Sequence[int]) -> str:
+    """The verdict of other times in words, with its numbers."""
+    if seen.ground:
+        return f"{_GROUND} at {seen.ground} other places and times, {seen.ground_expected:.2g} expected"
+    if not seen.matches:
+        return ""
+    if seen.head == i and seen.nseen > 1:
+        times = [f"{t:.2f}" for t in sorted(float(sightings.start[k]) for k in members)]
+        named = ", ".join(dict.fromkeys(times[:_NAMED])) + (" ..." if len(times) > _NAMED else "")
+        return f"{_SEEN} {named} (chance {seen.chance:.1e})"
+    match = next((m for m in seen.matches if m.other == seen.head), seen.matches[0])
+    apart = float(sightings.apart(i, np.array([match.other]))[0])
+    parts = [
+        f"{_AS if seen.head != i else _PERHAPS} {sightings.start[match.other]:.2f}: period"
+        + ("" if match.ratio == 1 else f" x {match.ratio}")
+        + f" within {abs(match.period):.1e}"
+        + (" (an orbit)" if match.orbit else ""),
+        f"DM within {abs(match.dm):.2g}",
+        f"{60.0 * apart:.1f} arcmin" if np.isfinite(apart) else "",
+        f"chance {seen.chance:.1e}",
+    ]
+    return ", ".join(filter(None, parts))

@@ -1,10 +1,15 @@
-"""A night in one command: every pointing and beam searched, one product each, and one list of all."""
+"""A night in one command: every pointing and beam searched, one product each, and one list of all.
+
+How complete its searches are is told by the same with signals that are added.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,14 +25,16 @@ from pulsar.io.night import Night, Pointing
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
-    from pulsar.io.product.reader import Run
     from pulsar.pipeline.checkpoint import Checkpoint
     from pulsar.pipeline.progress import Progress
+    from pulsar.pipeline.run_plan import RunPlan
 
 #: The sky turns by this [deg/s]: 360 degrees in a sidereal day.
 SIDEREAL: Final = 360.0 / 86164.0905
 #: Name of the merged product.
 ALL: Final = "ALL.h5"
+#: Signals that are injected in all, unless somebody wants more: the S/N of nine tenths is known within about 0.6.
+SIGNALS: Final = 400
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,13 @@ class Job:
 
     @property
     def group(self) -> tuple[str, str, int, int]:
-        """What the beams of one time have in common."""
+        """The key that the beams of one time share."""
         return (*self.pointing.group, self.part)
 
 
 @dataclass
 class Outcome:
-    """What a night has given.
+    """The outcome of a night.
 
     Attributes
     ----------
@@ -80,13 +87,13 @@ def parse_beams(text: str) -> set[int]:
     ------
     ConfigError
     """
-    found: set[int] = set()
+    beams: set[int] = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if not first.isdigit() or (last and not last.isdigit()) or (last and int(last) < int(first)):
             raise ConfigError(f"--beams {text}: expected numbers and ranges such as 1,3,5-9")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
+        beams |= set(range(int(first), int(last or first) + 1))
+    return beams
 
 
 def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float, float]]:
@@ -103,7 +110,7 @@ def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float
 
     path = Path(path)
     lines = read_text(path, "a table of pointings").splitlines()
-    found: dict[tuple[str, int | None], tuple[float, float]] = {}
+    places: dict[tuple[str, int | None], tuple[float, float]] = {}
     for number, row in enumerate(csv.DictReader(lines, skipinitialspace=True), 2):
         values = {str(k).strip().lower(): str(v or "").strip() for k, v in row.items() if k is not None}
         if not {"source", "ra", "dec"} <= set(values):
@@ -113,8 +120,8 @@ def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float
         beam = values.get("beam", "")
         if not (0 <= ra < 360 and -90 <= dec <= 90) or (beam and not beam.isdigit()):
             raise DataError(f"{path}: line {number}: expected a beam number, hh:mm:ss or degrees, dd:mm:ss or degrees")
-        found[values["source"], int(beam) if beam else None] = (ra, dec)
-    return found
+        places[values["source"], int(beam) if beam else None] = (ra, dec)
+    return places
 
 
 def unmatched_pointings(night: Night, config: Config) -> list[str]:
@@ -162,7 +169,7 @@ def jobs(
     segment: int | None = None,
     overlap: float = 0.5,
 ) -> list[Job]:
-    """What is to be searched, in the order of the night.
+    """The searches of a night, in its order.
 
     Parameters
     ----------
@@ -240,6 +247,35 @@ def _at(config: Config, ra_deg: float, dec_deg: float | None) -> Config:
     return config.model_copy(update={"input": given})
 
 
+def plan_jobs(todo: Sequence[Job]) -> "tuple[dict[str, RunPlan], list[tuple[str, PulsarError]]]":
+    """Plans of the searches of a night by their names, and those that would fail, with why.
+
+    Parameters
+    ----------
+    todo : sequence of Job
+        Of :func:`jobs`.
+    """
+    from pulsar.io.open import open_observation
+    from pulsar.pipeline.plan import dry_run
+
+    plans: dict[str, RunPlan] = {}
+    failures: list[tuple[str, PulsarError]] = []
+    alike: dict[tuple[object, ...], RunPlan] = {}
+    for job in todo:
+        name = job.out.stem
+        try:
+            with closing(open_observation(*job.pointing.paths, config=job.config.input)) as obs:
+                h = obs.header
+                shape = (h.nsamps, h.tsamp, h.is_series, obs.chan_ok.tobytes(), h.freqs.tobytes())
+                if shape not in alike:
+                    # Beams of one time differ in nothing that a plan depends on.
+                    alike[shape] = dry_run(obs, job.config)
+                plans[name] = alike[shape]
+        except PulsarError as failure:
+            failures.append((name, failure))
+    return plans, failures
+
+
 def search_night(
     todo: Sequence[Job],
     config: Config,
@@ -250,7 +286,6 @@ def search_night(
     argv: Sequence[str] = (),
     problems: Sequence[str] = (),
     progress: "Progress | None" = None,
-    done: "Callable[[Job, Run], None] | None" = None,
     merged: Path | None = None,
 ) -> Outcome:
     """Search one job after the other and merge what they give; what fails costs nothing else.
@@ -267,8 +302,6 @@ def search_night(
     problems : sequence of str
         Of the night: recorded in the merged product.
     progress : Progress, optional
-    done : callable, optional
-        Called with each job and its product.
     merged : Path, optional
         Product of all of them; default: ALL.h5 in the folder.
 
@@ -277,8 +310,11 @@ def search_night(
     ConfigError
         A product is there already, or another run is at work in this folder.
     """
+    from pulsar.io.product.reader import read
     from pulsar.io.product.writer import check_output
+    from pulsar.nights.merge import merge
     from pulsar.pipeline.progress import Progress
+    from pulsar.run import search
 
     progress = Progress("quiet") if progress is None else progress
     try:
@@ -288,77 +324,38 @@ def search_night(
     merged = folder / ALL if merged is None else merged
     for path in [job.out for job in todo] + [merged]:
         check_output(path, overwrite=overwrite or resume)
-    outcome = Outcome()
-    with output_lock(merged), resumable(lambda: bool(outcome.products) or any(folder.glob("*.parts/*.npz"))):
-        notes = _search_all(
-            todo, config, folder, outcome, overwrite=overwrite, resume=resume, argv=argv, progress=progress, done=done
-        )
-        if outcome.products:
-            _merge_all(outcome, config, merged, [*problems, *notes], argv)
-    return outcome
-
-
-def _search_all(
-    todo: Sequence[Job],
-    config: Config,
-    folder: Path,
-    outcome: Outcome,
-    *,
-    overwrite: bool,
-    resume: bool,
-    argv: Sequence[str],
-    progress: "Progress",
-    done: "Callable[[Job, Run], None] | None",
-) -> list[str]:
-    """Search what is to be done, into `outcome`; what is to be told of all of it."""
-    from pulsar.run import search
-
     groups: dict[tuple[str, str, int, int], list[Job]] = {}
     for job in todo:
         groups.setdefault(job.group, []).append(job)
-    notes: list[str] = []
-    count = 0
-    for beams in groups.values():
-        shared = _SharedLines(beams, config, folder, resume=resume, progress=progress)
-        notes += shared.notes
-        before = len(outcome.failures)
-        for job in beams:
-            count += 1
-            files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
-            progress.message(f"{count} of {len(todo)}: {job.out.stem} ({files})")
-            try:
-                run = search(
-                    job.pointing.paths,
-                    job.config,
-                    job.out,
-                    overwrite=overwrite,
-                    resume=resume,
-                    argv=argv,
-                    progress=progress,
-                    common=shared.birdies,
-                    begun=job.out in shared.begun,
-                )
-            except (PulsarError, OSError, MemoryError) as failure:
-                told = failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
-                progress.message(f"failed: {told}")
-                outcome.failures.append((job.out.stem, told))
-                continue
-            outcome.products.append(job.out)
-            if done is not None:
-                done(job, run)
-        if len(outcome.failures) == before:
-            shared.forget()
-    return notes
-
-
-def _merge_all(outcome: Outcome, config: Config, out: Path, notes: Sequence[str], argv: Sequence[str]) -> None:
-    """One list of all products; what failed stands in it."""
-    from pulsar.io.product.reader import read
-    from pulsar.nights.merge import merge
-
-    notes = [*notes, *(f"{name}: could not be searched: {error}" for name, error in outcome.failures)]
-    merge([read(p) for p in outcome.products], out, config, overwrite=True, argv=argv, problems=notes)
-    outcome.merged = out
+    outcome, notes, number = Outcome(), list(problems), 0
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "argv": argv, "progress": progress}
+    with output_lock(merged), resumable(lambda: bool(outcome.products) or any(folder.glob("*.parts/*.npz"))):
+        for beams in groups.values():
+            shared = _SharedLines(beams, config, folder, resume=resume, progress=progress)
+            notes += shared.notes
+            failed = len(outcome.failures)
+            for job in beams:
+                number += 1
+                files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
+                progress.message(f"{number} of {len(todo)}: {job.out.stem} ({files})")
+                begun = job.out in shared.begun
+                try:
+                    search(job.pointing.paths, job.config, job.out, **how, common=shared.birdies, begun=begun)
+                except (PulsarError, OSError, MemoryError) as failure:
+                    reason = (
+                        failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
+                    )
+                    progress.message(f"failed: {reason}")
+                    outcome.failures.append((job.out.stem, reason))
+                else:
+                    outcome.products.append(job.out)
+            if len(outcome.failures) == failed:
+                shared.forget()
+        if outcome.products:
+            notes += [f"{name}: could not be searched: {error}" for name, error in outcome.failures]
+            merge([read(p) for p in outcome.products], merged, config, overwrite=True, argv=argv, problems=notes)
+            outcome.merged = merged
+    return outcome
 
 
 def _common_of(path: Path) -> "list[Birdie]":
@@ -433,7 +430,7 @@ class _SharedLines:
         if kept is not None:
             self.birdies = [Birdie(float(freq), float(width), "common") for freq, width in kept["birdies"]]
             return
-        found = {}
+        looks = {}
         for i, job in enumerate(beams):
             progress.message(f"first look at {job.out.stem}, {i + 1} of {len(beams)} beams")
             try:
@@ -441,9 +438,9 @@ class _SharedLines:
             except (PulsarError, OSError, MemoryError):
                 continue  # the search will say what is wrong
             if lines is not None and job.pointing.beam is not None:
-                found[job.pointing.beam] = lines
+                looks[job.pointing.beam] = lines
                 self.begun.add(job.out)
-        self.birdies = common_lines(found, Receiver(config.receiver))
+        self.birdies = common_lines(looks, Receiver(config.receiver))
         rows = np.array([(b.freq, b.width) for b in self.birdies], dtype=np.float64).reshape(-1, 2)
         self._kept.save("lines", birdies=rows)
 
@@ -451,3 +448,76 @@ class _SharedLines:
         """All beams are searched."""
         if self._kept is not None:
             self._kept.remove()
+
+
+def runs_folder(out: Path) -> Path:
+    """Folder of the products of single observations."""
+    return out.with_suffix(".runs")
+
+
+def observations(
+    files: Sequence[Path | str],
+    config: Config,
+    out: Path,
+    *,
+    signals: int = SIGNALS,
+    beams: set[int] | None = None,
+    progress: "Progress",
+) -> list[Job]:
+    """Searches with signals: one of each observation that files and folders hold.
+
+    Parameters
+    ----------
+    files : sequence of paths
+        Files and folders; those of one observation are joined, as a search of a night does it.
+    config : Config
+    out : Path
+        Product of all.
+    signals : int
+        At least so many in all; each observation gets the same number of DMs.
+    beams : set of int, optional
+        Only these.
+    progress : Progress
+        Is told what is odd.
+
+    Raises
+    ------
+    ConfigError
+        There is nothing into which signals could be injected.
+    DataError
+        Nothing can be read.
+    """
+    from pulsar.io.night import scan
+    from pulsar.pipeline.injections import BURSTS, PULSARS
+    from pulsar.pipeline.limits import telescope_of
+
+    night = scan(files, config.input)
+    for problem in night.problems:
+        progress.warning(problem)
+    todo = jobs(night, config, runs_folder(out), beams=beams)
+    series = next((job for job in todo if job.pointing.header.is_series), None)
+    if series is not None:
+        raise ConfigError(
+            f"{series.pointing.paths[0]}: a dedispersed series has no channels to which signals could be added: give "
+            "the file it was made of"
+        )
+    unknown = [job for job in todo if telescope_of(job.pointing.header, job.config.telescope).gain is None]
+    if unknown:
+        names = ", ".join(job.out.stem for job in unknown[:3]) + (" …" if len(unknown) > 3 else "")
+        progress.warning(f"no limits on flux densities: the telescope's gain is not known (--gain, --tsys): {names}")
+    if config.completeness.population:
+        from pulsar.synthesis.asked import read_asked
+
+        read_asked(config.completeness.population)  # what is wrong with it is told before anything is searched
+    places = config.completeness.places or math.ceil(signals / (PULSARS + BURSTS) / len(todo))
+    return [_with_places(job, places, alone=len(todo) == 1) for job in todo]
+
+
+def _with_places(job: Job, places: int, *, alone: bool) -> Job:
+    """The search of an observation with signals at so many DMs, which are its own."""
+    own: dict[str, object] = {"enabled": True, "places": places}
+    if not alone:
+        # By its name: the others may be more or fewer tomorrow.
+        own["seed"] = zlib.crc32(job.out.stem.encode(), job.config.completeness.seed & 0xFFFFFFFF)
+    wanted = job.config.completeness.model_copy(update=own)
+    return replace(job, config=job.config.model_copy(update={"completeness": wanted}))

@@ -1,4 +1,4 @@
-"""What was found at different times in the numbers by which it is compared: period, DM, direction, time."""
+"""Candidates and pulses of different times in the numbers by which it is compared: period, DM, direction, time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class Places:
 
     @property
     def comparable(self) -> NDArray[np.bool_]:
-        """Which have all numbers that it takes, and such as pulsars have: products of others may hold anything."""
+        """True for those whose numbers are known and such as pulsars have: products of others may hold anything."""
         known = np.isfinite(self.start) & np.isfinite(self.end)
         return np.asarray(known & (np.abs(self.dm) < 1e6) & (self.dm_err < 1e6) & (self.dm_err >= 0))
 
@@ -87,7 +87,7 @@ class Places:
         return np.asarray(np.nan_to_num((self.apart(i, others) / both) ** 2, nan=0.0), dtype=np.float64)
 
     def other_time(self, i: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of others have no moment in common with one: only their noise is of its own."""
+        """True for others that have no moment in common with one: only their noise is of its own."""
         return np.asarray((self.start[others] >= self.end[i]) | (self.end[others] <= self.start[i]))
 
     def times(self, of: Sequence[int]) -> int:
@@ -122,7 +122,7 @@ class Sightings(Places):
 
     @property
     def comparable(self) -> NDArray[np.bool_]:
-        """Which have all numbers that it takes, and such as pulsars have: products of others may hold anything."""
+        """True for those whose numbers are known and such as pulsars have: products of others may hold anything."""
         sure = (np.abs(self.topocentric) < _LARGEST) & (self.error > 0) & (self.error < _UNSURE)
         return np.asarray(super().comparable & sure)
 

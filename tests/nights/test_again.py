@@ -13,8 +13,7 @@ from pulsar.data.header import Header
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter
-from pulsar.nights.again import MOST_RAISED, raised
-from pulsar.nights.merge import merge
+from pulsar.nights.merge import MOST_RAISED, merge, raised
 from pulsar.report.page import write_report
 from pulsar.report.why import Asked, why
 from pulsar.report.words import judged

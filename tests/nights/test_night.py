@@ -236,6 +236,16 @@ def test_names_in_a_table_of_pointings_that_no_file_has_are_told(tmp_path):
     assert "did you mean J0534+2200?" in shown.stdout
 
 
+def ended_by(error):
+    """A search after which the night is ended."""
+
+    def searched(*args, **how):
+        search(*args, **how)
+        raise error
+
+    return searched
+
+
 def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_path, monkeypatch):
     """6.7 Hz: dispersion cannot tell in any beam; a pulsar of DM 2 in beam 3 and the sidelobes of three."""
     folder, period = tmp_path / "in", 0.0571
@@ -281,8 +291,10 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt) as stopped:
-        search_night(todo, config, out, done=interrupt)
+    with monkeypatch.context() as patch:
+        patch.setattr("pulsar.run.search", ended_by(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            search_night(todo, config, out)
     assert stopped.value.__notes__ == ["use --resume to go on"]
     monkeypatch.setattr("pulsar.run.first_look", interrupt)
     outcome = search_night(todo, config, out, resume=True)
@@ -296,12 +308,10 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
     assert any("1 line of interference in several beams left out of all: 6.7" in p for p in read(again.merged).problems)
 
     # With less than four beams there is no first look: the first search is done, and ends the night.
-    def enough(*_):
-        raise StopIteration
-
     few = jobs(scan([folder]), config, tmp_path / "few", beams={1, 2, 3})
+    monkeypatch.setattr("pulsar.run.search", ended_by(StopIteration))
     with pytest.raises(StopIteration):
-        search_night(few, config, tmp_path / "few", done=enough)
+        search_night(few, config, tmp_path / "few")
 
 
 def test_pulses_of_beams_that_began_at_other_times_are_compared_at_one(tmp_path):
