@@ -233,7 +233,7 @@ def demo(
         from pulsar.report.page import tasks_of, write_report
         from pulsar.run import search
         from pulsar.synthesis import demo_sky, write_filterbank
-        from pulsar.synthesis.truth import truth
+        from pulsar.synthesis.write import truth
 
         sky = demo_sky(seed)
         with progress.stage("simulating", total=sky.header.nsamps, unit="samples") as tick:

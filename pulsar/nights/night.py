@@ -506,7 +506,7 @@ def observations(
         names = ", ".join(job.out.stem for job in unknown[:3]) + (" …" if len(unknown) > 3 else "")
         progress.warning(f"no limits on flux densities: the telescope's gain is not known (--gain, --tsys): {names}")
     if config.completeness.population:
-        from pulsar.synthesis.asked import read_asked
+        from pulsar.synthesis.population import read_asked
 
         read_asked(config.completeness.population)  # what is wrong with it is told before anything is searched
     places = config.completeness.places or math.ceil(signals / (PULSARS + BURSTS) / len(todo))

@@ -9,8 +9,7 @@ from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.pipeline.injections import dm_trials, ranges_of
 from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
-from pulsar.synthesis.asked import MOST_TOLD, read_asked
-from pulsar.synthesis.population import MOST_SMEARED, Asked, smeared
+from pulsar.synthesis.population import MOST_SMEARED, MOST_TOLD, Asked, read_asked, smeared
 
 if TYPE_CHECKING:
     from pulsar.pipeline.run_plan import RunPlan

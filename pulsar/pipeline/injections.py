@@ -195,7 +195,7 @@ def place_dms(header: Header, plan: "RunPlan", config: Config, places: int) -> l
 
 def groups_of(config: Config) -> "list[list[Asked]]":
     """Signals of the table of the settings that share a place: of one DM, or of none, and no two of one period."""
-    from pulsar.synthesis.asked import read_asked
+    from pulsar.synthesis.population import read_asked
 
     groups: list[list[Asked]] = []
     for signal in read_asked(config.completeness.population):

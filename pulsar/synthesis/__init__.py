@@ -16,8 +16,7 @@ from pulsar.synthesis.model import (
     validate,
 )
 from pulsar.synthesis.signal import expected_snr, observed_accel, observed_spin, phase
-from pulsar.synthesis.truth import truth_path
-from pulsar.synthesis.write import write_filterbank, write_psrfits
+from pulsar.synthesis.write import truth_path, write_filterbank, write_psrfits
 
 __all__ = [
     "Burst",

@@ -4,8 +4,7 @@ Nothing but the steps of :mod:`pulsar_kernels.sprinkle` is added: the mask, the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,8 @@ _NOTHING: Final = 1e-9
 _STREAM: Final = 6000
 
 
-@dataclass(frozen=True)
-class Steps:
-    """What `pulsar_kernels.sprinkle.add_steps` takes of a signal; delays and all else of the live channels."""
+class Steps(NamedTuple):
+    """A signal as `pulsar_kernels.sprinkle.add_steps` takes it, in its order; of the live channels."""
 
     delays: NDArray[np.float64]
     spin: NDArray[np.float64]
@@ -42,7 +40,7 @@ class Steps:
 
 
 class Injector:
-    """What adds signals to the cleaned samples of a run, or to subbands of them.
+    """Adds signals to the cleaned samples of a run, or to subbands of them.
 
     The S/N of a signal is that of an ideal matched filter in the cleaned samples: over channels and samples that are
     neither masked, clipped nor missing, in noise of 1 that is independent in each of them,
@@ -58,11 +56,8 @@ class Injector:
         self._chans = np.flatnonzero(source.mask.chan_ok)
         live = live_parts(source)
         self._edges, self._blocks, self._bad = live.edges, live.blocks, live.bad
-        lengths = np.bincount(
-            self._blocks[self._blocks >= 0],
-            weights=np.diff(self._edges)[self._blocks >= 0],
-            minlength=len(self._bad),
-        )
+        there = self._blocks >= 0
+        lengths = np.bincount(self._blocks[there], weights=np.diff(self._edges)[there], minlength=len(self._bad))
         #: Share of the samples of every channel of the observation that are live.
         self.share = np.zeros(source.obs.header.nchans)
         self.share[self._chans] = (lengths[:, None] * ~self._bad).sum(axis=0) / source.nsamps
@@ -117,30 +112,12 @@ class Injector:
     ) -> None:
         from pulsar_kernels.sprinkle import add_steps
 
-        for one in signals:
-            add_steps(
-                data,
-                start,
-                self.source.tsamp,
-                lanes,
-                shifts,
-                one.delays,
-                one.spin,
-                one.offsets,
-                one.ends,
-                one.quantiles,
-                one.rows,
-                one.counts,
-                one.dither,
-                one.step,
-                top,
-                self._edges,
-                self._blocks,
-                self._bad,
-            )
+        tsamp, live = self.source.tsamp, (self._edges, self._blocks, self._bad)
+        for steps in signals:
+            add_steps(data, start, tsamp, lanes, shifts, *steps, top, *live)
 
     def _there(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Whether each channel of the observation is live at a time of its own [s]."""
+        """1 for channels of the observation that are live, each at a time of its own [s]; else 0."""
         at = np.floor(times[self._chans] / self.source.tsamp).astype(np.int64)
         inside = (at >= 0) & (at < self.source.nsamps)
         part = np.searchsorted(self._edges, at.clip(0, self.source.nsamps - 1), side="right") - 1
@@ -155,12 +132,18 @@ class Injector:
         key = int(stream_keys(seed, _STREAM, np.array([number]))[0])
         return uniforms(key, self._chans)
 
+    def _levels(self, amps: NDArray[np.float64], profiles: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+        """Mean levels of a signal in the live channels, and its step."""
+        levels = amps[self._chans] * SIGMA_LEVELS
+        peak = float(levels.max()) * float(np.diff(profiles, axis=1).max()) * (profiles.shape[1] - 1)
+        # Sums of steps scatter as their number times the square of one.
+        return levels, int(np.clip(MOST_ADDED * SIGMA_LEVELS**2 / max(peak, 1e-9), 1, LARGEST_STEP))
+
     def _pulsar(self, signal: PulsarSignal, seed: int, number: int) -> list[Steps]:
         """The pulses, and their mean taken off."""
         nbins = signal.cumulative.shape[1] - 1
         profiles = signal.cumulative + np.arange(nbins + 1) / nbins
-        levels = signal.amps[self._chans] * SIGMA_LEVELS
-        step = _step(float(levels.max()) * float(np.diff(profiles, axis=1).max()) * nbins)
+        levels, step = self._levels(signal.amps, profiles)
         freq = float(signal.spin[0])
         pulses = Steps(
             signal.delays[self._chans],
@@ -173,19 +156,11 @@ class Injector:
             self._dither(seed, number),
             step,
         )
-        mean = replace(
-            pulses,
-            quantiles=np.array([[0.0, 1.0]]),
-            rows=np.zeros_like(pulses.rows),
-            dither=self._dither(seed, number + 1),
-            step=-step,
-        )
-        return [pulses, mean]
+        even, rows, dither = np.array([[0.0, 1.0]]), np.zeros_like(pulses.rows), self._dither(seed, number + 1)
+        return [pulses, pulses._replace(quantiles=even, rows=rows, dither=dither, step=-step)]
 
     def _burst(self, signal: BurstSignal, seed: int, number: int) -> Steps:
-        levels = signal.amps[self._chans] * SIGMA_LEVELS
-        nbins = signal.cumulative.shape[1] - 1
-        step = _step(float(levels.max()) * float(np.diff(signal.cumulative, axis=1).max()) * nbins)
+        levels, step = self._levels(signal.amps, signal.cumulative)
         return Steps(
             signal.begins[self._chans],
             np.array([1.0 / signal.span, 0.0, 0.0, 0.0]),
@@ -229,8 +204,3 @@ def _quantiles(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
         rising = np.flatnonzero(np.diff(profile, prepend=-1.0) > _NOTHING)
         row[:] = np.interp(parts, profile[rising], phases[rising])
     return out
-
-
-def _step(peak: float) -> int:
-    """The step for a signal of so many levels at its peak: sums of steps scatter as their number times its square."""
-    return int(np.clip(MOST_ADDED * SIGMA_LEVELS**2 / max(peak, 1e-9), 1, LARGEST_STEP))

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from pulsar.data.observation import Block
 from pulsar.errors import ConfigError
-from pulsar.synthesis.interference import Drift, Interference, alive, bandpass
+from pulsar.synthesis.interference import Drift, Sources, alive, bandpass
 from pulsar.synthesis.model import Sky
-from pulsar.synthesis.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal
+from pulsar.synthesis.signal import signals_of
 
 #: Samples of a tile; with _ROWS channels it stays in a level-2 cache from the first deviate to the last code.
 TILE = 8192
@@ -62,17 +62,10 @@ class Synthesiser:
         channels = np.arange(header.nchans, dtype=np.int64)
         self._keys = [stream_keys(sky.seed, stream, channels) for stream in range(self.npol)]
         source_keys = stream_keys(sky.seed, 2000, np.arange(len(sky.rfi) + 1))
-        self._interference = [Interference(header, rfi, int(source_keys[i + 1])) for i, rfi in enumerate(sky.rfi)]
-        self._extra = [stream_keys(sky.seed, 3000 + i, channels) for i in range(len(sky.rfi))]
+        self._interference = Sources(header, sky.rfi, source_keys[1:], sky.seed, 3000)
         self._drift = Drift(header, sky.drift, int(source_keys[0]))
         self.chan_ok = alive(header, sky.rfi)
-        self._signals: list[PulsarSignal | BurstSignal] = [
-            *(
-                pulsar_signal(header, pulsar, chan_ok=self.chan_ok, seed=sky.seed, number=i)
-                for i, pulsar in enumerate(sky.pulsars)
-            ),
-            *(burst_signal(header, burst, chan_ok=self.chan_ok) for burst in sky.bursts),
-        ]
+        self._signals = signals_of(header, sky.pulsars, sky.bursts, self.chan_ok, sky.seed)
         mean, sigma = sky.levels(self.nbits)
         # Backends level each channel before they requantise to few bits; otherwise the edges would be lost.
         gain = bandpass(header, sky.bandpass if self.nbits >= 8 else "flat")
@@ -89,28 +82,10 @@ class Synthesiser:
         return np.dtype(np.float32)
 
     def _common(self, tile: int) -> NDArray[np.float32]:
-        """What all channels share in a tile [sigma]."""
+        """Level and interference that all channels share in a tile [sigma]."""
         row = self._drift.row(tile * TILE, TILE) if self.sky.drift > 0 else np.zeros(TILE, dtype=np.float32)
-        for source in self._interference:
-            if source.is_common:
-                row += source.row(tile * TILE, TILE)
+        self._interference.add_common(row, tile * TILE)
         return row
-
-    def _analogue(self, data: NDArray[np.float32], tile: int, c0: int, scratch: NDArray[np.float32]) -> None:
-        """Noise, signals and interference of a few channels in a tile, total intensity, without the common part."""
-        from pulsar_kernels.synth import normals
-
-        start = tile * TILE
-        part = slice(c0, c0 + data.shape[0])
-        normals(self._keys[0][part], start, data)
-        for signal in self._signals:
-            signal.add(data, start, self.sky.tsamp, c0)
-        for source, keys in zip(self._interference, self._extra, strict=True):
-            if source.is_common or not source.is_additive or not source.channels[part].any():
-                continue
-            if source.is_noisy:
-                normals(keys[part], start, scratch)
-            source.apply(data, start, c0, scratch if source.is_noisy else None)
 
     def _codes(
         self, data: NDArray[np.float32], common: NDArray[np.float32], start: int, c0: int, out: NDArray[Any]
@@ -129,8 +104,7 @@ class Synthesiser:
                 quantise_wrapped(data, common, means, sigmas, int(top), out)
             else:
                 quantise(data, common, means, sigmas, int(top), out)
-        for source in self._interference:
-            source.replace(out, start, c0, top)
+        self._interference.replace(out, start, c0, top)
 
     def _tile(self, tile: int, c0: int, c1: int, common: NDArray[np.float32], out: NDArray[Any]) -> None:
         """Fill `out`, shape (npol, c1 - c0, TILE), with codes."""
@@ -139,7 +113,10 @@ class Synthesiser:
         start = tile * TILE
         total = np.empty((c1 - c0, TILE), dtype=np.float32)
         scratch = np.empty_like(total)
-        self._analogue(total, tile, c0, scratch)
+        normals(self._keys[0][c0:c1], start, total)
+        for signal in self._signals:
+            signal.add(total, start, self.sky.tsamp, c0)
+        self._interference.add(total, start, c0, common=False)
         if self.npol == 1 or self.pol == "IQUV":
             parts = [total]
         else:
@@ -147,8 +124,7 @@ class Synthesiser:
             parts = [(total + scratch) * _HALF, (total - scratch) * _HALF]
             common = common * _HALF
         for p, part in enumerate(parts):
-            for source in self._interference:
-                source.jump(part, start, c0)
+            self._interference.jump(part, start, c0)
             self._codes(part, common, start, c0, out[p])
         for p in range(len(parts), self.npol):
             normals(self._keys[p][c0:c1], start, scratch)
@@ -200,11 +176,8 @@ class Synthesiser:
                     else:
                         place[:] = part[p]
 
-        if pool is None:
-            for c0 in range(0, nchans, group):
-                work(c0)
-        else:
-            list(pool.map(work, range(0, nchans, group)))
+        each = map if pool is None else pool.map
+        list(each(work, range(0, nchans, group)))
 
     def chunks(self, *, threads: int = 1, memory: int = 128 * 2**20) -> Iterator[NDArray[Any]]:
         """Walk through the observation: arrays of shape (npol, nchans, n), of which two exist at a time.
@@ -259,9 +232,6 @@ def make(sky: Sky, *, nbits: int | None = None, threads: int = 1) -> Block:
     synthesiser = Synthesiser(sky, nbits=nbits)
     header = synthesiser.header
     out = np.empty((1, header.nchans, header.nsamps), dtype=synthesiser.dtype)
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            synthesiser.fill(0, out, pool)
-    else:
-        synthesiser.fill(0, out)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        synthesiser.fill(0, out, pool)
     return Block(data=out[0], start=0, header=header)

@@ -1,23 +1,20 @@
 """Pulsars, bursts and interference added to a real observation."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.memory import Filterbank
-from pulsar.synthesis.interference import GAINS, Interference, alive
+from pulsar.synthesis.interference import Sources, alive
 from pulsar.synthesis.model import Burst, Pulsar, Rfi
-from pulsar.synthesis.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal
-from pulsar.synthesis.truth import burst_truth, pulsar_truth, truth_path, write_truth
-from pulsar.synthesis.write import check_free, check_packing
+from pulsar.synthesis.signal import signals_of
+from pulsar.synthesis.write import check_free, check_packing, truth_of, truth_path, write_truth
 
 _MEASURE = 16384  # samples of a stretch in which the noise is measured,
 _STRETCHES = 64  # and how many of them, spread over the observation
@@ -158,29 +155,21 @@ def inject(
 
     path = Path(path)
     header = obs.header
-    added = _Added(tuple(pulsars), tuple(bursts), tuple(rfi), seed)
-    _check(obs, added)
+    added = _Added(obs, pulsars, bursts, rfi, seed)
     depth = _depth(obs, nbits)
     check_free(path, overwrite=overwrite, nbytes=float(header.nsamps) * header.nchans * depth / 8)
     if any(file.path.resolve() == path.resolve() for file in obs.files):
         raise ConfigError(f"{path}: is the input itself: write to another file")
     check_packing(header.nchans, depth)
+    added.measure()
     out_header = header.with_(nbits=depth, nifs=1)
-    chunks, chan_ok = _chunks(obs, added, threads, memory, progress)
     with FilterbankWriter(path, out_header, nbits=depth, ascending=ascending, nifs=1) as writer:
-        for part in chunks:
+        for part in added.chunks(threads, memory, progress):
             writer.write(part)
-    values = {
-        "seed": seed,
-        "pulsars": [p.model_dump(mode="json", exclude_defaults=True) for p in pulsars],
-        "bursts": [b.model_dump(mode="json", exclude_defaults=True) for b in bursts],
-        "rfi": [r.model_dump(mode="json", exclude_defaults=True) for r in rfi],
-    }
-    entries = [
-        *({"kind": "pulsar", **pulsar_truth(header, p, chan_ok)} for p in pulsars),
-        *({"kind": "burst", **burst_truth(header, b, chan_ok)} for b in bursts),
-    ]
-    write_truth(truth_path(path), values, entries)
+    values: dict[str, Any] = {"seed": seed}
+    for name, models in (("pulsars", pulsars), ("bursts", bursts), ("rfi", rfi)):
+        values[name] = [model.model_dump(mode="json", exclude_defaults=True) for model in models]
+    write_truth(truth_path(path), values, truth_of(header, pulsars, bursts, added.chan_ok))
     return path
 
 
@@ -214,145 +203,100 @@ def inject_in_memory(
     from pulsar.io.base import quantise
 
     header = obs.header
-    added = _Added(tuple(pulsars), tuple(bursts), tuple(rfi), seed)
-    _check(obs, added)
+    added = _Added(obs, pulsars, bursts, rfi, seed)
     depth = _depth(obs, nbits)
+    added.measure()
     kind = np.dtype(np.float32 if depth == 32 else np.uint16 if depth == 16 else np.uint8)
     data = np.empty((header.nchans, header.nsamps), dtype=kind)
-    chunks, _ = _chunks(obs, added, threads, 128 << 20, progress)
     at = 0
-    for part in chunks:
+    for part in added.chunks(threads, 128 << 20, progress):
         data[:, at : at + part.shape[1]] = quantise(part, depth)
         at += part.shape[1]
     return Filterbank(data, header.with_(nbits=depth, nifs=1))
 
 
-@dataclass(frozen=True)
 class _Added:
-    """What is added to an observation."""
+    """Signals and interference for an observation: refused before any sample is read, where they cannot be added."""
 
-    pulsars: tuple[Pulsar, ...]
-    bursts: tuple[Burst, ...]
-    rfi: tuple[Rfi, ...]
-    seed: int
+    def __init__(
+        self, obs: Observation, pulsars: Sequence[Pulsar], bursts: Sequence[Burst], rfi: Sequence[Rfi], seed: int
+    ) -> None:
+        if not pulsars and not bursts and not rfi:
+            raise ConfigError("nothing to inject: give a pulsar, a burst or interference")
+        tsamp = obs.header.tsamp
+        for pulsar in pulsars:
+            if pulsar.period < 2 * tsamp:
+                raise ConfigError(f"period {pulsar.period:g} s is shorter than two samples of {tsamp:g} s")
+        if obs.header.is_series:
+            raise DataError(f"{called(obs)}: a dedispersed series has no channels to inject into: give the raw data")
+        if obs.dtype == np.float32 and any(source.kind == "saturated" for source in rfi):
+            raise ConfigError(f"{called(obs)}: rfi saturated: its samples are floats, which have no highest code")
+        self._obs, self._seed = obs, seed
+        self._pulsars, self._bursts, self._rfi = pulsars, bursts, rfi
 
+    def measure(self) -> None:
+        """Measure the noise, and find the channels that carry a signal."""
+        from pulsar_kernels.synth import stream_keys
 
-def _check(obs: Observation, added: _Added) -> None:
-    """Refuse what cannot be added, before any sample is read."""
-    header = obs.header
-    if not added.pulsars and not added.bursts and not added.rfi:
-        raise ConfigError("nothing to inject: give a pulsar, a burst or interference")
-    for pulsar in added.pulsars:
-        if pulsar.period < 2 * header.tsamp:
-            raise ConfigError(f"period {pulsar.period:g} s is shorter than two samples of {header.tsamp:g} s")
-    if header.is_series:
-        raise DataError(f"{called(obs)}: a dedispersed series has no channels to inject into: give the raw data")
-    if obs.dtype == np.float32 and any(source.kind == "saturated" for source in added.rfi):
-        raise ConfigError(f"{called(obs)}: rfi saturated: its samples are floats, which have no highest code")
+        header, seed = self._obs.header, self._seed
+        sigmas = channel_sigmas(self._obs)
+        self.chan_ok = (sigmas > 0) & alive(header, self._rfi)
+        self._scales = _scales(self._obs, sigmas)
+        if not (sigmas > 0).any():
+            raise DataError(f"{called(self._obs)}: no channel varies, so there is no noise to scale a signal to")
+        self._signals = signals_of(header, self._pulsars, self._bursts, self.chan_ok, seed)
+        keys = stream_keys(seed, 5000, np.arange(len(self._rfi)))
+        self._interference = Sources(header, self._rfi, keys, seed, 5001)
+        self._keys = stream_keys(seed, 4000, np.arange(header.nchans, dtype=np.int64))
 
-
-def _chunks(
-    obs: Observation, added: _Added, threads: int, memory: int, progress: Callable[[int], None] | None
-) -> tuple[Iterator[NDArray[Any]], NDArray[np.bool_]]:
-    """Samples with what is added, chunk by chunk in one buffer, and the channels that carry a signal."""
-    from pulsar_kernels.synth import stream_keys
-
-    header, seed = obs.header, added.seed
-    sigmas = channel_sigmas(obs)
-    chan_ok = (sigmas > 0) & alive(header, added.rfi)
-    scales = _scales(obs, sigmas)
-    if not (sigmas > 0).any():
-        raise DataError(f"{called(obs)}: no channel varies, so there is no noise to scale a signal to")
-    signals: list[PulsarSignal | BurstSignal] = [
-        *(pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(added.pulsars)),
-        *(burst_signal(header, b, chan_ok=chan_ok) for b in added.bursts),
-    ]
-    source_keys = stream_keys(seed, 5000, np.arange(len(added.rfi)))
-    sources = [
-        (Interference(header, source, int(source_keys[i])), stream_keys(seed, 5001 + i, np.arange(header.nchans)))
-        for i, source in enumerate(added.rfi)
-    ]
-    keys = stream_keys(seed, 4000, np.arange(header.nchans, dtype=np.int64))
-    size = max(1, memory // (2 * header.nchans * obs.dtype.itemsize * _PIECE)) * _PIECE
-    size = min(size, -(-header.nsamps // _PIECE) * _PIECE)
-
-    def run() -> Iterator[NDArray[Any]]:
+    def chunks(self, threads: int, memory: int, progress: Callable[[int], None] | None) -> Iterator[NDArray[Any]]:
+        """Samples with what is added, chunk by chunk in one buffer."""
+        obs, header = self._obs, self._obs.header
+        size = max(1, memory // (2 * header.nchans * obs.dtype.itemsize * _PIECE)) * _PIECE
+        size = min(size, -(-header.nsamps // _PIECE) * _PIECE)
         buffer = np.empty((header.nchans, size), dtype=obs.dtype)
         with ThreadPoolExecutor(max(1, threads)) as pool:
             for start in range(0, header.nsamps, size):
                 part = buffer[:, : min(size, header.nsamps - start)]
                 obs.read_into(start, part)
-                _add(part, start, header, signals, sources, scales, keys, _top(obs), pool)
+                pieces = [
+                    (part[c0 : c0 + _ROWS, lo : lo + _PIECE], start + lo, c0)
+                    for c0 in range(0, header.nchans, _ROWS)
+                    for lo in range(0, part.shape[1], _PIECE)
+                ]
+                list(pool.map(self._add, pieces))
                 yield part
                 if progress is not None:
                     progress(part.shape[1])
 
-    return run(), chan_ok
+    def _add(self, piece: tuple[NDArray[Any], int, int]) -> None:
+        """Add to samples (nchans, n) in place; they begin at a sample and a channel."""
+        from pulsar_kernels.synth import add_dithered
+
+        samples, start, c0 = piece
+        rows = slice(c0, c0 + samples.shape[0])
+        scale = self._scales[1, rows, None]
+        total = np.zeros(samples.shape, dtype=np.float32)
+        for signal in self._signals:
+            signal.add(total, start, self._obs.header.tsamp, c0)
+        self._interference.add(total, start, c0, common=True)
+        if self._interference.channels_of_gains[rows].any():
+            # A gain acts on all of the power, the recorded one too: its noise is the samples about their mean.
+            recorded = _in_sigmas(samples, scale)
+            total += recorded
+            self._interference.jump(total, start, c0)
+            total -= recorded
+        if samples.dtype == np.float32:
+            samples += total * scale
+        else:
+            scales = np.ascontiguousarray(self._scales[:, rows])
+            add_dithered(samples, total, scales, self._keys[rows], start, _top(self._obs))
+        self._interference.replace(samples, start, c0, _top(self._obs))
 
 
-def _add(
-    part: NDArray[Any],
-    start: int,
-    header: Header,
-    signals: Iterable[PulsarSignal | BurstSignal],
-    sources: Sequence[tuple[Interference, NDArray[np.uint64]]],
-    scales: NDArray[np.float32],
-    keys: NDArray[np.uint64],
-    top: int,
-    pool: ThreadPoolExecutor,
-) -> None:
-    """Add the signals and the interference (each with the keys of its noise) to samples (nchans, n) in place."""
-    from pulsar_kernels.synth import add_dithered
-
-    signals = list(signals)
-
-    def work(c0: int) -> None:
-        rows = slice(c0, min(c0 + _ROWS, header.nchans))
-        for lo in range(0, part.shape[1], _PIECE):
-            view = part[rows, lo : lo + _PIECE]
-            total = np.zeros(view.shape, dtype=np.float32)
-            for signal in signals:
-                signal.add(total, start + lo, header.tsamp, c0)
-            _interfere(total, view, start + lo, c0, sources, scales[1, rows, None])
-            if view.dtype == np.float32:
-                view += total * scales[1, rows, None]
-            else:
-                add_dithered(view, total, np.ascontiguousarray(scales[:, rows]), keys[rows], start + lo, top)
-            for source, _ in sources:
-                source.replace(view, start + lo, c0, top)
-
-    list(pool.map(work, range(0, header.nchans, _ROWS)))
-
-
-def _interfere(
-    total: NDArray[np.float32],
-    samples: NDArray[Any],
-    start: int,
-    c0: int,
-    sources: Sequence[tuple[Interference, NDArray[np.uint64]]],
-    scale: NDArray[np.float32],
-) -> None:
-    """Add to `total` (nchans, n), in units of the noise, what interference does to it and to the recorded `samples`.
-
-    A gain acts on all of the power, the recorded one too: its noise is the samples about their mean.
-    """
-    from pulsar_kernels.synth import normals
-
-    part = slice(c0, c0 + total.shape[0])
-    extra = np.empty_like(total)
-    for source, keys in sources:
-        if not source.is_additive or not source.channels[part].any():
-            continue
-        if source.is_noisy:
-            normals(keys[part], start, extra)
-        source.apply(total, start, c0, extra if source.is_noisy else None)
-    if not any(source.rfi.kind in GAINS and source.channels[part].any() for source, _ in sources):
-        return
+def _in_sigmas(samples: NDArray[Any], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Samples (nchans, n) about their mean, in units of the noise; 0 where they are unknown."""
     known = np.isfinite(samples) & (scale > 0)
     values = np.where(known, samples, 0.0)
     middle = values.sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
-    recorded = np.where(known, (values - middle) / np.where(scale > 0, scale, 1.0), 0.0).astype(np.float32)
-    total += recorded
-    for source, _ in sources:
-        source.jump(total, start, c0)
-    total -= recorded
+    return np.where(known, (values - middle) / np.where(scale > 0, scale, 1.0), 0.0).astype(np.float32)

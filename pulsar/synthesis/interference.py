@@ -1,8 +1,8 @@
 """Interference: what it adds to, or does with, the samples of a tile."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,69 @@ from pulsar.synthesis.model import Rfi
 #: 8 bits.
 POWER_OVER_NOISE = 6.0
 
-#: Kinds that change the gain, and those that set samples to an end of the scale.
-GAINS = ("jump", "jumps")
-ENDS = ("dead", "saturated")
+#: Kinds that bring noise of their own, those that change the gain, and those that set samples to an end of the scale.
+NOISY: Final = ("narrowband", "intermittent", "radar", "satellite", "diode")
+GAINS: Final = ("jump", "jumps")
+ENDS: Final = ("dead", "saturated")
 
 # Wander of the mains: periods of its sines [s], their amplitudes falling as the square root of the frequency.
 _WANDER_PERIODS = np.geomspace(300.0, 6.0, 8)
+
+
+class Sources:
+    """All interference of an observation, over its tiles.
+
+    Parameters
+    ----------
+    header : Header
+    rfi : sequence of Rfi
+    keys : ndarray of uint64
+        Of each: the stream of its random numbers.
+    seed, stream : int
+        Of the noise of each: streams of its channels are numbered from `stream` on.
+    """
+
+    def __init__(self, header: Header, rfi: Sequence[Rfi], keys: NDArray[np.uint64], seed: int, stream: int) -> None:
+        from pulsar_kernels.synth import stream_keys
+
+        channels = np.arange(header.nchans)
+        self._each = [Interference(header, model, int(key)) for model, key in zip(rfi, keys, strict=True)]
+        self._noise = [stream_keys(seed, stream + i, channels) for i in range(len(rfi))]
+        self.channels_of_gains = np.zeros(header.nchans, dtype=np.bool_)
+        for source in self._each:
+            if source.rfi.kind in GAINS:
+                self.channels_of_gains |= source.channels
+
+    def add_common(self, row: NDArray[np.float32], start: int) -> None:
+        """Add what is the same in every channel to a row of samples [sigma]."""
+        for source in self._each:
+            if source.is_common:
+                row += source.share(start, row.size, np.zeros(0, dtype=np.int64))[0]
+
+    def add(self, data: NDArray[np.float32], start: int, c0: int, *, common: bool) -> None:
+        """Add to samples (nchans, n) from channel `c0` on what adds; what all channels share only if `common`."""
+        from pulsar_kernels.synth import normals
+
+        part = slice(c0, c0 + data.shape[0])
+        extra = np.empty_like(data)
+        for source, keys in zip(self._each, self._noise, strict=True):
+            kind = source.rfi.kind
+            shared = source.is_common and not common
+            if kind in GAINS or kind in ENDS or shared or not source.channels[part].any():
+                continue
+            if kind in NOISY:
+                normals(keys[part], start, extra)
+            source.apply(data, start, c0, extra)
+
+    def jump(self, data: NDArray[np.float32], start: int, c0: int) -> None:
+        """Change the gain of samples (nchans, n) from channel `c0` on."""
+        for source in self._each:
+            source.jump(data, start, c0)
+
+    def replace(self, codes: NDArray[Any], start: int, c0: int, top: float) -> None:
+        """Set the samples of dead channels to 0, of saturated ones to `top`."""
+        for source in self._each:
+            source.replace(codes, start, c0, top)
 
 
 class Interference:
@@ -46,96 +103,40 @@ class Interference:
 
     @property
     def is_common(self) -> bool:
-        """The same in every channel: can be made once for all of them."""
+        """True where it is the same in every channel, and can be made once for all of them."""
         return self.rfi.freqs is None and self.rfi.kind in ("mains", "impulse")
 
-    @property
-    def is_additive(self) -> bool:
-        """It adds to the samples (the others change their gain, or replace them)."""
-        return self.rfi.kind not in (*GAINS, *ENDS)
-
-    @property
-    def is_noisy(self) -> bool:
-        """It brings noise of its own."""
-        return self.rfi.kind in ("narrowband", "intermittent", "radar", "satellite", "diode")
-
     def inside(self, start: int, n: int) -> NDArray[np.bool_]:
-        """Samples in which it is there at all."""
+        """True for samples in which it is there at all."""
         begins = np.arange(start, start + n) * self.tsamp
         until = math.inf if self.rfi.until is None else self.rfi.until
         return np.asarray((begins >= self.rfi.time) & (begins < until))
 
-    def row(self, start: int, n: int) -> NDArray[np.float32]:
-        """What mains and impulses add to one channel over `n` samples from `start` [sigma]."""
-        total = self._mains(start, n) if self.rfi.kind == "mains" else self._impulses(start, n)
-        if not self.rfi.is_whole:
-            total[~self.inside(start, n)] = 0.0
-        return total.astype(np.float32)
-
-    def _mains(self, start: int, n: int) -> NDArray[np.float64]:
-        rfi = self.rfi
-        times = np.asarray((np.arange(start, start + n) + 0.5) * self.tsamp, dtype=np.float64)
-        total = np.zeros(n)
-        offsets = self._uniforms(np.arange(rfi.harmonics))
-        # Turns of the fundamental beside those at its nominal frequency.
-        late = 0.5 * rfi.drift * times**2 + self._wandered(times)
-        for h in range(1, rfi.harmonics + 1):
-            f = h * rfi.rate
-            height = rfi.strength / h * np.sinc(f * self.tsamp)
-            total += height * np.cos(2 * np.pi * (np.fmod(f * times, 1.0) + h * late + offsets[h - 1]))
-        return total
-
-    def _wandered(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Integral of the wander of the frequency: sines of periods from 6 s to 5 minutes, red."""
-        turns = np.zeros(times.size)
-        if self.rfi.wander == 0.0:
-            return turns
-        rates = 1.0 / _WANDER_PERIODS
-        heights = rates**-0.5
-        heights *= self.rfi.wander / math.sqrt(0.5 * float(np.sum(heights**2)))
-        for rate, height, offset in zip(rates, heights, self._uniforms(10_000 + np.arange(rates.size)), strict=True):
-            turns += height / (2 * np.pi * rate) * np.sin(2 * np.pi * (rate * times + offset))
-        return turns
-
-    def _impulses(self, start: int, n: int) -> NDArray[np.float64]:
-        """One impulse in each stretch of 1/rate seconds, at a random place and of random height."""
-        rfi = self.rfi
-        stretch = 1.0 / rfi.rate
-        edges = np.arange(start, start + n + 1) * self.tsamp
-        first = math.floor((edges[0] - rfi.width) / stretch)
-        total = np.zeros(n)
-        for number in range(max(first, 0), math.floor(edges[-1] / stretch) + 1):
-            place, height = self._uniforms(np.array([2 * number, 2 * number + 1]))
-            begin = (number + place) * stretch
-            inside = np.clip(edges, begin, begin + rfi.width)
-            total += rfi.strength * (0.5 + height) * np.diff(inside) / self.tsamp
-        return total
-
     def share(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Power of what is_noisy in the channels `hit` over `n` samples from `start` [sigma].
+        """Power added to the channels `hit` over `n` samples from `start` [sigma].
 
         Returns
         -------
         ndarray of float32, shape (1 or len(hit), n)
         """
-        rfi = self.rfi
-        if rfi.kind == "radar":
-            power = rfi.strength * self._pulses(start, n, hit)
-        elif rfi.kind == "diode":
-            power = rfi.strength * self._square(start, n, rfi.period, 0.5, np.zeros(1))
-        else:
-            power = np.full((1, n), rfi.strength)
-            if rfi.kind != "narrowband":
-                centres = (np.arange(start, start + n) + 0.5) * (self.tsamp / rfi.width)
-                drawn = self._uniforms(np.floor(centres).astype(np.int64))
-                if rfi.kind == "intermittent":
-                    power[0, drawn >= rfi.fraction] = 0.0
-                else:
-                    power[0] *= 1.0 - rfi.fraction - rfi.fraction * np.log(drawn)
-                    power = power * self._overlap()[hit, None]
-        if not rfi.is_whole:
+        power = _POWERS[self.rfi.kind](self, start, n, hit)
+        if not self.rfi.is_whole:
             power[:, ~self.inside(start, n)] = 0.0
         return power.astype(np.float32)
+
+    def apply(self, data: NDArray[np.float32], start: int, c0: int, extra: NDArray[np.float32]) -> None:
+        """Add to `data` (nchans, n) from channel `c0` and sample `start` on, in sigma.
+
+        Parameters
+        ----------
+        extra : ndarray
+            Deviates of the shape of `data`, not used elsewhere: the noise of the interference itself, if it has some.
+        """
+        hit = np.flatnonzero(self.channels[c0 : c0 + data.shape[0]])
+        share = self.share(start, data.shape[1], hit + c0)
+        data[hit] += share
+        if self.rfi.kind in NOISY:
+            data[hit] += extra[hit] * self._noise(share)
 
     def _noise(self, share: NDArray[np.float32]) -> NDArray[np.float32]:
         """Noise that the power `share` adds to that of the receiver [sigma]."""
@@ -149,14 +150,72 @@ class Interference:
         # Carriers flicker.
         return np.float32(0.5) * share
 
-    def _overlap(self) -> NDArray[np.float64]:
-        """Part of each channel that lies in the range."""
-        if self.rfi.freqs is None:
-            return np.ones(self.freqs.size)
-        half = 0.5 * self.chan_width
-        low, high = self.rfi.freqs
-        common = np.minimum(self.freqs + half, high) - np.maximum(self.freqs - half, low)
-        return np.asarray(np.clip(common / self.chan_width, 0.0, 1.0))
+    def _steady(self, _start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.full((1, n), self.rfi.strength)
+
+    def _intermittent(self, start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.where(self._drawn(start, n) < self.rfi.fraction, self.rfi.strength, 0.0)[None]
+
+    def _satellite(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float64]:
+        fraction = self.rfi.fraction
+        power = np.full(n, self.rfi.strength)
+        power *= 1.0 - fraction - fraction * np.log(self._drawn(start, n))
+        return power * self._overlap()[hit, None]
+
+    def _diode(self, start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self.rfi.strength * self._square(start, n, self.rfi.period, 0.5, np.zeros(1))
+
+    def _sweep(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float64]:
+        """A tone that is in one channel at a time."""
+        low, high = self.rfi.freqs or (float(self.freqs[-1]), float(self.freqs[0]))
+        turns = np.fmod((np.arange(start, start + n) + 0.5) * (self.tsamp * self.rfi.rate), 1.0)
+        tone = low + turns * (high - low)
+        nearest = np.rint((self.freqs[0] - tone) / self.chan_width).astype(np.int64)
+        return np.where(nearest == hit[:, None], self.rfi.strength, 0.0)
+
+    def _drawn(self, start: int, n: int) -> NDArray[np.float64]:
+        """A random number from 0 to 1 for each sample, the same within a stretch of the width."""
+        centres = (np.arange(start, start + n) + 0.5) * (self.tsamp / self.rfi.width)
+        return self._uniforms(np.floor(centres).astype(np.int64))
+
+    def _mains(self, start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+        rfi = self.rfi
+        times = np.asarray((np.arange(start, start + n) + 0.5) * self.tsamp, dtype=np.float64)
+        total = np.zeros(n)
+        offsets = self._uniforms(np.arange(rfi.harmonics))
+        # Turns of the fundamental beside those at its nominal frequency.
+        late = 0.5 * rfi.drift * times**2 + self._wandered(times)
+        for h in range(1, rfi.harmonics + 1):
+            f = h * rfi.rate
+            height = rfi.strength / h * np.sinc(f * self.tsamp)
+            total += height * np.cos(2 * np.pi * (np.fmod(f * times, 1.0) + h * late + offsets[h - 1]))
+        return total[None]
+
+    def _wandered(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Integral of the wander of the frequency: sines of periods from 6 s to 5 minutes, red."""
+        turns = np.zeros(times.size)
+        if self.rfi.wander == 0.0:
+            return turns
+        rates = 1.0 / _WANDER_PERIODS
+        heights = rates**-0.5
+        heights *= self.rfi.wander / math.sqrt(0.5 * float(np.sum(heights**2)))
+        for rate, height, offset in zip(rates, heights, self._uniforms(10_000 + np.arange(rates.size)), strict=True):
+            turns += height / (2 * np.pi * rate) * np.sin(2 * np.pi * (rate * times + offset))
+        return turns
+
+    def _impulses(self, start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+        """One impulse in each stretch of 1/rate seconds, at a random place and of random height."""
+        rfi = self.rfi
+        stretch = 1.0 / rfi.rate
+        edges = np.arange(start, start + n + 1) * self.tsamp
+        first = math.floor((edges[0] - rfi.width) / stretch)
+        total = np.zeros(n)
+        for number in range(max(first, 0), math.floor(edges[-1] / stretch) + 1):
+            place, height = self._uniforms(np.array([2 * number, 2 * number + 1]))
+            begin = (number + place) * stretch
+            inside = np.clip(edges, begin, begin + rfi.width)
+            total += rfi.strength * (0.5 + height) * np.diff(inside) / self.tsamp
+        return total[None]
 
     def _square(
         self, start: int, n: int, period: float, duty: float, delays: NDArray[np.float64]
@@ -169,7 +228,7 @@ class Interference:
         # Rounding can leave a little less than nothing.
         return np.asarray(np.maximum(np.diff(on, axis=1) * (period / self.tsamp), 0.0))
 
-    def _pulses(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _radar(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float64]:
         """Pulses of a radar, while its beam goes over the telescope: cos^2 over its part of a turn."""
         rfi = self.rfi
         delays = np.zeros(1)
@@ -182,35 +241,16 @@ class Interference:
             turns = (np.arange(start, start + n) + 0.5) * (self.tsamp / rfi.scan) + self._uniforms(np.array([20_001]))
             off = (turns - np.floor(turns) - 0.5) / rfi.fraction
             power = power * np.where(np.abs(off) < 0.5, np.cos(np.pi * off) ** 2, 0.0)
-        return power
+        return rfi.strength * power
 
-    def apply(self, data: NDArray[np.float32], start: int, c0: int, extra: NDArray[np.float32] | None) -> None:
-        """Add to `data` (nchans, n) from channel `c0` and sample `start` on, in sigma.
-
-        Parameters
-        ----------
-        extra : ndarray or None
-            Deviates of the shape of `data`, not used elsewhere: the noise of the interference itself.
-        """
-        rfi = self.rfi
-        hit = np.flatnonzero(self.channels[c0 : c0 + data.shape[0]])
-        if hit.size == 0:
-            return
-        n = data.shape[1]
-        if rfi.kind in ("mains", "impulse"):
-            data[hit] += self.row(start, n)
-        elif self.is_noisy:
-            share = self.share(start, n, hit + c0)
-            data[hit] += share
-            if extra is not None:
-                data[hit] += extra[hit] * self._noise(share)
-        elif rfi.kind == "sweep":
-            low, high = rfi.freqs or (float(self.freqs[-1]), float(self.freqs[0]))
-            turns = np.fmod((np.arange(start, start + n) + 0.5) * (self.tsamp * rfi.rate), 1.0)
-            tone = low + turns * (high - low)
-            nearest = np.rint((self.freqs[0] - tone) / self.chan_width).astype(np.int64) - c0
-            there = np.flatnonzero((nearest >= 0) & (nearest < data.shape[0]) & self.inside(start, n))
-            data[nearest[there], there] += np.float32(rfi.strength)
+    def _overlap(self) -> NDArray[np.float64]:
+        """Part of each channel that lies in the range."""
+        if self.rfi.freqs is None:
+            return np.ones(self.freqs.size)
+        half = 0.5 * self.chan_width
+        low, high = self.rfi.freqs
+        common = np.minimum(self.freqs + half, high) - np.maximum(self.freqs - half, low)
+        return np.asarray(np.clip(common / self.chan_width, 0.0, 1.0))
 
     def jump(self, data: NDArray[np.float32], start: int, c0: int) -> None:
         """Change the gain of `data` (nchans, n), where this is a kind that does."""
@@ -221,8 +261,7 @@ class Interference:
         n = data.shape[1]
         changed = self.inside(start, n)
         if rfi.kind == "jumps":
-            stretches = np.floor((np.arange(start, start + n) + 0.5) * (self.tsamp / rfi.width)).astype(np.int64)
-            changed &= self._uniforms(stretches) < rfi.fraction
+            changed &= self._drawn(start, n) < rfi.fraction
         at = np.flatnonzero(changed)
         if at.size == 0:
             return
@@ -236,14 +275,26 @@ class Interference:
             return
         hit = np.flatnonzero(self.channels[c0 : c0 + codes.shape[0]])
         if hit.size:
-            codes[np.ix_(hit, np.flatnonzero(self.inside(start, codes.shape[1])))] = (
-                0 if self.rfi.kind == "dead" else top
-            )
+            at = np.flatnonzero(self.inside(start, codes.shape[1]))
+            codes[np.ix_(hit, at)] = 0 if self.rfi.kind == "dead" else top
 
     def _uniforms(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         from pulsar_kernels.synth import uniforms
 
         return uniforms(self.key, numbers)
+
+
+#: Kind -> what it adds: a function of the source, the first sample, the number of samples, and the channels.
+_POWERS: Final[dict[str, Callable[[Interference, int, int, NDArray[np.int64]], NDArray[np.float64]]]] = {
+    "narrowband": Interference._steady,
+    "intermittent": Interference._intermittent,
+    "satellite": Interference._satellite,
+    "radar": Interference._radar,
+    "sweep": Interference._sweep,
+    "impulse": Interference._impulses,
+    "mains": Interference._mains,
+    "diode": Interference._diode,
+}
 
 
 def channels_of(header: Header, rfi: Rfi) -> NDArray[np.bool_]:

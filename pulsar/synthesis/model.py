@@ -1,10 +1,11 @@
-"""What a synthetic observation is made of: loaded from flags or from a TOML list."""
+"""The model of a synthetic observation: loaded from flags or from a TOML list."""
 
 import difflib
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -47,7 +48,7 @@ def _in_unit(name: str, value: Any, field: FieldInfo | None) -> Any:
     """A quantity as a number in the unit that stands in brackets in the description of its field."""
     unit = _UNIT.search(field.description or "") if field is not None else None
     if isinstance(value, tuple | list):
-        return [_in_unit(name, one, field) for one in value]
+        return [_in_unit(name, part, field) for part in value]
     if not hasattr(value, "to_value"):
         return value
     if unit is None:
@@ -72,9 +73,7 @@ class Orbit(Model):
 
     pb: Annotated[float, Field(gt=0, description="orbital period [s]")]
     x: Annotated[float, Field(ge=0, description="a sin i / c [s]")]
-    phase: Annotated[
-        float, Field(description="turns after the ascending node (receding fastest) at mid-observation")
-    ] = 0.0
+    phase: Annotated[float, Field(description="turns after the ascending node, at mid-observation")] = 0.0
 
     @model_validator(mode="after")
     def _slow(self) -> "Orbit":
@@ -97,9 +96,7 @@ class Pulsar(Model):
     orbit: Annotated[Orbit | None, Field(description="circular orbit")] = None
     scattering: Annotated[float, Field(ge=0, description="scattering time at 1 GHz [s], goes as f^-4")] = 0.0
     spectral_index: Annotated[float, Field(ge=-10, le=10, description="flux goes as f^index")] = 0.0
-    phase0: Annotated[
-        float, Field(description="a pulse passes this many turns before mid-observation, highest channel")
-    ] = 0.0
+    phase0: Annotated[float, Field(description="a pulse passes these turns before mid-observation, at the top")] = 0.0
     nulling: Annotated[float, Field(ge=0, lt=1, description="fraction of the rotations without a pulse")] = 0.0
     name: Annotated[str, Field(description="label in the truth file")] = ""
 
@@ -154,73 +151,32 @@ RFI_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "dead": ("freqs",),
     "saturated": ("freqs",),
 }
+if TYPE_CHECKING:
+    RfiKind = str
+else:
+    RfiKind = Literal[tuple(RFI_FIELDS)]
 
 
 class Rfi(Model):
-    """Interference of one kind."""
+    """Interference of one kind; docs/simulation.md tells what the fields mean for each."""
 
-    kind: Annotated[
-        Literal[
-            "narrowband",
-            "intermittent",
-            "satellite",
-            "radar",
-            "sweep",
-            "impulse",
-            "mains",
-            "diode",
-            "jump",
-            "jumps",
-            "dead",
-            "saturated",
-        ],
-        Field(
-            description="narrowband: a steady carrier; intermittent: one that goes on and off; satellite: noise-like "
-            "power, modulated; radar: pulses of an antenna that turns; sweep: a tone that drifts through the channels; "
-            "impulse: broadband, not dispersed; mains: broadband, periodic; diode: a square wave of noise; jump: the "
-            "gain changes once; jumps: back and forth; dead, saturated: channels stuck at the ends"
-        ),
-    ]
+    kind: RfiKind
     freqs: Annotated[tuple[float, float] | None, Field(description="range [MHz]; default the whole band")] = None
-    strength: Annotated[
-        float,
-        Field(ge=0, description="height over the noise of one sample [sigma]; jump, jumps: factor of the gain"),
-    ] = 1.0
-    rate: Annotated[
-        float,
-        Field(gt=0, description="mains: fundamental [Hz]; radar: pulses a second; impulse, sweep: how many a second"),
-    ] = 1.0
-    width: Annotated[
-        float,
-        Field(
-            gt=0,
-            description="impulse, radar: length of a pulse [s]; intermittent, jumps: of a stretch on or off [s]; "
-            "satellite: time scale of the modulation [s]",
-        ),
-    ] = 0.01
-    fraction: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=1,
-            description="intermittent, jumps: fraction of the time on; satellite: part of the power that is modulated; "
-            "radar: part of a turn of the antenna in which it is seen",
-        ),
-    ] = 0.3
+    strength: Annotated[float, Field(ge=0, description="power over the noise [sigma]; of jumps factor of gain")] = 1.0
+    rate: Annotated[float, Field(gt=0, description="how many a second; of mains the fundamental [Hz]")] = 1.0
+    width: Annotated[float, Field(gt=0, description="length of a pulse or stretch, scale of modulation [s]")] = 0.01
+    fraction: Annotated[float, Field(gt=0, le=1, description="part of time, power or turn in which it is on")] = 0.3
     harmonics: Annotated[int, Field(ge=1, le=1000, description="mains: harmonics, falling as 1/h")] = 4
     drift: Annotated[float, Field(description="mains: drift of the fundamental from the start on [Hz/s]")] = 0.0
     wander: Annotated[float, Field(ge=0, description="mains: slow wander of the fundamental, rms [Hz]")] = 0.0
     period: Annotated[float, Field(gt=0, description="diode: on and off again in this time [s]")] = 0.201326592
     scan: Annotated[float, Field(gt=0, description="radar: a turn of the antenna [s]")] = 5.0
-    chirp: Annotated[
-        float,
-        Field(description="radar: a pulse runs down through the range in this time [s], if negative up; 0: at once"),
-    ] = 0.0
+    chirp: Annotated[float, Field(description="radar: time in which a pulse runs down the range [s]; < 0: up")] = 0.0
     time: Annotated[float, Field(ge=0, description="from when on [s]")] = 0.0
     until: Annotated[float | None, Field(gt=0, description="until when [s]; default the end")] = None
 
     @model_validator(mode="after")
-    def _needs_range(self) -> "Rfi":
+    def _possible(self) -> "Rfi":
         needed = ("narrowband", "intermittent", "satellite", "radar", "dead", "saturated")
         if self.freqs is None and self.kind in needed:
             raise ValueError(f"{self.kind}: give freqs = [low, high] in MHz")
@@ -232,10 +188,6 @@ class Rfi(Model):
             raise ValueError(f"{self.kind}: until {self.until:g} s is not after time {self.time:g} s: swap them")
         if self.kind == "radar" and self.width * self.rate > 1.0:
             raise ValueError(f"radar: pulses of {self.width:g} s overlap at {self.rate:g} a second: shorten width")
-        return self
-
-    @model_validator(mode="after")
-    def _nothing_idle(self) -> "Rfi":
         used = ("kind", "time", "until", *RFI_FIELDS[self.kind])
         for name, field in type(self).model_fields.items():
             if name not in used and getattr(self, name) != field.default:
@@ -244,7 +196,7 @@ class Rfi(Model):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is there from the start to the end of any observation."""
+        """True where it is there from the start to the end of any observation."""
         return self.time == 0.0 and self.until is None
 
 
@@ -267,14 +219,10 @@ class Sky(Model):
     dec_deg: Annotated[float, Field(ge=-90, le=90, description="declination [deg]")] = 22.0
     beam: Annotated[int | None, Field(ge=1, description="beam number, from 1")] = None
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of all random numbers")] = 0
-    overflow: Annotated[
-        Literal["clip", "wrap"],
-        Field(description="what is above the top code: clipped, or wrapped to the bottom as FAST's recorder does"),
-    ] = "clip"
-    bandpass: Annotated[
-        Literal["flat", "rolloff", "ripple"],
-        Field(description="gain over the band, from 8 bits on (at fewer each channel is levelled before)"),
-    ] = "flat"
+    # What is above the top code is clipped, or wrapped to the bottom as FAST's recorder does.
+    overflow: Literal["clip", "wrap"] = "clip"
+    # Gain over the band, from 8 bits on: at fewer each channel is levelled before.
+    bandpass: Literal["flat", "rolloff", "ripple"] = "flat"
     drift: Annotated[float, Field(ge=0, description="slow wander common to all channels, rms [sigma]")] = 0.0
     pulsars: tuple[Pulsar, ...] = ()
     bursts: tuple[Burst, ...] = ()
@@ -289,9 +237,8 @@ class Sky(Model):
         if self.foff == 0:
             raise ValueError("foff is 0: give the width of a channel in MHz")
         if self.fch1 - abs(self.foff) * (self.nchans - 0.5) <= 0:
-            raise ValueError(
-                f"{self.nchans} channels of {abs(self.foff):g} MHz below {self.fch1:g} MHz reach below 0 MHz"
-            )
+            band = f"{self.nchans} channels of {abs(self.foff):g} MHz below {self.fch1:g} MHz"
+            raise ValueError(f"{band} reach below 0 MHz")
         for pulsar in self.pulsars:
             if pulsar.period < 2 * self.tsamp:
                 raise ValueError(f"period {pulsar.period:g} s is shorter than two samples of {self.tsamp:g} s")
@@ -314,26 +261,18 @@ class Sky(Model):
         nsamps = self.nsamps
         if nsamps is None:
             nsamps = max(1, round((self.tobs or 0.0) / self.tsamp))
+        names = {"nchans", "tsamp", "fch1", "tstart", "nbits", "source", "telescope", "beam", "ra_deg", "dec_deg"}
         return Header(
-            nchans=self.nchans,
+            **self.model_dump(include=names),
             nsamps=nsamps,
-            tsamp=self.tsamp,
-            fch1=self.fch1,
             foff=-abs(self.foff),
-            tstart=self.tstart,
-            nbits=self.nbits,
-            source=self.source,
-            telescope=self.telescope,
             telescope_id=21 if self.telescope.upper() == "FAST" else None,
             machine="SIMULATED",
-            beam=self.beam,
-            ra_deg=self.ra_deg,
-            dec_deg=self.dec_deg,
         )
 
 
 class Injection(Model):
-    """What is added to a real observation: the list in the TOML file of ``pulsar inject``."""
+    """Signals and interference for a real observation: the list in the TOML file of ``pulsar inject``."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of the dither, the nulls and the interference")] = 0
     pulsars: tuple[Pulsar, ...] = ()
@@ -347,34 +286,25 @@ class Injection(Model):
         return self
 
 
-def _fields_of(model: type[BaseModel], where: tuple[Any, ...]) -> list[str]:
-    nested: dict[str, type[BaseModel]] = {
-        "pulsars": Pulsar,
-        "bursts": Burst,
-        "rfi": Rfi,
-        "components": Component,
-        "orbit": Orbit,
-    }
-    for step in where:
-        if isinstance(step, str):
-            model = nested.get(step, model)
-    return list(model.model_fields)
+#: Models within models, by the key.
+_WITHIN: Final[dict[str, type[BaseModel]]] = {
+    "pulsars": Pulsar, "bursts": Burst, "rfi": Rfi, "components": Component, "orbit": Orbit,
+}  # fmt: skip
 
 
-def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> str:
-    lines = []
+def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> Iterator[str]:
     for item in error.errors():
         where = item["loc"]
         key = ".".join(str(step + 1) if isinstance(step, int) else step for step in where)
         if item["type"] == "extra_forbidden":
-            known = _fields_of(model, where[:-1])
+            inside = [step for step in where[:-1] if isinstance(step, str)]
+            known = list((_WITHIN[inside[-1]] if inside else model).model_fields)
             near = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            lines.append(f"{origin}: unknown key {key}: {hint}")
+            yield f"{origin}: unknown key {key}: {hint}"
         else:
             message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{origin}: {key}: {message}" if key else f"{origin}: {message}")
-    return "\n".join(lines)
+            yield f"{origin}: {key}: {message}" if key else f"{origin}: {message}"
 
 
 def validate(model: type[M], values: dict[str, Any], origin: str = "simulation") -> M:
@@ -388,7 +318,7 @@ def validate(model: type[M], values: dict[str, Any], origin: str = "simulation")
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, model, origin)) from None
+        raise ConfigError("\n".join(_explain(error, model, origin))) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -423,45 +353,6 @@ def load_injection(path: str | Path) -> Injection:
     return validate(Injection, _read_toml(Path(path)), str(path))
 
 
-_DOUBLE: Final = (
-    Component(duty=0.03, phase=-0.05, height=1.0),
-    Component(duty=0.05, phase=0.06, height=0.7),
-)
-
-
 def demo_sky(seed: int = 1) -> Sky:
-    """A small FAST-like observation (32 MiB) with five pulsars, bad channels and other interference."""
-    return Sky(
-        nchans=256,
-        fch1=1500.0 - 0.5 * 500.0 / 256,
-        foff=-500.0 / 256,
-        tsamp=196.608e-6,
-        nsamps=2**17,
-        source="DEMO",
-        beam=1,
-        seed=seed,
-        bandpass="rolloff",
-        drift=0.03,
-        pulsars=(
-            Pulsar(name="msp", period=0.00575731, dm=38.8, snr=22, duty=0.12, shape="vonmises"),
-            Pulsar(
-                name="binary",
-                period=0.0227123,
-                dm=71.4,
-                snr=25,
-                duty=0.08,
-                orbit=Orbit(pb=8834.5, x=0.4, phase=0.25),
-            ),
-            Pulsar(name="slow", period=0.714519, dm=26.8, snr=40, duty=0.03),
-            Pulsar(name="far", period=0.2314762, dm=302.0, snr=18, duty=0.06, scattering=4e-3),
-            Pulsar(name="double", period=0.0893281, dm=68.0, snr=16, components=_DOUBLE),
-        ),
-        rfi=(
-            Rfi(kind="dead", freqs=(1000, 1006)),
-            Rfi(kind="saturated", freqs=(1176, 1178)),
-            Rfi(kind="narrowband", freqs=(1268, 1272), strength=8),
-            Rfi(kind="intermittent", freqs=(1207, 1212), strength=5, width=0.7, fraction=0.25),
-            Rfi(kind="mains", rate=50.0, strength=0.008, harmonics=3),
-            Rfi(kind="impulse", rate=0.2, width=0.003, strength=1.5),
-        ),
-    )
+    """The sky of ``pulsar demo``: a small FAST-like observation with five pulsars, bad channels and interference."""
+    return load_sky(Path(__file__).with_name("demo.toml"), seed=seed)

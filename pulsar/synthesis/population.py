@@ -1,12 +1,19 @@
-"""Pulsars and bursts drawn at random, as a search might meet them."""
+"""Pulsars and bursts drawn at random, as a search might meet them; and tables of those that somebody asks for."""
 
+import csv
+import difflib
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
+from pulsar.constants import C
+from pulsar.data.files import read_text
 from pulsar.data.header import Header
+from pulsar.errors import ConfigError, DataError
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.signal import smearing
 
@@ -23,9 +30,25 @@ MOST_SMEARED: Final = 0.3
 WIDEST: Final = 16.0
 
 
+#: Columns of a table of signals: what they hold, which kind they are of ("": both), the unit, and what is expected.
+COLUMNS: Final[Mapping[str, tuple[str, str, str, str]]] = {
+    "kind": ("pulsar (if it is left out) or burst", "", "", ""),
+    "period": ("period at mid-observation", "pulsar", "s", "more than 0"),
+    "dm": ("dispersion measure", "", "pc / cm3", "0 or more"),
+    "snr": ("S/N of an ideal matched filter", "", "", "more than 0"),
+    "flux": ("mean flux density, in place of snr", "pulsar", "mJy", "more than 0"),
+    "width": ("full width at half maximum", "", "s", "more than 0"),
+    "duty": ("width over the period, in place of width", "pulsar", "", "more than 0 and below 1"),
+    "accel": ("acceleration along the line of sight", "pulsar", "m / s2", "a number"),
+}
+#: Faults that are told of a table at once.
+MOST_TOLD: Final = 10
+_TABLE: Final = "a table of signals (csv or ecsv)"
+
+
 @dataclass(frozen=True)
 class Ranges:
-    """What may be drawn.
+    """Ranges from which signals are drawn.
 
     Attributes
     ----------
@@ -134,8 +157,6 @@ def draw_pulsar(
     part = float(rng.uniform(-1.0, 1.0))
     accel = None
     if ranges.accel is not None or ranges.drift is not None:
-        from pulsar.constants import C
-
         limits = [ranges.accel, None if ranges.drift is None else ranges.drift * C * period / header.tobs**2]
         accel = part * min(limit for limit in limits if limit is not None)
     accel = accel if asked.accel is None else asked.accel
@@ -173,3 +194,122 @@ def draw_burst(
     if room <= 0.0:
         return None
     return Burst(time=margin + place * room, dm=dm, snr=snr, width=width)
+
+
+def read_asked(path: Path | str) -> tuple[Asked, ...]:
+    """The signals of a table.
+
+    Parameters
+    ----------
+    path : path
+        Comma-separated with a line of names, or ECSV, whose units are converted; the columns are those of COLUMNS.
+
+    Raises
+    ------
+    ConfigError
+        A column is not known, or rows make no sense: which, and what is expected.
+    DataError
+        The file cannot be read.
+    """
+    path = Path(path)
+    text = read_text(path, _TABLE)
+    rows = _ecsv(path, text) if text.startswith("# %ECSV") else _csv(path, text)
+    found, wrong = [], []
+    for where, cells in rows:
+        try:
+            found.append(_asked(f"{path}: {where}", cells))
+        except ConfigError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = f"\n… and {len(wrong) - MOST_TOLD} rows more" if len(wrong) > MOST_TOLD else ""
+        raise ConfigError("\n".join(wrong[:MOST_TOLD]) + more)
+    if not found:
+        raise ConfigError(f"{path}: holds no signals: expected a row for each below the names of the columns")
+    return tuple(found)
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in COLUMNS:
+            near = difflib.get_close_matches(name, COLUMNS, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{path}: column {name!r} is not known{hint}; expected some of {', '.join(COLUMNS)}")
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise ConfigError(f"{path}: column {twice!r} is there twice")
+
+
+def _csv(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows with where they are."""
+    lines = csv.reader(text.splitlines(), skipinitialspace=True)
+    names: list[str] = []
+    try:
+        for cells in lines:
+            if not any(cell.strip() for cell in cells) or cells[0].startswith("#"):
+                continue
+            if not names:
+                names = [cell.strip().lower() for cell in cells]
+                _check_names(path, names)
+                continue
+            if len(cells) != len(names):
+                raise ConfigError(f"{path}: line {lines.line_num}: {len(cells)} cells, expected {len(names)}")
+            yield f"line {lines.line_num}", dict(zip(names, (c.strip() for c in cells), strict=True))
+    except csv.Error as error:
+        raise ConfigError(f"{path}: line {lines.line_num}: {error}; expected {_TABLE}") from error
+
+
+def _ecsv(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows with where they are, in our units."""
+    from astropy import units
+    from astropy.table import Table
+
+    try:
+        table = Table.read(text.splitlines(), format="ascii.ecsv")
+    except Exception as error:  # whatever astropy makes of a damaged one
+        raise DataError(f"{path}: cannot be read as ECSV: {error}") from error
+    names = [name.lower() for name in table.colnames]
+    _check_names(path, names)
+    columns: dict[str, list[str]] = {}
+    for name, column in zip(names, table.columns.values(), strict=True):
+        factor = 1.0
+        if column.unit is not None:
+            try:
+                factor = column.unit.to(units.Unit(COLUMNS[name][2]))
+            except (ValueError, TypeError):
+                expected = COLUMNS[name][2] or "none"
+                raise ConfigError(f"{path}: column {name} has the unit {column.unit}, expected {expected}") from None
+        columns[name] = [_cell(value, factor) for value in column.tolist()]
+    for i in range(len(table)):
+        yield f"row {i + 1}", {name: cells[i] for name, cells in columns.items()}
+
+
+def _cell(value: Any, factor: float) -> str:
+    if value is None:
+        return ""
+    return repr(value * factor) if isinstance(value, float | int) else str(value)
+
+
+def _asked(where: str, cells: Mapping[str, str]) -> Asked:
+    """One signal."""
+    kind = cells.get("kind", "").lower() or "pulsar"
+    if kind not in ("pulsar", "burst"):
+        raise ConfigError(f"{where}: kind {kind!r}: expected pulsar or burst")
+    values: dict[str, float] = {}
+    for name, text in cells.items():
+        if name == "kind" or text in ("", "nan", "*"):
+            continue
+        about, of, unit, expected = COLUMNS[name]
+        if of and of != kind:
+            raise ConfigError(f"{where}: {name} = {text}: a {kind} has none; leave it empty")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        good = value >= 0.0 if name == "dm" else value > 0.0 or name == "accel"
+        if not math.isfinite(value) or not good or (name == "duty" and value >= 1.0):
+            raise ConfigError(f"{where}: {name} = {text}: expected {expected}{f' [{unit}]' if unit else ''} ({about})")
+        values[name] = value
+    for first, second in (("snr", "flux"), ("width", "duty")):
+        if first in values and second in values:
+            raise ConfigError(f"{where}: {first} and {second} are given: one of them says it")
+    return Asked(kind=kind, where=where, **values)

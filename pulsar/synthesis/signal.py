@@ -1,6 +1,7 @@
 """Pulsars and bursts as they are recorded: profile, smearing, scattering, amplitude for the wanted S/N."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,24 +23,21 @@ def component_profile(component: Component, nbins: int) -> NDArray[np.float64]:
     """Mean of a component over each of `nbins` phase bins, its centre at `component.phase`; any scale."""
     from scipy.special import erf
 
-    edges = np.arange(nbins + 1) / nbins
-    if component.shape == "gauss":
-        scale = component.duty / math.sqrt(8 * math.log(2)) * math.sqrt(2)
-        turns = np.arange(-3, 4)
-        x = (edges[:, None] - component.phase - turns) / scale
-        integral = np.sum(erf(x), axis=1) * scale * math.sqrt(math.pi) / 2
-        profile = np.diff(integral) * nbins
-    elif component.shape == "boxcar":
-        turns = np.arange(-3, 4)
-        x = edges[:, None] - component.phase - turns + 0.5 * component.duty
-        integral = np.sum(np.clip(x, 0.0, component.duty), axis=1)
-        profile = np.diff(integral) * nbins
-    else:
+    duty = component.duty
+    if component.shape == "vonmises":
         # exp(kappa (cos x - 1)) is 1/2 at x = pi duty.
-        kappa = math.log(2) / (1.0 - math.cos(math.pi * component.duty))
+        kappa = math.log(2) / (1.0 - math.cos(math.pi * duty))
         fine = (np.arange(nbins * 8) + 0.5) / (nbins * 8) - component.phase
         profile = np.exp(kappa * (np.cos(2 * math.pi * fine) - 1.0)).reshape(nbins, 8).mean(axis=1)
-    return np.asarray(component.height * profile, dtype=np.float64)
+        return np.asarray(component.height * profile, dtype=np.float64)
+    # The integral, of the turn itself and its neighbours, at the edges of bins.
+    x = (np.arange(nbins + 1) / nbins)[:, None] - component.phase - np.arange(-3, 4)
+    if component.shape == "gauss":
+        scale = duty / math.sqrt(8 * math.log(2)) * math.sqrt(2)
+        integral = np.sum(erf(x / scale), axis=1) * scale * math.sqrt(math.pi) / 2
+    else:
+        integral = np.sum(np.clip(x + 0.5 * duty, 0.0, duty), axis=1)
+    return np.asarray(component.height * (np.diff(integral) * nbins), dtype=np.float64)
 
 
 def recorded_profiles(
@@ -84,12 +82,11 @@ def sampled_power(profiles: NDArray[np.float64], width: float) -> NDArray[np.flo
     return np.asarray(power.sum(axis=1), dtype=np.float64)
 
 
-def _shares(header: Header) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Template of each channel, and the frequency and number of channels of each template."""
+def _shares(header: Header) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Template of each channel, and the frequency of each template."""
     size = -(-header.nchans // _MAX_TEMPLATES)
     rows = np.arange(header.nchans, dtype=np.int64) // size
-    counts = np.bincount(rows).astype(np.float64)
-    return rows, np.bincount(rows, weights=header.freqs) / counts, counts
+    return rows, np.bincount(rows, weights=header.freqs) / np.bincount(rows)
 
 
 def smearing(header: Header, dm: float, freqs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -148,20 +145,9 @@ class PulsarSignal:
         from pulsar_kernels.synth import add_periodic
 
         part = slice(c0, c0 + data.shape[0])
-        add_periodic(
-            data,
-            start,
-            tsamp,
-            self.delays[part],
-            self.spin,
-            self.offsets[part],
-            self.cumulative,
-            self.rows[part],
-            self.on[part],
-            self.amps[part],
-            self.nulls,
-            self.first_null,
-        )
+        delays, offsets, rows = self.delays[part], self.offsets[part], self.rows[part]
+        profile = (self.cumulative, rows, self.on[part], self.amps[part])
+        add_periodic(data, start, tsamp, delays, self.spin, offsets, *profile, self.nulls, self.first_null)
 
 
 @dataclass(frozen=True)
@@ -255,7 +241,7 @@ def pulsar_signal(
     """
     from pulsar_kernels.synth import stream_keys, uniforms
 
-    rows, freqs, _ = _shares(header)
+    rows, freqs = _shares(header)
     smear = smearing(header, pulsar.dm, freqs) * pulsar.freq
     tau = pulsar.scattering * (freqs / 1000.0) ** -4.0 * pulsar.freq
     sample = header.tsamp * pulsar.freq
@@ -267,9 +253,7 @@ def pulsar_signal(
     for i, profile in enumerate(profiles):
         shifts[i], on[i] = _on_window(profile)
         profiles[i] = np.roll(profile, int(shifts[i]))
-    cumulative = np.zeros((freqs.size, nbins + 1))
-    np.cumsum(profiles - 1.0, axis=1, out=cumulative[:, 1:])
-    cumulative /= nbins
+    cumulative = _integral(profiles - 1.0)
     cumulative[:, -1] = 0.0
 
     kept = 1.0 - pulsar.nulling
@@ -303,6 +287,14 @@ def pulsar_signal(
     )
 
 
+def _integral(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Integral of profiles (n, nbins) over phase, shape (n, nbins + 1)."""
+    out = np.zeros((profiles.shape[0], profiles.shape[1] + 1))
+    np.cumsum(profiles, axis=1, out=out[:, 1:])
+    out /= profiles.shape[1]
+    return out
+
+
 def _on_window(profile: NDArray[np.float64]) -> tuple[int, float]:
     """Bins by which to roll a profile so that it starts at phase 0, and the phase at which it then ends."""
     alive = np.flatnonzero(profile > 0)
@@ -324,7 +316,7 @@ def burst_signal(
     ``snr^2 = sum over channels and samples of s^2 / sigma^2`` over the channels in `chan_ok`, also where the burst
     runs out of the observation.
     """
-    rows, freqs, _ = _shares(header)
+    rows, freqs = _shares(header)
     smear = smearing(header, burst.dm, freqs)
     tau = burst.scattering * (freqs / 1000.0) ** -4.0
     core = max(burst.width, header.tsamp)
@@ -335,9 +327,7 @@ def burst_signal(
     profiles = recorded_profiles(profile, nbins, smear / span, tau / span)
     shift = round(before / span * nbins)
     profiles = np.roll(profiles, shift, axis=1)
-    cumulative = np.zeros((freqs.size, nbins + 1))
-    np.cumsum(profiles, axis=1, out=cumulative[:, 1:])
-    cumulative /= nbins
+    cumulative = _integral(profiles)
     weights, share = _weights(header, burst.spectral_index, chan_ok)
     power = sampled_power(profiles, header.tsamp / span)
     per_amplitude = math.sqrt(span / header.tsamp * float(np.sum(share * weights**2 * power[rows])))
@@ -349,6 +339,18 @@ def burst_signal(
         cumulative=cumulative,
         per_amplitude=per_amplitude,
     )
+
+
+def signals_of(
+    header: Header,
+    pulsars: Iterable[Pulsar],
+    bursts: Iterable[Burst],
+    chan_ok: NDArray[np.bool_],
+    seed: int,
+) -> list[PulsarSignal | BurstSignal]:
+    """All signals of an observation, ready to be added to its samples."""
+    each = (pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(pulsars))
+    return [*each, *(burst_signal(header, burst, chan_ok=chan_ok) for burst in bursts)]
 
 
 def expected_snr(

@@ -1,17 +1,30 @@
-"""Synthetic observations as files: SIGPROC filterbank at every depth, PSRFITS as FAST writes it."""
+"""Synthetic observations as files: SIGPROC filterbank at every depth, PSRFITS as FAST writes it; and the truth beside
+them: what is in a file, as TOML that makes it again.
+"""
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY
+from pulsar.data.header import Header
+from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError
 from pulsar.synthesis.engine import NPOL, Pol, Synthesiser
-from pulsar.synthesis.model import LEVELS, Sky
-from pulsar.synthesis.truth import truth, truth_path, write_truth
+from pulsar.synthesis.interference import alive
+from pulsar.synthesis.model import LEVELS, Burst, Pulsar, Sky
+from pulsar.synthesis.signal import burst_signal, observed_accel, observed_spin, pulsar_signal, smearing
 
 Progress = Callable[[int], None]
+#: What the polarisations of files are made of.
+_POLS: Final[dict[str, Pol]] = {
+    "AA+BB": "AA+BB", "INTEN": "AA+BB", "AABB": "AABB", "AABBCRCI": "AABBCRCI", "IQUV": "IQUV",
+}  # fmt: skip
 
 
 def check_free(path: Path, *, overwrite: bool, nbytes: float = 0) -> None:
@@ -75,9 +88,8 @@ def _write_truth(synthesiser: Synthesiser, path: Path) -> None:
     sky = synthesiser.sky.model_copy(update={"nbits": synthesiser.nbits})
     values = sky.model_dump(mode="json", exclude_defaults=True)
     # Levels stay out where they are those of the depth, so that the list can be written at another depth.
-    values = {key: value for key, value in values.items() if key not in ("mean", "sigma")} | {
-        "nbits": synthesiser.nbits
-    }
+    values = {key: value for key, value in values.items() if key not in ("mean", "sigma")}
+    values["nbits"] = synthesiser.nbits
     levels = synthesiser.sky.levels(synthesiser.nbits)
     if levels != LEVELS[synthesiser.nbits]:
         values["mean"], values["sigma"] = levels
@@ -190,20 +202,13 @@ def write_psrfits(
     path = Path(path)
     if pol_type is None:
         pol_type = {1: "AA+BB", 2: "AABB", 4: "AABBCRCI"}.get(npol, "")
-    kinds: dict[str, Pol] = {
-        "AA+BB": "AA+BB",
-        "INTEN": "AA+BB",
-        "AABB": "AABB",
-        "AABBCRCI": "AABBCRCI",
-        "IQUV": "IQUV",
-    }
-    if pol_type not in kinds or NPOL[kinds[pol_type]] != npol:
+    if pol_type not in _POLS or NPOL[_POLS[pol_type]] != npol:
         raise ConfigError(
             f"{npol} polarisations of type {pol_type!r}: 1 goes with AA+BB or INTEN, 2 with AABB, "
             "4 with AABBCRCI or IQUV"
         )
     pattern = [path] if rows_per_file is None else sorted(path.parent.glob(f"{path.stem}_[0-9]*{path.suffix}"))
-    synthesiser = Synthesiser(sky, nbits=nbits, pol=kinds[pol_type])
+    synthesiser = Synthesiser(sky, nbits=nbits, pol=_POLS[pol_type])
     for file in pattern or [path.with_name(f"{path.stem}_0001{path.suffix}")]:
         check_free(file, overwrite=overwrite, nbytes=_size(synthesiser))
     check_packing(sky.nchans, synthesiser.nbits)
@@ -220,3 +225,118 @@ def write_psrfits(
         _pump(synthesiser, writer, threads, memory, progress)
     _write_truth(synthesiser, path)
     return tuple(Path(file) for file in writer.paths)
+
+
+def pulsar_truth(header: Header, pulsar: Pulsar, chan_ok: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+    """Numbers of a pulsar as a search should give them: topocentric, at mid-observation, highest channel.
+
+    Returns
+    -------
+    dict
+        name, period [s], freq [Hz], fdot [Hz/s], accel [m/s2] (each with the orbit), epoch [MJD UTC], dm, snr,
+        mean_sigma (mean signal of a channel-sample at mid-band [sigma]), smearing_center [s], scattering_center [s].
+    """
+    freq, fdot = observed_spin(header, pulsar)
+    center = header.fcenter
+    signal = pulsar_signal(header, pulsar, chan_ok=chan_ok)
+    return {
+        "name": pulsar.name,
+        "period": 1.0 / freq,
+        "freq": freq,
+        "fdot": fdot,
+        "accel": observed_accel(header, pulsar),
+        "epoch": header.tmid,
+        "dm": pulsar.dm,
+        "snr": pulsar.snr,
+        "mean_sigma": pulsar.snr / signal.per_amplitude,
+        "smearing_center": _smearing(header, pulsar.dm),
+        "scattering_center": pulsar.scattering * (center / 1000.0) ** -4.0,
+    }
+
+
+def burst_truth(header: Header, burst: Burst, chan_ok: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+    """Numbers of a burst as a search should give them.
+
+    Returns
+    -------
+    dict
+        name, time [s], mjd (both at the highest channel), dm, width [s], snr, fluence (in one channel at mid-band
+        [sigma samples]), smearing_center [s], scattering_center [s].
+    """
+    signal = burst_signal(header, burst, chan_ok=chan_ok)
+    return {
+        "name": burst.name,
+        "time": burst.time,
+        "mjd": header.tstart + burst.time / DAY,
+        "dm": burst.dm,
+        "width": burst.width,
+        "snr": burst.snr,
+        "fluence": burst.snr / signal.per_amplitude * signal.span / header.tsamp,
+        "smearing_center": _smearing(header, burst.dm),
+        "scattering_center": burst.scattering * (header.fcenter / 1000.0) ** -4.0,
+    }
+
+
+def _smearing(header: Header, dm: float) -> float:
+    return float(smearing(header, dm, np.array([header.fcenter]))[0])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items() if item is not None) + " }"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in text) + '"'
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Write plain values as TOML: scalars first, then each list of tables as [[name]]; None is left out."""
+    lines: list[str] = []
+    tables: list[tuple[str, Mapping[str, Any]]] = []
+    for key, value in values.items():
+        if value is None:
+            continue
+        if isinstance(value, Sequence) and not isinstance(value, str) and value and isinstance(value[0], Mapping):
+            tables.extend((key, item) for item in value)
+        else:
+            lines.append(f"{key} = {_value(value)}")
+    for key, item in tables:
+        lines += ["", f"[[{key}]]", *(f"{k} = {_value(v)}" for k, v in item.items() if v is not None)]
+    return "\n".join(lines) + "\n"
+
+
+def truth_of(
+    header: Header, pulsars: Iterable[Pulsar], bursts: Iterable[Burst], chan_ok: NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """The truth of a file: one entry for each pulsar and burst, in the words of a search's result."""
+    return [
+        *({"kind": "pulsar", **pulsar_truth(header, pulsar, chan_ok)} for pulsar in pulsars),
+        *({"kind": "burst", **burst_truth(header, burst, chan_ok)} for burst in bursts),
+    ]
+
+
+def truth(sky: Sky) -> list[dict[str, Any]]:
+    """The truth of a sky, as :func:`truth_of` tells it."""
+    return truth_of(sky.header, sky.pulsars, sky.bursts, alive(sky.header, sky.rfi))
+
+
+def truth_path(path: str | Path) -> Path:
+    """Path of the truth of a synthetic file: ``a.fil`` → ``a.truth.toml``."""
+    path = Path(path)
+    return path.with_name(path.stem + ".truth.toml")
+
+
+def write_truth(path: Path, values: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Path:
+    """Write `values` (keys of a `Sky` or an `Injection`) and the [[truth]] entries; `path` is replaced whole.
+
+    The file can be given to `load_sky` or `load_injection` again, which pass over [[truth]].
+    """
+    text = "# What was put into the file of the same name; makes it again as it is.\n"
+    text += to_toml({**values, "truth": list(entries)})
+    write_whole(path, text)
+    return path

@@ -37,7 +37,7 @@ def pfd_files(_folder: Path) -> list[bytes]:
 
 
 def asked(path: Path) -> str:
-    from pulsar.synthesis.asked import read_asked
+    from pulsar.synthesis.population import read_asked
 
     return f"{read_asked(path)}"
 

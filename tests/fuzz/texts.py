@@ -183,7 +183,7 @@ def survey(path: Path) -> str:
 
 def skies(_folder: Path) -> list[bytes]:
     from pulsar.synthesis.model import demo_sky
-    from pulsar.synthesis.truth import to_toml
+    from pulsar.synthesis.write import to_toml
 
     return [to_toml(demo_sky().model_dump()).encode()]
 

@@ -10,7 +10,6 @@ from pulsar.dedisp.subbands import Subbands
 from pulsar.io.memory import Filterbank
 from pulsar.synthesis import Burst, Pulsar, Sky, make
 from pulsar.synthesis.cleaned import InjectedSource, Injector
-from pulsar.synthesis.population import DUTY, Ranges, draw_burst, draw_pulsar, duty_of
 from pulsar.synthesis.signal import burst_signal, pulsar_signal
 
 PULSAR = Pulsar(period=0.0437, dm=60.0, snr=60.0, duty=0.05, accel=20.0)
@@ -111,39 +110,3 @@ def test_the_seed_decides_where_the_steps_are(source):
     first, again, other = (read(InjectedSource(injector, injector.steps([PULSAR], [], seed=s))) for s in (5, 5, 6))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
-
-
-HEADER = Sky(nchans=64, fch1=1500.0, foff=-4.0, tsamp=256e-6, tobs=30.0).header
-RANGES = Ranges(periods=(2e-3, 5.0), dms=(0.0, 200.0), snrs=(6.0, 20.0), accel=10.0, drift=50.0)
-
-
-def test_pulsars_are_drawn_evenly_in_the_logarithm_of_the_period():
-    rng = np.random.default_rng(1)
-    drawn = [draw_pulsar(rng, HEADER, RANGES, 20.0, (k % 4, 4)) for k in range(400)]
-    kept = [one for one in drawn if one is not None]
-    parts = np.histogram(np.log([one.period for one in kept]), np.linspace(np.log(2e-3), np.log(5.0), 5))[0]
-    # What is smeared by more than 0.3 turns is left out: the fastest.
-    assert parts[1:].tolist() == [100, 100, 100]
-    assert 50 < parts[0] <= 100
-    assert all(6.0 <= one.snr <= 20.0 for one in kept)
-    assert all(abs(one.accel) <= min(10.0, 50.0 * 299_792_458.0 * one.period / 900.0) for one in kept)
-    duties = np.array([one.duty for one in kept])
-    assert np.median(np.log(duties / [duty_of(one.period) for one in kept])) == pytest.approx(0.0, abs=0.1)
-    assert duties.min() >= DUTY[0]
-    assert duties.max() <= DUTY[1]
-
-
-def test_the_law_of_widths():
-    assert duty_of(1.0) == pytest.approx(4.9 / 360.0)
-    assert duty_of(0.01) == pytest.approx(4.9 / 360.0 * 10**0.6)
-
-
-def test_bursts_are_whole_within_the_observation():
-    rng = np.random.default_rng(2)
-    drawn = [draw_burst(rng, HEADER, RANGES, 200.0) for _ in range(200)]
-    kept = [one for one in drawn if one is not None]
-    assert len(kept) == 200
-    delay = float(HEADER.delays(200.0)[-1])
-    assert all(one.time > one.width for one in kept)
-    assert all(one.time + delay + one.width < HEADER.tobs for one in kept)
-    assert draw_burst(rng, HEADER, RANGES, 1e5) is None

@@ -29,7 +29,7 @@ from pulsar.synthesis import (
 from pulsar.synthesis.engine import NPOL
 from pulsar.synthesis.injection import _sigma_of_codes
 from pulsar.synthesis.interference import channels_of
-from pulsar.synthesis.truth import to_toml, truth
+from pulsar.synthesis.write import to_toml, truth
 
 SKY = Sky(
     nchans=32,

@@ -1,9 +1,11 @@
-"""Tables of signals to be injected: what is read, and what is refused with its row and what was expected."""
+"""Signals to be injected: those that are drawn, and tables of them, whose faults are told with row and reason."""
 
+import numpy as np
 import pytest
 
 from pulsar.errors import ConfigError, DataError
-from pulsar.synthesis.asked import MOST_TOLD, read_asked
+from pulsar.synthesis import Sky
+from pulsar.synthesis.population import DUTY, MOST_TOLD, Ranges, draw_burst, draw_pulsar, duty_of, read_asked
 
 
 def written(folder, text, name="table.csv"):
@@ -88,3 +90,39 @@ def test_a_table_that_cannot_be_read(tmp_path):
         read_asked(tmp_path / "none.csv")
     with pytest.raises(DataError, match="cannot be read as ECSV"):
         read_asked(written(tmp_path, "# %ECSV 1.0\n# ---\n# datatype: {\n", "broken.ecsv"))
+
+
+HEADER = Sky(nchans=64, fch1=1500.0, foff=-4.0, tsamp=256e-6, tobs=30.0).header
+RANGES = Ranges(periods=(2e-3, 5.0), dms=(0.0, 200.0), snrs=(6.0, 20.0), accel=10.0, drift=50.0)
+
+
+def test_pulsars_are_drawn_evenly_in_the_logarithm_of_the_period():
+    rng = np.random.default_rng(1)
+    drawn = [draw_pulsar(rng, HEADER, RANGES, 20.0, (k % 4, 4)) for k in range(400)]
+    kept = [one for one in drawn if one is not None]
+    parts = np.histogram(np.log([one.period for one in kept]), np.linspace(np.log(2e-3), np.log(5.0), 5))[0]
+    # What is smeared by more than 0.3 turns is left out: the fastest.
+    assert parts[1:].tolist() == [100, 100, 100]
+    assert 50 < parts[0] <= 100
+    assert all(6.0 <= one.snr <= 20.0 for one in kept)
+    assert all(abs(one.accel) <= min(10.0, 50.0 * 299_792_458.0 * one.period / 900.0) for one in kept)
+    duties = np.array([one.duty for one in kept])
+    assert np.median(np.log(duties / [duty_of(one.period) for one in kept])) == pytest.approx(0.0, abs=0.1)
+    assert duties.min() >= DUTY[0]
+    assert duties.max() <= DUTY[1]
+
+
+def test_the_law_of_widths():
+    assert duty_of(1.0) == pytest.approx(4.9 / 360.0)
+    assert duty_of(0.01) == pytest.approx(4.9 / 360.0 * 10**0.6)
+
+
+def test_bursts_are_whole_within_the_observation():
+    rng = np.random.default_rng(2)
+    drawn = [draw_burst(rng, HEADER, RANGES, 200.0) for _ in range(200)]
+    kept = [one for one in drawn if one is not None]
+    assert len(kept) == 200
+    delay = float(HEADER.delays(200.0)[-1])
+    assert all(one.time > one.width for one in kept)
+    assert all(one.time + delay + one.width < HEADER.tobs for one in kept)
+    assert draw_burst(rng, HEADER, RANGES, 1e5) is None
