@@ -106,7 +106,7 @@ class Export:
         """Write ephemerides with an orbit."""
         from pulsar.errors import ConfigError
         from pulsar.handover.candidate import name_of
-        from pulsar.handover.par import orbit_par_text
+        from pulsar.handover.timing import orbit_par_text
 
         product = self.product
         if forms != ["par"]:

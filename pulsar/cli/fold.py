@@ -122,7 +122,7 @@ def command(
         raise typer.BadParameter("give the product to write: --out FOLD.h5", param_hint="--out")
     settings = given.config()
     sources = wanted.ephemerides(files, settings)
-    from pulsar.handover.toas import LEAST_SNR, read_template, tim_text, toas_of
+    from pulsar.handover.timing import LEAST_SNR, read_template, tim_text, toas_of
 
     check_new(output, [*inputs(files, settings), *wanted.inputs()], overwrite=overwrite)
     if picture is not None and len(sources) != 1:

@@ -97,7 +97,7 @@ def nights(
     """Say what each epoch shows of a candidate."""
     from pulsar.errors import ConfigError
     from pulsar.handover.candidate import name_of
-    from pulsar.handover.par import stack_par_text
+    from pulsar.handover.timing import stack_par_text
     from pulsar.io.product.reader import read
 
     product = read(run)

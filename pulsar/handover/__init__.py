@@ -1,1 +1,1 @@
-"""What a candidate is carried on with: ephemerides, profiles and arrival times in the formats of other programs."""
+"""Candidates for other programs: ephemerides, profiles and arrival times in the formats of other programs."""

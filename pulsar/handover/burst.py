@@ -22,6 +22,7 @@ from pulsar.data.text import printable
 SIDE: Final = 256
 #: DMs.
 DMS: Final = 256
+_OF_HEADER: Final = ("nchans", "nbits", "tsamp", "tstart", "fch1", "foff", "ra_deg", "dec_deg")
 #: Columns in a width of the burst.
 PER_WIDTH: Final = 2
 
@@ -43,7 +44,7 @@ def burst_bytes(row: Mapping[str, Any], cutout: PulseCutout, header: Header, nam
     spectrum = np.nan_to_num(even_bands(cutout, header))
     known = {key: float(row[key]) if math.isfinite(row[key]) else 0.0 for key in ("dm", "snr", "time", "width")}
     stem = f"tstart_{header.tstart:.12f}_tcand_{known['time']:.7f}_dm_{known['dm']:.5f}_snr_{known['snr']:.5f}"
-    told: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "cand_id": f"cand_{stem}",
         "tcand": known["time"],
         "dm": known["dm"],
@@ -57,19 +58,12 @@ def burst_bytes(row: Mapping[str, Any], cutout: PulseCutout, header: Header, nam
         "basename": printable(name),
         "source_name": printable(header.source),
         "telescope": printable(header.telescope),
-        "nchans": header.nchans,
-        "nbits": header.nbits,
         "nspectra": header.nsamps,
-        "tsamp": header.tsamp,
-        "tstart": header.tstart,
-        "fch1": header.fch1,
-        "foff": header.foff,
-        "ra_deg": header.ra_deg,
-        "dec_deg": header.dec_deg,
+        **{key: getattr(header, key) for key in _OF_HEADER},
     }
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.attrs.update(told)
+        file.attrs.update(attributes)
         for key, data, axes in (
             ("data_freq_time", spectrum.T, ("time", "frequency")),
             ("data_dm_time", cutout.plane, ("dm", "time")),

@@ -43,7 +43,7 @@ class Exported:
 
     @property
     def origin(self) -> str:
-        """Where it comes from, in words."""
+        """Its product, target and S/N, in words."""
         target = f", {self.header.source}" if self.header.source else ""
         return f"{self.ident} of {self.product.name}{target}: S/N {self.fold.snr:.1f}"
 
@@ -86,7 +86,7 @@ def name_of(ident: str, row: dict[str, Any], header: Header) -> str:
 
 
 def is_stack(run: Run) -> bool:
-    """Whether a product is that of a stack."""
+    """True for the product of a stack."""
     return len(run.rows("stack/epochs")) > 0
 
 
@@ -105,7 +105,7 @@ def commands(run: Run, row: dict[str, Any]) -> list[str]:
     product = str(run.path)
     if is_stack(run):
         nights = ["pulsar", "stack", "nights", product, "--id", ident, "--par", f"{stem}.par"]
-        return [shlex.join(nights), *(shlex.join(["pulsar", "fold", one, "--par", f"{stem}.par"]) for one in own)]
+        return [shlex.join(nights), *(shlex.join(["pulsar", "fold", file, "--par", f"{stem}.par"]) for file in own)]
     start = _at_start(row, run.observation_of(row))
     lines = [
         ["pulsar", "fold", *own, "--candidates", product, "--id", ident, "--out", f"{stem}.h5"],

@@ -6,27 +6,26 @@ from typing import Final
 import numpy as np
 
 from pulsar.handover.candidate import Exported
-from pulsar.handover.par import par_text
 from pulsar.handover.presto import bestprof_text, pfd_bytes
 from pulsar.handover.psrfits import psrfits_bytes
-from pulsar.handover.toas import tim_text, toas_of, without_noise
+from pulsar.handover.timing import par_text, tim_text, toas_of, without_noise
 
 
-def _par(one: Exported) -> bytes:
-    return par_text(one.fold, one.header, name=one.name, origin=one.origin).encode()
+def _par(candidate: Exported) -> bytes:
+    return par_text(candidate.fold, candidate.header, name=candidate.name, origin=candidate.origin).encode()
 
 
-def _bestprof(one: Exported) -> bytes:
-    return bestprof_text(one).encode()
+def _bestprof(candidate: Exported) -> bytes:
+    return bestprof_text(candidate).encode()
 
 
-def _tim(one: Exported) -> bytes:
-    return tim_text(toas_of(one.fold, one.header), one.header, one.name).encode()
+def _tim(candidate: Exported) -> bytes:
+    return tim_text(toas_of(candidate.fold, candidate.header), candidate.header, candidate.name).encode()
 
 
-def _csv(one: Exported) -> bytes:
+def _csv(candidate: Exported) -> bytes:
     """The profile: phases of the middles of bins, intensity in units of its noise, and without noise as a template."""
-    profile = one.fold.profile.astype(np.float64)
+    profile = candidate.fold.profile.astype(np.float64)
     phases, clean = (np.arange(profile.size) + 0.5) / profile.size, without_noise(profile)
     rows = (f"{at:.9g},{level:.7g},{smooth:.7g}" for at, level, smooth in zip(phases, profile, clean, strict=True))
     return "\n".join(["phase,intensity,template", *rows, ""]).encode()

@@ -27,9 +27,9 @@ from pulsar.sky.barycentre import motion_of
 _POSITION: Final = 16
 
 
-def spin_at_start(one: Exported) -> tuple[float, float, float]:
+def spin_at_start(candidate: Exported) -> tuple[float, float, float]:
     """Topocentric frequency and two derivatives at the start of the observation."""
-    p, back = one.fold.after, -0.5 * one.fold.tobs
+    p, back = candidate.fold.after, -0.5 * candidate.fold.tobs
     return p.freq + back * (p.fdot + 0.5 * p.fddot * back), p.fdot + p.fddot * back, p.fddot
 
 
@@ -38,64 +38,64 @@ def periods(freq: float, fdot: float, fddot: float) -> tuple[float, float, float
     return 1.0 / freq, -fdot / freq**2, (2.0 * fdot**2 / freq - fddot) / freq**2
 
 
-def bary_periods(one: Exported) -> tuple[float, float, float, float]:
+def bary_periods(candidate: Exported) -> tuple[float, float, float, float]:
     """MJD (TDB), barycentric period and derivatives at the start; zeros where they are unknown."""
-    header = one.header
+    header = candidate.header
     # The motion at the start: of an observation of no length.
     motion = motion_of(header.with_(nsamps=0)) if not header.barycentric else None
     if motion is None:
         return 0.0, 0.0, 0.0, 0.0
-    freq, fdot, fddot = spin_at_start(one)
+    freq, fdot, fddot = spin_at_start(candidate)
     return motion.mjd_tdb, *periods(motion.freq(freq), motion.fdot(freq, fdot), fddot)
 
 
-def phase_of_start(one: Exported) -> float:
+def phase_of_start(candidate: Exported) -> float:
     """Phase of the fold at the start of the observation, from which PRESTO counts [turns]."""
-    p, back = one.fold.after, -0.5 * one.fold.tobs
+    p, back = candidate.fold.after, -0.5 * candidate.fold.tobs
     return float(back * (p.freq + back * (p.fdot / 2.0 + back * p.fddot / 6.0)))
 
 
-def subbands(one: Exported) -> NDArray[np.float64]:
+def subbands(candidate: Exported) -> NDArray[np.float64]:
     """Middles of as many equal subbands as the fold has bands [MHz], ascending."""
-    low, high = one.header.edges
-    count = len(one.fold.band_freqs)
+    low, high = candidate.header.edges
+    count = len(candidate.fold.band_freqs)
     return np.asarray(low + (high - low) / count * (np.arange(count) + 0.5), dtype=np.float64)
 
 
-def cube_of(one: Exported) -> NDArray[np.float64]:
+def cube_of(candidate: Exported) -> NDArray[np.float64]:
     """The fold as PRESTO lays it out, shape (npart, nsub, nbins): noise of 1 in every element.
 
     A band is put in the subband where its frequency lies, and moved to where it came before it was dedispersed; a
     subband in which none lies is empty.
     """
-    fold, freqs = one.fold, subbands(one)
+    fold, freqs = candidate.fold, subbands(candidate)
     nsub = len(freqs)
     at = np.zeros(nsub, dtype=np.int64)
     # The one band of a series may be at no frequency.
     if nsub > 1:
         at = np.clip(np.rint((fold.band_freqs - freqs[0]) / (freqs[1] - freqs[0])), 0, nsub - 1).astype(np.int64)
     cube = aligned_cube(fold, at)
-    late = _late(one, freqs) if nsub > 1 else np.zeros(1)
-    return turned(cube, np.broadcast_to(late - phase_of_start(one), cube.shape[:2]))
+    late = _late(candidate, freqs) if nsub > 1 else np.zeros(1)
+    return turned(cube, np.broadcast_to(late - phase_of_start(candidate), cube.shape[:2]))
 
 
-def _late(one: Exported, freqs: NDArray[np.float64]) -> NDArray[np.float64]:
+def _late(candidate: Exported, freqs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turns by which the pulse comes later at a frequency than at the highest subband, as PRESTO reckons them."""
-    motion = motion_of(one.header)
+    motion = motion_of(candidate.header)
     seen = freqs * (1.0 if motion is None else 1.0 + motion.voverc)
-    return np.asarray(spin_at_start(one)[0] * KDM * one.fold.after.dm * (seen**-2.0 - seen[-1] ** -2.0))
+    return np.asarray(spin_at_start(candidate)[0] * KDM * candidate.fold.after.dm * (seen**-2.0 - seen[-1] ** -2.0))
 
 
-def pfd_bytes(one: Exported) -> bytes:
+def pfd_bytes(candidate: Exported) -> bytes:
     """The content of a ``.pfd`` file."""
-    fold, header = one.fold, one.header
-    cube, freqs = cube_of(one), subbands(one)
+    fold, header = candidate.fold, candidate.header
+    cube, freqs = cube_of(candidate), subbands(candidate)
     npart, nsub, nbins = cube.shape
-    spin = spin_at_start(one)
+    spin = spin_at_start(candidate)
     period, pdot, pddot = periods(*spin)
-    epoch, *bary = bary_periods(one)
+    epoch, *bary = bary_periods(candidate)
     motion = motion_of(header)
-    axes = _axes(one, nbins, freqs)
+    axes = _axes(candidate, nbins, freqs)
 
     def text(value: str) -> bytes:
         raw = printable(value).encode("ascii", "replace")[:255]
@@ -107,15 +107,15 @@ def pfd_bytes(one: Exported) -> bytes:
     def power() -> bytes:
         return struct.pack("<f4x", 0.0)
 
-    name = one.files[0].name if one.files else one.product.name
+    name = candidate.files[0].name if candidate.files else candidate.product.name
     parts = [
         struct.pack("<5i", *(len(axis) for axis in axes), nsub, npart),
         # One channel a subband; steps and factors of the axes.
         struct.pack("<7i", nbins, nsub, 1, 1, 1, 1, 1),
         text(name),
-        text(file_name(one.name)),
+        text(file_name(candidate.name)),
         text(header.telescope or "Unknown"),
-        text(f"{one.product.stem}_{one.ident}.pfd.ps/CPS"),
+        text(f"{candidate.product.stem}_{candidate.ident}.pfd.ps/CPS"),
         place(hms(header.ra_deg, 4) or "00:00:00.0000"),
         place(dms(header.dec_deg, 4) or "00:00:00.0000"),
         struct.pack("<2d", header.tsamp, 0.0),
@@ -127,16 +127,16 @@ def pfd_bytes(one: Exported) -> bytes:
         struct.pack("<7d", *np.zeros(7)),
         np.concatenate(axes).astype("<f8").tobytes(),
         cube.astype("<f8").tobytes(),
-        _statistics(one, cube).astype("<f8").tobytes(),
+        _statistics(candidate, cube).astype("<f8").tobytes(),
     ]
     return b"".join(parts)
 
 
-def _axes(one: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def _axes(candidate: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Trial DMs, periods and period derivatives: 2 nbins + 1 of each, a bin of drift apart, as prepfold has."""
     steps = np.arange(-nbins, nbins + 1, dtype=np.float64) / nbins
-    freq, fdot, _ = spin_at_start(one)
-    dm, tobs = one.fold.after.dm, one.fold.tobs
+    freq, fdot, _ = spin_at_start(candidate)
+    dm, tobs = candidate.fold.after.dm, candidate.fold.tobs
     across = freq * KDM * (freqs[0] ** -2.0 - freqs[-1] ** -2.0)
     dms_ = dm + steps / across if across > 0 else dm + steps
     # None below 0, and none of a series.
@@ -144,16 +144,16 @@ def _axes(one: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[NDArray
     return [dms_, 1.0 / (freq - steps / tobs), -(fdot - 2.0 * steps / tobs**2) / freq**2]
 
 
-def _statistics(one: Exported, cube: NDArray[np.float64]) -> NDArray[np.float64]:
+def _statistics(candidate: Exported, cube: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of every sub-integration and subband: samples, their mean and variance; bins, their mean, variance and chi2.
 
     The bins of our folds share no noise, each sample is in one of them. Variances are those from which readers of the
     format, who take them to share it, find the noise of the profile.
     """
     npart, nsub, nbins = cube.shape
-    spread = spread_noise(1.0 / (spin_at_start(one)[0] * nbins * one.header.tsamp))
+    spread = spread_noise(1.0 / (spin_at_start(candidate)[0] * nbins * candidate.header.tsamp))
     stats = np.zeros((npart, nsub, 7))
-    samples = np.diff(one.fold.time_edges) / one.header.tsamp
+    samples = np.diff(candidate.fold.time_edges) / candidate.header.tsamp
     stats[..., 0] = samples[:, None]
     stats[..., 3] = nbins
     # Noise of 1 for a sub-integration of mean length, as in the cube.
@@ -163,12 +163,12 @@ def _statistics(one: Exported, cube: NDArray[np.float64]) -> NDArray[np.float64]
     return stats
 
 
-def bestprof_text(one: Exported) -> str:
+def bestprof_text(candidate: Exported) -> str:
     """The text of a ``.bestprof`` file: facts of the fold, and its profile in units of its noise."""
-    fold, header = one.fold, one.header
-    freq, fdot, fddot = spin_at_start(one)
+    fold, header = candidate.fold, candidate.header
+    freq, fdot, fddot = spin_at_start(candidate)
     period, pdot, pddot = periods(freq, fdot, fddot)
-    epoch, *bary = bary_periods(one)
+    epoch, *bary = bary_periods(candidate)
     nbins = fold.profile.size
     logp = float(chi2_logsf(fold.chi2_red * (nbins - 1), nbins - 1))
     sigma = float(sigma_from_logp(logp))
@@ -178,8 +178,8 @@ def bestprof_text(one: Exported) -> str:
         return f"{factor * number:<17.15g} +/- {factor * error if np.isfinite(error) else 0.0:.3g}"
 
     facts = [
-        ("Input file", printable(one.files[0].name if one.files else one.product.name)),
-        ("Candidate", file_name(one.name)),
+        ("Input file", printable(candidate.files[0].name if candidate.files else candidate.product.name)),
+        ("Candidate", file_name(candidate.name)),
         ("Telescope", printable(header.telescope) or "Unknown"),
         ("Epoch_topo", f"{header.tstart:.15g}"),
         ("Epoch_bary (MJD)", f"{epoch:.15g}" if epoch else "N/A"),
@@ -204,6 +204,6 @@ def bestprof_text(one: Exported) -> str:
     # An inequality takes the place of the sign.
     lines = [f"# {key:<16} {'' if key.startswith('Prob') else '=  '}{text}" for key, text in facts]
     lines.append("#" * 54)
-    profile = turned(fold.profile.astype(np.float64), -phase_of_start(one))
+    profile = turned(fold.profile.astype(np.float64), -phase_of_start(candidate))
     lines += [f"{i:4d}  {level:.7g}" for i, level in enumerate(profile)]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ polynomial of POLYCO has a whole turn, which is that of the fold itself: at mid-
 
 import io
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from pulsar.data.fold import aligned_cube, turned
 from pulsar.data.text import file_name, printable
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import Exported
-from pulsar.handover.par import par_text
+from pulsar.handover.timing import par_text
 from pulsar.sky.observatory import find_observatory
 
 #: Coefficients of a polynomial of phase; those of the fold are four, the others 0.
@@ -33,12 +34,12 @@ _LONGEST: Final = 32767
 _MOST: Final = 32000.0
 
 
-def psrfits_bytes(one: Exported) -> bytes:
+def psrfits_bytes(candidate: Exported) -> bytes:
     """The content of a PSRFITS file in fold mode.
 
     Parameters
     ----------
-    one : Exported
+    candidate : Exported
 
     Raises
     ------
@@ -47,34 +48,34 @@ def psrfits_bytes(one: Exported) -> bytes:
     """
     from astropy.io import fits
 
-    if not 0 < one.fold.epoch < _LAST_DAY:
+    if not 0 < candidate.fold.epoch < _LAST_DAY:
         raise ConfigError("the time of the observation is not known: PSRFITS cannot tell when its pulses came")
     made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    tables = [_history(one, made), _ephemeris(one), _polyco(one, made), _subints(one)]
+    tables = [_history(candidate, made), _ephemeris(candidate), _polyco(candidate, made), _subints(candidate)]
     content = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(header=_primary(one, made)), *tables]).writeto(content)
+    fits.HDUList([fits.PrimaryHDU(header=_primary(candidate, made)), *tables]).writeto(content)
     return content.getvalue()
 
 
-def band_profiles(one: Exported) -> NDArray[np.float64]:
+def band_profiles(candidate: Exported) -> NDArray[np.float64]:
     """Profiles as they come, not dedispersed, highest frequency first, shape (nsubints, nbands, nbins)."""
-    fold = one.fold
+    fold = candidate.fold
     cube = aligned_cube(fold, np.arange(len(fold.band_freqs)))
     late = np.zeros(len(fold.band_freqs))
     if len(late) > 1:
-        late = fold.after.freq * KDM * fold.after.dm * (fold.band_freqs**-2.0 - one.header.fch1**-2.0)
+        late = fold.after.freq * KDM * fold.after.dm * (fold.band_freqs**-2.0 - candidate.header.fch1**-2.0)
     return turned(cube, np.broadcast_to(late, cube.shape[:2]))
 
 
-def _width(one: Exported) -> float:
+def _width(candidate: Exported) -> float:
     """Width of a band [MHz], negative: the highest comes first."""
-    return -one.header.bandwidth / len(one.fold.band_freqs)
+    return -candidate.header.bandwidth / len(candidate.fold.band_freqs)
 
 
-def _primary(one: Exported, made: str) -> Any:
+def _primary(candidate: Exported, made: str) -> Any:
     from astropy.io import fits
 
-    h, fold = one.header, one.fold
+    h, fold = candidate.header, candidate.fold
     day, seconds = divmod(fold.epoch - 0.5 * fold.tobs / DAY, 1.0)
     # To a tenth of a microsecond, which is what the MJD holds.
     seconds = round(seconds * DAY, 7)
@@ -94,7 +95,7 @@ def _primary(one: Exported, made: str) -> Any:
         ("OBSBW", h.bandwidth, "[MHz]"),
         ("OBSNCHAN", h.nchans, "channels of the observation"),
         ("CHAN_DM", 0.0, "no coherent dedispersion"),
-        ("SRC_NAME", file_name(one.name.encode("ascii", "replace").decode()), ""),
+        ("SRC_NAME", file_name(candidate.name.encode("ascii", "replace").decode()), ""),
         ("COORD_MD", "J2000", ""),
         ("EQUINOX", 2000.0, ""),
         ("RA", hms(h.ra_deg, 4), "(hh:mm:ss.ssss)"),
@@ -105,26 +106,35 @@ def _primary(one: Exported, made: str) -> Any:
         ("STT_SMJD", int(seconds), "[s] since UTC midnight"),
         ("STT_OFFS", seconds - int(seconds), "[s] fraction of that"),
     ]
-    header = fits.Header()
-    for key, value, comment in cards:
-        header[key] = (_card(value), comment)
-    return header
+    return fits.Header([(key, _card(value), comment) for key, value, comment in cards])
 
 
-def _table(name: str, columns: list[tuple[str, str, str, Any]]) -> Any:
+def _table(name: str, columns: list[tuple[str, str, str, Any]], dims: Mapping[str, str] | None = None) -> Any:
+    """A table of columns: name, format, unit and values; with dimensions of some."""
     from astropy.io import fits
 
-    made = [fits.Column(name=n, format=form, unit=unit or None, array=values) for n, form, unit, values in columns]
+    dims = dims or {}
+    made = [
+        fits.Column(name=key, format=form, unit=unit or None, array=values, dim=dims.get(key))
+        for key, form, unit, values in columns
+    ]
     return fits.BinTableHDU.from_columns(made, name=name)
 
 
-def _history(one: Exported, made: str) -> Any:
+def _row(name: str, values: list[tuple[str, str, str, Any]]) -> Any:
+    """A table of one row."""
+    return _table(name, [(key, form, unit, np.array([value])) for key, form, unit, value in values])
+
+
+def _history(candidate: Exported, made: str) -> Any:
     """One line of what was done."""
-    fold, h = one.fold, one.header
+    fold, h = candidate.fold, candidate.header
     nsub, nbands, nbins = len(fold.time_phase), len(fold.band_freqs), fold.profile.size
     period = 1.0 / fold.after.freq
-    text = f"pulsar export {one.product.name} --id {one.ident} --psrfits".encode("ascii", "replace").decode()
-    values: list[tuple[str, str, str, Any]] = [
+    text = f"pulsar export {candidate.product.name} --id {candidate.ident} --psrfits".encode(
+        "ascii", "replace"
+    ).decode()
+    return _row("HISTORY", [
         ("DATE_PRO", "24A", "", made),
         ("PROC_CMD", "256A", "", text[:256]),
         ("SCALE", "8A", "", "FluxDen"),
@@ -136,7 +146,7 @@ def _history(one: Exported, made: str) -> Any:
         ("TBIN", "1D", "s", period / nbins),
         ("CTR_FREQ", "1D", "MHz", h.fcenter),
         ("NCHAN", "1J", "", nbands),
-        ("CHAN_BW", "1D", "MHz", _width(one)),
+        ("CHAN_BW", "1D", "MHz", _width(candidate)),
         ("PR_CORR", "1I", "", 0),
         ("FD_CORR", "1I", "", 0),
         ("BE_CORR", "1I", "", 0),
@@ -147,44 +157,42 @@ def _history(one: Exported, made: str) -> Any:
         ("CAL_MTHD", "32A", "", "NONE"),
         ("CAL_FILE", "256A", "", "NONE"),
         ("RFI_MTHD", "32A", "", "pulsar-search"),
-    ]
-    return _table("HISTORY", [(name, form, unit, np.array([value])) for name, form, unit, value in values])
+    ])  # fmt: skip
 
 
-def _ephemeris(one: Exported) -> Any:
+def _ephemeris(candidate: Exported) -> Any:
     """The ephemeris that `--par` writes, a line a row."""
-    text = par_text(one.fold, one.header, name=one.name, origin="")
+    text = par_text(candidate.fold, candidate.header, name=candidate.name, origin="")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return _table("PSRPARAM", [("PARAM", "128A", "", np.array(lines))])
 
 
-def _polyco(one: Exported, made: str) -> Any:
+def _polyco(candidate: Exported, made: str) -> Any:
     """The turns of the fold: phase = REF_PHS + 60 REF_F0 t + the polynomial, t in minutes after REF_MJD."""
-    p, fold = one.fold.after, one.fold
-    where = find_observatory(one.header.telescope)
+    p, fold = candidate.fold.after, candidate.fold
+    where = find_observatory(candidate.header.telescope)
     coefficients = np.zeros(_NCOEF)
     coefficients[2:4] = 60.0**2 * p.fdot / 2.0, 60.0**3 * p.fddot / 6.0
-    values: list[tuple[str, str, str, Any]] = [
+    return _row("POLYCO", [
         ("DATE_PRO", "24A", "", made),
         ("POLYVER", "16A", "", "pulsar-search"),
         ("NSPAN", "1I", "min", min(math.ceil(fold.tobs / 60.0) + 2, _LONGEST)),
         ("NCOEF", "1I", "", _NCOEF),
         ("NPBLK", "1I", "", 1),
-        ("NSITE", "8A", "", "@" if where is None or one.header.barycentric else where.code),
-        ("REF_FREQ", "1D", "MHz", one.header.fch1),
+        ("NSITE", "8A", "", "@" if where is None or candidate.header.barycentric else where.code),
+        ("REF_FREQ", "1D", "MHz", candidate.header.fch1),
         ("PRED_PHS", "1D", "", 0.0),
         ("REF_MJD", "1D", "", fold.epoch),
         ("REF_PHS", "1D", "", 0.0),
         ("REF_F0", "1D", "Hz", p.freq),
         ("LGFITERR", "1D", "", -10.0),
         ("COEFF", f"{_NCOEF}D", "", coefficients),
-    ]
-    return _table("POLYCO", [(name, form, unit, np.array([value])) for name, form, unit, value in values])
+    ])  # fmt: skip
 
 
-def _subints(one: Exported) -> Any:
-    fold, h = one.fold, one.header
-    profiles = np.nan_to_num(band_profiles(one))
+def _subints(candidate: Exported) -> Any:
+    fold, h = candidate.fold, candidate.header
+    profiles = np.nan_to_num(band_profiles(candidate))
     nsub, nbands, nbins = profiles.shape
     low, high = profiles.min(axis=2), profiles.max(axis=2)
     offset = (0.5 * (low + high)).astype(np.float32)
@@ -195,40 +203,29 @@ def _subints(one: Exported) -> Any:
     known = np.nan_to_num([h.ra_deg, h.dec_deg])
     # The one band of a series may be at no frequency; its phase is that of its channel.
     freqs = np.where(np.isfinite(fold.band_freqs), fold.band_freqs, h.fch1)
-    table = _table(
-        "SUBINT",
-        [
-            ("INDEXVAL", "1D", "", np.arange(nsub, dtype=np.float64)),
-            ("TSUBINT", "1D", "s", np.diff(fold.time_edges)),
-            ("OFFS_SUB", "1D", "s", middle),
-            ("PERIOD", "1D", "s", 1.0 / (p.freq + t * (p.fdot + 0.5 * p.fddot * t))),
-            ("RA_SUB", "1D", "deg", np.full(nsub, known[0])),
-            ("DEC_SUB", "1D", "deg", np.full(nsub, known[1])),
-            ("DAT_FREQ", f"{nbands}D", "MHz", np.tile(freqs, (nsub, 1))),
-            ("DAT_WTS", f"{nbands}E", "", np.ones((nsub, nbands), dtype=np.float32)),
-            ("DAT_OFFS", f"{nbands}E", "", offset),
-            ("DAT_SCL", f"{nbands}E", "", scale),
-        ],
-    )
-    from astropy.io import fits
-
+    columns: list[tuple[str, str, str, Any]] = [
+        ("INDEXVAL", "1D", "", np.arange(nsub, dtype=np.float64)),
+        ("TSUBINT", "1D", "s", np.diff(fold.time_edges)),
+        ("OFFS_SUB", "1D", "s", middle),
+        ("PERIOD", "1D", "s", 1.0 / (p.freq + t * (p.fdot + 0.5 * p.fddot * t))),
+        ("RA_SUB", "1D", "deg", np.full(nsub, known[0])),
+        ("DEC_SUB", "1D", "deg", np.full(nsub, known[1])),
+        ("DAT_FREQ", f"{nbands}D", "MHz", np.tile(freqs, (nsub, 1))),
+        ("DAT_WTS", f"{nbands}E", "", np.ones((nsub, nbands), dtype=np.float32)),
+        ("DAT_OFFS", f"{nbands}E", "", offset),
+        ("DAT_SCL", f"{nbands}E", "", scale),
+        ("DATA", f"{nbands * nbins}I", "", data.reshape(nsub, 1, nbands, nbins)),
+    ]
     # Its axes in the order of FITS: bin, channel, polarisation.
-    whole = fits.Column(
-        name="DATA",
-        format=f"{nbands * nbins}I",
-        dim=f"({nbins},{nbands},1)",
-        array=data.reshape(nsub, 1, nbands, nbins),
-    )
-    table = fits.BinTableHDU.from_columns([*table.columns, whole], name="SUBINT")
+    table = _table("SUBINT", columns, {"DATA": f"({nbins},{nbands},1)"})
     cards: list[tuple[str, Any]] = [
         ("INT_TYPE", "TIME"), ("INT_UNIT", "SEC"), ("SCALE", "FluxDen"), ("POL_TYPE", "INTEN"), ("NPOL", 1),
         ("TBIN", 1.0 / p.freq / nbins), ("NBIN", nbins), ("NBIN_PRD", nbins), ("PHS_OFFS", 0.0), ("NBITS", 1),
-        ("ZERO_OFF", 0.0), ("SIGNINT", 0), ("NSUBOFFS", 0), ("NCHAN", nbands), ("CHAN_BW", _width(one)),
+        ("ZERO_OFF", 0.0), ("SIGNINT", 0), ("NSUBOFFS", 0), ("NCHAN", nbands), ("CHAN_BW", _width(candidate)),
         ("REFFREQ", h.fch1), ("DM", p.dm), ("RM", 0.0), ("NCHNOFFS", 0), ("NSBLK", 1),
         ("EPOCHS", "MIDTIME"),
     ]  # fmt: skip
-    for key, value in cards:
-        table.header[key] = _card(value)
+    table.header.update({key: _card(value) for key, value in cards})
     return table
 
 

@@ -143,7 +143,7 @@ def templates(_folder: Path) -> list[bytes]:
 
 
 def template(path: Path) -> str:
-    from pulsar.handover.toas import match, read_template
+    from pulsar.handover.timing import match, read_template
 
     return str(match(np.eye(1, 64)[0] * 9, read_template(path)))
 

@@ -15,7 +15,7 @@ from pulsar.constants import DAY, KDM
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
-from pulsar.handover.par import par_text, pulse_mjd
+from pulsar.handover.timing import par_text, pulse_mjd
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.observatory import OBSERVATORIES, find_observatory
 from pulsar.sky.timing import read_par

@@ -13,7 +13,7 @@ from pulsar.constants import DAY
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
-from pulsar.handover.toas import match, read_template, series_of, template_from, tim_text, toas_of
+from pulsar.handover.timing import match, read_template, series_of, template_from, tim_text, toas_of
 from pulsar.io.product.reader import read
 from pulsar.sky.timing import TimingModel, read_par
 from pulsar.synthesis.model import Pulsar, Sky

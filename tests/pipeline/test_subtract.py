@@ -24,7 +24,7 @@ from pulsar.folding.subtracted import (
     unpacked,
     without,
 )
-from pulsar.handover.par import par_text
+from pulsar.handover.timing import par_text
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline import ranges
 from pulsar.pipeline.progress import Progress

@@ -1,0 +1,465 @@
+"""A candidate as an ephemeris (``.par``) and as times of arrival (``.tim``) for tempo, tempo2 and PINT.
+
+The fold counts turns in the time of the telescope, at the highest channel. What an ephemeris counts is the same turns
+by barycentric time (TDB), at infinite frequency. The turns are therefore laid out over the observation, their moments
+carried to the barycentre, and the spin frequency and as many derivatives fitted as it takes to follow them.
+
+Times of arrival come from matching a template in the Fourier domain (Taylor 1992, Phil. Trans. R. Soc. A 341, 117). A
+profile is a template of some height, turned by some phase, in white noise. The likeliest phase is where the correlation
+of the two is the largest, of which only the harmonics are needed; the curvature there gives the error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY, KDM
+from pulsar.data.direction import dms, hms
+from pulsar.data.files import read_text
+from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.header import Header
+from pulsar.data.text import file_name, printable
+from pulsar.errors import ConfigError, DataError
+from pulsar.folding.profile import fine_box, template_of
+from pulsar.sky.barycentre import arrival_times, barycentric
+from pulsar.sky.observatory import find_observatory
+
+#: Moments over the observation at which turns are counted.
+_POINTS: Final = 65
+#: Terms are added until the turns are followed within this [turns]; a tenth of what an ephemeris is to hold.
+_MISSED: Final = 1e-3
+#: Most terms of the spin: the turning Earth needs no more over 6 h at a period of 1.4 ms (tests/handover).
+_MOST_TERMS: Final = 6
+#: Ephemeris of the solar system that files name: one that tempo2 and PINT know. Ours departs from it by 10 us and by
+#: 3e-9 of the frequency (:mod:`pulsar.sky.barycentre`).
+EPHEMERIS: Final = "DE440"
+#: Arrival times of an observation unless it is said otherwise.
+GROUPS: Final = 8
+#: S/N below which the highest place of the correlation may be one of noise, and its error means nothing: noise alone
+#: exceeds it at one of a thousand phases once in a million profiles.
+LEAST_SNR: Final = 6.0
+#: Finer than a bin by this is the grid on which the correlation is first looked at.
+_FINER: Final = 8
+_STEPS: Final = 5
+
+
+@dataclass(frozen=True)
+class Spin:
+    """Rotation as an ephemeris tells it.
+
+    Attributes
+    ----------
+    epoch : float
+        MJD: TDB at the barycentre, or UTC at the telescope where that is all there is.
+    terms : tuple of float
+        Frequency [Hz] and its derivatives there.
+    doppler : float
+        Barycentric over topocentric frequency.
+    frame : {"barycentre", "telescope", "data"}
+        Where its time is kept: at the barycentre, brought there by us or by who made the data; or at the telescope.
+    """
+
+    epoch: float
+    terms: tuple[float, ...]
+    doppler: float
+    frame: str
+
+
+def spin_of(params: FoldParams, header: Header, epoch: float, tobs: float) -> Spin:
+    """The rotation of a fold by the time of an ephemeris.
+
+    Parameters
+    ----------
+    params : FoldParams
+        Topocentric, at `epoch`.
+    header : Header
+        Telescope, position, and highest channel, at which the fold counts its turns.
+    epoch : float
+        MJD (UTC) of mid-observation.
+    tobs : float
+        Length [s].
+    """
+    nodes = 0.5 * tobs * np.cos(np.pi * (np.arange(_POINTS) + 0.5) / _POINTS)
+    late = KDM * params.dm * header.fch1**-2.0 if isfinite(params.dm) and _top(header) else 0.0
+    where = find_observatory(header.telescope)
+    doppler, frame, first, seconds = 1.0, "telescope", epoch - late / DAY, nodes
+    if header.barycentric:
+        frame = "data"
+    elif where is not None and _has_place(header) and epoch > 0:
+        place = (header.ra_deg, header.dec_deg, where)
+        first, seconds = arrival_times(first, nodes, *place)
+        doppler, frame = 1.0 + barycentric(epoch, *place).voverc, "barycentre"
+    return Spin(first, _terms(_turns(params, nodes), seconds, 0.5 * tobs), doppler, frame)
+
+
+def _terms(turns: NDArray[np.float64], seconds: NDArray[np.float64], scale: float) -> tuple[float, ...]:
+    """Frequency and derivatives that follow turns: two at least, and no more than it takes."""
+    x = seconds / scale
+    for count in range(2, _MOST_TERMS + 1):
+        basis = np.stack([x**k for k in range(count + 1)], axis=1)
+        fit, *_ = np.linalg.lstsq(basis, turns, rcond=None)
+        if np.max(np.abs(turns - basis @ fit)) < _MISSED:
+            break
+    factors = np.cumprod(np.arange(1, len(fit))) / scale ** np.arange(1, len(fit))
+    return tuple(float(value) for value in fit[1:] * factors)
+
+
+def pulse_mjd(fold: Fold) -> Decimal:
+    """Passage of the middle of the pulse at the telescope next to mid-observation, MJD (UTC) at the highest channel."""
+    phase = fold.phase - round(fold.phase)
+    seconds = phase / fold.after.freq
+    for _ in range(3):
+        seconds = phase / (fold.after.freq + seconds * (fold.after.fdot / 2.0 + seconds * fold.after.fddot / 6.0))
+    return Decimal(fold.epoch) + Decimal(seconds) / Decimal(DAY)
+
+
+def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
+    """The text of a ``.par`` file.
+
+    Phase 0 is the middle of the pulse. The frame is that of the barycentre where telescope and position are known;
+    else it is that of the telescope, and the text says so.
+
+    Parameters
+    ----------
+    fold : Fold
+    header : Header
+        Of its observation.
+    name : str
+        Of the pulsar.
+    origin : str
+        Where it comes from, for a comment.
+
+    Raises
+    ------
+    ConfigError
+        The time of the observation is not known.
+    """
+    if not (isfinite(fold.epoch) and fold.epoch > 0):
+        raise ConfigError("the time of the observation is not known: an ephemeris cannot be made of its period")
+    spin = spin_of(fold.after, header, fold.epoch, fold.tobs)
+    where = find_observatory(header.telescope)
+    at_site = spin.frame == "barycentre" and where is not None
+    # Delays shrink with the period, and frequencies grow: of the product with the square of a frequency one is left.
+    dm, dm_err = fold.after.dm * spin.doppler, fold.dm_err * spin.doppler
+    lines = _begun(header, name, origin, *_remarks(spin, header))
+    for order, value in enumerate(spin.terms):
+        error = {0: fold.freq_err, 1: fold.fdot_err}.get(order, float("nan"))
+        lines.append(_line(f"F{order}", f"{value:.17g}", error))
+    lines.append(_line("PEPOCH", f"{spin.epoch:.12f}"))
+    lines.append(_line("DM", f"{dm:.10g}", dm_err))
+    half = Decimal(0.5 * fold.tobs / DAY)
+    lines.append(_line("START", f"{Decimal(fold.epoch) - half:.8f}"))
+    lines.append(_line("FINISH", f"{Decimal(fold.epoch) + half:.8f}"))
+    lines.append(_line("TZRMJD", f"{pulse_mjd(fold):.15f}"))
+    lines.append(_line("TZRSITE", where.code if at_site and where is not None else "@"))
+    lines.append(_line("TZRFRQ", f"{header.fch1:.6f}" if _top(header) else "0"))
+    lines += [_line("EPHEM", EPHEMERIS), _line("UNITS", "TDB"), _line("CLK", "UTC(NIST)")]
+    return "\n".join(lines) + "\n"
+
+
+def stack_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin: str = "") -> str:
+    """The text of a ``.par`` file for a candidate of a stack: a frequency at the barycentre, with no phase.
+
+    Parameters
+    ----------
+    row : mapping
+        Of the table of candidates.
+    header : Header
+        Of the stack: barycentric, with the direction that its epochs are barycentred for.
+    name : str
+        Of the pulsar.
+    origin : str
+        Where it comes from, for a comment.
+
+    Raises
+    ------
+    ConfigError
+        The stack is topocentric: each epoch has a period of its own.
+    """
+    if not header.barycentric:
+        raise ConfigError("the stack is topocentric (stack.barycentre was off): no ephemeris is good for all epochs")
+    freq, error = float(row["freq"]), float(row["period_err"]) * float(row["freq"]) ** 2
+    lines = _begun(header, name, origin, "position: that of the stack; no phase: TZRMJD is missing")
+    lines += [_line("F0", f"{freq:.17g}", error), _line("PEPOCH", f"{header.tmid:.12f}")]
+    lines += [_line("DM", f"{float(row['dm']):.10g}"), _line("EPHEM", EPHEMERIS), _line("UNITS", "TDB")]
+    return "\n".join(lines) + "\n"
+
+
+def orbit_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin: str = "") -> str:
+    """The text of a ``.par`` file for a pulsar on a circular orbit (ELL1: Lange et al. 2001, MNRAS 326, 274).
+
+    Parameters
+    ----------
+    row : mapping
+        Of the table ``orbits/found``: frequency in the time of the pulsar, orbit, node.
+    header : Header
+        Of what was searched: from the middle of it frequencies count, at the barycentre if it was barycentred.
+    name : str
+        Of the pulsar.
+    origin : str
+        Where it comes from, for a comment.
+    """
+    missing = "" if header.barycentric else "NOT BARYCENTRED: F0, PEPOCH and the orbit are topocentric (UTC)"
+    lines = _begun(header, name, origin, missing, "no phase: TZRMJD is missing")
+    lines.append(_line("F0", f"{float(row['freq']):.17g}", float(row["freq_err"])))
+    lines += [_line("PEPOCH", f"{header.tmid:.12f}"), _line("DM", f"{float(row['dm']):.10g}")]
+    lines.append(_line("BINARY", "ELL1"))
+    lines.append(_line("PB", f"{float(row['porb']) / DAY:.15g}", float(row["porb_err"]) / DAY))
+    lines.append(_line("A1", f"{float(row['asini']):.12g}", float(row["asini_err"])))
+    lines.append(_line("TASC", f"{float(row['tasc']):.12f}", float(row["tasc_err"])))
+    lines += [_line("EPS1", "0"), _line("EPS2", "0"), _line("EPHEM", EPHEMERIS), _line("UNITS", "TDB")]
+    return "\n".join(lines) + "\n"
+
+
+def _turns(params: FoldParams, seconds: Any) -> Any:
+    """Turns of a fold since mid-observation."""
+    return seconds * (params.freq + seconds * (params.fdot / 2.0 + seconds * params.fddot / 6.0))
+
+
+def _top(header: Header) -> float:
+    """The frequency at which a fold counts turns [MHz], 0 where it is unknown."""
+    return header.fch1 if isfinite(header.fch1) and header.fch1 > 0 else 0.0
+
+
+def _has_place(header: Header) -> bool:
+    return isfinite(header.ra_deg) and isfinite(header.dec_deg)
+
+
+def _begun(header: Header, name: str, *remarks: str) -> list[str]:
+    """The first lines of a file: remarks, the name of the pulsar, and the direction if it is known."""
+    lines = [f"# {printable(line)}" for line in remarks if line]
+    lines.append(_line("PSR", _plain(name)))
+    if _has_place(header):
+        lines += [_line("RAJ", hms(header.ra_deg, 5)), _line("DECJ", dms(header.dec_deg, 4))]
+    return lines
+
+
+def _remarks(spin: Spin, header: Header) -> list[str]:
+    if spin.frame == "barycentre":
+        return ["position: that of the beam; time: barycentric (TDB)"]
+    if spin.frame == "data":
+        return ["time: that of the data, which were barycentred before the search"]
+    missing = [] if find_observatory(header.telescope) else ["telescope"]
+    missing += [] if _has_place(header) else ["position"]
+    return [f"NOT BARYCENTRED: the {' and the '.join(missing)} unknown; F0, F1 and PEPOCH are topocentric (UTC)"]
+
+
+def _line(key: str, value: str, error: float = float("nan")) -> str:
+    fitted = f" 1 {error:.3g}" if isfinite(error) and error > 0 else ""
+    return f"{key:<9}{value}{fitted}"
+
+
+def _plain(name: str) -> str:
+    """A name without blanks, of plain letters."""
+    return file_name(name.encode("ascii", "replace").decode()) or "PSR"
+
+
+@dataclass(frozen=True)
+class Template:
+    """A profile without noise.
+
+    Attributes
+    ----------
+    spectrum : ndarray of complex128, shape (nharm + 1,)
+        Its Fourier series, of phase as it is: harmonic k belongs to exp(2 pi i k phase).
+    phase : float
+        Of the pulse whose arrival is told [turns]: the middle of its best box.
+    """
+
+    spectrum: NDArray[np.complex128]
+    phase: float
+
+
+@dataclass(frozen=True)
+class Toa:
+    """A time of arrival.
+
+    Attributes
+    ----------
+    mjd : Decimal
+        UTC at the telescope (of barycentred data TDB), at `freq`.
+    error : float
+        1 sigma [s].
+    freq : float
+        [MHz]; 0: infinite.
+    snr : float
+        Of the match.
+    length : float
+        Of the data it is from [s].
+    """
+
+    mjd: Decimal
+    error: float
+    freq: float
+    snr: float
+    length: float
+
+
+def series_of(profiles: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Fourier series of profiles, shape (..., nbins): a bin stands for the phase in its middle."""
+    nbins = profiles.shape[-1]
+    k = np.arange(nbins // 2 + 1)
+    spectra = np.fft.rfft(profiles, axis=-1) * np.exp(-1j * np.pi * k / nbins) / nbins
+    spectra[..., 0] = 0.0
+    return np.asarray(spectra, dtype=np.complex128)
+
+
+def template_from(profile: NDArray[np.float64], *, clean: bool = False) -> Template:
+    """The template in a profile.
+
+    Parameters
+    ----------
+    profile : ndarray, shape (nbins,)
+        Of unit noise, which is left out (:func:`without_noise`).
+    clean : bool
+        There is none: it is taken as it is.
+    """
+    _, _, phase = _box(profile)
+    return Template(series_of(profile if clean else without_noise(profile)), phase)
+
+
+def without_noise(profile: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A profile of unit noise with each harmonic weighted as Wiener does."""
+    nbins = len(profile)
+    _, width, _ = _box(profile)
+    return np.asarray(np.fft.irfft(template_of(np.fft.rfft(profile), float(nbins), width), nbins), dtype=np.float64)
+
+
+def _box(profile: NDArray[np.float64]) -> tuple[float, float, float]:
+    spectrum = np.fft.rfft(profile)
+    spectrum[0] = 0.0
+    return fine_box(spectrum, np.ones(len(profile)))
+
+
+def read_template(path: Path) -> Template:
+    """A template from a table, as ``pulsar export --csv`` writes it: the last of its columns, taken as it is.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or holds no profile.
+    """
+    lines = read_text(path, "a template (phase,template)").splitlines()
+    try:
+        rows = [[float(cell) for cell in line.replace(",", " ").split()] for line in lines[1:] if line.strip()]
+        profile = np.array([row[-1] for row in rows])
+    except (ValueError, IndexError):
+        raise DataError(f"{path}: expected lines of numbers, the last that of the template, below a heading") from None
+    if len(profile) < 8 or not np.all(np.isfinite(profile)) or not np.ptp(profile) > 0:
+        raise DataError(f"{path}: expected a profile of 8 bins or more that is not flat")
+    return template_from(profile, clean=True)
+
+
+def match(profile: NDArray[np.float64], template: Template) -> tuple[float, float, float]:
+    """By how much a profile of unit noise is later than a template.
+
+    Parameters
+    ----------
+    profile : ndarray, shape (nbins,)
+        Noise of 1 in every bin, and independent.
+    template : Template
+
+    Returns
+    -------
+    shift, error : float
+        [turns], its 1-sigma error (Taylor 1992, appendix A: here with the noise known).
+    snr : float
+        Of the height of the template.
+    """
+    nbins = len(profile)
+    n = min(nbins // 2 + 1, len(template.spectrum))
+    own, model = series_of(profile)[:n], template.spectrum[:n]
+    k = np.arange(n)
+    cross = own * np.conj(model)
+    size = _FINER * nbins
+    shift = float(np.argmax(np.fft.irfft(cross, size)) / size)
+    for _ in range(_STEPS):
+        turned = cross * np.exp(2j * np.pi * k * shift)
+        slope, bend = -np.sum(k * turned.imag), -np.sum(k**2 * turned.real)
+        if not bend < 0:
+            break
+        # No farther than the grid is fine: the top is near.
+        shift += float(np.clip(-slope / (2.0 * np.pi * bend), -1.0 / size, 1.0 / size))
+    height = float(np.sum((cross * np.exp(2j * np.pi * k * shift)).real)) / float(np.sum(np.abs(model) ** 2))
+    # Noise of 1 in nbins bins is 1 / (2 nbins) in each part of a harmonic.
+    error = 1.0 / (2.0 * np.pi * abs(height) * np.sqrt(2.0 * nbins * np.sum(k**2 * np.abs(model) ** 2)))
+    return shift - round(shift), float(error), height * float(np.sqrt(2.0 * nbins * np.sum(np.abs(model) ** 2)))
+
+
+def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: Template | None = None) -> list[Toa]:
+    """Arrival times of a fold, one for each group of sub-integrations.
+
+    Parameters
+    ----------
+    fold : Fold
+    header : Header
+        Of its observation.
+    groups : int
+        As many, or one for every sub-integration.
+    template : Template, optional
+        Default: the profile of the fold itself.
+
+    Returns
+    -------
+    list of Toa
+        Those whose S/N is at least LEAST_SNR.
+
+    Raises
+    ------
+    ConfigError
+        The time of the observation is not known, or `groups` is below 1.
+    """
+    if groups < 1:
+        raise ConfigError(f"{groups} arrival times: expected one at least")
+    if not fold.epoch > 0:
+        raise ConfigError("the time of the observation is not known: there are no times of arrival")
+    own = template_from(fold.profile.astype(np.float64)) if template is None else template
+    rows, lengths = fold.time_phase.astype(np.float64), np.diff(fold.time_edges)
+    middles = fold.time_edges[:-1] + 0.5 * lengths - 0.5 * fold.tobs
+    # What is masked whole holds nothing.
+    weights = np.where(np.ptp(rows, axis=1) > 0, lengths, 0.0)
+    toas = []
+    for part in np.array_split(np.arange(len(rows)), min(groups, len(rows))):
+        weight = weights[part]
+        if not weight.sum() > 0:
+            continue
+        profile = np.sqrt(weight) @ rows[part] / np.sqrt(weight.sum())
+        shift, error, snr = match(profile, own)
+        if snr < LEAST_SNR:
+            continue
+        middle = float(weight @ middles[part] / weight.sum())
+        at, freq = _passage(fold, middle, own.phase + shift)
+        mjd = Decimal(fold.epoch) + Decimal(at) / Decimal(DAY)
+        toas.append(Toa(mjd, error / freq, _top(header), snr, float(weight.sum())))
+    return toas
+
+
+def _passage(fold: Fold, middle: float, phase: float) -> tuple[float, float]:
+    """The moment next to `middle` [s after mid-observation] at which the fold has a phase, and the frequency there."""
+    p = fold.after
+    at, freq = middle, p.freq + middle * (p.fdot + 0.5 * p.fddot * middle)
+    wanted = phase + round(_turns(p, at) - phase)
+    for _ in range(3):
+        at += (wanted - _turns(p, at)) / freq
+    return at, freq
+
+
+def tim_text(toas: list[Toa], header: Header, name: str) -> str:
+    """The text of a ``.tim`` file in the format of tempo2: name, frequency [MHz], MJD, error [us], telescope, flags."""
+    where = find_observatory(header.telescope)
+    site = "@" if header.barycentric or where is None else where.code
+    label = file_name(name.encode("ascii", "replace").decode()) or "toa"
+    lines = ["FORMAT 1"]
+    if where is None and not header.barycentric:
+        lines.append("C the telescope is not known: times are topocentric (UTC)")
+    lines += [
+        f"{label} {toa.freq:.6f} {toa.mjd:.15f} {1e6 * toa.error:.4f} {site} -snr {toa.snr:.2f} -tobs {toa.length:.6g}"
+        for toa in toas
+    ]
+    return "\n".join(lines) + "\n"
