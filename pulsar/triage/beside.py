@@ -35,14 +35,14 @@ class Other:
         Which product.
     id : str
         Name of the row.
-    told : str
+    text : str
         Where it is from, and its numbers.
     snr : float
     """
 
     run: int
     id: str
-    told: str
+    text: str
     snr: float
 
 
@@ -50,15 +50,15 @@ def sources(runs: Sequence["Run"]) -> list["Run"]:
     """The runs, and after them the products that they were merged from, as far as those are still there."""
     from pulsar.io.product.reader import read
 
-    found = {run.path.resolve(): run for run in runs}
+    known = {run.path.resolve(): run for run in runs}
     for run in runs:
         for path in merged_from(run):
-            if path.resolve() not in found:
+            if path.resolve() not in known:
                 try:
-                    found[path.resolve()] = read(path)
+                    known[path.resolve()] = read(path)
                 except PulsarError:
                     continue  # was removed or replaced since: what it showed cannot be seen any more
-    return list(found.values())
+    return list(known.values())
 
 
 def merged_from(run: "Run") -> list[Path]:
@@ -88,9 +88,9 @@ def others(runs: Sequence["Run"], number_of_run: int, row: Any) -> list[Other]:
             where = _observation(run, other)
             if where == own or (k == number_of_run and uid_of(other) == uid_of(row)):
                 continue
-            found = Other(k, str(other["id"]), _told(run, other), float(other["snr"]))
-            if where not in best or _strength(found) > _strength(best[where]):
-                best[where] = found
+            match = Other(k, str(other["id"]), _told(run, other), float(other["snr"]))
+            if where not in best or _strength(match) > _strength(best[where]):
+                best[where] = match
     return sorted(best.values(), key=_strength, reverse=True)[:MOST]
 
 
@@ -109,8 +109,8 @@ def same(row: Any, rows: NDArray[Any]) -> NDArray[np.bool_]:
     )
     periods = np.abs(rows["period"] - row["period"]) <= np.maximum(ORBIT * row["period"], period_err)
     apart = np.maximum(max(DM_APART[0], DM_APART[1] * row["dm"]), dm_err)
-    found: NDArray[np.bool_] = periods & (np.abs(rows["dm"] - row["dm"]) <= apart)
-    return found
+    same_source: NDArray[np.bool_] = periods & (np.abs(rows["dm"] - row["dm"]) <= apart)
+    return same_source
 
 
 def _strength(other: Other) -> float:

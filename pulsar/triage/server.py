@@ -11,13 +11,12 @@ import re
 import secrets
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from pulsar.data.validated import strict_json
 from pulsar.errors import ConfigError, PulsarError
-from pulsar.report.drawn import Drawn
-from pulsar.triage.site import as_json
+from pulsar.triage.site import Site, as_json
 
 ADDRESS: Final = "127.0.0.1"
 #: Bytes of a judgement at most: ten times the longest note.
@@ -26,26 +25,18 @@ MOST_BODY: Final = 1 << 16
 MOST_FIELDS: Final = 4
 #: Seconds after which a connection on which nothing comes is closed.
 PATIENCE: Final = 30.0
+_KINDS: Final = {"html": "text/html; charset=utf-8", "json": "application/json", "png": "image/png"}
+#: What every answer tells the browser.
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 #: What a browser may do with anything but the page, whose own policy is stricter than nothing and stands in it.
 _NOTHING: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-
-
-class Shown(Protocol):
-    """What a server shows; `pulsar.triage.site.Site` is it."""
-
-    page: bytes
-
-    def sheet(self, path: str) -> Drawn | None:
-        """A sheet."""
-
-    def labels(self) -> dict[str, Any]:
-        """All judgements."""
-
-    def keep(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """Keep one."""
-
-    def beside(self, uid: str) -> dict[str, Any] | None:
-        """Rows like one."""
 
 
 class Server(ThreadingHTTPServer):
@@ -53,7 +44,7 @@ class Server(ThreadingHTTPServer):
 
     Parameters
     ----------
-    site : Shown
+    site : Site
     port : int
         0: any that is free.
 
@@ -67,15 +58,15 @@ class Server(ThreadingHTTPServer):
     # Another server of this user on the same port would be met by old links.
     allow_reuse_address = False
 
-    def __init__(self, site: Shown, port: int = 0) -> None:
+    def __init__(self, site: Site, port: int = 0) -> None:
         self.site = site
         self.token = secrets.token_urlsafe(24)
         self._once, self._using = "", threading.Lock()
         try:
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
-            told = getattr(error, "strerror", None) or str(error)
-            raise ConfigError(f"port {port} of {ADDRESS} cannot be used: {told}; give another --port") from error
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(f"port {port} of {ADDRESS} cannot be used: {reason}; give another --port") from error
         self.hosts = tuple(f"{name}:{self.server_port}" for name in (ADDRESS, "localhost"))
 
     @property
@@ -91,10 +82,10 @@ class Server(ThreadingHTTPServer):
     def used(self, token: str) -> bool:
         """True if this was the token of that address; it is used up."""
         with self._using:
-            found = bool(self._once) and hmac.compare_digest(token.encode(), self._once.encode())
-            if found:
+            right = bool(self._once) and hmac.compare_digest(token.encode(), self._once.encode())
+            if right:
                 self._once = ""
-            return found
+            return right
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away in the middle is no fault."""
@@ -106,14 +97,14 @@ class Refused(Exception):
     Parameters
     ----------
     status : HTTPStatus
-    told : str
+    message : str
         Why.
     to : str
         Where it is answered instead.
     """
 
-    def __init__(self, status: http.HTTPStatus, told: str, to: str = "") -> None:
-        super().__init__(told)
+    def __init__(self, status: http.HTTPStatus, message: str, to: str = "") -> None:
+        super().__init__(message)
         self.status, self.to = status, to
 
 
@@ -127,7 +118,6 @@ class Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s\n"
-    _kinds: ClassVar = {"html": "text/html; charset=utf-8", "json": "application/json", "png": "image/png"}
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Nothing: the link would stand in it."""
@@ -190,8 +180,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             return rest[0], parse_qs(parts.query, max_num_fields=MOST_FIELDS)
         except ValueError as error:
-            told = f"a query has {MOST_FIELDS} fields at most"
-            raise Refused(http.HTTPStatus.BAD_REQUEST, told) from error
+            message = f"a query has {MOST_FIELDS} fields at most"
+            raise Refused(http.HTTPStatus.BAD_REQUEST, message) from error
 
     def _shown(self, path: str, query: dict[str, list[str]]) -> tuple[str, bytes]:
         site = self.server.site
@@ -200,9 +190,9 @@ class Handler(BaseHTTPRequestHandler):
         if path == "labels":
             return "json", as_json(site.labels())
         if path == "beside":
-            found = site.beside(query.get("uid", [""])[0])
-            if found is not None:
-                return "json", as_json(found)
+            rows = site.beside(query.get("uid", [""])[0])
+            if rows is not None:
+                return "json", as_json(rows)
         name, _, kind = path.rpartition(".")
         # Sheets are looked up among those that there are: no path leads to a file.
         sheet = site.sheet(f"{name}.png") if kind in ("png", "json") else None
@@ -234,14 +224,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: http.HTTPStatus, kind: str, content: bytes, to: str = "") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", self._kinds[kind])
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", _KINDS[kind])
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("X-Frame-Options", "DENY")
-        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Content-Security-Policy", "frame-ancestors 'none'" if kind == "html" else _NOTHING)
         if to:
             self.send_header("Location", to)

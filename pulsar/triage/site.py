@@ -4,22 +4,68 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsar.errors import ConfigError
-from pulsar.io.labels import Label, Labels, beside, now, uid_of
+from pulsar.io.labels import MOST_NOTE, Label, Labels, Sidecar, beside, checked, now, plain, read_labels, uid_of
 from pulsar.report.drawn import Desk, Drawn, Task
 from pulsar.report.page import MOST_PULSES, served_page
 from pulsar.triage.beside import others, place_of, sources
-from pulsar.triage.keeper import Keeper
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
 
 #: Sheets that stay in memory, of about 40 kB each.
 MOST_SHEETS: Final = 500
+
+
+class Keeper:
+    """The judgements of all rows that are shown, each in the file of its product.
+
+    Parameters
+    ----------
+    who : str
+        The person who judges.
+    rows : mapping of str to Label
+        By uid: a judgement of each row that is shown, without label, note, person and time.
+    places : mapping of str to Path
+        By uid: the file in which it is kept.
+    others : sequence of Path
+        Files that are only read.
+    """
+
+    def __init__(
+        self, who: str, rows: Mapping[str, Label], places: Mapping[str, Path], others: Sequence[Path] = ()
+    ) -> None:
+        self.who, self.rows = who, rows
+        sidecars = {path: Sidecar(path) for path in dict.fromkeys(places.values())}
+        self._sidecars = {uid: sidecars[path] for uid, path in places.items()}
+        self._all = tuple(sidecars.values())
+        self._read_only = tuple(e for path in others if path not in sidecars for e in read_labels(path).entries)
+
+    def labels(self) -> Labels:
+        """All judgements as they stand now."""
+        return Labels([*self._read_only, *(e for sidecar in self._all for e in sidecar.read().entries)])
+
+    def keep(self, uid: str, label: str, note: str, when: str) -> None:
+        """Keep a judgement.
+
+        Raises
+        ------
+        ConfigError
+            No such row is shown, or there is no such label.
+        PulsarError
+            It is not kept.
+        """
+        if uid not in self.rows:
+            raise ConfigError(f"no row {uid[:40]!r} is shown here")
+        row = self.rows[uid]
+        self._sidecars[uid].add(
+            [replace(row, label=checked(label), note=plain(note, MOST_NOTE), who=self.who, when=when)]
+        )
 
 
 class Site:
@@ -83,21 +129,21 @@ class Site:
     def labels(self) -> dict[str, Any]:
         """All judgements of the rows that are shown."""
         with self._keeping:
-            found = self.keeper.labels()
-        judged = {uid: self._judged(found, uid) for uid in self.keeper.rows}
+            labels = self.keeper.labels()
+        judged = {uid: self._judged(labels, uid) for uid in self.keeper.rows}
         return {"who": self.keeper.who, "labels": {uid: told for uid, told in judged.items() if told}}
 
-    def _judged(self, found: Labels, uid: str) -> dict[str, Any] | None:
-        each = found.of(uid)
+    def _judged(self, labels: Labels, uid: str) -> dict[str, Any] | None:
+        each = labels.of(uid)
         if not each:
             return None
         own = each.pop(self.keeper.who, None)
-        told = [f"{who}: {e.label or 'no label'}" + (f" ({e.note})" if e.note else "") for who, e in each.items()]
+        others_say = [f"{who}: {e.label or 'no label'}" + (f" ({e.note})" if e.note else "") for who, e in each.items()]
         return {
             "label": own.label if own else "",
             "note": own.note if own else "",
-            "told": found.told(uid),
-            "others": told,
+            "told": labels.told(uid),
+            "others": others_say,
         }
 
     def keep(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +177,7 @@ class Site:
         run = self._sources[number]
         shown = [(number, str(row["id"]), f"{place_of(run, row)}: {row['id']}")]
         if "period" in row:
-            shown += [(other.run, other.id, other.told) for other in others(self._sources, number, row)]
+            shown += [(other.run, other.id, other.text) for other in others(self._sources, number, row)]
         out = []
         for at, ident, told in shown:
             pulse = "period" not in row
