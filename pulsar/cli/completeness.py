@@ -77,8 +77,8 @@ def command(
     if table is not None:
         _write_tables(run, table)
     if plot is not None:
-        from pulsar.report.completeness import plot_completeness
         from pulsar.report.figure import save
+        from pulsar.report.plots import plot_completeness
 
         save(plot_completeness(run.rows("completeness/injected"), run.rows("completeness/rows")), plot)
     progress.message(f"{output}: {len(outcome.products)} of {len(todo)} observations; plots: pulsar report {output}")

@@ -83,7 +83,7 @@ def _draw(run_plan: Any, header: "Header", path: Path) -> None:
     """The picture of a DM plan."""
     from pulsar.errors import ConfigError
     from pulsar.report.figure import save
-    from pulsar.report.plan import plot_plan
+    from pulsar.report.plots import plot_plan
 
     if run_plan.dm is None:
         raise ConfigError("--plot: a dedispersed series has no DM plan")

@@ -110,9 +110,9 @@ class RfiReport:
         return plot_rfi(self.header, self.mask, self.stats, birdies=self.birdies, spectrum=spectrum, path=path)
 
     def _repr_png_(self) -> bytes:
-        from pulsar.report.figure import png
+        from pulsar.report.figure import picture
 
-        return png(self.plot())
+        return picture(self.plot())
 
     def __repr__(self) -> str:
         return f"<RfiReport of {self.header.source or 'unnamed source'}: {self.mask.summary()}>"

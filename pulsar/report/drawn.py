@@ -1,5 +1,6 @@
 """The sheets of a page, drawn side by side in processes."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,14 +12,16 @@ from typing import Any, Final
 from pulsar.data.fold import Fold
 from pulsar.data.pulse import PulseCutout
 from pulsar.io.product.reader import Run
-from pulsar.report import pulse, sheet
-from pulsar.report.figure import Sheet, new_sheet, packed_sheet
-from pulsar.report.words import About, Lines, judged, numbers, origin, pulse_numbers, verdict
+from pulsar.report import sheet
+from pulsar.report.figure import Sheet, picture, small_png
+from pulsar.report.words import About, Lines, headline, sides
 
 #: Sheets for which a process more is worth its start: a second of processor, and a sheet takes a twelfth of one.
 _WORTH: Final = 24
 #: Sheets that are handed to a process at a time.
 _TOGETHER: Final = 8
+#: Width and height of a sheet [pixels].
+PIXELS: Final = [round(inches * sheet.RESOLUTION) for inches in sheet.SIZE]
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,11 @@ class Task:
     Attributes
     ----------
     run : int
-        Which run.
+        Number of the run.
     ident : str
         Candidate, or single pulse.
     pulse : bool
-        Which of the two.
+        True for a single pulse.
     """
 
     run: int
@@ -59,12 +62,12 @@ class Drawn:
     numbers: str
 
 
-def plot(what: Fold | PulseCutout, about: About | None = None) -> Sheet:
+def plot(subject: Fold | PulseCutout, about: About | None = None) -> Sheet:
     """Draw the plot sheet of a fold, or of a single pulse.
 
     Parameters
     ----------
-    what : Fold or PulseCutout
+    subject : Fold or PulseCutout
         Refined fold, from ``run.fold("c0001")`` or ``pulsar.fold(...)``; or what surrounds a pulse.
     about : About, optional
         What the sheet tells beside.
@@ -74,12 +77,8 @@ def plot(what: Fold | PulseCutout, about: About | None = None) -> Sheet:
     Sheet
         A matplotlib figure that displays itself in notebooks.
     """
-    size = sheet.SIZE if isinstance(what, Fold) else pulse.SIZE
-    paper, about = new_sheet(*size, sheet.RESOLUTION, few=True), about or About()
-    if isinstance(what, Fold):
-        sheet.draw(paper, what, about)
-    else:
-        pulse.draw(paper, what, about)
+    paper = sheet.empty_sheet()
+    sheet.draw(paper, subject, about or About())
     return paper
 
 
@@ -109,30 +108,23 @@ def draw_all(
     tick : callable, optional
         Called with 1 after each sheet.
     """
-    wanted = cores() if workers is None else workers
-    wanted = min(wanted, len(tasks) // _WORTH) if workers is None else wanted
-    if wanted <= 1:
-        desk = Desk(runs, vector)
-        for task in tasks:
-            yield desk.draw(task)
-            if tick is not None:
-                tick(1)
-        return
+    wanted = min(cores(), len(tasks) // _WORTH) if workers is None else workers
     # Begun afresh: a copy of this process could hold locks of threads that it does not have.
-    with ProcessPoolExecutor(wanted, get_context("spawn"), _begin, (tuple(runs), vector)) as pool:
-        for drawn in pool.map(_draw, tasks, chunksize=_TOGETHER):
+    begin = (wanted, get_context("spawn"), _begin, (tuple(runs), vector))
+    with contextlib.ExitStack() as open_pool:
+        if wanted > 1:
+            pool = open_pool.enter_context(ProcessPoolExecutor(*begin))
+            sheets = pool.map(_draw, tasks, chunksize=_TOGETHER)
+        else:
+            sheets = map(Desk(runs, vector).draw, tasks)
+        for drawn in sheets:
             yield drawn
             if tick is not None:
                 tick(1)
 
 
-def size_of(task: Task) -> list[int]:
-    """Width and height of a sheet [pixels], before it is drawn."""
-    return [round(inches * sheet.RESOLUTION) for inches in (pulse.SIZE if task.pulse else sheet.SIZE)]
-
-
 class Desk:
-    """What a process needs to draw sheets of some runs, one at a time: tables are read, and sheets made, once.
+    """All that a process needs to draw sheets of some runs: tables are read, and the sheet made, once.
 
     Parameters
     ----------
@@ -143,15 +135,14 @@ class Desk:
 
     def __init__(self, runs: Sequence[Run], vector: str = "") -> None:
         self._runs, self._vector = runs, vector
-        self._rows: dict[tuple[int, str], dict[str, Any]] = {}
+        self._rows: dict[tuple[int, bool], dict[str, Any]] = {}
         self._files: dict[tuple[int, int], tuple[Path, ...]] = {}
-        self._sheets = [new_sheet(*size, sheet.RESOLUTION, few=True) for size in (sheet.SIZE, pulse.SIZE)]
+        self._sheet = sheet.empty_sheet()
 
     def _row(self, task: Task) -> dict[str, Any]:
-        name = "single_pulses" if task.pulse else "candidates"
-        key = (task.run, name)
+        key = (task.run, task.pulse)
         if key not in self._rows:
-            rows = self._runs[task.run].rows(name)
+            rows = self._runs[task.run].rows("single_pulses" if task.pulse else "candidates")
             self._rows[key] = {str(row["id"]): row for row in rows}
         row = self._rows[key].get(task.ident)
         return {"id": task.ident} if row is None else {k: row[k].item() for k in row.dtype.names}
@@ -165,23 +156,15 @@ class Desk:
     def draw(self, task: Task) -> Drawn:
         """Draw a sheet."""
         run, row = self._runs[task.run], self._row(task)
-        header = run.observation_of(row)
-        files = self._files_of(task, row)
-        about = About(row, header, files=files)
-        if task.pulse:
-            cutout = run.pulse(task.ident)
-            lines = [*pulse_numbers(cutout, row, header), *origin(files), *judged(row)]
-            told = f"time {cutout.time:.4f} s, DM {cutout.dm:.5g} pc/cm³"
-            told += f", S/N {row['snr']:.1f}" if "snr" in row else ""
-            paper = self._sheets[1].wiped()
-            pulse.draw(paper, cutout, about)
-            return Drawn(packed_sheet(paper, self._vector), lines, told)
-        fold = run.fold(task.ident)
-        lines = [*numbers(fold, row, header), *origin(files), *verdict(fold, row)]
-        told = f"period {1e3 / fold.after.freq:.9g} ms, DM {fold.after.dm:.5g} pc/cm³, S/N {fold.snr:.1f}"
-        paper = self._sheets[0].wiped()
-        sheet.draw(paper, fold, about)
-        return Drawn(packed_sheet(paper, self._vector), lines, told)
+        about = About(row, run.observation_of(row), files=self._files_of(task, row))
+        subject = run.pulse(task.ident) if task.pulse else run.fold(task.ident)
+        paper = self._sheet.wiped()
+        sheet.draw(paper, subject, about)
+        images = {"png": small_png(paper)}
+        if self._vector:
+            images[self._vector] = picture(paper, self._vector)
+        measured, judged = sides(subject, about)
+        return Drawn(images, [*measured, *judged], ", ".join(headline(subject, row)))
 
 
 _desk: Desk | None = None

@@ -1,24 +1,24 @@
-"""What all pictures share: colours, the look of axes, and a canvas that draws and packs them quickly."""
+"""Common to all pictures: colours, the look of axes, a sheet that is quick to draw, and files of pictures."""
 
 import io
 import math
-import zlib
 from functools import cache, cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from PIL import Image, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError
@@ -33,18 +33,12 @@ EMPTY: Final = "#f1efe9"
 
 #: White to ink: weak structure stays visible and prints well.
 PAPER: Final = LinearSegmentedColormap.from_list("paper", ["#ffffff", "#d3dfee", "#7d9cc4", "#32568c", INK])
-#: Of the plane of period and derivative: even in lightness.
-PLANE: Final = "viridis"
 
 DPI: Final = 110
-#: Formats that a picture can have besides PNG.
-VECTOR: Final = ("pdf", "svg")
 
 
 class Sheet(Figure):
     """A figure that shows itself in a notebook, whatever the plotting backend there."""
-
-    few_colours: bool = False
 
     @cached_property
     def labels(self) -> "Labels":
@@ -55,8 +49,8 @@ class Sheet(Figure):
     def _panels(self) -> list[Axes]:
         return []
 
-    def panel(self, box: tuple[float, float, float, float]) -> Axes:
-        """Axes without ticks at a place (left, bottom, width, height, in parts of the figure): used ones, if there are.
+    def panel(self, box: tuple[float, float, float, float]) -> "Panel":
+        """A panel at a place (left, bottom, width, height, in parts of the figure): used ones, if there are.
 
         Making them takes half of the time of a sheet. They begin at a pixel and are an even number of them wide: of two
         turns of phase the second has the pixels of the first, and takes no room in a file.
@@ -68,7 +62,7 @@ class Sheet(Figure):
             if not axes.get_visible():
                 axes.set_visible(True)
                 axes.set_position(box)
-                return axes
+                return Panel(axes, self.labels)
         axes = self.add_axes(box)
         axes.xaxis.set_visible(False)
         axes.yaxis.set_visible(False)
@@ -76,7 +70,7 @@ class Sheet(Figure):
         for side in axes.spines.values():
             side.set_color("#b4bdca")
         self._panels.append(axes)
-        return axes
+        return Panel(axes, self.labels)
 
     def wiped(self) -> "Sheet":
         """Itself without what was drawn in its panels, for the next drawing."""
@@ -89,86 +83,107 @@ class Sheet(Figure):
         return self
 
     def _repr_png_(self) -> bytes:
-        return png(self)
+        return picture(self)
 
 
-class _Renderer(RendererAgg):
-    """Draws plain texts whole and remembers them: glyph by glyph they take most of the time of a sheet."""
+class Panel:
+    """Axes without ticks of a sheet. Limits are given: artists that looked for them would take most of the time.
 
-    def get_text_width_height_descent(self, s: str, prop: FontProperties, ismath: Any) -> tuple[float, float, float]:
-        if ismath:
-            base: Any = super()
-            width, height, below = base.get_text_width_height_descent(s, prop, ismath)
-            return float(width), float(height), float(below)
-        mask, left, descent = _mask(s, *self._font(prop))
-        return mask.shape[1] + left, mask.shape[0], descent
+    Parameters
+    ----------
+    axes : Axes
+    labels : Labels
+        Of the sheet.
+    """
 
-    def draw_text(
-        self,
-        gc: Any,
-        x: float,
-        y: float,
-        s: str,
-        prop: FontProperties,
-        angle: float,
-        ismath: Any = False,
-        mtext: Any = None,
+    def __init__(self, axes: Axes, labels: "Labels") -> None:
+        self.axes, self._labels = axes, labels
+
+    def line(self, x: Any, y: Any, colour: str, width: float = 1.3, dashes: Any = "-") -> None:
+        """Draw a line."""
+        self.axes.add_artist(Line2D(x, y, color=colour, linewidth=width, linestyle=dashes))
+
+    def steps(
+        self, edges: NDArray[np.float64], values: NDArray[np.float64], width: float, *lefts: float
+    ) -> tuple[float, float]:
+        """Draw values between edges as steps, shaded where a pulse is: of a width, from each of `lefts` on.
+
+        Returns
+        -------
+        low, high : float
+            Range of the values, with some room.
+        """
+        self._shade(edges[0], -1.0, edges[-1] - edges[0], 2.0, color="#eef2f7")
+        low, high = extremes(values)
+        for left in lefts:
+            self._shade(left, low, width, high - low, color=ACCENT, alpha=0.18)
+        self.line(np.repeat(edges, 2)[1:-1], np.repeat(values, 2), INK, 1.1)
+        return low, high
+
+    def _shade(self, left: float, bottom: float, width: float, height: float, **options: Any) -> None:
+        self.axes.add_artist(Rectangle((left, bottom), width, height, linewidth=0, **options))
+
+    def image(
+        self, values: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64], low: float, high: float
     ) -> None:
-        if ismath or angle not in (0, 90):
-            base: Any = super()
-            base.draw_text(gc, x, y, s, prop, angle, ismath, mtext)
-            return
-        mask, left, descent = _mask(s, *self._font(prop))
-        if not mask.size:
-            return
-        if angle == 90:
-            turned = np.ascontiguousarray(np.rot90(mask))
-            self._renderer.draw_text_image(turned, round(x + descent) - turned.shape[1], round(y - left), 0, gc)
+        """Draw values between edges, shape (len(y) - 1, len(x) - 1), in grey."""
+        self.axes.set_facecolor(EMPTY)
+        if y[0] > y[-1]:
+            y, values = y[::-1], values[::-1]
+        steps = np.diff(y)
+        options: dict[str, Any] = {"cmap": PAPER, "vmin": low, "vmax": high}
+        if np.ptp(steps) <= 0.5 * steps.mean():
+            extent = (x[0], x[-1], y[0], y[-1])
+            self.axes.imshow(values, origin="lower", aspect="auto", extent=extent, interpolation="nearest", **options)
         else:
-            self._renderer.draw_text_image(mask, round(x + left), round(y + descent), 0, gc)
+            self.axes.pcolormesh(x, y, values, rasterized=True, **options)
 
-    def _font(self, prop: FontProperties) -> tuple[str, int]:
-        return _found(prop), round(prop.get_size_in_points() * self.dpi / 72.0)
+    def frame(self, heading: str, x: "Scale", y: "Scale") -> None:
+        """Give it a heading, limits, and ticks and labels in place of those of matplotlib."""
+        axes, labels = self.axes, self._labels
+        box = axes.get_position(original=True)
+        axes.set_xlim(x.low, x.high, auto=None)
+        axes.set_ylim(y.low, y.high, auto=None)
+        down, left = 3.5 / labels.height, 3.5 / labels.width
+        for value, text in x.ticks():
+            at = box.x0 + box.width * (value - x.low) / (x.high - x.low)
+            labels.mark(at, box.y0, at, box.y0 - down)
+            if text:
+                labels.add(at, box.y0 - 4.0 * down, text, 8, SOFT, "middle")
+        for value, text in y.ticks():
+            at = box.y0 + box.height * (value - y.low) / (y.high - y.low)
+            labels.mark(box.x0, at, box.x0 - left, at)
+            if text:
+                labels.add(box.x0 - 1.6 * left, at - 0.8 * down, text, 8, SOFT, "right")
+        for i, part in enumerate(x.label.split("\n")):
+            labels.add(box.x0 + 0.5 * box.width, box.y0 - (7.3 + 3.4 * i) * down, part, 8.5, SOFT, "middle")
+        if y.label:
+            # Clear of the longest label of a tick.
+            longest = max([len(text) for _, text in y.ticks()], default=0)
+            away = (2.4 + 1.55 * longest) * left
+            labels.add(box.x0 - away, box.y0 + 0.5 * box.height, y.label, 8.5, SOFT, "middle", 90)
+        if heading:
+            labels.add(box.x0, box.y1 + 1.7 * down, heading, -9.5, INK)
+
+    def write(self, x: float, y: float, text: str, colour: str) -> None:
+        """Write a line, at a place in parts of the panel."""
+        box = self.axes.get_position(original=True)
+        self._labels.add(box.x0 + x * box.width, box.y0 + y * box.height, text, 8, colour)
 
 
-@lru_cache(maxsize=256)
-def _found(prop: FontProperties) -> str:
-    """Where its font is."""
-    return str(findfont(prop))
-
-
-@cache
-def _loaded(path: str, size: int) -> Any:
-    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
-
-
-@lru_cache(maxsize=4096)
-def _mask(text: str, path: str, size: int) -> tuple[NDArray[np.uint8], int, int]:
-    """A text as a mask, how far it begins behind its origin, and how far it reaches below its line [pixels]."""
-    image, (left, top) = _loaded(path, size).getmask2(text, mode="L", anchor="ls")
-    width, height = image.size
-    # matplotlib takes only what could be written to.
-    mask = np.frombuffer(bytes(image), dtype=np.uint8).reshape(height, width).copy()
-    return mask, int(left), int(height + top)
-
-
-class Canvas(FigureCanvasAgg):
-    """Canvas of a sheet."""
-
-    def get_renderer(self) -> Any:
-        """The renderer of the size that the figure has now."""
-        size = (*self.figure.bbox.size, self.figure.dpi)
-        if getattr(self, "_size", None) != size:
-            self._size = size
-            make: Any = _Renderer
-            self.renderer = make(*size)
-        return self.renderer
+def extremes(values: NDArray[Any]) -> tuple[float, float]:
+    """The range of what is finite, with some room."""
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    room = 0.06 * (high - low) or 1.0
+    return low - room, high + room
 
 
 class Labels(Artist):
     """All texts of a sheet, and the ticks of its axes: drawn by one artist each, since hundreds of them take its time.
 
-    Places are in parts of the figure.
+    Places are in parts of the figure. Texts of pixels are drawn whole and remembered: by matplotlib, glyph by glyph, a
+    sheet would take three times as long.
 
     Parameters
     ----------
@@ -181,7 +196,8 @@ class Labels(Artist):
         self._marks: tuple[list[float], list[float]] = ([], [])
         figure.add_artist(self)
         self._sheet = figure
-        self._width, self._height = figure.get_size_inches() * 72.0
+        #: Size of the sheet [points].
+        self.width, self.height = figure.get_size_inches() * 72.0
 
     def wipe(self) -> None:
         """Forget all of them."""
@@ -190,49 +206,19 @@ class Labels(Artist):
 
     @property
     def texts(self) -> list[str]:
-        """What is written, in the order in which it was given."""
+        """All texts, in the order in which they were given."""
         return [text for _, _, text, *_ in self._texts]
 
     def add(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        size: float,
-        colour: str = INK,
-        place: str = "left",
-        angle: int = 0,
+        self, x: float, y: float, text: str, size: float, colour: str = INK, place: str = "left", angle: int = 0
     ) -> None:
         """Write a line at the place of its left end, its middle or its right end; a size below 0 is bold."""
         self._texts.append((x, y, text, size, colour, place, angle))
 
-    def frame(self, axes: Axes, heading: str, x: "Scale", y: "Scale") -> None:
-        """Give axes a heading, and ticks and labels in place of those of matplotlib."""
-        box = axes.get_position(original=True)
-        axes.set_xlim(x.low, x.high, auto=None)
-        axes.set_ylim(y.low, y.high, auto=None)
-        down, left = 3.5 / self._height, 3.5 / self._width
-        for value, told in x.ticks():
-            at = box.x0 + box.width * (value - x.low) / (x.high - x.low)
-            self._marks[0].extend((at, at, math.nan))
-            self._marks[1].extend((box.y0, box.y0 - down, math.nan))
-            if told:
-                self.add(at, box.y0 - 4.0 * down, told, 8, SOFT, "middle")
-        for value, told in y.ticks():
-            at = box.y0 + box.height * (value - y.low) / (y.high - y.low)
-            self._marks[0].extend((box.x0, box.x0 - left, math.nan))
-            self._marks[1].extend((at, at, math.nan))
-            if told:
-                self.add(box.x0 - 1.6 * left, at - 0.8 * down, told, 8, SOFT, "right")
-        for i, part in enumerate(x.label.split("\n")):
-            self.add(box.x0 + 0.5 * box.width, box.y0 - (7.3 + 3.4 * i) * down, part, 8.5, SOFT, "middle")
-        if y.label:
-            # Clear of the longest label of a tick.
-            longest = max([len(told) for _, told in y.ticks()], default=0)
-            away = (2.4 + 1.55 * longest) * left
-            self.add(box.x0 - away, box.y0 + 0.5 * box.height, y.label, 8.5, SOFT, "middle", 90)
-        if heading:
-            self.add(box.x0, box.y1 + 1.7 * down, heading, -9.5, INK)
+    def mark(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Draw a tick from a place to another."""
+        self._marks[0].extend((x0, x1, math.nan))
+        self._marks[1].extend((y0, y1, math.nan))
 
     def draw(self, renderer: Any) -> None:
         """Draw all of it."""
@@ -243,21 +229,43 @@ class Labels(Artist):
         marks.draw(renderer)
         context = renderer.new_gc()
         for x, y, text, size, colour, place, angle in self._texts:
-            font = _properties(abs(size), size < 0)
-            back = 0.0
-            if place != "left":
-                long, _, _ = renderer.get_text_width_height_descent(text, font, False)
-                back = long if place == "right" else 0.5 * long
-            left = x * width - (0.0 if angle else back)
+            back = {"left": 0.0, "middle": 0.5, "right": 1.0}[place]
+            if isinstance(renderer, RendererAgg):
+                pixels = round(abs(size) * renderer.dpi / 72.0)
+                image, left, descent = _written(text, pixels, size < 0, colour, turned=angle == 90)
+                long = image.shape[angle == 0] + left
+                across, up = x * width, y * height
+                if angle:
+                    at = (round(across + descent) - image.shape[1], round(up + left - back * long))
+                else:
+                    at = (round(across + left - back * long), round(up - descent))
+                renderer.draw_image(context, *at, image)
+                continue
+            font = FontProperties(size=abs(size), weight="bold" if size < 0 else "normal")
+            back *= renderer.get_text_width_height_descent(text, font, False)[0]
+            across = x * width - (0.0 if angle else back)
             up = y * height - (back if angle else 0.0)
             context.set_foreground(colour)
-            renderer.draw_text(context, left, height - up if renderer.flipy() else up, text, font, angle, False)
+            renderer.draw_text(context, across, height - up if renderer.flipy() else up, text, font, angle, False)
         context.restore()
 
 
+@lru_cache(maxsize=4096)
+def _written(text: str, size: int, bold: bool, colour: str, *, turned: bool) -> tuple[NDArray[np.uint8], int, int]:
+    """A text as pixels (red, green, blue, opacity) from below, where it begins, how far it reaches below its line."""
+    font = _font(size, bold)
+    left, top, right, bottom = (round(edge) for edge in font.getbbox(text, anchor="ls"))
+    image = Image.new("RGBA", (max(right - left, 1), max(bottom - top, 1)), f"{colour}00")
+    ImageDraw.Draw(image).text((-left, -top), text, fill=colour, font=font, anchor="ls")
+    pixels = np.rot90(np.asarray(image)) if turned else np.asarray(image)
+    # matplotlib takes only what could be written to.
+    return pixels[::-1].copy(), left, bottom
+
+
 @cache
-def _properties(size: float, bold: bool) -> FontProperties:
-    return FontProperties(size=size, weight="bold" if bold else "normal")
+def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    path = findfont(FontProperties(weight="bold" if bold else "normal"))
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 #: Beyond it a number is no measurement, and its square overflows what pictures are reckoned in.
@@ -271,9 +279,36 @@ def tame(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def rising(values: NDArray[Any]) -> bool:
-    """Whether all are finite and go one way, as an axis does."""
+    """True where all are finite and go one way, as an axis does."""
     data = tame(values)
-    return bool(np.all(np.diff(data) > 0) or np.all(np.diff(data) < 0)) if np.all(np.isfinite(data)) else False
+    steps = np.diff(data)
+    return bool(np.all(np.isfinite(data)) and (np.all(steps > 0) or np.all(steps < 0)))
+
+
+def time_unit(longest: float) -> tuple[float, str]:
+    """Seconds in the unit in which a time of so many seconds is drawn, and its name."""
+    if longest <= 300.0:
+        return 1.0, "s"
+    return (60.0, "min") if longest <= 4 * 3600.0 else (3600.0, "h")
+
+
+def blocks(count: int, most: int) -> NDArray[np.int64]:
+    """The first elements of each of `most` parts of as many elements; of every one where there are fewer."""
+    return np.unique(np.linspace(0, count, min(count, most) + 1)[:-1].astype(np.int64))
+
+
+def block_means(values: NDArray[Any], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Means of what is finite over the parts that begin at `rows` and `columns`, NaN where nothing is."""
+
+    def sums(data: NDArray[Any]) -> NDArray[np.float64]:
+        # Of hours of a wide band no copy in double precision is made.
+        edges = pairwise([*rows.tolist(), len(data)])
+        along = np.array([data[low:high].sum(axis=0, dtype=np.float64) for low, high in edges])
+        return np.asarray(np.add.reduceat(along, columns, axis=1))
+
+    known = np.isfinite(values)
+    total, count = sums(np.where(known, values, values.dtype.type(0))), sums(known)
+    return np.where(count > 0, total / np.maximum(count, 1.0), math.nan)
 
 
 class Scale:
@@ -288,17 +323,17 @@ class Scale:
         Ticks at most; 0 for none.
     ticks : sequence of float, optional
         In place of round numbers.
-    told : bool
+    numbered : bool
         Whether the ticks have numbers.
     """
 
     def __init__(
-        self, low: float, high: float, label: str = "", most: int = 4, *, at: Any = None, told: bool = True
+        self, low: float, high: float, label: str = "", most: int = 4, *, at: Any = None, numbered: bool = True
     ) -> None:
         self.low, self.high, self.label = float(low), float(high), label
         if not (abs(self.low) < _LARGEST and abs(self.high) < _LARGEST and self.low != self.high):
             self.low, self.high = 0.0, 1.0
-        self._most, self._at, self._told = most, at, told
+        self._most, self._at, self._numbered = most, at, numbered
 
     def ticks(self) -> list[tuple[float, str]]:
         """Places and numbers of the ticks."""
@@ -317,7 +352,7 @@ class Scale:
         largest = float(np.max(np.abs(values))) if len(values) else 0.0
         form = ".3g" if digits > 6 or largest >= 1e6 else f".{digits}f"
         # Never "-0".
-        return [(float(v), format(0.0 if abs(v) < 1e-9 * step else v, form) if self._told else "") for v in values]
+        return [(float(v), format(0.0 if abs(v) < 1e-9 * step else v, form) if self._numbered else "") for v in values]
 
 
 @cache
@@ -325,70 +360,29 @@ def _locator(most: int) -> MaxNLocator:
     return MaxNLocator(most)
 
 
-def new_sheet(width: float, height: float, dpi: float = DPI, *, few: bool = False) -> Sheet:
-    """An empty sheet [inches]; `few`: only of the colours named here, so that its PNG is small."""
+def new_sheet(width: float, height: float, dpi: float = DPI) -> Sheet:
+    """An empty sheet [inches]."""
     figure = Sheet(figsize=(width, height), dpi=dpi, facecolor="white")
-    figure.few_colours = few
-    Canvas(figure)
+    FigureCanvasAgg(figure)
     return figure
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG."""
-    canvas: Any = figure.canvas if isinstance(figure.canvas, Canvas) else Canvas(figure)
-    canvas.draw()
-    pixels = np.ascontiguousarray(canvas.buffer_rgba())
+def picture(figure: Figure, kind: str = "png") -> bytes:
+    """The content of a file of a figure: PNG, PDF or SVG, without the time, so that the same figure gives the same."""
     buffer = io.BytesIO()
-    if not getattr(figure, "few_colours", False):
-        Image.fromarray(pixels[..., :3]).save(buffer, format="PNG")
-        return buffer.getvalue()
-    palette, nearest = _palette()
-    # Five bits of red, green and blue.
-    packed = pixels.view("<u4")[..., 0]
-    colours = ((packed & 0xF8) << 7) | ((packed >> 6) & 0x3E0) | ((packed >> 19) & 0x1F)
-    image = Image.fromarray(nearest.take(colours), mode="P")
-    image.putpalette(palette.tobytes())
-    image.save(buffer, format="PNG", compress_level=7, compress_type=zlib.Z_FILTERED)
+    unnamed = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    figure.savefig(buffer, format=kind, metadata=unnamed[kind])
     return buffer.getvalue()
 
 
-@cache
-def _palette() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The colours of our pictures, shape (256, 3), and the nearest of them for 5 bits of red, green and blue."""
-    white = np.ones(3)
-    # No more shades than the eye tells in noise: what they tell apart has to be stored.
-    ramps = [mpl.colormaps[PLANE](np.linspace(0, 1, 16))[:, :3], PAPER(np.linspace(0, 1, 12))[:, :3]]
-    for colour, count in ((INK, 4), (SOFT, 3), (ACCENT, 3), (FILL, 3), ("#000000", 4)):
-        ramps.append(white + np.linspace(0, 1, count)[:, None] * (np.array(to_rgb(colour)) - white))
-    ramps.append(np.array([to_rgb(c) for c in (EMPTY, "#eef2f7", "#b4bdca", "#fadfcc", "#eccfbd")]))
-    colours = np.concatenate(ramps)
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    palette[: len(colours)] = np.round(255 * colours)
-    level = np.arange(32) * 255.0 / 31.0
-    red, green, blue = np.meshgrid(level, level, level, indexing="ij")
-    wanted = np.stack([red, green, blue], axis=-1).reshape(-1, 3)
-    distance = np.full(len(wanted), np.inf)
-    nearest = np.zeros(len(wanted), dtype=np.uint8)
-    for i, colour in enumerate(palette[: len(colours)].astype(np.float64)):
-        d = ((wanted - colour) ** 2).sum(axis=1)
-        closer = d < distance
-        nearest[closer], distance[closer] = i, d[closer]
-    return palette, nearest
-
-
-def packed_sheet(figure: Figure, vector: str = "") -> dict[str, bytes]:
-    """The figure by format: as PNG, and as PDF or SVG where asked for."""
-    images = {"png": png(figure)}
-    if vector:
-        images[vector] = drawn_as(figure, vector)
-    return images
-
-
-def drawn_as(figure: Figure, kind: str) -> bytes:
-    """The figure as PDF or SVG."""
+def small_png(figure: Figure) -> bytes:
+    """The figure as PNG of few colours, a third as large: for pages of a thousand sheets."""
+    canvas: Any = figure.canvas
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     buffer = io.BytesIO()
-    # Without the time, so that the same figure gives the same file.
-    figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"CreationDate": None})
+    # No more shades than the eye tells in noise: what they tell apart has to be stored.
+    image.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -399,15 +393,14 @@ def check_suffix(path: Path) -> None:
     ------
     ConfigError
     """
-    if path.suffix.lower() not in (".png", *(f".{kind}" for kind in VECTOR)):
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"{path}: expected a name that ends in .png, .pdf or .svg")
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write the figure, whole or not at all: as PDF or SVG where the name ends so, else as PNG."""
     kind = path.suffix.lower().removeprefix(".")
-    data = drawn_as(figure, kind) if kind in VECTOR else png(figure)
-    write_whole(path, data)
+    write_whole(path, picture(figure, kind if kind in ("pdf", "svg") else "png"))
 
 
 def style(axes: Axes, heading: str) -> None:

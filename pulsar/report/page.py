@@ -5,16 +5,15 @@ import contextlib
 import hashlib
 import json
 import re
-import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import compress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.flags import FLAGS
 from pulsar.data.folders import Folder
@@ -25,8 +24,8 @@ from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.labels import Labels, uid_of
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import Run
-from pulsar.report.drawn import Drawn, Task, draw_all, size_of
-from pulsar.report.rows import fields, headings
+from pulsar.report.drawn import PIXELS, Task, draw_all
+from pulsar.report.rows import Field, fields, headings
 from pulsar.report.summary import sources, summary
 from pulsar.report.words import position
 
@@ -36,27 +35,12 @@ MOST_PULSES: Final = 5000
 SHEETS: Final = "sheets"
 #: In the order in which they are run.
 _SCRIPTS: Final = ("table.js", "maps.js", "page.js")
-_TITLES: Final = {"candidates": "Candidates", "pulses": "Single pulses", "observations": "Observations"}
-
-
-@dataclass
-class _Content:
-    """What the page shows, as it is gathered."""
-
-    names: list[str]
-    merged: bool
-    labels: Labels = field(default_factory=Labels)
-    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in _TITLES})
-    images: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def several(self) -> bool:
-        """Whether there are several runs, so that each row has to say of which it is."""
-        return len(self.names) > 1
-
-    def key(self, task: Task) -> str:
-        """Name of a row in the page, and of its sheet."""
-        return f"{self.names[task.run]}-{task.ident}" if self.several else task.ident
+#: Tables of the page: their titles, and their names in a product.
+_TABLES: Final = {
+    "candidates": ("Candidates", "candidates"),
+    "pulses": ("Single pulses", "single_pulses"),
+    "observations": ("Observations", "observations"),
+}
 
 
 def write_report(
@@ -109,24 +93,22 @@ def write_report(
             Folder(sheets, follow=False).close()
     except OSError as error:
         raise ConfigError(f"{folder}: the folder of the report cannot be made: {error.strerror}") from error
-    content = _Content(_run_names(runs), len(runs) > 1 or runs[0].is_merged, labels or Labels())
+    page = _Page(runs, labels or Labels())
     tasks = tasks_of(runs, top)
-    drawn: dict[tuple[int, str], dict[str, Any]] = {}
     written: set[str] = set()
     for task, sheet in zip(tasks, draw_all(runs, tasks, vector=vector, workers=workers, tick=tick), strict=True):
-        key = content.key(task)
+        key = page.key(task)
         for kind, image in sheet.image.items():
             if kind == "png" and one_file:
-                content.images[key] = base64.b64encode(image).decode()
+                page.images[key] = base64.b64encode(image).decode()
                 continue
             _replace(sheets / f"{key}.{kind}", image)
             written.add(f"{key}.{kind}")
-        drawn[task.run, task.ident] = _sheet(sheet, "" if one_file else f"{SHEETS}/{key}.png")
+        lines = [[name, printable(value)] for name, value in sheet.lines]
+        page.add(task, "" if one_file else f"{SHEETS}/{key}.png", printable(sheet.numbers), lines)
     _forget(sheets, written)
-    for number in range(len(runs)):
-        _gather(content, runs, number, drawn)
     target = folder / "index.html"
-    _replace(target, _text(runs, content).encode())
+    _replace(target, page.text().encode())
     return target
 
 
@@ -157,12 +139,11 @@ def served_page(runs: Sequence[Run], scripts: Sequence[str] = (), style: str = "
     style : str
         After that of the page.
     """
-    content = _Content(_run_names(runs), len(runs) > 1 or runs[0].is_merged)
-    sheets = {f"{SHEETS}/{content.key(task)}.png": task for task in tasks_of(runs, None)}
-    drawn = {(task.run, task.ident): {"s": path, "z": size_of(task), "a": ""} for path, task in sheets.items()}
-    for number in range(len(runs)):
-        _gather(content, runs, number, drawn)
-    return Served(_text(runs, content, scripts, style), sheets)
+    page = _Page(runs, Labels())
+    sheets = {f"{SHEETS}/{page.key(task)}.png": task for task in tasks_of(runs, None)}
+    for path, task in sheets.items():
+        page.add(task, path, "")
+    return Served(page.text(scripts, style), sheets)
 
 
 def tasks_of(runs: Sequence[Run], top: int | None) -> list[Task]:
@@ -185,45 +166,100 @@ def drawn_ids(run: Run, top: int | None) -> list[str]:
     return sorted(run.ids, key=lambda ident: ident in belong)[:top]
 
 
-def standing(run: Run) -> NDArray[Any]:
-    """The rows of candidates that stand for themselves; the others are told beside those to which they belong."""
-    rows = run.rows("candidates")
-    own: NDArray[Any] = rows[rows["harmonic_of"] == ""]
-    return own
+class _Page:
+    """A page of runs, as it is gathered.
 
+    Parameters
+    ----------
+    runs : sequence of Run
+    labels : Labels
+        Judgements, which the list shows.
+    """
 
-def _gather(content: _Content, runs: Sequence[Run], number: int, drawn: Mapping[tuple[int, str], Any]) -> None:
-    """The rows of a run, as the page stores them."""
-    run, name = runs[number], content.names[number]
-    tables: dict[str, NDArray[Any]] = {
-        "candidates": run.rows("candidates"),
-        "pulses": run.rows("single_pulses")[:MOST_PULSES],
-        "observations": run.rows("observations") if content.merged else np.zeros(0),
-    }
-    prefix = f"{name}-" if content.several else ""
-    for table, stored in tables.items():
-        shown = fields(table, content.merged)
-        for row in stored:
+    def __init__(self, runs: Sequence[Run], labels: Labels) -> None:
+        self._runs, self._labels, self._names = runs, labels, _run_names(runs)
+        # Of several runs each row has to say of which it is.
+        self._several = len(runs) > 1
+        self._merged = self._several or runs[0].is_merged
+        self._sheets: dict[tuple[int, str], dict[str, Any]] = {}
+        #: Sheets that are in the page: content in base 64 by name.
+        self.images: dict[str, str] = {}
+
+    def key(self, task: Task) -> str:
+        """Name of a row in the page, and of its sheet."""
+        return f"{self._names[task.run]}-{task.ident}" if self._several else task.ident
+
+    def add(self, task: Task, path: str, numbers: str, lines: Sequence[Sequence[str]] | None = None) -> None:
+        """Give a row its sheet: its path from the page, and what it says, where that is known already."""
+        facts = {} if lines is None else {"d": lines}
+        self._sheets[task.run, task.ident] = {"s": path, "z": PIXELS, "a": numbers, **facts}
+
+    def text(self, before: Sequence[str] = (), style: str = "") -> str:
+        """The page; scripts that are run before its own, and style after its own."""
+        runs, names = self._runs, self._names
+        tables = [self._table(name) for name in _TABLES]
+        scripts = [*before, *(_part(name) for name in _SCRIPTS)]
+        data = {"tables": tables, "flags": {f.name: f.text for f in FLAGS}, "images": self.images}
+        labels = {row["u"]: self._labels.told(row["u"]) for table in tables for row in table["rows"]}
+        if any(labels.values()):
+            data["labels"] = {uid: text for uid, text in labels.items() if text}
+        counts = [{**table, "count": sum(not row["o"] for row in table["rows"])} for table in tables]
+        return str(
+            _environment()
+            .from_string(_part("page.html.j2"))
+            .render(
+                title=f"{len(runs)} runs" if self._several else sources(runs[0]) or names[0],
+                version=software_version(),
+                created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                runs=[summary(run, name) for run, name in zip(runs, names, strict=True)],
+                tables=counts,
+                style=_part("page.css") + style,
+                scripts=scripts,
+                policy=_policy(scripts),
+                data=_json(data),
+            )
+        )
+
+    def _table(self, name: str) -> dict[str, Any]:
+        """A table as the page stores it, without columns in which no row says anything, but for those that stay."""
+        shown = fields(name, self._merged)
+        rows = [row for number in range(len(self._runs)) for row in self._rows(number, name, shown)]
+        if self._several and name != "observations":
+            rows.sort(key=lambda row: -(row["m"][3] or 0.0))
+        columns = headings(name, shown, self._several)
+        said = [c["keep"] >= 2 or any(_says(row["c"][i]) for row in rows) for i, c in enumerate(columns)]
+        if rows:
+            columns = list(compress(columns, said))
+            for row in rows:
+                row["c"] = list(compress(row["c"], said))
+        return {"id": name, "title": _TABLES[name][0], "columns": columns, "rows": rows}
+
+    def _rows(self, number: int, table: str, shown: Sequence[Field]) -> Iterator[dict[str, Any]]:
+        """The rows of a table of a run."""
+        run, name = self._runs[number], self._names[number]
+        if table == "observations" and not self._merged:
+            return
+        prefix = f"{name}-" if self._several else ""
+        stored = run.rows(_TABLES[table][1])
+        for row in stored[:MOST_PULSES] if table == "pulses" else stored:
             values = {key: row[key].item() for key in stored.dtype.names or ()}
             cells = [f.cell(values) for f in shown]
             ident = str(values.get("id", ""))
             header = None if table == "observations" else run.observation_of(values)
-            content.rows[table].append(
-                {
-                    "i": printable(prefix + ident),
-                    "u": "" if header is None else uid_of(values),
-                    "o": printable(prefix + values["harmonic_of"]) if values.get("harmonic_of") else "",
-                    "r": printable(str(values.get("relation", ""))),
-                    "w": "" if header is None else _where(values, header),
-                    "m": _marks(values, table),
-                    "c": [printable(name), *cells] if content.several else cells,
-                    **drawn.get((number, ident), {}),
-                }
-            )
+            yield {
+                "i": printable(prefix + ident),
+                "u": "" if header is None else uid_of(values),
+                "o": printable(prefix + values["harmonic_of"]) if values.get("harmonic_of") else "",
+                "r": printable(str(values.get("relation", ""))),
+                "w": "" if header is None else _where(values, header),
+                "m": _marks(values, table),
+                "c": [printable(name), *cells] if self._several else cells,
+                **self._sheets.get((number, ident), {}),
+            }
 
 
 def _marks(row: Mapping[str, Any], table: str) -> list[float]:
-    """Where a row stands on the map: period [ms] or time [s], DM, S/N or else its significance; and its score."""
+    """Place of a row on the map: period [ms] or time [s], DM, S/N or else its significance; and its score."""
     if table == "observations":
         return []
     across = 1e3 * row["period"] if table == "candidates" else row["time"]
@@ -242,75 +278,6 @@ def _where(row: Mapping[str, Any], header: Header) -> str:
     return printable(", ".join(filter(None, [header.source, f"beam {beam}" if beam >= 0 else "", place])))
 
 
-def _sheet(drawn: Drawn, path: str) -> dict[str, Any]:
-    width, height = struct.unpack(">II", drawn.image["png"][16:24])
-    return {
-        "s": path,
-        "z": [width, height],
-        "a": printable(drawn.numbers),
-        "d": [[name, printable(value)] for name, value in drawn.lines],
-    }
-
-
-def _text(runs: Sequence[Run], content: _Content, before: Sequence[str] = (), style: str = "") -> str:
-    """The page."""
-    title = f"{len(runs)} runs" if content.several else sources(runs[0]) or content.names[0]
-    tables = [
-        _without_blanks(
-            {
-                "id": name,
-                "title": _TITLES[name],
-                "columns": headings(name, fields(name, content.merged), content.several),
-                "rows": rows,
-            }
-        )
-        for name, rows in content.rows.items()
-    ]
-    if content.several:
-        for rows in (content.rows["candidates"], content.rows["pulses"]):
-            rows.sort(key=lambda row: -(row["m"][3] or 0.0))
-    summaries = [summary(run, name) for run, name in zip(runs, content.names, strict=True)]
-    for one in summaries:
-        if one["mask"]:
-            one["mask"]["data"] = base64.b64encode(one["mask"].pop("image")).decode()
-        for picture in one["completeness"]["pictures"] if one["completeness"] else ():
-            picture["data"] = base64.b64encode(picture.pop("image")).decode()
-    scripts = [*before, *(_part(name) for name in _SCRIPTS)]
-    data = {"tables": tables, "flags": {f.name: f.text for f in FLAGS}, "images": content.images}
-    told = {row["u"]: content.labels.told(row["u"]) for rows in content.rows.values() for row in rows}
-    if any(told.values()):
-        data["labels"] = {uid: text for uid, text in told.items() if text}
-    return str(
-        _environment()
-        .from_string(_part("page.html.j2"))
-        .render(
-            title=title,
-            version=software_version(),
-            created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            runs=summaries,
-            tables=[
-                {"id": t["id"], "title": t["title"], "count": sum(not row["o"] for row in t["rows"])} for t in tables
-            ],
-            style=_part("page.css") + style,
-            scripts=scripts,
-            policy=_policy(scripts),
-            data=_json(data),
-        )
-    )
-
-
-def _without_blanks(table: dict[str, Any]) -> dict[str, Any]:
-    """The table without the columns in which no row says anything, but for those that always stay."""
-    rows = table["rows"]
-    said = [column["keep"] >= 2 or any(_says(row["c"][i]) for row in rows) for i, column in enumerate(table["columns"])]
-    if not rows or all(said):
-        return table
-    for row in rows:
-        row["c"] = [cell for cell, keep in zip(row["c"], said, strict=True) if keep]
-    columns = [column for column, keep in zip(table["columns"], said, strict=True) if keep]
-    return {**table, "columns": columns}
-
-
 def _says(cell: Any) -> bool:
     return bool(cell) if isinstance(cell, str) else cell[0] is not None and bool(cell[1])
 
@@ -320,7 +287,7 @@ def _part(name: str) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """What a browser may do for the page: run these scripts and no other, show pictures beside it, ask nobody else."""
+    """The rights of the page in a browser: these scripts and no other, pictures beside it, nobody else is asked."""
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{h}'" for h in hashes)
     return (

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.candidate import Column
 from pulsar.data.injected import LIMIT_COLUMNS, RECALL_COLUMNS, recall
 from pulsar.data.text import cell, printable
 from pulsar.errors import ConfigError
@@ -21,11 +20,7 @@ if TYPE_CHECKING:
 
 #: Ending of a name -> astropy's name of the format.
 FORMATS: Final = {".tex": "ascii.latex", ".csv": "ascii.csv", ".ecsv": "ascii.ecsv"}
-#: What stands before the columns of a table: of which observation and which kind of signal.
-_WHOSE: Final = (
-    Column("observation", "U1", "", "source and start (MJD), or all"),
-    Column("kind", "U1", "", "pulsar or burst"),
-)
+_RECALL: Final = "recall of injected signals by S/N, 68 % intervals (Wilson)"
 
 
 def format_of(path: Path) -> str:
@@ -42,7 +37,7 @@ def format_of(path: Path) -> str:
 
 
 def beside(path: Path) -> Path:
-    """Where the limits on flux densities go, beside the table of recall."""
+    """Path of the limits on flux densities, beside the table of recall."""
     return path.with_stem(f"{path.stem}_limits")
 
 
@@ -59,30 +54,29 @@ def recall_rows(run: "Run") -> "Table":
     Table
         Columns observation, kind, and RECALL_COLUMNS.
     """
-    injected = run.rows("completeness/injected")
-    parts, whose, kinds = [], [], []
-    for name, mine in _observed(run, injected):
+    from astropy.table import vstack
+
+    parts = []
+    for name, rows in _observed(run, run.rows("completeness/injected")):
         for kind in ("pulsar", "burst"):
-            some = mine[mine["kind"] == kind]
-            if some.size:
-                parts.append(recall(some))
-                whose += [name] * len(parts[-1])
-                kinds += [kind] * len(parts[-1])
-    rows = np.concatenate(parts)
-    whole = np.zeros(len(rows), dtype=[("observation", "U80"), ("kind", "U8"), *rows.dtype.descr])
-    whole["observation"], whole["kind"] = whose, kinds
-    for field in rows.dtype.names or ():
-        whole[field] = rows[field]
-    return as_table(whole, (*_WHOSE, *RECALL_COLUMNS), "recall of injected signals by S/N, 68 % intervals (Wilson)")
+            signals = rows[rows["kind"] == kind]
+            if signals.size:
+                part = as_table(recall(signals), RECALL_COLUMNS, _RECALL)
+                whose = [[name] * len(part), [kind] * len(part)]
+                part.add_columns(whose, indexes=[0, 0], names=["observation", "kind"])
+                parts.append(part)
+    table = vstack(parts)
+    table["observation"].description, table["kind"].description = "source and start (MJD), or all", "pulsar or burst"
+    return table
 
 
 def _observed(run: "Run", table: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
     """The rows of all observations, and of each where they are several."""
     yield "all", table
     for obs, header in enumerate(run.observations if len(run.observations) > 1 else ()):
-        mine = table[table["obs"] == obs]
-        if mine.size:
-            yield f"{printable(header.source) or 'unnamed'} {header.tstart:.4f}", mine
+        rows = table[table["obs"] == obs]
+        if rows.size:
+            yield f"{printable(header.source) or 'unnamed'} {header.tstart:.4f}", rows
 
 
 def recall_text(run: "Run", path: Path) -> str:
@@ -114,12 +108,12 @@ def limits_text(run: "Run", path: Path) -> str:
     lines |= {f"$S_{{90}}$ [mJy], $\\delta = {duty:g}$": [] for duty in duties}
     names = dict(enumerate(f"{_latex(printable(h.source)) or 'unnamed'} {h.tstart:.4f}" for h in run.observations))
     for obs, period in dict.fromkeys(zip(rows["obs"].tolist(), rows["period"].tolist(), strict=True)):
-        mine = rows[(rows["obs"] == obs) & (rows["period"] == period)]
-        if not mine.size:
+        own = rows[(rows["obs"] == obs) & (rows["period"] == period)]
+        if not own.size:
             continue  # no number
         values = [names.get(obs, ""), f"{1e3 * period:g}"]
-        values += [_number(float(mine[0][name]), ".1f") for name in ("snr_half", "snr_most")]
-        flux = {float(row["duty"]): float(row["flux_most"]) for row in mine}
+        values += [_number(float(own[0][name]), ".1f") for name in ("snr_half", "snr_most")]
+        flux = {float(row["duty"]): float(row["flux_most"]) for row in own}
         values += [_number(flux.get(duty, np.nan), ".3g") for duty in duties]
         for name, value in zip(lines, values, strict=True):
             lines[name].append(value)

@@ -1,7 +1,6 @@
 """The picture of a mask: what is left out over frequency and time, the statistics behind it, the band, the spectrum."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +20,23 @@ from pulsar.cleaning.robust import median
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.data.header import Header
 from pulsar.data.text import literal
-from pulsar.report.figure import ACCENT, FILL, INK, PAPER, SOFT, Sheet, new_sheet, save, style
+from pulsar.report.figure import (
+    ACCENT,
+    EMPTY,
+    FILL,
+    INK,
+    PAPER,
+    SOFT,
+    Sheet,
+    block_means,
+    blocks,
+    empty,
+    new_sheet,
+    save,
+    style,
+    time_unit,
+)
+from pulsar.report.words import observed
 
 #: Most pixels of an image: what is finer is averaged, so that large observations stay readable and quick.
 _COLUMNS: Final = 1000
@@ -33,6 +48,7 @@ _COLOURS: Final = ("#d1495b", "#edae49", "#7b4ea3", "#2a9d8f", "#e76f51", "#c218
 #: A masked pixel shows at least so much of its colour, however few of its samples are masked.
 _LEAST: Final = 0.6
 _OTHER: Final = "other reasons"
+_STATISTICS: Final = ("Noise over its usual", "Skewness", "Kurtosis", "Strongest line", "Excess of 1 ms sums")
 
 
 def plot_rfi(
@@ -79,19 +95,23 @@ def plot_rfi(
     mean, std = (mask.baseline, mask.noise) if stats is None else (stats.mean, stats.std)
     level, noise = median(mean, axis=0, keepdims=True), median(std, axis=0, keepdims=True)
     usual = np.where(np.isfinite(mask.noise) & (mask.noise > 0), mask.noise, np.where(noise > 0, noise, np.nan))
-    classes, names = _shown(mask)
-    waterfall = figure.add_subplot(top[1, 0])
-    _waterfall(waterfall, image, mask, None if stats is None else _departures(mask, stats, level, usual))
-    _overlay(waterfall, image, mask, classes, _COLOURS[: len(names)])
-    heading = "What is left out"
+    heading, departures = "What is left out", None
     if stats is not None:
         heading += ", in colour, over the mean of each block less its baseline in units of the noise"
-    _block_loss(figure.add_subplot(top[0, 0], sharex=waterfall), image, mask, heading)
-    _channel_loss(figure.add_subplot(top[1, 1], sharey=waterfall), image, mask)
-    for i, (name, values) in enumerate((("mean [levels]", level[0]), ("std [levels]", noise[0]))):
-        _bandpass(figure.add_subplot(top[1, 2 + i], sharey=waterfall), image, mask, values, name)
+        with np.errstate(invalid="ignore"):
+            departures = (stats.mean - np.where(np.isfinite(mask.baseline), mask.baseline, level)) / usual
+    waterfall = figure.add_subplot(top[1, 0])
+    names = image.waterfall(waterfall, departures)
+    image.block_loss(figure.add_subplot(top[0, 0], sharex=waterfall), heading)
+    image.channel_loss(figure.add_subplot(top[1, 1], sharey=waterfall))
+    image.bandpass(figure.add_subplot(top[1, 2], sharey=waterfall), level[0], "mean [levels]")
+    image.bandpass(figure.add_subplot(top[1, 3], sharey=waterfall), noise[0], "std [levels]")
     _legend(figure.add_subplot(top[0, 1:]), names, 8.0)
-    _statistics(figure, middle, image, mask, _panels(stats, usual))
+    panels: list[NDArray[Any] | None] = [None] * len(_STATISTICS)
+    if stats is not None:
+        panels = [np.asarray(stats.std / usual), stats.skewness, stats.kurtosis, stats.fourier, stats.excess]
+    for i, (name, values) in enumerate(zip(_STATISTICS, panels, strict=True)):
+        image.statistic(figure.add_subplot(middle[i]), values, name, first=i == 0)
     _spectrum(figure.add_subplot(bottom[0]), birdies, spectrum, header)
     if path is not None:
         save(figure, Path(path))
@@ -131,13 +151,10 @@ def plot_mask(
         2, 2, figure=figure, left=0.06, right=0.985, top=0.97, bottom=0.14,
         height_ratios=(1, 4), width_ratios=(4.4, 1.2), hspace=0.08, wspace=0.03,
     )  # fmt: skip
-    image = _Image(header, small)
-    classes, names = _shown(small)
-    axes = figure.add_subplot(grid[1, 0])
-    _waterfall(axes, image, small, None)
-    _overlay(axes, image, small, classes, _COLOURS[: len(names)])
-    _block_loss(figure.add_subplot(grid[0, 0], sharex=axes), image, small, "")
-    _channel_loss(figure.add_subplot(grid[1, 1], sharey=axes), image, small)
+    image, axes = _Image(header, small), figure.add_subplot(grid[1, 0])
+    names = image.waterfall(axes)
+    image.block_loss(figure.add_subplot(grid[0, 0], sharex=axes), "")
+    image.channel_loss(figure.add_subplot(grid[1, 1], sharey=axes))
     _legend(figure.add_subplot(grid[0, 1]), names, 7.0)
     return figure
 
@@ -152,7 +169,7 @@ def _legend(axes: Axes, names: Sequence[str], size: float) -> None:
 
 
 def _shown(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
-    """Why each channel-block is masked: 0 where it is not, else 1 + the index of a name; the costliest first."""
+    """Names of reasons, the costliest first, and 1 + the index of that of each channel-block; 0: it is not masked."""
     classes, names = reason_classes(mask)
     sizes = np.array([np.count_nonzero(classes == i + 1) for i in range(len(names))], dtype=np.int64)
     order = np.argsort(-sizes, kind="stable")[: len(sizes)]
@@ -165,77 +182,126 @@ def _shown(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
 
 
 class _Image:
-    """Blocks by channels as pixels: time to the right, frequency upwards."""
+    """A mask, and blocks by channels as pixels: time to the right, frequency upwards."""
 
     def __init__(self, header: Header, mask: Mask) -> None:
         nblocks, nchans = mask.bad.shape
-        self.header = header
-        self.columns = _bins(nblocks, _COLUMNS)
-        self.rows = _bins(nchans, _ROWS)
-        self.scale, self.unit = _time_unit(header.tobs)
+        self._mask = mask
+        self._columns, self._rows = blocks(nblocks, _COLUMNS), blocks(nchans, _ROWS)
+        seconds, self._unit = time_unit(header.tobs)
+        self._step = header.tsamp / seconds
         # Unevenly spaced channels are counted.
-        self.even = header.freq_table is None
-        half = 0.5 * header.chan_width
-        low, high = (float(header.freqs[-1]) - half, float(header.freqs[0]) + half) if self.even else (nchans, 0)
-        self.extent = (0.0, header.tobs * self.scale, low, high)
-        self.label = "frequency [MHz]" if self.even else "channel"
-        self.channels = np.linspace(high, low, nchans + 1)
-        self.times = mask.edges * header.tsamp * self.scale
+        even, half = header.freq_table is None, 0.5 * header.chan_width
+        low, high = (float(header.freqs[-1]) - half, float(header.freqs[0]) + half) if even else (nchans, 0)
+        self._extent = (0.0, header.tobs / seconds, low, high)
+        self._label = "frequency [MHz]" if even else "channel"
+        self._channels = np.linspace(high, low, nchans + 1)
 
-    def reduce(self, values: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float64]:
+    def _reduce(self, values: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float64]:
         """Means of what is known over the pixels, shape (rows, columns), NaN where nothing is."""
-        known = np.isfinite(values)
-        sums = _sums(np.where(known, values, values.dtype.type(0)), self.columns, self.rows)
-        counts = _sums(known, self.columns, self.rows)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray((sums / counts).T)
+        return block_means(values, self._columns, self._rows).T
 
-    def show(self, axes: Axes, picture: NDArray[np.float64], **options: Any) -> AxesImage:
+    def _show(self, axes: Axes, picture: NDArray[np.float64], **options: Any) -> AxesImage:
         """Draw pixels, shape (rows, columns) or with colour."""
+        axes.set_facecolor(EMPTY)
         return axes.imshow(
-            picture, origin="upper", extent=self.extent, aspect="auto", interpolation="nearest", **options
+            picture, origin="upper", extent=self._extent, aspect="auto", interpolation="nearest", **options
         )
 
+    def _frame(self, axes: Axes, heading: str, *, labelled: bool = True) -> None:
+        axes.set(xlim=self._extent[:2], ylim=self._extent[2:], xlabel=f"time [{self._unit}]")
+        axes.set_ylabel(self._label if labelled else "")
+        style(axes, heading)
 
-def _bins(count: int, most: int) -> NDArray[np.int64]:
-    """First of the elements that come together."""
-    return np.unique(np.linspace(0, count, min(count, most) + 1)[:-1].astype(np.int64))
+    def waterfall(self, axes: Axes, departures: NDArray[np.float64] | None = None) -> list[str]:
+        """Draw masked pixels over levels of the blocks, impulses as marks above; returns the names of the colours.
+
+        The colour of a pixel is that of the reason that is most frequent in it.
+        """
+        mask = self._mask
+        axes.set_facecolor(EMPTY)
+        if departures is not None:
+            some = slice(None, None, max(1, departures.shape[1] // 512))
+            low, high = _limits(np.where(mask.bad, np.nan, departures)[:, some])
+            self._show(axes, self._reduce(departures), cmap=PAPER, vmin=low, vmax=high)
+        classes, names = _shown(mask)
+        if names:
+            parts = np.array([self._reduce(classes == i + 1) for i in range(len(names))])
+            total = parts.sum(axis=0)
+            picture = np.zeros((*total.shape, 4))
+            picture[..., :3] = np.array([to_rgb(c) for c in _COLOURS[: len(names)]])[parts.argmax(axis=0)]
+            picture[..., 3] = np.where(total > 0, _LEAST + (0.85 - _LEAST) * np.minimum(total, 1.0), 0.0)
+            self._show(axes, picture)
+        if len(mask.clipped):
+            _marks(axes, mask.clipped.mean(axis=1) * self._step, 1.0, 4)
+        self._frame(axes, "")
+        return names
+
+    def block_loss(self, axes: Axes, heading: str) -> None:
+        """Draw how much of each block is left out."""
+        lost, times = 100 * block_losses(self._mask), self._mask.edges * self._step
+        axes.stairs(lost, times, fill=True, color=FILL)
+        axes.stairs(lost, times, color=INK, linewidth=0.8)
+        axes.set(ylim=(0, max(1.05 * float(lost.max()), 1.0)), ylabel="left out [%]")
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.tick_params(labelbottom=False)
+        style(axes, heading)
+
+    def channel_loss(self, axes: Axes) -> None:
+        """Draw how much of each channel is left out."""
+        lost = 100 * channel_losses(self._mask)
+        axes.stairs(lost[::-1], self._channels[::-1], orientation="horizontal", fill=True, color=FILL)
+        self._beside(axes, (0, max(1.05 * float(lost.max()), 1.0)), "left out [%]", 3)
+
+    def bandpass(self, axes: Axes, values: NDArray[np.float64], name: str) -> None:
+        """Draw a number of each channel."""
+        ok, edges = self._mask.chan_ok, self._channels
+        for first, last in np.flatnonzero(np.diff(~ok, prepend=False, append=False)).reshape(-1, 2):
+            axes.axhspan(edges[first], edges[last], color=ACCENT, alpha=0.25, linewidth=0)
+        axes.plot(values, 0.5 * (edges[:-1] + edges[1:]), color=INK, linewidth=0.8)
+        self._beside(axes, _limits(values[ok], 0.5, 99.5), name, 2)
+        axes.ticklabel_format(axis="x", useOffset=False)
+
+    def _beside(self, axes: Axes, limits: tuple[float, float], name: str, ticks: int) -> None:
+        axes.set(xlim=limits, xlabel=name)
+        axes.xaxis.set_major_locator(MaxNLocator(ticks))
+        axes.tick_params(labelleft=False)
+        style(axes, "")
+
+    def statistic(self, axes: Axes, values: NDArray[Any] | None, name: str, *, first: bool) -> None:
+        """Draw a statistic of the blocks, shape (nblocks, nchans)."""
+        if values is not None and np.isfinite(values).any():
+            low, high = _limits(self._reduce(np.where(self._mask.bad, np.nan, values)))
+            shown = self._show(axes, self._reduce(values), cmap=PAPER, vmin=low, vmax=high)
+            bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.02, 0.0, 0.03, 1.0)))
+            bar.ax.tick_params(labelsize=7, colors=SOFT, length=2)
+            bar.outline.set_visible(False)
+        else:
+            empty(axes, "", "not taken")
+        axes.tick_params(labelleft=first)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        self._frame(axes, name, labelled=first)
 
 
-def _sums(
-    values: NDArray[np.float64] | NDArray[np.bool_], columns: NDArray[np.int64], rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    # Of hours of a wide band no copy in double precision is made.
-    edges = pairwise([*columns.tolist(), len(values)])
-    along = np.array([values[low:high].sum(axis=0, dtype=np.float64) for low, high in edges])
-    return np.asarray(np.add.reduceat(along, rows, axis=1))
-
-
-def _time_unit(tobs: float) -> tuple[float, str]:
-    for limit, divisor, unit in ((300.0, 1.0, "s"), (4 * 3600.0, 60.0, "min")):
-        if tobs <= limit:
-            return 1.0 / divisor, unit
-    return 1.0 / 3600.0, "h"
+def _marks(axes: Axes, at: NDArray[np.float64], height: float, size: float) -> None:
+    """Marks at a height in parts of the axes."""
+    heights = np.full(at.size, height)
+    axes.plot(at, heights, "v", transform=axes.get_xaxis_transform(), color=ACCENT, markersize=size)
 
 
 def _title(figure: Figure, header: Header, mask: Mask) -> None:
-    figure.text(
-        0.06, 0.96, f"Mask of {literal(header.source or 'an unnamed source')}", fontsize=19, weight="bold", color=INK
-    )
+    name = f"Mask of {literal(header.source or 'an unnamed source')}"
+    figure.text(0.06, 0.96, name, fontsize=19, weight="bold", color=INK)
     lost = int(np.count_nonzero(~mask.chan_ok))
     facts = f"{100 * mask.fraction_lost:.2f} % left out     {lost} of {header.nchans} channels"
     if len(mask.clipped):
         facts += f"     {len(mask.clipped)} impulses"
     figure.text(0.985, 0.963, facts, fontsize=13, color=INK, ha="right")
-    where = [
-        literal(header.telescope or "unknown telescope") + (f", beam {header.beam}" if header.beam is not None else ""),
-        f"MJD {header.tstart:.6f}",
-        f"{header.tobs:.5g} s",
-        f"{header.freqs[-1]:.5g}–{header.freqs[0]:.5g} MHz",
-        f"{1e6 * header.tsamp:.6g} µs",
-        f"{len(mask.edges) - 1} blocks of {float(np.median(np.diff(mask.edges))) * header.tsamp:.3g} s",
-    ]
-    figure.text(0.06, 0.935, "   ·   ".join(where), fontsize=9.5, color=SOFT)
+    length = float(np.median(np.diff(mask.edges))) * header.tsamp
+    where = literal(observed(header, {}, header.tstart, header.tobs))
+    where += f"   ·   {len(mask.edges) - 1} blocks of {length:.3g} s"
+    figure.text(0.06, 0.935, where, fontsize=9.5, color=SOFT)
 
 
 def _limits(values: NDArray[np.float64], low: float = 1.0, high: float = 99.0) -> tuple[float, float]:
@@ -248,141 +314,26 @@ def _limits(values: NDArray[np.float64], low: float = 1.0, high: float = 99.0) -
     return (a - room, b + room) if b > a else (a - 0.5, a + 0.5)
 
 
-def _departures(
-    mask: Mask, stats: BlockStatistics, level: NDArray[np.float64], usual: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Means of the blocks less the baseline, in units of the noise, shape (nblocks, nchans)."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray((stats.mean - np.where(np.isfinite(mask.baseline), mask.baseline, level)) / usual)
-
-
-def _waterfall(axes: Axes, image: _Image, mask: Mask, departures: NDArray[np.float64] | None) -> None:
-    axes.set_facecolor("#f1efe9")
-    if departures is not None:
-        some = slice(None, None, max(1, departures.shape[1] // 512))
-        low, high = _limits(np.where(mask.bad, np.nan, departures)[:, some])
-        image.show(axes, image.reduce(departures), cmap=PAPER, vmin=low, vmax=high)
-    axes.set(xlim=image.extent[:2], ylim=image.extent[2:], xlabel=f"time [{image.unit}]", ylabel=image.label)
-    style(axes, "")
-
-
-def _overlay(axes: Axes, image: _Image, mask: Mask, classes: NDArray[np.uint8], colours: Sequence[str]) -> None:
-    """What is masked, in the colour of the reason that is most frequent in a pixel; impulses as marks above."""
-    total = np.zeros((len(image.rows), len(image.columns)))
-    parts = np.zeros((len(colours), *total.shape))
-    for i in range(len(colours)):
-        parts[i] = image.reduce(classes == i + 1)
-        total += parts[i]
-    if colours:
-        picture = np.zeros((*total.shape, 4))
-        picture[..., :3] = np.array([to_rgb(c) for c in colours])[parts.argmax(axis=0)]
-        picture[..., 3] = np.where(total > 0, _LEAST + (0.85 - _LEAST) * np.minimum(total, 1.0), 0.0)
-        image.show(axes, picture)
-    if len(mask.clipped):
-        at = mask.clipped.mean(axis=1) * image.header.tsamp * image.scale
-        axes.plot(at, np.full(at.size, 1.0), "v", transform=axes.get_xaxis_transform(), color=ACCENT, markersize=4)
-
-
-def _block_loss(axes: Axes, image: _Image, mask: Mask, heading: str) -> None:
-    lost = 100 * block_losses(mask)
-    axes.stairs(lost, image.times, fill=True, color=FILL)
-    axes.stairs(lost, image.times, color=INK, linewidth=0.8)
-    axes.set(ylim=(0, max(1.05 * float(lost.max()), 1.0)), ylabel="left out [%]")
-    axes.yaxis.set_major_locator(MaxNLocator(3))
-    axes.tick_params(labelbottom=False)
-    style(axes, heading)
-
-
-def _channel_loss(axes: Axes, image: _Image, mask: Mask) -> None:
-    lost = 100 * channel_losses(mask)
-    axes.stairs(lost[::-1], image.channels[::-1], orientation="horizontal", fill=True, color=FILL)
-    axes.set(xlim=(0, max(1.05 * float(lost.max()), 1.0)), xlabel="left out [%]")
-    axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.tick_params(labelleft=False)
-    style(axes, "")
-
-
-def _bandpass(axes: Axes, image: _Image, mask: Mask, values: NDArray[np.float64], name: str) -> None:
-    for first, last in _stretches(~mask.chan_ok):
-        axes.axhspan(image.channels[first], image.channels[last + 1], color=ACCENT, alpha=0.25, linewidth=0)
-    axes.plot(values, 0.5 * (image.channels[:-1] + image.channels[1:]), color=INK, linewidth=0.8)
-    axes.set(xlim=_limits(values[mask.chan_ok], 0.5, 99.5), xlabel=name)
-    axes.xaxis.set_major_locator(MaxNLocator(2))
-    axes.ticklabel_format(axis="x", useOffset=False)
-    axes.tick_params(labelleft=False)
-    style(axes, "")
-
-
-def _stretches(which: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(which.astype(np.int8), prepend=0, append=0))
-    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _statistics(
-    figure: Figure, grid: GridSpec, image: _Image, mask: Mask, panels: Sequence[tuple[str, NDArray[np.floating] | None]]
-) -> None:
-    for i, (name, values) in enumerate(panels):
-        axes = figure.add_subplot(grid[i])
-        if values is not None and np.isfinite(values).any():
-            picture = image.reduce(values)
-            axes.set_facecolor("#f1efe9")
-            low, high = _limits(image.reduce(np.where(mask.bad, np.nan, values)))
-            shown = image.show(axes, picture, cmap=PAPER, vmin=low, vmax=high)
-            bar = figure.colorbar(shown, cax=axes.inset_axes((1.02, 0.0, 0.03, 1.0)))
-            bar.ax.tick_params(labelsize=7, colors=SOFT, length=2)
-            bar.outline.set_visible(False)
-        else:
-            axes.set(xticks=[], yticks=[])
-            axes.text(0.5, 0.5, "not taken", transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
-        axes.set(xlim=image.extent[:2], ylim=image.extent[2:])
-        axes.set(xlabel=f"time [{image.unit}]", ylabel="" if i else image.label)
-        axes.tick_params(labelleft=i == 0)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        style(axes, name)
-
-
-def _panels(stats: BlockStatistics | None, usual: NDArray[np.float64]) -> list[tuple[str, NDArray[np.floating] | None]]:
-    """Names and values, shape (nblocks, nchans), of the statistics that are shown."""
-    return [
-        ("Noise over its usual", None if stats is None else np.asarray(stats.std / usual)),
-        ("Skewness", None if stats is None else stats.skewness),
-        ("Kurtosis", None if stats is None else stats.kurtosis),
-        ("Strongest line", None if stats is None else stats.fourier),
-        ("Excess of 1 ms sums", None if stats is None else stats.excess),
-    ]
-
-
 def _spectrum(
     axes: Axes, birdies: Sequence[Birdie], spectrum: tuple[NDArray[np.float32], float] | None, header: Header
 ) -> None:
     if spectrum is None or not np.any(spectrum[0] > 0):
-        axes.set(xticks=[], yticks=[])
         why = "too few samples" if spectrum is None else "nothing is left of the series at DM 0"
-        axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
-        style(axes, "Spectrum at DM 0")
+        empty(axes, "Spectrum at DM 0", why)
         return
     powers, step = spectrum
     freqs, tops = peaks_by_frequency(powers, step)
     threshold = float(np.log(powers.size / CHANCE))
     axes.axhline(threshold, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.text(
-        freqs[0],
-        threshold,
-        " noise reaches this once in 1000 spectra",
-        fontsize=7.5,
-        color=SOFT,
-        ha="left",
-        va="bottom",
-    )
+    once = " noise reaches this once in 1000 spectra"
+    axes.text(freqs[0], threshold, once, fontsize=7.5, color=SOFT, ha="left", va="bottom")
     axes.plot(freqs, np.maximum(tops, 0.3), color=INK, linewidth=0.8)
     top = 2.0 * max(float(tops.max()), threshold)
     for birdie in birdies:
         lo, hi = birdie.freq - 0.5 * birdie.width, birdie.freq + 0.5 * birdie.width
         axes.axvspan(max(lo, freqs[0]), hi, color=ACCENT, alpha=0.3, linewidth=0)
     if birdies:
-        at = np.array([b.freq for b in birdies])
-        axes.plot(at, np.full(at.size, 0.97), "v", transform=axes.get_xaxis_transform(), color=ACCENT, markersize=5)
+        _marks(axes, np.array([birdie.freq for birdie in birdies]), 0.97, 5)
     axes.set(xscale="log", yscale="log", xlim=(freqs[0], freqs[-1]), ylim=(0.5, top))
     axes.set(xlabel="frequency [Hz]", ylabel="power")
     lost = fraction_lost(birdies, 0.5 / header.tsamp)

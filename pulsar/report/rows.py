@@ -42,11 +42,11 @@ class Field:
 
     @property
     def text(self) -> bool:
-        """Whether it is sorted as a text."""
+        """True where it is sorted as a text."""
         return self._show == ""
 
     def cell(self, row: Row) -> Any:
-        """What the page stores: a text, or a number (None where it is unknown) and its text."""
+        """The cell as the page stores it: a text, or a number (None where it is unknown) and its text."""
         value = row[self.key]
         if self.text:
             return printable(str(value))
@@ -60,8 +60,8 @@ class Field:
         ]
 
 
-def _angle(key: str, told: Callable[[float], str]) -> Show:
-    return lambda r: told(float(r[key]))
+def _angle(key: str, form: Callable[[float], str]) -> Show:
+    return lambda r: form(float(r[key]))
 
 
 def _error(key: str, factor: float = 1.0) -> Show:

@@ -1,5 +1,6 @@
-"""What a page says of a run as a whole: what was observed, what was left out, how it was made."""
+"""The parts of a page on a run as a whole: what was observed, what was left out, how it was made."""
 
+import base64
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -10,8 +11,8 @@ from pulsar.data.candidate import told
 from pulsar.data.injected import in_words, recall, wilson
 from pulsar.data.text import printable
 from pulsar.io.product.reader import Run
-from pulsar.report.completeness import plot_completeness, plot_limits
-from pulsar.report.figure import png
+from pulsar.report.figure import Sheet, picture
+from pulsar.report.plots import plot_completeness, plot_limits
 from pulsar.report.rfi import plot_mask
 from pulsar.report.words import Lines, position
 
@@ -38,14 +39,14 @@ def summary(run: Run, name: str) -> dict[str, Any]:
 
 
 def _facts(run: Run) -> Lines:
-    """What was observed; of several observations what they have in common, or from where to where they go."""
+    """Facts of the observation; of several those that they have in common, or from where to where they go."""
     facts = _observed(run)
     if "masked_fraction" in run.rfi:
         facts.append(("Masked", f"{100 * run.rfi['masked_fraction']:.1f} %"))
     rows = run.rows("candidates")
     own = int((rows["harmonic_of"] == "").sum())
-    other = f" and {len(rows) - own} that belong to them" if own < len(rows) else ""
-    facts.append(("Candidates", f"{own}{other}"))
+    attached = f" and {len(rows) - own} that belong to them" if own < len(rows) else ""
+    facts.append(("Candidates", f"{own}{attached}"))
     pulses = run.rows("single_pulses")
     if len(pulses):
         facts.append(("Single pulses", str(len(pulses))))
@@ -95,14 +96,15 @@ def _mask(run: Run, name: str) -> dict[str, Any] | None:
     if run.observation.is_series or "mask" not in rfi or not rfi["mask"].size:
         return None
     blocks = int(rfi["block_nsamps"])
-    image = png(plot_mask(run.observation, rfi["chan_mask"], rfi["mask"], rfi["chan_reasons"], blocks))
+    sheet = plot_mask(run.observation, rfi["chan_mask"], rfi["mask"], rfi["chan_reasons"], blocks)
     channels = f"{int(rfi['chan_mask'].sum())} of {rfi['chan_mask'].size} channels"
     lost = f"{100 * rfi['masked_fraction']:.1f} % of the data, {channels}"
-    return {
-        "image": image,
-        "caption": f"What was left out before the search: {lost}.",
-        "alt": f"Mask of {name} over time and frequency: {lost}.",
-    }
+    alt = f"Mask of {name} over time and frequency: {lost}."
+    return _figure(sheet, f"What was left out before the search: {lost}.", alt)
+
+
+def _figure(sheet: Sheet, caption: str, alt: str) -> dict[str, str]:
+    return {"data": base64.b64encode(picture(sheet)).decode(), "caption": caption, "alt": alt}
 
 
 def _completeness(run: Run, name: str) -> dict[str, Any] | None:
@@ -110,23 +112,13 @@ def _completeness(run: Run, name: str) -> dict[str, Any] | None:
     injected, rows, limits = (run.rows(f"completeness/{table}") for table in ("injected", "rows", "limits"))
     if not len(injected):
         return None
-    told = "; ".join(in_words(injected, rows))
-    pictures = [
-        {
-            "image": png(plot_completeness(injected, rows)),
-            "caption": "What became of injected signals, with 68 % intervals: " + told + ".",
-            "alt": f"Recall of {name} by S/N, period, DM and width, S/N kept and reliability: {told}.",
-        }
-    ]
+    counts = "; ".join(in_words(injected, rows))
+    caption = f"What became of injected signals, with 68 % intervals: {counts}."
+    alt = f"Recall of {name} by S/N, period, DM and width, S/N kept and reliability: {counts}."
+    pictures = [_figure(plot_completeness(injected, rows), caption, alt)]
     if np.isfinite(limits["flux_most"]).any() or np.isfinite(limits["flux_half"]).any():
         words = "Mean flux density from which on pulsars are found, by period and duty cycle"
-        pictures.append(
-            {
-                "image": png(plot_limits(limits)),
-                "caption": words + ".",
-                "alt": f"{words}, of {name}; the product has it.",
-            }
-        )
+        pictures.append(_figure(plot_limits(limits), f"{words}.", f"{words}, of {name}; the product has it."))
     tables = [_recall_table(injected, kind) for kind in ("pulsar", "burst") if (injected["kind"] == kind).any()]
     if len(run.observations) > 1:
         tables.append(_by_observation(run, injected))
@@ -134,10 +126,10 @@ def _completeness(run: Run, name: str) -> dict[str, Any] | None:
 
 
 def _recall_table(injected: NDArray[Any], kind: str) -> dict[str, Any]:
-    told = recall(injected[injected["kind"] == kind])
+    shares = recall(injected[injected["kind"] == kind])
     lines = [
         [f"{r['low']:g}–{r['high']:g}", str(r["tried"]), str(r["found"]), _percent(r["recall_low"], r["recall_high"])]
-        for r in told
+        for r in shares
     ]
     return {"title": f"{kind.capitalize()}s by S/N", "columns": ["S/N", "injected", "found", "68 %"], "lines": lines}
 
@@ -149,10 +141,11 @@ def _by_observation(run: Run, injected: NDArray[Any]) -> dict[str, Any]:
         line = [printable(header.source) or "unnamed", f"{header.tstart:.5f}"]
         line.append("" if header.beam is None else str(header.beam))
         for kind in ("pulsar", "burst"):
-            mine = injected[(injected["obs"] == obs) & (injected["kind"] == kind)]
-            found = int(np.count_nonzero(mine["found"]))
-            low, high = wilson(found, mine.size)
-            line.append(f"{found} of {mine.size}" + (f", {_percent(float(low), float(high))}" if mine.size else ""))
+            signals = injected[(injected["obs"] == obs) & (injected["kind"] == kind)]
+            found = int(np.count_nonzero(signals["found"]))
+            low, high = wilson(found, signals.size)
+            share = f", {_percent(float(low), float(high))}" if signals.size else ""
+            line.append(f"{found} of {signals.size}{share}")
         lines.append(line)
     return {"title": "By observation", "columns": ["source", "MJD", "beam", "pulsars", "bursts"], "lines": lines}
 
@@ -161,18 +154,16 @@ def _percent(low: float, high: float) -> str:
     return f"{100 * low:.0f}–{100 * high:.0f} %" if np.isfinite(low) else ""
 
 
-def _lines(run: Run) -> list[dict[str, str]]:
-    """Periodic interference that was left out of the spectra."""
+def _lines(run: Run) -> dict[str, Any] | None:
+    """Periodic interference that was left out of the spectra, None where there is none."""
     rows = run.rows("rfi/birdies")
-    widest = sorted(range(len(rows)), key=lambda i: -float(rows[i]["width"]))[:_MOST_LINES]
-    return [
-        {
-            "freq": f"{rows[i]['freq']:.6g}",
-            "width": f"{rows[i]['width']:.3g}",
-            "reason": printable(str(rows[i]["reason"])),
-        }
-        for i in sorted(widest, key=lambda i: float(rows[i]["freq"]))
+    widest = rows[np.argsort(-rows["width"], kind="stable")[:_MOST_LINES]] if len(rows) else rows
+    lines = [
+        [f"{row['freq']:.6g}", f"{row['width']:.3g}", printable(str(row["reason"]))]
+        for row in sorted(widest, key=lambda row: float(row["freq"]))
     ]
+    title = "Periodic interference, left out of the spectra"
+    return {"title": title, "columns": ["frequency [Hz]", "width [Hz]", "why"], "lines": lines} if lines else None
 
 
 def _provenance(run: Run) -> str:

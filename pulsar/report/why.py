@@ -1,25 +1,39 @@
 """Why a signal stands on the list, or does not: what was detected at a period or a time, and what became of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.validated import validated
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
-from pulsar.report.why_periodic import best_sigma, periodic, periodic_rows
-from pulsar.report.why_pulse import best_snr, pulse_rows, single
+from pulsar.report.why_periodic import (
+    best_sigma,
+    dm_range,
+    flag_texts,
+    is_fold,
+    masked_fraction,
+    masks,
+    periodic,
+    periodic_rows,
+)
 
 #: Products of a merged list that are asked for all that they know: those with the strongest detections.
 MOST_ASKED: Final = 3
-#: Commands and products that are named, and others that have detections too.
+#: Commands and products that are named, others that have detections too, and pulses, the best.
 MOST_NAMED: Final = 8
+#: Pulses this close are at the time asked for [s], and those that are longer within their width.
+REACH: Final = 0.05
+#: A DM is that of a pulse within so many of its errors.
+ERRORS: Final = 5.0
 _PATHS: Final = TypeAdapter(tuple[str, ...])
 
 
@@ -42,8 +56,8 @@ class Asked:
     dm: float | None = None
 
     def __str__(self) -> str:
-        what = f"--freq {self.freq:.12g}" if self.freq is not None else f"--time {self.time:.9g}"
-        return what + ("" if self.dm is None else f" --dm {self.dm:g}")
+        place = f"--freq {self.freq:.12g}" if self.freq is not None else f"--time {self.time:.9g}"
+        return place + ("" if self.dm is None else f" --dm {self.dm:g}")
 
     @property
     def title(self) -> str:
@@ -91,33 +105,26 @@ def _is_merged(run: Run) -> bool:
 
 
 def _told(run: Run, asked: Asked) -> Iterator[str]:
-    """What the product of one observation knows."""
+    """All that the product of one observation knows."""
     config = settings_of(run.provenance)
     if asked.freq is not None:
         return periodic(run, config, asked.freq, asked.dm)
-    return single(run, config, float(asked.time or 0.0), asked.dm)
+    return _single(run, config, asked.time or 0.0, asked.dm)
 
 
 def _merged(run: Run, asked: Asked) -> Iterator[str]:
     """The rows of a merged list, and what its products know."""
-    name: Callable[[Any], str] = lambda row: _name(run.observation_of(row))  # noqa: E731
     if asked.freq is not None:
-        yield from periodic_rows(run, asked.freq, asked.dm, name)
+        yield from periodic_rows(run, asked.freq, asked.dm, lambda row: _name(run.observation_of(row)))
     else:
-        yield from pulse_rows(run, float(asked.time or 0.0), asked.dm, name)
-    found, missing = _products(run)
+        yield from _pulse_rows(run, asked.time or 0.0, asked.dm)
+    products, missing = _products(run)
     parts = []
-    for part in found:
+    for part in products:
         try:
-            strength = (
-                best_sigma(part, asked.freq, asked.dm)
-                if asked.freq is not None
-                else best_snr(part, float(asked.time or 0.0), asked.dm)
-            )
+            parts.append((_strength(part, asked), part))
         except DataError:
             missing.append(part.path)
-            continue
-        parts.append((strength, part))
     parts.sort(key=lambda pair: -pair[0])
     for _, part in parts[:MOST_ASKED]:
         yield f"{part.path.name} ({_name(part.observation)}) says:"
@@ -138,6 +145,16 @@ def _merged(run: Run, asked: Asked) -> Iterator[str]:
         yield "it does not say which products were merged; ask those with the same command"
 
 
+def _strength(part: Run, asked: Asked) -> float:
+    """Significance of the strongest detection of a product at a place, or S/N of the strongest pulse; 0: none."""
+    if asked.freq is not None:
+        return best_sigma(part, asked.freq, asked.dm)
+    header, pulses = part.observation, part.rows("single_pulses")
+    near = pulses[_near(pulses, asked.time or 0.0)]
+    near = near[_of_dm(near, asked.dm, header)]
+    return float(near["snr"].max()) if near.size else 0.0
+
+
 def _answer(part: Run, asked: Asked) -> list[str]:
     tobs = part.observation.tobs
     if asked.time is not None and asked.time > tobs:
@@ -154,15 +171,15 @@ def _products(run: Run) -> tuple[list[Run], list[Path]]:
     if not named:  # before version 1.2 the paths were all that was known
         text, where = str(run.provenance.get("merged", "[]")), f"{run.path}: attribute merged of provenance"
         named = [(Path(path), None) for path in validated(_PATHS, text, where, "ask the products that were merged")]
-    found: list[Run] = []
+    products: list[Run] = []
     missing: list[Path] = []
     for path, header in named:
         part = _there(path, run.path, header) or _there(run.path.with_name(path.name), run.path, header)
         if part is None:
             missing.append(path)
-        elif part.path.resolve() not in [other.path.resolve() for other in found]:
-            found.append(part)
-    return found, missing
+        elif part.path.resolve() not in [known.path.resolve() for known in products]:
+            products.append(part)
+    return products, missing
 
 
 def _there(path: Path, merged: Path, header: Header | None) -> Run | None:
@@ -181,7 +198,167 @@ def _there(path: Path, merged: Path, header: Header | None) -> Run | None:
 
 
 def _name(header: Header) -> str:
-    """What tells an observation from the others of a merged product."""
+    """Source, beam and start of an observation, which tell it from the others of a merged product."""
     beam = f"beam {header.beam}, " if header.beam is not None else ""
     start = f"MJD {header.tstart:.5f}" if np.isfinite(header.tstart) else "of an unknown time"
     return f"{header.source or 'unnamed source'}, {beam}{start}"
+
+
+def _single(run: Run, config: Config, time: float, dm: float | None) -> Iterator[str]:
+    """All that the product of one observation knows of a time [s], from its start at the highest channel."""
+    header, pulses = run.observation, run.rows("single_pulses")
+    if is_fold(run):
+        yield "a product of `pulsar fold`: single pulses were not searched for"
+        return
+    if not config.single_pulse.enabled:
+        yield "single pulses were not searched for (single_pulse.enabled)"
+        return
+    near = _near(pulses, time)
+    matches = _closest(pulses[near], dm)
+    yield from (f"  {_pulse_text(row)}" for row in matches[:MOST_NAMED])
+    if matches.size > MOST_NAMED:
+        yield f"  and {matches.size - MOST_NAMED} more pulses"
+    at_dm = _of_dm(matches, dm, header)
+    if matches.size and not at_dm.any():
+        yield f"none of them has DM {dm:g}"
+    if not at_dm.any():
+        yield from _limits(run, config, dm)
+        yield from _nearest(pulses[~near], time)
+    yield from _masked(run, header, time, dm, always=not at_dm.any())
+    yield from _missing(run, header, time, dm)
+
+
+def _pulse_rows(run: Run, time: float, dm: float | None) -> Iterator[str]:
+    """The rows of a merged list at a time from the start of each observation [s]."""
+    pulses = run.rows("single_pulses")
+    matches = _closest(pulses[_near(pulses, time)], dm)
+    yield "on the merged list at this time:" if matches.size else "nothing on the merged list at this time"
+    for row in matches[:MOST_NAMED]:
+        yield f"  {_pulse_text(row)}"
+        beams = f", in {row['nbeams']} beams" if row["nbeams"] > 1 else ""
+        yield f"    from {_name(run.observation_of(row))}{beams}"
+    if matches.size > MOST_NAMED:
+        yield f"  and {matches.size - MOST_NAMED} more pulses"
+
+
+def _pulse_text(row: Any) -> str:
+    """A row of single pulses in words."""
+    texts = flag_texts(row)
+    return (
+        f"{row['id']}: at {row['time']:.4f} s, DM {row['dm']:.5g}, S/N {row['snr']:.1f}, width "
+        f"{1e3 * row['width']:.3g} ms, score {row['score']:.2f}, {row['ndetections']} events"
+        + (f"; flags: {', '.join(texts)}" if texts else "")
+        + (f"; in the phase of {row['source']}" if row["source"] else "")
+    )
+
+
+def _near(pulses: NDArray[Any], time: float) -> NDArray[np.bool_]:
+    """True for pulses at a time."""
+    return np.asarray(np.abs(pulses["time"] - time) <= np.maximum(pulses["width"], REACH))
+
+
+def _closest(matches: NDArray[Any], dm: float | None) -> NDArray[Any]:
+    """Those of the nearest DM first, where one is asked for."""
+    return matches if dm is None else matches[np.argsort(np.abs(matches["dm"] - dm), kind="stable")]
+
+
+def _of_dm(matches: NDArray[Any], dm: float | None, header: Header) -> NDArray[np.bool_]:
+    """True for pulses of the DM asked for, within their errors or one that spreads them over twice their width."""
+    if dm is None or header.is_series:
+        return np.ones(matches.size, dtype=np.bool_)
+    across = float(header.delays(1.0)[-1])
+    wide = matches["width"] / across if across > 0 else np.full(matches.size, np.inf)
+    return np.asarray(np.abs(matches["dm"] - dm) <= np.maximum(ERRORS * np.nan_to_num(matches["dm_err"]), wide))
+
+
+def _limits(run: Run, config: Config, dm: float | None) -> Iterator[str]:
+    """The thresholds and ranges that kept it off."""
+    header, sp, pulses = run.observation, config.single_pulse, run.rows("single_pulses")
+    yield (
+        f"no pulse above S/N {sp.snr:g} (single_pulse.snr) of {header.tsamp * 1e3:.3g} to {sp.width_max * 1e3:.3g} "
+        "ms width (single_pulse.width_max)"
+    )
+    if dm is not None and not header.is_series and not config.dedisp.dm_lo <= dm <= config.dedisp.dm_hi:
+        yield dm_range(config, dm)
+    flags = {flag: str(row["id"]) for row in pulses for flag in str(row["rfi_flags"]).split(",") if flag}
+    if "storm" in flags:
+        yield (
+            f"{flags['storm']} stands for a storm: weak events, at any time and DM, that could not be told from "
+            "interference"
+        )
+    if "many" in flags:
+        yield f"there were too many events: the weakest were left out (single_pulse.max_events = {sp.max_events})"
+    if config.rfi.zerodm != "off":
+        yield f"what all channels share was subtracted: little is left of small DMs (rfi.zerodm = {config.rfi.zerodm})"
+
+
+def _nearest(pulses: NDArray[Any], time: float) -> Iterator[str]:
+    if len(pulses):
+        nearest = pulses[int(np.argmin(np.abs(pulses["time"] - time)))]
+        yield f"the nearest other is {nearest['id']} at {nearest['time']:.4f} s, DM {nearest['dm']:.5g}"
+
+
+def _arrivals(header: Header, time: float, dm: float | None) -> NDArray[np.float64]:
+    """Arrival of the pulse in each channel [s], shape (nchans,)."""
+    return time + header.delays(0.0 if dm is None or header.is_series else dm)
+
+
+def _masked(run: Run, header: Header, time: float, dm: float | None, *, always: bool) -> Iterator[str]:
+    """The share of the pulse that is masked, along its sweep, and why; `always`: also that nothing is."""
+    rfi = masks(run)
+    mask = rfi.get("mask")
+    if mask is None or not mask.size:
+        return
+    samples = np.asarray(_arrivals(header, time, dm) / header.tsamp).astype(np.int64)
+    inside = np.flatnonzero(samples < header.nsamps)
+    if not inside.size:
+        return
+    samples = samples[inside]
+    # Before version 1.3 a product knew no more than the length of a block.
+    blocks = samples // max(int(rfi["block_nsamps"]), 1)
+    if "edges" in rfi:
+        blocks = np.searchsorted(rfi["edges"], samples, side="right") - 1
+    blocks = np.minimum(blocks, mask.shape[0] - 1)
+    lost = mask[blocks, inside] | rfi["chan_mask"][inside]
+    if always or lost.any():
+        sweep = "" if dm is None or dm == 0.0 else " along its sweep"
+        yield (
+            f"{100 * float(np.mean(lost)):.0f} % of the channels are masked at this time{sweep}"
+            f"{_causes(rfi, blocks, inside)}; of all data {100 * masked_fraction(run):.2g} %"
+        )
+    clipped = rfi.get("clipped")
+    if clipped is None or not clipped.size:
+        return
+    place = np.searchsorted(clipped[:, 0], samples, side="right") - 1
+    within = (place >= 0) & (samples < clipped[np.maximum(place, 0), 1])
+    if within.any():
+        first, last = clipped[place[within].min(), 0], clipped[place[within].max(), 1]
+        yield (
+            f"in {100 * float(np.mean(within)):.0f} % of the channels it lies in what was left out as an undispersed "
+            f"impulse, from {first * header.tsamp:.4f} to {last * header.tsamp:.4f} s (rfi.clip)"
+        )
+
+
+def _causes(rfi: Mapping[str, Any], blocks: NDArray[np.int64], channels: NDArray[np.int64]) -> str:
+    """Causes for which these blocks of these channels are masked, the most frequent first; "": not in the product."""
+    bits, names = rfi.get("why"), rfi.get("causes")
+    if bits is None or names is None or not bits.size:
+        return ""
+    own = bits[blocks, channels]
+    counts = {str(name): int(np.count_nonzero((own >> i) & 1)) for i, name in enumerate(names)}
+    present = sorted((name for name, count in counts.items() if count), key=lambda name: -counts[name])
+    return f" ({', '.join(present)})" if present else ""
+
+
+def _missing(run: Run, header: Header, time: float, dm: float | None) -> Iterator[str]:
+    """Parts of the pulse that are not in the data."""
+    arrivals = _arrivals(header, time, dm)
+    after = float(np.mean(arrivals >= header.tobs))
+    if after > 0:
+        yield f"in {100 * after:.0f} % of the channels it comes after the end of the observation"
+    samples = arrivals / header.tsamp
+    for gap in run.rows("observation/gaps"):
+        within = (samples >= gap["start"]) & (samples < gap["start"] + gap["nsamps"])
+        if within.any():
+            share = 100 * float(within.mean())
+            yield f"there are no data at this time in {share:.0f} % of the channels: {gap['reason']}"

@@ -1,6 +1,6 @@
-"""What was detected at a period, who has it, and what kept it off the list."""
+"""Detections at a period, the rows that have them, and the limits that kept it off the list."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.constants import KDM
-from pulsar.data import flags as table
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
+from pulsar.data.flags import BY_NAME, split
 from pulsar.data.header import Header, Part
 from pulsar.dedisp.plan import DMStage, make_plan
 from pulsar.dedisp.sampling import halvings, stretches
@@ -32,7 +32,7 @@ HARMONICS: Final = 16
 
 
 def periodic(run: Run, config: Config, freq: float, dm: float | None) -> Iterator[str]:
-    """What the product of one observation knows of a frequency.
+    """All that the product of one observation knows of a frequency.
 
     Parameters
     ----------
@@ -49,33 +49,11 @@ def periodic(run: Run, config: Config, freq: float, dm: float | None) -> Iterato
     DataError
         The product does not tell whose the detections are.
     """
-    header, rows = run.observation, run.rows("candidates")
-    found, kept = _detections(run)
-    if is_fold(run):
-        yield "a product of `pulsar fold`: nothing was searched, and only what was asked for was folded"
-        yield from _at(found, rows, freq, dm, header, "folded at this frequency")
-        return
-    if not kept:
-        yield "the detections were not kept (output.detections): what the list has is told"
-    near = _near(found, freq, header)
-    at_dm = _reaching(found, near, dm, header)
-    title = "detected at this frequency" if kept else "on the list at this frequency"
-    yield from _told(title, found[near], rows, freq, dm)
-    yield from _moved(found, near, rows, freq, header)
-    if not near.any():
-        yield f"no search had a detection above its threshold at this frequency{'' if kept else ' that is on the list'}"
-        yield from _nearest(found, rows, freq, header)
-    elif not at_dm.any():
-        yield f"none of them reaches DM {dm:g}: no search had a detection above its threshold there"
-    if not at_dm.any():
-        yield from _mirrored(found, rows, freq, header)
-        yield from _limits(run, config, header, freq, dm)
-    yield from _related(found, rows, freq, dm, header)
-    yield from _lines(run, header, freq)
+    return _Detections(run, freq, dm).lines(config)
 
 
 def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any], str]) -> Iterator[str]:
-    """What the rows of a merged list know of a frequency.
+    """The rows of a merged list at a frequency.
 
     Parameters
     ----------
@@ -104,15 +82,15 @@ def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any],
         beams = f", in {row['nbeams']} beams" if row["nbeams"] > 1 else ""
         times = f", seen at {row['nseen']} times (chance {row['chance']:.1e})" if row["nseen"] > 1 else ""
         yield f"    from {name(row)}{beams}{times}{_belongs(row, rows)}"
-        told = np.isfinite(row["chance"]) or "terrestrial" in row["rfi_flags"]
-        if told and not row["harmonic_of"]:
+        explained = np.isfinite(row["chance"]) or "terrestrial" in row["rfi_flags"]
+        if explained and not row["harmonic_of"]:
             yield f"    {row['reasons']}"
     if order.size > MOST:
         yield f"  and {order.size - MOST} more rows"
 
 
 def is_fold(run: Run) -> bool:
-    """Whether a product is of `pulsar fold`, which does not search."""
+    """True for a product of `pulsar fold`, which does not search."""
     return set(run.rows("candidates")["kind"].tolist()) == {"fold"}
 
 
@@ -133,21 +111,9 @@ def best_sigma(run: Run, freq: float, dm: float | None) -> float:
     DataError
         The product does not tell whose the detections are.
     """
-    found, _ = _detections(run)
-    header = run.observation
-    sigmas = found["sigma"][_reaching(found, _near(found, freq, header), dm, header)]
+    detections = _Detections(run, freq, dm)
+    sigmas = detections.table["sigma"][detections.reaching(detections.near(freq))]
     return float(np.nanmax(sigmas)) if np.isfinite(sigmas).any() else 0.0
-
-
-def _detections(run: Run) -> tuple[NDArray[Any], bool]:
-    """The detections of a product, or what the list has of them where they were not kept; and whether they were."""
-    found = run.rows("detections")
-    if not found.size:
-        rows = run.rows("candidates")
-        return _of_rows(rows), not rows.size
-    if "uid" not in (found.dtype.names or ()) or not (found["uid"] != "").any():
-        raise DataError(f"{run.path}: does not say whose its detections are; search the data again with this version")
-    return found, True
 
 
 def _of_rows(rows: NDArray[Any]) -> NDArray[Any]:
@@ -161,116 +127,173 @@ def _of_rows(rows: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def _near(found: NDArray[Any], freq: float, header: Header) -> NDArray[np.bool_]:
-    """Which detections are at a frequency."""
-    off = np.abs(found["freq"] - freq)
+def _near(detections: NDArray[Any], freq: float, header: Header) -> NDArray[np.bool_]:
+    """True for detections at a frequency."""
+    off = np.abs(detections["freq"] - freq)
     # A part of the observation has wider bins.
-    counts = np.array([Part.of_label(label).count for label in found["part"].tolist()], dtype=np.float64)
+    counts = np.array([Part.of_label(label).count for label in detections["part"].tolist()], dtype=np.float64)
     reach = np.minimum(BINS * counts / header.tobs, PART * freq) if header.tobs > 0 else PART * freq
     return np.asarray(off <= reach)
 
 
-def _reaching(found: NDArray[Any], near: NDArray[np.bool_], dm: float | None, header: Header) -> NDArray[np.bool_]:
-    """Which of the detections that are near are of a group whose DMs reach the one asked for.
+class _Detections:
+    """The detections of a product (or what the list has of them) beside a frequency and a DM."""
 
-    A group was seen from its lowest to its highest DM; where a turn of its highest harmonic is smeared over the band
-    beyond these it would not be seen any more, however strong.
-    """
-    out = near.copy()
-    across = _across(header)
-    if dm is None or header.is_series or not across > 0:
+    def __init__(self, run: Run, freq: float, dm: float | None) -> None:
+        self._run, self._freq, self._dm = run, freq, dm
+        self._header, self._rows = run.observation, run.rows("candidates")
+        detections = run.rows("detections")
+        self._kept = bool(detections.size or not self._rows.size)
+        if not detections.size:
+            detections = _of_rows(self._rows)
+        elif "uid" not in (detections.dtype.names or ()) or not (detections["uid"] != "").any():
+            raise DataError(
+                f"{run.path}: does not say whose its detections are; search the data again with this version"
+            )
+        self.table: NDArray[Any] = detections
+
+    def lines(self, config: Config) -> Iterator[str]:
+        """All that they tell."""
+        if is_fold(self._run):
+            yield "a product of `pulsar fold`: nothing was searched, and only what was asked for was folded"
+            yield from self._at(self._freq, "folded at this frequency")
+            return
+        if not self._kept:
+            yield "the detections were not kept (output.detections): what the list has is told"
+        near = self.near(self._freq)
+        at_dm = self.reaching(near)
+        yield from self._told("detected at this frequency" if self._kept else "on the list at this frequency", near)
+        yield from self._moved(near)
+        if not near.any():
+            listed = "" if self._kept else " that is on the list"
+            yield f"no search had a detection above its threshold at this frequency{listed}"
+            yield from self._nearest()
+        elif not at_dm.any():
+            yield f"none of them reaches DM {self._dm:g}: no search had a detection above its threshold there"
+        if not at_dm.any():
+            yield from self._mirrored()
+            yield from _limits(self._run, config, self._header, self._freq, self._dm)
+        ratio, m, d = _ratios(self.table["freq"], self._freq, self._header.tobs)
+        related = ~near & ratio
+        ratios = [f" at {a}/{b}" for a, b in zip(m[related], d[related], strict=True)]
+        yield from self._told("detected at simple ratios of it", related, ratios)
+        yield from _lines(self._run, self._header, self._freq)
+
+    def near(self, freq: float) -> NDArray[np.bool_]:
+        """True for those at a frequency."""
+        return _near(self.table, freq, self._header)
+
+    def reaching(self, near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """True for those of `near` that are of a group whose DMs reach the one asked for.
+
+        A group was seen from its lowest to its highest DM; where a turn of its highest harmonic is smeared over the
+        band beyond these it would not be seen any more, however strong.
+        """
+        out, detections, header = near.copy(), self.table, self._header
+        # Delay over the band for a DM of 1 [s].
+        across = float(KDM * (np.min(header.freqs) ** -2.0 - np.max(header.freqs) ** -2.0))
+        if self._dm is None or header.is_series or not across > 0:
+            return out
+        for uid in dict.fromkeys(detections["uid"][near].tolist()):
+            own = detections["uid"] == uid
+            best = detections[own][int(np.argmax(detections["sigma"][own]))]
+            room = 1.0 / (float(best["freq"]) * max(int(best["nharm"]), 1) * across)
+            out[own] &= detections["dm"][own].min() - room <= self._dm <= detections["dm"][own].max() + room
         return out
-    for uid in dict.fromkeys(found["uid"][near].tolist()):
-        own = found["uid"] == uid
-        best = found[own][int(np.argmax(found["sigma"][own]))]
-        room = 1.0 / (float(best["freq"]) * max(int(best["nharm"]), 1) * across)
-        out[own] &= found["dm"][own].min() - room <= dm <= found["dm"][own].max() + room
-    return out
 
+    def _at(self, freq: float, title: str) -> Iterator[str]:
+        near = self.near(freq)
+        if not near.any():
+            yield f"nothing {title}"
+        yield from self._told(title, near, freq=freq)
 
-def _across(header: Header) -> float:
-    """Delay over the band for a DM of 1 [s]."""
-    return float(KDM * (np.min(header.freqs) ** -2.0 - np.max(header.freqs) ** -2.0))
+    def _told(
+        self, title: str, which: NDArray[np.bool_], ratios: Sequence[str] = (), freq: float | None = None
+    ) -> Iterator[str]:
+        """Groups of detections, the most significant first, and the row that has each."""
+        detections, freq = self.table[which], self._freq if freq is None else freq
+        if not detections.size:
+            return
+        best: dict[str, int] = {}
+        for i in np.argsort(-detections["sigma"]):
+            best.setdefault(str(detections["uid"][i]), int(i))
+        order = list(best.items())
+        if self._dm is not None and freq == self._freq:
+            # What is nearest in DM first, by the range in which each group was seen.
+            spread = {uid: np.ptp(detections["dm"][detections["uid"] == uid]) for uid in best}
+            off = {uid: abs(float(detections["dm"][i]) - self._dm) - spread[uid] for uid, i in order}
+            order.sort(key=lambda pair: max(off[pair[0]], 0.0))
+        yield f"{title}:"
+        for uid, i in order[:MOST]:
+            detection, own = detections[i], detections[detections["uid"] == uid]
+            own = own[np.argsort(-own["sigma"], kind="stable")]
+            kinds = ", ".join(dict.fromkeys(own["kind"].tolist()))
+            where = ", ".join(dict.fromkeys(label or "the whole" for label in own["part"].tolist()))
+            where = "" if where == "the whole" else f" in {where}"
+            bins = "" if ratios else f", {1e6 * (detection['freq'] / freq - 1):+.3g} ppm"
+            # What was only folded has no significance.
+            harmonics = f"{detection['sigma']:.1f} sigma of {detection['nharm']} harmonics"
+            seen = f", {harmonics} by {kinds}{where}; {own.size} detections"
+            yield (
+                f"  {uid}{ratios[i] if ratios else ''}: P {1 / detection['freq']:.9g} s{bins}, "
+                f"DM {detection['dm']:.5g} ({own['dm'].min():.5g} to {own['dm'].max():.5g})"
+                f"{seen if np.isfinite(detection['sigma']) else ''}"
+            )
+            yield f"    {self._holder(detection)}"
+        if len(order) > MOST:
+            yield f"  and {len(order) - MOST} weaker groups"
 
+    def _moved(self, near: NDArray[np.bool_]) -> Iterator[str]:
+        """Rows that are folded at the frequency, and were detected at another: a multiple of their period, say."""
+        own = _of_rows(self._rows)
+        elsewhere = _near(own, self._freq, self._header) & ~np.isin(own["uid"], self.table["uid"][near])
+        for row in self._rows[elsewhere]:
+            group = self.table[self.table["uid"] == row["uid"]]
+            if not group.size:
+                continue
+            best = group[int(np.argmax(group["sigma"]))]
+            yield (
+                f"folded at this frequency, but detected at P {1 / best['freq']:.9g} s, DM {best['dm']:.5g}, "
+                f"{best['sigma']:.1f} sigma of {best['nharm']} harmonics by {best['kind']}:"
+            )
+            yield f"  {row_text(row)}{_belongs(row, self._rows)}"
 
-def _at(
-    found: NDArray[Any], rows: NDArray[Any], freq: float, dm: float | None, header: Header, title: str
-) -> Iterator[str]:
-    near = _near(found, freq, header)
-    if not near.any():
-        yield f"nothing {title}"
-    yield from _told(title, found[near], rows, freq, dm)
+    def _holder(self, detection: Any) -> str:
+        """The row of the list that has a detection, and on what evidence."""
+        rows, uid, parent = self._rows, str(detection["uid"]), str(detection["parent"])
+        own, owner = rows[(rows["uid"] == uid) | (rows["id"] == uid)], rows[rows["uid"] == parent]
+        if not parent:
+            left_out = f"is not on the list: {detection['relation'] or 'left out'}"
+            return f"is {row_text(own[0])}" if own.size else left_out
+        name = row_text(owner[0]) if owner.size else f"candidate {parent}, which is not on the list"
+        reason = f": {own[0]['reasons']}" if own.size and own[0]["reasons"] else ""
+        missing = "" if own.size else " (no row of its own: of what belongs to others the list has the strongest)"
+        return f"belongs to {name}, as {detection['relation']}{missing}{reason}"
 
+    def _nearest(self) -> Iterator[str]:
+        """The strongest detection not far off: a period may be known to few digits, or drift."""
+        around = self.table[np.abs(self.table["freq"] / self._freq - 1.0) <= NEAR]
+        if around.size:
+            best = around[int(np.argmax(around["sigma"]))]
+            bins = abs(float(best["freq"]) - self._freq) * self._header.tobs
+            yield (
+                f"  the strongest within {100 * NEAR:g} % is {best['uid']}: P {1 / best['freq']:.9g} s, {bins:.1f} "
+                f"bins of 1/T away, DM {best['dm']:.5g}, {best['sigma']:.1f} sigma"
+            )
+            yield f"    {self._holder(best)}"
 
-def _told(
-    title: str,
-    found: NDArray[Any],
-    rows: NDArray[Any],
-    freq: float,
-    dm: float | None,
-    m: NDArray[np.int64] | None = None,
-    d: NDArray[np.int64] | None = None,
-) -> Iterator[str]:
-    """Groups of detections, the most significant first, and the row that has each."""
-    if not found.size:
-        return
-    best: dict[str, int] = {}
-    for i in np.argsort(-found["sigma"]):
-        best.setdefault(str(found["uid"][i]), int(i))
-    order = list(best.items())
-    if dm is not None:
-        # What is nearest in DM first, by the range in which each group was seen.
-        spread = {uid: np.ptp(found["dm"][found["uid"] == uid]) for uid in best}
-        off = {uid: abs(float(found["dm"][i]) - dm) - spread[uid] for uid, i in order}
-        order.sort(key=lambda pair: max(off[pair[0]], 0.0))
-    yield f"{title}:"
-    for uid, i in order[:MOST]:
-        one, own = found[i], found[found["uid"] == uid]
-        times = "" if m is None or d is None else f" at {m[i]}/{d[i]}"
-        own = own[np.argsort(-own["sigma"], kind="stable")]
-        kinds = ", ".join(dict.fromkeys(own["kind"].tolist()))
-        where = ", ".join(dict.fromkeys(label or "the whole" for label in own["part"].tolist()))
-        where = "" if where == "the whole" else f" in {where}"
-        bins = "" if m is not None else f", {1e6 * (one['freq'] / freq - 1):+.3g} ppm"
-        # What was only folded has no significance.
-        seen = f", {one['sigma']:.1f} sigma of {one['nharm']} harmonics by {kinds}{where}; {own.size} detections"
+    def _mirrored(self) -> Iterator[str]:
+        """The frequency as which one above the Nyquist frequency would be seen."""
+        freq, tsamp = self._freq, self._header.tsamp
+        if freq <= 0.5 / tsamp:
+            return
+        seen = abs(freq - round(freq * tsamp) / tsamp)
         yield (
-            f"  {uid}{times}: P {1 / one['freq']:.9g} s{bins}, DM {one['dm']:.5g} ({own['dm'].min():.5g} to "
-            f"{own['dm'].max():.5g}){seen if np.isfinite(one['sigma']) else ''}"
+            f"  it is above the Nyquist frequency of the data, {0.5 / tsamp:.6g} Hz: what is left of it there is "
+            f"mirrored to {seen:.9g} Hz"
         )
-        yield f"    {_holder(one, rows)}"
-    if len(order) > MOST:
-        yield f"  and {len(order) - MOST} weaker groups"
-
-
-def _moved(
-    found: NDArray[Any], near: NDArray[np.bool_], rows: NDArray[Any], freq: float, header: Header
-) -> Iterator[str]:
-    """Rows that are folded at a frequency, and were detected at another: a multiple of their period, say."""
-    own = _of_rows(rows)
-    elsewhere = _near(own, freq, header) & ~np.isin(own["uid"], found["uid"][near])
-    for row in rows[elsewhere]:
-        mine = found[found["uid"] == row["uid"]]
-        if not mine.size:
-            continue
-        best = mine[int(np.argmax(mine["sigma"]))]
-        yield (
-            f"folded at this frequency, but detected at P {1 / best['freq']:.9g} s, DM {best['dm']:.5g}, "
-            f"{best['sigma']:.1f} sigma of {best['nharm']} harmonics by {best['kind']}:"
-        )
-        yield f"  {row_text(row)}{_belongs(row, rows)}"
-
-
-def _holder(one: Any, rows: NDArray[Any]) -> str:
-    """Which row of the list has a detection, and on what evidence."""
-    uid, parent = str(one["uid"]), str(one["parent"])
-    own, owner = rows[(rows["uid"] == uid) | (rows["id"] == uid)], rows[rows["uid"] == parent]
-    if not parent:
-        return f"is {row_text(own[0])}" if own.size else f"is not on the list: {one['relation'] or 'left out'}"
-    name = row_text(owner[0]) if owner.size else f"candidate {parent}, which is not on the list"
-    reason = f": {own[0]['reasons']}" if own.size and own[0]["reasons"] else ""
-    missing = "" if own.size else " (no row of its own: of what belongs to others the list has the strongest)"
-    return f"belongs to {name}, as {one['relation']}{missing}{reason}"
+        if seen * self._header.tobs > 1.0:
+            yield from (f"  {line}" for line in self._at(seen, "detected at the mirrored frequency"))
 
 
 def _belongs(row: Any, rows: NDArray[Any]) -> str:
@@ -299,49 +322,15 @@ def row_text(row: Any) -> str:
 
 def flag_texts(row: Any) -> list[str]:
     """The flags of a row, each with what it means."""
-    flags = table.split(str(row["rfi_flags"]))
-    return [f"{flag} ({table.BY_NAME[flag].text})" if flag in table.BY_NAME else flag for flag in flags]
-
-
-def _nearest(found: NDArray[Any], rows: NDArray[Any], freq: float, header: Header) -> Iterator[str]:
-    """The strongest detection not far off: a period may be known to few digits, or drift."""
-    off = np.abs(found["freq"] / freq - 1.0)
-    around = np.flatnonzero(off <= NEAR)
-    if around.size:
-        one = found[around[int(np.argmax(found["sigma"][around]))]]
-        bins = abs(float(one["freq"]) - freq) * header.tobs
-        yield (
-            f"  the strongest within {100 * NEAR:g} % is {one['uid']}: P {1 / one['freq']:.9g} s, {bins:.1f} bins of "
-            f"1/T away, DM {one['dm']:.5g}, {one['sigma']:.1f} sigma"
-        )
-        yield f"    {_holder(one, rows)}"
-
-
-def _mirrored(found: NDArray[Any], rows: NDArray[Any], freq: float, header: Header) -> Iterator[str]:
-    """What is faster than the sampling can show, and as what it would be seen."""
-    nyquist = 0.5 / header.tsamp
-    if freq <= nyquist:
-        return
-    seen = abs(freq - round(freq * header.tsamp) / header.tsamp)
-    yield (
-        f"  it is above the Nyquist frequency of the data, {nyquist:.6g} Hz: what is left of it there is mirrored to "
-        f"{seen:.9g} Hz"
-    )
-    if seen * header.tobs > 1.0:
-        yield from (f"  {line}" for line in _at(found, rows, seen, None, header, "detected at the mirrored frequency"))
-
-
-def _related(found: NDArray[Any], rows: NDArray[Any], freq: float, dm: float | None, header: Header) -> Iterator[str]:
-    ratio, m, d = _ratios(found["freq"], freq, header.tobs)
-    related = ~_near(found, freq, header) & ratio
-    yield from _told("detected at simple ratios of it", found[related], rows, freq, dm, m[related], d[related])
+    flags = split(str(row["rfi_flags"]))
+    return [f"{flag} ({BY_NAME[flag].text})" if flag in BY_NAME else flag for flag in flags]
 
 
 def _ratios(
     freqs: NDArray[np.float64], freq: float, tobs: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-    """Which frequencies are m/d times the one asked for, with the smallest d."""
-    found = np.zeros(freqs.size, dtype=np.bool_)
+    """True for frequencies that are m/d times the one asked for, and the smallest such m and d."""
+    simple = np.zeros(freqs.size, dtype=np.bool_)
     m, d = np.zeros(freqs.size, dtype=np.int64), np.ones(freqs.size, dtype=np.int64)
     for divisor in range(1, DIVISOR + 1):
         multiple = np.round(freqs * divisor / freq)
@@ -349,14 +338,14 @@ def _ratios(
         off = np.abs(freqs - exact)
         # The frequency asked for is known to a part of a bin only, and so are its multiples.
         close = (off * tobs <= 0.5 * np.maximum(multiple / divisor, 1.0)) & (off <= PART * exact)
-        close &= ~found & (multiple >= 1) & (multiple <= MULTIPLE)
+        close &= ~simple & (multiple >= 1) & (multiple <= MULTIPLE)
         m[close], d[close] = multiple[close].astype(np.int64), divisor
-        found |= close
-    return found, m, d
+        simple |= close
+    return simple, m, d
 
 
 def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | None) -> Iterator[str]:
-    """Which threshold or range kept it off."""
+    """The thresholds and ranges that kept it off."""
     from pulsar.searches.coherent import LEAST_HARMONICS
     from pulsar.searches.ffa import MIN_TURNS, SHORTEST, beside
     from pulsar.searches.ffa_levels import MIN_BINS
@@ -380,43 +369,30 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
     fft, coherent, accel = config.fft, config.coherent, config.accel
     ffa = beside(config.ffa, coherent, header.tobs)
     tenth = header.tobs / 10
-    searches = (
-        ("fft", fft.enabled, fft.p_min or 2 * fewer, fft.p_max or tenth, fft.threshold, fft.max_detections),
-        (
-            "coherent",
-            coherent.enabled,
-            max(coherent.p_min or 0.0, 2 * LEAST_HARMONICS * fewer),
-            coherent.p_max or tenth,
-            coherent.threshold,
-            coherent.max_detections,
-        ),
-        ("accel", accel.enabled, accel.p_min or 2 * tsamp, accel.p_max or tenth, accel.threshold, accel.max_detections),
-        (
-            "ffa",
-            ffa.enabled,
-            max(ffa.p_min or SHORTEST, MIN_BINS * tsamp),
-            min(ffa.p_max, header.tobs / MIN_TURNS),
-            ffa.threshold,
-            ffa.max_detections,
-        ),
-    )
-    for kind, enabled, low, high, threshold, most in searches:
-        if not enabled:
+    fewest = 2 * LEAST_HARMONICS * fewer
+    ranges: dict[str, tuple[Any, float, float]] = {
+        "fft": (fft, fft.p_min or 2 * fewer, fft.p_max or tenth),
+        "coherent": (coherent, max(coherent.p_min or 0.0, fewest), coherent.p_max or tenth),
+        "accel": (accel, accel.p_min or 2 * tsamp, accel.p_max or tenth),
+        "ffa": (ffa, max(ffa.p_min or SHORTEST, MIN_BINS * tsamp), min(ffa.p_max, header.tobs / MIN_TURNS)),
+    }
+    for kind, (search, low, high) in ranges.items():
+        if not search.enabled:
             yield f"  {kind}: was switched off"
         elif not low <= 1.0 / freq <= high:
             yield f"  {kind}: searched periods from {low:.4g} to {high:.4g} s only ({kind}.p_min, {kind}.p_max)"
         else:
             own = detections[detections["kind"] == kind]
-            needed = _single_threshold(own, threshold)
+            needed = _single_threshold(own, search.threshold)
             text = f", about {needed:.1f} in a single trial" if np.isfinite(needed) else ""
-            yield f"  {kind}: nothing above its threshold of {threshold:g} sigma{text} ({kind}.threshold)"
+            yield f"  {kind}: nothing above its threshold of {search.threshold:g} sigma{text} ({kind}.threshold)"
             if kind == "accel" and accel.loss > 0.0 and not header.is_series:
                 yield (
                     f"  accel: with a drift up to the harmonics that pulsars of {1e3 * accel.p_fast:g} ms need, in as "
                     f"many DMs as keep all but {100 * accel.loss:g} % of their S/N (accel.p_fast, accel.loss)"
                 )
             full = 0 if not own.size else int(np.max(np.bincount(own["dm_index"])))
-            if full >= most:
+            if full >= search.max_detections:
                 yield f"  {kind}: some DMs have as many detections as are kept ({kind}.max_detections = {full})"
     pulses = "no period of repeating single pulses" if config.single_pulse.enabled else "was switched off"
     yield f"  pulses: {pulses}"
@@ -431,7 +407,7 @@ def _stage(run: Run, config: Config, header: Header, dm: float) -> tuple[DMStage
         plan = make_plan(header, config.dedisp, freqs=live_channels(run, header))
     except (ConfigError, ValueError):
         return None, 0
-    own = [one for one in stretches(plan, halvings(plan, config)) if one[0].dm_first <= dm]
+    own = [stretch for stretch in stretches(plan, halvings(plan, config)) if stretch[0].dm_first <= dm]
     return own[-1] if own and dm <= config.dedisp.dm_hi else (None, 0)
 
 
@@ -445,7 +421,7 @@ def live_channels(run: Run, header: Header) -> NDArray[np.float64]:
 
 
 def masks(run: Run) -> Mapping[str, Any]:
-    """What was masked; empty where the product holds nothing of it."""
+    """The mask and its causes; empty where the product holds nothing of it."""
     try:
         return run.rfi
     except KeyError:
@@ -463,13 +439,13 @@ def dm_range(config: Config, dm: float) -> str:
     return f"DM {dm:g} was not searched: {config.dedisp.dm_lo:g} to {config.dedisp.dm_hi:g} were (dedisp.{end})"
 
 
-def _single_threshold(found: NDArray[Any], threshold: float) -> float:
+def _single_threshold(detections: NDArray[Any], threshold: float) -> float:
     """Single-trial significance that the trial-corrected threshold means, with the trials of the weakest detection."""
     from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
 
-    if not found.size:
+    if not detections.size:
         return float("nan")
-    weakest = found[int(np.argmin(found["sigma"]))]
+    weakest = detections[int(np.argmin(detections["sigma"]))]
     # With N trials of probability p as many chance events are expected as its corrected significance says.
     trials = np.log(expected_from_sigma(float(weakest["sigma"]))) - float(weakest["logp"])
     return float(sigma_from_logp(np.log(expected_from_sigma(threshold)) - trials))
@@ -488,5 +464,5 @@ def _lines(run: Run, header: Header, freq: float) -> Iterator[str]:
         if abs(k * freq - line["freq"]) <= 0.5 * line["width"] + 0.5 / header.tobs
     }
     if hit:
-        told = ", ".join(f"{k} ({reason})" for k, reason in hit.items())
-        yield f"left out of the spectra as interference: of its first {most} harmonics number {told}"
+        numbers = ", ".join(f"{k} ({reason})" for k, reason in hit.items())
+        yield f"left out of the spectra as interference: of its first {most} harmonics number {numbers}"

@@ -1,4 +1,4 @@
-"""What sheets and pages say of a row: where it is, what it measures, what speaks for it and against it."""
+"""Words of sheets and pages for a row: where it is, what it measures, what speaks for it and against it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _SCORE: Final = (
 
 @dataclass(frozen=True)
 class About:
-    """What a plot sheet tells beside what is drawn.
+    """Facts of a plot sheet beside what is drawn.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class About:
     files: Sequence[Path] = ()
 
     def name(self, default: str) -> str:
-        """What stands above the sheet."""
+        """The name above the sheet."""
         return printable(self.title or str(self.row.get("id") or default))
 
 
@@ -71,7 +71,7 @@ def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float)
         Length [s].
     """
     number = int(row.get("beam", -1)) if header.beam is None else header.beam
-    parts = [printable(header.source or "unnamed source"), printable(telescope(header))]
+    parts = [printable(header.source or "unnamed source"), printable(header.telescope or "unknown telescope")]
     parts[1] += f", beam {number}" if number >= 0 else ""
     if math.isfinite(tstart):
         parts.append(f"MJD {tstart:.6f}")
@@ -86,29 +86,25 @@ def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float)
     return "   ·   ".join(parts)
 
 
-def telescope(header: Header) -> str:
-    """Its name."""
-    return header.telescope or "unknown telescope"
-
-
 def position(header: Header | None, row: Mapping[str, Any]) -> Lines:
     """Names and values of where a row lies on the sky: its own position, and that of the beam where it is another."""
-    own = _place(header, row)
-    beam = (math.nan, math.nan) if header is None else (header.ra_deg, header.dec_deg)
+    own, beam = _place(header, row), _place(header, {})
     if not all(map(math.isfinite, own)):
         return []
     longitude, latitude = galactic(*own)
-    lines = [
+    # To less than the digits shown it is the beam's.
+    apart = all(map(math.isfinite, beam)) and math.dist(own, beam) > 1e-4
+    return _known(
         ("J2000", f"{hms(own[0])}  {dms(own[1])}"),
         ("galactic", f"l {float(longitude):.4f}°  b {float(latitude):+.4f}°"),
-    ]
-    nbeams = int(row.get("nbeams", 0))
-    if nbeams > 1:
-        lines.append(("seen in", f"{nbeams} beams, best in {row.get('beam', '?')}"))
-    # To less than the digits shown it is the beam's.
-    if all(map(math.isfinite, beam)) and math.dist(own, beam) > 1e-4:
-        lines.append(("beam centre", f"{hms(beam[0])}  {dms(beam[1])}"))
-    return lines
+        ("seen in", f"{row['nbeams']} beams, best in {row.get('beam', '?')}" if row.get("nbeams", 0) > 1 else ""),
+        ("beam centre", f"{hms(beam[0])}  {dms(beam[1])}" if apart else ""),
+    )
+
+
+def _known(*lines: tuple[str, str]) -> Lines:
+    """Without what has no value."""
+    return [(name, value) for name, value in lines if value]
 
 
 def origin(files: Sequence[Path]) -> Lines:
@@ -120,7 +116,7 @@ def origin(files: Sequence[Path]) -> Lines:
 
 
 def share_of_galaxy(dm: float, row: Mapping[str, Any], header: Header | None) -> Lines:
-    """How much of the most that the Galaxy disperses in its direction a DM is; nothing where no model is installed."""
+    """A DM as a share of the most that the Galaxy has in its direction; nothing where no model is installed."""
     own = _place(header, row)
     most = galactic_dm(*(round(float(v), 2) for v in galactic(*own))) if math.isfinite(dm) else None
     return [] if most is None else [("of Galaxy", f"{100.0 * dm / most[0]:.0f} % of {most[0]:.0f} ({most[1]})")]
@@ -131,6 +127,25 @@ def _place(header: Header | None, row: Mapping[str, Any]) -> tuple[float, float]
     own = (float(row.get("ra_deg", math.nan)), float(row.get("dec_deg", math.nan)))
     beam = (math.nan, math.nan) if header is None else (header.ra_deg, header.dec_deg)
     return own if all(map(math.isfinite, own)) else beam
+
+
+def headline(subject: Fold | PulseCutout, row: Mapping[str, Any]) -> list[str]:
+    """The most important numbers of a fold or a single pulse; the row, of candidates or pulses, may be empty."""
+    if isinstance(subject, Fold):
+        facts = [f"P {1e3 / subject.after.freq:.9g} ms", f"DM {subject.after.dm:.5g}", f"S/N {subject.snr:.1f}"]
+    else:
+        facts = [_told(row, "snr", "S/N {:.1f}"), f"DM {subject.dm:.5g}"]
+        # Of a stretch that nobody called a pulse there is none.
+        facts.append(f"width {1e3 * subject.width:.3g} ms" if finite(subject.width) else "")
+    return [fact for fact in (*facts, _told(row, "score", "score {:.2f}")) if fact]
+
+
+def sides(subject: Fold | PulseCutout, about: About) -> tuple[Lines, Lines]:
+    """Names and values of what is measured; and of where it is from, and what was judged."""
+    if isinstance(subject, Fold):
+        judgement = verdict(subject, about.row)
+        return numbers(subject, about.row, about.header), [*origin(about.files), *judgement]
+    return pulse_numbers(subject, about.row, about.header), [*origin(about.files), *judged(about.row)]
 
 
 def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
@@ -144,40 +159,39 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
     header : Header, optional
         Of the observation of the row.
     """
-    freq, fdot, dm = fold.after.freq, fold.after.fdot, fold.after.dm
+    freq, fdot = fold.after.freq, fold.after.fdot
     if not 1e-9 < freq < 1e9:
         # Products of others may hold anything.
         return [("frequency", f"{freq:.6g} Hz")]
     accel, accel_err = -C * fdot / freq, C * fold.fdot_err / freq
+    period_err, pdot_err = fold.freq_err / freq**2, fold.fdot_err / freq**2
     # Of data that are barycentred already it is not topocentric.
     frame = "P bary" if header is not None and header.barycentric else "P topo"
+    bary: Any = row.get("period_bary") if frame == "P topo" else None
+    pdot_bary: Any = row.get("fdot_bary") if finite(bary) else None
+    end = fold.start + fold.tobs
+    half = w50(fold.profile, fold.width, fold.phase)
+    wide = f"W50 {1e3 * half / freq:.3g} ms, " if math.isfinite(half) else ""
     lines = [
-        (frame, f"{value_error(1e3 / freq, 1e3 * fold.freq_err / freq**2)} ms"),
-        ("Pdot", f"{small_error(-fdot / freq**2, fold.fdot_err / freq**2)} s/s"),
-    ]
-    if finite(row.get("period_bary")) and frame == "P topo":
-        error = fold.freq_err / freq**2
-        lines.append(("P bary", f"{value_error(1e3 * row['period_bary'], 1e3 * error)} ms"))
-        if finite(row.get("fdot_bary")):
-            lines.append(("Pdot bary", f"{small_error(-row['fdot_bary'] / freq**2, fold.fdot_err / freq**2)} s/s"))
-    if significant(accel, accel_err):
-        lines.append(("acceleration", f"{value_error(accel, accel_err)} m/s²"))
-    if finite(row.get("period_alt")):
-        lines.append(("or period", f"{1e3 * row['period_alt']:.9g} ms"))
-    lines += [
-        ("DM", f"{value_error(dm, fold.dm_err)} pc/cm³"),
-        *share_of_galaxy(dm, row, header),
+        (frame, f"{value_error(1e3 / freq, 1e3 * period_err)} ms"),
+        ("Pdot", f"{small_error(-fdot / freq**2, pdot_err)} s/s"),
+        ("P bary", "" if not finite(bary) else f"{value_error(1e3 * bary, 1e3 * period_err)} ms"),
+        (
+            "Pdot bary",
+            "" if not finite(pdot_bary) else f"{small_error(-pdot_bary / freq**2, pdot_err)} s/s",
+        ),
+        ("acceleration", f"{value_error(accel, accel_err)} m/s²" if significant(accel, accel_err) else ""),
+        ("or period", f"{1e3 * row['period_alt']:.9g} ms" if finite(row.get("period_alt")) else ""),
+        ("DM", f"{value_error(fold.after.dm, fold.dm_err)} pc/cm³"),
+        *share_of_galaxy(fold.after.dm, row, header),
         ("S/N", f"{fold.snr:.1f}   reduced χ² {fold.chi2_red:.2f}"),
-        ("width", _width(fold)),
+        ("width", f"{wide}duty {fold.width:.3f}"),
+        ("detection", _told(row, "sigma", f"{{:.1f}} σ, {row.get('nharm', '?')} harmonics")),
+        ("found by", str(row.get("found_by") or "").replace(",", ", ")),
+        ("part", f"{fold.part}: {fold.start:.6g} to {end:.6g} s of the observation" if fold.part else ""),
+        ("epoch", f"MJD {fold.epoch:.8f} UTC"),
     ]
-    if finite(row.get("sigma")):
-        lines.append(("detection", f"{row['sigma']:.1f} σ, {row.get('nharm', '?')} harmonics"))
-    if row.get("found_by"):
-        lines.append(("found by", str(row["found_by"]).replace(",", ", ")))
-    if fold.part:
-        lines.append(("part", f"{fold.part}: {fold.start:.6g} to {fold.start + fold.tobs:.6g} s of the observation"))
-    lines.append(("epoch", f"MJD {fold.epoch:.8f} UTC"))
-    return lines + position(header, row)
+    return _known(*lines, *position(header, row))
 
 
 def verdict(fold: Fold, row: Mapping[str, Any]) -> Lines:
@@ -189,35 +203,31 @@ def verdict(fold: Fold, row: Mapping[str, Any]) -> Lines:
     row : mapping
         Of candidates; may be empty.
     """
-    lines: Lines = []
-    if row.get("known_source"):
-        lines.append(("known source", str(row["known_source"])))
-    if finite(row.get("score")):
-        stored = fold.extra.get("features")
-        features: dict[str, Any] = stored if isinstance(stored, dict) else {}
-        told = [words.format(features[name] * factor) for name, words, factor in _SCORE if finite(features.get(name))]
-        lines.append(("score", f"{row['score']:.2f}" + (f": {', '.join(told)}" if told else "")))
-    return lines + judged(row)
+    stored = fold.extra.get("features")
+    features: dict[str, Any] = stored if isinstance(stored, dict) else {}
+    reasons = [words.format(features[name] * factor) for name, words, factor in _SCORE if finite(features.get(name))]
+    score = _told(row, "score", "{:.2f}")
+    return _known(
+        ("known source", str(row.get("known_source") or "")),
+        ("score", f"{score}: {', '.join(reasons)}" if score and reasons else score),
+        *judged(row),
+    )
 
 
 def judged(row: Mapping[str, Any]) -> Lines:
     """Names and values of the flags and links of a row, of candidates or single pulses."""
-    lines: Lines = []
-    if row.get("nseen", 0) > 1:
-        lines.append(("seen again", f"{row['nseen']} times in all, by chance with {row['chance']:.1e}"))
-    for flag in split(str(row.get("rfi_flags") or "")):
-        lines.append(("flag", f"{flag}: {BY_NAME[flag].text}" if flag in BY_NAME else flag))
-    if row.get("harmonic_of"):
-        lines.append(("belongs to", f"{row['harmonic_of']}, {row.get('relation') or 'harmonic'}"))
-    if row.get("source"):
-        lines.append(("pulse of", str(row["source"])))
-    if row.get("nattached"):
-        lines.append(("explains", f"{row['nattached']} other groups of detections"))
-    if row.get("npulses"):
-        lines.append(("single pulses", f"{row['npulses']} in its phase"))
-    if row.get("reasons"):
-        lines.append(("because", str(row["reasons"])))
-    return lines
+    flags = split(str(row.get("rfi_flags") or ""))
+    again = f"{row['nseen']} times in all, by chance with {row['chance']:.1e}" if row.get("nseen", 0) > 1 else ""
+    owner = f"{row['harmonic_of']}, {row.get('relation') or 'harmonic'}" if row.get("harmonic_of") else ""
+    return _known(
+        ("seen again", again),
+        *(("flag", f"{flag}: {BY_NAME[flag].text}" if flag in BY_NAME else flag) for flag in flags),
+        ("belongs to", owner),
+        ("pulse of", str(row.get("source") or "")),
+        ("explains", f"{row['nattached']} other groups of detections" if row.get("nattached") else ""),
+        ("single pulses", f"{row['npulses']} in its phase" if row.get("npulses") else ""),
+        ("because", str(row.get("reasons") or "")),
+    )
 
 
 def pulse_numbers(cutout: PulseCutout, row: Mapping[str, Any], header: Header | None) -> Lines:
@@ -231,22 +241,19 @@ def pulse_numbers(cutout: PulseCutout, row: Mapping[str, Any], header: Header | 
     header : Header, optional
         Of the observation of the row.
     """
-    lines = [("time", f"{cutout.time:.6f} s after the start")]
-    if math.isfinite(cutout.mjd):
-        lines.append(("arrival", f"MJD {cutout.mjd:.9f} at {cutout.fref:.6g} MHz"))
-    lines.append(("DM", f"{value_error(row.get('dm', cutout.dm), row.get('dm_err', math.nan))} pc/cm³"))
-    lines += share_of_galaxy(float(row.get("dm", cutout.dm)), row, header)
-    if finite(row.get("snr")):
-        lines.append(("S/N", f"{row['snr']:.1f}"))
-    if finite(cutout.width):
-        lines.append(("width", f"{1e3 * cutout.width:.3g} ms"))
-    if finite(row.get("sigma")):
-        lines.append(("significance", f"{row['sigma']:.1f} σ after all trials"))
-    if row.get("ndetections"):
-        lines.append(("events", f"{row['ndetections']}"))
-    if finite(row.get("score")):
-        lines.append(("score", f"{row['score']:.2f}"))
-    return lines + position(header, row)
+    dm = row.get("dm", cutout.dm)
+    return _known(
+        ("time", f"{cutout.time:.6f} s after the start"),
+        ("arrival", f"MJD {cutout.mjd:.9f} at {cutout.fref:.6g} MHz" if math.isfinite(cutout.mjd) else ""),
+        ("DM", f"{value_error(dm, row.get('dm_err', math.nan))} pc/cm³"),
+        *share_of_galaxy(float(dm), row, header),
+        ("S/N", _told(row, "snr", "{:.1f}")),
+        ("width", f"{1e3 * cutout.width:.3g} ms" if finite(cutout.width) else ""),
+        ("significance", _told(row, "sigma", "{:.1f} σ after all trials")),
+        ("events", str(row.get("ndetections") or "")),
+        ("score", _told(row, "score", "{:.2f}")),
+        *position(header, row),
+    )
 
 
 def w50(profile: NDArray[Any], width: float, phase: float) -> float:
@@ -287,11 +294,10 @@ def w50(profile: NDArray[Any], width: float, phase: float) -> float:
 
 
 def finite(value: Any) -> bool:
-    """Whether it is a number, and finite."""
+    """True for a number that is finite."""
     return isinstance(value, int | float | np.floating) and math.isfinite(value)
 
 
-def _width(fold: Fold) -> str:
-    half = w50(fold.profile, fold.width, fold.phase)
-    told = f"duty {fold.width:.3f}"
-    return f"W50 {1e3 * half / fold.after.freq:.3g} ms, {told}" if math.isfinite(half) else told
+def _told(row: Mapping[str, Any], key: str, words: str) -> str:
+    """Words with a number of a row in them; "" where it is unknown."""
+    return words.format(row[key]) if finite(row.get(key)) else ""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pulsar.io.night import scan
 from pulsar.io.product.reader import Run, read
 from pulsar.nights.merge import merge
 from pulsar.nights.night import jobs, search_night
-from pulsar.report import pulse, sheet
+from pulsar.report import sheet
 from pulsar.report.figure import Sheet
 from pulsar.report.page import write_report
 from pulsar.report.words import About
@@ -235,15 +235,13 @@ def test_the_table_on_screen(products: tuple[list[Path], Path], night: Run) -> N
 def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, list[str]] = {}
 
-    def kept(draw: Callable[..., None]) -> Callable[..., None]:
-        def noted(paper: Sheet, data: Any, about: About) -> None:
-            draw(paper, data, about)
-            drawn[str(about.row["id"])] = texts(paper)
+    draw = sheet.draw
 
-        return noted
+    def noted(paper: Sheet, subject: Any, about: About) -> None:
+        draw(paper, subject, about)
+        drawn[str(about.row["id"])] = texts(paper)
 
-    for part in (sheet, pulse):
-        monkeypatch.setattr(part, "draw", kept(part.draw))
+    monkeypatch.setattr(sheet, "draw", noted)
     page = write_report([night], tmp_path / "report", top=5, workers=1).read_text()
     rows = [night.candidate(str(i)) for i in night.rows("candidates")["id"]]
     pulses = [{k: r[k].item() for k in r.dtype.names} for r in night.rows("single_pulses")]

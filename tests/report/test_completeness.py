@@ -11,9 +11,9 @@ from pulsar.data.candidate import empty_table
 from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter
-from pulsar.report.completeness import plot_completeness, plot_limits
-from pulsar.report.figure import png
+from pulsar.report.figure import picture
 from pulsar.report.paper import limits_text, recall_rows, recall_text
+from pulsar.report.plots import plot_completeness, plot_limits
 from pulsar.report.summary import summary
 
 
@@ -108,4 +108,5 @@ def test_strange_numbers_are_drawn(seed):
         for _ in range(20):
             table[rng.choice(names)][rng.randrange(len(table))] = rng.choice(strange)
     for figure in (plot_completeness(injected, rows), plot_limits(limits)):
-        assert png(figure).startswith(b"\x89PNG")
+        figure.set_dpi(30)
+        assert picture(figure).startswith(b"\x89PNG")

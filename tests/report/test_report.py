@@ -19,9 +19,9 @@ from pulsar.io.product.parts import unknown_header
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter
 from pulsar.report.drawn import Task, draw_all, plot
-from pulsar.report.figure import png, save
+from pulsar.report.figure import Sheet, picture, save, small_png
 from pulsar.report.page import tasks_of, write_report
-from pulsar.report.sheet import growth
+from pulsar.report.sheet import draw, empty_sheet, growth
 from pulsar.report.words import About, numbers, origin, position, verdict, w50
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -239,10 +239,10 @@ def poor(fold: Fold) -> Fold:
 
 def test_sheets_of_poor_folds() -> None:
     fold = make_fold(1, nfdot=1)
-    assert png(plot(fold)).startswith(PNG)
-    assert png(plot(poor(fold))).startswith(PNG)
+    assert picture(plot(fold)).startswith(PNG)
+    assert picture(plot(poor(fold))).startswith(PNG)
     masked = replace(fold, freq_phase=np.full_like(fold.freq_phase, np.nan), time_phase=np.zeros_like(fold.time_phase))
-    assert png(plot(masked)).startswith(PNG)
+    assert picture(plot(masked)).startswith(PNG)
 
 
 def test_no_panel_is_left_empty() -> None:
@@ -352,12 +352,23 @@ def test_a_sheet_of_an_observation_that_nobody_has_recorded() -> None:
     """Of products merged by older versions: what the fold and the row know, and nothing of another observation."""
     fold, row = make_fold(1), {"id": "c0001", "beam": 4, "ra_deg": 10.0, "dec_deg": -20.0, "obs": -1}
     sheet = plot(fold, About(row, unknown_header(row)))
-    assert png(sheet).startswith(PNG)
+    assert picture(sheet).startswith(PNG)
     (line,) = [text for text in sheet.labels.texts if "·" in text]
     start = fold.epoch - 0.5 * fold.tobs / 86400
     assert line.split("   ·   ") == [
         "unnamed source", "unknown telescope, beam 4", f"MJD {start:.6f}", f"{fold.tobs:.5g} s"
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def paper() -> Sheet:
+    """A sheet that is drawn on again and again, as those of a page are."""
+    return empty_sheet()
+
+
+def drawn(paper: Sheet, fold: Fold, about: About) -> bytes:
+    draw(paper.wiped(), fold, about)
+    return small_png(paper)
 
 
 #: What a damaged product, or one of another program, may hold in place of a number.
@@ -366,22 +377,22 @@ STRANGE = (np.nan, np.inf, -np.inf, 0.0, -1.0, 1e30)
 
 @pytest.mark.parametrize("name", ["profile", "time_phase", "freq_phase", "dms", "dm_snr", "p_pdot"])
 @pytest.mark.parametrize("value", STRANGE)
-def test_arrays_of_strange_numbers_are_drawn(name: str, value: float) -> None:
+def test_arrays_of_strange_numbers_are_drawn(paper: Sheet, name: str, value: float) -> None:
     fold = make_fold(1)
-    assert plot(replace(fold, **{name: np.full_like(getattr(fold, name), value)}))._repr_png_().startswith(PNG)
+    assert drawn(paper, replace(fold, **{name: np.full_like(getattr(fold, name), value)}), About()).startswith(PNG)
 
 
 @pytest.mark.parametrize("name", ["time_edges", "band_freqs", "freq_offsets", "fdot_offsets"])
 @pytest.mark.parametrize("value", STRANGE)
-def test_axes_that_are_none_are_drawn(name: str, value: float) -> None:
+def test_axes_that_are_none_are_drawn(paper: Sheet, name: str, value: float) -> None:
     fold = make_fold(1)
     axis = getattr(fold, name).copy()
     axis[-1] = value
     for strange in (axis, np.full_like(axis, value)):
-        assert plot(replace(fold, **{name: strange}))._repr_png_().startswith(PNG)
+        assert drawn(paper, replace(fold, **{name: strange}), About()).startswith(PNG)
 
 
 @pytest.mark.parametrize("name", ["snr", "width", "phase", "freq_err", "fdot_err", "dm_err", "chi2_red", "epoch"])
 @pytest.mark.parametrize("value", STRANGE)
-def test_strange_numbers_are_drawn(name: str, value: float) -> None:
-    assert plot(replace(make_fold(1), **{name: value}), About({}, make_header()))._repr_png_().startswith(PNG)
+def test_strange_numbers_are_drawn(paper: Sheet, name: str, value: float) -> None:
+    assert drawn(paper, replace(make_fold(1), **{name: value}), About({}, make_header())).startswith(PNG)

@@ -10,7 +10,7 @@ from reference.masks import make_header, make_mask_of, make_statistics
 from pulsar.cleaning.birdies import Birdie
 from pulsar.cleaning.mask import CAUSES, Mask
 from pulsar.report import rfi
-from pulsar.report.figure import png
+from pulsar.report.figure import picture
 from pulsar.report.rfi import peaks_by_frequency, plot_mask, plot_rfi
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -78,7 +78,7 @@ def test_more_reasons_than_colours():
     assert len(names) == len(rfi._COLOURS)
     assert classes.max() == len(names)
     np.testing.assert_array_equal(classes > 0, many.bad)
-    assert png(plot_rfi(HEADER, many)).startswith(PNG)
+    assert picture(plot_rfi(HEADER, many)).startswith(PNG)
 
 
 @pytest.mark.parametrize("powers", [None, np.zeros(512, dtype=np.float32)])
@@ -92,7 +92,7 @@ def test_little_is_known(powers):
         plot_rfi(uneven, everything, nothing, spectrum=spectrum),
         plot_mask(HEADER, ~MASK.chan_ok, MASK.bad, MASK.reasons, 1500),
     ):
-        assert png(sheet).startswith(PNG)
+        assert picture(sheet).startswith(PNG)
 
 
 def test_the_highest_power_of_each_stretch_is_drawn():
