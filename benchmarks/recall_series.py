@@ -1,6 +1,7 @@
 """Scenarios of recall.py: single series, made and searched without the rest of the program."""
 
 import math
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +22,6 @@ from pulsar.data.header import Header
 from pulsar.dedisp.engine import batch_size
 from pulsar.dedisp.plan import DMPlan, DMStage, make_plan
 from pulsar.dedisp.sampling import FASTEST, halved, halvings, lost
-from pulsar.dedisp.stream import dedisperse_block
 from pulsar.io.series import write_series
 from pulsar.orbits.bank import projected_size
 from pulsar.orbits.run import fold_phases
@@ -34,6 +34,10 @@ from pulsar.sky.barycentre import arrival_times
 from pulsar.stack.epochs import add_epoch
 from pulsar.stack.run import search_stack
 from pulsar.synthesis import Sky
+
+# The engines of a run on data in memory are a reference of the tests.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from reference.blocks import dedisperse_block  # noqa: E402
 
 NAN = float("nan")
 BEAM = Sky(**FAST)

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from pulsar.bench.case import Cost, Size, Work, case, noise
 from pulsar.cleaning.statistics import piece_samples
-from pulsar.dedisp.engine import make_engines, samples_per_dm, tile_size
+from pulsar.dedisp.engine import build_tree, make_engines, samples_per_dm, tile_size
 from pulsar.dedisp.stream import Workspaces
-from pulsar.dedisp.tree import build_tree
 
 #: Extent of a block, in full; and types of samples in files.
 BLOCK, SAMPLES = (1 << 14, 1024), "uint8, uint16, float32"

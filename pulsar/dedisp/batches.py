@@ -22,8 +22,7 @@ from pulsar.data.source import SampleSource
 from pulsar.data.work import share_out
 from pulsar.dedisp.engine import Engine, batch_edges, batch_size, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
-from pulsar.dedisp.reserve import Reserve
-from pulsar.dedisp.store import DMStore
+from pulsar.dedisp.store import DMStore, Reserve
 from pulsar.dedisp.stream import (
     GULP_BYTES,
     Budget,

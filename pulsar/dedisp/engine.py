@@ -1,6 +1,12 @@
-"""One stage's dedispersion over one tile of time: tree or brute force, the same way to call."""
+"""Dedispersion of one stage over one tile of time: by a tree, how exact it is, or by brute force.
 
-from abc import ABC, abstractmethod
+The band is cut into fours of neighbouring channels, fours of fours, and so on. A node of the tree needs one row
+(a partial sum over its channels) for every range of trial DMs whose delays across it are nearly the same, far fewer
+than there are trials; each trial picks its row in each node. Frequencies are arbitrary, and every row knows the delays
+that its channels got, so that rounding does not pile up.
+"""
+
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +16,288 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
-from pulsar.dedisp.tree import Operations, build_tree
+
+#: A row serves DMs for which the variance of its channels' arrival is at most this much more than in a row of their
+#: own [samples^2]. 0.02 makes a tenth more rows and 3 % less arrival error; 0.05 a tenth fewer, and 6 % more.
+SLACK = 0.03
+#: Most levels below the root: each more adds a rounding of shifts and of sums. (Six would overflow int16 at the root.)
+MAX_LEVELS = 4
+#: Fewest nodes that the root sums. A node saturates at 16 times its noise, a series at the root of their number times
+#: that. (Of a single node a bright pulsar's DM would be one that smears it until it fits.) Costs up to 10 % of time.
+ROOT_INPUTS = 12
+#: Cost of a row's half sum, and of an input of the root and of its output [relative; measured].
+_COST_NODE, _COST_INPUT, _COST_OUTPUT = 1.0, 0.35, 0.5
+_UNUSED = np.int64(1) << 40
+
+
+@dataclass(frozen=True, eq=False)
+class _Nodes:
+    """Nodes of one level and their rows; the channels are the lowest level, with no rows."""
+
+    count: NDArray[np.float64]  # (nnodes,): channels
+    slope: NDArray[np.float64]  # (nnodes,): mean delay [samples per unit of DM]
+    spread: NDArray[np.float64]  # (nnodes,): variance of these delays
+    rowid: NDArray[np.int32]  # (nnodes, ndms): row that serves a DM
+    stats: NDArray[np.float64]  # (nrows, 4): see the kernel
+    node: NDArray[np.int64]  # (nrows,)
+    child: NDArray[np.int64]  # (nrows, fan): row of the level below (channel at the lowest), -1 for none
+    shift: NDArray[np.int64]  # (nrows, fan): where its sample 0 is taken from
+
+
+def _channels(k: NDArray[np.float64]) -> _Nodes:
+    none = np.zeros(0, np.int64)
+    rows = none.reshape(0, 0)
+    # A copy: what may not be written to is another type for kernels, and rows would be chosen by two versions.
+    return _Nodes(
+        np.ones(k.size), k.copy(), np.zeros(k.size), rows.astype(np.int32), np.zeros((0, 4)), none, rows, rows
+    )
+
+
+def _level(below: _Nodes, dms: NDArray[np.float64], fan: int, slack: float) -> _Nodes:
+    """The level above, in nodes of `fan`; negative `slack` gives each DM its row."""
+    from pulsar_kernels.tree import choose_rows
+
+    nnodes = -(-below.count.size // fan)
+    capacity = nnodes * dms.size
+    count, slope, spread = np.empty(nnodes), np.empty(nnodes), np.empty(nnodes)
+    rowid = np.empty((nnodes, dms.size), np.int32)
+    node, stats = np.empty(capacity, np.int64), np.empty((capacity, 4))
+    child, shift = np.empty((capacity, fan), np.int64), np.empty((capacity, fan), np.int64)
+    nrows = choose_rows(
+        fan,
+        dms,
+        slack,
+        below.count,
+        below.slope,
+        below.spread,
+        below.rowid,
+        below.stats,
+        count,
+        slope,
+        spread,
+        rowid,
+        node,
+        child,
+        shift,
+        stats,
+    )
+    stats, node, child, shift = stats[:nrows].copy(), node[:nrows].copy(), child[:nrows].copy(), shift[:nrows].copy()
+    return _Nodes(count, slope, spread, rowid, stats, node, child, shift)
+
+
+def _grow(k: NDArray[np.float64], dms: NDArray[np.float64]) -> list[_Nodes]:
+    """Levels from the channels up to the root, as many as cost least and leave enough nodes to the root."""
+    from pulsar_kernels.tree import FAN
+
+    levels = [_channels(k)]
+    costs = [_root_cost(k.size, dms.size)]
+    rows = 0
+    while len(levels) <= MAX_LEVELS and -(-levels[-1].count.size // FAN) >= ROOT_INPUTS:
+        levels.append(_level(levels[-1], dms, FAN, SLACK))
+        rows += levels[-1].node.size
+        costs.append(_COST_NODE * rows + _root_cost(levels[-1].count.size, dms.size))
+        if rows * _COST_NODE > min(costs):
+            break
+    best = int(np.argmin(costs))
+    below = levels[best]
+    return [*levels[: best + 1], _level(below, dms, below.count.size, -1.0)]
+
+
+def _root_cost(inputs: int, ndms: int) -> float:
+    return ndms * (_COST_INPUT * inputs + _COST_OUTPUT)
+
+
+@dataclass(frozen=True, eq=False)
+class Operations:
+    """What `pulsar_kernels.tree.tree_tile` does for a tree.
+
+    Attributes
+    ----------
+    kind, dest, length, ptr, src, shift : ndarray
+        See the kernel.
+    bits : int
+        Levels below the root; the series are multiples of two to this power.
+    """
+
+    kind: NDArray[np.uint8]
+    dest: NDArray[np.int64]
+    length: NDArray[np.int64]
+    ptr: NDArray[np.int64]
+    src: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    bits: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all arrays."""
+        return sum(a.nbytes for a in (self.kind, self.dest, self.length, self.ptr, self.src, self.shift))
+
+    def run(
+        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], rows: NDArray[np.int16], at: int, n: int
+    ) -> None:
+        """Fill ``rows[:, at : at + n]`` from the tile that begins at `column` of `raw`."""
+        from pulsar_kernels.tree import tree_tile
+
+        program = (self.kind, self.dest, self.length, self.ptr, self.src, self.shift)
+        tree_tile(raw, column, *program, self.bits, work, rows, at, n)
+
+
+@dataclass(frozen=True, eq=False)
+class TreeProgram:
+    """A tree for one set of channels and DMs.
+
+    Attributes
+    ----------
+    tile : int
+        Samples made by one run.
+    operations : Operations
+    arena : int
+        Bytes of working space.
+    before, after : int
+        Samples that are read before the tile's first, and after its last, at zero delay.
+    children, shifts : tuple of ndarray
+        Of each level, lowest first: the rows that a row is made of (-1 for none), shape (nrows, fan), and the samples
+        by which each is shifted.
+    """
+
+    ndms: int
+    tile: int
+    operations: Operations
+    arena: int
+    before: int
+    after: int
+    children: tuple[NDArray[np.int64], ...]
+    shifts: tuple[NDArray[np.int64], ...]
+
+    @property
+    def adds(self) -> float:
+        """Additions for one sample of all DMs, with the overlaps of the tiles."""
+        inputs = np.diff(self.operations.ptr)
+        return float(np.dot(inputs - 1, self.operations.length)) / self.tile
+
+    def delays(self) -> NDArray[np.int64]:
+        """Delay that every channel gets [samples], shape (ndms, nchans): the tree's own bookkeeping, replayed."""
+        row = np.arange(self.ndms)[:, None]
+        delay = np.zeros((self.ndms, 1), np.int64)
+        for child, shift in zip(reversed(self.children), reversed(self.shifts), strict=True):
+            # Which children exist depends on the node alone, not on the DM.
+            keep = (child[row[0]] >= 0).ravel()
+            delay = (delay[:, :, None] + shift[row]).reshape(self.ndms, -1)[:, keep]
+            row = child[row].reshape(self.ndms, -1)[:, keep]
+        return delay
+
+
+def build_tree(k: NDArray[np.float64], dms: NDArray[np.float64], tile: int) -> TreeProgram:
+    """Write the program of a tree.
+
+    Parameters
+    ----------
+    k : ndarray, shape (nchans,)
+        Delay of each channel [samples per unit of DM], ascending, not negative.
+    dms : ndarray, shape (ndms,)
+        Trial DMs, ascending.
+    tile : int
+        Samples that one run makes, a multiple of 64.
+
+    Returns
+    -------
+    TreeProgram
+    """
+    levels = _grow(np.ascontiguousarray(k, dtype=np.float64), np.ascontiguousarray(dms, dtype=np.float64))[1:]
+    lo, hi, before, after = _spans(levels, k.size)
+    return _program(dms.size, tile, levels, lo, hi, before, after)
+
+
+def _spans(levels: Sequence[_Nodes], nchans: int) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], int, int]:
+    """First sample and last sample past the tile that is needed of every row, and of the channels."""
+    from pulsar_kernels.tree import spans
+
+    sizes = [nchans, *(len(level.node) for level in levels)]
+    los = [np.full(n, _UNUSED) for n in sizes]
+    his = [np.full(n, -_UNUSED) for n in sizes]
+    los[-1][:] = his[-1][:] = 0
+    for i in range(len(levels) - 1, -1, -1):
+        spans(levels[i].child, levels[i].shift, los[i + 1], his[i + 1], los[i], his[i])
+    return los[1:], his[1:], max(0, -int(los[0].min())), max(0, int(his[0].max()))
+
+
+def _program(
+    ndms: int,
+    tile: int,
+    levels: Sequence[_Nodes],
+    lo: Sequence[NDArray[np.int64]],
+    hi: Sequence[NDArray[np.int64]],
+    before: int,
+    after: int,
+) -> TreeProgram:
+    """Lay out the rows in the arena and list the operations in depth-first order."""
+    from pulsar_kernels.tree import FAN, LANES
+
+    top = len(levels) - 1
+    used = [low <= high for low, high in zip(lo, hi, strict=True)]
+    length = [
+        np.where(u, -(-(tile + high - low) // LANES) * LANES, 0) for u, low, high in zip(used, lo, hi, strict=True)
+    ]
+    # One vector more than is needed: rows a power of two apart would share cache sets, and what is read past the end
+    # of a row to fill a last vector must not lie outside.
+    room = [np.where(size > 0, size + LANES, 0) for size in length]
+    # Every level has its own part of the arena, with room for the nodes below one node of the level above, in whose
+    # place those below the next one are written: the lowest, which are written most, stay in the caches.
+    place: list[NDArray[np.int64]] = []
+    arena = 0
+    for i, level in enumerate(levels[:-1]):
+        start = np.searchsorted(level.node, np.arange(level.count.size))
+        size = np.add.reduceat(room[i], start)
+        earlier = np.cumsum(size) - size
+        parent = np.arange(level.count.size) // (FAN if i < top - 1 else level.count.size)
+        first = np.searchsorted(parent, np.arange(parent[-1] + 1))
+        base = arena + earlier - earlier[first][parent]
+        within = np.cumsum(room[i]) - room[i]
+        place.append(base[level.node] + within - within[start][level.node])
+        arena = int((base + size).max())
+    lowest = levels[0].count.size
+    order, kind, dest, size_of, counts, src, shift = [], [], [], [], [], [], []
+    for i, level in enumerate(levels):
+        rows = np.flatnonzero(used[i])
+        child, moved = level.child[rows], lo[i][rows][:, None] + level.shift[rows]
+        valid = child >= 0
+        if i:
+            moved, where = np.zeros_like(moved), place[i - 1][child] + moved - lo[i - 1][child]
+        else:
+            where = child
+        # A node is done right after the last of the lowest nodes below it.
+        last = np.minimum((level.node[rows] + 1) * FAN**i, lowest) - 1
+        order.append((last if i < top else np.full(rows.size, lowest)) * (top + 1) + i)
+        kind.append(np.full(rows.size, (i == 0) | (i == top) << 1, np.uint8))
+        dest.append(rows if i == top else place[i][rows])
+        size_of.append(length[i][rows])
+        counts.append(valid.sum(axis=1))
+        src.append(where[valid])
+        shift.append(moved[valid])
+    ninputs = np.concatenate(counts)
+    begin = np.cumsum(ninputs) - ninputs
+    ops = np.argsort(np.concatenate(order), kind="stable")
+    ptr = np.append(0, np.cumsum(ninputs[ops]))
+    gather = np.repeat(begin[ops] - ptr[:-1], ninputs[ops]) + np.arange(ptr[-1])
+    return TreeProgram(
+        ndms=ndms,
+        tile=tile,
+        operations=Operations(
+            kind=np.concatenate(kind)[ops],
+            dest=np.concatenate(dest)[ops],
+            length=np.concatenate(size_of)[ops],
+            ptr=ptr,
+            src=np.concatenate(src)[gather],
+            shift=np.concatenate(shift)[gather],
+            bits=top,
+        ),
+        arena=arena,
+        before=before,
+        after=after + LANES - 1,
+        children=tuple(level.child for level in levels),
+        shifts=tuple(level.shift for level in levels),
+    )
+
 
 #: Most trial DMs of one tree: the channels are read from memory once for all of them, but their rows leave the caches.
 TREE_DMS = 512
@@ -24,8 +311,13 @@ BRUTE_DMS = 128
 BATCH_BYTES = 1 << 30
 
 
+#: Fills ``rows[:, at : at + n]``, shape (ndms, nsamps), from the tile that begins at a column of the channels:
+#: (channels, column, working space, rows, at, n).
+Fill = Callable[[NDArray[np.int8], int, NDArray[np.int8], NDArray[np.int16], int, int], None]
+
+
 @dataclass(frozen=True, eq=False)
-class Engine(ABC):
+class Engine:
     """Dedisperses tiles for a few neighbouring DMs.
 
     Attributes
@@ -41,6 +333,8 @@ class Engine(ABC):
         Additions for one sample of all its DMs.
     nbytes : int
         Size of what it goes by.
+    fill : callable
+        By a tree, or channel by channel.
     """
 
     row: int
@@ -50,8 +344,8 @@ class Engine(ABC):
     work: int
     adds: float
     nbytes: int
+    fill: Fill
 
-    @abstractmethod
     def run(
         self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
     ) -> None:
@@ -60,36 +354,7 @@ class Engine(ABC):
         `work` has at least `self.work` elements, begins at a cache line, and belongs to the calling thread. `raw` and
         `out` are contiguous.
         """
-
-
-@dataclass(frozen=True, eq=False)
-class TreeEngine(Engine):
-    """A tree over a batch of DMs."""
-
-    operations: Operations
-
-    def run(
-        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
-    ) -> None:
-        """See `Engine`."""
-        self.operations.run(raw, column, work, out[self.row : self.row + self.ndms], at, n)
-
-
-@dataclass(frozen=True, eq=False)
-class BruteEngine(Engine):
-    """Every channel for every DM of a batch."""
-
-    delays: NDArray[np.int64]
-
-    def run(
-        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
-    ) -> None:
-        """See `Engine`."""
-        from pulsar_kernels.dedisperse import brute_tile
-
-        rows = self.ndms if self.work else 0
-        wide = work[: self.work].view(np.int32).reshape(rows, self.work // (4 * rows) if rows else 0)
-        brute_tile(raw, column, self.delays, wide, out, self.row, at, n)
+        self.fill(raw, column, work, out[self.row : self.row + self.ndms], at, n)
 
 
 def samples_per_dm(freqs: NDArray[np.float64], fref: float, tsamp: float) -> NDArray[np.float64]:
@@ -156,21 +421,39 @@ def make_engines(
 
 def _tree_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.float64]) -> Engine:
     program = build_tree(k, dms, tile)
-    return TreeEngine(
+    operations = program.operations
+    return Engine(
         row=first,
         ndms=dms.size,
         before=program.before,
         after=program.after,
         work=program.arena,
         adds=program.adds,
-        nbytes=program.operations.nbytes,
-        operations=program.operations,
+        nbytes=operations.nbytes,
+        fill=operations.run,
     )
 
 
 def _brute_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.float64]) -> Engine:
     delays = np.rint(np.outer(dms, k)).astype(np.int64)
-    work = 4 * dms.size * tile if k.size > 256 else 0
-    before, after = max(0, -int(delays.min())), max(0, int(delays.max()))
-    adds = float(delays.size - dms.size)
-    return BruteEngine(first, dms.size, before, after, work, adds, delays.nbytes, delays)
+    # Sums of many channels do not fit 16 bits on the way.
+    shape = (dms.size, tile) if k.size > 256 else (0, 0)
+    size = 4 * shape[0] * shape[1]
+
+    def fill(
+        raw: NDArray[np.int8], column: int, work: NDArray[np.int8], rows: NDArray[np.int16], at: int, n: int
+    ) -> None:
+        from pulsar_kernels.dedisperse import brute_tile
+
+        brute_tile(raw, column, delays, work[:size].view(np.int32).reshape(shape), rows, 0, at, n)
+
+    return Engine(
+        row=first,
+        ndms=dms.size,
+        before=max(0, -int(delays.min())),
+        after=max(0, int(delays.max())),
+        work=size,
+        adds=float(delays.size - dms.size),
+        nbytes=delays.nbytes,
+        fill=fill,
+    )

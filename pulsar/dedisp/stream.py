@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.closing import closed_on_error
-from pulsar.data.series import DMTime
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.engine import Engine, make_engines, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
-from pulsar.dedisp.reserve import Reserve
-from pulsar.dedisp.store import DMStore
+from pulsar.dedisp.store import DMStore, Reserve
 from pulsar.errors import ConfigError
 
 #: Channels that one task downsamples or moves.
@@ -385,63 +383,3 @@ def stream(
             run_together(pool, moves)
             if progress is not None and fresh:
                 progress(fresh)
-
-
-def dedisperse_block(
-    data: NDArray[np.int8],
-    freqs: NDArray[np.float64],
-    dms: NDArray[np.float64],
-    tsamp: float,
-    *,
-    fref: float | None = None,
-    method: str = "tree",
-    tstart: float = float("nan"),
-) -> DMTime:
-    """Dedisperse data in memory, for notebooks.
-
-    Parameters
-    ----------
-    data : ndarray of int8, shape (nchans, nsamps)
-        Channels of zero mean, channel 0 the highest frequency.
-    freqs : ndarray, shape (nchans,)
-        Channel centres [MHz], descending.
-    dms : ndarray, shape (ndms,)
-        Trial DMs [pc cm^-3], in any order.
-    tsamp : float
-        Sampling time [s].
-    fref : float, optional
-        Frequency of zero delay [MHz]; default ``freqs[0]``.
-    method : {"tree", "brute"}
-    tstart : float, optional
-        MJD of the first sample, passed on.
-
-    Returns
-    -------
-    DMTime
-        int16 sums, rows in the order of `dms`, as long as the data; what lies behind their end counts as 0.
-    """
-    freqs = np.asarray(freqs, dtype=np.float64)
-    dms = np.atleast_1d(np.asarray(dms, dtype=np.float64))
-    if data.ndim != 2 or data.dtype != np.int8 or len(freqs) != len(data):
-        raise ConfigError(
-            f"data must be int8 of shape (nchans, nsamps) with {len(freqs)} channels as in freqs, "
-            f"not {data.dtype} of shape {data.shape}"
-        )
-    if np.any(np.diff(freqs) > 0):
-        raise ConfigError("freqs must descend: channel 0 is the highest frequency")
-    order = np.argsort(dms, kind="stable")
-    nsamps = data.shape[1]
-    tile = tile_size(nsamps)
-    engines = make_engines(freqs, float(freqs[0]) if fref is None else fref, dms[order], tsamp, nsamps, method)
-    before = max(e.before for e in engines)
-    padded = np.zeros((len(freqs), before + nsamps + tile + max(e.after for e in engines)), np.int8)
-    padded[:, before : before + nsamps] = data
-    ascending = np.empty((dms.size, nsamps), np.int16)
-    spaces = Workspaces(1, max(e.work for e in engines))
-    with spaces.one() as work:
-        for t in range(0, nsamps, tile):
-            for engine in engines:
-                engine.run(padded, before + t, work, ascending, t, min(tile, nsamps - t))
-    out = np.empty_like(ascending)
-    out[order] = ascending
-    return DMTime(out, dms, tsamp, tstart)

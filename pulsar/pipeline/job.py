@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pulsar.cleaning import Mask
     from pulsar.cleaning.birdies import Birdie
     from pulsar.cleaning.source import MaskedSource
-    from pulsar.dedisp.reserve import Reserve
+    from pulsar.dedisp.store import Reserve
     from pulsar.dedisp.subbands import Subbands
     from pulsar.pipeline.compiling import Ahead
 

@@ -14,8 +14,7 @@ from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.dedisp.batches import READ_RATE, choose_route
-from pulsar.dedisp.estimate import estimate
-from pulsar.dedisp.plan import MIN_SAMPLES, make_plan
+from pulsar.dedisp.plan import MIN_SAMPLES, make_plan, stage_seconds
 from pulsar.dedisp.sampling import halvings, periods_text, stretches
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.series import SeriesSet
@@ -96,7 +95,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     route = choose_route(dm, threads=threads, memory=memory - searches.memory)
     work = {
         "statistics": raw / READ_RATE,
-        "dedispersion": route.seconds + sum(cost.cpu_seconds for cost in estimate(dm)),
+        "dedispersion": route.seconds + sum(stage_seconds(dm)),
         **searches.seconds,
         "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / FOLD_RATE,
         "the rest": config.fold.ncands * REFINE_SECONDS,

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, choose_route, dedispersed
-from pulsar.dedisp.estimate import estimate
-from pulsar.dedisp.plan import DMPlan, make_plan
+from pulsar.dedisp.plan import DMPlan, make_plan, stage_seconds
 from pulsar.dedisp.sampling import halvings, stretches
 from pulsar.errors import DataError, PulsarError
 from pulsar.pipeline.checkpoint import load_arrays
@@ -215,8 +214,8 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     octaves = plan_octaves(plan, config.accel, halved) if config.accel.enabled else None
     trials = octave_trials(octaves, plan)
     first = 0
-    for stage, dedispersion in zip(plan.stages, estimate(plan), strict=True):
-        costs[first : first + stage.ndms] += dedispersion.cpu_seconds / stage.ndms
+    for stage, dedispersion in zip(plan.stages, stage_seconds(plan), strict=True):
+        costs[first : first + stage.ndms] += dedispersion / stage.ndms
         first += stage.ndms
     first = 0
     for stage, times in stretches(plan, halved):

@@ -10,7 +10,7 @@ from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pulsar.dedisp.reserve import Reserve
+    from pulsar.dedisp.store import Reserve
     from pulsar.pipeline.run_plan import RunPlan
 
 #: Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
@@ -97,7 +97,7 @@ def reserve_ahead(obs: Observation, config: Config, plan: "RunPlan") -> "Abstrac
     needed before: for the statistics, or to take pulsars out.
     """
     from pulsar.cleaning.statistics import reading_bytes
-    from pulsar.dedisp.reserve import Reserve
+    from pulsar.dedisp.store import Reserve
 
     if plan.route is None or plan.route.kind != "samples" or plan.threads < 2 or config.subtract.pulsars:
         return nullcontext()

@@ -13,12 +13,10 @@ from pulsar.config.model import DedispConfig
 from pulsar.data.header import Header
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import Route, choose_route, dedispersed
-from pulsar.dedisp.engine import batch_size, samples_per_dm
+from pulsar.dedisp.engine import batch_size, build_tree, samples_per_dm
 from pulsar.dedisp.plan import make_plan
-from pulsar.dedisp.reserve import Reserve
-from pulsar.dedisp.store import DMStore
-from pulsar.dedisp.stream import Channels, dedisperse, dedisperse_block
-from pulsar.dedisp.tree import build_tree
+from pulsar.dedisp.store import DMStore, Reserve
+from pulsar.dedisp.stream import Channels, dedisperse
 from pulsar.errors import ConfigError, PulsarError
 
 SCRATCH = Route("scratch", 1, 3_000_000, 0, 0, 0.0)
@@ -90,7 +88,6 @@ def test_streamed_is_exact(tmp_path_factory, nchans, nsamps, dm_lo, dm_hi, gulp,
     plan = make_plan(header, DedispConfig(dm_lo=dm_lo, dm_hi=dm_hi, tolerance=0.9, method=method), source.freqs)
     read = []
     with dedisperse(source, plan, threads=threads, progress=read.append, gulp=gulp) as store:
-        assert store.in_memory
         kept = [np.array(stage.data) for stage in store.stages]
         for stage in store.stages:
             assert stage.data.shape == (stage.plan.ndms, nsamps // stage.plan.downsample)
@@ -367,11 +364,3 @@ def test_source_follows_the_protocol():
     _, source = make(4, 10)
     checked: SampleSource = source
     assert checked.nsamps == 10
-
-
-def test_block_refuses_nonsense():
-    data = np.zeros((4, 10), np.int8)
-    with pytest.raises(ConfigError, match="descend"):
-        dedisperse_block(data, np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0]), 1e-3)
-    with pytest.raises(ConfigError, match="int8"):
-        dedisperse_block(data.astype(float), np.array([4.0, 3.0, 2.0, 1.0]), np.array([0.0]), 1e-3)
