@@ -30,6 +30,8 @@ from pulsar.pipeline.stages import BatchSearch, SeriesSearch, Trials
 from pulsar.pipeline.target import Target
 from pulsar.searches import stats
 from pulsar.searches.accel import AccelSearch
+from pulsar.searches.coherent import BANDS
+from pulsar.searches.search import EVERYTHING
 from pulsar.sky.barycentre import arrival_times
 from pulsar.stack.epochs import add_epoch
 from pulsar.stack.run import search_stack
@@ -37,7 +39,7 @@ from pulsar.synthesis import Sky
 
 # The engines of a run on data in memory are a reference of the tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from reference.blocks import dedisperse_block  # noqa: E402
+from reference.blocks import dedisperse_block
 
 NAN = float("nan")
 BEAM = Sky(**FAST)
@@ -91,8 +93,9 @@ def draw_binary(rng: np.random.Generator) -> dict[str, float]:
 def beside(finder: BatchSearch, row: int) -> list[int]:
     """Trial DMs on both sides of one at which each band of frequencies is searched next."""
     found = set()
-    rows = np.flatnonzero(finder.octaves.of_row >= 0)
-    low = np.array([finder.octaves.bands[k].low for k in finder.octaves.of_row[rows].tolist()])
+    octaves = finder.bands[1]["accel"]
+    rows = np.flatnonzero(octaves.of_row >= 0)
+    low = np.array([octaves.bands[k].low for k in octaves.of_row[rows].tolist()])
     for limit in np.unique(low):
         served = rows[low <= limit]
         at = int(np.searchsorted(served, row))
@@ -111,7 +114,7 @@ def significance(finder: BatchSearch, plan: DMPlan, seed: list[int], binary: dic
     turns = ((turns - np.floor(turns)) * POINTS).astype(np.int64) % POINTS
     top, sigma = 8.1 / binary["period"], NAN
     for index in beside(finder, row):
-        band = finder.octaves.band(index)
+        band = finder.bands[1]["accel"].band(index)
         if band.low >= top or plan.stage_of(index)[0] != number:
             continue
         times = int(finder.halvings[index])
@@ -128,9 +131,9 @@ def cost(finder: BatchSearch, plan: DMPlan) -> float:
     total, first = 0.0, 0
     for stage in plan.stages:
         data = white_noise(stage.nsamps, 0)
-        for band, count in finder.octaves.counts(first, first + stage.ndms):
+        for band, count in finder.bands[1]["accel"].counts(first, first + stage.ndms):
             # As they are: where they are halved for it, the transform takes half of the time.
-            search = finder.prepared(stage).within(band)
+            search = finder.prepared(stage).searches[0].within(band)
             search.search(data)
             total += count * best_of(2, search.search, data)
         first += stage.ndms
@@ -158,7 +161,7 @@ def octaves(
     }
     if only_cost:
         for name, finder in finders.items():
-            print(f"{name}: {cost(finder, plan):.0f} CPU s {finder.octaves.text(plan.dms)}")
+            print(f"{name}: {cost(finder, plan):.0f} CPU s {finder.bands[1]['accel'].text(plan.dms)}")
         raise typer.Exit
     rng = np.random.default_rng(seed)
     for number in range(count):
@@ -227,7 +230,8 @@ def fewer_samples(count: int = 100, snr: float = 9.0, seed: int = 1) -> Iterator
     for plan, row, times, config in halved_series(0.0):
         number, at = plan.stage_of(row)
         stage = plan.stages[number]
-        trials = Trials(4000.0, 300.0, 1300.0)
+        slow = tuple((band, ndms) for (band, _), ndms in zip(BANDS, (4000.0, 1300.0, 1.0), strict=True))
+        trials = Trials(4000.0, {"coherent": slow, "ffa": ((EVERYTHING, 300.0),)})
         searches = {
             name: SeriesSearch(stage.nsamps, stage.tsamp, config, trials=trials, memory=0, times=halving)
             for name, halving in (("all samples", 0), ("fewer", times))

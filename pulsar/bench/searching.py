@@ -9,9 +9,8 @@ from scipy import fft as scipy_fft
 
 from pulsar.bench.case import Cost, Size, Work, case, noise
 from pulsar.config.model import FFTConfig
-from pulsar.searches.amplitudes import PAD
+from pulsar.searches.amplitudes import PAD, NoiseModel
 from pulsar.searches.fft import HALF_TAPS, FFTSearch
-from pulsar.searches.spectrum import NoiseModel
 
 FULL, TINY = (1 << 21,), (4096,)
 

@@ -88,7 +88,7 @@ def burst_of(run: Run, ident: str, progress: Progress | None = None) -> tuple[di
     from pulsar.io.open import open_observation
     from pulsar.pipeline.cleaning import clean_source, find_mask
     from pulsar.pipeline.room import thread_count
-    from pulsar.searches.cutout import cut_out
+    from pulsar.searches.pulses import cut_out
 
     rows = run.rows("single_pulses")
     found = rows[rows["id"] == ident]

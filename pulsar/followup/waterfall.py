@@ -11,7 +11,7 @@ from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import thread_count
 
-#: Widths of a pulse that a cut-out holds (:func:`pulsar.searches.cutout.cut_out`).
+#: Widths of a pulse that a cut-out holds (:func:`pulsar.searches.pulses.cut_out`).
 WIDTHS = 32
 
 
@@ -59,7 +59,7 @@ def waterfall(
 
     from pulsar.io.open import open_observation
     from pulsar.pipeline.cleaning import clean_source, find_mask
-    from pulsar.searches.cutout import cut_out
+    from pulsar.searches.pulses import cut_out
 
     if not dm >= 0:
         raise ConfigError(f"--dm {dm:g}: expected a number >= 0")

@@ -31,7 +31,7 @@ from pulsar.pipeline.start import fingerprint
 from pulsar.pipeline.target import Target
 from pulsar.pipeline.trials import Means, cleaned, independent_trials, opened, shifted, trial_series
 from pulsar.searches import stats
-from pulsar.searches.ratios import Ratios
+from pulsar.searches.sift import Ratios
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run

@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import pulsar_kernels
 from pulsar.config.model import Config
@@ -25,10 +24,6 @@ SWITCH = "PULSAR_COMPILE_AHEAD"
 #: What is told of it.
 WHAT = "kernels for this processor, once"
 _POLL = 0.2
-#: Parts of the index of kernels for which a search must be on, and its section of the configuration.
-SEARCHES: Final = {
-    "fft": "fft", "coherent": "coherent", "accel": "accel", "ffa": "ffa", "single pulse": "single_pulse",
-}  # fmt: skip
 
 
 def parts_of(config: Config, *, series: bool = False, injected: bool = False) -> list[str]:
@@ -42,8 +37,10 @@ def parts_of(config: Config, *, series: bool = False, injected: bool = False) ->
     injected : bool
         Signals are injected, to tell the completeness.
     """
+    from pulsar.searches.registry import enabled
+
     parts = [] if series else ["planning", "statistics", "dedispersion"]
-    parts += [name for name, section in SEARCHES.items() if getattr(config, section).enabled]
+    parts += [search.kernels for search in enabled(config)]
     return [*parts, "fold", *(["completeness"] if injected else [])]
 
 

@@ -184,7 +184,7 @@ def _draw(ground: _Ground, number: int, dm: float, asked: "Sequence[Asked]") -> 
         ground.job.obs.header,
         searching.plan,
         ground.job.config,
-        [*searching.finder.few, *searching.finder.octaves.nested()],
+        [rows for octaves in searching.finder.bands[1].values() for rows in octaves.nested()],
         searching.found,
         lambda burst: ground.injector.live_share(burst) >= LEAST_LIVE,
         asked=asked,

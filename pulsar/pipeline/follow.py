@@ -13,6 +13,7 @@ from pulsar.data.header import WHOLE, Header, Part, parts_of_counts
 from pulsar.pipeline.heads import candidate_of, folded, folds_at, scored
 from pulsar.pipeline.job import Detected, Job
 from pulsar.pipeline.pulses import REPEATS_SIGMA
+from pulsar.searches.registry import SEARCHES
 from pulsar.searches.sift import Group, group, joined, positions
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.detections import Model, Observed
@@ -169,12 +170,9 @@ def name_of(header: Header) -> str:
 
 def thresholds(config: Config) -> dict[str, float]:
     """Trial-corrected significance from which each search keeps a detection, by its kind."""
-    return {
-        "fft": config.fft.threshold,
-        "coherent": config.coherent.threshold,
-        "accel": config.accel.threshold,
-        "ffa": config.ffa.threshold,
-        "pulses": REPEATS_SIGMA,
+    periodic = [search for search in SEARCHES if search.periodic]
+    return {search.name: search.threshold(getattr(config, search.name)) for search in periodic} | {
+        "pulses": REPEATS_SIGMA
     }
 
 

@@ -13,8 +13,8 @@ from pulsar.data.header import Header
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
 from pulsar.dedisp.subbands import Subbands
 from pulsar.pipeline.run_plan import Amount, RunPlan
-from pulsar.pipeline.searches import enabled_searches
 from pulsar.pipeline.stages import Found, SomeTrials
+from pulsar.searches.registry import enabled
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
@@ -138,22 +138,14 @@ class Place:
 
 def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
     """Ranges to draw from: those that are set, or else all that the run searches, from 2 ms to 5 s."""
-    from pulsar.searches.ffa import SHORTEST, beside
     from pulsar.synthesis.population import Ranges
 
-    lowest, highest = [], []
-    for section in (config.fft, config.coherent):
-        if section.enabled:
-            lowest.append(section.p_min or 0.0)
-            highest.append(section.p_max or 0.1 * header.tobs)
-    if config.ffa.enabled:
-        lowest.append(beside(config.ffa, config.coherent, header.tobs).p_min or SHORTEST)
-        highest.append(min(config.ffa.p_max, 0.25 * header.tobs))
-    if config.accel.enabled:
-        lowest.append(config.accel.p_min or 0.0)
-        highest.append(config.accel.p_max or 0.1 * header.tobs)
-    low = max(min(lowest, default=0.0), 2e-3, 4.0 * header.tsamp)
-    high = max(min(max(highest, default=0.0), 5.0), 1.01 * low)
+    searched = [
+        search.periods(header.tobs, header.tsamp, search.settings(config, header.tobs))
+        for search in enabled(config, periodic=True)
+    ]
+    low = max(min((low for low, _ in searched), default=0.0), 2e-3, 4.0 * header.tsamp)
+    high = max(min(max((high for _, high in searched), default=0.0), 5.0), 1.01 * low)
     trials, wanted = dm_trials(plan), config.completeness
     first = float(trials.dms[0])
     return Ranges(
@@ -256,7 +248,7 @@ def draw_place(
     trials, ranges = dm_trials(plan), ranges_of(header, plan, config)
     rng = np.random.default_rng([config.completeness.seed, number])
     across = band_delay(trials.freqs)
-    periodic = any(search.name != "single_pulse" for search, _ in enabled_searches(config, header.tobs))
+    periodic = bool(enabled(config, periodic=True))
     left_out: list[str] = []
     singles = BURSTS if config.single_pulse.enabled else 0
     wanted = asked or [*[Asked()] * (PULSARS if periodic else 0), *[Asked("burst")] * singles]

@@ -1,13 +1,14 @@
-"""Bands of frequency that are searched with a drift, for each trial DM.
+"""Bands of frequency that each search takes, for each trial DM.
 
-A step in DM costs a line of frequency f a part of its power that goes with (f dt)^2, dt the change of delay over the
-band: at half the frequency every second DM does, at a quarter every fourth. And beyond the harmonics that the fastest
-pulsars need there is nothing to be found with a drift. So a trial DM is searched from a frequency on that halves as
-often as its number can be halved (1, 2, 1, 4, 1, 2, 1, 8 ...), up to one that falls with the smearing in the channels.
-What that may cost is set (`accel.loss`), and the cheapest of what keeps to it taken (docs/acceleration.md).
+Wide pulses are searched at fewer DMs (`wide_dms`); with a drift so are low frequencies. A step in DM costs a line of
+frequency f a part of its power that goes with (f dt)^2, dt the change of delay over the band: at half the frequency
+every second DM does, at a quarter every fourth. And beyond the harmonics that the fastest pulsars need there is nothing
+to be found with a drift. So a trial DM is searched from a frequency on that halves as often as its number can be halved
+(1, 2, 1, 4, 1, 2, 1, 8 ...), up to one that falls with the smearing in the channels. What that may cost is set
+(`accel.loss`), and the cheapest of what keeps to it taken (docs/acceleration.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,15 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.config.model import AccelConfig
+from pulsar.config.model import AccelConfig, Config
+from pulsar.constants import KDM
 from pulsar.dedisp.sampling import kept_halved
 from pulsar.pipeline.independent import independent_dms, independent_steps
 from pulsar.searches import stats
-from pulsar.searches.response import EVERYTHING, Band
+from pulsar.searches.registry import SEARCHES
+from pulsar.searches.search import EVERYTHING, Band, BandTrials
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan, DMStage
-    from pulsar.searches.search import Cost
 
 #: S/N of the pulsar whose losses count.
 SNR = 12.0
@@ -41,40 +43,46 @@ _PERIODS = np.geomspace(1.0, 4.0, 17)
 #: Steps over those of the DM plan that are looked at.
 _STEPS = np.concatenate([[1.0], np.geomspace(1.1, 16.0, 40)])
 _SQRT12 = float(np.sqrt(12.0))
+#: Independent ones among the DMs that are searched for wide pulses: most are wider than the narrowest, for which they
+#: are spaced (benchmarks/false_alarms.py: 24 of 54 expected false alarms when all count, 82 of 108 with this factor on
+#: other seeds).
+WIDE_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Octaves:
-    """Which frequencies of which trial DMs are searched with a drift.
+    """Which frequencies of which trial DMs a search takes.
 
     Attributes
     ----------
     bands : tuple of Band
     of_row : ndarray of int64, shape (ndms,)
-        Band of each trial DM, -1 for those that are not searched with a drift.
-    trials : tuple of (Band, float)
-        Bands that together hold everything, and the independent DMs of each.
+        Band of each trial DM, -1 for those that are not searched.
+    trials : BandTrials
     cost : str
-        What of a pulsar's S/N it may take, in words.
+        What of a pulsar's S/N the octaves of a search with drifts may take, in words.
     """
 
     bands: tuple[Band, ...]
     of_row: NDArray[np.int64]
-    trials: tuple[tuple[Band, float], ...] = ()
+    trials: BandTrials = ()
     cost: str = ""
 
     @property
     def ndms(self) -> int:
-        """Trial DMs that are searched with a drift."""
+        """Trial DMs that are searched."""
         return int(np.count_nonzero(self.of_row >= 0))
 
     def band(self, row: int) -> Band | None:
-        """Frequencies that are searched with a drift at a trial DM; None: none."""
+        """Frequencies that are searched at a trial DM; None: none."""
         number = int(self.of_row[row])
         return None if number < 0 else self.bands[number]
 
     def nested(self) -> list[NDArray[np.bool_]]:
-        """Trial DMs that are searched from each octave on, the highest first; arrays of shape (ndms,)."""
+        """Trial DMs of each band or octave, where that is not all of them, the highest first; arrays of bool."""
+        if not self.cost:
+            every = [self.of_row >= number for number in range(len(self.bands))]
+            return [rows for rows in every if not rows.all()]
         share = np.array([*(band.low / band.high for band in self.bands), np.inf])[self.of_row]
         return [share <= limit for limit in [*(0.5 ** np.arange(LEVELS) / WHOLE * (1 + 1e-9)), 0.0]]
 
@@ -91,7 +99,7 @@ class Octaves:
         dms : ndarray, shape (ndms,)
             Trial DMs [pc cm^-3].
         """
-        if self.bands == (EVERYTHING,):
+        if not self.cost:
             return ""
         rows = np.flatnonzero(self.of_row >= 0)
         low, high = self.bands[self.of_row[rows[0]]].high, self.bands[self.of_row[rows[-1]]].high
@@ -105,6 +113,76 @@ class Octaves:
 def everything(ndms: int) -> Octaves:
     """All frequencies at all DMs."""
     return Octaves((EVERYTHING,), np.zeros(ndms, dtype=np.int64))
+
+
+def wide_dms(dms: NDArray[np.float64], freqs: NDArray[np.float64], width: float) -> NDArray[np.bool_]:
+    """Trial DMs that are enough for wide pulses: the others would add nothing.
+
+    From one to the next the delay over the band changes by no more than the narrowest pulse (unless the plan itself has
+    wider steps), so that a pulse is smeared by half its width at most.
+
+    Parameters
+    ----------
+    dms : ndarray
+        Trial DMs [pc cm^-3], ascending.
+    freqs : ndarray
+        Channel frequencies [MHz].
+    width : float
+        Narrowest pulse [s].
+    """
+    chosen = np.zeros(dms.size, dtype=np.bool_)
+    across = KDM * float(np.min(freqs) ** -2.0 - np.max(freqs) ** -2.0)
+    step = width / across if across > 0 else np.inf
+    last = -np.inf
+    for i, dm in enumerate(dms):
+        # The last one before the step would become too wide, and both ends.
+        if i in (0, dms.size - 1) or dms[i + 1] - last > step:
+            chosen[i] = True
+            last = dm
+    return chosen
+
+
+def _by_widths(plan: "DMPlan", widths: BandTrials, periodic: float) -> Octaves:
+    """Trial DMs by the narrowest pulses of bands: those of each are among those of the one before."""
+    of_row = np.full(plan.ndms, -1, dtype=np.int64)
+    rows = np.arange(plan.ndms)
+    trials = []
+    for number, (band, width) in enumerate(widths):
+        if width > 0.0:
+            rows = rows[wide_dms(plan.dms[rows], plan.freqs, width)]
+        of_row[rows] = number
+        trials.append((band, max(WIDE_SHARE * rows.size, 1.0) if width > 0.0 else periodic))
+    return Octaves(tuple(Band(band.low, widths[0][0].high) for band, _ in widths), of_row, tuple(trials))
+
+
+def plan_bands(
+    plan: "DMPlan", config: Config, halved: NDArray[np.int64], periodic: float = 1.0
+) -> dict[int, dict[str, Octaves]]:
+    """Frequencies and trial DMs of all searches: by their names, for every number of parts, 1 among them.
+
+    Parameters
+    ----------
+    plan : DMPlan
+    config : Config
+    halved : ndarray of int64, shape (ndms,)
+        How often series are halved (:func:`pulsar.dedisp.sampling.halvings`).
+    periodic : float
+        Independent DMs of the run.
+    """
+    whole = {}
+    for search in SEARCHES:
+        section = getattr(config, search.name)
+        if search.drifts:
+            whole[search.name] = plan_octaves(plan, section, halved) if section.enabled else everything(plan.ndms)
+    made = {}
+    for count in sorted({1, *config.search.parts}):
+        tobs = plan.nsamps // count * plan.tsamp
+        made[count] = whole | {
+            search.name: _by_widths(plan, search.widths(search.settings(config, tobs)), periodic)
+            for search in SEARCHES
+            if not search.drifts
+        }
+    return made
 
 
 def plan_octaves(plan: "DMPlan", config: AccelConfig, halved: NDArray[np.int64] | None = None) -> Octaves:
@@ -157,39 +235,12 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig, halved: NDArray[np.int64] 
     return Octaves(tuple(bands), of_row, tuple(trials), cost)
 
 
-def octave_trials(octaves: Octaves | None, plan: "DMPlan") -> tuple[tuple[Band, float], ...]:
-    """Independent DMs of a run by bands of frequency; none without an acceleration search."""
-    if octaves is None:
-        return ()
-    return octaves.trials or ((EVERYTHING, sum(independent_dms(stage, plan.freqs) for stage in plan.stages)),)
-
-
-def accel_costs(
-    bands: "Sequence[tuple[Band, int]]",
-    nsamps: int,
-    tsamp: float,
-    config: AccelConfig,
-    memory: int | None,
-    octaves: Sequence[tuple[Band, float]],
-) -> "list[tuple[Cost, int]]":
-    """Cost of the search of one series within each band, and the number of such series.
-
-    Parameters
-    ----------
-    bands : sequence of (Band, int)
-        Of :meth:`Octaves.counts`.
-    nsamps : int
-    tsamp : float
-        [s]
-    config : AccelConfig
-    memory : int, optional
-        Bytes that a thread may take.
-    octaves : sequence of (Band, float)
-        Trials of the whole run, of `Octaves`.
-    """
-    from pulsar.searches.accel import AccelSearch
-
-    return [(AccelSearch.cost_within(band, nsamps, tsamp, config, memory, octaves), count) for band, count in bands]
+def trials_of(bands: Mapping[str, Octaves], plan: "DMPlan") -> dict[str, BandTrials]:
+    """Independent DMs of a run by bands of frequency, for every search."""
+    return {
+        name: octaves.trials or ((EVERYTHING, sum(independent_dms(stage, plan.freqs) for stage in plan.stages)),)
+        for name, octaves in bands.items()
+    }
 
 
 def ruler(ndms: int, step: float, *, last: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

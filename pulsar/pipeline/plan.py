@@ -20,14 +20,15 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.injections import amount
-from pulsar.pipeline.octaves import accel_costs, octave_trials, plan_octaves
+from pulsar.pipeline.octaves import plan_bands, trials_of
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.run_plan import TRIALS, RunPlan
 from pulsar.pipeline.searches import all_searches, check_part, enabled_searches, part_rooms
-from pulsar.pipeline.stages import ACCEL_PART, few_dms
+from pulsar.pipeline.stages import ACCEL_PART
 from pulsar.pipeline.subtracting import check_subtract, subtract_seconds
-from pulsar.searches.response import EVERYTHING, Band
+from pulsar.searches.registry import enabled
+from pulsar.searches.search import EVERYTHING, Band, BandTrials
 
 # Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/speed.py fold; elsewhere good to a factor of two.
 FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
@@ -81,16 +82,16 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     nchans = len(freqs)
     raw = float(header.nsamps) * header.nchans
     searches = _Searches(config, memory, threads)
-    few = {count: few_dms(dm, config, count) for count in {1, *config.search.parts}}
     halved = halvings(dm, config)
-    octaves = plan_octaves(dm, config.accel, halved) if config.accel.enabled else None
-    searches.octaves = octave_trials(octaves, dm)
+    bands = plan_bands(dm, config, halved)
+    searches.bands = trials_of(bands[1], dm)
     first = 0
     for stage, times in stretches(dm, halved):
         last = first + stage.ndms
-        wide = {count: tuple(int(np.count_nonzero(rows[first:last])) for rows in own) for count, own in few.items()}
-        bands = None if octaves is None else octaves.counts(first, last)
-        searches.add(stage.nsamps, stage.tsamp, stage.ndms, wide, bands, times)
+        counts = {
+            count: {name: octaves.counts(first, last) for name, octaves in own.items()} for count, own in bands.items()
+        }
+        searches.add(stage.nsamps, stage.tsamp, stage.ndms, counts, times)
         first = last
     route = choose_route(dm, threads=threads, memory=memory - searches.memory)
     work = {
@@ -112,7 +113,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         search_memory=searches.memory,
         accel_memory=searches.accel_memory,
         parts=searches.text(header.tobs),
-        octaves="" if octaves is None else octaves.text(dm.dms),
+        octaves="; ".join(text for octaves in bands[1].values() if (text := octaves.text(dm.dms))),
         halved=periods_text(dm, halved, config),
         dm_fits=float(dm_fits),
         tsamp=header.tsamp,
@@ -136,10 +137,13 @@ def _check_periods(header: Header, config: Config) -> None:
     """Refuse ranges of periods that are empty, in the whole or in parts."""
     for count in config.search.parts:
         tobs = header.nsamps // count * header.tsamp
-        for name, section in (("fft", config.fft), ("coherent", config.coherent), ("accel", config.accel)):
+        for search in enabled(config):
+            if not search.spectral:
+                continue
+            name, section = search.name, getattr(config, search.name)
             low = section.p_min if section.p_min is not None else 2.0 * header.tsamp
             high = section.p_max if section.p_max is not None else 0.1 * tobs
-            if section.enabled and low >= high:
+            if low >= high:
                 where = "" if count == 1 else f" in parts of {tobs:.4g} s (search.parts = {count})"
                 raise ConfigError(
                     f"{name}.p_min {low:g} s is not below {name}.p_max {high:g} s: nothing would be searched{where} "
@@ -196,8 +200,8 @@ class _Searches:
         self.config = config
         self.threads = threads
         self.room = int(ACCEL_PART * memory) // threads
-        #: Of the acceleration search: independent DMs of the run, by bands of frequency.
-        self.octaves: tuple[tuple[Band, float], ...] = ()
+        #: Independent DMs of the run, by the name of the search.
+        self.bands: Mapping[str, BandTrials] = {}
         self.trials: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
         #: CPU seconds of the whole, and of all parts.
@@ -212,8 +216,7 @@ class _Searches:
         nsamps: int,
         tsamp: float,
         ndms: int,
-        wide: Mapping[int, tuple[int, ...]] | None = None,
-        bands: Sequence[tuple[Band, int]] | None = None,
+        counts: Mapping[int, Mapping[str, Sequence[tuple[Band, int]]]] | None = None,
         times: int = 0,
     ) -> None:
         """Count series of one length, as a whole and in parts.
@@ -224,39 +227,37 @@ class _Searches:
         tsamp : float
             [s]
         ndms : int
-        wide : mapping of int to (int, int, int), optional
-            For every number of parts, how many of them are searched for wide pulses too (`few_dms`); default: all.
-        bands : sequence of (Band, int), optional
-            How many with each band of drifts.
+        counts : mapping of int to mapping of str to sequence of (Band, int), optional
+            For every number of parts and every search, how many of them are searched in each band; default: all.
         times : int
             How often they are halved for the search for periods.
         """
         buffers = 0
         rooms = part_rooms(self.config.search.parts, self.room)
-        for search in all_searches(self.config, nsamps, tsamp, times):
-            check_part(search, nsamps, tsamp)
-            name = search.make.name
-            if name == "accel":
-                room = rooms[search.nparts]
-                every = [(EVERYTHING, ndms)] if bands is None else bands
-                found = accel_costs(every, search.nsamps, search.tsamp, search.section, room, self.octaves)
-                trials, seconds = (sum(n * getattr(cost, what) for cost, n in found) for what in ("trials", "seconds"))
+        for series in all_searches(self.config, nsamps, tsamp, times):
+            check_part(series, nsamps, tsamp)
+            search, name = series.make, series.make.name
+            room = rooms[series.nparts] if search.drifts else self.room
+            run = self.bands.get(name, ())
+            of_series = series.nsamps, series.tsamp, series.section
+            every = [(EVERYTHING, ndms)] if counts is None else counts[series.nparts][name]
+            costs = [(search.estimate(*of_series, band, memory=room, bands=run), number) for band, number in every]
+            if costs and not any(cost.trials for cost, _ in costs):
+                if series.nparts > 1:
+                    self.empty.add((series.nparts, search.title))
+                continue
+            trials = sum(number * cost.trials for cost, number in costs)
+            seconds = sum(number * cost.seconds for cost, number in costs)
+            need = max([0, *(cost.memory for cost, _ in costs)])
+            if search.drifts:
                 # All of the room, of which each has its part, that leaves this one what it needs.
-                need = max([0, *(cost.memory for cost, _ in found)])
-                need = need if len(rooms) == 1 and search.nparts == 1 else int(need * self.room / room)
+                need = need if len(rooms) == 1 and series.nparts == 1 else int(need * self.room / room)
                 self.accel_memory = max(self.accel_memory, self.threads * need)
             else:
-                cost = search.make.estimate(search.nsamps, search.tsamp, search.section, memory=self.room)
-                if not cost.trials:
-                    if search.nparts > 1:
-                        self.empty.add((search.nparts, search.make.title))
-                    continue
-                folding, slow, slowest = (ndms, ndms, ndms) if wide is None else wide[search.nparts]
-                trials, seconds = cost.over(ndms, slow, slowest) if name != "ffa" else cost.over(folding, 0, 0)
-                buffers += cost.memory
-            self.trials[name] = self.trials.get(name, 0.0) + search.nparts * trials
-            self.seconds[name] = self.seconds.get(name, 0.0) + search.nparts * seconds
-            self.shared[search.nparts > 1] += search.nparts * seconds
+                buffers += need
+            self.trials[name] = self.trials.get(name, 0.0) + series.nparts * trials
+            self.seconds[name] = self.seconds.get(name, 0.0) + series.nparts * seconds
+            self.shared[series.nparts > 1] += series.nparts * seconds
         self.memory = max(self.memory, self.accel_memory + self.threads * buffers)
 
     def text(self, tobs: float) -> str:

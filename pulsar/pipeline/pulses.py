@@ -72,7 +72,7 @@ class Pulses:
         chosen = [row for row in self.table[:most] if anew or place_of(row) in known]
         if self.source is None or not len(chosen):
             return []
-        from pulsar.searches.cutout import cut_out
+        from pulsar.searches.pulses import cut_out
 
         out = []
         with progress.stage("cutting out", len(chosen), "pulses") as tick:
@@ -183,7 +183,7 @@ def find_pulses(
     """
     if not config.single_pulse.enabled:
         return Pulses(source=source)
-    from pulsar.searches.cluster import cluster
+    from pulsar.searches.pulses import cluster
     from pulsar.searches.repeats import repeats, sources_by_dm
     from pulsar.sources import pulses as verdicts
 

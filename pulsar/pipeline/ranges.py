@@ -24,13 +24,13 @@ from pulsar.dedisp.sampling import halvings, stretches
 from pulsar.errors import DataError, PulsarError
 from pulsar.pipeline.checkpoint import load_arrays
 from pulsar.pipeline.cleaning import clean_source
-from pulsar.pipeline.octaves import accel_costs, octave_trials, plan_octaves
+from pulsar.pipeline.octaves import plan_bands, trials_of
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.run_plan import RunPlan
 from pulsar.pipeline.searched import Searched, bounded
 from pulsar.pipeline.searches import all_searches, part_rooms
-from pulsar.pipeline.stages import BatchSearch, Found, few_dms
+from pulsar.pipeline.stages import BatchSearch, Found
 
 if TYPE_CHECKING:
     from pulsar.cleaning.source import MaskedSource
@@ -207,12 +207,11 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     run : RunPlan
         Of a worker: its memory counts.
     """
-    few = {count: few_dms(plan, config, count) for count in {1, *config.search.parts}}
     rooms = part_rooms(config.search.parts, run.accel_memory // run.threads)
     costs = np.zeros(plan.ndms)
     halved = halvings(plan, config)
-    octaves = plan_octaves(plan, config.accel, halved) if config.accel.enabled else None
-    trials = octave_trials(octaves, plan)
+    bands = plan_bands(plan, config, halved)
+    trials = trials_of(bands[1], plan)
     first = 0
     for stage, dedispersion in zip(plan.stages, stage_seconds(plan), strict=True):
         costs[first : first + stage.ndms] += dedispersion / stage.ndms
@@ -220,23 +219,13 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     first = 0
     for stage, times in stretches(plan, halved):
         rows = slice(first, first + stage.ndms)
-        for search in all_searches(config, stage.nsamps, stage.tsamp, times):
-            if search.make.name == "accel" and octaves is not None:
-                bands = [(band, 1) for band in octaves.bands]
-                found = accel_costs(bands, search.nsamps, search.tsamp, search.section, rooms[search.nparts], trials)
-                each = np.array([*(cost.seconds for cost, _ in found), 0.0])
-                costs[rows] += search.nparts * each[octaves.of_row[rows]]
-                continue
-            cost = search.make.estimate(search.nsamps, search.tsamp, search.section, memory=run.memory)
-            folding, slow, slowest = (chosen[rows] for chosen in few[search.nparts])
-            if search.make.name == "ffa":
-                costs[rows] += search.nparts * cost.seconds * folding
-            else:
-                costs[rows] += search.nparts * (
-                    cost.over(1, 0, 0)[1]
-                    + (cost.slow_seconds - cost.slowest_seconds) * slow
-                    + cost.slowest_seconds * slowest
-                )
+        for series in all_searches(config, stage.nsamps, stage.tsamp, times):
+            search, octaves = series.make, bands[series.nparts][series.make.name]
+            room = rooms[series.nparts] if search.drifts else run.memory
+            of_run = trials[search.name]
+            of_series = series.nsamps, series.tsamp, series.section
+            each = [search.estimate(*of_series, band, memory=room, bands=of_run).seconds for band in octaves.bands]
+            costs[rows] += series.nparts * np.array([*each, 0.0])[octaves.of_row[rows]]
         first += stage.ndms
     return costs
 

@@ -25,6 +25,7 @@ from pulsar.pipeline.searched import Searched, detections_of
 from pulsar.pipeline.searches import periodic_only
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.pipeline.subtracting import templates_of
+from pulsar.searches.registry import enabled
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import Candidate
 
@@ -61,7 +62,7 @@ def search_residual(
     strong = _strong(candidates, least)
     if not strong or searching is None or not job.config.sift.harmonics:
         return detected, list(candidates)
-    if not any(getattr(job.config, search).enabled for search in ("fft", "coherent", "accel", "ffa")):
+    if not enabled(job.config, periodic=True):
         return detected, list(candidates)
     if job.crew is not None:
         job.progress.message(

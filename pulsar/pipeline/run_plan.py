@@ -7,6 +7,7 @@ import numpy as np
 
 from pulsar.dedisp.batches import Route
 from pulsar.dedisp.plan import DMPlan
+from pulsar.searches.registry import SEARCHES
 
 
 @dataclass(frozen=True)
@@ -155,13 +156,7 @@ class RunPlan:
 
 
 #: What a search goes through.
-TRIALS = {
-    "fft": "frequencies",
-    "coherent": "profiles of frequencies that a first look keeps",
-    "accel": "frequencies with a drift",
-    "ffa": "long periods",
-    "single_pulse": "times and widths of single pulses",
-}
+TRIALS = {search.name: search.counted for search in SEARCHES}
 
 
 def _size(nbytes: float) -> str:

@@ -1,16 +1,15 @@
 """Searches of a series, as a whole and in parts, and the sum of their trials."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pulsar.config.model import Config
 from pulsar.errors import ConfigError
+from pulsar.searches.registry import SEARCHES, enabled
+from pulsar.searches.search import MIN_SAMPLES, Search
 
-if TYPE_CHECKING:
-    from pulsar.searches.search import Search
 
-
-def enabled_searches(config: Config, tobs: float) -> "list[tuple[type[Search[Any]], Any]]":
+def enabled_searches(config: Config, tobs: float) -> list[tuple[type[Search[Any]], Any]]:
     """The searches that are switched on, in the order in which a series goes through them, and their settings.
 
     Parameters
@@ -24,21 +23,11 @@ def enabled_searches(config: Config, tobs: float) -> "list[tuple[type[Search[Any
     ConfigError
         None is switched on.
     """
-    from pulsar.searches.accel import AccelSearch
-    from pulsar.searches.coherent import CoherentSearch
-    from pulsar.searches.ffa import FFASearch, beside
-    from pulsar.searches.fft import FFTSearch
-    from pulsar.searches.single_pulse import SinglePulseSearch
-
-    every: list[type[Search[Any]]] = [FFTSearch, CoherentSearch, AccelSearch, FFASearch, SinglePulseSearch]
-    config = config.model_copy(update={"ffa": beside(config.ffa, config.coherent, tobs)})
-    chosen = [(make, section) for make in every if (section := getattr(config, make.name)).enabled]
+    chosen = enabled(config)
     if not chosen:
-        raise ConfigError(
-            "no search is switched on: set fft.enabled, coherent.enabled, ffa.enabled, single_pulse.enabled or "
-            "accel.zmax"
-        )
-    return chosen
+        *some, last = (search.switch() for search in SEARCHES)
+        raise ConfigError(f"no search is switched on: set {', '.join(some)} or {last}")
+    return [(search, search.settings(config, tobs)) for search in chosen]
 
 
 #: Single-trial ln p, about that of thresholds, at which trials are compared; their ratios hardly depend on it.
@@ -64,17 +53,35 @@ class SearchOf(NamedTuple):
     nparts: int
     nsamps: int
     tsamp: float
-    make: "type[Search[Any]]"
+    make: type[Search[Any]]
     section: Any
 
 
 def periodic_only(config: Config) -> Config:
     """The settings of parts: single pulses are found in the whole."""
-    return config.model_copy(update={"single_pulse": config.single_pulse.model_copy(update={"enabled": False})})
+    others = [search.name for search in SEARCHES if not search.periodic]
+    return config.model_copy(
+        update={name: getattr(config, name).model_copy(update={"enabled": False}) for name in others}
+    )
 
 
-#: Searches that halved series are enough for: what is fast is all in the spectrum.
-HALVED: Final = ("fft", "coherent", "accel")
+def searches_of(config: Config, count: int, tobs: float) -> list[tuple[type[Search[Any]], Any]]:
+    """The searches of a series as a whole (`count` 1), or of each of so many parts, and their settings.
+
+    Parameters
+    ----------
+    config : Config
+    count : int
+    tobs : float
+        Length of each [s].
+
+    Raises
+    ------
+    ConfigError
+        No search is switched on; or none for periods, and parts are to be searched for them.
+    """
+    every = enabled_searches(config if count == 1 else periodic_only(config), tobs)
+    return [one for one in every if not one[0].periodic or count in config.search.parts]
 
 
 def all_searches(config: Config, nsamps: int, tsamp: float, times: int = 0) -> Iterator[SearchOf]:
@@ -88,19 +95,18 @@ def all_searches(config: Config, nsamps: int, tsamp: float, times: int = 0) -> I
     tsamp : float
         [s]
     times : int
-        How often it is halved for the searches that are `HALVED`.
+        How often it is halved for the searches that are `spectral`.
 
     Raises
     ------
     ConfigError
-        No search is switched on; or none for periods, and parts are to be searched for them.
+        See `searches_of`.
     """
     for count in sorted({1, *config.search.parts}):
         each = nsamps // count
-        for make, section in enabled_searches(config if count == 1 else periodic_only(config), each * tsamp):
-            if count in config.search.parts or make.name == "single_pulse":
-                halved = times if make.name in HALVED else 0
-                yield SearchOf(count, each >> halved, tsamp * 2.0**halved, make, section)
+        for make, section in searches_of(config, count, each * tsamp):
+            halved = times if make.spectral else 0
+            yield SearchOf(count, each >> halved, tsamp * 2.0**halved, make, section)
 
 
 def check_part(one: SearchOf, nsamps: int, tsamp: float) -> None:
@@ -118,8 +124,6 @@ def check_part(one: SearchOf, nsamps: int, tsamp: float) -> None:
     ------
     ConfigError
     """
-    from pulsar.searches.search import MIN_SAMPLES
-
     if one.nparts > 1 and one.nsamps < MIN_SAMPLES:
         raise ConfigError(
             f"search.parts = {one.nparts}: a part of series of {nsamps} samples of {1e6 * tsamp:g} us has {one.nsamps} "
@@ -161,15 +165,13 @@ def trial_shares(config: Config, nsamps: int, tsamp: float) -> dict[int, dict[st
     dict of int to dict of str to float
         For each number of parts, by the name of the search.
     """
-    from pulsar.searches.search import PeriodicSearch
-
     if config.search.parts == (1,):
         return {1: {}}
     each: dict[str, dict[int, float]] = {}
-    for search in all_searches(config, nsamps, tsamp):
-        made = search.make(search.nsamps, search.tsamp, search.section)
-        if isinstance(made, PeriodicSearch):
-            each.setdefault(search.make.name, {})[search.nparts] = float(made.ntrials(LOGP))
+    for series in all_searches(config, nsamps, tsamp):
+        if series.make.periodic:
+            search: Any = series.make(series.nsamps, series.tsamp, series.section)
+            each.setdefault(series.make.name, {})[series.nparts] = float(search.ntrials(LOGP))
     shares: dict[int, dict[str, float]] = {count: {} for count in config.search.parts}
     for name, numbers in each.items():
         together = sum(count * number for count, number in numbers.items())

@@ -2,97 +2,35 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
-from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, joined
 from pulsar.data.header import Part, parts_of_counts
 from pulsar.data.work import share_out
 from pulsar.dedisp.sampling import halved, halvings
 from pulsar.pipeline.birdies import learn_lines
 from pulsar.pipeline.independent import independent_dms, independent_periodic
-from pulsar.pipeline.octaves import everything, plan_octaves
-from pulsar.pipeline.searches import HALVED, enabled_searches, part_rooms, periodic_only, trial_shares
-from pulsar.searches.response import EVERYTHING, Band
+from pulsar.pipeline.octaves import plan_bands
+from pulsar.pipeline.searches import part_rooms, searches_of, trial_shares
+from pulsar.searches.search import EVERYTHING, Band, BandTrials
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan, DMStage
+    from pulsar.searches.fft import FFTSearch
     from pulsar.searches.search import Search
 
-#: Independent ones among the DMs that are searched for long periods: most pulses are wider than the narrowest, for
-#: which they are spaced (benchmarks/noise.py files: 24 of 54 expected false alarms when all count, 82 of 108 with this
-#: factor on other seeds).
-FOLDING_SHARE = 0.5
+#: Frequencies that each search takes of a series, by its name; None: it is left out. All of those that are not named.
+SeriesBands = Mapping[str, Band | None]
+
 #: Part of the memory that the acceleration search of all threads may take.
 ACCEL_PART = 0.5
-
-
-def folding_dms(dms: NDArray[np.float64], freqs: NDArray[np.float64], width: float) -> NDArray[np.bool_]:
-    """Trial DMs that the search for long periods takes: its pulses are wide, so that the others would add nothing.
-
-    From one to the next the delay over the band changes by no more than the narrowest pulse (unless the plan itself has
-    wider steps), so that a pulse is smeared by half its width at most.
-
-    Parameters
-    ----------
-    dms : ndarray
-        Trial DMs [pc cm^-3], ascending.
-    freqs : ndarray
-        Channel frequencies [MHz].
-    width : float
-        Narrowest pulse [s].
-    """
-    chosen = np.zeros(dms.size, dtype=np.bool_)
-    across = KDM * float(np.min(freqs) ** -2.0 - np.max(freqs) ** -2.0)
-    step = width / across if across > 0 else np.inf
-    last = -np.inf
-    for i, dm in enumerate(dms):
-        # The last one before the step would become too wide, and both ends.
-        if i in (0, dms.size - 1) or dms[i + 1] - last > step:
-            chosen[i] = True
-            last = dm
-    return chosen
-
-
-class FewDMs(NamedTuple):
-    """Trial DMs that are searched for wide pulses, arrays of bool.
-
-    Attributes
-    ----------
-    folding : ndarray
-        By the search for long periods.
-    slow, slowest : ndarray
-        By the coherent search for frequencies below its SLOW, and its SLOWEST.
-    """
-
-    folding: NDArray[np.bool_]
-    slow: NDArray[np.bool_]
-    slowest: NDArray[np.bool_]
-
-    def at(self, row: int) -> tuple[bool, bool, bool]:
-        """The same of one trial DM."""
-        return bool(self.folding[row]), bool(self.slow[row]), bool(self.slowest[row])
-
-
-def few_dms(plan: "DMPlan", config: Config, count: int = 1) -> FewDMs:
-    """Trial DMs that are searched for wide pulses, in one of so many parts; see `folding_dms`."""
-    from pulsar.searches.coherent import SLOW_WIDTH, SLOWEST_WIDTH
-    from pulsar.searches.ffa import SHORTEST, beside
-
-    ffa = beside(config.ffa, config.coherent, plan.nsamps // count * plan.tsamp)
-    folding = folding_dms(plan.dms, plan.freqs, (ffa.p_min or SHORTEST) * ffa.duty_min)
-    slow = folding_dms(plan.dms, plan.freqs, SLOW_WIDTH)
-    # Those of the slowest are among those of the slow.
-    slowest = np.zeros(plan.ndms, dtype=np.bool_)
-    slowest[slow] = folding_dms(plan.dms[slow], plan.freqs, SLOWEST_WIDTH)
-    return FewDMs(folding, slow, slowest)
 
 
 @dataclass(frozen=True)
@@ -103,17 +41,12 @@ class Trials:
     ----------
     periodic : float
         Of all.
-    folding, slow, slowest : float
-        Of those of :class:`FewDMs`.
-    octaves : tuple of (Band, float)
-        Of the acceleration search, by bands of frequency; empty: as `periodic`.
+    bands : mapping of str to BandTrials
+        By bands of frequency, by the name of the search; of those that are not named: as `periodic`.
     """
 
     periodic: float = 1.0
-    folding: float = 1.0
-    slow: float = 1.0
-    slowest: float = 1.0
-    octaves: tuple[tuple[Band, float], ...] = ()
+    bands: Mapping[str, BandTrials] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -184,7 +117,9 @@ class SeriesSearch:
     shares : mapping of str to float, optional
         By the name of a search, by how much its trials are to be multiplied for those of all parts.
     times : int
-        How often a series is halved for the searches that are `HALVED`.
+        How often a series is halved for the searches that are `spectral`.
+    count : int
+        Into how many parts the observation is cut of which the series is one.
 
     Raises
     ------
@@ -203,42 +138,27 @@ class SeriesSearch:
         gaps: "tuple[tuple[int, int], ...]" = (),
         shares: Mapping[str, float] | None = None,
         times: int = 0,
+        count: int = 1,
     ) -> None:
         self.nsamps, self.tsamp, self.times = nsamps, tsamp, times
-        fft, coherent, accel, ffa = ((shares or {}).get(name, 1.0) for name in ("fft", "coherent", "accel", "ffa"))
-        octaves = tuple((band, accel * ndms) for band, ndms in trials.octaves)
-        more: dict[str, dict[str, Any]] = {
-            "fft": {"ntrials_dm": fft * trials.periodic},
-            "coherent": {
-                "ntrials_dm": coherent * trials.periodic,
-                "ntrials_slow": coherent * trials.slow,
-                "ntrials_slowest": coherent * trials.slowest,
-            },
-            "accel": {"ntrials_dm": accel * trials.periodic, "memory": memory, "octaves": octaves},
-            "ffa": {"ntrials_dm": ffa * trials.folding, "gaps": gaps},
-        }
-        from pulsar.searches.accel import AccelSearch
-        from pulsar.searches.coherent import CoherentSearch
-        from pulsar.searches.fft import FFTSearch
-
         self.searches: list[Search[Any]] = []
-        for make, section in enabled_searches(config, self.nsamps * self.tsamp):
-            if make in (CoherentSearch, AccelSearch) and self.searches and isinstance(self.searches[0], FFTSearch):
-                # Of the spectra, which come first.
-                more[make.name]["spectra"] = self.searches[0]
-            fewer = times if make.name in HALVED else 0
-            self.searches.append(make(nsamps >> fewer, tsamp * 2.0**fewer, section, **more.get(make.name, {})))
-        self._within: dict[Band, Search[Any]] = {}
-
-    def within(self, band: Band) -> "Search[Any]":
-        """The acceleration search of a band of frequencies."""
-        from pulsar.searches.accel import AccelSearch
-
-        found = self._within.get(band)
-        if found is None:
-            whole = next(search for search in self.searches if isinstance(search, AccelSearch))
-            found = self._within.setdefault(band, whole if band == whole.band else whole.within(band))
-        return found
+        spectra: FFTSearch | None = None
+        for search, section in searches_of(config, count, nsamps * tsamp):
+            share = 1.0 if shares is None else shares.get(search.name, 1.0)
+            bands = tuple((band, share * ndms) for band, ndms in trials.bands.get(search.name, ()))
+            fewer = times if search.spectral else 0
+            made = search(
+                nsamps >> fewer,
+                tsamp * 2.0**fewer,
+                section,
+                ntrials_dm=share * trials.periodic,
+                bands=bands,
+                memory=memory,
+                gaps=gaps,
+                spectra=spectra,
+            )
+            self.searches.append(made)
+            spectra = spectra or made.spectra
 
     def search(
         self,
@@ -246,11 +166,8 @@ class SeriesSearch:
         dm: float,
         dm_index: int = 0,
         *,
-        folding: bool = True,
-        slow: bool = True,
-        slowest: bool = True,
+        bands: SeriesBands | None = None,
         periodic: bool = True,
-        accel: "Band | None" = EVERYTHING,
         birdies: Sequence[tuple[float, float]] = (),
         steady: Sequence[tuple[float, float]] = (),
     ) -> Found:
@@ -263,12 +180,10 @@ class SeriesSearch:
             [pc cm^-3]
         dm_index : int
             Row of the DM plan.
-        folding, slow, slowest : bool
-            Whether this DM is one of those of :class:`FewDMs`.
+        bands : SeriesBands, optional
+            Of this DM; default: all frequencies.
         periodic : bool
             Whether it is searched for periods at all, and not for single pulses alone.
-        accel : Band, optional
-            Frequencies that are searched with a drift at this DM; None: none.
         birdies : sequence of (float, float)
             Frequencies and full widths [Hz] of periodic interference.
         steady : sequence of (float, float)
@@ -276,21 +191,15 @@ class SeriesSearch:
         """
         detections: list[NDArray[Any]] = []
         events: list[NDArray[Any]] = []
-        from pulsar.searches.coherent import CoherentSearch
-
         # The same array for all of them: spectra are made once.
         half = halved(series, self.times) if periodic else series
         for search in self.searches:
-            if isinstance(search, CoherentSearch):
-                if periodic:
-                    detections.append(search.search(half, dm, dm_index, birdies, slow=slow, slowest=slowest))
-            elif search.columns is EVENT_COLUMNS:
+            band = EVERYTHING if bands is None else bands.get(search.name, EVERYTHING)
+            if not search.periodic:
                 events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
-            elif periodic and search.name == "accel":
-                if accel is not None:
-                    detections.append(self.within(accel).search(half, dm, dm_index, birdies))
-            elif periodic and (folding or search.name != "ffa"):
-                detections.append(search.search(half if search.name in HALVED else series, dm, dm_index, birdies))
+            elif periodic and band is not None:
+                data = half if search.spectral else series
+                detections.append(search.search(data, dm, dm_index, birdies, band))
         return Found(joined(DETECTION_COLUMNS, detections), joined(EVENT_COLUMNS, events))
 
 
@@ -322,7 +231,7 @@ class PartsSearch:
     gaps : sequence of (int, int)
         First sample of what is missing in the whole series, and the one after the last.
     times : int
-        How often a part is halved for the searches that are `HALVED`.
+        How often a part is halved for the searches that are `spectral`.
     """
 
     def __init__(
@@ -339,7 +248,6 @@ class PartsSearch:
         counts = config.search.parts
         self.nsamps, self.tsamp = nsamps, tsamp
         shares, rooms = trial_shares(config, nsamps, tsamp), part_rooms(counts, memory)
-        periodic = periodic_only(config)
         #: Each part, its samples, and what searches them: the same for parts without gaps.
         self.parts: list[tuple[Part, slice, SeriesSearch]] = []
         made: dict[tuple[int, tuple[tuple[int, int], ...]], SeriesSearch] = {}
@@ -349,8 +257,8 @@ class PartsSearch:
             own = tuple((low, high) for low, high in clipped if low < high)
             if (part.count, own) not in made:
                 made[part.count, own] = SeriesSearch(
-                    each, tsamp, periodic, trials=trials[part.count], memory=rooms[part.count], gaps=own,
-                    shares=shares[part.count], times=times,
+                    each, tsamp, config, trials=trials[part.count], memory=rooms[part.count], gaps=own,
+                    shares=shares[part.count], times=times, count=part.count,
                 )  # fmt: skip
             self.parts.append((part, slice(first, first + each), made[part.count, own]))
 
@@ -360,8 +268,7 @@ class PartsSearch:
         dm: float,
         dm_index: int = 0,
         *,
-        few: "Mapping[int, tuple[bool, bool, bool]] | None" = None,
-        accel: "Band | None" = EVERYTHING,
+        bands: Mapping[int, SeriesBands] | None = None,
         birdies: Sequence[tuple[float, float]] = (),
     ) -> NDArray[Any]:
         """Detections in all parts of one series; frequencies are those at the middle of each part.
@@ -373,26 +280,20 @@ class PartsSearch:
             [pc cm^-3]
         dm_index : int
             Row of the DM plan.
-        few : mapping of int to (bool, bool, bool), optional
-            For every number of parts, whether this DM is one of those of :class:`FewDMs`; default: it is.
-        accel : Band, optional
-            Frequencies that are searched with a drift at this DM; None: none.
+        bands : mapping of int to SeriesBands, optional
+            For every number of parts those of this DM; default: all frequencies.
         birdies : sequence of (float, float)
             Frequencies and full widths [Hz] of periodic interference in the whole series: a line is wider in a part.
         """
         out: list[NDArray[Any]] = []
         tobs = self.nsamps * self.tsamp
         for part, samples, search in self.parts:
-            folding, slow, slowest = (True, True, True) if few is None else few[part.count]
             more = LINE_BINS * (part.count - 1) / tobs
             found = search.search(
                 series[samples],
                 dm,
                 dm_index,
-                folding=folding,
-                slow=slow,
-                slowest=slowest,
-                accel=accel,
+                bands=None if bands is None else bands[part.count],
                 birdies=[(freq, width + more) for freq, width in birdies],
             ).detections
             found["part"] = part.label
@@ -433,7 +334,7 @@ def search_series(
         n, tsamp, config, trials=Trials(), memory=part_rooms(counts, memory).get(1, 0), gaps=gaps,
         shares=trial_shares(config, n, tsamp).get(1),
     )  # fmt: skip
-    found = whole.search(series, dm, periodic=1 in counts, birdies=birdies, steady=steady)
+    found = whole.search(series, dm, birdies=birdies, steady=steady)
     if counts == (1,):
         return found
     trials = dict.fromkeys(counts, Trials())
@@ -469,26 +370,22 @@ class BatchSearch:
         self.threads = max(1, threads)
         self.memory = memory
         self.gaps = gaps
-        self.few = few_dms(plan, config)
         self.halvings = halvings(plan, config)
         self.independent = [independent_dms(stage, plan.freqs) for stage in plan.stages]
-        self._periodic = independent_periodic(plan, self.halvings) if self.halvings.any() else sum(self.independent)
-        self.octaves = everything(plan.ndms)
-        if config.accel.enabled:
-            self.octaves = plan_octaves(plan, config.accel, self.halvings)
-        self.trials = self._trials(self.few)
-        #: The same in parts, by their number.
-        self.few_in_parts = {n: few_dms(plan, config, n) for n in config.search.parts if n > 1}
+        periodic = independent_periodic(plan, self.halvings) if self.halvings.any() else sum(self.independent)
+        #: Frequencies of each trial DM, for every number of parts and every search.
+        self.bands = plan_bands(plan, config, self.halvings, periodic)
+        self._trials = {
+            count: Trials(periodic, {name: octaves.trials for name, octaves in own.items()})
+            for count, own in self.bands.items()
+        }
+        self.trials = self._trials[1]
         #: Frequencies and full widths [Hz] that are left out of spectra.
         self.birdies: Sequence[tuple[float, float]] = ()
         self._plan = plan
         #: Of one length of series, by how often these are halved.
         self._searches: dict[int, SeriesSearch] = {}
         self._parts: dict[int, PartsSearch] = {}
-
-    def _trials(self, few: FewDMs) -> Trials:
-        folding, slow, slowest = (max(FOLDING_SHARE * float(np.count_nonzero(rows)), 1.0) for rows in few)
-        return Trials(self._periodic, folding, slow, slowest, self.octaves.trials)
 
     def prepared(self, stage: "DMStage", times: int = 0) -> SeriesSearch:
         """The searches of series of a stage that are halved so often."""
@@ -509,7 +406,7 @@ class BatchSearch:
 
     def prepared_parts(self, stage: "DMStage", times: int = 0) -> PartsSearch | None:
         """The searches of parts of series of a stage; None where only the whole is searched."""
-        if not self.few_in_parts:
+        if self.config.search.parts == (1,):
             return None
         if any((one.nsamps, one.tsamp) != (stage.nsamps, stage.tsamp) for one in self._parts.values()):
             self._parts.clear()
@@ -518,7 +415,7 @@ class BatchSearch:
                 stage.nsamps,
                 stage.tsamp,
                 self.config,
-                trials={count: self._trials(few) for count, few in self.few_in_parts.items()},
+                trials=self._trials,
                 memory=self.memory // self.threads,
                 gaps=self._gaps(stage),
                 times=times,
@@ -583,7 +480,6 @@ class BatchSearch:
             As in :meth:`search`.
         """
         stage = batch.stage
-        whole = 1 in self.config.search.parts
         rows = np.arange(batch.first, batch.first + stage.ndms)
         rows = rows if some_of is None else some_of.rows[rows]
         searches = {
@@ -594,22 +490,13 @@ class BatchSearch:
             periodic = some_of is None or bool(some_of.periodic[batch.first + i])
             index = int(rows[i])
             search, parts = searches[int(self.halvings[index])]
-            row, dm, band = batch.row(i), float(stage.dms[i]), self.octaves.band(index)
-            folding, slow, slowest = self.few.at(index)
-            found = search.search(
-                row,
-                dm,
-                index,
-                folding=folding,
-                slow=slow,
-                slowest=slowest,
-                periodic=periodic and whole,
-                accel=band,
-                birdies=self.birdies,
-            )
+            row, dm = batch.row(i), float(stage.dms[i])
+            bands = {
+                count: {name: octaves.band(index) for name, octaves in own.items()} for count, own in self.bands.items()
+            }
+            found = search.search(row, dm, index, bands=bands[1], periodic=periodic, birdies=self.birdies)
             if parts is not None and periodic:
-                wide = {n: few.at(index) for n, few in self.few_in_parts.items()}
-                of_parts = parts.search(row, dm, index, few=wide, accel=band, birdies=self.birdies)
+                of_parts = parts.search(row, dm, index, bands=bands, birdies=self.birdies)
                 found = Found(joined(DETECTION_COLUMNS, [found.detections, of_parts]), found.events)
             done(i, found)
 

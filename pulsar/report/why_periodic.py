@@ -346,9 +346,7 @@ def _ratios(
 
 def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | None) -> Iterator[str]:
     """The thresholds and ranges that kept it off."""
-    from pulsar.searches.coherent import LEAST_HARMONICS
-    from pulsar.searches.ffa import MIN_TURNS, SHORTEST, beside
-    from pulsar.searches.ffa_levels import MIN_BINS
+    from pulsar.searches.registry import SEARCHES
 
     detections = run.rows("detections")
     stage, times = (None, 0) if dm is None or header.is_series else _stage(run, config, header, dm)
@@ -366,33 +364,29 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
             f"  at DM {dm:g} periods are searched in samples of {1e6 * fewer:.4g} us, since channels smear pulses: "
             f"their Nyquist frequency is {0.5 / fewer:.6g} Hz (search.loss)"
         )
-    fft, coherent, accel = config.fft, config.coherent, config.accel
-    ffa = beside(config.ffa, coherent, header.tobs)
-    tenth = header.tobs / 10
-    fewest = 2 * LEAST_HARMONICS * fewer
-    ranges: dict[str, tuple[Any, float, float]] = {
-        "fft": (fft, fft.p_min or 2 * fewer, fft.p_max or tenth),
-        "coherent": (coherent, max(coherent.p_min or 0.0, fewest), coherent.p_max or tenth),
-        "accel": (accel, accel.p_min or 2 * tsamp, accel.p_max or tenth),
-        "ffa": (ffa, max(ffa.p_min or SHORTEST, MIN_BINS * tsamp), min(ffa.p_max, header.tobs / MIN_TURNS)),
-    }
-    for kind, (search, low, high) in ranges.items():
-        if not search.enabled:
+    accel = config.accel
+    for search in SEARCHES:
+        if not search.periodic:
+            continue
+        kind, section = search.name, search.settings(config, header.tobs)
+        low, high = search.periods(header.tobs, fewer if search.spectral else tsamp, section)
+        threshold, most = search.threshold(section), section.max_detections
+        if not section.enabled:
             yield f"  {kind}: was switched off"
         elif not low <= 1.0 / freq <= high:
             yield f"  {kind}: searched periods from {low:.4g} to {high:.4g} s only ({kind}.p_min, {kind}.p_max)"
         else:
             own = detections[detections["kind"] == kind]
-            needed = _single_threshold(own, search.threshold)
+            needed = _single_threshold(own, threshold)
             text = f", about {needed:.1f} in a single trial" if np.isfinite(needed) else ""
-            yield f"  {kind}: nothing above its threshold of {search.threshold:g} sigma{text} ({kind}.threshold)"
-            if kind == "accel" and accel.loss > 0.0 and not header.is_series:
+            yield f"  {kind}: nothing above its threshold of {threshold:g} sigma{text} ({kind}.threshold)"
+            if search.drifts and accel.loss > 0.0 and not header.is_series:
                 yield (
                     f"  accel: with a drift up to the harmonics that pulsars of {1e3 * accel.p_fast:g} ms need, in as "
                     f"many DMs as keep all but {100 * accel.loss:g} % of their S/N (accel.p_fast, accel.loss)"
                 )
             full = 0 if not own.size else int(np.max(np.bincount(own["dm_index"])))
-            if full >= search.max_detections:
+            if full >= most:
                 yield f"  {kind}: some DMs have as many detections as are kept ({kind}.max_detections = {full})"
     pulses = "no period of repeating single pulses" if config.single_pulse.enabled else "was switched off"
     yield f"  pulses: {pulses}"

@@ -6,7 +6,6 @@ how well is measured is in docs/acceleration.md.
 """
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,17 @@ from numpy.typing import NDArray
 from pulsar.config.model import AccelConfig
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
-from pulsar.searches.fft import FFTSearch
-from pulsar.searches.response import DW, EVERYTHING, TOGETHER, Band, Extent, Limits, Piece, coarsest, grid_part
-from pulsar.searches.search import Cost, Pairs, PeriodicSearch, threshold_logp
+from pulsar.searches.response import DW, TOGETHER, Extent, Piece, Plane, coarsest, grid_part
+from pulsar.searches.search import (
+    EVERYTHING,
+    Band,
+    BandTrials,
+    Circumstances,
+    Cost,
+    HarmonicSearch,
+    Pairs,
+    threshold_logp,
+)
 
 #: Steps of a power that is kept as a byte: as many as the thresholds leave room for, up to this.
 MOST_STEPS = 6.0
@@ -47,7 +54,7 @@ class Trials:
     config : AccelConfig
     ntrials_dm : float
         Independent DMs of the whole run.
-    octaves : sequence of (Band, float)
+    bands : BandTrials
         See `AccelSearch`.
 
     Attributes
@@ -56,13 +63,11 @@ class Trials:
         Bins of the top harmonic, and these times widths of drift, of every stage.
     """
 
-    def __init__(
-        self, extent: Extent, config: AccelConfig, ntrials_dm: float, octaves: Sequence[tuple[Band, float]]
-    ) -> None:
+    def __init__(self, extent: Extent, config: AccelConfig, ntrials_dm: float, bands: BandTrials) -> None:
         self._wmax, self._sigma = config.wmax, config.threshold
-        self._ndms = 1.0 if octaves else ntrials_dm
-        if octaves:
-            parts = [ndms * extent.cells(extent.rows_of(band, of_run=True)) for band, ndms in octaves]
+        self._ndms = 1.0 if bands else ntrials_dm
+        if bands:
+            parts = [ndms * extent.cells(extent.rows_of(band, of_run=True)) for band, ndms in bands]
             self.cells = np.asarray(np.sum(parts, axis=0))
         else:
             self.cells = extent.cells(extent.rows_of(EVERYTHING))
@@ -83,21 +88,17 @@ class Trials:
         return coarsest(threshold_logp(self._sigma, self))
 
 
-class AccelSearch(PeriodicSearch["_Buffers"]):
+class AccelSearch(HarmonicSearch["_Buffers"]):
     """Search over frequency and drift; see :class:`~pulsar.searches.search.Search`.
 
     Parameters
     ----------
-    nsamps, tsamp, ntrials_dm
+    nsamps, tsamp, **run
+        Without `memory` the plane may take 4 GB. `bands` are those of a run whose DMs are not all searched alike
+        (`within`): significances are corrected for them in place of `ntrials_dm`. `spectra` is a search of series of
+        the same length, whose white amplitudes are taken over.
     config : AccelConfig, optional
         Largest drift or acceleration, harmonics, threshold, range of periods.
-    memory : int, optional
-        Bytes that one thread may take; without it 4 GB for the plane.
-    octaves : sequence of (Band, float), optional
-        Of a run whose DMs are not all searched alike (`within`): the bands of frequencies, and independent DMs of each,
-        for which significances are corrected in place of `ntrials_dm`.
-    spectra : FFTSearch, optional
-        A search of series of the same length: the white amplitudes that it has just made of a series are taken over.
 
     Raises
     ------
@@ -106,65 +107,48 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
     """
 
     name = "accel"
+    section = AccelConfig
     title = "a periodicity search"
+    counted = "frequencies with a drift"
+    kernels = "accel"
+    drifts = True
+    config: AccelConfig
 
-    def __init__(
-        self,
-        nsamps: int,
-        tsamp: float,
-        config: AccelConfig | None = None,
-        *,
-        ntrials_dm: float = 1.0,
-        memory: int | None = None,
-        octaves: Sequence[tuple[Band, float]] = (),
-        spectra: FFTSearch | None = None,
-    ) -> None:
+    def __init__(self, nsamps: int, tsamp: float, config: AccelConfig | None = None, **run: Any) -> None:
         from pulsar_kernels.correlate import decoded, first_phase
 
-        super().__init__(nsamps, tsamp, 1.0 if octaves else ntrials_dm)
-        self.config = AccelConfig() if config is None else config
+        super().__init__(nsamps, tsamp, config, **run)
+        bands = self.run.bands
         #: All that is searched.
         self.band = EVERYTHING
-        if octaves:
-            self.band = Band(min(band.low for band, _ in octaves), max(band.high for band, _ in octaves))
-        self._memory = memory
-        self._spectra = spectra
-        self._trials = Trials(Extent(nsamps, tsamp, self.config), self.config, ntrials_dm, octaves)
+        if bands:
+            self.band = Band(min(band.low for band, _ in bands), max(band.high for band, _ in bands))
+        self._parts: dict[Band, AccelSearch] = {}
+        self._trials = Trials(Extent(nsamps, tsamp, self.config), self.config, self.ntrials_dm, bands)
         self._most = self._trials.step
-        self.limits = limits = Limits(nsamps, tsamp, self.config, memory, self.band, most=self._most)
-        self.plane = limits.plane
-        self.amplitudes = Amplitudes(limits.lengths)
+        self.plane = plane = Plane(nsamps, tsamp, self.config, self.run.memory, self.band, most=self._most)
+        self.amplitudes = Amplitudes(plane.lengths)
         self.nbins, self.noise = self.amplitudes.nbins, self.amplitudes.noise
-        self.nharms = limits.nharms
+        self.nharms = plane.nharms
         self.cells = self._trials.cells
         #: Frequency, drift, change of drift: how many are free.
-        self._nfree = 3 if limits.bends else 2 if limits.reach else 1
+        self._nfree = 3 if plane.bends else 2 if plane.z_limit > 0.0 else 1
         self._decode = decoded()
-        n = self.plane.n
-        self._bends = {b: first_phase(n, 0.0, DW * b) for b in range(-limits.bends, limits.bends + 1)}
+        self._bends = {b: first_phase(plane.n, 0.0, DW * b) for b in range(-plane.bends, plane.bends + 1)}
         self._starts: dict[int, NDArray[np.float32]] = {}
         self._solve_threshold(self.config.threshold)
 
     @classmethod
-    def _cost(cls, nsamps: int, tsamp: float, config: Any, memory: int | None, /) -> Cost:
-        return cls.cost_within(EVERYTHING, nsamps, tsamp, AccelConfig() if config is None else config, memory)
+    def _cost(cls, nsamps: int, tsamp: float, config: Any, band: Band, run: Circumstances, /) -> Cost:
+        # Its trials are the points of the plane that are made for a series.
+        most = Trials(Extent(nsamps, tsamp, config), config, 1.0, run.bands).step
+        plane = Plane(nsamps, tsamp, config, run.memory, band, most=most)
+        return Cost(plane.npoints, plane.seconds + AMPLITUDES * nsamps, plane.memory_bytes)
 
     @classmethod
-    def cost_within(
-        cls,
-        band: Band,
-        nsamps: int,
-        tsamp: float,
-        config: AccelConfig,
-        memory: int | None = None,
-        octaves: Sequence[tuple[Band, float]] = (),
-    ) -> Cost:
-        """What the search of one series takes within a band of frequencies, see `estimate`; `octaves` are the run's."""
-        # Its trials are the points of the plane that are made for a series.
-        most = Trials(Extent(nsamps, tsamp, config), config, 1.0, octaves).step
-        limits = Limits(nsamps, tsamp, config, memory, band, most=most)
-        seconds = limits.plane.seconds + AMPLITUDES * nsamps
-        return Cost(limits.plane.npoints, seconds, limits.memory_bytes)
+    def switch(cls) -> str:
+        """The setting that switches it on."""
+        return "accel.zmax"
 
     def within(self, band: Band) -> "AccelSearch":
         """The same search of a band of frequencies alone; it shares the work space, significances and threshold.
@@ -178,15 +162,22 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         ConfigError
             If the memory is too little.
         """
+        if band in (EVERYTHING, self.band):
+            return self
+        if band in self._parts:
+            return self._parts[band]
         part = copy.copy(self)
         part.band = band
-        limits = Limits(
-            *(self.nsamps, self.tsamp, self.config, self._memory, band),
+        part.plane = Plane(
+            self.nsamps,
+            self.tsamp,
+            self.config,
+            self.run.memory,
+            band,
             most=self._most,
             edge_reach=self.plane.reach,
         )
-        part.limits, part.plane = limits, limits.plane
-        return part
+        return self._parts.setdefault(band, part)
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p."""
@@ -197,11 +188,10 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         from pulsar_kernels.correlate import KNEE
         from pulsar_kernels.drifts import WIDE
 
-        self.logp_threshold = float(logp)
-        self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
+        super().set_threshold(logp)
         # A grid point has less than the peak beside it.
         stages = enumerate(zip(self.nharms, self.thresholds, strict=True))
-        grid = [h + grid_part(s, self.limits.dz) * (power - h) for s, (h, power) in stages]
+        grid = [h + grid_part(s, self.plane.dz) * (power - h) for s, (h, power) in stages]
         #: Steps of a unit power.
         self._steps = min(MOST_STEPS, (KNEE - 4.0) / max(grid))
         rounding = [2.0 * np.sqrt(h / 12.0) for h in self.nharms]
@@ -211,26 +201,27 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
     def _make_buffers(self) -> "_Buffers":
         return _Buffers(self)
 
-    def _buffers(self) -> "_Buffers":
-        buffers = super()._buffers()
-        buffers.fit(self.limits)
-        return buffers
+    def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs, band: Band, /) -> NDArray[Any]:
+        part = self.within(band)
+        b.fit(part.plane)
+        if not self._fill(series, b, birdies):
+            return self._table(0)
+        found = part._stored(b) if part.plane.stored else part._slabs(b)
+        return part._detections(b, found)
 
-    def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> NDArray[Any]:
+    def _fill(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> bool:
+        """Have white amplitudes of a series in the work space; False when it is constant."""
         from pulsar_kernels import whiten
 
-        if self._spectra is not None:
-            made = self._spectra.filled(series, birdies)
-            if made is None:
-                return self._table(0)
-            b.real, b.imag = made
-        else:
-            levels = self.amplitudes.fill(series, birdies, b.real, b.imag, b.transform)
-            if levels is None:
-                return self._table(0)
+        if self.run.spectra is not None:
+            made = self.run.spectra.filled(series, birdies)
+            if made is not None:
+                b.real, b.imag = made
+            return made is not None
+        levels = self.amplitudes.fill(series, birdies, b.real, b.imag, b.transform)
+        if levels is not None:
             whiten.whiten_amplitudes(b.real, b.imag, PAD, self.noise.centres, levels)
-        found = self._stored(b) if self.plane.stored else self._slabs(b)
-        return self._detections(b, found)
+        return levels is not None
 
     def _start(self, centre: int) -> NDArray[np.float32]:
         from pulsar_kernels.correlate import first_phase
@@ -269,10 +260,30 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
             b.short[i], start, turn, self.plane.block, piece.groups, lo, hi, b.work, b.staged, b.plane, at
         )
 
-    def _stored(self, b: "_Buffers") -> int:
-        """Make the plane block by block, each summed as soon as it is there."""
+    def _sum(
+        self,
+        b: "_Buffers",
+        table: NDArray[np.int32],
+        shift: NDArray[np.int64],
+        piece: Piece,
+        rows: tuple[int, int],
+        found: int,
+    ) -> int:
+        """Sum harmonics over the rows of a block that are among `rows`; returns the hits `found` before, and more."""
         from pulsar_kernels import drifts
 
+        plane = self.plane
+        start = max(2 * piece.first, rows[0])
+        stop = min(2 * (piece.first + piece.count), rows[1])
+        if start >= stop:
+            return found
+        return drifts.sum_rows(
+            *(b.plane, table, shift, plane.stage_rows, start, stop, piece.centre, piece.pitch, plane.slope),
+            *(plane.reach, self._limits, self._decode, b.cells, found, b.hits),
+        )
+
+    def _stored(self, b: "_Buffers") -> int:
+        """Make the plane block by block, each summed as soon as it is there."""
         plane = self.plane
         shift = np.zeros((len(plane.fractions), 2), dtype=np.int64)
         found = 0
@@ -281,30 +292,11 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
             self._short(b, part)
             for i, piece in enumerate(part):
                 self._correlate(b, i, piece, 0, piece.at)
-                start = max(2 * piece.first, plane.rows[0])
-                stop = min(2 * (piece.first + piece.count), plane.rows[1])
-                if start < stop:
-                    found = b.room(found, self)
-                    found = drifts.sum_rows(
-                        *(
-                            b.plane,
-                            plane.zero,
-                            shift,
-                            self.limits.rows,
-                            start,
-                            stop,
-                            piece.centre,
-                            piece.pitch,
-                            plane.slope,
-                        ),
-                        *(plane.reach, self._limits, self._decode, b.cells, found, b.hits),
-                    )
+                found = self._sum(b, plane.zero, shift, piece, plane.rows, b.room(found, self))
         return found
 
     def _slabs(self, b: "_Buffers") -> int:
         """Make slabs of the top harmonic and the stretches that belong to their lower harmonics."""
-        from pulsar_kernels import drifts
-
         plane = self.plane
         found = 0
         for start in range(plane.rows[0], plane.rows[1], 2 * plane.valid * plane.slab):
@@ -326,12 +318,8 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
                     most = plane.bend_share(k, h)
                     shift[f, 1] = (min(max((bend * k + h // 2) // h, -most), most) + most) * strides[f]
                 for p in pieces[0]:
-                    lo, hi = max(2 * p.first, start), min(2 * (p.first + p.count), stop)
                     before = b.room(found, self)
-                    found = drifts.sum_rows(
-                        *(b.plane, table, shift, self.limits.rows, lo, hi, p.centre, p.pitch, plane.slope),
-                        *(plane.reach, self._limits, self._decode, b.cells, before, b.hits),
-                    )
+                    found = self._sum(b, table, shift, p, (start, stop), before)
                     b.bends[before:found] = bend
         return found
 
@@ -340,13 +328,13 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
 
         if found == 0:
             return self._table(0)
-        limits = self.limits
+        plane = self.plane
         nharm = np.left_shift(1, b.hits[:found, 2])
         hits = np.empty((found, 5))
         # From the middle of a sample near it to the middle of the data.
-        late = 0.5 * limits.filled - self.plane.block.origin / self.plane.n
+        late = 0.5 * plane.filled - plane.block.origin / plane.n
         r = b.hits[:found, 0] / (2.0 * nharm)
-        z = self.plane.dz * b.hits[:found, 1] / nharm
+        z = plane.dz * b.hits[:found, 1] / nharm
         w = DW * b.bends[:found] / nharm
         hits[:, 0] = r + z * late + 0.5 * w * late**2
         hits[:, 1] = z + w * late
@@ -358,33 +346,30 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         # Bytes hold strong powers roughly, and which of f, 2 f, 3 f ... comes first matters.
         strong = order[: min(EXACT_HITS, np.count_nonzero(logp < EXACT_LOGP))]
         if strong.size:
-            kernels.exact(b.real, b.imag, PAD, limits.filled, hits, strong)
+            kernels.exact(b.real, b.imag, PAD, plane.filled, hits, strong)
             logp[strong] = stats.power_logp(hits[strong, 4], nharm[strong])
             order = np.argsort(logp, kind="stable")
         most = min(found, self.config.max_detections)
         out = np.empty((most, 7))
         # No other sums than those that are searched: they are more trials. A bin is what a hit may be moved.
         top = min(float(self.nbins), self.band.high * self.amplitudes.span + 1.0)
-        lowest = 0.5 * limits.rows[:, 0] - 1.0 if self.band.low > 0.0 else ()
+        lowest = 0.5 * plane.stage_rows[:, 0] - 1.0 if self.band.low > 0.0 else ()
         kept = kernels.select(
-            *(b.real, b.imag, PAD, limits.filled, hits, order, self._nfree),
-            np.array([top, limits.z_limit, limits.w_limit, limits.dz]),
-            np.array([self.logp_threshold, self.config.nharm, limits.r_hi, *lowest]),
+            *(b.real, b.imag, PAD, plane.filled, hits, order, self._nfree),
+            np.array([top, plane.z_limit, plane.w_limit, plane.dz]),
+            np.array([self.logp_threshold, self.config.nharm, plane.r_hi, *lowest]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
             np.zeros((most, kernels.KNOWN)),
         )
         out = out[np.argsort(out[:kept, 5], kind="stable")]
         span = self.amplitudes.span
         table = self._table(kept)
-        table["kind"] = "accel"
-        table["snr"] = np.nan
-        table["width"] = np.nan
         table["freq"] = out[:, 0] / span
         table["fdot"] = out[:, 1] / span**2
         table["fddot"] = out[:, 2] / span**3
         # For a line of unit power (Cramer-Rao); the drift is not correlated with the frequency at the middle, a change
         # of the drift is.
-        error = np.sqrt(6.0) / (2.0 * np.pi * self.tobs) * (2.5 if self.plane.bends else 1.0)
+        error = np.sqrt(6.0) / (2.0 * np.pi * self.tobs) * (2.5 if plane.bends else 1.0)
         table["freq_err"] = error / np.sqrt(out[:, 6])
         table["nharm"] = out[:, 3]
         table["power"] = out[:, 4]
@@ -401,7 +386,7 @@ class _Buffers:
 
         plane = search.plane
         n = plane.n
-        nbins = search.nbins + 2 * PAD if search._spectra is None else 0
+        nbins = search.nbins + 2 * PAD if search.run.spectra is None else 0
         self.real = np.zeros(nbins, dtype=np.float32)
         self.imag = np.zeros(nbins, dtype=np.float32)
         self.plane = np.zeros(0, dtype=np.uint8)
@@ -412,21 +397,21 @@ class _Buffers:
         staged = np.zeros(staged_bytes(n) + 64, dtype=np.uint8)
         self.staged = staged[-staged.ctypes.data % 64 :][: staged_bytes(n)]
         # For every band.
-        pitch = 16 * plane.shape(2 * plane.nbins)[1]
+        pitch = 16 * plane.shape(2 * search.nbins)[1]
         shape = (len(search.nharms), 2 * plane.valid // CELL + 1, (pitch + WIDE) // CELL)
         self.cells = np.zeros(shape, dtype=np.int32)
         self.hits = np.zeros((self.cells.size + 1024, 4), dtype=np.int64)
         self.bends = np.zeros(self.hits.shape[0], dtype=np.int64)
 
-    def fit(self, limits: Limits) -> None:
+    def fit(self, plane: Plane) -> None:
         """Make room for a plane."""
-        if self.plane.size >= limits.plane_bytes:
+        if self.plane.size >= plane.plane_bytes:
             return
         # Rows begin at cache lines; the transform is done when the plane is filled.
-        space = np.zeros(limits.plane_bytes + 64, dtype=np.uint8)
+        space = np.zeros(plane.plane_bytes + 64, dtype=np.uint8)
         skip = -space.ctypes.data % 64
-        self.plane = space[skip : skip + limits.plane_bytes]
-        self.transform = self.plane[: 4 * limits.lengths.work].view(np.float32)
+        self.plane = space[skip : skip + plane.plane_bytes]
+        self.transform = self.plane[: 4 * plane.lengths.work].view(np.float32)
 
     def room(self, found: int, search: AccelSearch) -> int:
         """Make room for a hit in every cell; where there are too many, only the best stay. Their number is returned."""

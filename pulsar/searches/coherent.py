@@ -7,7 +7,6 @@ docs/search.md.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from pulsar.config.model import CoherentConfig, FFTConfig
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Lengths
 from pulsar.searches.fft import FFTSearch
-from pulsar.searches.search import Cost, Pairs, PeriodicSearch
+from pulsar.searches.search import Band, Circumstances, Cost, Pairs, ProfileSearch
 
 if TYPE_CHECKING:
     from pulsar.searches.fft import _Buffers
@@ -34,9 +33,13 @@ LEAST_HARMONICS = TIERS[0][1]
 #: trials of noise is kept by the first look there, all of them below the first; elsewhere LOOK (docs/search.md).
 DEEP = ((1.0, 1.0), (5.0, 0.1))
 LOOK = 0.003
-#: Below these frequencies [Hz] pulses of the narrowest width are as long as this [s]: they are searched at fewer DMs.
+#: Below these frequencies [Hz] pulses are wide enough for fewer DMs: the narrowest are as long as said here [s].
 SLOWEST, SLOW = (limit for limit, _ in DEEP)
-SLOWEST_WIDTH, SLOW_WIDTH = 0.003 * SLOWEST**-0.5, 0.003 * SLOW**-0.5
+BANDS = (
+    (Band(SLOW), 0.0),
+    (Band(SLOWEST, SLOW), 0.003 * SLOW**-0.5),
+    (Band(0.0, SLOWEST), 0.003 * SLOWEST**-0.5),
+)
 #: There profiles are of so many harmonics and bins, and from this S/N on of these: a pulse of S/N 6.5 and 0.4 % of a
 #: turn has 5.4 +- 1 in the former, and of noise 2 % are above it.
 FIRST_TIER = (63, 128)
@@ -137,18 +140,15 @@ def units_of(tiers: tuple[Tier, ...], first: float = 0.0) -> float:
     return total
 
 
-class CoherentSearch(PeriodicSearch["_Buffers"]):
+class CoherentSearch(ProfileSearch["_Buffers"]):
     """Search for periods in profiles made from complex amplitudes; see :class:`~pulsar.searches.search.Search`.
 
     Parameters
     ----------
-    nsamps, tsamp, ntrials_dm
+    nsamps, tsamp, **run
+        `bands` are those of `BANDS`. `spectra`, a search of series of the same length, goes over each of them first.
     config : CoherentConfig
         Range of periods, threshold.
-    ntrials_slow, ntrials_slowest : float, optional
-        Independent DMs of the whole run at which frequencies below SLOW and SLOWEST are searched; default `ntrials_dm`.
-    spectra : FFTSearch, optional
-        A search of series of the same length, which goes over each of them first: what it made is taken over.
 
     Raises
     ------
@@ -157,39 +157,33 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
     """
 
     name = "coherent"
+    section = CoherentConfig
     title = "a coherent harmonic search"
+    counted = "profiles of frequencies that a first look keeps"
+    kernels = "coherent"
+    spectral = True
     max_logp = float(np.log(1e-6))
+    config: CoherentConfig
 
-    def __init__(
-        self,
-        nsamps: int,
-        tsamp: float,
-        config: CoherentConfig | None = None,
-        *,
-        ntrials_dm: float = 1.0,
-        ntrials_slow: float | None = None,
-        ntrials_slowest: float | None = None,
-        spectra: FFTSearch | None = None,
-    ) -> None:
+    def __init__(self, nsamps: int, tsamp: float, config: CoherentConfig | None = None, **run: Any) -> None:
         from pulsar_kernels.coherent import make_ladder
 
-        super().__init__(nsamps, tsamp, ntrials_dm)
-        self.config = config = CoherentConfig() if config is None else config
+        super().__init__(nsamps, tsamp, config, **run)
+        spectra, bands = self.run.spectra, self.run.bands
         self._own = spectra is None
         self._fft = FFTSearch(nsamps, tsamp, FFTConfig(nharm=1)) if spectra is None else spectra
         lengths = Lengths(nsamps, tsamp)
         self.span = lengths.span
-        self.tiers = make_tiers(lengths, config)
-        #: Units in which trials are counted, of all and of the DMs where slow ones are looked for: see `ntrials`.
-        units = [units_of(self.tiers, first * self.span) for first in (SLOW, SLOWEST, 0.0)]
+        self.tiers = make_tiers(lengths, self.config)
+        #: Units in which trials are counted in each band (see `ntrials`), and the independent DMs of each.
+        units = [units_of(self.tiers, band.low * self.span) for band, _ in BANDS]
         self.units = np.diff([0.0, *units]) * self.tobs / self.span
-        few = (self.ntrials_dm if number is None else number for number in (ntrials_slow, ntrials_slowest))
-        self._ntrials = np.array([self.ntrials_dm, *few])
+        self._ntrials = np.array([number for _, number in bands] or [self.ntrials_dm] * len(BANDS))
         self._first = make_ladder(*FIRST_TIER)
         self._looks = [stats.power_from_logp(math.log(tier.keep), 1 << tier.stage) for tier in self.tiers]
         self._ladders = [make_ladder(tier.nharm, tier.nbins) for tier in self.tiers]
         self._finer = [make_ladder(tier.nharm, 2 * tier.nbins) for tier in self.tiers]
-        self._solve_threshold(config.threshold)
+        self._solve_threshold(self.config.threshold)
         #: Of the raised sums the range of the first tier.
         self._raised_from = self._fft.also_raise(*self._looked_at())
 
@@ -199,22 +193,25 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         return np.array(ranges, dtype=np.int64).reshape(-1, 3), np.array(self._looks, dtype=np.float32)
 
     @classmethod
-    def _cost(cls, nsamps: int, tsamp: float, config: Any, memory: int | None, /) -> Cost:
+    def _cost(cls, nsamps: int, tsamp: float, config: Any, band: Band, _run: Circumstances, /) -> Cost:
         lengths = Lengths(nsamps, tsamp)
-        tiers = make_tiers(lengths, CoherentConfig() if config is None else config)
-        fft = FFTSearch._cost(nsamps, tsamp, None, memory)
-        trials = np.array([tier.trials for tier in tiers])
-        seconds = trials * np.array([SECONDS * tier.nharm for tier in tiers])
-        slow, slowest = (np.array([t.below(first * lengths.span) for t in tiers]) for first in (SLOW, SLOWEST))
-        return Cost(
-            float(trials.sum()),
-            LOOKING * fft.seconds + float(seconds.sum()),
-            fft.memory,
-            float(trials @ slow),
-            float(seconds @ slow),
-            float(trials @ slowest),
-            float(seconds @ slowest),
-        )
+        fft = FFTSearch.estimate(nsamps, tsamp)
+        trials, seconds = 0.0, LOOKING * fft.seconds
+        for tier in make_tiers(lengths, config):
+            own = tier.trials * (1.0 - tier.below(band.low * lengths.span))
+            trials += own
+            seconds += SECONDS * tier.nharm * own
+        return Cost(trials, seconds, fft.memory)
+
+    @classmethod
+    def periods(cls, tobs: float, tsamp: float, section: CoherentConfig) -> tuple[float, float]:
+        """Shortest and longest period that is searched [s]: fast ones with the fewest harmonics."""
+        return max(section.p_min or 0.0, 2.0 * LEAST_HARMONICS * tsamp), section.p_max or 0.1 * tobs
+
+    @classmethod
+    def widths(cls, _section: CoherentConfig, /) -> tuple[tuple[Band, float], ...]:
+        """Slow pulsars have wide pulses."""
+        return BANDS
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p.
@@ -225,50 +222,16 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         each = np.maximum(TRIALS[0] + TRIALS[1] * decades, TRIALS[2])
         return np.asarray(np.maximum(each * float(self.units @ self._ntrials), self.ntrials_dm), dtype=np.float64)
 
-    def set_threshold(self, logp: float) -> None:
-        """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
-        #: ln of the single-trial probability at the threshold, and the S/N there.
-        self.logp_threshold = float(logp)
-        self.snr_threshold = float(stats.sigma_from_logp(self.logp_threshold))
-
     def _make_buffers(self) -> "_Buffers":
         return self._fft._buffers()
 
-    def search(
-        self,
-        series: NDArray[Any],
-        dm: float = 0.0,
-        dm_index: int = 0,
-        birdies: Iterable[tuple[float, float]] = (),
-        *,
-        slow: bool = True,
-        slowest: bool = True,
-    ) -> NDArray[Any]:
-        """What is in one series; see :meth:`~pulsar.searches.search.Search.search`.
-
-        Parameters
-        ----------
-        series, dm, dm_index, birdies
-        slow, slowest : bool
-            Whether frequencies below SLOW, and those below SLOWEST, are searched as well: their pulses are wide enough
-            for fewer DMs.
-        """
-        first = (0.0 if slowest else SLOWEST) if slow else SLOW
-        found = self._pulses(self._checked(series), self._buffers(), tuple(birdies), first)
-        found["dm"] = dm
-        found["dm_index"] = dm_index
-        return found
-
-    def _find(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs) -> NDArray[Any]:
-        return self._pulses(series, buffers, birdies, 0.0)
-
-    def _pulses(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs, first: float) -> NDArray[Any]:
+    def _find(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs, band: Band, /) -> NDArray[Any]:
         if not self.tiers or not self._fft.fill(series, birdies, buffers):
             return self._table(0)
         if self._own:
             # When the array is given again it may hold other samples.
             buffers.of = None
-        parts = [self._raised(number, cells, buffers) for number, cells in enumerate(self._look(buffers, first))]
+        parts = [self._raised(number, cells, buffers) for number, cells in enumerate(self._look(buffers, band.low))]
         return self._listed(np.concatenate(parts, axis=1), birdies)
 
     def _look(self, buffers: "_Buffers", first: float) -> list[NDArray[np.float64]]:
@@ -338,15 +301,9 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
             source = np.array([freq[i], snr[i], width[i], 0.0])
             longwave.explained(freq, snr, alive, source, self.tobs, _KNOWN)
             alive[i] = False
-        out = self._table(len(rows))
-        out["kind"] = self.name
-        out["freq"], out["snr"], out["width"] = freq[rows], snr[rows], width[rows]
         # That of a straight line through phases, each known to 0.8 w / S.
-        out["freq_err"] = math.sqrt(12.0) * 0.8 * width[rows] / (snr[rows] * self.tobs)
-        out["nharm"] = np.clip(np.round(0.5 / width[rows]), 1, 32)
-        out["power"] = out["nharm"] + 0.5 * snr[rows] ** 2
-        self._significances(out, stats.logp_from_sigma(snr[rows]))
-        return out
+        error = math.sqrt(12.0) * 0.8 * width[rows] / (snr[rows] * self.tobs)
+        return self._pulses(freq[rows], error, snr[rows], width[rows])
 
     @cached_property
     def _widths(self) -> list[NDArray[np.float64]]:

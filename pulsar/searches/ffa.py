@@ -5,25 +5,30 @@ the best boxcar of every profile, one refined detection per source. What each do
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.config.model import CoherentConfig, FFAConfig
-from pulsar.data.series import TimeSeries
-from pulsar.errors import ConfigError
-from pulsar.searches import stats
-from pulsar.searches.amplitudes import cubic_trend
-from pulsar.searches.ffa_beneath import MOST_SOURCES, take_source
-from pulsar.searches.ffa_levels import MIN_BINS, Level, Step, make_levels, trial_periods
+from pulsar.config.model import Config, FFAConfig
 from pulsar.searches.ffa_noise import BoxNoise, red_part, spectrum_of, tail_noise
-from pulsar.searches.ffa_series import Buffers, flattened, halved, taken_off, tame_bursts
-from pulsar.searches.ffa_sources import Refiner, Source
-from pulsar.searches.lines import without_lines
-from pulsar.searches.search import Cost, Pairs, PeriodicSearch
+from pulsar.searches.ffa_series import (
+    MIN_BINS,
+    Buffers,
+    Level,
+    Step,
+    flattened,
+    halved,
+    make_levels,
+    taken_off,
+    tame_bursts,
+    trial_periods,
+)
+from pulsar.searches.ffa_sources import MOST_SOURCES, Refiner, Source, take_source
+from pulsar.searches.preparation import cubic_trend, without_lines
+from pulsar.searches.search import EVERYTHING, Band, Circumstances, Cost, Pairs, ProfileSearch
 
 #: Fewest turns that a search makes sense for.
 MIN_TURNS = 4.0
@@ -45,6 +50,8 @@ FINE_UNIT = 64.0
 #: (benchmarks/calibrate.py ffa).
 TRIALS = (1.9, 0.5, 4.0)
 
+#: In place of the S/N of all boxes of all trials.
+_NOT_ALL = np.zeros((0, 0), dtype=np.float32)
 #: What is attached to a known source: expectations from 1.5 on, 1.2 times that and 4.5 more.
 _KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
 #: Without the sources that explain it a trial of another one keeps more of its S/N than this.
@@ -54,7 +61,7 @@ STILL_THERE = 0.3
 AS_GOOD = 0.9
 
 
-class FFASearch(PeriodicSearch[Buffers]):
+class FFASearch(ProfileSearch[Buffers]):
     """Search for long periods by folding; see :class:`~pulsar.searches.search.Search`.
 
     Lines of interference are filtered out of the series, and what has such a frequency, or equal pulses that have it,
@@ -62,43 +69,30 @@ class FFASearch(PeriodicSearch[Buffers]):
 
     Parameters
     ----------
-    nsamps, tsamp, ntrials_dm
+    nsamps, tsamp, **run
+        `gaps` have no weight.
     config : FFAConfig
         Range of periods and widths, threshold.
-    gaps : sequence of (int, int)
-        First sample and the one after the last of stretches without data: they have no weight.
-    nbins : int, optional
-        Least number of phase bins, if the sampling time allows; by default as wanted for `duty_min`.
-
-    Raises
-    ------
-    ConfigError
-        If a parameter is out of range.
     """
 
     name = "ffa"
+    section = FFAConfig
     title = "a folding search"
+    counted = "long periods"
+    kernels = "ffa"
     max_logp = float(np.log(1e-5))
+    config: FFAConfig
 
-    def __init__(
-        self,
-        nsamps: int,
-        tsamp: float,
-        config: FFAConfig | None = None,
-        *,
-        ntrials_dm: float = 1.0,
-        gaps: Sequence[tuple[int, int]] = (),
-        nbins: int | None = None,
-    ) -> None:
-        super().__init__(nsamps, tsamp, ntrials_dm)
-        self.config = config = FFAConfig() if config is None else config
-        if nbins is not None and nbins < MIN_BINS:
-            raise ConfigError(f"nbins {nbins!r} phase bins: a profile needs at least {MIN_BINS}")
-        clipped = [(max(int(lo), 0), min(int(hi), self.nsamps)) for lo, hi in gaps]
+    def __init__(self, nsamps: int, tsamp: float, config: FFAConfig | None = None, **run: Any) -> None:
+        super().__init__(nsamps, tsamp, config, **run)
+        config = self.config
+        if self.run.bands:
+            self.ntrials_dm = self.run.bands[0][1]
+        clipped = [(max(int(lo), 0), min(int(hi), self.nsamps)) for lo, hi in self.run.gaps]
         self._gaps = np.array(sorted(g for g in clipped if g[1] > g[0]), dtype=np.int64).reshape(-1, 2)
         #: Range that is searched [s].
-        self.p_min, self.p_max = _range(self.nsamps, self.tsamp, config)
-        self.levels = _levels(self.nsamps, self.tsamp, config, nbins)
+        self.p_min, self.p_max = self.periods(self.tobs, self.tsamp, config)
+        self.levels = _levels(self.nsamps, self.tsamp, config)
         every = [(i, j, step) for i, level in enumerate(self.levels) for j, step in enumerate(level.steps)]
         #: Trial periods of one series.
         self.ntrial_periods = trial_periods(self.levels)
@@ -125,9 +119,9 @@ class FFASearch(PeriodicSearch[Buffers]):
         self._solve_threshold(config.threshold)
 
     @classmethod
-    def _cost(cls, nsamps: int, tsamp: float, config: Any, _memory: int | None, /) -> Cost:
+    def _cost(cls, nsamps: int, tsamp: float, config: Any, _band: Band, _run: Circumstances, /) -> Cost:
         # Its trials are periods, 0 of them where there is none to search.
-        levels = _levels(nsamps, tsamp, FFAConfig() if config is None else config, None)
+        levels = _levels(nsamps, tsamp, config)
         periods = trial_periods(levels)
         seconds = 0.5e-9 * nsamps if periods else 0.0
         for level in levels:
@@ -138,15 +132,26 @@ class FFASearch(PeriodicSearch[Buffers]):
                 seconds += float(np.sum(bins * rows * (0.12e-9 + 0.04e-9 * np.log2(rows))))
         return Cost(periods, float(seconds), Buffers.nbytes(levels))
 
-    @property
-    def enabled(self) -> bool:
-        """Whether there is any period to search."""
-        return self.ntrial_periods > 0
+    @classmethod
+    def settings(cls, config: Config, tobs: float, /) -> FFAConfig:
+        """Its section, with the shortest period where the coherent search runs as well, unless it is given."""
+        section = config.ffa
+        if section.p_min is not None:
+            return section
+        covered = (config.coherent.p_max or 0.1 * tobs) if config.coherent.enabled else 0.0
+        shortest = max(min(SHORTEST_BESIDE, 0.5 * covered), SHORTEST)
+        shortest = shortest if shortest < section.p_max else min(SHORTEST, section.p_max)
+        return section.model_copy(update={"p_min": shortest})
 
-    @property
-    def resolution(self) -> float:
-        """Sampling time of the finest series that is folded [s]; inf if none is."""
-        return min((step.factor * level.tau for level in self.levels for step in level.steps), default=float("inf"))
+    @classmethod
+    def periods(cls, tobs: float, tsamp: float, section: FFAConfig) -> tuple[float, float]:
+        """Shortest and longest period that the samples allow [s]."""
+        return max(section.p_min or SHORTEST, MIN_BINS * tsamp), min(section.p_max, tobs / MIN_TURNS)
+
+    @classmethod
+    def widths(cls, section: FFAConfig, /) -> tuple[tuple[Band, float], ...]:
+        """The narrowest pulses of the shortest period [s]."""
+        return ((EVERYTHING, (section.p_min or SHORTEST) * section.duty_min),)
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p.
@@ -157,27 +162,15 @@ class FFASearch(PeriodicSearch[Buffers]):
         each = np.clip(TRIALS[0] + TRIALS[1] * decades, 0.5, TRIALS[2])
         return np.asarray(np.maximum(each * self.units, 1.0) * self.ntrials_dm, dtype=np.float64)
 
-    def set_threshold(self, logp: float) -> None:
-        """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
-        #: ln of the single-trial probability at the threshold, and the S/N there.
-        self.logp_threshold = float(logp)
-        self.snr_threshold = float(stats.sigma_from_logp(self.logp_threshold))
-
     def _make_buffers(self) -> Buffers:
         return Buffers(self.levels)
 
-    def _find(self, series: NDArray[Any], buffers: Buffers, birdies: Pairs) -> NDArray[Any]:
-        if not self.enabled or not self._fold(series, buffers, np.zeros((0, 0), dtype=np.float32), birdies):
+    def _find(self, series: NDArray[Any], buffers: Buffers, birdies: Pairs, _band: Band, /) -> NDArray[Any]:
+        if not self.ntrial_periods or not self._fold(series, buffers, birdies):
             return self._table(0)
         return self._detect(buffers, birdies)
 
-    def _fold(
-        self,
-        series: NDArray[Any],
-        buffers: Buffers,
-        snrs: NDArray[np.float32],
-        birdies: Sequence[tuple[float, float]] = (),
-    ) -> bool:
+    def _fold(self, series: NDArray[Any], buffers: Buffers, birdies: Pairs) -> bool:
         """Fill the best S/N of every trial period; False when the series is constant."""
         from pulsar_kernels import ffa, longwave
 
@@ -215,9 +208,7 @@ class FFASearch(PeriodicSearch[Buffers]):
             for step, rise in zip(level.steps, self._box_noise[i].over_white(rises, spectrum), strict=True):
                 buffers.rises[step.first] = rise
                 at = slice(step.first, step.last + ffa.LANES)
-                self._fold_step(
-                    step, buffers, rise, (buffers.best[at], buffers.which[at], snrs[step.first : step.last])
-                )
+                self._fold_step(step, buffers, rise, (buffers.best[at], buffers.which[at]))
         return True
 
     def _fold_step(
@@ -225,28 +216,23 @@ class FFASearch(PeriodicSearch[Buffers]):
         step: Step,
         buffers: Buffers,
         rise: NDArray[np.float64],
-        out: tuple[NDArray[Any], ...],
+        out: tuple[NDArray[np.float32], NDArray[np.uint8]],
         table: NDArray[np.int64] | None = None,
     ) -> None:
-        """Best S/N, width and, if there is room, all S/N of a step; bins that may have been full once more.
-
-        With a `table` of a part of its transforms.
-        """
+        """Best S/N and width of a step, or of a `table` of a part of it; bins that may have been full once more."""
         prepared = self._prepared[step.first]
         unit, full = prepared.unit, prepared.full
-        best, which, snrs = out
+        best, which = out
         table = prepared.table if table is None else table
         self._search_step(step, buffers, unit, rise, out, table)
         count = step.last - step.first
         while unit / COARSER >= FEWEST_UNITS and best[:count].max() > full:
             unit /= COARSER
-            again = (np.zeros_like(best), np.zeros_like(which), np.zeros_like(snrs))
+            again = (np.zeros_like(best), np.zeros_like(which))
             self._search_step(step, buffers, unit, rise, again, table)
             bright = np.flatnonzero(best[:count] > full)
             best[bright] = again[0][bright]
             which[bright] = again[1][bright]
-            if snrs.shape[0]:
-                snrs[bright] = again[2][bright]
             full *= COARSER
 
     def _search_step(
@@ -255,18 +241,18 @@ class FFASearch(PeriodicSearch[Buffers]):
         buffers: Buffers,
         unit: float,
         rise: NDArray[np.float64],
-        out: tuple[NDArray[Any], ...],
+        out: tuple[NDArray[np.float32], NDArray[np.uint8]],
         table: NDArray[np.int64],
     ) -> None:
-        """Best S/N, width and, if there is room, all S/N of a step, with a noise of `unit` in a sample."""
+        """Best S/N and width of a step, with a noise of `unit` in a sample."""
         from pulsar_kernels import ffa, longwave
 
         x = buffers.coarse
         longwave.sum_groups(buffers.sums, step.factor, unit / (FINE_UNIT * step.factor**0.5), x[: step.nsamps])
         # Rounding adds a twelfth.
         noise = math.sqrt(unit**2 + 1.0 / 12.0) * rise
-        limit = self.snr_threshold if out[2].shape[0] == 0 else -np.inf
-        ffa.search_periods(x, step.nsamps, table, step.widths, noise, limit, buffers.work, buffers.tile, *out)
+        limit, work, tile = self.snr_threshold, buffers.work, buffers.tile
+        ffa.search_periods(x, step.nsamps, table, step.widths, noise, limit, work, tile, *out, _NOT_ALL)
 
     def _trials(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
         """Frequencies [Hz], phase bins, and transforms of trial periods."""
@@ -274,7 +260,7 @@ class FFASearch(PeriodicSearch[Buffers]):
         bins, rows, row = self._bins[which], self._rows[which], index - self._starts[which] + self._first[which]
         return (bins - row / (rows - 1.0)) / (bins**2.0 * self._taus[which]), bins, which
 
-    def periods(self) -> NDArray[np.float64]:
+    def trial_periods(self) -> NDArray[np.float64]:
         """All trial periods [s], shape (ntrial_periods,)."""
         return np.asarray(1.0 / self._trials(np.arange(self.ntrial_periods))[0])
 
@@ -296,15 +282,10 @@ class FFASearch(PeriodicSearch[Buffers]):
             beneath, alive = self._without(buffers, trials, roots, owner)
             self._list_sources(buffers, beneath, alive, birdies, rows)
             rows.sort(key=lambda row: -row[2])
-        out = self._table(len(rows))
-        found = np.array(rows).reshape(-1, 4)
-        out["kind"] = "ffa"
-        out["freq"], out["freq_err"], out["snr"], out["width"] = found.T
-        out["nharm"] = np.clip(np.round(0.5 / found[:, 3]), 1, 32)
-        out["power"] = out["nharm"] + 0.5 * found[:, 2] ** 2
-        self._significances(out, stats.logp_from_sigma(found[:, 2]))
+        freq, freq_err, snr, width = np.array(rows).reshape(-1, 4).T
+        out = self._pulses(freq, freq_err, snr, width)
         # As it was measured, to the last digit.
-        out["sigma_single"] = found[:, 2]
+        out["sigma_single"] = snr
         return out
 
     def _list_sources(
@@ -330,13 +311,7 @@ class FFASearch(PeriodicSearch[Buffers]):
             if len(rows) == self.config.max_detections:
                 break
             source = self._refiner.examine(
-                buffers,
-                int(trials.level[i]),
-                freq[i],
-                snr[i],
-                trials.width[i],
-                trials.nbins[i],
-                self.snr_threshold,
+                buffers, int(trials.level[i]), freq[i], snr[i], trials.width[i], trials.nbins[i], self.snr_threshold
             )
             n = round(source.root[0] / source.freq)
             if n > 1 and 1.0 / source.root[0] >= self.p_min:
@@ -382,8 +357,7 @@ class FFASearch(PeriodicSearch[Buffers]):
                 last = i
             best = np.zeros(step.last - step.first + ffa.LANES, dtype=np.float32)
             boxes = np.zeros(len(best), dtype=np.uint8)
-            nothing = np.zeros((0, 0), dtype=np.float32)
-            self._fold_step(step, buffers, buffers.rises[step.first], (best, boxes, nothing), table)
+            self._fold_step(step, buffers, buffers.rises[step.first], (best, boxes), table)
             at = trials.number[here] - step.first
             again[here] = best[at]
             width[here] = step.widths[boxes[at]] / trials.nbins[here]
@@ -451,99 +425,7 @@ class _Trials(NamedTuple):
     level: NDArray[np.int64]
 
 
-def beside(config: FFAConfig, coherent: CoherentConfig, tobs: float) -> FFAConfig:
-    """The settings with the shortest period that is folded where the coherent search runs as well, unless it is given.
-
-    Parameters
-    ----------
-    config : FFAConfig
-    coherent : CoherentConfig
-    tobs : float
-        Length of the data [s].
-    """
-    if config.p_min is not None:
-        return config
-    covered = (coherent.p_max or 0.1 * tobs) if coherent.enabled else 0.0
-    shortest = max(min(SHORTEST_BESIDE, 0.5 * covered), SHORTEST)
-    return config.model_copy(update={"p_min": shortest if shortest < config.p_max else min(SHORTEST, config.p_max)})
-
-
-def _range(nsamps: int, tsamp: float, config: FFAConfig) -> tuple[float, float]:
-    """Shortest and longest period that the samples allow [s]."""
-    return max(config.p_min or SHORTEST, MIN_BINS * tsamp), min(config.p_max, nsamps * tsamp / MIN_TURNS)
-
-
-def _levels(nsamps: int, tsamp: float, config: FFAConfig, nbins: int | None) -> tuple[Level, ...]:
+def _levels(nsamps: int, tsamp: float, config: FFAConfig) -> tuple[Level, ...]:
     """Series and transforms of a search."""
-    return make_levels(nsamps, tsamp, *_range(nsamps, tsamp, config), config.duty_min, config.duty_max, nbins)
-
-
-class Periodogram(NamedTuple):
-    """S/N of boxes at trial periods.
-
-    Attributes
-    ----------
-    periods : ndarray of float64, shape (nperiods,)
-        [s], ascending.
-    bins : ndarray of int64, shape (nperiods,)
-        Phase bins of the profiles.
-    widths : ndarray of float64, shape (nperiods, nwidths)
-        Of the boxes [turns]; NaN where there are fewer.
-    snrs : ndarray of float32, shape (nperiods, nwidths)
-    """
-
-    periods: NDArray[np.float64]
-    bins: NDArray[np.int64]
-    widths: NDArray[np.float64]
-    snrs: NDArray[np.float32]
-
-    @property
-    def best(self) -> NDArray[np.float32]:
-        """Largest S/N at every period."""
-        return np.asarray(np.nanmax(self.snrs, axis=1))
-
-
-def periodogram(
-    ts: TimeSeries,
-    p_min: float = 0.5,
-    p_max: float = 30.0,
-    *,
-    duty_min: float = 0.002,
-    duty_max: float = 0.35,
-    nbins: int | None = None,
-    gaps: Sequence[tuple[int, int]] = (),
-) -> Periodogram:
-    """S/N of boxes at all trial periods.
-
-    Parameters
-    ----------
-    ts : TimeSeries
-    p_min, p_max : float
-        Range of periods [s]; no more than a quarter of the data.
-    duty_min, duty_max : float
-        Range of widths [turns].
-    nbins : int, optional
-        Least number of phase bins, if the sampling time allows; up to an eighth more are used. By default as wanted
-        for `duty_min`.
-    gaps : sequence of (int, int)
-        First sample and the one after the last of stretches without data.
-
-    Returns
-    -------
-    Periodogram
-    """
-    config = FFAConfig.model_validate({"p_min": p_min, "p_max": p_max, "duty_min": duty_min, "duty_max": duty_max})
-    search = FFASearch(ts.nsamps, ts.tsamp, config, gaps=gaps, nbins=nbins)
-    n = search.ntrial_periods
-    most = max((len(step.widths) for level in search.levels for step in level.steps), default=0)
-    widths = np.full((n, most), np.nan)
-    snrs = np.full((n, most), np.nan, dtype=np.float32)
-    freq, bins, _ = search._trials(np.arange(n)) if n else (np.zeros(0), np.zeros(0, np.int64), None)
-    if n:
-        buffers = search._buffers()
-        search._fold(search._checked(np.asarray(ts.data)), buffers, snrs)
-        for level in search.levels:
-            for step in level.steps:
-                for b, lo, hi, at in step.transforms:
-                    widths[at : at + hi - lo, : len(step.widths)] = step.widths / b
-    return Periodogram(1.0 / freq, bins, widths, snrs)
+    periods = FFASearch.periods(nsamps * tsamp, tsamp, config)
+    return make_levels(nsamps, tsamp, *periods, config.duty_min, config.duty_max)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.searches import stats
-from pulsar.searches.drifts import LOW_MODES, drift
-from pulsar.searches.ffa_levels import Step
+from pulsar.searches.ffa_series import Step
+from pulsar.searches.preparation import LOW_MODES, drift
 
 #: Excess over white noise that counts, times the root of the number of sums it was measured from.
 SURE = 4.0
@@ -38,14 +38,6 @@ PER_TURN = 64
 #: Waves are left at so many times the power of the noise: in folds of 24 series of strong drifts none had 3.5 sigma, at
 #: 12 times they had up to 4.8.
 WAVE = 8.0
-
-
-def running_means(x: NDArray[np.float64], half: int) -> NDArray[np.float64]:
-    """Means of each sample and `half` of them on either side, fewer at the ends."""
-    total = np.concatenate([[0.0], np.cumsum(x)])
-    middle = np.arange(len(x))
-    low, high = np.maximum(middle - half, 0), np.minimum(middle + half + 1, len(x))
-    return np.asarray((total[high] - total[low]) / (high - low))
 
 
 def lower_tail(sums: NDArray[np.float32], unit: float) -> tuple[float, int]:

@@ -5,7 +5,6 @@ of 1, 2, 4 ... up to 32 powers, threshold by trial-corrected significance, one r
 does and how well is measured is in docs/search.md.
 """
 
-from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import FFTConfig
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
-from pulsar.searches.search import Cost, PeriodicSearch
+from pulsar.searches.search import Band, Circumstances, Cost, HarmonicSearch, Pairs
 
 #: Taps of the half-bin interpolation.
 HALF_TAPS = 8
@@ -36,12 +35,12 @@ def trials_per_bin(logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return np.asarray(np.clip(TRIALS_STAGE[0] + TRIALS_STAGE[1] * decades, 0.5, TRIALS_SINGLE), dtype=np.float64)
 
 
-class FFTSearch(PeriodicSearch["_Buffers"]):
+class FFTSearch(HarmonicSearch["_Buffers"]):
     """Search for periods in the power spectrum; see :class:`~pulsar.searches.search.Search`.
 
     Parameters
     ----------
-    nsamps, tsamp, ntrials_dm
+    nsamps, tsamp, **run
     config : FFTConfig
         Harmonics, threshold, range of periods.
 
@@ -52,12 +51,15 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
     """
 
     name = "fft"
+    section = FFTConfig
     title = "a periodicity search"
+    counted = "frequencies"
+    kernels = "fft"
+    config: FFTConfig
 
-    def __init__(self, nsamps: int, tsamp: float, config: FFTConfig | None = None, *, ntrials_dm: float = 1.0) -> None:
-        super().__init__(nsamps, tsamp, ntrials_dm)
-        config = FFTConfig() if config is None else config
-        self.config = config
+    def __init__(self, nsamps: int, tsamp: float, config: FFTConfig | None = None, **run: Any) -> None:
+        super().__init__(nsamps, tsamp, config, **run)
+        config = self.config
         lengths = Lengths(nsamps, tsamp)
         self.nfft, self.nbins, self._work = lengths.nfft, lengths.nbins, lengths.work
         self.amplitudes = Amplitudes(lengths)
@@ -77,9 +79,14 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
         self._solve_threshold(config.threshold)
 
     @classmethod
-    def _cost(cls, nsamps: int, tsamp: float, _config: Any, _memory: int | None, /) -> Cost:
+    def _cost(cls, nsamps: int, tsamp: float, _config: Any, _band: Band, _run: Circumstances, /) -> Cost:
         lengths = Lengths(nsamps, tsamp)
         return Cost(nsamps / 2, nsamps / RATE, 4 * sum(_sizes(lengths.nfft, lengths.work)))
+
+    @property
+    def spectra(self) -> "FFTSearch":
+        """Itself."""
+        return self
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p."""
@@ -89,9 +96,7 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
 
     def set_threshold(self, logp: float) -> None:
         """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
-        #: ln of the single-trial probability at the threshold.
-        self.logp_threshold = float(logp)
-        self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
+        super().set_threshold(logp)
         self._wanted = self._with_others()
 
     def also_raise(self, ranges: NDArray[np.int64], thresholds: NDArray[np.float32]) -> int:
@@ -126,14 +131,12 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
     def _make_buffers(self) -> "_Buffers":
         return _Buffers(self.nfft, self._work)
 
-    def _find(
-        self, series: NDArray[Any], buffers: "_Buffers", birdies: tuple[tuple[float, float], ...]
-    ) -> NDArray[Any]:
+    def _find(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs, _band: Band, /) -> NDArray[Any]:
         # Made anew whatever was there: a series may have got other samples.
         buffers.of = None
         return self._detect(buffers) if self.fill(series, birdies, buffers) else self._table(0)
 
-    def fill(self, series: NDArray[Any], birdies: tuple[tuple[float, float], ...], buffers: "_Buffers") -> bool:
+    def fill(self, series: NDArray[Any], birdies: Pairs, buffers: "_Buffers") -> bool:
         """Have white amplitudes and powers of a series in the work space; those that were just made are kept.
 
         Parameters
@@ -152,9 +155,7 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
             buffers.of = (series, birdies) if self._white_powers(series, birdies, buffers) else None
         return buffers.of is not None
 
-    def filled(
-        self, series: NDArray[Any], birdies: tuple[tuple[float, float], ...]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    def filled(self, series: NDArray[Any], birdies: Pairs) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """White amplitudes of a series, bin r at element ``PAD + r``, in this thread's work space; see `fill`.
 
         Returns
@@ -173,7 +174,7 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
             return np.zeros(self.nfft, dtype=np.float32)
         return buffers.half.copy()
 
-    def _white_powers(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]], buffers: "_Buffers") -> bool:
+    def _white_powers(self, series: NDArray[Any], birdies: Pairs, buffers: "_Buffers") -> bool:
         """Fill the white amplitudes and half-bin powers; False when the series is constant."""
         from pulsar_kernels import harmonics
 
@@ -230,22 +231,10 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
         kept_bin = np.empty(most, dtype=np.float64)
         information = np.empty(most, dtype=np.float64)
         kept = peaks.select(
-            buffers.real,
-            buffers.imag,
-            PAD,
-            bins,
-            nharm,
-            power,
-            order,
-            kept_index,
-            kept_bin,
-            information,
+            buffers.real, buffers.imag, PAD, bins, nharm, power, order, kept_index, kept_bin, information
         )
         out = self._table(kept)
         which = kept_index[:kept]
-        out["kind"] = "fft"
-        out["snr"] = np.nan
-        out["width"] = np.nan
         out["freq"] = kept_bin[:kept] / (self.nfft * self.tsamp)
         # sqrt(6) / (2 pi T) for a line of unit power (Cramer-Rao), T the length of the data.
         out["freq_err"] = np.sqrt(6.0) / (2.0 * np.pi * self.tobs * np.sqrt(information[:kept]))
@@ -266,7 +255,7 @@ class _Buffers:
     def __init__(self, nfft: int, work: int) -> None:
         nbins = nfft // 2
         #: Series and lines whose white amplitudes and powers are there.
-        self.of: tuple[NDArray[Any], tuple[tuple[float, float], ...]] | None = None
+        self.of: tuple[NDArray[Any], Pairs] | None = None
         # One piece for all, which the system puts on large pages.
         sizes = _sizes(nfft, work)
         block = np.zeros(sum(sizes) + 16, dtype=np.float32)

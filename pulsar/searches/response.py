@@ -11,6 +11,7 @@ from pulsar.config.model import AccelConfig
 from pulsar.constants import C
 from pulsar.errors import ConfigError
 from pulsar.searches.amplitudes import PAD, Lengths
+from pulsar.searches.search import EVERYTHING, Band
 
 if TYPE_CHECKING:
     from pulsar_kernels.correlate import Block
@@ -52,24 +53,6 @@ SHARES = (0.58, 0.75)
 _COST = {256: 0.42, 512: 0.44, 1024: 0.46, 2048: 0.57, 4096: 0.76, 8192: 1.3}
 #: And of one harmonic in the sums of 64 drifts of a row.
 _SUM = 1.1
-
-
-@dataclass(frozen=True)
-class Band:
-    """Which sums are searched with a drift, by the frequency of their highest harmonic [Hz].
-
-    Attributes
-    ----------
-    low, high : float
-        From there on (sums of 1 and 2 harmonics: from `SHARES` of it on), and up to there.
-    """
-
-    low: float = 0.0
-    high: float = np.inf
-
-
-#: All frequencies.
-EVERYTHING = Band()
 
 
 def alignment(nharm: int) -> int:
@@ -156,7 +139,107 @@ class Piece:
         return ((self.at + self.centre + rows * self.pitch) // UNIT).astype(np.int32)
 
 
-class Plane:
+class Extent:
+    """What a search over frequency and drift goes through, in bins of the padded transform.
+
+    Parameters
+    ----------
+    nsamps : int
+    tsamp : float
+        Sampling time [s].
+    config : AccelConfig
+
+    Attributes
+    ----------
+    lengths : Lengths
+    filled : float
+        Part of the transform that data fill.
+    r_lo, r_hi : float
+        Lowest and highest bin.
+    z_limit, w_limit : float
+        Largest drift and change of drift [bins].
+    steepest : float
+        Largest drift of a row [bins] over the row number.
+    bends : int
+        Steps to the largest change of drift.
+    nharms : tuple of int
+        Harmonics summed, stage by stage.
+
+    Raises
+    ------
+    ConfigError
+        If the range of periods is empty.
+    """
+
+    def __init__(self, nsamps: int, tsamp: float, config: AccelConfig) -> None:
+        self.lengths = lengths = Lengths(nsamps, tsamp)
+        self._p_min = config.p_min
+        self.r_lo, self.r_hi = lengths.bin_range(config.p_min, config.p_max)
+        self.filled = lengths.nsamps / lengths.nfft
+        z = config.zmax if config.zmax > 0 or config.accel_max is None else MAX_Z
+        self.z_limit = z / self.filled**2
+        self.w_limit = config.wmax / self.filled**3
+        self.steepest = 0.5 * MAX_DRIFT
+        if config.accel_max is not None:
+            self.steepest = min(self.steepest, 0.5 * config.accel_max * lengths.span / C)
+        self.bends = max(1, round(self.w_limit / DW)) if config.wmax > 0 else 0
+        self.nharms = tuple(1 << s for s in range(int(config.nharm).bit_length()))
+
+    def rows_of(self, band: Band, *, of_run: bool = False) -> NDArray[np.int64]:
+        """First and last + 1 half bin of the top harmonic of every stage of sums, shape (nstages, 2).
+
+        Parameters
+        ----------
+        band : Band
+            Of their highest harmonics; sums of 1 and 2 begin at `SHARES` of its lowest frequency.
+        of_run : bool
+            All of the band, as in the finest series of a run, where these may be downsampled.
+        """
+        rows = np.zeros((len(self.nharms), 2), dtype=np.int64)
+        span, nbins, r_hi = self.lengths.span, float(self.lengths.nbins), self.r_hi
+        if of_run and np.isfinite(band.high):
+            nbins = max(nbins, band.high * span)
+            r_hi = nbins if self._p_min is None else min(span / self._p_min, nbins)
+        for s, h in enumerate(self.nharms):
+            share = SHARES[s] if s < len(SHARES) else 1.0
+            first = max(2 * h * self.r_lo, 2.0 * share * band.low * span)
+            last = min(2.0 * nbins, 2 * h * r_hi + 1, 2.0 * band.high * span + 1)
+            rows[s] = int(np.ceil(first)), int(last)
+        return rows
+
+    def cells(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
+
+        Of sums whose fundamental is in no sum of fewer harmonics they are counted with those of the first stage: what a
+        stage adds to the trials is little where noise that makes one high has been seen by the others.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (nstages, 2)
+            Of `rows_of`.
+        """
+        found = np.zeros((len(rows), 2))
+        before = 0
+        for s, (lo, hi) in enumerate(rows.tolist()):
+            # Sums of half as many harmonics begin there: below, nothing has seen this fundamental yet.
+            new = min(max(2 * before, lo), max(hi, lo)) if s else lo
+            found[0] += self._area(lo, new)
+            found[s] += self._area(new, hi)
+            before = lo
+        return found
+
+    def _area(self, lo: int, hi: int) -> NDArray[np.float64]:
+        """Bins of the top harmonic between two rows, and these times widths of drift."""
+        if hi <= lo:
+            return np.zeros(2)
+        bins = (hi - lo) / 2.0 * self.filled
+        # The drift grows with the row, then stays.
+        knee = min(max(self.z_limit / self.steepest, lo), hi)
+        z = (0.5 * self.steepest * (knee**2 - lo**2) + self.z_limit * (hi - knee)) / (hi - lo)
+        return np.array([bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH])
+
+
+class Plane(Extent):
     """Powers at half bins and drifts some bins apart, as bytes, for sums of up to `nharm` harmonics.
 
     Where memory allows, all that a lower harmonic needs is kept; otherwise slabs of the top harmonic are made with the
@@ -164,83 +247,96 @@ class Plane:
 
     Parameters
     ----------
-    nbins : int
-        Bins of the spectrum.
-    filled : float
-        Part of the transform that data fill.
-    nharm : int
-        Most harmonics summed.
-    rows : ndarray of int64, shape (nstages, 2)
-        First and last + 1 half bin of the top harmonic of sums of 1, 2, 4 ... harmonics.
+    nsamps, tsamp, config
+        Of `Extent`.
+    memory : int, optional
+        Bytes that one thread may take; without it 4 GB for the plane.
+    band : Band
+        Highest harmonics that are searched with a drift.
+    most : float
+        From one drift to the next at most [bins], see `coarsest`.
+    edge_reach : int
+        Blocks have the edges of drifts of so many steps at least, to be as long as others.
+
+    Attributes
+    ----------
     dz : float
         From one drift to the next [bins].
     reach : int
         Steps to the largest drift.
     slope : float
         Steps to the largest drift of a row over the row number.
-    bends : int
-        Changes of drift are searched from ``-20 bends`` to ``20 bends`` bins.
-    memory : int
-        Bytes that the plane may take.
-    edge_reach : int
-        Blocks have the edges of drifts of so many steps at least.
+    stage_rows : ndarray of int64, shape (nstages, 2)
+        First and last + 1 half bin of the top harmonic of every stage.
+    rows : (int, int)
+        The same of all of them.
+    plane_bytes, memory_bytes : int
+        Bytes of the plane, in which the transform is made before, and of all.
 
     Raises
     ------
     ConfigError
-        If so little memory is allowed that not even one block can be searched.
+        If the range of periods is empty, or so little memory is allowed that not even one block can be searched.
     """
 
     def __init__(
         self,
-        nbins: int,
-        filled: float,
-        nharm: int,
-        rows: NDArray[np.int64],
-        dz: float,
-        reach: int,
-        slope: float,
-        bends: int,
-        memory: int,
+        nsamps: int,
+        tsamp: float,
+        config: AccelConfig,
+        memory: int | None = None,
+        band: Band = EVERYTHING,
+        *,
+        most: float,
         edge_reach: int = 0,
     ) -> None:
-        # Many arguments: the limits of `Limits`, each of which cuts the plane.
-        self.nbins, self.nharm, self.dz, self.bends = nbins, nharm, dz, bends
-        self._stage_rows = rows
+        super().__init__(nsamps, tsamp, config)
+        lengths = self.lengths
+        self.nharm = int(config.nharm)
+        self.dz, reach = drift_steps(self.z_limit, self.nharm, most)
+        # The transform's work space is the plane's.
+        # Without a plan the padded series and its spectrum come on top.
+        fixed = 8 * (lengths.nbins + 2 * PAD) + WORK_BYTES + (8 * lengths.nfft if not lengths.work else 0)
+        transform = 4 * lengths.work + 64
+        allowed = PLANE_BYTES if memory is None else int(memory) - fixed
+        if allowed < transform:
+            raise ConfigError(
+                f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "
+                f"{(fixed + transform) / 1e6:.0f} MB are needed at least"
+            )
+        self.stage_rows = rows = self.rows_of(band)
         searched = rows[rows[:, 1] > rows[:, 0]]
         first = int((searched if searched.size else rows)[:, 0].min())
-        #: First and last + 1 half bin of the top harmonic.
         self.rows = (first, max(int(rows[:, 1].max()), first + 1))
-        self.slope = slope
-        self.reach = max(min(reach, int(slope * self.rows[1]) + 1), edge_reach)
-        self.align = alignment(nharm)
+        self.slope = self.steepest / self.dz
+        self.reach = max(min(reach, int(self.slope * self.rows[1]) + 1), edge_reach)
+        self.align = alignment(self.nharm)
         #: Bins at the edges of a block that are of no use: what a signal spreads over, and the margin.
-        self.edge = int(np.ceil(0.5 * dz * self.reach + DW * bends / 8.0)) + MARGIN
+        self.edge = int(np.ceil(0.5 * self.dz * self.reach + DW * self.bends / 8.0)) + MARGIN
         self.n = min(
             (n for n in _COST if n > 2 * self.edge), key=lambda n: _COST[n] * n / (n - 2 * self.edge), default=0
         )
         if self.n == 0:
             raise ConfigError(
-                f"drifts of {dz * self.reach:.0f} bins that change by {DW * bends:g} are too large to search"
+                f"drifts of {self.dz * self.reach:.0f} bins that change by {DW * self.bends:g} are too large to search"
             )
-        self._filled = filled
         self.valid = self.n - 2 * self.edge
         #: (k, H) of the harmonics in the order in which they are added.
         self.fractions = [(1, 1)]
-        for s in range(1, nharm.bit_length()):
+        for s in range(1, self.nharm.bit_length()):
             self.fractions += [(k, 1 << s) for k in range(1, 1 << s, 2)]
-        self.stored = bends == 0 and self._stored_bytes + 4 * self.rows[1] <= min(memory, MOST_BYTES)
+        self.stored = self.bends == 0 and self._stored_bytes + 4 * self.rows[1] <= min(allowed, MOST_BYTES)
         #: Blocks of the top harmonic that are searched together.
-        self.slab = TOGETHER
-        if not self.stored:
-            self.slab = self._largest_slab(memory)
+        self.slab = TOGETHER if self.stored else self._largest_slab(allowed)
+        self.plane_bytes = max(self.nbytes, transform)
+        self.memory_bytes = fixed + self.plane_bytes + (4 * self.rows[1] if self.stored else 0)
 
     @cached_property
     def block(self) -> "Block":
         """Tables of a block."""
         from pulsar_kernels.correlate import make_block
 
-        return make_block(self.n, self._filled, self.dz)
+        return make_block(self.n, self.filled, self.dz)
 
     def shape(self, row: int, share: float = 1.0) -> tuple[int, int]:
         """Centre and groups of rows up to `row`, of which no more than a share of the largest drift is needed."""
@@ -273,7 +369,7 @@ class Plane:
     def _share(self, start: int, stop: int) -> float:
         """Part of the largest drift that any sum takes of the rows from `start` to `stop` - 1."""
         share = 0.0
-        for s, (low, high) in enumerate(self._stage_rows.tolist()):
+        for s, (low, high) in enumerate(self.stage_rows.tolist()):
             for k in range(1, (1 << s) + 1):
                 part = k / (1 << s)
                 if low < high and part * low - 1.0 < stop and part * high + 1.0 > start:
@@ -393,169 +489,3 @@ class Plane:
             vectors += max(rows, 0) * -(-p.pitch // 64)
         sums = _SUM * self.nharm * (2 * self.bends + 1) * vectors
         return 1e-9 * (_COST[self.n] * self.npoints + sums)
-
-
-class Extent:
-    """What a search over frequency and drift goes through, in bins of the padded transform.
-
-    Parameters
-    ----------
-    nsamps : int
-    tsamp : float
-        Sampling time [s].
-    config : AccelConfig
-
-    Attributes
-    ----------
-    lengths : Lengths
-    filled : float
-        Part of the transform that data fill.
-    r_lo, r_hi : float
-        Lowest and highest bin.
-    z_limit, w_limit : float
-        Largest drift and change of drift [bins].
-    steepest : float
-        Largest drift of a row [bins] over the row number.
-    bends : int
-        Steps to the largest change of drift.
-    nharms : tuple of int
-        Harmonics summed, stage by stage.
-
-    Raises
-    ------
-    ConfigError
-        If the range of periods is empty.
-    """
-
-    def __init__(self, nsamps: int, tsamp: float, config: AccelConfig) -> None:
-        self.lengths = lengths = Lengths(nsamps, tsamp)
-        self._p_min = config.p_min
-        self.r_lo, self.r_hi = lengths.bin_range(config.p_min, config.p_max)
-        self.filled = lengths.nsamps / lengths.nfft
-        z = config.zmax if config.zmax > 0 or config.accel_max is None else MAX_Z
-        self.z_limit = z / self.filled**2
-        self.w_limit = config.wmax / self.filled**3
-        self.steepest = 0.5 * MAX_DRIFT
-        if config.accel_max is not None:
-            self.steepest = min(self.steepest, 0.5 * config.accel_max * lengths.span / C)
-        self.bends = max(1, round(self.w_limit / DW)) if config.wmax > 0 else 0
-        self.nharms = tuple(1 << s for s in range(int(config.nharm).bit_length()))
-
-    def rows_of(self, band: Band, *, of_run: bool = False) -> NDArray[np.int64]:
-        """First and last + 1 half bin of the top harmonic of every stage of sums, shape (nstages, 2).
-
-        Parameters
-        ----------
-        band : Band
-        of_run : bool
-            All of the band, as in the finest series of a run, where these may be downsampled.
-        """
-        rows = np.zeros((len(self.nharms), 2), dtype=np.int64)
-        span, nbins, r_hi = self.lengths.span, float(self.lengths.nbins), self.r_hi
-        if of_run and np.isfinite(band.high):
-            nbins = max(nbins, band.high * span)
-            r_hi = nbins if self._p_min is None else min(span / self._p_min, nbins)
-        for s, h in enumerate(self.nharms):
-            share = SHARES[s] if s < len(SHARES) else 1.0
-            first = max(2 * h * self.r_lo, 2.0 * share * band.low * span)
-            last = min(2.0 * nbins, 2 * h * r_hi + 1, 2.0 * band.high * span + 1)
-            rows[s] = int(np.ceil(first)), int(last)
-        return rows
-
-    def cells(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
-
-        Of sums whose fundamental is in no sum of fewer harmonics they are counted with those of the first stage: what a
-        stage adds to the trials is little where noise that makes one high has been seen by the others.
-
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (nstages, 2)
-            Of `rows_of`.
-        """
-        found = np.zeros((len(rows), 2))
-        before = 0
-        for s, (lo, hi) in enumerate(rows.tolist()):
-            # Sums of half as many harmonics begin there: below, nothing has seen this fundamental yet.
-            new = min(max(2 * before, lo), max(hi, lo)) if s else lo
-            found[0] += self._area(lo, new)
-            found[s] += self._area(new, hi)
-            before = lo
-        return found
-
-    def _area(self, lo: int, hi: int) -> NDArray[np.float64]:
-        """Bins of the top harmonic between two rows, and these times widths of drift."""
-        if hi <= lo:
-            return np.zeros(2)
-        bins = (hi - lo) / 2.0 * self.filled
-        # The drift grows with the row, then stays.
-        knee = min(max(self.z_limit / self.steepest, lo), hi)
-        z = (0.5 * self.steepest * (knee**2 - lo**2) + self.z_limit * (hi - knee)) / (hi - lo)
-        return np.array([bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH])
-
-
-class Limits(Extent):
-    """An extent, and the plane of what is searched with a drift.
-
-    Parameters
-    ----------
-    nsamps, tsamp, config
-        Of `Extent`.
-    memory : int, optional
-        Bytes that one thread may take; without it 4 GB for the plane.
-    band : Band
-        Highest harmonics that are searched with a drift.
-    most : float
-        From one drift to the next at most [bins], see `coarsest`.
-    edge_reach : int
-        Blocks have the edges of drifts of so many steps at least, to be as long as others.
-
-    Attributes
-    ----------
-    dz : float
-        From one drift to the next [bins].
-    reach : int
-        Steps to the largest drift.
-    rows : ndarray of int64, shape (nstages, 2)
-        First and last + 1 half bin of the top harmonic of every stage.
-    plane : Plane
-    plane_bytes, memory_bytes : int
-        Bytes of the plane, in which the transform is made before, and of all.
-
-    Raises
-    ------
-    ConfigError
-        If the range of periods is empty, or the memory too little.
-    """
-
-    def __init__(
-        self,
-        nsamps: int,
-        tsamp: float,
-        config: AccelConfig,
-        memory: int | None = None,
-        band: Band = EVERYTHING,
-        *,
-        most: float,
-        edge_reach: int = 0,
-    ) -> None:
-        super().__init__(nsamps, tsamp, config)
-        lengths = self.lengths
-        self.dz, self.reach = drift_steps(self.z_limit, int(config.nharm), most)
-        self.rows = self.rows_of(band)
-        # The transform's work space is the plane's.
-        # Without a plan the padded series and its spectrum come on top.
-        fixed = 8 * (lengths.nbins + 2 * PAD) + WORK_BYTES + (8 * lengths.nfft if not lengths.work else 0)
-        transform = 4 * lengths.work + 64
-        allowed = PLANE_BYTES if memory is None else int(memory) - fixed
-        if allowed < transform:
-            raise ConfigError(
-                f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "
-                f"{(fixed + transform) / 1e6:.0f} MB are needed at least"
-            )
-        self.plane = Plane(
-            *(lengths.nbins, self.filled, int(config.nharm), self.rows, self.dz, self.reach),
-            *(self.steepest / self.dz, self.bends, allowed, edge_reach),
-        )
-        self.plane_bytes = max(self.plane.nbytes, transform)
-        self.memory_bytes = fixed + self.plane_bytes + (4 * self.plane.rows[1] if self.plane.stored else 0)

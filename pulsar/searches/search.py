@@ -1,19 +1,26 @@
-"""What all searches of dedispersed series have in common: what they are given, what they find and what they cost."""
+"""What all searches of dedispersed series have in common: what they are given, what they find and what they cost.
+
+What differs between them a run asks of the class: its section of the settings, the periods it covers, the trial DMs it
+needs, its cost, its kernels. The list of all is in :mod:`pulsar.searches.registry`.
+"""
 
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from operator import mul
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pulsar.config.model import Config, Section
 from pulsar.data.candidate import DETECTION_COLUMNS, Column, dtype_of
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
+
+if TYPE_CHECKING:
+    from pulsar.searches.fft import FFTSearch
 
 #: Fewest samples that a search makes sense for.
 MIN_SAMPLES = 256
@@ -22,6 +29,26 @@ B = TypeVar("B")
 
 #: Frequencies and full widths [Hz] of known interference.
 Pairs = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Frequencies [Hz] that a search goes through at a trial DM.
+
+    Attributes
+    ----------
+    low, high : float
+        From there on, and up to there: of the spin, or of the highest harmonic with a drift.
+    """
+
+    low: float = 0.0
+    high: float = np.inf
+
+
+#: All frequencies.
+EVERYTHING = Band()
+#: Bands that together hold everything, the highest first, and of each the independent DMs at which it is searched.
+BandTrials = tuple[tuple[Band, float], ...]
 
 
 @dataclass(frozen=True)
@@ -36,26 +63,36 @@ class Cost:
         CPU seconds, on one core of an EPYC (Zen 5), about.
     memory : int
         Work space of one thread [byte].
-    slow_trials, slow_seconds : float
-        The part of these for slow periods, with wide pulses, that are searched at fewer DMs.
-    slowest_trials, slowest_seconds : float
-        The part of those for the slowest periods, at fewer DMs still.
     """
 
     trials: float
     seconds: float
     memory: int
-    slow_trials: float = 0.0
-    slow_seconds: float = 0.0
-    slowest_trials: float = 0.0
-    slowest_seconds: float = 0.0
 
-    def over(self, ndms: float, nslow: float, nslowest: float) -> tuple[float, float]:
-        """Trials and seconds of `ndms` series; `nslow` and `nslowest` of them are searched for slow periods too."""
-        numbers = ndms, nslow - ndms, nslowest - nslow
-        trials = self.trials, self.slow_trials, self.slowest_trials
-        seconds = self.seconds, self.slow_seconds, self.slowest_seconds
-        return sum(map(mul, numbers, trials)), sum(map(mul, numbers, seconds))
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a run knows of its series, from which a search takes what concerns it.
+
+    Attributes
+    ----------
+    ntrials_dm : float
+        Independent DMs of the run, by which the trials of one series are multiplied.
+    bands : BandTrials
+        Those of a search that does not go through all frequencies at all DMs; empty: it does.
+    memory : int, optional
+        Bytes that a thread may take, for a search that `drifts`.
+    gaps : tuple of (int, int)
+        First sample of what is missing in the series, and the one after the last.
+    spectra : FFTSearch, optional
+        A search that goes over each series first: what it made of it may be taken over.
+    """
+
+    ntrials_dm: float = 1.0
+    bands: BandTrials = ()
+    memory: int | None = None
+    gaps: tuple[tuple[int, int], ...] = ()
+    spectra: "FFTSearch | None" = None
 
 
 class Search(ABC, Generic[B]):
@@ -67,8 +104,9 @@ class Search(ABC, Generic[B]):
         Samples of every series.
     tsamp : float
         Sampling time [s].
-    ntrials_dm : float
-        Independent DMs of the whole run, by which the trials of one series are multiplied.
+    config : section of the configuration, optional
+    **run
+        Fields of :class:`Circumstances`.
 
     Raises
     ------
@@ -78,21 +116,36 @@ class Search(ABC, Generic[B]):
         If `tsamp` or `ntrials_dm` is not positive.
     """
 
-    #: Section of the configuration.
+    #: Section of the configuration, and the kind of what it finds.
     name: ClassVar[str]
+    section: ClassVar[type[Section]]
     #: What it is, for messages.
     title: ClassVar[str]
+    #: What its trials are, for messages.
+    counted: ClassVar[str]
+    #: Its part of the index of kernels (`pulsar_kernels.ahead`).
+    kernels: ClassVar[str]
     #: Columns of what it finds.
     columns: ClassVar[tuple[Column, ...]] = DETECTION_COLUMNS
+    #: It looks for what repeats: in parts of the data, too.
+    periodic: ClassVar[bool] = True
+    #: All that it finds is in the spectrum: halved series are enough where channels smear.
+    spectral: ClassVar[bool] = False
+    #: It follows drifts: in a band of frequencies of its own at each DM, and in the memory that it is given.
+    drifts: ClassVar[bool] = False
 
-    def __init__(self, nsamps: int, tsamp: float, ntrials_dm: float = 1.0) -> None:
+    config: Any
+
+    def __init__(self, nsamps: int, tsamp: float, config: Any = None, **run: Any) -> None:
         self.check_size(nsamps, tsamp)
-        if not ntrials_dm > 0:
-            raise ConfigError(f"ntrials_dm {ntrials_dm!r} must be positive")
+        self.run = Circumstances(**run)
+        if not self.run.ntrials_dm > 0:
+            raise ConfigError(f"ntrials_dm {self.run.ntrials_dm!r} must be positive")
         self.nsamps = int(nsamps)
         self.tsamp = float(tsamp)
         self.tobs = self.nsamps * self.tsamp
-        self.ntrials_dm = float(ntrials_dm)
+        self.ntrials_dm = float(self.run.ntrials_dm)
+        self.config = self.section() if config is None else config
         self._local = threading.local()
 
     @classmethod
@@ -104,7 +157,7 @@ class Search(ABC, Generic[B]):
             raise ConfigError(f"tsamp {tsamp!r} must be positive")
 
     @classmethod
-    def estimate(cls, nsamps: int, tsamp: float, config: Any = None, *, memory: int | None = None) -> Cost:
+    def estimate(cls, nsamps: int, tsamp: float, config: Any = None, band: Band = EVERYTHING, **run: Any) -> Cost:
         """What a search of one series will take; it is planned, and nothing is made.
 
         Parameters
@@ -113,14 +166,55 @@ class Search(ABC, Generic[B]):
         tsamp : float
             [s]
         config : section of the configuration, optional
-        memory : int, optional
-            Bytes that a thread may take, for a search that can do with less.
+        band : Band
+            Frequencies that are searched.
+        **run
+            Fields of :class:`Circumstances`.
         """
         cls.check_size(nsamps, tsamp)
-        return cls._cost(int(nsamps), float(tsamp), config, memory)
+        config = cls.section() if config is None else config
+        return cls._cost(int(nsamps), float(tsamp), config, band, Circumstances(**run))
+
+    @classmethod
+    def settings(cls, config: Config, _tobs: float, /) -> Any:
+        """Its section of the configuration, with what other sections and the length of the data [s] make of it."""
+        return getattr(config, cls.name)
+
+    @classmethod
+    def switch(cls) -> str:
+        """The setting that switches it on."""
+        return f"{cls.name}.enabled"
+
+    @classmethod
+    def threshold(cls, section: Any) -> float:
+        """Significance, corrected for trials, from which it keeps a detection."""
+        return float(section.threshold)
+
+    @classmethod
+    def periods(cls, tobs: float, tsamp: float, section: Any) -> tuple[float, float]:
+        """Shortest and longest period of a search for what repeats [s]: by default 2 samples, a tenth of the data."""
+        return section.p_min or 2.0 * tsamp, section.p_max or 0.1 * tobs
+
+    @classmethod
+    def widths(cls, _section: Any, /) -> tuple[tuple[Band, float], ...]:
+        """Bands that together hold everything, the highest first, and the narrowest pulses of each [s].
+
+        Wide pulses are searched at fewer DMs. 0: all trial DMs.
+        """
+        return ((EVERYTHING, 0.0),)
+
+    @property
+    def spectra(self) -> "FFTSearch | None":
+        """The search whose white amplitudes others may take over, if it is one."""
+        return None
 
     def search(
-        self, series: NDArray[Any], dm: float = 0.0, dm_index: int = 0, birdies: Iterable[tuple[float, float]] = ()
+        self,
+        series: NDArray[Any],
+        dm: float = 0.0,
+        dm_index: int = 0,
+        birdies: Iterable[tuple[float, float]] = (),
+        band: Band = EVERYTHING,
     ) -> NDArray[Any]:
         """What is in one series.
 
@@ -134,6 +228,8 @@ class Search(ABC, Generic[B]):
             Row of the DM plan.
         birdies : iterable of (float, float)
             Frequencies and full widths [Hz] of known interference, which is left out.
+        band : Band
+            Frequencies that are searched, where the search tells them apart (`widths`, `drifts`).
 
         Returns
         -------
@@ -146,7 +242,7 @@ class Search(ABC, Generic[B]):
         DataError
             If the series has another length.
         """
-        found = self._find(self._checked(series), self._buffers(), tuple(birdies))
+        found = self._find(self._checked(series), self._buffers(), tuple(birdies), band)
         found["dm"] = dm
         found["dm_index"] = dm_index
         return found
@@ -179,7 +275,7 @@ class Search(ABC, Generic[B]):
 
     @classmethod
     @abstractmethod
-    def _cost(cls, nsamps: int, tsamp: float, config: Any, memory: int | None, /) -> Cost:
+    def _cost(cls, nsamps: int, tsamp: float, config: Any, band: Band, run: Circumstances, /) -> Cost:
         """See `estimate`."""
 
     @abstractmethod
@@ -187,7 +283,7 @@ class Search(ABC, Generic[B]):
         """Work space of one thread."""
 
     @abstractmethod
-    def _find(self, series: NDArray[Any], buffers: B, birdies: Pairs) -> NDArray[Any]:
+    def _find(self, series: NDArray[Any], buffers: B, birdies: Pairs, band: Band, /) -> NDArray[Any]:
         """What is in a series that has been checked, without its DM."""
 
 
@@ -211,11 +307,59 @@ class PeriodicSearch(Search[B]):
         """Set the threshold to a trial-corrected significance."""
         self.set_threshold(min(threshold_logp(sigma, self.ntrials), self.max_logp))
 
+    def _table(self, number: int) -> NDArray[Any]:
+        found = super()._table(number)
+        found["kind"] = self.name
+        return found
+
     def _significances(self, found: NDArray[Any], logp: NDArray[np.float64]) -> None:
         """Fill in what single-trial probabilities are worth."""
         found["logp"] = logp
         found["sigma_single"] = stats.sigma_from_logp(logp)
         found["sigma"] = stats.trial_sigma(logp, self.ntrials(logp))
+
+
+class HarmonicSearch(PeriodicSearch[B]):
+    """A search for sums of the powers of harmonics, 1, 2, 4 ... of them."""
+
+    spectral = True
+    nharms: tuple[int, ...]
+
+    def set_threshold(self, logp: float) -> None:
+        """See `PeriodicSearch`."""
+        #: ln of the single-trial probability at the threshold, and the sums there.
+        self.logp_threshold = float(logp)
+        self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
+
+    def _table(self, number: int) -> NDArray[Any]:
+        found = super()._table(number)
+        found["snr"] = found["width"] = np.nan
+        return found
+
+
+class ProfileSearch(PeriodicSearch[B]):
+    """A search for the S/N of a pulse in profiles."""
+
+    def set_threshold(self, logp: float) -> None:
+        """See `PeriodicSearch`."""
+        #: ln of the single-trial probability at the threshold, and the S/N there.
+        self.logp_threshold = float(logp)
+        self.snr_threshold = float(stats.sigma_from_logp(self.logp_threshold))
+
+    def _pulses(
+        self,
+        freq: NDArray[np.float64],
+        freq_err: NDArray[np.float64],
+        snr: NDArray[np.float64],
+        width: NDArray[np.float64],
+    ) -> NDArray[Any]:
+        """Detections of pulses of a S/N and a full width [turns]."""
+        found = self._table(len(freq))
+        found["freq"], found["freq_err"], found["snr"], found["width"] = freq, freq_err, snr, width
+        found["nharm"] = np.clip(np.round(0.5 / width), 1, 32)
+        found["power"] = found["nharm"] + 0.5 * snr**2
+        self._significances(found, stats.logp_from_sigma(snr))
+        return found
 
 
 def threshold_logp(sigma: float, ntrials: Callable[[float], ArrayLike]) -> float:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import SinglePulseConfig
 from pulsar.data.candidate import EVENT_COLUMNS
-from pulsar.searches.lines import without_lines
-from pulsar.searches.search import Cost, Pairs, Search
+from pulsar.searches.preparation import without_lines
+from pulsar.searches.search import Band, Circumstances, Cost, Pairs, Search
 
 #: Widest pulse in units of the series.
 MOST_OF_SERIES = 0.125
@@ -74,20 +74,25 @@ class SinglePulseSearch(Search["_Buffers"]):
 
     Parameters
     ----------
-    nsamps, tsamp
+    nsamps, tsamp, **run
     config : SinglePulseConfig
         Threshold, widest pulse, shape, most events.
     """
 
     name = "single_pulse"
+    section = SinglePulseConfig
     title = "a search for pulses"
+    counted = "times and widths of single pulses"
+    kernels = "single pulse"
     columns = EVENT_COLUMNS
+    periodic = False
+    config: SinglePulseConfig
 
-    def __init__(self, nsamps: int, tsamp: float, config: SinglePulseConfig | None = None) -> None:
+    def __init__(self, nsamps: int, tsamp: float, config: SinglePulseConfig | None = None, **run: Any) -> None:
         from pulsar_kernels.cells import CELL, FINE_LEVELS
 
-        super().__init__(nsamps, tsamp)
-        self.config = config = SinglePulseConfig() if config is None else config
+        super().__init__(nsamps, tsamp, config, **run)
+        config = self.config
         self.gaussian = config.shape == "gaussian"
         #: Widest pulse [samples].
         self.width_max = _width_max(config, nsamps, tsamp)
@@ -115,8 +120,7 @@ class SinglePulseSearch(Search["_Buffers"]):
         self.scan_threshold = min(keeps * config.snr - SCAN_MARGIN * math.sqrt(1.0 - keeps**2), SCAN_MOST)
 
     @classmethod
-    def _cost(cls, nsamps: int, tsamp: float, config: Any, _memory: int | None, /) -> Cost:
-        config = SinglePulseConfig() if config is None else config
+    def _cost(cls, nsamps: int, tsamp: float, config: Any, _band: Band, _run: Circumstances, /) -> Cost:
         width = _width_max(config, nsamps, tsamp)
         ncells, cell_work, work = _sizes(nsamps, _widest(config, width, nsamps))
         nbytes = 24 * ncells + 4 * cell_work + 40 * _CAPACITY + 16 * work
@@ -134,7 +138,7 @@ class SinglePulseSearch(Search["_Buffers"]):
     def _make_buffers(self) -> "_Buffers":
         return _Buffers(*_sizes(self.nsamps, self._widest))
 
-    def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> NDArray[Any]:
+    def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs, _band: Band, /) -> NDArray[Any]:
         from pulsar_kernels import baseline, cells
 
         odd = cells.cell_moments(series, b.mean, b.var, b.count)

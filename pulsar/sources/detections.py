@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.header import Part
+from pulsar.searches.amplitudes import counted
 from pulsar.searches.sift import Group
-from pulsar.searches.spectrum import counted
 from pulsar.searches.stats import expected_from_sigma, logp_from_sigma, power_logp, trial_sigma
 from pulsar.sources.source import Source
 

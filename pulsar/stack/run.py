@@ -24,7 +24,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.target import Target
 from pulsar.pipeline.trials import independent_trials
 from pulsar.searches import stats
-from pulsar.searches.ratios import Ratios
+from pulsar.searches.sift import Ratios
 from pulsar.sources.candidate import Candidate
 from pulsar.stack.files import Epoch, Store
 from pulsar.stack.grid import Piece, decoded

@@ -14,11 +14,11 @@ from pulsar.data.header import Header
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import make_plan
 from pulsar.dedisp.sampling import halvings
-from pulsar.pipeline.octaves import LEVELS, accel_costs, everything, plan_octaves, ruler
+from pulsar.pipeline.octaves import LEVELS, everything, plan_octaves, ruler
 from pulsar.pipeline.ranges import trial_costs
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.searches.accel import AccelSearch
-from pulsar.searches.response import EVERYTHING, Band
+from pulsar.searches.search import EVERYTHING, Band
 
 #: A FAST beam, and one of few samples.
 FAST = Header(nchans=4096, nsamps=1 << 20, tsamp=49.152e-6, fch1=1499.94, foff=-0.1220703125, tstart=60000.0)
@@ -28,6 +28,11 @@ SHORT = Header(nchans=256, nsamps=1 << 17, tsamp=64e-6, fch1=1499.0, foff=-2.0, 
 def fast_octaves(dm_hi=1000.0, **settings):
     plan = make_plan(FAST, DedispConfig(dm_hi=dm_hi))
     return plan, plan_octaves(plan, AccelConfig(zmax=200, **settings))
+
+
+def accel_of(finder, plan):
+    """The acceleration search of a run."""
+    return next(search for search in finder.prepared(plan.stages[0]).searches if search.drifts)
 
 
 @given(st.integers(1, 500), st.floats(1.0, 12.0))
@@ -117,7 +122,7 @@ def test_nothing_changes_where_nothing_may_be_lost():
     config = load_config(None, ["accel.zmax=20", "accel.loss=0", "dedisp.dm_hi=5"])
     plan = make_plan(SHORT, config.dedisp)
     finder = BatchSearch(plan, config, threads=1, memory=10**9)
-    search = finder.prepared(plan.stages[0]).within(EVERYTHING)
+    search = accel_of(finder, plan)
     alone = AccelSearch(SHORT.nsamps, SHORT.tsamp, config.accel, ntrials_dm=finder.trials.periodic)
     assert search.logp_threshold == alone.logp_threshold
     assert search.plane.npoints == alone.plane.npoints
@@ -127,13 +132,13 @@ def test_trials_are_those_of_the_octaves():
     n, tsamp = SHORT.nsamps, SHORT.tsamp
     config = AccelConfig(zmax=20)
     plain = AccelSearch(n, tsamp, config, ntrials_dm=30.0)
-    assert AccelSearch(n, tsamp, config, octaves=((EVERYTHING, 30.0),)).ntrials(-20.0) == pytest.approx(
+    assert AccelSearch(n, tsamp, config, bands=((EVERYTHING, 30.0),)).ntrials(-20.0) == pytest.approx(
         plain.ntrials(-20.0)
     )
     # Half of the DMs without what is below 1 kHz (sums of one and two: 580 and 750 Hz), and nothing above 2 kHz. Sums
     # whose fundamental no others have (of two below 1160, of four below 1500, of eight below 2000 Hz) count as single.
     octaves = ((Band(1000.0, 2000.0), 15.0), (Band(0.0, 2000.0), 15.0))
-    cells = AccelSearch(n, tsamp, config, octaves=octaves).cells[:, 0] / (30.0 * plain.cells[:, 0])
+    cells = AccelSearch(n, tsamp, config, bands=octaves).cells[:, 0] / (30.0 * plain.cells[:, 0])
     assert cells == pytest.approx(15.0 * np.array([5330, 2840, 2500, 2000]) / (30.0 * 0.5 / tsamp), rel=0.01)
     # The highest octave, which all of the chosen DMs have, and they are far apart.
     _, chosen = fast_octaves(dm_hi=100.0)
@@ -150,7 +155,7 @@ def test_a_trial_counts_the_same_at_every_dm():
     def trials_of(**more):
         return [float(AccelSearch(s.nsamps, s.tsamp, config, **more).ntrials(-20.0)) for s in plan.stages]
 
-    run = trials_of(octaves=octaves.trials)
+    run = trials_of(bands=octaves.trials)
     assert run == pytest.approx([run[0]] * len(run), rel=0.01)
     # Of a series alone what lies beyond its samples is no trial.
     alone = trials_of()
@@ -181,7 +186,7 @@ def test_a_binary_is_found_where_its_octave_is_searched():
     found = finder.search(Batch(0, plan.stages[0], lambda _: series)).detections
     own = found[(found["kind"] == "accel") & (np.abs(found["freq"] - 250.0) * tobs < 1.5)]
     assert np.all(np.abs(own["fdot"] * tobs**2 - 8.0) < 2.0)
-    bands = [finder.octaves.band(row) for row in range(plan.ndms)]
+    bands = [finder.bands[1]["accel"].band(row) for row in range(plan.ndms)]
     with_it = [row for row, band in enumerate(bands) if band is not None and band.low < 1000.0]
     assert 0 < len(with_it) < 0.5 * plan.ndms
     assert set(own["dm_index"].tolist()) >= set(with_it)
@@ -204,13 +209,13 @@ def test_a_run_needs_the_memory_of_its_bands_alone():
     config = load_config(None, ["accel.zmax=1200", "dedisp.dm_hi=2"])
     plan = make_plan(FAST, config.dedisp)
     octaves = plan_octaves(plan, config.accel)
-    costs = accel_costs(octaves.counts(0, plan.ndms), FAST.nsamps, FAST.tsamp, config.accel, None, octaves.trials)
-    need = max(cost.memory for cost, _ in costs)
-    assert need < 0.5 * AccelSearch.cost_within(EVERYTHING, FAST.nsamps, FAST.tsamp, config.accel).memory
+    series = FAST.nsamps, FAST.tsamp, config.accel
+    need = max(AccelSearch.estimate(*series, band=band, bands=octaves.trials).memory for band in octaves.bands)
+    assert need < 0.5 * AccelSearch.estimate(*series).memory
     finder = BatchSearch(plan, config, threads=1, memory=need)
-    searches = [finder.prepared(plan.stages[0]).within(band) for band in octaves.bands]
+    searches = [accel_of(finder, plan).within(band) for band in octaves.bands]
     assert all(search.plane.stored for search in searches)
-    assert max(search.limits.memory_bytes for search in searches) <= need
+    assert max(search.plane.memory_bytes for search in searches) <= need
 
 
 def test_costs_of_trials_are_those_of_their_bands():
@@ -225,5 +230,5 @@ def test_costs_of_trials_are_those_of_their_bands():
     costs = trial_costs(plan, config, Run)
     for number, band in enumerate(octaves.bands):
         mine = costs[octaves.of_row == number]
-        own = AccelSearch.cost_within(band, FAST.nsamps, FAST.tsamp, config.accel, None, octaves.trials).seconds
+        own = AccelSearch.estimate(FAST.nsamps, FAST.tsamp, config.accel, band=band, bands=octaves.trials).seconds
         assert np.allclose(mine - costs[octaves.of_row < 0].min(), own)

@@ -177,6 +177,15 @@ def test_one_series_is_searched_in_parts():
     assert at["snr"][0] > 1.25 * alone["snr"][np.abs(alone["period"] / PERIOD - 1.0) < 1e-3].max()
 
 
+def test_drifts_are_searched_in_parts_without_the_whole():
+    sets = ["fft.enabled=false", "coherent.enabled=false", "ffa.enabled=false", "accel.zmax=4"]
+    data = np.random.default_rng(1).standard_normal(1 << 13) + np.sin(0.457 * np.arange(1 << 13))
+    found = search_series(
+        data.astype(np.float32), 1e-3, 0.0, load_config(None, [*sets, "search.parts=[2]"]), memory=1 << 28
+    ).detections
+    assert set(found["part"].tolist()) == {"1/2", "2/2"}
+
+
 def test_false_alarms_are_as_many_as_promised():
     sets = ["coherent.enabled=false", "ffa.enabled=false", "single_pulse.enabled=false", "fft.threshold=-3"]
     counts = {}

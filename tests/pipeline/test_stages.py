@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from pulsar.config.load import load_config
 from pulsar.constants import KDM
 from pulsar.errors import ConfigError
+from pulsar.pipeline.octaves import wide_dms
 from pulsar.pipeline.searches import enabled_searches
-from pulsar.pipeline.stages import folding_dms
 
 FREQS = np.linspace(1500.0, 1000.0, 64)
 ACROSS = KDM * (1000.0**-2 - 1500.0**-2)
 
 
 @given(st.lists(st.floats(1e-3, 3.0), min_size=1, max_size=200), st.floats(1e-4, 1e-1))
-def test_dms_of_long_periods_are_dense_enough_and_no_denser(steps, width):
+def test_dms_of_wide_pulses_are_dense_enough_and_no_denser(steps, width):
     dms = np.cumsum(steps)
-    chosen = folding_dms(dms, FREQS, width)
+    chosen = wide_dms(dms, FREQS, width)
     kept = dms[chosen]
     assert chosen[[0, -1]].all()
     # Between neighbours no pulse is smeared by more than its width, except by the plan's own steps.
@@ -32,7 +32,7 @@ def test_dms_of_long_periods_are_dense_enough_and_no_denser(steps, width):
 
 
 def test_one_channel_needs_one_dm_and_the_last():
-    assert np.flatnonzero(folding_dms(np.arange(10.0), np.array([1400.0]), 1e-3)).tolist() == [0, 9]
+    assert np.flatnonzero(wide_dms(np.arange(10.0), np.array([1400.0]), 1e-3)).tolist() == [0, 9]
 
 
 def test_a_run_that_searches_for_nothing_is_refused():

@@ -13,7 +13,8 @@ from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.fft import FFTSearch
-from pulsar.searches.response import GRID, LEAST, STEPS, Band, alignment, coarsest, drift_steps, grid_part
+from pulsar.searches.response import GRID, LEAST, STEPS, alignment, coarsest, drift_steps, grid_part
+from pulsar.searches.search import Band
 
 TSAMP = 256e-6
 
@@ -226,7 +227,7 @@ def test_memory_makes_no_difference():
         slabs = AccelSearch(n, TSAMP, config, memory=25_000_000)
         assert whole.plane.stored
         assert not slabs.plane.stored
-        assert slabs.limits.memory_bytes <= 25_000_000
+        assert slabs.plane.memory_bytes <= 25_000_000
         assert slabs.plane.npoints > whole.plane.npoints
         a, b = whole.search(x), slabs.search(x)
         assert len(a) == len(b) > 3
@@ -242,10 +243,11 @@ def test_what_is_allocated_is_what_is_announced():
     for config, memory in ((AccelConfig(zmax=100), None), (AccelConfig(zmax=40, wmax=100), 60_000_000)):
         search = AccelSearch(1 << 17, TSAMP, config, memory=memory)
         b = search._buffers()
+        b.fit(search.plane)
         held = sum(v.nbytes for v in vars(b).values() if isinstance(v, np.ndarray) and v.base is None)
         held += sum(v.base.nbytes for v in (b.plane, b.work, b.staged))
-        assert held < search.limits.memory_bytes
-        assert search.limits.memory_bytes < 1.2 * held + 20_000_000
+        assert held < search.plane.memory_bytes
+        assert search.plane.memory_bytes < 1.2 * held + 20_000_000
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from reference.noises import white as noise
 from pulsar.config.model import CoherentConfig
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
-from pulsar.searches.coherent import SLOW, SLOWEST, CoherentSearch
+from pulsar.searches.coherent import BANDS, SLOW, SLOWEST, CoherentSearch
 from pulsar.searches.fft import FFTSearch
+from pulsar.searches.search import Band
 
 TSAMP = 1e-3
 
@@ -176,7 +177,7 @@ def test_slow_periods_are_left_out_where_a_dm_is_not_one_of_the_few():
     n = 1 << 17
     search = CoherentSearch(n, TSAMP)
     x = noise(n, 3) + pulsar(n, 811.7, 0.02, 14.0) + pulsar(n, 83.1, 0.05, 14.0)
-    both, fast = (search.search(x, slow=slow) for slow in (True, False))
+    both, fast = (search.search(x, band=Band(low)) for low in (0.0, SLOW))
     assert np.sort(1.0 / both["freq"][:2]) / TSAMP == pytest.approx([83.1, 811.7], rel=1e-4)
     assert fast["freq"].min() > SLOW
     assert 1.0 / fast["freq"][0] / TSAMP == pytest.approx(83.1, rel=1e-4)
@@ -187,7 +188,7 @@ def test_the_slowest_are_left_out_by_themselves():
     n, tsamp = 1 << 17, 4e-4
     search = CoherentSearch(n, tsamp)
     x = noise(n, 3) + pulsar(n, 4111.7, 0.02, 16.0) + pulsar(n, 811.7, 0.02, 14.0)
-    every, some, fast = (search.search(x, slow=slow, slowest=some) for slow, some in ((1, 1), (1, 0), (0, 1)))
+    every, some, fast = (search.search(x, band=Band(low)) for low in (0.0, SLOWEST, SLOW))
     assert np.sort(1.0 / every["freq"][:2]) / tsamp == pytest.approx([811.7, 4111.7], rel=1e-4)
     assert SLOWEST < some["freq"].min() < SLOW < fast["freq"].min(initial=np.inf)
     assert 1.0 / some["freq"][0] / tsamp == pytest.approx(811.7, rel=1e-4)
@@ -195,7 +196,8 @@ def test_the_slowest_are_left_out_by_themselves():
 
 def test_fewer_dms_for_slow_periods_are_fewer_trials():
     every = CoherentSearch(1 << 17, TSAMP, ntrials_dm=1000.0)
-    few = CoherentSearch(1 << 17, TSAMP, ntrials_dm=1000.0, ntrials_slow=100.0, ntrials_slowest=30.0)
+    bands = tuple((band, number) for (band, _), number in zip(BANDS, (1000.0, 100.0, 30.0), strict=True))
+    few = CoherentSearch(1 << 17, TSAMP, ntrials_dm=1000.0, bands=bands)
     expected = every.units @ [1000.0, 100.0, 30.0] / (every.units.sum() * 1000.0)
     assert few.ntrials(-20.0) / every.ntrials(-20.0) == pytest.approx(expected)
     assert few.snr_threshold < every.snr_threshold

@@ -6,12 +6,11 @@ from reference.trains import pulses
 
 from pulsar.config.model import FFAConfig
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
-from pulsar.data.series import TimeSeries
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import DataError
 from pulsar.searches import stats
-from pulsar.searches.ffa import FFASearch, periodogram
-from pulsar.searches.ffa_levels import bins_wanted, box_widths
-from pulsar.searches.lines import without_lines
+from pulsar.searches.ffa import FFASearch
+from pulsar.searches.ffa_series import bins_wanted, box_widths
+from pulsar.searches.preparation import without_lines
 
 REAL = {
     "GBT_J1807-0847": (163.84e-6, 0.1637113, 1e-4, 200),
@@ -256,17 +255,14 @@ def test_period_range_birdies_and_most_detections():
 
 def test_ranges_that_do_not_fit_are_cut():
     short = FFASearch(1000, 1e-3)
-    assert not short.enabled
-    assert short.resolution == float("inf")
+    assert short.ntrial_periods == 0
     cost = FFASearch.estimate(short.nsamps, short.tsamp, short.config)
     assert cost.trials == cost.seconds == 0
     assert cost.memory >= 0
     assert len(short.search(noise(1000, 1))) == 0
-    assert len(periodogram(TimeSeries(noise(1000, 1), 1e-3)).periods) == 0
     fair = FFASearch(10000, 1e-3)
-    assert fair.enabled
     assert fair.p_max == pytest.approx(2.5)
-    assert fair.periods().max() < 2.6
+    assert fair.trial_periods().max() < 2.6
     # Fewer than 8 samples a turn are left to the FFT.
     coarse = FFASearch(10000, 0.1)
     assert coarse.p_min == pytest.approx(0.8)
@@ -278,8 +274,6 @@ def test_constant_or_missing_series_have_no_detections():
 
 
 def test_wrong_usage_is_told():
-    with pytest.raises(ConfigError, match="at least 8"):
-        FFASearch(N, TSAMP, nbins=4)
     with pytest.raises(DataError, match="one FFASearch for each length"):
         FFASearch(N, TSAMP).search(noise(N - 1, 1))
 
@@ -288,7 +282,7 @@ def test_wrong_usage_is_told():
 def test_periods_are_covered_once_and_finely(tsamp):
     n = 1 << 17 if tsamp > 1e-4 else 1 << 19
     plan = FFASearch(n, tsamp, FFAConfig(p_min=0.3, p_max=20.0))
-    freq = 1 / plan.periods()
+    freq = 1 / plan.trial_periods()
     bins = plan._trials(np.arange(plan.ntrial_periods))[1]
     assert np.all(np.diff(freq) < 0)
     assert freq[0] == pytest.approx(1 / plan.p_min, rel=1e-2)
@@ -315,19 +309,14 @@ def test_widths():
     assert bins_wanted(1.0, 0.002) == pytest.approx(1 / 0.003)
 
 
-def test_periodogram_agrees_with_the_search():
+def test_the_best_trial_period_is_the_one_that_is_listed():
     x = noise(N, 14) + pulses(N, 1.5 / TSAMP, 0.02, 20.0)
-    ts = TimeSeries(x, TSAMP)
-    found = FFASearch(N, TSAMP, FFAConfig(p_min=0.5, p_max=5.0)).search(x)[0]
-    gram = periodogram(ts, 0.5, 5.0)
-    at = int(np.argmax(gram.best))
-    assert gram.best[at] == pytest.approx(found["snr"], rel=1e-6)
-    assert gram.periods[at] == pytest.approx(1.5, rel=1e-3)
-    assert gram.widths.shape == gram.snrs.shape
-    np.testing.assert_array_equal(np.isnan(gram.widths), np.isnan(gram.snrs))
-    fixed = periodogram(ts, 0.5, 5.0, duty_min=1 / 64, nbins=64)
-    assert fixed.bins.min() >= 64
-    assert fixed.bins.max() <= 64 * 4 / 3 + 1
+    search = FFASearch(N, TSAMP, FFAConfig(p_min=0.5, p_max=5.0))
+    found = search.search(x)[0]
+    best = search._buffers().best[: search.ntrial_periods]
+    at = int(np.argmax(best))
+    assert best[at] == pytest.approx(found["snr"], rel=1e-6)
+    assert search.trial_periods()[at] == pytest.approx(1.5, rel=1e-3)
 
 
 def test_threads_find_the_same():

@@ -8,8 +8,7 @@ from pulsar.config.model import DedispConfig, RfiConfig
 from pulsar.dedisp.plan import make_plan
 from pulsar.dedisp.stream import dedisperse
 from pulsar.io.open import open_observation
-from pulsar.searches.cluster import cluster
-from pulsar.searches.cutout import cut_out
+from pulsar.searches.pulses import cluster, cut_out
 from pulsar.searches.single_pulse import SinglePulseSearch
 
 

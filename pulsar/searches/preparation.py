@@ -1,15 +1,58 @@
-"""Drifts: red noise between the lines of a series, and what must be taken from the series to make it white.
+"""What is taken out of a series before it is searched: its trend, drifts, and known lines.
 
-In the Fourier series of the data themselves a wave of no whole number of turns, and the jump from the last sample to
-the first, leak into all modes with the square of their distance: waves of 3 to 15 s and S/N of hundreds hide what is
-slower than a second (of the noise at mode 40 of a minute 97 % were leakage in one case). The level of the noise is
-therefore measured in the tapered series, and divided out in sines: they continue the series by its mirror image, turned
-over, in which neither value nor slope jumps.
+Drifts are red noise between the lines of a pulsar. In the Fourier series of the data themselves a wave of no whole
+number of turns, and the jump from the last sample to the first, leak into all modes with the square of their distance:
+waves of 3 to 15 s and S/N of hundreds hide what is slower than a second (of the noise at mode 40 of a minute 97 % were
+leakage in one case). The level of the noise is therefore measured in the tapered series, and divided out in sines: they
+continue the series by its mirror image, turned over, in which neither value nor slope jumps.
 """
+
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+
+from pulsar.searches import stats
+
+#: Powers 0 to 3 of the place of 64 stretches between -1 and 1, and the least-squares cubic through their means.
+_POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
+_CUBIC = np.linalg.pinv(_POWERS)
+
+
+def cubic_trend(series: NDArray[Any], gaps: Iterable[tuple[int, int]] = ()) -> NDArray[np.float64]:
+    """Cubic through the means of 64 stretches: takes out drifts, and from 4 cycles on nothing of a signal.
+
+    Parameters
+    ----------
+    series : ndarray of int16 or float32, C-contiguous
+    gaps : iterable of (int, int)
+        First sample of what is missing, and the one after the last: stretches that touch it do not count.
+    """
+    from pulsar_kernels import whiten
+
+    means = np.empty(64, dtype=np.float64)
+    if series.dtype == np.int16:
+        whiten.integer_means(series, means)
+    else:
+        whiten.block_means(series, means)
+    good = np.isfinite(means)
+    edges = series.shape[0] * np.arange(65) // 64
+    for lo, hi in gaps:
+        good &= (edges[1:] <= lo) | (edges[:-1] >= hi)
+    coeffs = np.zeros(4, dtype=np.float64)
+    if good.all():
+        coeffs[:] = _CUBIC @ (means - means[0])
+        coeffs[0] += means[0]
+    elif np.count_nonzero(good) >= 8:
+        origin = means[good][0]
+        coeffs[:] = np.linalg.lstsq(_POWERS[good], means[good] - origin, rcond=None)[0]
+        coeffs[0] += origin
+    elif good.any():
+        coeffs[0] = np.median(means[good])
+    return coeffs
+
 
 #: A pulsar of so many turns has a line in each of these first modes: they are too few for medians.
 LOW_MODES = 8
@@ -101,3 +144,54 @@ def running_level(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDAr
     parts = [power[max(c - 1 - h, 0) : c + h] for c, h in zip(centres, half, strict=True)]
     medians = [np.partition(part, len(part) // 2)[len(part) // 2] for part in parts]
     return np.array(medians) / np.log(2.0), centres
+
+
+#: Power of a line, over that of noise, from which it is taken out of a series.
+LINE_POWER = 30.0
+#: Most lines of one series, the strongest.
+MOST_LINES = 32
+
+
+def without_lines(raw: NDArray[np.float32], tau: float, lines: Sequence[tuple[float, float]]) -> int:
+    """Take lines out of a series, in place, where they are stronger than noise is.
+
+    Parameters
+    ----------
+    raw : ndarray of float32, shape (n,)
+        NaN are missing, and stay so.
+    tau : float
+        Time from one sample to the next [s].
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz]; those beyond Nyquist are left to the averaging.
+
+    Returns
+    -------
+    int
+        Lines that were there.
+    """
+    from scipy.fft import rfft
+
+    from pulsar_kernels.longwave import remove_tone
+
+    n = raw.shape[0]
+    lines = [line for line in lines if line[0] + 0.5 * line[1] < 0.5 / tau]
+    if not lines:
+        return 0
+    known = np.isfinite(raw)
+    mean = np.float32(raw[known].mean()) if known.any() else np.float32(0.0)
+    spectrum = rfft(np.where(known, raw - mean, np.float32(0.0)))
+    powers = spectrum.real**2 + spectrum.imag**2
+    usual = stats.median(powers) / np.log(2.0)
+    work = np.empty((3, n + 1))
+    step = 1.0 / (n * tau)
+    strong = []
+    for freq, width in lines:
+        width = max(width, step)
+        lo = max(int((freq - 0.5 * width) / step), 1)
+        hi = max(int(np.ceil((freq + 0.5 * width) / step)) + 1, lo + 1)
+        if powers[lo:hi].max() > LINE_POWER * usual:
+            strong.append((float(powers[lo:hi].max()), freq, width))
+    strong = sorted(strong, reverse=True)[:MOST_LINES]
+    for _, freq, width in strong:
+        remove_tone(raw, freq * tau, min(max(int(0.5 / (width * tau)), 1), n), work)
+    return len(strong)
