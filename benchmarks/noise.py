@@ -133,7 +133,7 @@ def halved(seeds: int = 300, seed: int = 3) -> None:
         for _ in range(seeds):
             data = np.rint(NOISE * rng.standard_normal(stage.nsamps)).astype(np.int16)
             for name, search in searches.items():
-                found = search.search(data, 0.0, folding=False).detections
+                found = search.search(data, 0.0).detections
                 for kind in ("fft", "coherent"):
                     sigmas[f"{kind}, {name}"] += found["sigma"][found["kind"] == kind].tolist()
         for name, values in sigmas.items():

@@ -196,7 +196,7 @@ def narrow_train(period: float, snr: float, stage: DMStage, row: int, plan: DMPl
 
 def surest(search: SeriesSearch, series: NDArray[np.int16], freq: float) -> float:
     """Single-trial significance of the surest detection at the frequency or a harmonic of it; NaN: none."""
-    found = search.search(series, 0.0, folding=False).detections
+    found = search.search(series, 0.0).detections
     harmonic = np.maximum(np.rint(found["freq"] / freq), 1.0)
     near = np.abs(found["freq"] - harmonic * freq) < 1.5 / (search.nsamps * search.tsamp)
     return float(found["sigma_single"][near].max(initial=0.0)) or NAN

@@ -94,36 +94,37 @@ def search(
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     out = check_output(Path(out), overwrite=overwrite or resume)
-    with output_lock(out), _opened(paths, config) as obs:
-        if compiled is not None:
-            # The plan needs some, which need not be compiled twice.
-            compiled.wait(progress, ["planning"])
-        plan = checked_plan(obs, config, shared=crew is not None)
-        mark = fingerprint(obs.files, config, software_version())
-        product = finished(out, mark, progress, overwrite=overwrite, resume=resume)
-        if product is not None:
-            return product
-        checkpoint = Checkpoint(out, mark, resume=resume or begun)
-        tell(obs, plan, config, checkpoint, progress)
-        threads = thread_count(config)
-        parts = parts_of(config, series=obs.header.is_series, injected=plan.injections is not None)
-        ahead = Ahead(parts, threads) if compiled is None else nullcontext(compiled)
-        # What others have done is in no time of ours.
-        own = not checkpoint.resumed and crew is None
-        learn = learning(plan.work, lambda: progress.times) if own else nullcontext()
-        searched = crew is not None or checkpoint.has("detections")
-        memory = nullcontext() if searched else reserve_ahead(obs, config, plan)
-        try:
-            with resumable(lambda: checkpoint.begun), learn, ahead as kernels, memory as reserve:
-                kernels.wait(progress, ["statistics"])
-                job = Job(obs, config, plan, checkpoint, progress, threads, common, kernels, crew, reserve)
-                _run(job, out, overwrite=overwrite, argv=argv)
-        except (ConfigError, DataError):
-            if not checkpoint.has("detections") and not checkpoint.has(STAGE.format(0)):
-                checkpoint.remove()  # nothing in it that the same command could go on from
-            raise
-        checkpoint.remove()
-    return read(out)
+    with output_lock(out):
+        with _opened(paths, config) as obs:
+            if compiled is not None:
+                # The plan needs some, which need not be compiled twice.
+                compiled.wait(progress, ["planning"])
+            plan = checked_plan(obs, config, shared=crew is not None)
+            mark = fingerprint(obs.files, config, software_version())
+            product = finished(out, mark, progress, overwrite=overwrite, resume=resume)
+            if product is not None:
+                return product
+            checkpoint = Checkpoint(out, mark, resume=resume or begun)
+            tell(obs, plan, config, checkpoint, progress)
+            threads = thread_count(config)
+            parts = parts_of(config, series=obs.header.is_series, injected=plan.injections is not None)
+            ahead = Ahead(parts, threads) if compiled is None else nullcontext(compiled)
+            # What others have done is in no time of ours.
+            own = not checkpoint.resumed and crew is None
+            learn = learning(plan.work, lambda: progress.times) if own else nullcontext()
+            searched = crew is not None or checkpoint.has("detections")
+            memory = nullcontext() if searched else reserve_ahead(obs, config, plan)
+            try:
+                with resumable(lambda: checkpoint.begun), learn, ahead as kernels, memory as reserve:
+                    kernels.wait(progress, ["statistics"])
+                    job = Job(obs, config, plan, checkpoint, progress, threads, common, kernels, crew, reserve)
+                    _run(job, out, overwrite=overwrite, argv=argv)
+            except (ConfigError, DataError):
+                if not checkpoint.has("detections") and not checkpoint.has(STAGE.format(0)):
+                    checkpoint.remove()  # nothing in it that the same command could go on from
+                raise
+            checkpoint.remove()
+        return read(out)
 
 
 def _opened(

@@ -45,9 +45,11 @@ def keep(kernel: Any) -> None:
         kernel.enable_caching()
     except RuntimeError:
         return
-    files = kernel._cache._cache_file
-    files.__class__ = KernelFiles
-    files._source_stamp = (files._source_stamp, _sources())
+    files = getattr(kernel._cache, "_cache_file", None)
+    # Another release may keep them in another way: then as it does.
+    if type(files) is IndexDataCacheFile:
+        files.__class__ = KernelFiles
+        files._source_stamp = (files._source_stamp, _sources())
 
 
 def is_kept(kernel: Any, signature: tuple[Any, ...]) -> bool:

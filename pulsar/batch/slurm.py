@@ -275,6 +275,17 @@ def _reached(batch: Batch, units: Sequence[Unit]) -> object:
     return frozenset(unit.name for unit in units), frozenset(parts)
 
 
+def unsearched(folder: Path, units: Sequence[Unit], retries: int) -> list[Unit]:
+    """Units without a product, but for those that have failed too often; a record that says done may be older."""
+    records = {unit.name: read_record(folder, unit.name) or Record(unit.name, "left") for unit in units}
+    return [
+        unit
+        for unit in units
+        if not product(folder, unit.name).exists()
+        and (records[unit.name].status == "done" or is_open(records[unit.name], retries))
+    ]
+
+
 def main(folder: Path, number: int, index: int) -> None:
     """Search a share of the units in a job, and end before its wall time.
 
@@ -298,8 +309,7 @@ def main(folder: Path, number: int, index: int) -> None:
     options = replace(order.options, until=end - config.margin, ident=batch.ident)
     names = set(order.shares[index])
     # They may have been searched since the share was dealt.
-    todo = [u for u in batch.units if u.name in names and not product(folder, u.name).exists()]
-    todo = [u for u in todo if is_open(read_record(folder, u.name) or Record(u.name, "left"), order.retries)]
+    todo = unsearched(folder, [unit for unit in batch.units if unit.name in names], order.retries)
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())

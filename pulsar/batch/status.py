@@ -19,9 +19,9 @@ from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import validated
 from pulsar.errors import DataError
 
-#: Bytes of an index, and for each unit: twice what a record has at most.
+#: Bytes of an index, and for each unit: twice what a record has at most, with a reason in any script.
 _LEAST_BYTES: Final = 1 << 16
-_UNIT_BYTES: Final = 2 << 10
+_UNIT_BYTES: Final = 8 << 10
 #: Of each unit the time of its record [ns since 1970], and that.
 _INDEX: Final = TypeAdapter(dict[str, tuple[Annotated[int, Strict()], Record]])
 

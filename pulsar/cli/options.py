@@ -193,7 +193,15 @@ def _members(group: Any, settings: Sequence[str]) -> list[Parameter]:
 
 
 def _given(config: str | None, sets: list[str] | None, **values: Any) -> Given:
-    return Given(config, sets or (), {name: value for name, value in values.items() if value not in (None, [], ())})
+    return Given(
+        config,
+        sets or (),
+        {
+            name: value
+            for name, value in values.items()
+            if value not in (None, [], ()) and not (value is False and OPTIONS[name].off)
+        },
+    )
 
 
 def _option(name: str) -> Parameter:

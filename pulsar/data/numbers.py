@@ -3,10 +3,11 @@
 import html
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def number(value: Any, form: str, unknown: str = "-") -> str:
@@ -82,13 +83,15 @@ def facts(title: str, rows: Iterable[tuple[str, str]], drawing: str = "") -> str
     return f"<h4>{html.escape(title)}</h4>{drawing}<table><tbody>{body}</tbody></table>"
 
 
-def line(values: NDArray[np.floating] | NDArray[np.integer]) -> str:
+def line(values: "NDArray[np.floating] | NDArray[np.integer]") -> str:
     """A series as a small drawing: of every column the range of its values; "" when nothing is finite.
 
     Parameters
     ----------
     values : ndarray, shape (n,)
     """
+    import numpy as np
+
     n = len(values)
     # More columns the eye does not resolve at this width.
     ncols = min(n, 256)

@@ -400,7 +400,7 @@ def read_phcx(path: Path, data: bytes) -> FoldedFile:
         (0.0 <= dm <= LARGEST_DM, f"a DM of {dm:g}"),
         (2.0 * period <= tobs < 1e9, f"a length of {tobs:g} s"),
         (
-            abs(accel) < 0.1 * C * period / tobs or abs(accel) < 0.1 * C / max(tobs, 1.0),
+            abs(accel) * tobs < 0.1 * C * period or abs(accel) < 0.1 * C / max(tobs, 1.0),
             f"an acceleration of {accel:g}",
         ),
     )

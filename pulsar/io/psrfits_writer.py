@@ -258,6 +258,8 @@ class PsrfitsWriter(Writing):
             ("NSUBOFFS", self._first_row if self._convention == "A" else 0), ("NCHAN", n), ("CHAN_BW", step),
             ("NCHNOFFS", 0), ("NSBLK", self._nsblk), ("EXTNAME", "SUBINT"),
         ]  # fmt: skip
+        # FITS knows ASCII only.
+        cards = [(key, _ascii(value) if isinstance(value, str) else value) for key, value in cards]
         return b"".join(fits.Header(part).tostring().encode("ascii") for part in (cards, table))
 
     def close(self) -> None:
@@ -291,3 +293,7 @@ def _split(tstart: float, offset: float) -> tuple[int, float]:
     # A tenth of a microsecond is what an MJD in a double holds: seconds that are whole stay whole.
     seconds = round((tstart - day) * DAY, 7) + offset
     return day + int(seconds // DAY), seconds % DAY
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")

@@ -257,7 +257,7 @@ def write_header(header: Header, *, nbits: int, nifs: int, ascending: bool, sign
         "refdm": header.dm or None,
         "signed": 1 if signed else None,
     }
-    parts = {key: written(key, value) for key, value in values.items() if value is not None and value == value}
+    parts = {key: written(key, value) for key, value in values.items() if value is not None and _finite(value)}
     if header.freq_table is not None:
         table = [written("fchannel", float(freq)) for freq in freqs]
         parts["tsamp"] += b"".join([text("FREQUENCY_START"), *table, text("FREQUENCY_END")])
@@ -564,3 +564,7 @@ class FilterbankWriter(Writing):
         """Delete what was written."""
         if not self._file.stream.closed:
             self._file.discard()
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

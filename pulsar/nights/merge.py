@@ -86,7 +86,7 @@ def merge(
     Products whose times overlap are beams of one pointing: what they share is one source with its best beam and an
     interpolated position, or interference. Candidates of other times, and what was merged already, are compared by
     period, DM and direction: what chance would not put together is one source, led by its strongest row
-    (:mod:`pulsar.nights.matching`). Of single pulses the chance is stated (:mod:`pulsar.nights.matching`). Every row
+    (:mod:`pulsar.nights.matching`). Of single pulses the chance is stated. Every row
     names the observation from which it is; times of pulses count from the start of that.
 
     Parameters

@@ -44,7 +44,7 @@ _PERIODS = np.geomspace(1.0, 4.0, 17)
 _STEPS = np.concatenate([[1.0], np.geomspace(1.1, 16.0, 40)])
 _SQRT12 = float(np.sqrt(12.0))
 #: Independent ones among the DMs that are searched for wide pulses: most are wider than the narrowest, for which they
-#: are spaced (benchmarks/false_alarms.py: 24 of 54 expected false alarms when all count, 82 of 108 with this factor on
+#: are spaced (benchmarks/noise.py files: 24 of 54 expected false alarms when all count, 82 of 108 with this factor on
 #: other seeds).
 WIDE_SHARE = 0.5
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
@@ -250,7 +251,7 @@ class Labels(Artist):
         context.restore()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _written(text: str, size: int, bold: bool, colour: str, *, turned: bool) -> tuple[NDArray[np.uint8], int, int]:
     """A text as pixels (red, green, blue, opacity) from below, where it begins, how far it reaches below its line."""
     font = _font(size, bold)
@@ -371,7 +372,9 @@ def picture(figure: Figure, kind: str = "png") -> bytes:
     """The content of a file of a figure: PNG, PDF or SVG, without the time, so that the same figure gives the same."""
     buffer = io.BytesIO()
     unnamed = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    figure.savefig(buffer, format=kind, metadata=unnamed[kind])
+    # Whatever the user's matplotlibrc says of saved figures.
+    with rc_context({"savefig.bbox": None, "savefig.facecolor": "auto"}):
+        figure.savefig(buffer, format=kind, metadata=unnamed[kind], dpi="figure", transparent=False)
     return buffer.getvalue()
 
 

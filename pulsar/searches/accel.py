@@ -189,6 +189,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         from pulsar_kernels.drifts import WIDE
 
         super().set_threshold(logp)
+        self._parts.clear()
         # A grid point has less than the peak beside it.
         stages = enumerate(zip(self.nharms, self.thresholds, strict=True))
         grid = [h + grid_part(s, self.plane.dz) * (power - h) for s, (h, power) in stages]

@@ -214,9 +214,9 @@ def _state(
         warnings.simplefilter("ignore")
         time = Time(day, format="mjd", scale="utc", location=location)
         time = time + TimeDelta((mjd - day) * DAY + seconds, format="sec")
-        earth, motion = get_body_barycentric_posvel("earth", time)
+        earth, motion = get_body_barycentric_posvel("earth", time, ephemeris="builtin")
         site, turning = location.get_gcrs_posvel(time)
-        sun = get_body_barycentric("sun", time[0])
+        sun = get_body_barycentric("sun", time[0], ephemeris="builtin")
         position = (earth.xyz + site.xyz).to_value(u.m).T
         velocity = (motion.xyz + turning.xyz).to_value(u.m / u.s).T
     return time, position, velocity, np.asarray(sun.xyz.to_value(u.m))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -115,16 +116,19 @@ def add_epoch(
             series = trial_series(
                 obs, clean, grid.dms, means, downsample=downsample, method=config.dedisp.method, tick=tick
             )
-            folder.mkdir(exist_ok=True)
-            # What an addition has left that was the first and was interrupted has decided nothing.
-            store = Store.begin(folder, grid) if store is None else store
-            with closing(series) as rows, EpochWriter(store, info) as writer:
-                lines, beyond = [], 0
-                for dm_index, row in rows:
-                    if dm_index == 0:
-                        lines = _lines(obs, clean, row, config, info.voverc)
-                    beyond += _write_powers(writer, maker, dm_index, row if chosen is None else row[chosen], lines)
-                writer.finish(replace(info, beyond=beyond), provenance.record(progress.times))
+            with closing(series):
+                # Data that cannot be dedispersed are refused before there is a folder.
+                first = next(series)
+                folder.mkdir(exist_ok=True)
+                # What an addition has left that was the first and was interrupted has decided nothing.
+                store = Store.begin(folder, grid) if store is None else store
+                with EpochWriter(store, info) as writer:
+                    lines, beyond = [], 0
+                    for dm_index, row in chain([first], series):
+                        if dm_index == 0:
+                            lines = _lines(obs, clean, row, config, info.voverc)
+                        beyond += _write_powers(writer, maker, dm_index, row if chosen is None else row[chosen], lines)
+                    writer.finish(replace(info, beyond=beyond), provenance.record(progress.times))
         return Added(store.folder / info.name, True)
 
 

@@ -20,7 +20,7 @@ from pulsar.batch import slurm
 from pulsar.batch.drive import Request, run_batch
 from pulsar.batch.records import Record, write_record
 from pulsar.batch.unit import Options
-from pulsar.batch.units import Unit, init
+from pulsar.batch.units import Unit, init, product
 from pulsar.config.model import BatchConfig
 from pulsar.errors import ConfigError, PulsarError
 
@@ -51,6 +51,17 @@ def test_what_is_submitted():
     assert lines[-2] == "module load python"
     assert lines[-1].startswith("exec ")
     assert lines[-1].endswith("-m pulsar.batch.slurm '/data/my batch' 3")
+
+
+def test_a_job_searches_what_has_no_product(survey, tmp_path):
+    batch = init([survey], tmp_path / "out", quick())
+    first, second, third = batch.units[:3]
+    write_record(batch.folder, Record(first.name, "done"))  # its product was removed, to have it searched again
+    write_record(batch.folder, Record(second.name, "failed", kind="input", attempts=1))
+    write_record(batch.folder, Record(third.name, "done"))
+    product(batch.folder, third.name).write_bytes(b"")
+    left = {unit.name for unit in slurm.unsearched(batch.folder, batch.units, retries=0)}
+    assert left == {unit.name for unit in batch.units} - {second.name, third.name}
 
 
 def test_without_slurm_it_is_told(survey, tmp_path, monkeypatch):

@@ -70,10 +70,11 @@ def texts(rng: random.Random, data: bytes) -> bytes:
 
 def observation(path: Path) -> str:
     from pulsar.cli import info
+    from pulsar.cli.console import plain
     from pulsar.io.open import open_observation
 
     with open_observation(path) as obs:
-        json.dumps(info.summary(obs), allow_nan=False)
+        json.dumps(plain(info.summary(obs)), allow_nan=False)
         text = shown(lambda: info._print(obs)) + repr(obs) + obs._repr_html_()
         n = min(obs.header.nsamps, max(1, (1 << 18) // obs.header.nchans))
         obs.read(0, n)

@@ -259,3 +259,10 @@ def test_absurd_numbers_of_a_pfd_are_named(tmp_path: Path, at: int, value: float
     place = texts + 32 + 8 * at
     with pytest.raises(DataError, match=told):
         written(tmp_path / "a.pfd", data[:place] + struct.pack("<d", value) + data[place + 8 :])
+
+
+def test_a_candidate_without_a_length_is_refused(tmp_path):
+    path = tmp_path / "a.phcx"
+    path.write_bytes(phcx([A_PULSAR], tobs=0.0))
+    with pytest.raises(DataError, match="a length of 0 s"):
+        read_folded(path)

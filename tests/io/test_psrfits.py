@@ -313,3 +313,8 @@ def test_real_oddities(shared_data):
     np.testing.assert_array_equal(small, open_observation(shared_data / "odd/small.fil").read().data)
     with pytest.raises(DataError, match=r"empty\.fits.*zero rows"):
         open_observation(shared_data / "odd/empty.fits")
+
+
+def test_a_name_that_is_not_ascii_is_written_as_far_as_fits_knows_it(tmp_path):
+    (path,) = write(tmp_path / "a.fits", noise(1, NCHANS, NSBLK), make_header(source="PSR é"))
+    assert open_observation(path).header.source == "PSR ?"
