@@ -109,7 +109,7 @@ def _root_cost(inputs: int, ndms: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Operations:
-    """What `pulsar_kernels.tree.tree_tile` does for a tree.
+    """Arguments of `pulsar_kernels.tree.tree_tile` for a tree.
 
     Attributes
     ----------

@@ -207,7 +207,7 @@ class DMPlan:
 
 
 class _Band:
-    """What the plan needs to know of the band and the data; all over arrays of DMs."""
+    """Smearing by the band and the data, over arrays of DMs."""
 
     def __init__(self, header: Header, config: DedispConfig, freqs: NDArray[np.float64]) -> None:
         self.tsamp = header.tsamp

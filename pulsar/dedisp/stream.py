@@ -97,7 +97,7 @@ class Channels:
 
     @property
     def finished(self) -> bool:
-        """Whether all output has been made."""
+        """True if all output has been made."""
         return not self.engines or self.done >= self.nsamps
 
     def keep_from(self) -> int:
@@ -262,7 +262,7 @@ def dedisperse(
 
 
 def too_small(budget: Budget, memory: int, plan: DMPlan, *, staged: bool = False) -> ConfigError:
-    """What to say when not even the buffers (and the series, if they are not `staged` to a file) fit."""
+    """The message where not even the buffers (and the series, if they are not `staged` to a file) fit."""
     need = budget.working(budget.unit, staged) + (0 if staged else plan.nbytes)
     return ConfigError(
         f"[run] memory: dedispersion may take {memory / 2**20:.0f} MiB but needs {need / 2**20:.0f} MiB "

@@ -125,7 +125,7 @@ class Subbands(Derived):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all samples have been added."""
+        """True if all samples have been added."""
         return self._done == [(0, self.nsamps)]
 
     def read_into(self, start: int, out: NDArray[np.int8]) -> None:

@@ -51,7 +51,7 @@ WIDE_SHARE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Octaves:
-    """Which frequencies of which trial DMs a search takes.
+    """Frequencies that a search takes of each trial DM.
 
     Attributes
     ----------

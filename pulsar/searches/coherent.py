@@ -68,7 +68,7 @@ _KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
 
 @dataclass(frozen=True)
 class Tier:
-    """What the trials of a range of frequencies are searched with.
+    """Tables with which the trials of a range of frequencies are searched.
 
     Attributes
     ----------

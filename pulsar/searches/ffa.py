@@ -393,7 +393,7 @@ class FFASearch(ProfileSearch[Buffers]):
 
 
 class _Prepared(NamedTuple):
-    """What a step needs for every series: transforms with trials counted from its own first, units.
+    """Tables of a step for every series: transforms with trials counted from its own first, units.
 
     `unit` is one sample of noise in integers, as many as leave room for bins of so many standard deviations, `full` an
     S/N from which bins may have been full.

@@ -113,7 +113,7 @@ def spectrum_of(halves: list[NDArray[np.float32]], sigma: float, turns: float) -
 
 
 def red_part(halves: list[NDArray[np.float32]], variance: float, turns: float) -> tuple[NDArray[np.float64], int]:
-    """What must be taken from a series to divide its spectrum by the red noise between its lines.
+    """The series to be subtracted from another to divide its spectrum by the red noise between its lines.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ class BoxNoise:
 
 
 class _Seen(NamedTuple):
-    """What folds see of a spectrum of so many modes, one step after the other.
+    """Noise in folds of a spectrum of so many modes, one step after the other.
 
     First and last modes of each harmonic, and their number; where those of each step begin and end; weights in each
     box, the weight of the harmonics beyond, and all together.

@@ -41,7 +41,7 @@ class Folded(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What is listed, and what explains others: frequency, S/N, width and variation of the shortest period."""
+    """A source that is listed, and that explains others: frequency, S/N, width and variation of the shortest period."""
 
     freq: float
     freq_err: float
@@ -171,7 +171,7 @@ class Refiner:
 
 
 def unequal(folded: Folded, n: int, logp: float) -> bool:
-    """Whether the n pulses of a turn differ, more than by noise and as pulses that vary do (p < exp(`logp`))."""
+    """True if the n pulses of a turn differ, more than by noise and as pulses that vary do (p < exp(`logp`))."""
     heights = folded.sums[np.round(len(folded.sums) * np.arange(n) / n).astype(np.int64)]
     mean = float(heights.sum()) / n
     if mean < 0.5 * heights[0]:
@@ -240,7 +240,7 @@ class PulseTrain:
         return np.asarray(running[:, self.box :] - running[:, : -self.box])
 
     def _varies(self, rest: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether boxes of parts differ by more than noise, at every phase; noise that is red differs everywhere."""
+        """True if boxes of parts differ by more than noise, at every phase; noise that is red differs everywhere."""
         chi2 = np.sum(self._boxes(rest) ** 2 / np.maximum(self._boxes(variance), 1e-30), axis=0)
         freedom = len(rest) - 1
         chi2 /= max(stats.median(chi2) / freedom, 1.0)
@@ -251,7 +251,7 @@ class PulseTrain:
         return np.roll(varies, 1)
 
     def in_series(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What is to be taken off, sample by sample."""
+        """The series to be subtracted, sample by sample."""
         from pulsar_kernels import longwave
 
         out = np.empty_like(flat)

@@ -1,4 +1,4 @@
-"""What is taken out of a series before it is searched: its trend, drifts, and known lines.
+"""A series made ready for the searches, without its trend, drifts, and known lines.
 
 Drifts are red noise between the lines of a pulsar. In the Fourier series of the data themselves a wave of no whole
 number of turns, and the jump from the last sample to the first, leak into all modes with the square of their distance:
@@ -72,7 +72,7 @@ END = 400
 
 
 def drift(x: NDArray[np.float32], variance: float, modes: int, line: float) -> NDArray[np.float64]:
-    """What must be taken from a series to divide its spectrum by the red noise between its lines.
+    """The series to be subtracted from another to divide its spectrum by the red noise between its lines.
 
     Parameters
     ----------

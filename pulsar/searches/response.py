@@ -140,7 +140,7 @@ class Piece:
 
 
 class Extent:
-    """What a search over frequency and drift goes through, in bins of the padded transform.
+    """Ranges of a search over frequency and drift, in bins of the padded transform.
 
     Parameters
     ----------

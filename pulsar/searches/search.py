@@ -1,4 +1,4 @@
-"""What all searches of dedispersed series have in common: what they are given, what they find and what they cost.
+"""The protocol of searches of dedispersed series: their input, their result and their cost.
 
 What differs between them a run asks of the class: its section of the settings, the periods it covers, the trial DMs it
 needs, its cost, its kernels. The list of all is in :mod:`pulsar.searches.registry`.
@@ -53,7 +53,7 @@ BandTrials = tuple[tuple[Band, float], ...]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a search takes for one series.
+    """Cost of a search of one series.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a run knows of its series, from which a search takes what concerns it.
+    """Circumstances of the series of a run, from which a search takes those that concern it.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class Search(ABC, Generic[B]):
 
     @classmethod
     def estimate(cls, nsamps: int, tsamp: float, config: Any = None, band: Band = EVERYTHING, **run: Any) -> Cost:
-        """What a search of one series will take; it is planned, and nothing is made.
+        """Cost of a search of one series; it is planned, and nothing is made.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class Search(ABC, Generic[B]):
         birdies: Iterable[tuple[float, float]] = (),
         band: Band = EVERYTHING,
     ) -> NDArray[Any]:
-        """What is in one series.
+        """Detections in one series.
 
         Parameters
         ----------
@@ -284,7 +284,7 @@ class Search(ABC, Generic[B]):
 
     @abstractmethod
     def _find(self, series: NDArray[Any], buffers: B, birdies: Pairs, band: Band, /) -> NDArray[Any]:
-        """What is in a series that has been checked, without its DM."""
+        """Detections in a series that has been checked, without its DM."""
 
 
 class PeriodicSearch(Search[B]):

@@ -20,7 +20,7 @@ from pulsar.constants import KDM
 
 @dataclass(frozen=True)
 class Ratios:
-    """Which ratios count, and how near to one of them the frequencies of two signals of one source are.
+    """Ratios of the frequencies of two signals of one source, and how near to one of them these are.
 
     Attributes
     ----------

@@ -266,7 +266,7 @@ def _sizes(nsamps: int, widest: int) -> tuple[int, int, int]:
 
 
 def _wander(means: NDArray[np.float32], number: int) -> bool:
-    """Whether the means of `number` stretches are off more often than noise is."""
+    """True if the means of `number` stretches are off more often than noise is."""
     size = means.shape[0] // number
     sums = means[: size * number].reshape(size, number) @ np.full(number, number**-0.5, dtype=np.float32)
     share, errors = WANDERS

@@ -101,7 +101,7 @@ def power_from_logp(logp: float, nharm: int) -> float:
 
 
 def inverse_tail(logp_of: Callable[[float], float], logp: float, low: float, high: float, tolerance: float) -> float:
-    """What noise exceeds with probability exp(`logp`), by halving an interval.
+    """The value that noise exceeds with probability exp(`logp`), by halving an interval.
 
     Parameters
     ----------
