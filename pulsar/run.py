@@ -5,11 +5,15 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation
 from pulsar.data.unfinished import resumable
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.open import open_observation
+from pulsar.io.product.provenance import Provenance, software_version
+from pulsar.io.product.writer import check_output
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.detect import detect, lines_of
@@ -87,9 +91,7 @@ def search(
         The files cannot be read, or nothing is left after masking.
     """
     # Many arguments: each says one thing about a run that its settings do not.
-    from pulsar.io.product.provenance import software_version
     from pulsar.io.product.reader import read
-    from pulsar.io.product.writer import check_output
 
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
@@ -131,7 +133,6 @@ def _opened(
     paths: Sequence[Path | str] | Path | str | Observation, config: Config
 ) -> "AbstractContextManager[Observation]":
     """The observation, closed at the end if it is opened here."""
-    from pulsar.io.open import open_observation
 
     if isinstance(paths, Observation):
         return nullcontext(paths)
@@ -141,8 +142,6 @@ def _opened(
 
 def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
     """One stage after the other; each takes what those before have returned, and changes nothing of it."""
-    from pulsar.config.load import to_toml
-    from pulsar.io.product.provenance import Provenance
 
     inputs = [file.path for file in job.obs.files]
     provenance = Provenance(argv=argv, inputs=inputs, config=to_toml(job.config), threads=job.threads)
@@ -193,8 +192,6 @@ def first_look(
     ConfigError, DataError
         As :func:`search`.
     """
-    from pulsar.io.open import open_observation
-    from pulsar.io.product.provenance import software_version
 
     progress = Progress("quiet") if progress is None else progress
     with output_lock(out), closing(open_observation(*paths, config=config.input)) as obs:

@@ -18,6 +18,8 @@ from pulsar.config.resources import memory_budget, usable_cores
 from pulsar.data.folders import sweep
 from pulsar.data.locks import only_one
 from pulsar.errors import ConfigError, DataError
+from pulsar.nights.merge import merge
+from pulsar.nights.night import ALL
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -280,8 +282,6 @@ def merged(
         There is no batch in this folder, or none of its products can be read.
     """
     from pulsar.io.product.reader import read
-    from pulsar.nights.merge import merge
-    from pulsar.nights.night import ALL
 
     batch = read_batch(folder)
     with only_one(batch.folder / "lock", "batch merge"):

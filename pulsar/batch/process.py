@@ -27,6 +27,8 @@ from pulsar.data.folders import Folder, private
 from pulsar.data.locks import FileLock, Slots
 from pulsar.data.observation import InputFile
 from pulsar.errors import ConfigError, DataError, storage_fault
+from pulsar.io.open import open_observation
+from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
@@ -139,7 +141,6 @@ def _same_inputs(unit: Unit) -> None:
 
 def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
     """Search the inputs, or their copies on a local disk."""
-    from pulsar.pipeline.progress import Progress
     from pulsar.run import search
 
     _same_inputs(unit)
@@ -166,7 +167,6 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
 
 def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "BaseObservation":
     """The observation, which goes by the names of the original files."""
-    from pulsar.io.open import open_observation
 
     obs = open_observation(*(copies.get(path, path) for path in inputs), config=config.input)
     original = {copy: path for path, copy in copies.items()}

@@ -19,6 +19,7 @@ from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import STRICT, Count, Seconds, validated
 from pulsar.errors import DataError, PulsarError
+from pulsar.pipeline.checkpoint import Checkpoint
 
 #: ``left`` is what has no record; ``stopped`` was ended by a wall time, by hand or by storage that is full or gone,
 #: and goes on from where it was.
@@ -190,7 +191,6 @@ def finish(folder: Path, name: str, record: Record) -> Record:
 
 def sweep_parts(folder: Path, name: str) -> None:
     """Remove the stages of a unit whose product is there."""
-    from pulsar.pipeline.checkpoint import Checkpoint
 
     Checkpoint(product(folder, name), "", resume=False)
 

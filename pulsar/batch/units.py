@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field, Strict, TypeAdapter
 
+from pulsar.config.load import given_config, to_toml
 from pulsar.config.model import Config
 from pulsar.data.files import read_bytes
 from pulsar.data.folders import check_link
+from pulsar.data.locks import only_one
 from pulsar.data.text import is_file_name, printable
 from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import STRICT, Count, Seconds, validated
+from pulsar.dedisp.batches import PART, SEARCH_BYTES
 from pulsar.errors import STORAGE, ConfigError, DataError
+from pulsar.io.night import PACKED, SUFFIXES, scan
+from pulsar.io.product.provenance import settings_of
+from pulsar.nights.night import jobs, plan_jobs, unmatched_pointings
+from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
 
 if TYPE_CHECKING:
     from pulsar.io.night import Night
@@ -155,7 +162,6 @@ def load_settings(folder: Path, sets: Sequence[str] = ()) -> Config:
     ConfigError
         The file is missing, or what it or a change says makes no sense.
     """
-    from pulsar.config.load import given_config
 
     path = settings_file(folder)
     if not path.exists():
@@ -222,7 +228,6 @@ def listed(paths: Iterable[Path], missing: list[str]) -> list[Path]:
     DataError
         A list cannot be read, or names nothing.
     """
-    from pulsar.io.night import PACKED, SUFFIXES
 
     out: list[Path] = []
     for path in paths:
@@ -279,7 +284,6 @@ def plan_units(
     ConfigError, DataError
         As that function has it.
     """
-    from pulsar.nights.night import jobs, plan_jobs
 
     todo = jobs(night, config, Path(), beams=beams, segment=segment, overlap=overlap)
     # With one thread the elapsed time of a plan is CPU time.
@@ -320,8 +324,6 @@ def inputs_gone(inputs: Iterable[str]) -> str:
 
 def expected(plan: "RunPlan") -> tuple[float, int, int]:
     """CPU seconds, bytes of a search with one thread, bytes of each further thread, of a plan for one thread."""
-    from pulsar.dedisp.batches import PART, SEARCH_BYTES
-    from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
 
     each = plan.search_memory + SEARCH_BYTES * plan.nsamps
     held = plan.series_bytes if plan.route is None else int(plan.route.held / PART)
@@ -373,10 +375,6 @@ def init(
     DataError
         Nothing that can be read was found.
     """
-    from pulsar.config.load import to_toml
-    from pulsar.data.locks import only_one
-    from pulsar.io.night import scan
-    from pulsar.nights.night import unmatched_pointings
 
     folder, config = Path(folder), _absolute(config)
     missing: list[str] = []
@@ -428,7 +426,6 @@ def _check_same(folder: Path, config: Config, units: Sequence[Unit]) -> None:
 
 def _settings_of_products(batch: Batch, config: Config) -> Config:
     """The settings that a finished unit tells of; `config` where none does."""
-    from pulsar.io.product.provenance import settings_of
     from pulsar.io.product.reader import read
 
     for unit in batch.units:

@@ -15,6 +15,11 @@ from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
 from pulsar.data.series import TimeSeries
+from pulsar.folding.fundamental import DETECTED, fold_sigma
+from pulsar.folding.refine import refine
+from pulsar.io.open import open_observation
+from pulsar.io.product.provenance import Provenance
+from pulsar.io.product.writer import ProductWriter
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
@@ -23,7 +28,12 @@ from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import stage_memory, thread_count
 from pulsar.pipeline.series_set import fold_set, with_dm_curve
+from pulsar.pipeline.subtracting import check_subtract, subtract
 from pulsar.pipeline.target import Target
+from pulsar.sky.catalogue import label, read_catalogue
+from pulsar.sky.observatory import mean_flux
+from pulsar.sources.features import features
+from pulsar.sources.score import score, scorer_of
 
 if TYPE_CHECKING:
     from pulsar.cleaning.source import MaskedSource
@@ -60,7 +70,6 @@ def fold_cubes(
         A pulsar that is to be taken out makes no sense for these data, or its file cannot be read.
     """
     from pulsar.folding.folder import fold_many, fold_series
-    from pulsar.pipeline.subtracting import check_subtract, subtract
 
     header = obs.header
     check_subtract(header, config)
@@ -88,9 +97,6 @@ def fold_cubes(
 
 def fold_row(ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer") -> None:
     """Fill a row of the candidates table for a period that was given, not found."""
-    from pulsar.folding.fundamental import fold_sigma
-    from pulsar.sources.features import features
-    from pulsar.sources.score import score
 
     fill_place(row, header)
     fill_fold(row, fold)
@@ -136,16 +142,7 @@ def fold_files(
         The files cannot be read.
     """
 
-    from pulsar.folding.fundamental import DETECTED
-    from pulsar.folding.refine import refine
-    from pulsar.io.open import open_observation
-    from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
-    from pulsar.io.product.writer import ProductWriter
-    from pulsar.pipeline.subtracting import check_subtract
-    from pulsar.sky.catalogue import label, read_catalogue
-    from pulsar.sky.observatory import mean_flux
-    from pulsar.sources.score import scorer_of
 
     scorer = scorer_of(config.sift.weights)
     if config.known.catalogue:

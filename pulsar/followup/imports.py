@@ -15,11 +15,19 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold, FoldCube, holds_sums_only
 from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
+from pulsar.folding.refine import refine
 from pulsar.followup.folding import fold_row
 from pulsar.io.folded import FoldedFile, read_folded
+from pulsar.io.product.provenance import Provenance
+from pulsar.io.product.writer import ProductWriter
 from pulsar.pipeline.candidates import fill_barycentre
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.target import Target
+from pulsar.searches.sift import Group
+from pulsar.sky.catalogue import label, read_catalogue
+from pulsar.sources.features import features
+from pulsar.sources.interference import Interference, flags_of
+from pulsar.sources.score import scorer_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,6 @@ def import_fold(path: Path, *, fit: bool = True) -> Imported:
     DataError
         It cannot be read.
     """
-    from pulsar.folding.refine import refine
 
     read: FoldedFile = read_folded(path)
     if fit and holds_sums_only(read.cube):
@@ -72,7 +79,6 @@ def import_fold(path: Path, *, fit: bool = True) -> Imported:
 
 def _with_errors(cube: FoldCube) -> Fold:
     """A fold of which only sums are known, where it is; errors are those of refining each of the two sums alone."""
-    from pulsar.folding.refine import refine
 
     fold = refine(cube, fit=False)
     bands, times = cube.band_freqs, cube.time_edges
@@ -100,11 +106,6 @@ def imported_table(found: Sequence[Imported], config: Config) -> NDArray[Any]:
     config : Config
         Its sections `sift`, `rfi` (mains, diodes) and `known` are used.
     """
-    from pulsar.searches.sift import Group
-    from pulsar.sky.catalogue import label, read_catalogue
-    from pulsar.sources.features import features
-    from pulsar.sources.interference import Interference, flags_of
-    from pulsar.sources.score import scorer_of
 
     scorer = scorer_of(config.sift.weights)
     table = empty_table(CANDIDATE_COLUMNS, len(found))
@@ -160,8 +161,6 @@ def import_files(
     DataError
         A file cannot be read.
     """
-    from pulsar.io.product.provenance import Provenance
-    from pulsar.io.product.writer import ProductWriter
 
     progress = Progress("quiet") if progress is None else progress
     record = None if target is None else Provenance(target.argv, paths, to_toml(config, with_help=False), 1)

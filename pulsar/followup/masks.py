@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pulsar.cleaning.birdies import fraction_lost, merged, read_zaplist
+from pulsar.cleaning.mask import block_losses, channel_losses, losses, worst_blocks, worst_channels
+from pulsar.cleaning.store import write_mask
+from pulsar.config.load import load_config, to_toml
 from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError
+from pulsar.io.open import open_observation
+from pulsar.io.product.provenance import Provenance
+from pulsar.io.product.writer import check_output
+from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
+from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import stage_memory, thread_count
 
 if TYPE_CHECKING:
     from pulsar.cleaning import BlockStatistics, Mask
@@ -50,7 +60,6 @@ class RfiReport:
     @property
     def spectrum_lost(self) -> float:
         """Fraction of the spectrum up to Nyquist that the birdies take."""
-        from pulsar.cleaning.birdies import fraction_lost
 
         return fraction_lost(self.birdies, 0.5 / self.header.tsamp)
 
@@ -65,7 +74,6 @@ class RfiReport:
             width [Hz], reason) and the fraction of the spectrum they take; the loss of every channel (freqs [MHz],
             channel_lost) and block (block_start [s], block_lost).
         """
-        from pulsar.cleaning.mask import block_losses, channel_losses, losses, worst_blocks, worst_channels
 
         mask, header = self.mask, self.header
         return {
@@ -154,16 +162,7 @@ def make_rfi(
     DataError
         The files cannot be read, or nothing is left.
     """
-    from pulsar.cleaning.birdies import merged, read_zaplist
-    from pulsar.cleaning.store import write_mask
-    from pulsar.config.load import load_config, to_toml
-    from pulsar.io.open import open_observation
-    from pulsar.io.product.provenance import Provenance
-    from pulsar.io.product.writer import check_output
     from pulsar.pipeline.birdies import zero_dm
-    from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
-    from pulsar.pipeline.plan import live_frequencies
-    from pulsar.pipeline.room import stage_memory, thread_count
 
     settings = config if isinstance(config, Config) else load_config(config)
     progress = Progress("quiet") if progress is None else progress

@@ -9,9 +9,13 @@ from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError, DataError
 from pulsar.handover.burst import DMS, PER_WIDTH, SIDE
+from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
+from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import thread_count
+from pulsar.searches.pulses import cut_out
 
 #: Bytes of the stretch from which a burst is cut out: the range of DMs ends there.
 _MOST_BYTES = 512 << 20
@@ -85,10 +89,6 @@ def burst_of(run: Run, ident: str, progress: Progress | None = None) -> tuple[di
     DataError
         The files are not where they were, or cannot be read.
     """
-    from pulsar.io.open import open_observation
-    from pulsar.pipeline.cleaning import clean_source, find_mask
-    from pulsar.pipeline.room import thread_count
-    from pulsar.searches.pulses import cut_out
 
     rows = run.rows("single_pulses")
     found = rows[rows["id"] == ident]

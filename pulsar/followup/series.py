@@ -8,9 +8,16 @@ import numpy as np
 from pulsar.config.model import Config
 from pulsar.data.observation import unchanged
 from pulsar.data.source import SIGMA_LEVELS
+from pulsar.dedisp.plan import few_trials
+from pulsar.dedisp.stream import dedisperse
 from pulsar.errors import ConfigError
+from pulsar.io.open import open_observation
+from pulsar.io.product.writer import check_output
 from pulsar.io.series import series_paths, write_series
+from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import stage_memory, thread_count
+from pulsar.sky.barycentre import barycentric_samples
 
 
 def series_names(out: Path, dms: Sequence[float]) -> list[Path]:
@@ -64,14 +71,6 @@ def dedisperse_files(
     DataError
         The files cannot be read.
     """
-
-    from pulsar.dedisp.plan import few_trials
-    from pulsar.dedisp.stream import dedisperse
-    from pulsar.io.open import open_observation
-    from pulsar.io.product.writer import check_output
-    from pulsar.pipeline.cleaning import clean_source, find_mask
-    from pulsar.pipeline.room import stage_memory, thread_count
-    from pulsar.sky.barycentre import barycentric_samples
 
     if not dms or not all(np.isfinite(dm) and dm >= 0 for dm in dms):
         raise ConfigError(f"--dm {' '.join(f'{dm:g}' for dm in dms)}: expected numbers >= 0")

@@ -8,8 +8,11 @@ from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError
+from pulsar.io.open import open_observation
+from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import thread_count
+from pulsar.searches.pulses import cut_out
 
 #: Widths of a pulse that a cut-out holds (:func:`pulsar.searches.pulses.cut_out`).
 WIDTHS = 32
@@ -56,10 +59,6 @@ def waterfall(
     DataError
         The files cannot be read.
     """
-
-    from pulsar.io.open import open_observation
-    from pulsar.pipeline.cleaning import clean_source, find_mask
-    from pulsar.searches.pulses import cut_out
 
     if not dm >= 0:
         raise ConfigError(f"--dm {dm:g}: expected a number >= 0")

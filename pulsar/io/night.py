@@ -12,7 +12,9 @@ from pulsar.data.observation import Gap
 from pulsar.data.text import file_name
 from pulsar.errors import DataError
 from pulsar.io.base import is_calibration, is_spectral_line, parse_name
+from pulsar.io.hdf5 import Hdf5
 from pulsar.io.open import READABLE, open_observation
+from pulsar.io.product.schema import FORMAT
 
 #: Suffixes of files that may be observations; what is in them decides.
 SUFFIXES: Final = (".fits", ".sf", ".fil", ".h5", ".fbh5", ".dat", ".tim")
@@ -135,11 +137,9 @@ def several_pointings(paths: Sequence[Path | str]) -> bool:
 
 def _is_product(path: Path) -> bool:
     """True if a file is a product of this program."""
-    from pulsar.io.product.schema import FORMAT
 
     if path.suffix.lower() != ".h5":
         return False
-    from pulsar.io.hdf5 import Hdf5
 
     try:
         with Hdf5(path, "an HDF5 file") as file:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, empty_table
@@ -21,7 +22,10 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError
 from pulsar.io.base import parse_name
+from pulsar.io.labels import Sidecar, beside, labels_of, uid_of
+from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.schema import TABLES
+from pulsar.io.product.writer import ProductWriter, check_output
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.nights.matching import Seen, ncompared, repeated, see_again
 from pulsar.nights.sightings import Sightings, places_of, sightings_of
@@ -105,10 +109,7 @@ def merge(
     ConfigError
         The output exists, or a beam occurs twice at one time.
     """
-    from pulsar.config.load import to_toml
-    from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
-    from pulsar.io.product.writer import ProductWriter, check_output
 
     if not runs:
         raise ConfigError("nothing to merge: name the products of `pulsar search`")
@@ -196,7 +197,6 @@ def _carry_labels(runs: Sequence["Run"], out: Path, table: NDArray[Any], names: 
 
     A row of another beam is in it under the best beam's name: what was said of it is said of that.
     """
-    from pulsar.io.labels import Sidecar, beside, labels_of, uid_of
 
     if not any(beside(run.path).exists() for run in runs):
         return

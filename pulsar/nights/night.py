@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pulsar.cleaning.birdies import Birdie
+from pulsar.cleaning.common import BEAMS, common_lines
 from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.files import read_text
@@ -21,7 +23,19 @@ from pulsar.data.observation import InputFile
 from pulsar.data.unfinished import resumable
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.base import parse_name
-from pulsar.io.night import Night, Pointing
+from pulsar.io.night import Night, Pointing, scan
+from pulsar.io.open import open_observation
+from pulsar.io.product.provenance import software_version
+from pulsar.io.product.writer import check_output
+from pulsar.nights.merge import merge
+from pulsar.pipeline.checkpoint import Checkpoint
+from pulsar.pipeline.injections import BURSTS, PULSARS
+from pulsar.pipeline.limits import telescope_of
+from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.start import fingerprint
+from pulsar.sky.catalogue import sexagesimal
+from pulsar.sky.observatory import Receiver
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
@@ -105,8 +119,6 @@ def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float
         The file cannot be read, lacks a column, or a line of it makes no sense.
     """
     import csv
-
-    from pulsar.sky.catalogue import sexagesimal
 
     path = Path(path)
     lines = read_text(path, "a table of pointings").splitlines()
@@ -227,7 +239,6 @@ def _placed(pointing: Pointing, part: Pointing, config: Config) -> Config:
     """The configuration with the right ascension to which the sky has drifted in the middle of a segment."""
     if "drift" not in parse_name(pointing.paths[0]).mode:
         return config
-    from pulsar.io.open import open_observation
 
     ra = pointing.header.ra_deg if config.input.ra_deg is None else config.input.ra_deg
     try:
@@ -255,8 +266,6 @@ def plan_jobs(todo: Sequence[Job]) -> "tuple[dict[str, RunPlan], list[tuple[str,
     todo : sequence of Job
         Of :func:`jobs`.
     """
-    from pulsar.io.open import open_observation
-    from pulsar.pipeline.plan import dry_run
 
     plans: dict[str, RunPlan] = {}
     failures: list[tuple[str, PulsarError]] = []
@@ -311,9 +320,6 @@ def search_night(
         A product is there already, or another run is at work in this folder.
     """
     from pulsar.io.product.reader import read
-    from pulsar.io.product.writer import check_output
-    from pulsar.nights.merge import merge
-    from pulsar.pipeline.progress import Progress
     from pulsar.run import search
 
     progress = Progress("quiet") if progress is None else progress
@@ -360,7 +366,6 @@ def search_night(
 
 def _common_of(path: Path) -> "list[Birdie]":
     """Lines in a product that other beams have as well; none of what cannot be read."""
-    from pulsar.cleaning.birdies import Birdie
     from pulsar.io.product.reader import read
 
     try:
@@ -388,7 +393,6 @@ class _SharedLines:
     def __init__(
         self, beams: Sequence[Job], config: Config, folder: Path, *, resume: bool, progress: "Progress"
     ) -> None:
-        from pulsar.cleaning.common import BEAMS
 
         self.birdies: list[Birdie] = []
         self.begun: set[Path] = set()
@@ -412,13 +416,7 @@ class _SharedLines:
             progress.message(self.notes[0])
 
     def _find(self, beams: Sequence[Job], config: Config, path: Path, *, resume: bool, progress: "Progress") -> None:
-        from pulsar.cleaning.birdies import Birdie
-        from pulsar.cleaning.common import common_lines
-        from pulsar.io.product.provenance import software_version
-        from pulsar.pipeline.checkpoint import Checkpoint
-        from pulsar.pipeline.start import fingerprint
         from pulsar.run import first_look
-        from pulsar.sky.observatory import Receiver
 
         try:
             stats = [(p, p.stat()) for job in beams for p in job.pointing.paths]
@@ -487,9 +485,6 @@ def observations(
     DataError
         Nothing can be read.
     """
-    from pulsar.io.night import scan
-    from pulsar.pipeline.injections import BURSTS, PULSARS
-    from pulsar.pipeline.limits import telescope_of
 
     night = scan(files, config.input)
     for problem in night.problems:

@@ -15,6 +15,7 @@ from pulsar.errors import ConfigError
 from pulsar.orbits.bank import projected_size
 from pulsar.orbits.search import Octave, OrbitSearch, octaves, template_memory
 from pulsar.pipeline.trials import dms_of_series
+from pulsar.sky.barycentre import barycentric_samples, motion_of
 
 #: DMs of series agree with those asked for [pc cm^-3].
 SAME_DM: Final = 1e-4
@@ -65,7 +66,6 @@ def lay_out(obs: Observation, dms: Sequence[float], config: Config) -> Layout:
     ConfigError
         No DM is given for raw data, or one that these series do not have.
     """
-    from pulsar.sky.barycentre import barycentric_samples, motion_of
 
     header = obs.header
     trials = _dms(obs, dms)

@@ -22,11 +22,17 @@ from pulsar.data.unfinished import resumable
 from pulsar.errors import ConfigError
 from pulsar.folding.folder import normalise
 from pulsar.folding.profile import fine_box
+from pulsar.io.open import open_observation
+from pulsar.io.product.provenance import Provenance, software_version
+from pulsar.io.product.writer import ProductWriter, check_output
 from pulsar.orbits.bank import least_companion
 from pulsar.orbits.plan import OctavePlan, OrbitsPlan, lay_out, plan_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch, Peaks
+from pulsar.pipeline.birdies import learn_in_series
+from pulsar.pipeline.candidates import fill_place
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import stage_memory, thread_count
 from pulsar.pipeline.start import fingerprint
 from pulsar.pipeline.target import Target
 from pulsar.pipeline.trials import Means, cleaned, independent_trials, opened, shifted, trial_series
@@ -120,7 +126,6 @@ def plan_only(
     ConfigError, DataError
         As that.
     """
-    from pulsar.io.open import open_observation
 
     config = Config() if config is None else config
     with closing(open_observation(*paths, config=config.input)) as obs:
@@ -128,7 +133,6 @@ def plan_only(
 
 
 def _planned(obs: Observation, dms: Sequence[float], config: Config, progress: Progress) -> OrbitsPlan:
-    from pulsar.pipeline.room import stage_memory, thread_count
 
     layout = lay_out(obs, dms, config)
     if layout.remark:
@@ -174,9 +178,7 @@ def search_orbits(
     DataError
         The files cannot be read.
     """
-    from pulsar.io.product.provenance import Provenance, software_version
     from pulsar.io.product.reader import read
-    from pulsar.io.product.writer import check_output
 
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
@@ -219,8 +221,6 @@ def _found(
     obs: Observation, plan: OrbitsPlan, config: Config, checkpoint: Checkpoint, out: Path, progress: Progress
 ) -> Iterator[Found]:
     """The signals at all DMs."""
-    from pulsar.pipeline.birdies import learn_in_series
-    from pulsar.pipeline.room import stage_memory
 
     layout, header = plan.layout, obs.header
     memory = max(stage_memory(config, obs) - plan.memory, 64 << 20)
@@ -345,7 +345,6 @@ def _write(
     target: Target, plan: OrbitsPlan, obs: Observation, signals: Sequence[Found], record: dict[str, Any]
 ) -> None:
     """The product, whole or not at all."""
-    from pulsar.io.product.writer import ProductWriter
 
     header = plan.layout.header
     candidates, detections = _tables(plan, signals)
@@ -365,7 +364,6 @@ def _write(
 
 def _tables(plan: OrbitsPlan, signals: Sequence[Found]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Candidates and detections: a row of each for every signal."""
-    from pulsar.pipeline.candidates import fill_place
 
     header = plan.layout.header
     relations = explained(signals, header.tobs)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import Spectrum, diode_lines, learn, series_lines, steady_lines
 from pulsar.config.model import Config
 from pulsar.dedisp.batches import Batch, choose_route, dedispersed
 from pulsar.dedisp.engine import batch_size
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.pipeline.progress import Progress
+from pulsar.searches.fft import FFTSearch
 
 if TYPE_CHECKING:
     from pulsar.cleaning import CleanedSource
@@ -39,8 +41,6 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     config : Config
         Its `fft`, `rfi.diodes` and `sift.mains` are used.
     """
-    from pulsar.cleaning.birdies import Spectrum, diode_lines, learn
-    from pulsar.searches.fft import FFTSearch
 
     stage = batch.stage
     dms = stage.dms[: first_trials(plan)]
@@ -73,8 +73,6 @@ def learn_in_series(
     steady : list of (float, float)
         Frequencies and full widths [Hz] of what may be a pulsar's, for that for single pulses.
     """
-    from pulsar.cleaning.birdies import Spectrum, series_lines, steady_lines
-    from pulsar.searches.fft import FFTSearch
 
     if not config.rfi.learn or series.size < MIN_SAMPLES:
         return [], []
@@ -135,7 +133,6 @@ def zero_dm(
     ZeroDM or None
         None where there are too few samples to search for periods.
     """
-    from pulsar.searches.fft import FFTSearch
 
     if header.nsamps < MIN_SAMPLES:
         return None

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning import Mask, cleaned_source
+from pulsar.cleaning.birdies import Birdie, read_zaplist
+from pulsar.cleaning.store import MaskFile, read_given, without
 from pulsar.config.model import Config, RfiConfig
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import reading_threads
+from pulsar.sky.barycentre import motion_of
 
 if TYPE_CHECKING:
     from pulsar.cleaning import BlockStatistics, CleanedSource, Mask
@@ -61,7 +65,6 @@ def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -
         return None
     if header.is_series:
         raise ConfigError(f"rfi.mask = {config.mask!r}: a dedispersed series has no channels to mask: leave it out")
-    from pulsar.cleaning.store import read_given
 
     return read_given(config.mask, header, statistics=statistics)
 
@@ -91,7 +94,6 @@ def find_mask(
         It cannot be read, or no channel is left.
     """
     from pulsar.cleaning import make_mask, measure
-    from pulsar.cleaning.store import MaskFile, without
 
     tell_zapped(obs.header, config.rfi, progress)
     given = given_mask(obs.header, config.rfi, statistics=statistics)
@@ -125,7 +127,6 @@ def clean_source(
     threads : int
     progress : Progress
     """
-    from pulsar.cleaning import cleaned_source
 
     if config.rfi.zerodm != "zdot":
         return cleaned_source(obs, mask, config.rfi)
@@ -141,9 +142,6 @@ def given_birdies(header: Header, config: RfiConfig) -> "list[Birdie]":
     ConfigError, DataError
         A file of them cannot be used.
     """
-    from pulsar.cleaning.birdies import Birdie, read_zaplist
-    from pulsar.cleaning.store import MaskFile
-    from pulsar.sky.barycentre import motion_of
 
     known = [Birdie(freq, width, "given") for freq, width in config.birdies]
     if config.zaplist:
@@ -184,7 +182,6 @@ def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
 
 def mask_of(kept: dict[str, NDArray[Any]]) -> "Mask":
     """The mask that a checkpoint holds."""
-    from pulsar.cleaning import Mask
 
     arrays: dict[str, Any] = dict(kept)
     reasons = tuple(str(r) for r in arrays.pop("reasons"))

@@ -18,6 +18,7 @@ from pulsar.config.model import Config
 from pulsar.data.closing import Closing
 from pulsar.data.work import command, environment
 from pulsar.pipeline.progress import Progress
+from pulsar.searches.registry import enabled
 
 #: Set to 0 in the environment to have kernels compiled as they are met.
 SWITCH = "PULSAR_COMPILE_AHEAD"
@@ -37,7 +38,6 @@ def parts_of(config: Config, *, series: bool = False, injected: bool = False) ->
     injected : bool
         Signals are injected, to tell the completeness.
     """
-    from pulsar.searches.registry import enabled
 
     parts = [] if series else ["planning", "statistics", "dedispersion"]
     parts += [search.kernels for search in enabled(config)]

@@ -36,6 +36,7 @@ from pulsar.pipeline.run_plan import Amount
 from pulsar.pipeline.stages import Found
 from pulsar.sources.candidate import Candidate
 from pulsar.synthesis.cleaned import InjectedSource, Injector
+from pulsar.synthesis.population import smeared
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
@@ -447,7 +448,6 @@ class Fates:
 
     def burst(self, burst: "Burst", place: int, pulses: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """The row of a burst, and which pulses of a list, best first, are it."""
-        from pulsar.synthesis.population import smeared
 
         row = empty_table(INJECTED_COLUMNS, 1)
         row["kind"], row["place"], row["snr"], row["dm"] = "burst", place, burst.snr, burst.dm

@@ -9,21 +9,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import Spectrum, fraction_lost, merged
+from pulsar.cleaning.common import FASTEST, find_lines, line_dms
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Part
 from pulsar.data.observation import called, unchanged
 from pulsar.data.series import TimeSeries, check_varies
+from pulsar.data.source import PartSource
+from pulsar.dedisp.batches import batch_ranges
+from pulsar.dedisp.plan import few_trials
+from pulsar.dedisp.stream import dedisperse
+from pulsar.dedisp.subbands import Shared, Subbands
 from pulsar.errors import PulsarError
+from pulsar.folding.folder import fold_series
+from pulsar.io.series import SeriesSet
 from pulsar.pipeline.birdies import learn_in_series
 from pulsar.pipeline.cleaning import clean_source, find_mask, gaps_of, given_birdies, mask_of
 from pulsar.pipeline.injections import TOGETHER, band_count, place_dms
 from pulsar.pipeline.job import Detected, FoldMany, Job, Searching
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.pulses import Pulses, find_pulses
+from pulsar.pipeline.ranges import search_ranges
 from pulsar.pipeline.room import stage_memory
 from pulsar.pipeline.run_plan import RunPlan
 from pulsar.pipeline.searched import Searched, detections_of
+from pulsar.pipeline.series_set import part_of_series
 from pulsar.pipeline.stages import BatchSearch, pulse_trials, search_series
+from pulsar.pipeline.subtracting import subtract
+from pulsar.searches.fft import FFTSearch
 
 if TYPE_CHECKING:
     from pulsar.cleaning import Mask
@@ -53,7 +66,6 @@ def detect(job: Job, out: Path) -> Detected:
     DataError
         Nothing is left after masking.
     """
-    from pulsar.io.series import SeriesSet
 
     if isinstance(job.obs, SeriesSet):
         from pulsar.pipeline.series_set import detect_set
@@ -71,11 +83,6 @@ def dm_plan(plan: RunPlan) -> "DMPlan":
 
 def lines_of(job: Job) -> "Lines":
     """Lines in the series at DM 0, and what is of them at a few other DMs."""
-    from pulsar.cleaning.birdies import Spectrum
-    from pulsar.cleaning.common import FASTEST, find_lines, line_dms
-    from pulsar.dedisp.plan import few_trials
-    from pulsar.dedisp.stream import dedisperse
-    from pulsar.searches.fft import FFTSearch
 
     (source, _, _), header = clean(job), job.obs.header
     job.wait_for_kernels()
@@ -108,7 +115,6 @@ def clean(job: Job) -> "tuple[MaskedSource, Mask, NDArray[Any] | None]":
     source = clean_source(job.obs, mask, config, threads=job.threads, progress=job.progress)
     if not config.subtract.pulsars:
         return source, mask, None
-    from pulsar.pipeline.subtracting import subtract
 
     found = subtract(
         source,
@@ -125,8 +131,6 @@ def clean(job: Job) -> "tuple[MaskedSource, Mask, NDArray[Any] | None]":
 
 def _detect_series(job: Job) -> Detected:
     """An already dedispersed series goes straight to the search."""
-    from pulsar.folding.folder import fold_series
-    from pulsar.pipeline.series_set import part_of_series
 
     job.wait_for_kernels()
     header = job.obs.header
@@ -164,7 +168,6 @@ def _detect_series(job: Job) -> Detected:
 
 def _detect_raw(job: Job, out: Path) -> Detected:
     """Statistics, dedispersion and search of raw data."""
-    from pulsar.dedisp.subbands import Shared, Subbands
 
     source, mask, subtracted = clean(job)
     job.wait_for_kernels()
@@ -205,7 +208,6 @@ def _detect_raw(job: Job, out: Path) -> Detected:
 
 def subbands_at(job: Job, source: "MaskedSource", dms: Sequence[float], out: Path) -> "tuple[Subbands, ...]":
     """Subbands for signals that will be injected at some DMs: in memory, or scratch files where they do not fit."""
-    from pulsar.dedisp.subbands import Subbands
 
     nbands = band_count(source.nchans, job.config)
     fits = job.plan.injections is not None and job.plan.injections.at_once > 0
@@ -227,7 +229,6 @@ def pulses_of(job: Job, plan: RunPlan, finder: BatchSearch, source: "SampleSourc
 
 def folding_of(job: Job, plan: RunPlan, source: "SampleSource") -> FoldMany:
     """The function that folds any number of candidates in one pass over the samples."""
-    from pulsar.data.source import PartSource
     from pulsar.folding.folder import fold_many
 
     def fold(params: Sequence[FoldParams], part: Part = WHOLE) -> list[FoldCube]:
@@ -280,8 +281,6 @@ def _search_elsewhere(
     out: Path,
 ) -> None:
     """Learn the lines at DM 0, and have ranges of DMs searched by others."""
-    from pulsar.dedisp.batches import batch_ranges
-    from pulsar.pipeline.ranges import search_ranges
 
     trials = dm_plan(plan)
     if state.birdies is None:
@@ -329,7 +328,6 @@ def _batches(
 
 def _learn_birdies(job: Job, batch: "Batch", finder: BatchSearch, known: "list[Birdie]") -> "list[Birdie]":
     """Add what the series at DM 0 shows, and leave it out of all spectra."""
-    from pulsar.cleaning.birdies import fraction_lost, merged
 
     learnt = finder.learn(batch) if job.config.rfi.learn else []
     birdies = merged([*known, *learnt])

@@ -9,6 +9,7 @@ from pulsar.constants import DAY, C
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
+from pulsar.sky.catalogue import beam_width, separation
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -243,7 +244,6 @@ def doubts(fold: Fold, origin: Origin, header: Header) -> list[str]:
 
 def _elsewhere(origin: Origin, header: Header) -> list[str]:
     """The position and the name of what was asked for against those in the file."""
-    from pulsar.sky.catalogue import beam_width, separation
 
     here = f"the file has {header.source or 'an unnamed source'}"
     away = float(separation(origin.ra_deg, origin.dec_deg, header.ra_deg, header.dec_deg))

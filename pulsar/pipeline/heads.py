@@ -9,10 +9,14 @@ import numpy as np
 from pulsar.data import flags as table
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Part
+from pulsar.folding.fundamental import MOST, choose_period
+from pulsar.folding.profile import best_box
+from pulsar.folding.refine import refine
 from pulsar.pipeline.job import Detected, Job
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.detections import SAME
+from pulsar.sources.features import features
 from pulsar.sources.interference import Interference, flags_of
 from pulsar.sources.link import flags_by_pulses
 from pulsar.sources.score import DEFAULT, REPEATING, Scorer, score, scorer_of
@@ -55,7 +59,6 @@ def folds_at(job: Job, detected: Detected, params: Sequence[FoldParams], part: P
         In the middle of the part.
     part : Part
     """
-    from pulsar.folding.fundamental import MOST, choose_period
 
     folds = _refined(job, detected, params, part)
     nyquist = 0.5 / job.obs.header.tsamp
@@ -76,7 +79,6 @@ def folds_at(job: Job, detected: Detected, params: Sequence[FoldParams], part: P
 
 def _white_snr(fold: Fold) -> float:
     """S/N in units of white noise, without the sub-integrations that hold what the others do not."""
-    from pulsar.folding.profile import best_box
 
     rows = fold.time_phase.astype(np.float64)
     odd = odd_rows(rows)
@@ -121,7 +123,6 @@ def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Sequence[tuple[float,
     lines : sequence of (float, float)
         Frequencies and full widths [Hz] of periodic interference.
     """
-    from pulsar.folding.refine import refine
 
     fold = refine(cube, search_dm=search_dm, lines=lines)
     if not repeats(fold) < REPEATING:
@@ -138,7 +139,6 @@ def candidate_of(
     job: Job, detected: Detected, group: Group, fold: Fold, values_alone: Mapping[str, float] | None = None
 ) -> Candidate:
     """A group with its fold, flags and score, by the features of the fold, or by what is told of them."""
-    from pulsar.sources.features import features
 
     known = Interference(
         mains=job.config.sift.mains,

@@ -15,6 +15,7 @@ from pulsar.dedisp.subbands import Subbands
 from pulsar.pipeline.run_plan import Amount, RunPlan
 from pulsar.pipeline.stages import Found, SomeTrials
 from pulsar.searches.registry import enabled
+from pulsar.synthesis.population import Asked, Ranges, draw_burst, draw_pulsar, read_asked
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
@@ -138,7 +139,6 @@ class Place:
 
 def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
     """Ranges to draw from: those that are set, or else all that the run searches, from 2 ms to 5 s."""
-    from pulsar.synthesis.population import Ranges
 
     searched = [
         search.periods(header.tobs, header.tsamp, search.settings(config, header.tobs))
@@ -187,7 +187,6 @@ def place_dms(header: Header, plan: "RunPlan", config: Config, places: int) -> l
 
 def groups_of(config: Config) -> "list[list[Asked]]":
     """Signals of the table of the settings that share a place: of one DM, or of none, and no two of one period."""
-    from pulsar.synthesis.population import read_asked
 
     groups: list[list[Asked]] = []
     for signal in read_asked(config.completeness.population):
@@ -243,7 +242,6 @@ def draw_place(
     snr_of : callable, optional
         S/N of a pulsar of a mean flux density [mJy].
     """
-    from pulsar.synthesis.population import Asked, draw_burst, draw_pulsar
 
     trials, ranges = dm_trials(plan), ranges_of(header, plan, config)
     rng = np.random.default_rng([config.completeness.seed, number])

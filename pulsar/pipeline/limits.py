@@ -6,11 +6,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.config.load import load_config
 from pulsar.config.model import TelescopeConfig
 from pulsar.data.candidate import empty_table
 from pulsar.data.header import Header
 from pulsar.data.injected import LIMIT_COLUMNS, threshold_at, threshold_interval
 from pulsar.sky.observatory import digitisation_loss, find_observatory, flux_limit, gain_at
+from pulsar.synthesis.population import smeared
 
 #: Limits are told for these periods [s], as far as pulsars of such periods were injected, and these duty cycles.
 PERIODS: Final = (2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -31,7 +33,6 @@ def telescope_of(header: Header, config: TelescopeConfig) -> TelescopeConfig:
     observatory = find_observatory(header.telescope)
     if config.gain is not None or observatory is None or observatory.name != "FAST":
         return config
-    from pulsar.config.load import load_config
 
     preset = load_config("fast-19beam").telescope
     given = {name: getattr(config, name) for name in config.model_fields_set}
@@ -40,7 +41,6 @@ def telescope_of(header: Header, config: TelescopeConfig) -> TelescopeConfig:
 
 def smeared_duty(header: Header, period: float, duty: float, dm: float) -> float:
     """Full width at half maximum of a pulse as it is recorded [turns]."""
-    from pulsar.synthesis.population import smeared
 
     return float(np.hypot(duty, smeared(header, dm) / period))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.store import MaskFile
 from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data.header import Header
@@ -284,7 +285,6 @@ def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:
     DataError
         The mask cannot be read.
     """
-    from pulsar.cleaning.store import MaskFile
 
     header = obs.header
     ok = obs.chan_ok & ~zapped(header, config.rfi)

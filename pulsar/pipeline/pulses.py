@@ -12,6 +12,12 @@ from pulsar.data.candidate import DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, dtype
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.progress import Progress
+from pulsar.searches.pulses import cluster, cut_out
+from pulsar.searches.repeats import repeats, sources_by_dm
+from pulsar.sources import pulses as verdicts
+from pulsar.sources.company import share_of_the_sky
+from pulsar.sources.pulses import add_flag, in_order, lower_what_comes_in_numbers
+from pulsar.sources.sweep import pulse_reasons
 
 if TYPE_CHECKING:
     from pulsar.data.source import SampleSource
@@ -72,7 +78,6 @@ class Pulses:
         chosen = [row for row in self.table[:most] if anew or place_of(row) in known]
         if self.source is None or not len(chosen):
             return []
-        from pulsar.searches.pulses import cut_out
 
         out = []
         with progress.stage("cutting out", len(chosen), "pulses") as tick:
@@ -101,9 +106,6 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: N
         Candidates most of whose pulses sweep so.
     """
     from pulsar.data.flags import split, weight
-    from pulsar.sources.company import share_of_the_sky
-    from pulsar.sources.pulses import add_flag, in_order, lower_what_comes_in_numbers
-    from pulsar.sources.sweep import pulse_reasons
 
     sweeps: dict[str, list[bool]] = {}
     for row in table:
@@ -183,9 +185,6 @@ def find_pulses(
     """
     if not config.single_pulse.enabled:
         return Pulses(source=source)
-    from pulsar.searches.pulses import cluster
-    from pulsar.searches.repeats import repeats, sources_by_dm
-    from pulsar.sources import pulses as verdicts
 
     fref = None if source is None else source.fref
     if source is not None:

@@ -22,8 +22,11 @@ from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches
 from pulsar.dedisp.plan import DMPlan, make_plan, stage_seconds
 from pulsar.dedisp.sampling import halvings, stretches
 from pulsar.errors import DataError, PulsarError
+from pulsar.folding.subtracted import SubtractedSource, unpacked
+from pulsar.io.open import open_observation
+from pulsar.io.product.provenance import software_version
 from pulsar.pipeline.checkpoint import load_arrays
-from pulsar.pipeline.cleaning import clean_source
+from pulsar.pipeline.cleaning import clean_source, gaps_of, mask_of
 from pulsar.pipeline.octaves import plan_bands, trials_of
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
@@ -171,7 +174,6 @@ def _gather(job: "Job", state: Searched, workers: Workers, tasks: "Sequence[Rang
 
 
 def _shared(job: "Job", config: Config, state: Searched, plan: DMPlan, own: RunPlan, out: Path) -> Shared:
-    from pulsar.io.product.provenance import software_version
 
     return Shared(
         files=tuple(str(file.path.absolute()) for file in job.obs.files),
@@ -342,9 +344,6 @@ def search_range(task: RangeTask) -> Found:
 # A worker does several ranges of a run: what all need is made once.
 @lru_cache(maxsize=1)
 def _opened(shared: Shared) -> _Opened:
-    from pulsar.io.open import open_observation
-    from pulsar.io.product.provenance import software_version
-    from pulsar.pipeline.cleaning import gaps_of, mask_of
 
     host = socket.gethostname()
     if software_version() != shared.version:
@@ -380,7 +379,6 @@ def _opened(shared: Shared) -> _Opened:
 
 def _without_pulsars(source: "MaskedSource", path: str, host: str) -> "MaskedSource":
     """The samples less the templates that the run has kept."""
-    from pulsar.folding.subtracted import SubtractedSource, unpacked
 
     arrays = load_arrays(Path(path))
     if arrays is None:

@@ -3,10 +3,13 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
 
+from pulsar.cleaning.statistics import making_bytes, mask_bytes, reading_bytes
+from pulsar.cleaning.statistics import reading_threads as fitting
 from pulsar.config import resources
 from pulsar.config.model import Config
 from pulsar.config.resources import ADDRESSES, address_space, memory_budget
 from pulsar.data.observation import Observation
+from pulsar.dedisp.store import Reserve
 from pulsar.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +35,6 @@ def thread_count(config: Config) -> int:
 
 def mask_memory(obs: Observation, config: Config) -> tuple[int, int]:
     """Bytes that the mask takes while samples are cleaned, and those that making it takes at its peak."""
-    from pulsar.cleaning.statistics import making_bytes, mask_bytes
 
     if obs.header.is_series:
         return 0, 0
@@ -85,7 +87,6 @@ def check_addresses(obs: Observation, config: Config) -> None:
 
 def reading_threads(obs: Observation, config: Config, wanted: int) -> int:
     """Threads that take the statistics: no more than fit the memory; what they give does not depend on them."""
-    from pulsar.cleaning.statistics import reading_threads as fitting
 
     return fitting(obs, config.rfi, wanted, memory_budget(config.run.memory) - BASE_MEMORY)
 
@@ -96,8 +97,6 @@ def reserve_ahead(obs: Observation, config: Config, plan: "RunPlan") -> "Abstrac
     None where they will not be kept, where there is one thread (it would be a second one), or where the memory is
     needed before: for the statistics, or to take pulsars out.
     """
-    from pulsar.cleaning.statistics import reading_bytes
-    from pulsar.dedisp.store import Reserve
 
     if plan.route is None or plan.route.kind != "samples" or plan.threads < 2 or config.subtract.pulsars:
         return nullcontext()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import Birdie
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.job import Job
 from pulsar.pipeline.stages import Found
@@ -211,7 +212,6 @@ def birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
 
 def kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
     """Back from the checkpoint."""
-    from pulsar.cleaning.birdies import Birdie
 
     return [
         Birdie(float(freq), float(width), str(reason))

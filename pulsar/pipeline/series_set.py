@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import merged
 from pulsar.config.model import FoldConfig
 from pulsar.constants import DAY, KDM
 from pulsar.data.fold import Fold, FoldCube, FoldParams
@@ -14,8 +15,15 @@ from pulsar.data.header import WHOLE, Part
 from pulsar.data.series import TimeSeries
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import DMPlan, few_trials
+from pulsar.folding.folder import fold_series
+from pulsar.folding.profile import best_box, template_of
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.birdies import first_trials, learn_in_series
+from pulsar.pipeline.cleaning import gaps_of, given_birdies
+from pulsar.pipeline.job import Detected
+from pulsar.pipeline.pulses import find_pulses
+from pulsar.pipeline.searched import detections_of
+from pulsar.pipeline.stages import BatchSearch
 
 if TYPE_CHECKING:
     from pulsar.pipeline.job import Detected, Job
@@ -69,7 +77,6 @@ def fold_set(obs: SeriesSet, params: Sequence[FoldParams], config: FoldConfig, p
     part : Part
         What of the observation is folded.
     """
-    from pulsar.folding.folder import fold_series
 
     at = [obs.nearest(p.dm) for p in params]
     cubes: dict[int, FoldCube] = {}
@@ -103,8 +110,6 @@ def with_dm_curve(obs: SeriesSet, fold: Fold, config: FoldConfig) -> Fold:
         In the series of its DM.
     config : FoldConfig
     """
-    from pulsar.folding.folder import fold_series
-    from pulsar.folding.profile import best_box, template_of
 
     own = obs.nearest(fold.after.dm)
     near = np.arange(max(own - CURVE_SIDE, 0), min(own + CURVE_SIDE + 1, obs.dms.size))
@@ -147,12 +152,6 @@ def detect_set(job: "Job", obs: SeriesSet) -> "Detected":
     obs : SeriesSet
         That of the job.
     """
-    from pulsar.cleaning.birdies import merged
-    from pulsar.pipeline.cleaning import gaps_of, given_birdies
-    from pulsar.pipeline.job import Detected
-    from pulsar.pipeline.pulses import find_pulses
-    from pulsar.pipeline.searched import detections_of
-    from pulsar.pipeline.stages import BatchSearch
 
     config, plan = job.config, set_plan(obs)
     finder = BatchSearch(plan, config, threads=job.threads, memory=job.plan.accel_memory, gaps=gaps_of(obs))

@@ -18,6 +18,7 @@ from pulsar.pipeline.independent import independent_dms, independent_periodic
 from pulsar.pipeline.octaves import plan_bands
 from pulsar.pipeline.searches import part_rooms, searches_of, trial_shares
 from pulsar.searches.search import EVERYTHING, Band, BandTrials
+from pulsar.searches.single_pulse import SinglePulseSearch
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
@@ -205,7 +206,6 @@ class SeriesSearch:
 
 def pulse_trials(nsamps: int, tsamp: float, config: Config) -> float:
     """Independent trials of the search for single pulses in one series."""
-    from pulsar.searches.single_pulse import SinglePulseSearch
 
     return SinglePulseSearch.estimate(nsamps, tsamp, config.single_pulse).trials
 

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pulsar.cleaning.birdies import read_zaplist
 from pulsar.config.model import Config
 from pulsar.data.observation import InputFile, Observation
 from pulsar.data.unfinished import sweep
 from pulsar.errors import ConfigError
+from pulsar.io.base import is_calibration
+from pulsar.io.series import SeriesSet
 from pulsar.pipeline.asked import check_wanted
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import given_mask
@@ -18,6 +21,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import check_addresses
 from pulsar.pipeline.run_plan import RunPlan
 from pulsar.pipeline.subtracting import marks
+from pulsar.sky.catalogue import catalogue_file, read_catalogue
 from pulsar.sources.score import scorer_of
 
 if TYPE_CHECKING:
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
 
 def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str:
     """Digest of all that the result of a run depends on: not threads, memory or scratch."""
-    from pulsar.sky.catalogue import catalogue_file
 
     settings = config.model_dump(mode="json", exclude={"run", "output", "batch"})
     inputs: list[Any] = [[str(f.path), f.size, f.mtime] for f in files]
@@ -74,7 +77,6 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
     ------
     ConfigError
     """
-    from pulsar.io.base import is_calibration
 
     found = [f.path for f in obs.files if is_calibration(f.path)]
     if found and not config.input.calibration:
@@ -91,7 +93,6 @@ def _refuse_sharing(obs: Observation) -> None:
     ------
     ConfigError
     """
-    from pulsar.io.series import SeriesSet
 
     if obs.header.is_series or isinstance(obs, SeriesSet):
         raise ConfigError("dedispersed series are searched by one process: leave --engine dask out")
@@ -106,8 +107,6 @@ def _check_lists(obs: Observation, config: Config) -> None:
     ------
     ConfigError, DataError
     """
-    from pulsar.cleaning.birdies import read_zaplist
-    from pulsar.sky.catalogue import read_catalogue
 
     if config.known.catalogue:
         read_catalogue(config.known.catalogue)

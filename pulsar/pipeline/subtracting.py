@@ -15,8 +15,13 @@ from pulsar.data.files import read_bytes
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
-from pulsar.pipeline.ephemerides import doubts
+from pulsar.folding.fundamental import DETECTED, fold_sigma
+from pulsar.folding.plan import check_params
+from pulsar.folding.refine import refine
+from pulsar.folding.subtracted import SubtractedSource, measure_rest, measure_templates, packed, unpacked, without
+from pulsar.pipeline.ephemerides import FromPar, doubts, ephemerides_of
 from pulsar.pipeline.progress import Progress
+from pulsar.sky.timing import read_par
 
 if TYPE_CHECKING:
     from pulsar.cleaning.source import MaskedSource
@@ -98,8 +103,6 @@ def wanted(pulsars: Sequence[str]) -> list[Wanted]:
         A file cannot be read.
     """
     from pulsar.io.product.reader import read
-    from pulsar.pipeline.ephemerides import FromPar, ephemerides_of
-    from pulsar.sky.timing import read_par
 
     pulsars_wanted: list[Wanted] = []
     for given in pulsars:
@@ -144,7 +147,6 @@ def check_subtract(header: Header, config: Config) -> list[Wanted]:
     DataError
         A file cannot be read.
     """
-    from pulsar.folding.plan import check_params
 
     pulsars = wanted(config.subtract.pulsars)
     if pulsars and header.is_series:
@@ -210,7 +212,6 @@ def subtract(
     ConfigError, DataError
         As :func:`check_subtract`.
     """
-    from pulsar.folding.subtracted import SubtractedSource, measure_rest, packed, unpacked, without
 
     pulsars = check_subtract(header, config)
     if not pulsars:
@@ -261,7 +262,6 @@ def templates_of(
     progress: Progress,
 ) -> "list[tuple[Taken, Folded]]":
     """Templates of pulsars in samples, the brightest first (:func:`pulsar.folding.subtracted.measure_templates`)."""
-    from pulsar.folding.subtracted import measure_templates
 
     passes = len(params) * (2 if len(params) > 1 else 1)
     with progress.stage("templates", passes * source.nsamps, "samples") as tick:
@@ -280,7 +280,6 @@ def _folds(
 ) -> list[Fold]:
     """Refined folds of all, in one pass."""
     from pulsar.folding.folder import fold_many
-    from pulsar.folding.refine import refine
 
     params = [pulsar.ephemeris.params(header) for pulsar in pulsars]
     with progress.stage("folding known pulsars", source.nsamps, "samples") as tick:
@@ -289,7 +288,6 @@ def _folds(
 
 
 def _detected(fold: Fold, config: SubtractConfig) -> bool:
-    from pulsar.folding.fundamental import DETECTED, fold_sigma
 
     return fold.snr >= config.min_snr and fold_sigma(fold) >= DETECTED
 

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import merged
 from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
+from pulsar.dedisp.plan import few_trials
 from pulsar.errors import ConfigError
+from pulsar.io.open import open_observation
+from pulsar.io.series import SeriesSet
+from pulsar.pipeline.birdies import zero_dm
+from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
+from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -30,7 +37,6 @@ def opened(paths: Sequence[Path | str], config: Config, progress: Progress) -> "
     DataError
         The files cannot be read.
     """
-    from pulsar.io.open import open_observation
 
     with closing(open_observation(*paths, config=config.input)) as obs:
         for problem in obs.problems:
@@ -46,7 +52,6 @@ def dms_of_series(obs: Observation) -> NDArray[np.float64]:
     ConfigError
         They have several sampling times.
     """
-    from pulsar.io.series import SeriesSet
 
     if not isinstance(obs, SeriesSet):
         return np.array([obs.header.dm])
@@ -94,10 +99,6 @@ def cleaned(obs: Observation, config: Config, means: Means, progress: Progress) 
     ConfigError, DataError
         Mask or lines that are given cannot be used, or no channel is left.
     """
-    from pulsar.cleaning.birdies import merged
-    from pulsar.io.series import SeriesSet
-    from pulsar.pipeline.birdies import zero_dm
-    from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
 
     header = obs.header
     birdies = given_birdies(header, config.rfi)
@@ -161,7 +162,6 @@ def trial_series(
         int16 or float32, until the next is asked for.
     """
     from pulsar.dedisp.batches import choose_route, dedispersed
-    from pulsar.dedisp.plan import few_trials
 
     if clean.source is None:
         for index, dm in enumerate(dms.tolist()):
@@ -179,7 +179,6 @@ def trial_series(
 
 
 def _read(obs: Observation, dm: float) -> NDArray[Any]:
-    from pulsar.io.series import SeriesSet
 
     if isinstance(obs, SeriesSet):
         return np.asarray(obs.series(obs.nearest(dm), obs.header.nsamps).data)
@@ -198,8 +197,6 @@ def independent_trials(header: Header, dms: NDArray[np.float64], downsample: int
     freqs : ndarray
         Channels [MHz].
     """
-    from pulsar.dedisp.plan import few_trials
-    from pulsar.pipeline.independent import independent_dms
 
     if dms.size < 2 or freqs.size < 2:
         return float(dms.size)

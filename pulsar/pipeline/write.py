@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.pulse import PulseCutout
+from pulsar.io.product.writer import ProductWriter
 from pulsar.pipeline.candidates import candidate_table
 from pulsar.pipeline.follow import mark_detections
 from pulsar.pipeline.job import Detected, Job
+from pulsar.pipeline.limits import flux_limits
+from pulsar.sky.barycentre import motion_of
+from pulsar.sky.catalogue import beam_width, label, read_catalogue
 from pulsar.sources.candidate import Candidate
 
 if TYPE_CHECKING:
@@ -47,8 +51,6 @@ def write_product(
         The provenance.
     overwrite : bool
     """
-    from pulsar.io.product.writer import ProductWriter
-    from pulsar.pipeline.limits import flux_limits
 
     config, header, mask = job.config, job.obs.header, detected.mask
     # What is masked of the channels and blocks adds nothing to the S/N: as if the band were narrower.
@@ -97,8 +99,6 @@ def _label(job: Job, table: NDArray[Any]) -> None:
     known, header = job.config.known, job.obs.header
     if not known.catalogue:
         return
-    from pulsar.sky.barycentre import motion_of
-    from pulsar.sky.catalogue import beam_width, label, read_catalogue
 
     if motion_of(header) is None or not (known.radius or beam_width(header) > 0):
         job.progress.warning(

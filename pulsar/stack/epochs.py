@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.constants import DAY
+from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation, called
+from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
+from pulsar.io.product.provenance import Provenance
+from pulsar.pipeline.birdies import learn_in_series
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import stage_memory, thread_count
 from pulsar.pipeline.trials import Clean, Means, cleaned, dms_of_series, opened, shifted, trial_series
+from pulsar.sky.barycentre import barycentric, barycentric_samples
+from pulsar.sky.catalogue import separation
 from pulsar.stack.files import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store
 from pulsar.stack.grid import POINTS, GridPowers, Piece, StackGrid, encode
 
@@ -84,8 +91,6 @@ def add_epoch(
     DataError
         The files, or the store, cannot be read.
     """
-    from pulsar.data.locks import output_lock
-    from pulsar.io.product.provenance import Provenance
 
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
@@ -143,8 +148,6 @@ def first_grid(obs: Observation, config: Config) -> StackGrid:
     """
     from scipy.fft import next_fast_len
 
-    from pulsar.dedisp.plan import make_plan
-
     header, settings = obs.header, config.stack
     if header.is_series and settings.downsample > 1:
         raise ConfigError("stack.downsample is for raw data: dedispersed series have the sampling that they have")
@@ -192,7 +195,6 @@ def _check_asked(grid: StackGrid, config: Config, folder: Path) -> None:
 
 def _fitting(obs: Observation, grid: StackGrid) -> int:
     """Samples in one of the grid's; refuses an observation that does not fit it."""
-    from pulsar.sky.catalogue import separation
 
     header, name = obs.header, called(obs)
     ratio = grid.tsamp / header.tsamp
@@ -229,7 +231,6 @@ def _placed(
 
     The samples are those of the barycentre; None where they stay as they are.
     """
-    from pulsar.sky.barycentre import barycentric, barycentric_samples
 
     header = obs.header
     nsamps, chosen = header.nsamps // downsample, None
@@ -250,7 +251,6 @@ def _placed(
 
 def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path) -> Means:
     """Threads, and what the making of powers leaves of the memory."""
-    from pulsar.pipeline.room import stage_memory, thread_count
 
     taken = POWER_BYTES * grid.nfft
     left = stage_memory(config, obs) - taken
@@ -267,7 +267,6 @@ def _lines(
     obs: Observation, clean: Clean, first: NDArray[Any], config: Config, voverc: float
 ) -> list[tuple[float, float]]:
     """Lines that are left out, at the barycentre; of dedispersed series those of the first, too."""
-    from pulsar.pipeline.birdies import learn_in_series
 
     learnt = learn_in_series(first, obs.header.tsamp, config)[0] if obs.header.is_series else []
     return shifted([*clean.birdies, *learnt], voverc)

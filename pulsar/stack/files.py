@@ -19,7 +19,9 @@ from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.hdf5 import Hdf5
+from pulsar.io.product.parts import stored_rows
 from pulsar.io.product.reader import open_file, read_header
+from pulsar.io.product.schema import FILE_COLUMNS
 from pulsar.io.product.writer import FileWriter
 from pulsar.stack.grid import Piece, StackGrid
 
@@ -280,8 +282,6 @@ def _read_grid(file: Hdf5) -> StackGrid:
 
 
 def _read_info(file: Hdf5) -> EpochInfo:
-    from pulsar.io.product.parts import stored_rows
-    from pulsar.io.product.schema import FILE_COLUMNS
 
     mjd, tobs = file.array("epoch/mjd", "f", (None,)), file.array("epoch/tobs", "f", (None,))
     if mjd.size != tobs.size or not mjd.size or not np.all(tobs > 0):

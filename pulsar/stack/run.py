@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
+from pulsar.config.resources import memory_budget
 from pulsar.constants import DAY
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
+from pulsar.io.product.provenance import Provenance
+from pulsar.io.product.writer import ProductWriter, check_output
 from pulsar.pipeline.candidates import candidate_table
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import BASE_MEMORY, thread_count
 from pulsar.pipeline.target import Target
 from pulsar.pipeline.trials import independent_trials
 from pulsar.searches import stats
@@ -192,11 +196,7 @@ def search_stack(
     DataError
         A file of the stack cannot be read.
     """
-    from pulsar.config.resources import memory_budget
-    from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
-    from pulsar.io.product.writer import check_output
-    from pulsar.pipeline.room import BASE_MEMORY, thread_count
     from pulsar.searches.sift import group
 
     config = Config() if config is None else config
@@ -235,7 +235,6 @@ def _write(
     record: Mapping[str, Any],
 ) -> None:
     """The product, with what each epoch shows of each candidate."""
-    from pulsar.io.product.writer import ProductWriter
 
     header = stack.header()
     shown = [_shown(stack, search, candidate) for candidate in candidates]

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.base import quantise
 from pulsar.io.memory import Filterbank
+from pulsar.io.sigproc import FilterbankWriter
 from pulsar.synthesis.interference import Sources, alive
 from pulsar.synthesis.model import Burst, Pulsar, Rfi
 from pulsar.synthesis.signal import signals_of
@@ -151,7 +153,6 @@ def inject(
         The observation is a dedispersed series, or no channel varies.
     """
     # Many arguments: each is an option of the user's, by name, with a default and its own words above.
-    from pulsar.io.sigproc import FilterbankWriter
 
     path = Path(path)
     header = obs.header
@@ -200,7 +201,6 @@ def inject_in_memory(
     ConfigError, DataError
         As for :func:`inject`.
     """
-    from pulsar.io.base import quantise
 
     header = obs.header
     added = _Added(obs, pulsars, bursts, rfi, seed)

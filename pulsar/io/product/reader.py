@@ -21,6 +21,7 @@ from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError, UnknownNameError
 from pulsar.io.hdf5 import Hdf5
 from pulsar.io.product import parts, schema
+from pulsar.io.product.writer import check_output
 
 if TYPE_CHECKING:
     from pulsar.io.product.table import ResultTable
@@ -175,7 +176,6 @@ class Run:
         ConfigError
             The file exists, or cannot be written.
         """
-        from pulsar.io.product.writer import check_output
 
         path = check_output(path, overwrite=overwrite)
         write_whole(path, self.path.read_bytes() if self._content is None else self._content)
