@@ -102,7 +102,7 @@ def search(
                 # The plan needs some, which need not be compiled twice.
                 compiled.wait(progress, ["planning"])
             plan = checked_plan(obs, config, shared=crew is not None)
-            mark = fingerprint(obs.files, config, software_version())
+            mark = fingerprint(obs.files, config, software_version(), obs.header)
             product = finished(out, mark, progress, overwrite=overwrite, resume=resume)
             if product is not None:
                 return product
@@ -199,7 +199,8 @@ def first_look(
         plan = dry_run(obs, config)
         if obs.header.is_series:
             return None
-        checkpoint = Checkpoint(out, fingerprint(obs.files, config, software_version()), resume=resume)
+        mark = fingerprint(obs.files, config, software_version(), obs.header)
+        checkpoint = Checkpoint(out, mark, resume=resume)
         threads = thread_count(config)
         with Ahead(parts_of(config), threads) as compiled:
             compiled.wait(progress, ["statistics"])

@@ -188,7 +188,7 @@ def search_orbits(
         for line in plan.summary():
             progress.message(line)
         check_size(plan)
-        mark = fingerprint(obs.files, config, f"{software_version()} orbits {plan.layout.dms.tolist()}")
+        mark = fingerprint(obs.files, config, f"{software_version()} orbits {plan.layout.dms.tolist()}", obs.header)
         checkpoint = Checkpoint(out, mark, resume=resume)
         if checkpoint.outdated:
             progress.warning("the earlier results belong to other files or settings: starting anew")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pulsar.cleaning.birdies import read_zaplist
 from pulsar.config.model import Config
+from pulsar.data.header import Header
 from pulsar.data.observation import InputFile, Observation
 from pulsar.data.unfinished import sweep
 from pulsar.errors import ConfigError
@@ -28,8 +29,18 @@ if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
 
 
-def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str:
-    """Digest of all that the result of a run depends on: not threads, memory or scratch."""
+def fingerprint(files: Sequence[InputFile], config: Config, version: str, header: Header | None = None) -> str:
+    """Digest of all that the result of a run depends on: not threads, memory or scratch.
+
+    Parameters
+    ----------
+    files : sequence of InputFile
+    config : Config
+    version : str
+        Of the program.
+    header : Header, optional
+        What is known of the files may stand in others beside them (``.inf``).
+    """
 
     settings = config.model_dump(mode="json", exclude={"run", "output", "batch"})
     inputs: list[Any] = [[str(f.path), f.size, f.mtime] for f in files]
@@ -39,7 +50,7 @@ def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str
             inputs.append(hashlib.sha256(path.read_bytes()).hexdigest())
     if config.subtract.pulsars:
         inputs += marks(config.subtract)
-    text = json.dumps([version, settings, inputs], sort_keys=True)
+    text = json.dumps([version, settings, inputs, repr(header)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from pulsar.io.open import open_observation
 from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.searched import STAGE
+from pulsar.pipeline.start import fingerprint
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Rfi, Sky
 
@@ -204,6 +205,13 @@ def test_a_run_interrupted_between_batches_goes_on(product, sky_file, tmp_path, 
         run.rows("candidates")["period"][:2], product.rows("candidates")["period"][:2], rtol=1e-5
     )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.h5"]
+
+
+def test_a_run_knows_what_stands_beside_its_files():
+    # The sampling time of a series is in its .inf: with another one it is another observation.
+    header = Header(nchans=1, nsamps=4096, tsamp=1e-3, fch1=1400.0, foff=-1.0, tstart=55000.0, is_series=True)
+    marks = [fingerprint([], load_config(), "1", header.with_(tsamp=tsamp)) for tsamp in (1e-3, 2e-3, 1e-3)]
+    assert marks[0] == marks[2] != marks[1]
 
 
 def test_other_settings_do_not_resume(sky_file, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import make_plan
+from pulsar.errors import ConfigError
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline import follow, octaves, plan, run_plan, searches
 from pulsar.pipeline.compiling import parts_of
@@ -36,6 +37,7 @@ def config(monkeypatch):
     for module in (plan, run_plan):
         monkeypatch.setattr(module, "TRIALS", names_of_trials)
     off = {search.name: {"enabled": False} for search in every[:-1] if not search.drifts}
+    off |= {"line": {"enabled": True}}
     return names["ConfigWithLine"].model_validate(off | {"dedisp": {"dm_hi": 5.0}, "search": {"parts": (1, 2)}})
 
 
@@ -57,3 +59,13 @@ def test_it_finds_a_line_in_the_whole_and_in_halves(config):
     assert len(found) == 3 * trials.ndms
     assert sorted(set(found["part"].tolist())) == ["", "1/2", "2/2"]
     assert found["freq"] == pytest.approx(np.full(len(found), 31.7), abs=0.1)
+
+
+def test_it_is_as_others_are(config):
+    search = registry.SEARCHES[-1]
+    with pytest.raises(ConfigError, match="swap"):
+        search(NSAMPS, TSAMP, search.section(p_min=1.0, p_max=0.5))
+    in_range = search(NSAMPS, TSAMP, search.section(p_max=0.02))
+    series = np.sin(2 * np.pi * 31.7 * TSAMP * np.arange(NSAMPS)) + np.random.default_rng(1).standard_normal(NSAMPS)
+    assert len(search(NSAMPS, TSAMP).search(series.astype(np.float32))) == 1
+    assert (in_range.search(series.astype(np.float32))["freq"] > 50.0).all()
