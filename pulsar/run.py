@@ -133,7 +133,6 @@ def _opened(
     paths: Sequence[Path | str] | Path | str | Observation, config: Config
 ) -> "AbstractContextManager[Observation]":
     """The observation, closed at the end if it is opened here."""
-
     if isinstance(paths, Observation):
         return nullcontext(paths)
     paths = [paths] if isinstance(paths, str | Path) else paths
@@ -142,7 +141,6 @@ def _opened(
 
 def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
     """One stage after the other; each takes what those before have returned, and changes nothing of it."""
-
     inputs = [file.path for file in job.obs.files]
     provenance = Provenance(argv=argv, inputs=inputs, config=to_toml(job.config), threads=job.threads)
     detected = detect(job, out)
@@ -192,7 +190,6 @@ def first_look(
     ConfigError, DataError
         As :func:`search`.
     """
-
     progress = Progress("quiet") if progress is None else progress
     with output_lock(out), closing(open_observation(*paths, config=config.input)) as obs:
         refuse_calibration(obs, config)

@@ -167,7 +167,6 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
 
 def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "BaseObservation":
     """The observation, which goes by the names of the original files."""
-
     obs = open_observation(*(copies.get(path, path) for path in inputs), config=config.input)
     original = {copy: path for path, copy in copies.items()}
     if copies:

@@ -191,7 +191,6 @@ def finish(folder: Path, name: str, record: Record) -> Record:
 
 def sweep_parts(folder: Path, name: str) -> None:
     """Remove the stages of a unit whose product is there."""
-
     Checkpoint(product(folder, name), "", resume=False)
 
 

@@ -162,7 +162,6 @@ def load_settings(folder: Path, sets: Sequence[str] = ()) -> Config:
     ConfigError
         The file is missing, or what it or a change says makes no sense.
     """
-
     path = settings_file(folder)
     if not path.exists():
         raise ConfigError(
@@ -228,7 +227,6 @@ def listed(paths: Iterable[Path], missing: list[str]) -> list[Path]:
     DataError
         A list cannot be read, or names nothing.
     """
-
     out: list[Path] = []
     for path in paths:
         if not path.is_file() or path.suffix.lower() in {*SUFFIXES, *PACKED, ".inf"}:
@@ -284,7 +282,6 @@ def plan_units(
     ConfigError, DataError
         As that function has it.
     """
-
     todo = jobs(night, config, Path(), beams=beams, segment=segment, overlap=overlap)
     # With one thread the elapsed time of a plan is CPU time.
     run = config.run.model_copy(update={"threads": 1})
@@ -324,7 +321,6 @@ def inputs_gone(inputs: Iterable[str]) -> str:
 
 def expected(plan: "RunPlan") -> tuple[float, int, int]:
     """CPU seconds, bytes of a search with one thread, bytes of each further thread, of a plan for one thread."""
-
     each = plan.search_memory + SEARCH_BYTES * plan.nsamps
     held = plan.series_bytes if plan.route is None else int(plan.route.held / PART)
     whole = BASE_MEMORY + plan.mask_memory + max(LEAST_MEMORY, each + held)
@@ -375,7 +371,6 @@ def init(
     DataError
         Nothing that can be read was found.
     """
-
     folder, config = Path(folder), _absolute(config)
     missing: list[str] = []
     night = scan(listed(map(Path, paths), missing), config.input)

@@ -97,7 +97,6 @@ def fold_cubes(
 
 def fold_row(ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer") -> None:
     """Fill a row of the candidates table for a period that was given, not found."""
-
     fill_place(row, header)
     fill_fold(row, fold)
     row["id"] = ident
@@ -141,7 +140,6 @@ def fold_files(
     DataError
         The files cannot be read.
     """
-
     from pulsar.io.product.reader import read
 
     scorer = scorer_of(config.sift.weights)

@@ -67,7 +67,6 @@ def import_fold(path: Path, *, fit: bool = True) -> Imported:
     DataError
         It cannot be read.
     """
-
     read: FoldedFile = read_folded(path)
     if fit and holds_sums_only(read.cube):
         fold = _with_errors(read.cube)
@@ -79,7 +78,6 @@ def import_fold(path: Path, *, fit: bool = True) -> Imported:
 
 def _with_errors(cube: FoldCube) -> Fold:
     """A fold of which only sums are known, where it is; errors are those of refining each of the two sums alone."""
-
     fold = refine(cube, fit=False)
     bands, times = cube.band_freqs, cube.time_edges
     high, ends = np.array([cube.fref]), times[[0, -1]]
@@ -106,7 +104,6 @@ def imported_table(found: Sequence[Imported], config: Config) -> NDArray[Any]:
     config : Config
         Its sections `sift`, `rfi` (mains, diodes) and `known` are used.
     """
-
     scorer = scorer_of(config.sift.weights)
     table = empty_table(CANDIDATE_COLUMNS, len(found))
     for i, one in enumerate(found):
@@ -161,7 +158,6 @@ def import_files(
     DataError
         A file cannot be read.
     """
-
     progress = Progress("quiet") if progress is None else progress
     record = None if target is None else Provenance(target.argv, paths, to_toml(config, with_help=False), 1)
     found = []

@@ -60,7 +60,6 @@ class RfiReport:
     @property
     def spectrum_lost(self) -> float:
         """Fraction of the spectrum up to Nyquist that the birdies take."""
-
         return fraction_lost(self.birdies, 0.5 / self.header.tsamp)
 
     def summary(self) -> dict[str, Any]:
@@ -74,7 +73,6 @@ class RfiReport:
             width [Hz], reason) and the fraction of the spectrum they take; the loss of every channel (freqs [MHz],
             channel_lost) and block (block_start [s], block_lost).
         """
-
         mask, header = self.mask, self.header
         return {
             "mask": None if self.path is None else str(self.path),

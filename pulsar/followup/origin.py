@@ -89,7 +89,6 @@ def burst_of(run: Run, ident: str, progress: Progress | None = None) -> tuple[di
     DataError
         The files are not where they were, or cannot be read.
     """
-
     rows = run.rows("single_pulses")
     found = rows[rows["id"] == ident]
     if not len(found):

@@ -71,7 +71,6 @@ def dedisperse_files(
     DataError
         The files cannot be read.
     """
-
     if not dms or not all(np.isfinite(dm) and dm >= 0 for dm in dms):
         raise ConfigError(f"--dm {' '.join(f'{dm:g}' for dm in dms)}: expected numbers >= 0")
     if downsample < 1 or downsample & (downsample - 1):

@@ -59,7 +59,6 @@ def waterfall(
     DataError
         The files cannot be read.
     """
-
     if not dm >= 0:
         raise ConfigError(f"--dm {dm:g}: expected a number >= 0")
     if not length > 0 or nbands < 1:

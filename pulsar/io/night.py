@@ -137,7 +137,6 @@ def several_pointings(paths: Sequence[Path | str]) -> bool:
 
 def _is_product(path: Path) -> bool:
     """True if a file is a product of this program."""
-
     if path.suffix.lower() != ".h5":
         return False
 

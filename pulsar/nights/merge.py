@@ -197,7 +197,6 @@ def _carry_labels(runs: Sequence["Run"], out: Path, table: NDArray[Any], names: 
 
     A row of another beam is in it under the best beam's name: what was said of it is said of that.
     """
-
     if not any(beside(run.path).exists() for run in runs):
         return
     uids = {str(row["id"]): uid_of(row) for row in table}

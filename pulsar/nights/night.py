@@ -266,7 +266,6 @@ def plan_jobs(todo: Sequence[Job]) -> "tuple[dict[str, RunPlan], list[tuple[str,
     todo : sequence of Job
         Of :func:`jobs`.
     """
-
     plans: dict[str, RunPlan] = {}
     failures: list[tuple[str, PulsarError]] = []
     alike: dict[tuple[object, ...], RunPlan] = {}
@@ -485,7 +484,6 @@ def observations(
     DataError
         Nothing can be read.
     """
-
     night = scan(files, config.input)
     for problem in night.problems:
         progress.warning(problem)

@@ -66,7 +66,6 @@ def lay_out(obs: Observation, dms: Sequence[float], config: Config) -> Layout:
     ConfigError
         No DM is given for raw data, or one that these series do not have.
     """
-
     header = obs.header
     trials = _dms(obs, dms)
     downsample = 1

@@ -126,7 +126,6 @@ def plan_only(
     ConfigError, DataError
         As that.
     """
-
     config = Config() if config is None else config
     with closing(open_observation(*paths, config=config.input)) as obs:
         return _planned(obs, dms, config, Progress("quiet") if progress is None else progress)
@@ -221,7 +220,6 @@ def _found(
     obs: Observation, plan: OrbitsPlan, config: Config, checkpoint: Checkpoint, out: Path, progress: Progress
 ) -> Iterator[Found]:
     """The signals at all DMs."""
-
     layout, header = plan.layout, obs.header
     memory = max(stage_memory(config, obs) - plan.memory, 64 << 20)
     scratch = Path(config.run.scratch) if config.run.scratch else out.absolute().parent
@@ -345,7 +343,6 @@ def _write(
     target: Target, plan: OrbitsPlan, obs: Observation, signals: Sequence[Found], record: dict[str, Any]
 ) -> None:
     """The product, whole or not at all."""
-
     header = plan.layout.header
     candidates, detections = _tables(plan, signals)
     orbits = [_row(plan, str(row["id"]), signal) for row, signal in zip(candidates, signals, strict=True)]
@@ -364,7 +361,6 @@ def _write(
 
 def _tables(plan: OrbitsPlan, signals: Sequence[Found]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Candidates and detections: a row of each for every signal."""
-
     header = plan.layout.header
     relations = explained(signals, header.tobs)
     idents, uids = [f"c{i + 1:04d}" for i in range(len(signals))], [_uid(header, signal) for signal in signals]

@@ -41,7 +41,6 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     config : Config
         Its `fft`, `rfi.diodes` and `sift.mains` are used.
     """
-
     stage = batch.stage
     dms = stage.dms[: first_trials(plan)]
     if dms[0] != 0.0:
@@ -73,7 +72,6 @@ def learn_in_series(
     steady : list of (float, float)
         Frequencies and full widths [Hz] of what may be a pulsar's, for that for single pulses.
     """
-
     if not config.rfi.learn or series.size < MIN_SAMPLES:
         return [], []
     powers = FFTSearch(series.size, tsamp, config.fft).spectrum(series)
@@ -133,7 +131,6 @@ def zero_dm(
     ZeroDM or None
         None where there are too few samples to search for periods.
     """
-
     if header.nsamps < MIN_SAMPLES:
         return None
     plan = make_plan(header, config.dedisp.model_copy(update={"dm_lo": 0.0}), freqs=source.freqs)

@@ -127,7 +127,6 @@ def clean_source(
     threads : int
     progress : Progress
     """
-
     if config.rfi.zerodm != "zdot":
         return cleaned_source(obs, mask, config.rfi)
     with unchanged(obs), progress.stage("zero-DM gains", obs.header.nsamps, "samples") as tick:
@@ -142,7 +141,6 @@ def given_birdies(header: Header, config: RfiConfig) -> "list[Birdie]":
     ConfigError, DataError
         A file of them cannot be used.
     """
-
     known = [Birdie(freq, width, "given") for freq, width in config.birdies]
     if config.zaplist:
         motion = motion_of(header)
@@ -182,7 +180,6 @@ def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
 
 def mask_of(kept: dict[str, NDArray[Any]]) -> "Mask":
     """The mask that a checkpoint holds."""
-
     arrays: dict[str, Any] = dict(kept)
     reasons = tuple(str(r) for r in arrays.pop("reasons"))
     return Mask(reasons=reasons, **arrays)

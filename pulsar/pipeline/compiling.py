@@ -38,7 +38,6 @@ def parts_of(config: Config, *, series: bool = False, injected: bool = False) ->
     injected : bool
         Signals are injected, to tell the completeness.
     """
-
     parts = [] if series else ["planning", "statistics", "dedispersion"]
     parts += [search.kernels for search in enabled(config)]
     return [*parts, "fold", *(["completeness"] if injected else [])]

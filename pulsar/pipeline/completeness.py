@@ -448,7 +448,6 @@ class Fates:
 
     def burst(self, burst: "Burst", place: int, pulses: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """The row of a burst, and which pulses of a list, best first, are it."""
-
         row = empty_table(INJECTED_COLUMNS, 1)
         row["kind"], row["place"], row["snr"], row["dm"] = "burst", place, burst.snr, burst.dm
         row["time"], row["width"] = burst.time, burst.width

@@ -66,7 +66,6 @@ def detect(job: Job, out: Path) -> Detected:
     DataError
         Nothing is left after masking.
     """
-
     if isinstance(job.obs, SeriesSet):
         from pulsar.pipeline.series_set import detect_set
 
@@ -83,7 +82,6 @@ def dm_plan(plan: RunPlan) -> "DMPlan":
 
 def lines_of(job: Job) -> "Lines":
     """Lines in the series at DM 0, and what is of them at a few other DMs."""
-
     (source, _, _), header = clean(job), job.obs.header
     job.wait_for_kernels()
     downsample = 1
@@ -131,7 +129,6 @@ def clean(job: Job) -> "tuple[MaskedSource, Mask, NDArray[Any] | None]":
 
 def _detect_series(job: Job) -> Detected:
     """An already dedispersed series goes straight to the search."""
-
     job.wait_for_kernels()
     header = job.obs.header
     with unchanged(job.obs):
@@ -168,7 +165,6 @@ def _detect_series(job: Job) -> Detected:
 
 def _detect_raw(job: Job, out: Path) -> Detected:
     """Statistics, dedispersion and search of raw data."""
-
     source, mask, subtracted = clean(job)
     job.wait_for_kernels()
     plan = dry_run(job.obs, job.config, freqs=source.freqs)
@@ -208,7 +204,6 @@ def _detect_raw(job: Job, out: Path) -> Detected:
 
 def subbands_at(job: Job, source: "MaskedSource", dms: Sequence[float], out: Path) -> "tuple[Subbands, ...]":
     """Subbands for signals that will be injected at some DMs: in memory, or scratch files where they do not fit."""
-
     nbands = band_count(source.nchans, job.config)
     fits = job.plan.injections is not None and job.plan.injections.at_once > 0
     return tuple(Subbands(source, dm, nbands, None if fits else scratch_of(job, out)) for dm in dms)
@@ -281,7 +276,6 @@ def _search_elsewhere(
     out: Path,
 ) -> None:
     """Learn the lines at DM 0, and have ranges of DMs searched by others."""
-
     trials = dm_plan(plan)
     if state.birdies is None:
         _, last = batch_ranges(trials)[0]
@@ -328,7 +322,6 @@ def _batches(
 
 def _learn_birdies(job: Job, batch: "Batch", finder: BatchSearch, known: "list[Birdie]") -> "list[Birdie]":
     """Add what the series at DM 0 shows, and leave it out of all spectra."""
-
     learnt = finder.learn(batch) if job.config.rfi.learn else []
     birdies = merged([*known, *learnt])
     finder.birdies = [(b.freq, b.width) for b in birdies]

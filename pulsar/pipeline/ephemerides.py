@@ -244,7 +244,6 @@ def doubts(fold: Fold, origin: Origin, header: Header) -> list[str]:
 
 def _elsewhere(origin: Origin, header: Header) -> list[str]:
     """The position and the name of what was asked for against those in the file."""
-
     here = f"the file has {header.source or 'an unnamed source'}"
     away = float(separation(origin.ra_deg, origin.dec_deg, header.ra_deg, header.dec_deg))
     beam = beam_width(header)

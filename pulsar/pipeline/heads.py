@@ -59,7 +59,6 @@ def folds_at(job: Job, detected: Detected, params: Sequence[FoldParams], part: P
         In the middle of the part.
     part : Part
     """
-
     folds = _refined(job, detected, params, part)
     nyquist = 0.5 / job.obs.header.tsamp
     wrong = [(i, factor) for i, fold in enumerate(folds) if (factor := choose_period([steady(fold)]).factor) != 1]
@@ -79,7 +78,6 @@ def folds_at(job: Job, detected: Detected, params: Sequence[FoldParams], part: P
 
 def _white_snr(fold: Fold) -> float:
     """S/N in units of white noise, without the sub-integrations that hold what the others do not."""
-
     rows = fold.time_phase.astype(np.float64)
     odd = odd_rows(rows)
     snr = fold.snr
@@ -123,7 +121,6 @@ def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Sequence[tuple[float,
     lines : sequence of (float, float)
         Frequencies and full widths [Hz] of periodic interference.
     """
-
     fold = refine(cube, search_dm=search_dm, lines=lines)
     if not repeats(fold) < REPEATING:
         return fold
@@ -139,7 +136,6 @@ def candidate_of(
     job: Job, detected: Detected, group: Group, fold: Fold, values_alone: Mapping[str, float] | None = None
 ) -> Candidate:
     """A group with its fold, flags and score, by the features of the fold, or by what is told of them."""
-
     known = Interference(
         mains=job.config.sift.mains,
         diodes=job.config.rfi.diodes,

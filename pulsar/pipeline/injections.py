@@ -139,7 +139,6 @@ class Place:
 
 def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
     """Ranges to draw from: those that are set, or else all that the run searches, from 2 ms to 5 s."""
-
     searched = [
         search.periods(header.tobs, header.tsamp, search.settings(config, header.tobs))
         for search in enabled(config, periodic=True)
@@ -187,7 +186,6 @@ def place_dms(header: Header, plan: "RunPlan", config: Config, places: int) -> l
 
 def groups_of(config: Config) -> "list[list[Asked]]":
     """Signals of the table of the settings that share a place: of one DM, or of none, and no two of one period."""
-
     groups: list[list[Asked]] = []
     for signal in read_asked(config.completeness.population):
         for group in groups:
@@ -242,7 +240,6 @@ def draw_place(
     snr_of : callable, optional
         S/N of a pulsar of a mean flux density [mJy].
     """
-
     trials, ranges = dm_trials(plan), ranges_of(header, plan, config)
     rng = np.random.default_rng([config.completeness.seed, number])
     across = band_delay(trials.freqs)

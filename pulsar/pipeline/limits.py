@@ -41,7 +41,6 @@ def telescope_of(header: Header, config: TelescopeConfig) -> TelescopeConfig:
 
 def smeared_duty(header: Header, period: float, duty: float, dm: float) -> float:
     """Full width at half maximum of a pulse as it is recorded [turns]."""
-
     return float(np.hypot(duty, smeared(header, dm) / period))
 
 

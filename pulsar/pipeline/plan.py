@@ -285,7 +285,6 @@ def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:
     DataError
         The mask cannot be read.
     """
-
     header = obs.header
     ok = obs.chan_ok & ~zapped(header, config.rfi)
     if not ok.any():

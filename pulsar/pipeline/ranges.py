@@ -379,7 +379,6 @@ def _opened(shared: Shared) -> _Opened:
 
 def _without_pulsars(source: "MaskedSource", path: str, host: str) -> "MaskedSource":
     """The samples less the templates that the run has kept."""
-
     arrays = load_arrays(Path(path))
     if arrays is None:
         raise PulsarError(f"{path}: cannot be read on {host}: all workers must see the folder of the product")

@@ -35,7 +35,6 @@ def thread_count(config: Config) -> int:
 
 def mask_memory(obs: Observation, config: Config) -> tuple[int, int]:
     """Bytes that the mask takes while samples are cleaned, and those that making it takes at its peak."""
-
     if obs.header.is_series:
         return 0, 0
     return mask_bytes(obs, config.rfi), 0 if config.rfi.mask else making_bytes(obs, config.rfi)
@@ -87,7 +86,6 @@ def check_addresses(obs: Observation, config: Config) -> None:
 
 def reading_threads(obs: Observation, config: Config, wanted: int) -> int:
     """Threads that take the statistics: no more than fit the memory; what they give does not depend on them."""
-
     return fitting(obs, config.rfi, wanted, memory_budget(config.run.memory) - BASE_MEMORY)
 
 
@@ -97,7 +95,6 @@ def reserve_ahead(obs: Observation, config: Config, plan: "RunPlan") -> "Abstrac
     None where they will not be kept, where there is one thread (it would be a second one), or where the memory is
     needed before: for the statistics, or to take pulsars out.
     """
-
     if plan.route is None or plan.route.kind != "samples" or plan.threads < 2 or config.subtract.pulsars:
         return nullcontext()
     whole, each = reading_bytes(obs, config.rfi)

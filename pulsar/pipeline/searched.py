@@ -212,7 +212,6 @@ def birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
 
 def kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
     """Back from the checkpoint."""
-
     return [
         Birdie(float(freq), float(width), str(reason))
         for (freq, width), reason in zip(kept["birdies"], kept["birdie_reasons"], strict=True)

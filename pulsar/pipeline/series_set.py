@@ -77,7 +77,6 @@ def fold_set(obs: SeriesSet, params: Sequence[FoldParams], config: FoldConfig, p
     part : Part
         What of the observation is folded.
     """
-
     at = [obs.nearest(p.dm) for p in params]
     cubes: dict[int, FoldCube] = {}
     for index in sorted(set(at)):
@@ -110,7 +109,6 @@ def with_dm_curve(obs: SeriesSet, fold: Fold, config: FoldConfig) -> Fold:
         In the series of its DM.
     config : FoldConfig
     """
-
     own = obs.nearest(fold.after.dm)
     near = np.arange(max(own - CURVE_SIDE, 0), min(own + CURVE_SIDE + 1, obs.dms.size))
     zero = np.flatnonzero(np.abs(obs.dms) < 1e-6)
@@ -152,7 +150,6 @@ def detect_set(job: "Job", obs: SeriesSet) -> "Detected":
     obs : SeriesSet
         That of the job.
     """
-
     config, plan = job.config, set_plan(obs)
     finder = BatchSearch(plan, config, threads=job.threads, memory=job.plan.accel_memory, gaps=gaps_of(obs))
 

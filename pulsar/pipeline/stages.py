@@ -206,7 +206,6 @@ class SeriesSearch:
 
 def pulse_trials(nsamps: int, tsamp: float, config: Config) -> float:
     """Independent trials of the search for single pulses in one series."""
-
     return SinglePulseSearch.estimate(nsamps, tsamp, config.single_pulse).trials
 
 

@@ -41,7 +41,6 @@ def fingerprint(files: Sequence[InputFile], config: Config, version: str, header
     header : Header, optional
         What is known of the files may stand in others beside them (``.inf``).
     """
-
     settings = config.model_dump(mode="json", exclude={"run", "output", "batch"})
     inputs: list[Any] = [[str(f.path), f.size, f.mtime] for f in files]
     rfi, signals = config.rfi, config.completeness.population
@@ -88,7 +87,6 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
     ------
     ConfigError
     """
-
     found = [f.path for f in obs.files if is_calibration(f.path)]
     if found and not config.input.calibration:
         raise ConfigError(
@@ -104,7 +102,6 @@ def _refuse_sharing(obs: Observation) -> None:
     ------
     ConfigError
     """
-
     if obs.header.is_series or isinstance(obs, SeriesSet):
         raise ConfigError("dedispersed series are searched by one process: leave --engine dask out")
     if not obs.files:
@@ -118,7 +115,6 @@ def _check_lists(obs: Observation, config: Config) -> None:
     ------
     ConfigError, DataError
     """
-
     if config.known.catalogue:
         read_catalogue(config.known.catalogue)
     if config.rfi.zaplist:

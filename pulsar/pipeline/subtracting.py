@@ -147,7 +147,6 @@ def check_subtract(header: Header, config: Config) -> list[Wanted]:
     DataError
         A file cannot be read.
     """
-
     pulsars = wanted(config.subtract.pulsars)
     if pulsars and header.is_series:
         raise ConfigError(
@@ -212,7 +211,6 @@ def subtract(
     ConfigError, DataError
         As :func:`check_subtract`.
     """
-
     pulsars = check_subtract(header, config)
     if not pulsars:
         return Subtracted(source, (), empty_table(SUBTRACTED_COLUMNS, 0))
@@ -262,7 +260,6 @@ def templates_of(
     progress: Progress,
 ) -> "list[tuple[Taken, Folded]]":
     """Templates of pulsars in samples, the brightest first (:func:`pulsar.folding.subtracted.measure_templates`)."""
-
     passes = len(params) * (2 if len(params) > 1 else 1)
     with progress.stage("templates", passes * source.nsamps, "samples") as tick:
         return measure_templates(source, params, config.subtract, threads=threads, memory=memory, progress=tick)

@@ -37,7 +37,6 @@ def opened(paths: Sequence[Path | str], config: Config, progress: Progress) -> "
     DataError
         The files cannot be read.
     """
-
     with closing(open_observation(*paths, config=config.input)) as obs:
         for problem in obs.problems:
             progress.warning(problem)
@@ -52,7 +51,6 @@ def dms_of_series(obs: Observation) -> NDArray[np.float64]:
     ConfigError
         They have several sampling times.
     """
-
     if not isinstance(obs, SeriesSet):
         return np.array([obs.header.dm])
     if len(obs.groups) > 1:
@@ -99,7 +97,6 @@ def cleaned(obs: Observation, config: Config, means: Means, progress: Progress) 
     ConfigError, DataError
         Mask or lines that are given cannot be used, or no channel is left.
     """
-
     header = obs.header
     birdies = given_birdies(header, config.rfi)
     if header.is_series:
@@ -197,7 +194,6 @@ def independent_trials(header: Header, dms: NDArray[np.float64], downsample: int
     freqs : ndarray
         Channels [MHz].
     """
-
     if dms.size < 2 or freqs.size < 2:
         return float(dms.size)
     return max(independent_dms(few_trials(header, dms, downsample, freqs).stages[0], freqs), 1.0)

@@ -51,7 +51,6 @@ def write_product(
         The provenance.
     overwrite : bool
     """
-
     config, header, mask = job.config, job.obs.header, detected.mask
     # What is masked of the channels and blocks adds nothing to the S/N: as if the band were narrower.
     live = None if mask is None else header.bandwidth * (1.0 - mask.fraction_lost)

@@ -91,7 +91,6 @@ def add_epoch(
     DataError
         The files, or the store, cannot be read.
     """
-
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     if not (np.isfinite(factor) and factor > 0):
@@ -195,7 +194,6 @@ def _check_asked(grid: StackGrid, config: Config, folder: Path) -> None:
 
 def _fitting(obs: Observation, grid: StackGrid) -> int:
     """Samples in one of the grid's; refuses an observation that does not fit it."""
-
     header, name = obs.header, called(obs)
     ratio = grid.tsamp / header.tsamp
     downsample = max(round(ratio), 1)
@@ -231,7 +229,6 @@ def _placed(
 
     The samples are those of the barycentre; None where they stay as they are.
     """
-
     header = obs.header
     nsamps, chosen = header.nsamps // downsample, None
     first, voverc = header.tstart, float("nan")
@@ -251,7 +248,6 @@ def _placed(
 
 def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path) -> Means:
     """Threads, and what the making of powers leaves of the memory."""
-
     taken = POWER_BYTES * grid.nfft
     left = stage_memory(config, obs) - taken
     if left <= 0:
@@ -267,7 +263,6 @@ def _lines(
     obs: Observation, clean: Clean, first: NDArray[Any], config: Config, voverc: float
 ) -> list[tuple[float, float]]:
     """Lines that are left out, at the barycentre; of dedispersed series those of the first, too."""
-
     learnt = learn_in_series(first, obs.header.tsamp, config)[0] if obs.header.is_series else []
     return shifted([*clean.birdies, *learnt], voverc)
 

@@ -235,7 +235,6 @@ def _write(
     record: Mapping[str, Any],
 ) -> None:
     """The product, with what each epoch shows of each candidate."""
-
     header = stack.header()
     shown = [_shown(stack, search, candidate) for candidate in candidates]
     candidates = [

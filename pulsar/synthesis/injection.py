@@ -201,7 +201,6 @@ def inject_in_memory(
     ConfigError, DataError
         As for :func:`inject`.
     """
-
     header = obs.header
     added = _Added(obs, pulsars, bursts, rfi, seed)
     depth = _depth(obs, nbits)

@@ -176,7 +176,6 @@ class Run:
         ConfigError
             The file exists, or cannot be written.
         """
-
         path = check_output(path, overwrite=overwrite)
         write_whole(path, self.path.read_bytes() if self._content is None else self._content)
         return Run(path)
