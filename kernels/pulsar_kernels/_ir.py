@@ -108,12 +108,6 @@ def fence_code(builder: Any, args: Any) -> None:  # noqa: ARG001
     builder.fence("seq_cst")
 
 
-def zeroed(builder: Any, data: Any, nbytes: Any) -> None:
-    """Set so many bytes to zero."""
-    fill: Callable[[Any, Any, Any, int], None] = cgutils.memset
-    fill(builder, data, nbytes, 0)
-
-
 def prefetch_code(builder: Any, args: Any, form: int) -> None:
     """Code of :func:`pulsar_kernels._jit.prefetch`."""
     kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])

@@ -69,7 +69,7 @@ def _observation(files: list[Path], settings: "Config", plot: Path | None, as_js
     if plot is not None:
         _draw(run_plan, obs.header, plot)
     if as_json:
-        print_json(plain(run_plan), ascii_only=True)
+        print_json(without_lists(run_plan), ascii_only=True)
         return
     if run_plan.dm is not None:
         print_table(STAGE, run_plan.dm.stages, title="DM plan (smearing in us at the first trial of the stage)")
@@ -100,7 +100,7 @@ def _survey(path: Path, as_json: bool) -> None:
     observing, band, machine = survey.observing, survey.band, survey.machine
     if as_json:
         totals = {"core_hours": plan.core_hours, "bottleneck": plan.bottleneck, "keeps_up": plan.keeps_up}
-        print_json({**plain(plan), **totals}, ascii_only=True)
+        print_json({**without_lists(plan), **totals}, ascii_only=True)
         return
     out(
         f"{survey.name}: {observing.beams} beam{'s' if observing.beams > 1 else ''}, {observing.hours:g} h of "
@@ -148,7 +148,7 @@ def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> N
         "seconds": sum(p.total_seconds for p in plans.values()),
     }
     if as_json:
-        listed = [{"name": name, **plain(p)} for name, p in plans.items()]
+        listed = [{"name": name, **without_lists(p)} for name, p in plans.items()]
         failed = [{"name": name, "problem": str(failure)} for name, failure in failures]
         record = {"plans": listed, "totals": totals, "rated": rated, "failures": failed, "problems": problems}
         print_json(record, ascii_only=True)
@@ -204,14 +204,14 @@ SEARCH: Columns = {
 }
 
 
-def plain(value: Any) -> Any:
+def without_lists(value: Any) -> Any:
     """Dataclasses as dicts, within others too; lists of all DMs and frequencies are left out."""
     if is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in fields(value) if f.name not in ("freqs", "dms")]
         names += [name for name in ("dm_first", "dm_last", "ndms") if hasattr(value, name)]
-        return {name: plain(getattr(value, name)) for name in names}
+        return {name: without_lists(getattr(value, name)) for name in names}
     if isinstance(value, tuple | list):
-        return [plain(inner) for inner in value]
+        return [without_lists(inner) for inner in value]
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {key: without_lists(inner) for key, inner in value.items()}
     return value

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 #: Of dataclasses that are read back: no keys besides their own, no NaN.
 STRICT: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
-#: Whole numbers below 2^63, what SQLite and numpy hold, too; no text, no true.
+#: Whole numbers below 2^63, as numpy holds them; no text, no true.
 Count = Annotated[int, Strict(), Field(ge=0, lt=1 << 63)]
 #: Times [s], and moments since 1970: 30,000 years at most, so that no sum of them is infinite.
 Seconds = Annotated[float, Strict(), Field(ge=0.0, le=1e12)]

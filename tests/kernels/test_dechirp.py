@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -473,3 +477,29 @@ def test_harmonics_of_a_strong_signal_are_known_beyond_the_sum():
     assert np.all(powers[0, :16] > 40)
     _, powers = selected(x + train(n, 205.1, 2.0, 0.0, [15.0] * 16), [[205.1, 2.0, 0.0, 8]])
     assert np.count_nonzero(powers[0]) == (8 if powers[0].max() <= 20 else 19)
+
+
+BOTH = """
+import sys
+import numpy as np
+sys.path[:0] = sys.argv[2:]
+from pulsar_kernels import dechirp
+x = np.random.default_rng(11).standard_normal((256, 2)).view(np.complex128)[:, 0]
+turned, sums = x.copy(), np.empty(3, np.complex128)
+arguments = {"moments": (x, -0.5, 3.3, 20.0, 5.0, sums), "_transform": (turned,)}
+for name in sys.argv[1].split(","):
+    getattr(dechirp, name)(*arguments[name])
+sys.stdout.buffer.write(turned.tobytes() + sums.tobytes())
+"""
+
+
+@pytest.mark.jit
+def test_products_of_complex_numbers_do_not_depend_on_which_kernel_is_compiled_first():
+    """numba compiles them once in a process, as the first kernel that has them may reorder its sums or not."""
+    kernels_folder = str(Path(dechirp.__file__).parents[1])
+    first, second = (
+        subprocess.run([sys.executable, "-c", BOTH, names, kernels_folder], stdout=subprocess.PIPE, check=True).stdout
+        for names in ("moments,_transform", "_transform,moments")
+    )
+    assert len(first) == 16 * (256 + 3)
+    assert first == second
