@@ -10,7 +10,7 @@ its square that the scatter does not tell from noise (DerSimonian & Laird 1986, 
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.folding.profile import best_box
+from pulsar.folding.whiten import on_lines
 
 if TYPE_CHECKING:
     from pulsar_kernels.subtract import Grid
@@ -410,6 +411,78 @@ def _folded(cells: NDArray[np.float64], template: Template) -> Folded:
     return Folded(own, snr, (mean, float(total**-0.5), float(scatter[0]), float(scatter[1])))
 
 
+def harmonics_on_lines(
+    cells: NDArray[np.float64], grid: "Grid", lines: Sequence[tuple[float, float]]
+) -> NDArray[np.bool_]:
+    """Harmonics of folded samples that lines of interference fall on, from 0 on.
+
+    Parameters
+    ----------
+    cells : ndarray, shape (nsubints, nbands, nbins, 2)
+        As :func:`fold_grid` returns them.
+    grid : Grid
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz].
+    """
+    nbands, nbins = cells.shape[1:3]
+    delays = np.array([grid.delays[grid.bands == band].mean() for band in range(nbands)])
+    # Interference is not dispersed: its lines add up over the bands at DM 0.
+    turns = grid.spin[0] * delays[:, None] * np.arange(nbins // 2 + 1)
+    parts = np.einsum("sbk,bk->sk", np.fft.rfft(cells[..., 0], axis=2), np.exp(-2j * np.pi * turns))
+    tobs = float(grid.edges[-1] - grid.edges[0]) * grid.tsamp
+    return on_lines(parts, cells[..., 1].sum(axis=(1, 2)), float(grid.spin[0]), tobs, grid.tsamp, lines)
+
+
+def without_harmonics(cells: NDArray[np.float64], hit: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Sums and counts of samples along the last two axes, without some harmonics of their means."""
+    counts, nbins = cells[..., 1], cells.shape[-2]
+    spectra = np.fft.rfft(_ratio(cells[..., 0], counts), axis=-1)
+    spectra[..., hit] = 0.0
+    return np.stack([np.fft.irfft(spectra, nbins, axis=-1) * counts, counts], axis=-1)
+
+
+def profile_beside_lines(
+    cells: NDArray[np.float64], gains: NDArray[np.float64], grid: "Grid", hit: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Some harmonics of a pulsar that stand on lines of interference.
+
+    The pulsar has them in step in all bands, as its brightness goes; a line is in step at DM 0, as bright as it likes
+    in every sub-integration. Both are fitted together by least squares. A harmonic that is not worth its two numbers
+    (Mallows' C_p) is 0: noise, or a line that the DM does not tell from the pulsar.
+
+    Parameters
+    ----------
+    cells : ndarray, shape (nsubints, nbands, nbins, 2)
+        As :func:`fold_grid` returns them.
+    gains : ndarray, shape (nsubints, nbands)
+    grid : Grid
+    hit : ndarray of bool, shape (nbins // 2 + 1,)
+        Which harmonics.
+
+    Returns
+    -------
+    ndarray, shape (nbins,)
+        The profile of these harmonics alone.
+    """
+    nbands, nbins = cells.shape[1:3]
+    number = np.flatnonzero(hit)
+    spectra = np.fft.rfft(levelled(cells[..., 0], cells[..., 1]), axis=2)[..., number]
+    waves = np.exp(2j * np.pi * grid.spin[0] * grid.delays[:, None] * number)
+    # What the channels of a band leave of a line.
+    line = np.array([waves[grid.bands == band].mean(axis=0) for band in range(nbands)])
+    counts = cells[..., 1].mean(axis=2)
+    line_power = counts @ np.abs(line) ** 2
+    along = np.einsum("sb,bk->sk", counts * gains, line)
+    share = np.divide(along, line_power, out=np.zeros_like(along), where=line_power > 0)
+    on_line = np.einsum("sbk,bk->sk", spectra, line.conj())
+    num = np.einsum("sb,sbk->k", gains, spectra) - np.sum(share * on_line, axis=0)
+    den = np.sum(counts * gains**2) - np.sum(np.abs(along) ** 2 / np.maximum(line_power, 1e-300), axis=0)
+    whole = np.zeros(hit.size, dtype=np.complex128)
+    worth = np.abs(num) ** 2 > 2.0 * nbins * den
+    whole[number[worth]] = num[worth] / den[worth]
+    return np.fft.irfft(whole, nbins)
+
+
 def measure_template(
     source: MaskedSource,
     params: FoldParams,
@@ -417,6 +490,7 @@ def measure_template(
     *,
     threads: int,
     memory: int,
+    lines: Sequence[tuple[float, float]] = (),
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Taken, Folded]:
     """Measure the template of a pulsar in cleaned samples, in one pass over them; and what of it is there.
@@ -428,13 +502,22 @@ def measure_template(
     threads : int
     memory : int
         Bytes that may be taken.
+    lines : sequence of (float, float), optional
+        Frequencies and full widths [Hz] of periodic interference: what they leave in the fold is no part of the pulsar.
     progress : callable, optional
     """
     shape = grid_shape(source, params, config, memory // 2)
     grid = make_grid(source, params, shape)
     cells, rows = fold_grid(source, grid, shape, threads=threads, memory=memory, progress=progress)
-    template = fit_template(cells, rows, grid.bands)
-    return Taken(params, template, grid, shape), _folded(cells, template)
+    hit = harmonics_on_lines(cells, grid, lines)
+    if not hit.any():
+        template = fit_template(cells, rows, grid.bands)
+        return Taken(params, template, grid, shape), _folded(cells, template)
+    free = without_harmonics(cells, hit)
+    template = fit_template(free, without_harmonics(rows, hit), grid.bands)
+    profile = profile_beside_lines(cells, template.gains, grid, hit)
+    shapes = template.shapes + profile.reshape(template.nbins, -1).mean(axis=1)
+    return Taken(params, replace(template, shapes=shapes), grid, shape), _folded(free, template)
 
 
 def measure_rest(
@@ -501,6 +584,7 @@ def measure_templates(
     *,
     threads: int,
     memory: int,
+    lines: Sequence[tuple[float, float]] = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[tuple[Taken, Folded]]:
     """Measure the templates of several pulsars, each in the samples without the others.
@@ -513,10 +597,10 @@ def measure_templates(
     source : MaskedSource
     params : sequence of FoldParams
         Topocentric, at mid-observation; the brightest first.
-    config, threads, memory, progress
+    config, threads, memory, lines, progress
         As :func:`measure_template` takes them; one pass over the samples for one pulsar, two for each of several.
     """
-    how: dict[str, Any] = {"threads": threads, "memory": memory, "progress": progress}
+    how: dict[str, Any] = {"threads": threads, "memory": memory, "lines": lines, "progress": progress}
     taken: list[Taken] = []
     if len(params) > 1:
         mean = config.model_copy(update={"nsubints": 1})

@@ -71,7 +71,7 @@ def search_residual(
         return detected, list(candidates)
     job.progress.message(f"taken out for a second search: {len(strong)} of S/N {least:g} or more")
     apart = _each_alone(job, detected, searching, candidates, strong)
-    taken = _templates(job, searching, _strong(apart, least))
+    taken = _templates(job, detected, searching, _strong(apart, least))
     if not taken:
         return detected, list(candidates)
     source = without(searching.source, [template for _, template in taken])
@@ -103,7 +103,7 @@ def _each_alone(
     """Candidates of which the strong ones, and what belongs to them, are pursued anew, each without the others."""
     if len(strong) == 1:
         return list(candidates)
-    taken = _templates(job, searching, strong)
+    taken = _templates(job, detected, searching, strong)
     names = {source.uid for source, _ in taken}
     anew = [candidate for candidate in candidates if candidate.uid not in names and candidate.parent not in names]
     for source, _ in taken:
@@ -123,12 +123,21 @@ def _of_whole(group: Group, detected: Detected) -> Group:
     return replace(group, best=whole[0]) if whole.size else group
 
 
-def _templates(job: Job, searching: Searching, strong: Sequence[Candidate]) -> "list[tuple[Candidate, Taken]]":
+def _templates(
+    job: Job, detected: Detected, searching: Searching, strong: Sequence[Candidate]
+) -> "list[tuple[Candidate, Taken]]":
     """Sources, the strongest first, with their templates; without those of which nothing is there beside the others."""
     params = [source.fold.after for source in strong if source.fold is not None]
     memory = stage_memory(job.config, job.obs)
+    lines = [(b.freq, b.width) for b in detected.birdies]
     measured = templates_of(
-        searching.source, params, job.config, threads=job.threads, memory=memory, progress=job.progress
+        searching.source,
+        params,
+        job.config,
+        threads=job.threads,
+        memory=memory,
+        progress=job.progress,
+        lines=lines,
     )
     least = job.config.subtract.min_snr
     return [

@@ -258,11 +258,13 @@ def templates_of(
     threads: int,
     memory: int,
     progress: Progress,
+    lines: Sequence[tuple[float, float]] = (),
 ) -> "list[tuple[Taken, Folded]]":
     """Templates of pulsars in samples, the brightest first (:func:`pulsar.folding.subtracted.measure_templates`)."""
     passes = len(params) * (2 if len(params) > 1 else 1)
     with progress.stage("templates", passes * source.nsamps, "samples") as tick:
-        return measure_templates(source, params, config.subtract, threads=threads, memory=memory, progress=tick)
+        how: dict[str, Any] = {"threads": threads, "memory": memory, "progress": tick}
+        return measure_templates(source, params, config.subtract, lines=lines, **how)
 
 
 def _folds(

@@ -32,7 +32,7 @@ from pulsar.pipeline.start import fingerprint
 from pulsar.pipeline.subtracting import split, subtract, wanted
 from pulsar.report.summary import summary
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, Sky, make, write_filterbank
+from pulsar.synthesis import Pulsar, Rfi, Sky, make, write_filterbank
 
 BRIGHT = Pulsar(name="bright", period=0.1012345, dm=45.0, snr=150, duty=0.04)
 WEAK = Pulsar(name="weak", period=0.0371277, dm=80.0, snr=16, duty=0.06)
@@ -386,8 +386,37 @@ def test_a_template_does_not_follow_the_beat_with_another_pulsar():
 
 def power(source, freq, dm):
     """Of a frequency in the series of a DM, in units of its noise."""
+    return abs(amplitude(source, freq, dm)) ** 2
+
+
+def amplitude(source, freq, dm):
+    """The same with its phase."""
     data = read(source).astype(np.float64)
     turns = freq * KDM * dm * (source.freqs**-2.0 - source.fref**-2.0)
     t = np.arange(source.nsamps) * source.tsamp
     wave = np.exp(-2j * np.pi * freq * t)
-    return abs(np.sum((data @ wave) * np.exp(2j * np.pi * turns))) ** 2 / np.sum(data**2)
+    return np.sum((data @ wave) * np.exp(2j * np.pi * turns)) / np.sqrt(np.sum(data**2))
+
+
+def test_a_template_holds_no_line_of_interference_and_all_of_the_pulsar():
+    # A hum is 15 turns of the pulsar. Taken out in 64 steps of its turn it leaves an image at 49 turns.
+    pulsar = Pulsar(period=0.5, dm=80.0, snr=250, duty=0.04)
+    hum, settings = Rfi(kind="mains", rate=30.0, harmonics=1, strength=1.0, wander=0.02), RfiConfig(learn=False)
+
+    def sky(*pulsars):
+        block = make(Sky(pulsars=pulsars, rfi=(hum,), **SHAPE), threads=2)
+        obs = Filterbank(block.data, block.header)
+        return CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
+
+    def left(lines):
+        how = {"lines": lines, "threads": 2, "memory": 1 << 30}
+        params = FoldParams(1 / pulsar.period, 0.0, pulsar.dm)
+        return SubtractedSource(both, [measure_template(both, params, SubtractConfig(nbins=64), **how)[0]])
+
+    both, line, image = sky(pulsar), 15 / pulsar.period, 49 / pulsar.period
+    known, unknown = left([(30.0, 1.0)]), left([])
+    assert power(known, image, pulsar.dm) < 0.1 * power(unknown, image, pulsar.dm)
+    hum_alone = amplitude(sky(), line, pulsar.dm)
+    own, rest = (amplitude(source, line, pulsar.dm) - hum_alone for source in (both, known))
+    assert abs(own) > 10.0
+    assert abs(rest) < 0.3 * abs(own)
