@@ -14,8 +14,7 @@ from pulsar.folding.profile import best_box
 from pulsar.folding.refine import refine
 from pulsar.pipeline.job import Detected, Job
 from pulsar.searches.sift import Group
-from pulsar.sources.candidate import Candidate
-from pulsar.sources.detections import SAME
+from pulsar.sources.candidate import AGREE_BINS, Candidate
 from pulsar.sources.features import features
 from pulsar.sources.interference import Interference, flags_of
 from pulsar.sources.link import flags_by_pulses
@@ -129,7 +128,7 @@ def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Sequence[tuple[float,
         return fold
     rest = refine(cube.without(odd), search_dm=search_dm, lines=lines)
     moved = abs(rest.after.freq - rest.before.freq) * rest.tobs
-    return rest if moved < SAME and repeats(rest) > REPEATING else fold
+    return rest if moved < AGREE_BINS and repeats(rest) > REPEATING else fold
 
 
 def candidate_of(

@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from pulsar.data.fold import Fold
 from pulsar.searches.sift import Group
+
+#: DMs, frequencies and their derivatives agree within so many of their common errors: beyond them are 6 in 100,000 of a
+#: Gaussian.
+AGREE: Final = 4.0
+#: Frequencies agree within this part of 1/T, too: a fold at one of them is drawn onto the other.
+AGREE_BINS: Final = 0.3
+#: What has a lower chance to be there by accident is not: a list of a thousand rows has a tenth of one that is.
+MAX_CHANCE: Final = 1e-4
 
 
 @dataclass(frozen=True)

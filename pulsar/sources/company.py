@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.flags import weight
-from pulsar.sources.candidate import Candidate
+from pulsar.sources.candidate import AGREE, MAX_CHANCE, Candidate
 
 Floats = NDArray[np.float64]
 
@@ -21,12 +21,8 @@ NEAR: Final = 0.05
 OCTAVES: Final = (-1, 0, 1)
 #: A neighbour counts from this part of a row's score on: many weak rows say nothing of a strong one.
 COMPARABLE: Final = 0.3
-#: So many neighbours or more have a chance below this at the density of the other rows.
-MAX_CHANCE: Final = 1e-4
 #: The range of frequencies over which rows spread, if there are no others to tell [powers of e]: 5 s to 2 ms.
 SPREAD: Final = 8.0
-#: DMs are different from so many of their common errors on, and from a pulse width over the band.
-DM_SIGMA: Final = 4.0
 #: A pulse that dispersion alone has bent is as strong in all bands, and has the expected DM curve. Of 85 pulsars
 #: in noise and in all kinds of interference 84 are as even and fit as well; of 598 rows that chirps made 0.08 are, of
 #: 136 of drifting tones 0.015 (benchmarks/zoo.py survey --first 5000, population.py --first 10600).
@@ -81,7 +77,7 @@ def crowded(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
     around = np.zeros((len(rows), len(rows)), dtype=np.bool_)
     core = np.zeros(len(rows), dtype=np.bool_)
     for k in range(len(rows)):
-        apart = np.maximum(DM_SIGMA * np.hypot(errors, errors[k]), np.maximum(widths, widths[k]))
+        apart = np.maximum(AGREE * np.hypot(errors, errors[k]), np.maximum(widths, widths[k]))
         like = (scores >= COMPARABLE * scores[k]) & (pure >= pure[k])
         off = np.min([np.abs(logs - logs[k] + octave * np.log(2.0)) for octave in OCTAVES], axis=0)
         near, other = off <= NEAR, like & (np.abs(dms - dms[k]) > apart)

@@ -12,13 +12,12 @@ from pulsar.data.header import Part
 from pulsar.searches.amplitudes import counted
 from pulsar.searches.sift import Group
 from pulsar.searches.stats import expected_from_sigma, logp_from_sigma, power_logp, trial_sigma
+from pulsar.sources.candidate import AGREE_BINS
 from pulsar.sources.source import Source
 
 #: Of the amplitude that a source leaves so much may be off: powers of detections in strong skies are within 20 % of
 #: what is predicted.
 OFF: Final = 0.1
-#: Frequencies that differ by so many bins of 1/T are one: a fold at one of them is drawn onto the other.
-SAME: Final = 0.3
 #: Bands and sub-integrations of the model of a detection that is not folded: as many as folds have.
 _BANDS: Final = 16
 _PARTS: Final = 32
@@ -165,7 +164,7 @@ def same_as(freq: float, group: Group, sources: Sequence[Model], observed: Obser
     for model in sources:
         source = model.source
         strays = source.strays(start, tobs) if group.dm_lo <= source.dm <= group.dm_hi else 0.0
-        near = abs(source.during(start, tobs).freq - freq) / (SAME / tobs + strays)
+        near = abs(source.during(start, tobs).freq - freq) / (AGREE_BINS / tobs + strays)
         if near < nearest:
             nearest, name = near, model.uid
     return name

@@ -8,12 +8,11 @@ import numpy as np
 from pulsar.constants import LEAST_DM
 from pulsar.data.fold import Fold
 from pulsar.searches.sift import Group
+from pulsar.sources.candidate import AGREE, AGREE_BINS
 from pulsar.sources.features import dm_shift
 from pulsar.sources.score import reasons
 
 # Two frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
-AGREE_SIGMA = 4.0
-AGREE_BINS = 0.3
 # Mains: relative wander, harmonics looked at.
 MAINS_TOLERANCE = 0.005
 MAINS_HARMONICS = 6
@@ -187,7 +186,7 @@ def looks_like_diode(fold: Fold, periods: Sequence[float], *, dispersion_known: 
     undispersed = not dispersion_known or after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
     for period in periods:
         multiple = round(after.freq * period)
-        close = max(AGREE_SIGMA * fold.freq_err, AGREE_BINS / fold.tobs)
+        close = max(AGREE * fold.freq_err, AGREE_BINS / fold.tobs)
         if 1 <= multiple <= DIODE_HARMONICS and abs(after.freq - multiple / period) <= close:
             return undispersed
     return False
@@ -219,7 +218,7 @@ def looks_like_comb(fold: Fold, lines: Sequence[tuple[float, float]], *, dispers
         return False
     for freq, width in lines:
         multiple = round(after.freq / freq)
-        close = max(0.5 * width * multiple, AGREE_SIGMA * fold.freq_err, AGREE_BINS / fold.tobs)
+        close = max(0.5 * width * multiple, AGREE * fold.freq_err, AGREE_BINS / fold.tobs)
         # Where harmonics lie so close that any frequency is one of them, being one says nothing.
         if 1 <= multiple <= COMB_HARMONICS and close < COMB_PART * freq and abs(after.freq - multiple * freq) <= close:
             return True

@@ -7,13 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
-from pulsar.sources.candidate import Candidate
-from pulsar.sources.steady import repeats
+from pulsar.sources.candidate import AGREE, MAX_CHANCE, Candidate
+from pulsar.sources.steady import REPEATS, repeats
 
-#: Pulses and a candidate have the same DM within so many of their common errors.
-DM_SIGMA = 4.0
-#: So many pulses in its phase have a chance below this to be there by accident.
-MAX_CHANCE = 1e-4
 #: Of more pulses than this the chance is that of equal windows.
 MANY = 1000
 #: Added on either side of the pulse in which single ones are looked for [turns]: they wander.
@@ -23,8 +19,6 @@ PHASE_MARGIN = 0.02
 ONE_PULSE = 2.0
 #: ... unless beside the two that some period fits there are others in its phase, which chance puts there less often ...
 SEVERAL_CHANCE = 0.01
-#: ... or its pulse is there in the other turns, too: noise that the refinement has chosen repeats with 2 to 4 sigma.
-REPEATS = 4.0
 
 
 def owners(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> NDArray[np.int64]:
@@ -114,7 +108,7 @@ def _in_phase(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]]:
     """Pulses at the DM of a fold, which of them come in its phase, and the chance of each to do so."""
     error = np.hypot(np.nan_to_num(pulses["dm_err"]), np.nan_to_num(fold.dm_err))
-    near = free & (np.abs(pulses["dm"] - fold.after.dm) <= DM_SIGMA * error)
+    near = free & (np.abs(pulses["dm"] - fold.after.dm) <= AGREE * error)
     if fold.part:
         # What it does elsewhere is not known.
         near &= (pulses["time"] >= fold.start) & (pulses["time"] < fold.start + fold.tobs)

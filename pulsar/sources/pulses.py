@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import LEAST_DM
+from pulsar.sources.candidate import MAX_CHANCE
 
 #: A pulse of this part of the widest filter or more may as well be a piece of something longer: the level of the data.
 AT_LIMIT: Final = 0.9
@@ -22,8 +23,6 @@ EXCLUDED: Final = 3.0
 SAME: Final = 0.9
 #: Fewest events of a storm. Noise makes one in 30,000 runs, and sources of single pulses have one DM each.
 STORM: Final = 12
-#: Pulses with chances below this to be at one DM by accident are of one source, and belong to no storm.
-MAX_CHANCE: Final = 1e-4
 #: So do those that are too strong to be the best of a storm with this probability.
 TOO_STRONG: Final = 1e-2
 #: The score of a storm is taken times this.

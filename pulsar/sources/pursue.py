@@ -16,8 +16,8 @@ import numpy as np
 
 from pulsar.folding.fundamental import choose_period
 from pulsar.searches.sift import Group
-from pulsar.sources.candidate import Candidate
-from pulsar.sources.detections import SAME, Model, Observed, Shares, same_as, source_of
+from pulsar.sources.candidate import AGREE_BINS, Candidate
+from pulsar.sources.detections import Model, Observed, Shares, same_as, source_of
 from pulsar.sources.sky import CHANCE, MOST_RATIO, Sky
 from pulsar.sources.source import Source
 from pulsar.sources.steady import steady
@@ -95,7 +95,7 @@ def _other_periods(groups: Sequence[Group], sky: Sky, most: int) -> list[Group]:
     freqs, parts = np.array([group.freq for group in groups]), np.array([group.part for group in groups])
     heads = dict[int, None]()
     for source in sky.accepted:
-        same = SAME / sky.observed.window(source.part)[1]
+        same = AGREE_BINS / sky.observed.window(source.part)[1]
         known = np.array([candidate.freq for candidate in sky.folded if candidate.part == source.part])
         equal, left = 1, sky.left(source)
         if left.residual is not None and left.part * source.snr > CHANCE:

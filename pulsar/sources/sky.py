@@ -16,14 +16,12 @@ from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import needs_others
 from pulsar.folding.profile import best_box
 from pulsar.searches.sift import Group
-from pulsar.sources.candidate import Candidate
-from pulsar.sources.detections import OFF, SAME, Model, Observed, Shares, sigma_of
+from pulsar.sources.candidate import AGREE, AGREE_BINS, Candidate
+from pulsar.sources.detections import OFF, Model, Observed, Shares, sigma_of
 from pulsar.sources.residual import Left, left_of
 from pulsar.sources.source import Source
+from pulsar.sources.steady import REPEATS
 
-#: Significance against what scatters between sub-integrations, below which what is left of a fold is noise: chance
-#: adds up to 4 where the refinement has chosen it [sigma].
-REPEATS: Final = 4.0
 #: S/N that the best fold of noise reaches (docs/folding.md).
 CHANCE: Final = 5.0
 #: Largest integer of a ratio of two periods.
@@ -33,8 +31,6 @@ MOST_RATIO: Final = 16
 _ALIKE: Final = 16.0
 #: Times that sources are taken in and let go of.
 _ROUNDS: Final = 3
-#: DMs of one source differ by no more than so many of their errors.
-_DMS: Final = 4.0
 #: Power in a fold below which a source leaves nothing there.
 _FELT: Final = 1.0
 #: What has less of its squared S/N left than this is mostly of others.
@@ -197,7 +193,7 @@ class Sky:
                 rows, _ = source.rows_in(fold)
                 mean = OFF**2 * float(np.sum((share @ rows) ** 2))
                 ratio = Fraction(source.freq / fold.after.freq).limit_denominator(MOST_RATIO)
-                near = abs(source.freq - float(ratio) * fold.after.freq) * fold.tobs < SAME
+                near = abs(source.freq - float(ratio) * fold.after.freq) * fold.tobs < AGREE_BINS
                 inside = max(fold.width, 1.0 / ratio.numerator if near else 0.0) * source.flickering(
                     fold.after.freq, fold.after.dm
                 )
@@ -265,7 +261,7 @@ class Sky:
         if key not in self._multiples:
             fold = min(self._folds[candidate.uid], self._folds[rival.uid], key=lambda fold: fold.tobs)
             low, high = (self.source(each).during(fold.start, fold.tobs).freq for each in (candidate, rival))
-            n, near = round(high / low), SAME / fold.tobs
+            n, near = round(high / low), AGREE_BINS / fold.tobs
             if candidate.part != rival.part and _of_one_dm(candidate, rival):
                 strays = self._strays(candidate, rival)
                 near += max(n * strays[0], strays[1])
@@ -344,7 +340,7 @@ class Sky:
 def _of_one_dm(candidate: Candidate, rival: Candidate) -> bool:
     """True if two have one DM within their errors, or the ranges over which they were detected."""
     own, theirs = candidate.group, rival.group
-    near = abs(candidate.dm - rival.dm) <= _DMS * float(np.hypot(candidate.dm_err, rival.dm_err))
+    near = abs(candidate.dm - rival.dm) <= AGREE * float(np.hypot(candidate.dm_err, rival.dm_err))
     return near or own.dm_lo <= rival.dm <= own.dm_hi or theirs.dm_lo <= candidate.dm <= theirs.dm_hi
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.fold import Fold
+from pulsar.sources.candidate import AGREE
 
 #: A harmonic that slides by more turns within a sub-integration leaves less than a tenth of its amplitude there.
 _SLIDES: Final = 3.0
@@ -29,8 +30,6 @@ _SLIDES: Final = 3.0
 _FAINT: Final = 0.3
 #: Pairs of lines that are looked at together.
 _PAIRS: Final = 4096
-#: A derivative of the frequency is there from so many of its errors on.
-_SURE: Final = 4.0
 #: Bins are averages from so many different phases of samples on in each.
 _PHASES: Final = 4
 #: Harmonics of a pulse that its bins do not resolve: so many times those that they show.
@@ -132,7 +131,7 @@ class Source:
             time_edges=fold.time_edges - 0.5 * fold.tobs,
             nbins=len(fold.profile),
             resolution=float(fold.extra.get("resolution", 0.0)),
-            drift=abs(fold.after.fdot) if abs(fold.after.fdot) > _SURE * fold.fdot_err else 0.0,
+            drift=abs(fold.after.fdot) if abs(fold.after.fdot) > AGREE * fold.fdot_err else 0.0,
         )
 
     @property

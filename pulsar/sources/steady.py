@@ -24,6 +24,9 @@ MOST_ODD: Final = 0.25
 LEAST_PARTS: Final = 4
 #: ... and from which on each harmonic's own scatter is known well enough (to a third): a line may fall on just one.
 MANY_PARTS: Final = 10
+#: Significance against what scatters between sub-integrations, below which a fold may be noise: that which a refinement
+#: has chosen repeats with 2 to 4 sigma.
+REPEATS: Final = 4.0
 
 
 def steady(fold: Fold) -> Fold:
