@@ -89,3 +89,30 @@ def template_of(spectrum: NDArray[np.complex128], total_variance: float, width: 
     if not np.any(gain > 0.0):
         gain[1:2] = 1.0
     return np.asarray(spectrum * gain)
+
+
+def ratio_of(num: NDArray[np.float64], den: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ratio of sums to their weights, 0 where nothing was measured."""
+    return np.divide(num, den, out=np.zeros_like(num), where=den > 0)
+
+
+def drawn(num: NDArray[np.float64], den: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
+    """Means of many cells, each drawn to the mean of all as far as their scatter is noise.
+
+    Parameters
+    ----------
+    num, den : ndarray
+        Weighted sum of each cell and its weight, one over its variance: the mean is their ratio.
+    axis : int, optional
+        The cells lie along it; several sets of them (bins of profiles) share how much they scatter. Default: all are
+        one set.
+    """
+    total = den.sum(axis=axis, keepdims=True)
+    mean = ratio_of(num.sum(axis=axis, keepdims=True), total)
+    away = ratio_of(num, den) - mean
+    free = float(np.count_nonzero(den > 0)) - mean.size
+    weight = float(total.sum() - ratio_of((den**2).sum(axis=axis, keepdims=True), total).sum())
+    if free <= 0 or weight <= 0:
+        return np.broadcast_to(mean, num.shape).copy()
+    scatter = max((float(np.sum(den * away**2)) - free) / weight, 0.0)
+    return np.asarray(mean + away * (scatter * den / (scatter * den + 1.0)))

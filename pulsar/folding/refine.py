@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise
+from pulsar.folding.errors import errors_of, slopes_of
 from pulsar.folding.profile import best_box, fine_box, template_of
 from pulsar.folding.whiten import RED, harmonic_noise, on_lines, without_pulse
 
@@ -257,13 +258,33 @@ def _fit(
     free: NDArray[np.bool_],
     low: NDArray[np.float64],
     high: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> NDArray[np.float64]:
     """Least-squares fit of (df, dfdot, ddm) and a common phase to a template made from the data.
 
-    Returns the offsets and their 1-sigma errors for white noise (NaN where not free). The fit stays between `low` and
-    `high`.
+    Returns the offsets. The fit stays between `low` and `high`.
     """
     theta = start.copy()
+    jacobian, size = _jacobian(data, free)
+    total = float(data.weight.sum())
+    omega = 2.0 * np.pi * data.harmonics
+    normal = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, data.weight) / total
+    inverse = np.linalg.pinv(normal, rcond=1e-9)
+    for _ in range(6):
+        spectra = data.aligned(*theta)
+        summed = spectra.sum(axis=(0, 1))
+        _, width, _ = fine_box(summed, data.variance)
+        template = template_of(summed, total, width)
+        fisher = float(np.sum(omega**2 * np.abs(template) ** 2))
+        step = inverse @ np.einsum("isb,sb->i", jacobian, slopes_of(spectra, template)) / fisher / size
+        theta[free] += step[1:]
+        theta = np.clip(theta, low, high)
+        if np.all(np.abs(step[1:]) * size[1:] < 1e-6):
+            break
+    return theta
+
+
+def _jacobian(data: _Data, free: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lateness of each element by a common phase and the parameters that are free, each in units of its size."""
     jacobian = np.stack(
         [
             np.ones_like(data.weight),
@@ -275,28 +296,7 @@ def _fit(
     # Parameters are scaled to shifts of about a turn, or the normal matrix would mix 1e-12 with 1.
     size = np.sqrt(np.mean(jacobian**2, axis=(1, 2)))
     size[size == 0.0] = 1.0
-    jacobian = jacobian / size[:, None, None]
-    total = float(data.weight.sum())
-    omega = 2.0 * np.pi * data.harmonics
-    normal = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, data.weight) / total
-    inverse = np.linalg.pinv(normal, rcond=1e-9)
-    fisher = 0.0
-    for _ in range(6):
-        spectra = data.aligned(*theta)
-        summed = spectra.sum(axis=(0, 1))
-        _, width, _ = fine_box(summed, data.variance)
-        template = template_of(summed, total, width)
-        fisher = float(np.sum(omega**2 * np.abs(template) ** 2))
-        # Lateness that each element still shows, as the gradient of its correlation with the template.
-        slope = -np.sum(omega * np.imag(spectra * np.conj(template)), axis=2)
-        step = inverse @ np.einsum("isb,sb->i", jacobian, slope) / fisher / size
-        theta[free] += step[1:]
-        theta = np.clip(theta, low, high)
-        if np.all(np.abs(step[1:]) * size[1:] < 1e-6):
-            break
-    error = np.full(3, np.nan)
-    error[free] = np.sqrt(np.diag(inverse)[1:] * total / (2.0 * fisher)) / size[1:]
-    return theta, error
+    return jacobian / size[:, None, None], size
 
 
 def _noise_scale(spectra: NDArray[np.complex128], data: _Data, width: float, phase: float) -> float:
@@ -452,7 +452,7 @@ def _refined(
     times = data.aligned(0.0, 0.0, theta[2]).sum(axis=1)
     shown = plane = _plane(times, data, dfs, dfdots)
     if not fit:
-        return _measure(cube, data, theta, np.full(3, np.nan), before, offsets, dfs, dfdots, shown, noise)
+        return _measure(cube, data, theta, np.zeros(3, dtype=np.bool_), before, offsets, dfs, dfdots, shown, noise)
     if most:
         plane = _plane(times, data, dfs, dfdots, most)
     # The whole plane is shown, what is possible of it is searched.
@@ -475,25 +475,24 @@ def _refined(
     dm_step = float(offsets[1] - offsets[0]) if len(offsets) > 1 else 0.0
     coarse, _, phase = _profile_box(data.aligned(*theta), data)
     data.tau = _pulse_times(cube, phase)
-    error = np.full(3, np.nan)
     if np.any(free):
         limit = np.array([2.0 * df_step, 2.0 * fd_step, 4.0 * dm_step])
         low = np.maximum(theta - limit, [freqs[0] - params.freq, fdots[0] - params.fdot, -np.inf])
         high = np.minimum(theta + limit, [freqs[1] - params.freq, fdots[1] - params.fdot, np.inf])
-        fitted, error = _fit(data, theta, free, low, high)
+        fitted = _fit(data, theta, free, low, high)
         if params.dm >= 0.0:
             fitted[2] = max(fitted[2], -params.dm)
         # A fit that lost its way in the noise is not better than the grid.
         if _profile_box(data.aligned(*fitted), data)[0] >= 0.97 * coarse:
             theta = fitted
-    return _measure(cube, data, theta, error, before, offsets, dfs, dfdots, shown, noise)
+    return _measure(cube, data, theta, free, before, offsets, dfs, dfdots, shown, noise)
 
 
 def _measure(
     cube: FoldCube,
     data: _Data,
     theta: NDArray[np.float64],
-    error: NDArray[np.float64],
+    free: NDArray[np.bool_],
     before: float,
     offsets: NDArray[np.float64],
     dfs: NDArray[np.float64],
@@ -512,6 +511,10 @@ def _measure(
         scale = min(scale, max(noise.scale(width), 1.0))
     total = float(data.weight.sum()) * scale**2
     template = template_of(summed, total, width)
+    error = np.full(3, np.nan)
+    if free.any():
+        jacobian, size = _jacobian(data, free)
+        error[free] = errors_of(jacobian, spectra, template, data.weight * scale**2, int(free[2]))[1:] / size[1:]
 
     # The curve is drawn around the refined DM; the model is the template as bright in every band as its weight.
     if len(offsets) > 1:
@@ -542,9 +545,9 @@ def _measure(
     return Fold(
         before=params,
         after=after,
-        freq_err=float(error[0]) * scale,
-        fdot_err=float(error[1]) * scale,
-        dm_err=float(error[2]) * scale,
+        freq_err=float(error[0]),
+        fdot_err=float(error[1]),
+        dm_err=float(error[2]),
         snr=snr / scale,
         width=width,
         phase=phase,

@@ -22,7 +22,7 @@ from pulsar.config.model import SubtractConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.source import SIGMA_LEVELS, Relay
-from pulsar.folding.profile import best_box
+from pulsar.folding.profile import best_box, drawn, ratio_of
 from pulsar.folding.whiten import on_lines
 
 if TYPE_CHECKING:
@@ -94,33 +94,6 @@ def _fine(coarse: NDArray[np.float64], nsubints: int, nbands: int) -> NDArray[np
     return coarse.repeat(nsubints // coarse.shape[0], axis=0).repeat(nbands // coarse.shape[1], axis=1)
 
 
-def _ratio(num: NDArray[np.float64], den: NDArray[np.float64]) -> NDArray[np.float64]:
-    """0 where nothing was measured."""
-    return np.divide(num, den, out=np.zeros_like(num), where=den > 0)
-
-
-def drawn(num: NDArray[np.float64], den: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
-    """Means of many cells, each drawn to the mean of all as far as their scatter is noise.
-
-    Parameters
-    ----------
-    num, den : ndarray
-        Weighted sum of each cell and its weight, one over its variance: the mean is their ratio.
-    axis : int, optional
-        The cells lie along it; several sets of them (bins of profiles) share how much they scatter. Default: all are
-        one set.
-    """
-    total = den.sum(axis=axis, keepdims=True)
-    mean = _ratio(num.sum(axis=axis, keepdims=True), total)
-    away = _ratio(num, den) - mean
-    free = float(np.count_nonzero(den > 0)) - mean.size
-    weight = float(total.sum() - _ratio((den**2).sum(axis=axis, keepdims=True), total).sum())
-    if free <= 0 or weight <= 0:
-        return np.broadcast_to(mean, num.shape).copy()
-    scatter = max((float(np.sum(den * away**2)) - free) / weight, 0.0)
-    return np.asarray(mean + away * (scatter * den / (scatter * den + 1.0)))
-
-
 def choose_bins(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> int:
     """How many bins the profile of all channels and times is worth.
 
@@ -132,7 +105,7 @@ def choose_bins(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> int:
     best, chosen, nbins = np.inf, sums.size, sums.size
     while nbins >= LEAST_BINS:
         num, den = (x.reshape(nbins, -1).sum(axis=1) for x in (sums, counts))
-        cost = 2.0 * nbins - float(np.sum(_ratio(num**2, den)))
+        cost = 2.0 * nbins - float(np.sum(ratio_of(num**2, den)))
         if cost <= best:
             best, chosen = cost, nbins
         nbins //= 2
@@ -151,7 +124,7 @@ def _divided(
         parts = across
         for nbands in (num.shape[1] >> k for k in range(num.shape[1].bit_length())):
             parts = _coarse(parts[0], nsubints, nbands), _coarse(parts[1], nsubints, nbands)
-            cost = 2.0 * np.count_nonzero(parts[1] > 0) - float(np.sum(_ratio(parts[0] ** 2, parts[1])))
+            cost = 2.0 * np.count_nonzero(parts[1] > 0) - float(np.sum(ratio_of(parts[0] ** 2, parts[1])))
             # Of equal ones that of fewest cells.
             if (cost, nsubints * nbands) < best:
                 best, chosen = (cost, nsubints * nbands), parts
@@ -176,7 +149,7 @@ def _shapes(
 
 def levelled(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sums without the mean of each profile, which is the level of the samples there."""
-    mean = _ratio(sums.sum(axis=-1, keepdims=True), counts.sum(axis=-1, keepdims=True))
+    mean = ratio_of(sums.sum(axis=-1, keepdims=True), counts.sum(axis=-1, keepdims=True))
     return np.asarray(sums - mean * counts)
 
 
@@ -202,7 +175,7 @@ def fit_template(
     rows = rows.reshape(len(rows), nbins, -1, 2).sum(axis=2)
     counts, sums = cells[..., 1], levelled(cells[..., 0], cells[..., 1])
     shape = counts.shape[:2]
-    mean = _ratio(sums.sum(axis=(0, 1)), counts.sum(axis=(0, 1)))
+    mean = ratio_of(sums.sum(axis=(0, 1)), counts.sum(axis=(0, 1)))
     profiles = np.broadcast_to(mean - mean.mean(), (1, 1, nbins))
     gains, grid, divided = np.ones(shape), (1, 1), (1, 1)
     for _ in range(rounds):
@@ -212,12 +185,12 @@ def fit_template(
     wide = _fine(profiles, *shape)
     # Samples of a channel have the mean profile of its band.
     weight = counts.sum(axis=2)
-    of_band = _ratio((weight[:, :, None] * gains[:, :, None] * wide).sum(axis=0), weight.sum(axis=0)[:, None])
+    of_band = ratio_of((weight[:, :, None] * gains[:, :, None] * wide).sum(axis=0), weight.sum(axis=0)[:, None])
     own = of_band[bands]
     num = (levelled(rows[..., 0], rows[..., 1]) * own).sum(axis=1)
     den = (rows[..., 1] * own**2).sum(axis=1)
     # Less what the bands have of it: factors are about 1 in every band.
-    mean_of = _ratio(*(np.bincount(bands, x, shape[1]).astype(np.float64) for x in (num, den)))
+    mean_of = ratio_of(*(np.bincount(bands, x, shape[1]).astype(np.float64) for x in (num, den)))
     factors = drawn(num - mean_of[bands] * den, den)
     factors = np.ones_like(factors) if np.ptp(factors) == 0.0 else 1.0 + factors
     which = np.arange(divided[0] * divided[1], dtype=np.float64).reshape(divided)
@@ -436,7 +409,7 @@ def harmonics_on_lines(
 def without_harmonics(cells: NDArray[np.float64], hit: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Sums and counts of samples along the last two axes, without some harmonics of their means."""
     counts, nbins = cells[..., 1], cells.shape[-2]
-    spectra = np.fft.rfft(_ratio(cells[..., 0], counts), axis=-1)
+    spectra = np.fft.rfft(ratio_of(cells[..., 0], counts), axis=-1)
     spectra[..., hit] = 0.0
     return np.stack([np.fft.irfft(spectra, nbins, axis=-1) * counts, counts], axis=-1)
 

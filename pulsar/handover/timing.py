@@ -10,7 +10,7 @@ of the two is the largest, of which only the harmonics are needed; the curvature
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
 from pathlib import Path
@@ -24,8 +24,10 @@ from pulsar.data.direction import dms, hms
 from pulsar.data.files import read_text
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
+from pulsar.data.numbers import significant
 from pulsar.data.text import file_name, printable
 from pulsar.errors import ConfigError, DataError
+from pulsar.folding.errors import own_lateness, slopes_of
 from pulsar.folding.profile import fine_box, template_of
 from pulsar.sky.barycentre import arrival_times, barycentric
 from pulsar.sky.observatory import find_observatory
@@ -142,12 +144,13 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
     """
     if not (isfinite(fold.epoch) and fold.epoch > 0):
         raise ConfigError("the time of the observation is not known: an ephemeris cannot be made of its period")
-    spin = spin_of(fold.after, header, fold.epoch, fold.tobs)
+    params, limit = _rotation(fold)
+    spin = spin_of(params, header, fold.epoch, fold.tobs)
     where = find_observatory(header.telescope)
     at_site = spin.frame == "barycentre" and where is not None
     # Delays shrink with the period, and frequencies grow: of the product with the square of a frequency one is left.
     dm, dm_err = fold.after.dm * spin.doppler, fold.dm_err * spin.doppler
-    lines = _begun(header, name, origin, *_remarks(spin, header))
+    lines = _begun(header, name, origin, *_remarks(spin, header), limit)
     for order, value in enumerate(spin.terms):
         error = {0: fold.freq_err, 1: fold.fdot_err}.get(order, float("nan"))
         lines.append(_line(f"F{order}", f"{value:.17g}", error))
@@ -161,6 +164,16 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
     lines.append(_line("TZRFRQ", f"{header.fch1:.6f}" if _top(header) else "0"))
     lines += [_line("EPHEM", EPHEMERIS), _line("UNITS", "TDB"), _line("CLK", "UTC(NIST)")]
     return "\n".join(lines) + "\n"
+
+
+def _rotation(fold: Fold) -> tuple[FoldParams, str]:
+    """Parameters of a fold without a derivative that is not significant, and a remark on its limit."""
+    after, given = fold.after, fold.before.fdot
+    if not isfinite(fold.fdot_err) or significant(after.fdot, fold.fdot_err):
+        return after, ""
+    limit = f"{abs(after.fdot) + 3.0 * fold.fdot_err:.2g} Hz/s"
+    fdot = given if abs(given) < fold.fdot_err else 0.0
+    return replace(after, fdot=fdot), f"no derivative of its own is seen: below {limit} (3 errors)"
 
 
 def stack_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin: str = "") -> str:
@@ -424,6 +437,7 @@ def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: Template
     middles = fold.time_edges[:-1] + 0.5 * lengths - 0.5 * fold.tobs
     # What is masked whole holds nothing.
     weights = np.where(np.ptp(rows, axis=1) > 0, lengths, 0.0)
+    wander = _wander(rows, weights, middles, own)
     toas = []
     for part in np.array_split(np.arange(len(rows)), min(groups, len(rows))):
         weight = weights[part]
@@ -436,8 +450,29 @@ def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: Template
         middle = float(weight @ middles[part] / weight.sum())
         at, freq = _passage(fold, middle, own.phase + shift)
         mjd = Decimal(fold.epoch) + Decimal(at) / Decimal(DAY)
+        error = float(np.hypot(error, np.sqrt(wander * np.sum(weight**2)) / weight.sum()))
         toas.append(Toa(mjd, error / freq, _top(header), snr, float(weight.sum())))
     return toas
+
+
+def _wander(
+    rows: NDArray[np.float64], weights: NDArray[np.float64], middles: NDArray[np.float64], template: Template
+) -> float:
+    """Variance by which the pulse of a sub-integration is late or early beyond noise and a parabola [turns^2]."""
+    use = weights > 0
+    whole = np.sqrt(weights[use]) @ rows[use] / np.sqrt(weights.sum())
+    shift, _, snr = match(whole, template)
+    nharm = min(rows.shape[1] // 2 + 1, len(template.spectrum))
+    k = np.arange(nharm)
+    # As high as it is in each row, in noise of 1 a bin.
+    power = float(np.sum(np.abs(template.spectrum[:nharm]) ** 2))
+    height = snr / np.sqrt(2.0 * rows.shape[1] * power) * np.sqrt(weights[use] / weights.sum())
+    model = template.spectrum[:nharm] * np.exp(-2j * np.pi * k * shift)
+    information = (2.0 * np.pi) ** 2 * float(np.sum(k**2 * np.abs(model) ** 2))
+    slopes, response = slopes_of(series_of(rows[use])[:, :nharm], model), height * information
+    trend = np.polynomial.Polynomial.fit(middles[use], slopes / response, 2, w=height)
+    white = np.full(len(slopes), information / (2.0 * rows.shape[1]))
+    return own_lateness(slopes - response * trend(middles[use]), white, response, nparams=3)
 
 
 def _passage(fold: Fold, middle: float, phase: float) -> tuple[float, float]:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulsar.folding.subtracted import choose_bins, drawn, fit_template
+from pulsar.folding.profile import drawn
+from pulsar.folding.subtracted import choose_bins, fit_template
 
 SHAPE = 16, 8, 64
 EACH = 50.0

@@ -149,3 +149,14 @@ def test_an_unknown_time_is_refused():
 def test_codes_name_the_telescope(where):
     assert find_observatory(where.code) is where
     assert len(where.code) == 1 or where.name == "ASKAP"
+
+
+@pytest.mark.parametrize(("errors", "kept"), [(2.0, False), (4.0, True)])
+def test_a_derivative_is_exported_where_it_is_significant(errors, kept, tmp_path):
+    fold, header = observed(300.0, FoldParams(7.0, 0.0, 12.0))
+    fold = replace(fold, after=FoldParams(7.0, errors * 1e-6, 12.0), fdot_err=1e-6)
+    path = tmp_path / "x.par"
+    path.write_text(par_text(fold, header, name="X"))
+    _, fdot, _ = read_par(path).topocentric(header)
+    assert fdot == pytest.approx(4e-6 if kept else 0.0, abs=1e-9)
+    assert ("below 5e-06 Hz/s" in path.read_text()) != kept

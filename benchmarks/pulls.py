@@ -1,0 +1,156 @@
+"""Pulls: how far refined periods, derivatives, DMs and times of arrival are from the truth, in units of their errors.
+
+Folds of pulsars whose pulses vary from turn to turn (energies of modulation index m, places that scatter over `jitter`
+of the profile), scintillate over time and band, or whose profile moves over the band, are made turn by turn from the
+formulas, with a frequency, derivative and DM that are off by known amounts. They are refined as a search refines them.
+Within 1 error should be 68.3 %, within 3 errors 99.7 %.
+
+    python benchmarks/pulls.py                    # 400 folds of each kind
+    python benchmarks/pulls.py --trials 2000 --toas
+"""
+
+from dataclasses import dataclass
+from json import dumps
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from shared import First, Json, markdown, share
+
+from pulsar.constants import KDM
+from pulsar.data.fold import Fold, FoldCube, FoldParams
+from pulsar.data.header import Header
+from pulsar.folding.refine import refine
+from pulsar.handover.timing import toas_of
+
+#: Channel-samples in each element of a fold, its frequencies [MHz], length [s] and DM.
+COUNT, TOP, BANDWIDTH, TOBS, DM = 1000.0, 1500.0, 300.0, 600.0, 60.0
+HEADER = Header(nchans=1, nsamps=1, tsamp=1e-3, fch1=TOP, foff=-1.0, tstart=60000.0)
+#: Numbers that are judged, and arrival times of a fold.
+NAMES, GROUPS = ("frequency", "derivative", "DM"), 8
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A pulsar: S/N, full width at half maximum [turns], period [s], and what of it varies."""
+
+    snr: float
+    duty: float
+    period: float = 0.1
+    m: float = 0.0
+    jitter: float = 0.0
+    scintillation: float = 0.0
+    evolution: float = 0.0
+
+    def __str__(self) -> str:
+        varies = [f"{name} {getattr(self, name):g}" for name in ("m", "jitter", "scintillation", "evolution")]
+        told = ", ".join(text for text in varies if not text.endswith(" 0"))
+        return f"S/N {self.snr:g}, duty {self.duty:g}, P {self.period:g} s{', ' if told else ''}{told}"
+
+
+KINDS = (
+    *(Kind(snr, duty) for snr in (8.0, 12.0, 30.0, 100.0, 400.0) for duty in (0.02, 0.05, 0.2, 0.5)),
+    *(Kind(snr, 0.05, m=1.0, jitter=0.7) for snr in (12.0, 40.0, 100.0, 400.0)),
+    *(Kind(snr, 0.1, period=1.0, m=m, jitter=0.7) for snr in (20.0, 100.0, 400.0) for m in (0.5, 1.0, 2.0)),
+    *(Kind(snr, 0.05, scintillation=0.8) for snr in (20.0, 100.0)),
+    Kind(300.0, 0.05, m=1.0, jitter=0.7, scintillation=0.8),
+    Kind(200.0, 0.05, evolution=0.05),
+)
+
+
+def make_cube(
+    rng: np.random.Generator, kind: Kind, shape: tuple[int, int, int] = (64, 16, 128)
+) -> tuple[FoldCube, NDArray[np.float64]]:
+    """A fold of a pulsar, and its true frequency, derivative and DM less those that it was folded with."""
+    nsubints, nbands, nbins = shape
+    freq, freqs = 1.0 / kind.period, TOP - BANDWIDTH * np.arange(nbands) / nbands
+    delays, k = KDM * (freqs**-2.0 - TOP**-2.0), np.arange(nbins // 2 + 1)
+    edges = np.linspace(0.0, TOBS, nsubints + 1)
+    tau = 0.5 * (edges[1:] + edges[:-1] - TOBS)
+    offsets = rng.normal(size=3) * [0.1 / TOBS, 0.1 / TOBS**2, 0.05 * kind.duty * kind.period / np.ptp(delays)]
+    late = -offsets[0] * tau[:, None] - 0.5 * offsets[1] * tau[:, None] ** 2 + freq * offsets[2] * delays
+    late += rng.uniform() + kind.evolution * kind.duty * rng.normal(size=nbands)
+    pulses = turns(rng, kind, max(int(TOBS * freq / nsubints), 1), nsubints, k)
+    spectra = pulses[:, None, :] * scintles(rng, kind, nsubints, nbands)[:, :, None]
+    spectra = spectra * np.exp(-2j * np.pi * k * late[:, :, None])
+    spectra[..., 0] = pulses[:, 0] = 0.0
+    mean = np.fft.irfft(pulses.mean(axis=0), nbins)
+    height = kind.snr * np.sqrt(COUNT / (nsubints * nbands * np.sum(mean**2)))
+    data = height * np.fft.irfft(spectra, nbins, axis=2) + np.sqrt(COUNT) * rng.normal(size=shape)
+    params, tsamp = FoldParams(freq, 0.0, DM), kind.period / nbins
+    counts = np.full(shape, COUNT)
+    return FoldCube(data.astype(np.float32), counts, edges, freqs, TOP, params, TOBS, tsamp, 60000.0), offsets
+
+
+def turns(
+    rng: np.random.Generator, kind: Kind, count: int, nsubints: int, k: NDArray[np.int64]
+) -> NDArray[np.complex128]:
+    """Fourier series of the mean pulse of each sub-integration, shape (nsubints, nharm + 1)."""
+    sigma = kind.duty / 2.3548
+    spread = np.log1p(kind.m**2)
+    energies = rng.lognormal(-0.5 * spread, np.sqrt(spread), (nsubints, count))
+    places = rng.normal(size=(nsubints, count)) * kind.jitter * sigma
+    whole = np.stack([e @ np.exp(-2j * np.pi * p[:, None] * k) for e, p in zip(energies, places, strict=True)]) / count
+    return np.asarray(whole * np.exp(-2.0 * (1.0 - kind.jitter**2) * (np.pi * k * sigma) ** 2))
+
+
+def scintles(rng: np.random.Generator, kind: Kind, nsubints: int, nbands: int) -> NDArray[np.float64]:
+    """Brightness over time and band: exponential scintles of 8 sub-integrations and 4 bands, mean 1."""
+    size = max(nsubints // 8, 1), max(nbands // 4, 1)
+    power = rng.exponential(size=size).repeat(nsubints // size[0], axis=0).repeat(nbands // size[1], axis=1)
+    return np.asarray(1.0 - kind.scintillation + kind.scintillation * power / power.mean())
+
+
+def pulls_of(fold: Fold, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Differences from the truth in units of their errors, shape (3,)."""
+    after, before = fold.after, fold.before
+    measured = np.array([after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm])
+    return np.asarray((measured - offsets) / [fold.freq_err, fold.fdot_err, fold.dm_err])
+
+
+def toa_pulls(fold: Fold) -> NDArray[np.float64]:
+    """What times of arrival are off a parabola of the turns, in units of their errors; empty for too few."""
+    toas = toas_of(fold, HEADER, GROUPS)
+    if len(toas) < GROUPS:
+        return np.zeros(0)
+    seconds = np.array([float((toa.mjd - toas[0].mjd) * 86400) for toa in toas])
+    weight = np.array([1.0 / toa.error for toa in toas])
+    basis = np.vander(np.round(seconds * fold.after.freq) / (fold.after.freq * TOBS), 3) * weight[:, None]
+    fit, *_ = np.linalg.lstsq(basis, seconds * weight, rcond=None)
+    # Three numbers of the eight are in the parabola.
+    return np.asarray((seconds * weight - basis @ fit) / np.sqrt(1.0 - 3.0 / GROUPS))
+
+
+def main(
+    trials: Annotated[int, typer.Option(help="folds of each kind")] = 400,
+    first: First = 0,
+    toas: Annotated[bool, typer.Option("--toas", help="times of arrival, too")] = False,
+    json: Json = None,
+) -> None:
+    names = [*NAMES, *(["arrival"] if toas else [])]
+    rows, numbers = [], {}
+    for number, kind in enumerate(KINDS):
+        pulls: dict[str, list[float]] = {name: [] for name in names}
+        for seed in range(first, first + trials):
+            cube, offsets = make_cube(np.random.default_rng([number, seed]), kind)
+            fold = refine(cube)
+            for name, pull in zip(NAMES, pulls_of(fold, offsets), strict=True):
+                pulls[name].append(float(pull))
+            if toas:
+                pulls["arrival"] += toa_pulls(fold).tolist()
+        shares = [[sum(abs(pull) < most for pull in pulls[name]) for most in (1.0, 3.0)] for name in names]
+        cells = [
+            f"{share(one, len(pulls[name]))}, {three / max(len(pulls[name]), 1):.3f}"
+            for name, (one, three) in zip(names, shares, strict=True)
+        ]
+        rows.append([str(kind), *cells])
+        print(rows[-1], flush=True)
+        numbers[str(kind)] = pulls
+    print(markdown(["pulsar", *(f"{name}: within 1, 3 errors" for name in names)], rows))
+    if json is not None:
+        json.write_text(dumps(numbers))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,164 @@
+"""Errors of what a fit of phases gives: noise, and what the pulsar itself scatters by.
+
+Profiles are late by some turns. To first order their correlation with a template has a slope that says by how much
+(Taylor 1992, Phil. Trans. R. Soc. A 341, 117), and a fit of phases sets weighted sums of slopes to 0. What the slopes
+scatter by has two parts: the noise of the samples, which is known, and lateness of the pulsar's own. Pulses that vary
+from turn to turn make sub-integrations early and late; a profile that changes over the band makes bands so. How much,
+is told by what the fit leaves of the slopes.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import i0e
+
+from pulsar.folding.profile import drawn
+from pulsar.folding.whiten import falling
+
+#: Places at which an integral over the power of a harmonic is summed, and its width beyond the mean [deviations].
+_PLACES: Final = 200
+_BEYOND: Final = 6.0
+
+
+def slopes_of(spectra: NDArray[np.complex128], template: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """Lateness of profiles, as the slope of their correlation with a template by turns.
+
+    Parameters
+    ----------
+    spectra : ndarray of complex128, shape (..., nharm + 1)
+        ``rfft`` of the profiles.
+    template : ndarray of complex128, shape (nharm + 1,)
+    """
+    omega = 2.0 * np.pi * np.arange(len(template))
+    return np.asarray(-np.sum(omega * np.imag(spectra * np.conj(template)), axis=-1))
+
+
+def own_lateness(
+    slopes: NDArray[np.float64], white: NDArray[np.float64], response: NDArray[np.float64], nparams: int
+) -> float:
+    """Variance of lateness [turns^2] that profiles have beyond what white noise makes.
+
+    A pulsar's pulses vary from turn to turn, and its profile over the band. The estimate is that of DerSimonian &
+    Laird (1986, Control. Clin. Trials 7, 177); 0 where nothing is left to tell.
+
+    Parameters
+    ----------
+    slopes : ndarray, shape (n,)
+        Of :func:`slopes_of`, after a fit.
+    white : ndarray, shape (n,)
+        Their variance by white noise; 0 where nothing was measured.
+    response : ndarray, shape (n,)
+        Slope of a profile that is late by a turn.
+    nparams : int
+        Parameters that were fitted.
+    """
+    use = white > 0
+    free = int(np.count_nonzero(use)) - nparams
+    if free < 1:
+        return 0.0
+    squares = float(np.sum(slopes[use] ** 2 / white[use]))
+    room = float(np.sum(response[use] ** 2 / white[use])) * free / (free + nparams)
+    return max(squares - free, 0.0) / room if room > 0.0 else 0.0
+
+
+def information_of(
+    spectrum: NDArray[np.complex128], template: NDArray[np.complex128], noise: float
+) -> tuple[float, float]:
+    """By how much slopes of a profile with its own template scatter, and how they answer to lateness.
+
+    The template has the noise of the profile that it was made from. Harmonics that noise has made stronger count for
+    more in it, but answer no more to lateness than they would without.
+
+    Parameters
+    ----------
+    spectrum : ndarray of complex128, shape (nharm + 1,)
+        ``rfft`` of the profile.
+    template : ndarray of complex128, shape (nharm + 1,)
+        Of :func:`pulsar.folding.profile.template_of`.
+    noise : float
+        Expected power of a harmonic of noise.
+
+    Returns
+    -------
+    squares, response : float
+        Sums over harmonics of the square of the angular frequency [per turn], times that of the template, and times
+        the template and the signal.
+    """
+    omega2 = (2.0 * np.pi * np.arange(len(template))) ** 2
+    squares = float(np.sum(omega2 * np.abs(template) ** 2))
+    last = int(np.flatnonzero(template)[-1])
+    # A pulse has no more power in higher harmonics; those on lines of interference are 0.
+    used = np.flatnonzero(spectrum[1 : last + 1]) + 1
+    signal = np.maximum(falling(np.abs(spectrum[used]) ** 2 / noise) - 1.0, 0.0)
+    bias = noise * float(np.sum(omega2[used] * _chosen(signal)))
+    # The signal is not known so well that less than this could be said.
+    return squares, max(squares - bias, 0.25 * squares)
+
+
+def _chosen(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of h (X - 1 - s) for a harmonic of power X and gain h = max(1 - 1 / X, 0), with signal s in noise of 1."""
+    most = signal + _BEYOND * (np.sqrt(2.0 * signal + 1.0) + 1.0)
+    x = 1.0 + most[:, None] * (np.arange(_PLACES) + 0.5) / _PLACES
+    density = np.exp(-((np.sqrt(x) - np.sqrt(signal)[:, None]) ** 2)) * i0e(2.0 * np.sqrt(x * signal[:, None]))
+    return np.asarray(np.sum((1.0 - 1.0 / x) * (x - 1.0 - signal[:, None]) * density, axis=1) * most / _PLACES)
+
+
+def errors_of(
+    jacobian: NDArray[np.float64],
+    spectra: NDArray[np.complex128],
+    template: NDArray[np.complex128],
+    noise: NDArray[np.float64],
+    of_bands: int,
+) -> NDArray[np.float64]:
+    """1-sigma errors of parameters by which the profiles of sub-integrations and bands are late.
+
+    They are those of an estimate from sums that scatter as slopes do (White 1980, Econometrica 48, 817). What an
+    element says of the parameters goes with its brightness.
+
+    Parameters
+    ----------
+    jacobian : ndarray, shape (nparams, nsubints, nbands)
+        Lateness [turns] by a unit of each parameter. The first is a common phase.
+    spectra : ndarray of complex128, shape (nsubints, nbands, nharm + 1)
+        ``rfft`` of the profiles, turned back by what the fit has found.
+    template : ndarray of complex128, shape (nharm + 1,)
+        Of their sum.
+    noise : ndarray, shape (nsubints, nbands)
+        Expected power of a harmonic of noise.
+    of_bands : int
+        Parameters by which bands differ: the last ones.
+
+    Returns
+    -------
+    ndarray, shape (nparams,)
+    """
+    total = float(noise.sum())
+    squares, answer = information_of(spectra.sum(axis=(0, 1)), template, total)
+    slopes, white = slopes_of(spectra, template), 0.5 * squares * noise
+    omega2 = (2.0 * np.pi * np.arange(len(template))) ** 2
+    correlation = np.sum(omega2 * np.real(spectra * np.conj(template)), axis=2)
+    variance = 0.5 * float(np.sum(omega2**2 * np.abs(template) ** 2)) * noise
+    response = answer * noise / total
+    for axis in (0, 1):
+        response = response * _brightness(correlation, variance, response, axis)
+    bread = np.linalg.pinv(np.einsum("isb,jsb,sb->ij", jacobian, jacobian, response), rcond=1e-9)
+    meat = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, white)
+    for axis, nparams in ((1, len(jacobian) - of_bands), (0, 1 + of_bands)):
+        together = np.einsum("isb,sb->isb", jacobian, response).sum(axis=axis + 1)
+        own = own_lateness(slopes.sum(axis=axis), white.sum(axis=axis), response.sum(axis=axis), nparams)
+        meat += own * together @ together.T
+    return np.asarray(np.sqrt(np.diag(bread @ meat @ bread)))
+
+
+def _brightness(
+    correlation: NDArray[np.float64], noise: NDArray[np.float64], response: NDArray[np.float64], axis: int
+) -> NDArray[np.float64]:
+    """How bright sub-integrations (axis 0) or bands (axis 1) are beside the mean, as far as this is not noise."""
+    across = 1 - axis
+    expected, variance = response.sum(axis=across), noise.sum(axis=across)
+    weight = np.divide(expected**2, variance, out=np.zeros_like(variance), where=variance > 0)
+    ratio = np.divide(correlation.sum(axis=across), expected, out=np.zeros_like(expected), where=expected > 0)
+    bright = np.maximum(drawn(ratio * weight, weight), 0.0)
+    mean = float(np.sum(bright * expected)) / max(float(expected.sum()), 1e-300)
+    return np.expand_dims(bright / mean if mean > 0.0 else np.ones_like(bright), across)
