@@ -43,8 +43,11 @@ class Wanted:
     par: Annotated[list[Path] | None, option("--par", "Ephemeris of a pulsar; may be repeated.", "X.par")] = None
     candidates: Annotated[
         Path | None,
-        option("--candidates", "Fold the candidates of this run; of a merged one those of the files.", "RUN.h5"),
+        option("--candidates", "Fold the sources of this run; of a merged one those of the files.", "RUN.h5"),
     ] = None
+    everything: Annotated[
+        bool, option("--all", "Of --candidates every row, also those that belong to another: harmonics ...")
+    ] = False
     idents: Annotated[list[str] | None, option("--id", "Only this one; may be repeated.", "ID", default="all")] = None
 
     def inputs(self) -> list[Path]:
@@ -61,6 +64,8 @@ class Wanted:
         if self.idents and self.candidates is None:
             way = "--par" if self.par else "--period"
             raise ConfigError(f"--id chooses from --candidates RUN.h5: it does not go with {way}")
+        if self.everything and (self.candidates is None or self.idents):
+            raise ConfigError("--all goes with --candidates RUN.h5 and without --id")
         if self.period is not None:
             if self.dm is None:
                 raise ConfigError("--period needs --dm (any for a dedispersed series, which has its own)")
@@ -70,7 +75,7 @@ class Wanted:
         if self.dm is not None or self.accel or self.epoch is not None:
             raise ConfigError("--dm, --accel and --epoch go with --period; candidates and ephemerides have their own")
         if self.candidates is not None:
-            return from_product(self.candidates, self.idents or [], files, config)
+            return from_product(self.candidates, self.idents or [], files, config, everything=self.everything)
         from pulsar.sky.timing import read_par
 
         return [FromPar(read_par(path)) for path in self.par or ()]
@@ -191,9 +196,9 @@ def _draw(picture: Path, fold: "Fold", row: dict[str, Any], header: "Header") ->
 
 
 def from_product(
-    path: Path, idents: Sequence[str], files: Sequence[Path], config: "Config | None"
+    path: Path, idents: Sequence[str], files: Sequence[Path], config: "Config | None", *, everything: bool = False
 ) -> "list[Ephemeris | FromPar]":
-    """Candidates of a product: those that are named, else all; of a merged one all that are of the files."""
+    """Candidates of a product: those that are named, else its sources, or every row; of a merged one of the files."""
     from pulsar.errors import ConfigError
     from pulsar.io.product.reader import read
     from pulsar.pipeline.ephemerides import ephemerides_of, rows_of
@@ -204,12 +209,15 @@ def from_product(
         raise ConfigError(f"{path}: holds no candidates to fold")
     if idents:
         return [*ephemerides_of(run, [run.candidate(ident) for ident in dict.fromkeys(idents)])]
+    if not everything:
+        rows = rows[rows["harmonic_of"] == ""]
     if not run.is_merged:
         return [*ephemerides_of(run, list(rows))]
     from pulsar.io.open import open_observation
 
     with closing(open_observation(*files, config=None if config is None else config.input)) as obs:
         own = rows_of(run, obs.header)
+        own = own if everything else [row for row in own if not row["harmonic_of"]]
     if len(own) < len(rows):
         note(f"{path}: {len(rows) - len(own)} of {len(rows)} candidates are of other observations and are left out")
     return [*ephemerides_of(run, own)]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.flags import split, weight
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
@@ -23,7 +24,8 @@ from pulsar.io.product.writer import ProductWriter
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
-from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, verdict
+from pulsar.pipeline.ephemerides import Ephemeris, FromPar, KnownFold, doubts, verdict
+from pulsar.pipeline.heads import steady_fold
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import stage_memory, thread_count
@@ -95,15 +97,28 @@ def fold_cubes(
         return fold_many(source, params, config.fold, threads=threads, memory=memory, progress=tick)
 
 
-def fold_row(ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer") -> None:
-    """Fill a row of the candidates table for a period that was given, not found."""
+def fold_row(
+    ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer", known: KnownFold | None = None
+) -> None:
+    """Fill a row of the candidates table for a period that was given, or is known in the same data."""
     fill_place(row, header)
     fill_fold(row, fold)
     row["id"] = ident
     row["kind"] = "fold"
     row["dm_detected"] = fold.before.dm
     row["sigma"] = fold_sigma(fold)
-    row["score"] = score(features(fold), scorer)
+    if known is None:
+        row["score"] = score(features(fold), scorer)
+        return
+    for name in ("harmonic_of", "relation", "rfi_flags"):
+        row[name] = known.row[name]
+    values = features(fold, sigma=float(known.row["sigma"]), ndetections=int(known.row["ndetections"]))
+    row["score"] = score(values, scorer) * weight(split(str(known.row["rfi_flags"])))
+
+
+def _known(ephemeris: Ephemeris | FromPar, header: Header) -> KnownFold | None:
+    """The fold that a search has made of a candidate in the same data."""
+    return ephemeris.fold_of(header) if isinstance(ephemeris, Ephemeris) else None
 
 
 def fold_files(
@@ -164,16 +179,21 @@ def fold_files(
             cubes = fold_cubes(obs, params, config, threads=threads, progress=progress, tell=store)
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []
-                for cube in cubes:
-                    fold = refine(cube, search_dm=not obs.header.is_series, fit=fit)
+                for cube, ephemeris in zip(cubes, ephemerides, strict=True):
+                    known = _known(ephemeris, obs.header)
+                    lines = () if known is None else known.lines
+                    if fit:
+                        fold = steady_fold(cube, search_dm=not obs.header.is_series, lines=lines)
+                    else:
+                        fold = refine(cube, search_dm=not obs.header.is_series, lines=lines, fit=False)
                     folds.append(with_dm_curve(obs, fold, config.fold) if isinstance(obs, SeriesSet) else fold)
                     tick(1)
             names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
             table = empty_table(CANDIDATE_COLUMNS, len(folds))
             for name, fold, row, ephemeris in zip(names, folds, table, ephemerides, strict=True):
-                fold_row(name, fold, obs.header, row, scorer)
+                fold_row(name, fold, obs.header, row, scorer, _known(ephemeris, obs.header))
                 writer.fold(name, fold)
-                if row["sigma"] < DETECTED:
+                if row["sigma"] < DETECTED and _known(ephemeris, obs.header) is None:
                     why = doubts(fold, ephemeris.origin, obs.header)
                     progress.warning(verdict(fold, float(row["sigma"]), name, why))
             fill_barycentre(table, obs.header)
@@ -191,7 +211,8 @@ def fold_files(
             for row, ephemeris in zip(table, ephemerides, strict=True):
                 if isinstance(ephemeris, FromPar):
                     row["known_source"] = ephemeris.model.name
-            table = table[np.argsort(-table["snr"], kind="stable")]
+            if any(_known(ephemeris, obs.header) is None for ephemeris in ephemerides):
+                table = table[np.argsort(-table["snr"], kind="stable")]
             table["rank"] = np.arange(1, len(table) + 1)
             writer.observation(obs.header, obs.files, obs.gaps, obs.problems)
             writer.table("candidates", table)

@@ -50,6 +50,25 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class KnownFold:
+    """How a search has folded a candidate, for who folds the same data again, and what it says of it.
+
+    Attributes
+    ----------
+    params : FoldParams or None
+        Before the refinement; None: it was not folded.
+    lines : tuple of (float, float)
+        Frequencies and full widths [Hz] of periodic interference that was left out.
+    row : mapping
+        Of its candidate, fields of CANDIDATE_COLUMNS.
+    """
+
+    params: FoldParams | None
+    lines: tuple[tuple[float, float], ...]
+    row: Any
+
+
+@dataclass(frozen=True)
 class Ephemeris:
     """A topocentric period to fold with.
 
@@ -69,6 +88,8 @@ class Ephemeris:
         Second frequency derivative [Hz/s^2].
     origin : Origin
         Where it comes from, for what is said of a fold that shows nothing.
+    fold : KnownFold, optional
+        Its fold where it was found.
     """
 
     period: float
@@ -78,6 +99,12 @@ class Ephemeris:
     ident: str = ""
     fddot: float = 0.0
     origin: Origin = field(default_factory=Origin)
+    fold: "KnownFold | None" = None
+
+    def fold_of(self, header: Header) -> "KnownFold | None":
+        """Its fold where it was found, if that is the observation of a header."""
+        same = abs(header.tmid - self.origin.epoch) * DAY <= 0.5 * header.tobs
+        return self.fold if same else None
 
     def params(self, header: Header) -> FoldParams:
         """Frequency and derivative at mid-observation.
@@ -88,6 +115,9 @@ class Ephemeris:
             The period is not positive, shorter than two samples or longer than the data, or no longer positive at
             mid-observation.
         """
+        known = self.fold_of(header)
+        if known is not None and known.params is not None:
+            return known.params
         if not self.period > 0:
             raise ConfigError(f"period {self.period:g} s: expected a positive number of seconds")
         if self.period < 2 * header.tsamp:
@@ -159,6 +189,14 @@ def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
     rows : sequence of mapping or void
         Fields of CANDIDATE_COLUMNS.
     """
+    lines = tuple((float(line["freq"]), float(line["width"])) for line in run.rows("rfi/birdies"))
+
+    def known(row: Any) -> KnownFold | None:
+        """Folds of parts, and of products that hold several observations, are made anew."""
+        if run.is_merged or row["part"]:
+            return None
+        return KnownFold(run.fold(str(row["id"])).before if row["id"] in run.folds else None, lines, row)
+
     return [
         Ephemeris(
             float(row["period"]),
@@ -168,6 +206,7 @@ def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
             str(row["id"]),
             0.0 if not isfinite(row["fddot"]) else float(row["fddot"]),
             Origin.of_candidate(run.observation_of(row)),
+            known(row),
         )
         for row in rows
     ]
