@@ -129,6 +129,8 @@ def write_record(folder: Path, record: Record) -> None:
 
 def put_back(folder: Path, record: Record) -> None:
     """Have a unit that has failed be as if it had not been tried, but for the time that it has taken."""
+    if record.kind == "input":  # stages may be of what its files were before
+        sweep_parts(folder, record.name)
     left = Record(record.name, "left", earlier=record.earlier + record.cpu, lost=record.lost)
     try:
         write_record(folder, left)

@@ -62,6 +62,9 @@ class InputFile:
         When it was opened; 0: not known; None: it is not read itself, such as the original of a copy.
     promised : int
         Samples that its header tells of; 0 where it tells none, or no more than it holds.
+    changed : tuple of int
+        When it was opened: time of its last change of any kind [ns], which nobody can set, owner, group, permissions
+        and number of names. Empty: not known.
     """
 
     path: Path
@@ -71,11 +74,12 @@ class InputFile:
     mtime: float
     inode: int | None = None
     promised: int = 0
+    changed: tuple[int, ...] = ()
 
     @classmethod
     def opened(cls, path: Path, nsamps: int, state: os.stat_result, promised: int = 0) -> Self:
         """A file that has just been opened, and is the whole observation."""
-        return cls(path, 0, nsamps, state.st_size, state.st_mtime, state.st_ino, promised)
+        return cls(path, 0, nsamps, state.st_size, state.st_mtime, state.st_ino, promised, _changed(state))
 
     def check_unchanged(self) -> None:
         """Refuse it if it has changed since it was opened: what was read of it is of no one observation.
@@ -101,9 +105,16 @@ class InputFile:
             how = "it has been written to"
         elif self.inode not in (0, now.st_ino):
             how = "another file has its name"
+        elif self.changed and _changed(now)[0] != self.changed[0] and _changed(now)[1:] == self.changed[1:]:
+            # Neither permissions nor names: its times were set.
+            how = "it may have been written to and its time put back (do not --resume)"
         else:
             return
         raise DataError(f"{self.path}: has changed while it was read: {how}; run again when nothing writes to it")
+
+
+def _changed(state: os.stat_result) -> tuple[int, ...]:
+    return state.st_ctime_ns, state.st_uid, state.st_gid, state.st_mode, state.st_nlink
 
 
 @dataclass(frozen=True)

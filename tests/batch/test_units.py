@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from batch.conftest import one_file, quick
 from hypothesis import given
@@ -25,6 +26,7 @@ from pulsar.config.load import load_config
 from pulsar.data.locks import FileLock, Slots, is_held, only_one
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
+from pulsar.pipeline.checkpoint import Checkpoint
 
 GIB = 1 << 30
 
@@ -108,6 +110,17 @@ def test_the_time_of_attempts_that_failed_is_told(survey, tmp_path):
     again = status(out)
     assert (again.failed, again.left) == (0, 5)
     assert (again.core_hours_taken, again.core_hours_failed) == (found.core_hours_taken, found.core_hours_failed)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("input", False), ("time", True)])
+def test_a_retry_goes_on_from_no_stage_of_files_that_have_changed(kind, kept, survey, tmp_path):
+    batch = init([survey / "s0.fil"], tmp_path / "out", quick())
+    name = batch.units[0].name
+    parts = product(batch.folder, name).with_suffix(".h5.parts")
+    Checkpoint(product(batch.folder, name), "mark", resume=False).save("statistics", a=np.zeros(1))
+    write_record(batch.folder, Record(name, "failed", kind=kind))
+    retry(batch.folder)
+    assert parts.exists() is kept
 
 
 def test_settings_that_are_gone_are_told_and_can_be_given_again(survey, tmp_path):

@@ -1,5 +1,6 @@
 """Files that are written to while they are searched: the run ends, and says which."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,12 @@ def written_to(path: Path) -> None:
         file.write(b"\x07" * 1000)
 
 
+def written_to_with_its_time_put_back(path: Path) -> None:
+    state = path.stat()
+    written_to(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
 def appended(path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"\0" * 1600)
@@ -32,6 +39,7 @@ def replaced(path: Path) -> None:
 
 CHANGES = {
     "it has been written to": written_to,
+    "its time put back": written_to_with_its_time_put_back,
     "bytes now and had": appended,
     "another file has its name": replaced,
 }
@@ -51,9 +59,10 @@ def test_a_pass_over_a_file_that_changes(words: str, observation: Path, tmp_path
             unchanged(obs).__enter__()
 
 
-def test_a_touch_that_changes_nothing_is_no_change(observation: Path) -> None:
+def test_a_touch_that_changes_nothing_is_no_change(observation: Path, tmp_path: Path) -> None:
     with open_observation(observation) as obs, unchanged(obs):
         observation.chmod(0o600)
+        (tmp_path / "link").hardlink_to(observation)
 
 
 @pytest.mark.parametrize("stage", ["statistics", "searching", "folding"])
