@@ -227,7 +227,7 @@ class _Observed:
         self.headers: list[Header] = []
         self.files: list[list[InputFile]] = []
         self.gaps: list[list[Gap]] = []
-        self.products: list[str] = []
+        self.merged: list[tuple[str, float]] = []
         self._first: dict[int, int] = {}
         for run in runs:
             self._first[id(run)] = len(self.headers)
@@ -245,8 +245,9 @@ class _Observed:
                 self.headers.append(header.with_(source=source))
                 self.files.append(inputs)
                 self.gaps.append(lost)
-                product = str(stored["product"][obs]) if obs < len(stored) else ""
-                self.products.append(product or str(run.path.absolute()))
+                product, masked = stored[["product", "masked"]][obs] if obs < len(stored) else ("", np.nan)
+                masked = float(run.rfi.get("masked_fraction", masked))
+                self.merged.append((str(product) or str(run.path.absolute()), masked))
 
     def number(self, run: "Run", own: int) -> int:
         """Number of the observation that a run counts as its `own`, -1 when nobody has recorded it."""
@@ -254,7 +255,7 @@ class _Observed:
 
     def write(self, writer: "ProductWriter", problems: Sequence[str]) -> None:
         """Store them."""
-        writer.observations(self.headers, self.files, self.gaps, products=self.products, problems=problems)
+        writer.observations(self.headers, self.files, self.gaps, merged=self.merged, problems=problems)
 
 
 def _see_again(rows: Sequence[_Row], receiver: Receiver, orbit: float) -> None:

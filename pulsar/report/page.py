@@ -247,7 +247,7 @@ class _Page:
             ident = str(values.get("id", ""))
             header = None if table == "observations" else run.observation_of(values)
             yield {
-                "i": printable(prefix + ident),
+                "i": printable(prefix + ident) if ident else "",
                 "u": "" if header is None else uid_of(values),
                 "o": printable(prefix + values["harmonic_of"]) if values.get("harmonic_of") else "",
                 "r": printable(str(values.get("relation", ""))),

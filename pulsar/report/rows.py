@@ -130,6 +130,7 @@ OBSERVATIONS: Final = (
     Field("fch1", "highest channel", ".6g"),
     Field("bandwidth", "bandwidth", ".6g"),
     Field("nchans", "channels", "d"),
+    Field("masked", "masked", lambda r: f"{100.0 * r['masked']:.1f}", "%", factor=100.0),
 )
 _STORED: Final[dict[str, tuple[Column, ...]]] = {
     "candidates": CANDIDATE_COLUMNS,

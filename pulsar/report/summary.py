@@ -31,6 +31,7 @@ def summary(run: Run, name: str) -> dict[str, Any]:
         "name": name,
         "facts": _facts(run),
         "mask": _mask(run, name),
+        "masked": _masked(run),
         "lines": _lines(run),
         "completeness": _completeness(run, name),
         "problems": [printable(problem) for problem in run.problems],
@@ -41,8 +42,8 @@ def summary(run: Run, name: str) -> dict[str, Any]:
 def _facts(run: Run) -> Lines:
     """Facts of the observation; of several those that they have in common, or from where to where they go."""
     facts = _observed(run)
-    if "masked_fraction" in run.rfi:
-        facts.append(("Masked", f"{100 * run.rfi['masked_fraction']:.1f} %"))
+    if masked := _masked(run):
+        facts.append(("Masked", masked))
     rows = run.rows("candidates")
     own = int((rows["harmonic_of"] == "").sum())
     attached = f" and {len(rows) - own} that belong to them" if own < len(rows) else ""
@@ -66,18 +67,14 @@ def _observed(run: Run) -> Lines:
         distinct = [t for t in dict.fromkeys(texts) if t]
         return "; ".join(distinct[:4]) + (f" and {len(distinct) - 4} more" if len(distinct) > 4 else "")
 
-    def span(values: Sequence[float], form: str) -> str:
-        low, high = format(min(values), form), format(max(values), form)
-        return low if low == high else f"{low} to {high}"
-
     beams = ", ".join(str(b) for b in sorted({h.beam for h in headers if h.beam is not None}))
     where = each(h.telescope for h in headers) or "unknown"
     facts = [("Observations", str(len(headers)))] if len(headers) > 1 else []
     facts += [
         ("Source" if len(headers) == 1 else "Sources", each(h.source for h in headers) or "unknown"),
         ("Telescope", where + (f", beam{'s' if ',' in beams else ''} {beams}" if beams else "")),
-        ("Start", f"MJD {span([h.tstart for h in headers], '.6f')}"),
-        ("Duration", f"{span([h.tobs for h in headers], '.6g')} s"),
+        ("Start", f"MJD {_span([h.tstart for h in headers], '.6f')}"),
+        ("Duration", f"{_span([h.tobs for h in headers], '.6g')} s"),
         ("Sampling", each(f"{1e6 * h.tsamp:.6g} µs, {h.nbits} bit" for h in headers)),
     ]
     band = each(f"{h.freqs[-1]:.6g}–{h.freqs[0]:.6g} MHz, {h.nchans} channels" for h in headers if not h.is_series)
@@ -88,6 +85,18 @@ def _observed(run: Run) -> Lines:
         facts.append(("Position", place[0][1]))
         facts.append(("Galactic", place[1][1]))
     return facts
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low} to {high}"
+
+
+def _masked(run: Run) -> str:
+    """The share of the data that was masked, of several observations from the least to the most; empty: not known."""
+    each = run.rows("observations")["masked"]
+    shares = 100.0 * np.array([run.rfi["masked_fraction"]] if "masked_fraction" in run.rfi else each[np.isfinite(each)])
+    return f"{_span(shares.tolist(), '.1f')} %" if shares.size else ""
 
 
 def _mask(run: Run, name: str) -> dict[str, Any] | None:

@@ -348,7 +348,7 @@ def product_files(folder: Path) -> list[bytes]:
     with ProductWriter(other, overwrite=True) as writer:
         writer.observations(
             [products.make_header(), products.make_header().with_(beam=2, freq_table=(1499.0, 1400.0, 1300.0, 1200.0))],
-            [[], []], [[], []], products=["", ""], problems=["one"],
+            [[], []], [[], []], merged=[("", 0.0), ("", 0.0)], problems=["one"],
         )  # fmt: skip
         writer.table("candidates", products.make_candidates())
         writer.table("single_pulses", pulses)

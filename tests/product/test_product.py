@@ -153,7 +153,7 @@ def write_several(path: Path) -> Path:
     files = [[InputFile(Path(f"/data/{i}.fits"), 0, 10, 1, 0.0)] for i in range(5)]
     with ProductWriter(path) as writer:
         writer.observations(
-            HEADERS, files, [[], [Gap(5, 2, "lost")], [], [], []], products=[f"/{i}.h5" for i in range(5)]
+            HEADERS, files, [[], [Gap(5, 2, "lost")], [], [], []], merged=[(f"/{i}.h5", 0.1 * i) for i in range(5)]
         )
         writer.table("candidates", table)
         writer.table("single_pulses", pulses)
@@ -184,6 +184,7 @@ def test_every_row_has_its_own_observation(tmp_path: Path) -> None:
     assert np.isnan([shared.ra_deg, shared.foff]).all()
     assert (run.rows("observation/gaps")["obs"].tolist(), run.rows("observation/files")["obs"][3]) == ([1], 3)
     assert run.rows("observations")["bandwidth"][3] == HEADERS[3].bandwidth
+    assert run.rows("observations")["masked"][3] == pytest.approx(0.3)
 
 
 def test_a_single_run_has_one_observation(product: Path) -> None:

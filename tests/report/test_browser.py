@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from reference.browser import Browser, find
 from reference.many import many
-from reference.products import write_product
+from reference.products import write_beam, write_product
 from report.test_report import HOSTILE, hostile_product
 
+from pulsar.config.model import Config
 from pulsar.io.product.reader import read
+from pulsar.nights.merge import merge
 from pulsar.report.page import write_report
 
 pytestmark = pytest.mark.skipif(find() is None, reason="no Chromium is installed: the page was not opened in a browser")
@@ -196,6 +198,27 @@ def labels_of(browser: Browser) -> str:
     return str(
         browser.run("JSON.stringify([...document.querySelectorAll('#candidates td.label')].map(c => c.textContent))")
     )
+
+
+def test_a_night_begins_with_its_best_candidate_and_tells_what_was_left_out(tmp_path: Path) -> None:
+    product = read(write_product(tmp_path / "run.h5"))
+    merged = merge([product, read(write_beam(tmp_path / "beam.h5", 2))], tmp_path / "ALL.h5", Config())
+    page = write_report([merged], tmp_path / "out", workers=1)
+    with Browser(1280, 800) as browser:
+        browser.before("window.kept = []; window.pulsarLabels = { get: () => undefined, set: uid => kept.push(uid) };")
+        browser.open(page)
+        assert browser.run("[seen, document.getElementById('sheet-title').textContent].join()") == "candidates,c0001"
+        assert browser.run("document.querySelector('#sheet-picture img') !== null")
+        share = f"{100.0 * product.rfi['masked_fraction']:.1f} %"
+        assert f"Of the data {share} were masked" in browser.run("document.getElementById('interference').textContent")
+        # Nobody judges an observation.
+        browser.run("location.hash = 'observations'")
+        browser.wait("seen === 'observations'")
+        for key in ("j", "p", "Enter"):
+            browser.key(key)
+        assert browser.run("kept.length") == 0
+        assert browser.run("document.getElementById('sheet-picture').textContent") == ""
+        assert browser.complaints() == []
 
 
 @pytest.mark.parametrize(("width", "dark"), [(400, False), (400, True), (1280, True)])

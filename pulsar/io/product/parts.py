@@ -253,12 +253,12 @@ def _short(value: Any) -> str:
     return printable(repr(value))[:80]
 
 
-def observation_row(obs: int, header: Header, product: str = "") -> tuple[Any, ...]:
+def observation_row(obs: int, header: Header, product: str = "", masked: float = math.nan) -> tuple[Any, ...]:
     """A header as row `obs` of the table of observations."""
     longitude, latitude = galactic(header.ra_deg, header.dec_deg)
     values = {f.name: getattr(header, f.name) for f in fields(header)}
     values |= {name: -1 for name in _OPTIONAL if values[name] is None}
-    values |= {"obs": obs, "product": product, "gl": float(longitude), "gb": float(latitude)}
+    values |= {"obs": obs, "product": product, "masked": masked, "gl": float(longitude), "gb": float(latitude)}
     values |= {"tobs": header.tobs, "bandwidth": header.bandwidth}
     return tuple(values[column.name] for column in schema.OBSERVATION_COLUMNS)
 

@@ -11,7 +11,7 @@ from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.12"
+FORMAT_VERSION: Final = "1.13"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -31,6 +31,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.10": "orbits: circular orbits of candidates, their profiles, and what the search for them took",
     "1.11": "part of detections; part, part_start and part_duration of candidates; folds over parts of the observation",
     "1.12": "subtracted: known pulsars that were taken out of the samples before the search, and what is left of them",
+    "1.13": "masked of observations: what was left out before the searches that were merged",
 }
 
 GROUPS: Final[dict[str, str]] = {
@@ -90,6 +91,7 @@ OBSERVATION_COLUMNS: Final[tuple[Column, ...]] = (
     Column("pol_type", "U1", "", "polarisations as the files name them, or empty"),
     Column("format", "U1", "", "format of the files"),
     Column("product", "U1", "", "product that was merged, absolute path, or empty"),
+    Column("masked", "f8", "", "fraction of its samples that were masked there, NaN when unknown"),
 )
 
 BIRDIE_COLUMNS: Final[tuple[Column, ...]] = (

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -204,7 +205,7 @@ class FileWriter:
         self._observed(header, [files], [gaps], problems)
         self._listed([header])
 
-    def _listed(self, headers: Sequence[Header], products: Sequence[str] = ()) -> None:
+    def _listed(self, headers: Sequence[Header], merged: Sequence[tuple[str, float]] = ()) -> None:
         """Store each observation by itself, too, where a format has a table of them."""
 
     def _observed(
@@ -350,7 +351,7 @@ class ProductWriter(FileWriter):
         files: Sequence[Sequence[InputFile]],
         gaps: Sequence[Sequence[Gap]],
         *,
-        products: Sequence[str] = (),
+        merged: Sequence[tuple[str, float]] = (),
         problems: Sequence[str] = (),
     ) -> None:
         """Store the observations that the column `obs` of other tables counts.
@@ -361,18 +362,18 @@ class ProductWriter(FileWriter):
             None where nobody has recorded of which observations the rows are.
         files, gaps : sequence of sequences
             Of each observation.
-        products : sequence of str
-            Of each the product from which it was merged.
+        merged : sequence of (str, float)
+            Of each the product from which it was merged, and the fraction of it that was masked there.
         problems : sequence of str
             What was odd in the files.
         """
         self._observed(parts.shared_header(headers), files, gaps, problems)
-        self._listed(headers, products)
+        self._listed(headers, merged)
 
-    def _listed(self, headers: Sequence[Header], products: Sequence[str] = ()) -> None:
+    def _listed(self, headers: Sequence[Header], merged: Sequence[tuple[str, float]] = ()) -> None:
         self._headers = tuple(headers)
-        names = list(products) or [""] * len(headers)
-        rows = [parts.observation_row(i, h, name) for i, (h, name) in enumerate(zip(headers, names, strict=True))]
+        origins = list(merged) or [("", math.nan)] * len(headers)
+        rows = [parts.observation_row(i, h, *of) for i, (h, of) in enumerate(zip(headers, origins, strict=True))]
         self.table("observations", rows)
         for i, header in enumerate(headers):
             if header.freq_table is not None and len(headers) > 1:

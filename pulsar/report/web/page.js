@@ -10,9 +10,14 @@ const byId = id => document.getElementById(id);
 const lists = new Map();
 const sheet = { list: null, row: null };
 
+// Name for judgements; empty for an observation, which has none.
+function nameOf(row) {
+  return row.u || row.i;
+}
+
 function labelOf(row) {
   if (!window.pulsarLabels) return data.labels && data.labels[row.u] || "";
-  const judged = window.pulsarLabels.get(row.u || row.i);
+  const judged = window.pulsarLabels.get(nameOf(row));
   return judged ? judged.told || judged.label || "" : "";
 }
 
@@ -44,7 +49,7 @@ function fillSheet(list, row) {
   const source = row.s || (data.images[row.i] ? `data:image/png;base64,${data.images[row.i]}` : "");
   const picture = source ? element("img", { src: source, width: row.z[0], height: row.z[1],
     alt: `Plot sheet of ${row.i}: ${row.a}; its numbers stand below` })
-    : element("p", { className: "soft" }, "No sheet was drawn of this row.");
+    : element("p", { className: "soft" }, nameOf(row) ? "No sheet was drawn of this row." : "");
   byId("sheet-picture").replaceChildren(picture);
   // A server that draws sheets when they are asked for tells then what they say.
   if (row.s && !row.d && window.pulsarSheet) {
@@ -101,22 +106,22 @@ function belongings(list, row) {
 
 function fillLabels(row) {
   const place = byId("sheet-labels");
-  place.hidden = !window.pulsarLabels;
+  place.hidden = !window.pulsarLabels || !nameOf(row);
   if (place.hidden) return;
-  const judged = window.pulsarLabels.get(row.u || row.i) || {};
+  const judged = window.pulsarLabels.get(nameOf(row)) || {};
   const note = element("input", { type: "text", value: judged.note || "", placeholder: "note" });
   note.setAttribute("aria-label", "Note");
-  note.addEventListener("change", () => judge(row, { ...window.pulsarLabels.get(row.u || row.i), note: note.value }));
+  note.addEventListener("change", () => judge(row, { ...window.pulsarLabels.get(nameOf(row)), note: note.value }));
   place.replaceChildren(...Object.entries(LABELS).map(([key, label]) => {
     const button = element("button", { type: "button" }, `${label} `, element("kbd", {}, key));
     button.setAttribute("aria-pressed", String(judged.label === label));
-    button.addEventListener("click", () => judge(row, { ...window.pulsarLabels.get(row.u || row.i), label }));
+    button.addEventListener("click", () => judge(row, { ...window.pulsarLabels.get(nameOf(row)), label }));
     return button;
   }), note, ...(judged.others || []).map(told => element("p", { className: "soft" }, told)));
 }
 
 function judge(row, verdict) {
-  window.pulsarLabels.set(row.u || row.i, verdict);
+  window.pulsarLabels.set(nameOf(row), verdict);
   const line = sheet.list && sheet.list.lineOf(row), cell = line && line.querySelector(".label");
   if (cell) cell.textContent = labelOf(row);
   byId("say").textContent = `${row.i}: ${verdict.label || "note"}`;
@@ -141,7 +146,8 @@ let seen = null;
 
 function part() {
   const wanted = location.hash.slice(1);
-  const row = [...lists.values()].map(list => [list, list.all.find(r => r.i === wanted)]).find(found => found[1]);
+  const named = wanted ? [...lists.values()].map(list => [list, list.all.find(r => r.i === wanted)]) : [];
+  const row = named.find(found => found[1]);
   seen = row ? row[0].id : parts.some(p => p.id === wanted) ? wanted : seen || parts[0].id;
   for (const one of parts) one.hidden = one.id !== seen;
   for (const one of links) {
@@ -200,8 +206,8 @@ document.addEventListener("keydown", event => {
   if (event.key === "?") byId("help").showModal();
   else if (event.key === "t") nextTheme();
   else if (/^[1-9]$/.test(event.key) && links[event.key - 1]) location.hash = links[event.key - 1].hash;
-  else if (list && list.current && window.pulsarLabels && LABELS[event.key]) {
-    judge(list.current, { ...window.pulsarLabels.get(list.current.u || list.current.i), label: LABELS[event.key] });
+  else if (list && list.current && nameOf(list.current) && window.pulsarLabels && LABELS[event.key]) {
+    judge(list.current, { ...window.pulsarLabels.get(nameOf(list.current)), label: LABELS[event.key] });
   } else if (list && KEYS[event.key]) KEYS[event.key](list);
   else return;
   event.preventDefault();
@@ -226,6 +232,8 @@ let stored = "system";
 try { stored = localStorage.getItem("pulsar-theme") || "system"; } catch { /* kept nowhere */ }
 theme(THEMES.includes(stored) ? stored : "system");
 part();
+// Of a night the first thing to see is its best candidate.
+if (!location.hash && lists.has("observations")) lists.get("candidates").select(lists.get("candidates").view[0], true);
 // For whoever measures: how long the lists took, and when the page was ready, from the start of loading [ms].
 document.documentElement.dataset.made = (performance.now() - began).toFixed(1);
 document.documentElement.dataset.ready = performance.now().toFixed(1);

@@ -3,7 +3,6 @@
 
 const triage = { kept: new Map(), undo: [], queue: Promise.resolve(), who: "" };
 
-function nameOf(row) { return row.u || row.i; }
 
 async function asked(path, options) {
   const answer = await fetch(path, options);
