@@ -14,6 +14,7 @@ from pulsar.errors import ConfigError, DataError, PulsarError
 if TYPE_CHECKING:
     from pulsar.api import (
         dedisperse,
+        export,
         fold,
         import_fold,
         inject,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         search_fft,
         search_single_pulse,
         simulate,
+        write_report,
     )
     from pulsar.config.load import load_config
     from pulsar.config.model import Config
@@ -52,6 +54,7 @@ __all__ = [
     "TimeSeries",
     "__version__",
     "dedisperse",
+    "export",
     "fold",
     "import_fold",
     "inject",
@@ -67,6 +70,7 @@ __all__ = [
     "search_fft",
     "search_single_pulse",
     "simulate",
+    "write_report",
 ]
 
 #: Public name -> module; the functions of `pulsar.api` are all others.
@@ -91,4 +95,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @named_settings()
 def plot(
     what: Fold | PulseCutout | TimeSeries | DMTime | Observation | Run | ResultTable | RfiReport | ArrayLike,
-    candidate: Mapping[str, Any] | None = None,
+    candidate: Mapping[str, Any] | str | None = None,
     header: Header | None = None,
     *,
     title: str | None = None,
@@ -42,8 +43,9 @@ def plot(
         A fold or a pulse that was cut out gets its plot sheet; data are drawn over time, and frequency or DM; a run or
         a table of candidates over period and DM, of pulses over time and DM; an array of one dimension as a line, of
         two as an image.
-    candidate : mapping, optional
-        Of a fold or pulse the row of its table (``run.candidate("c0001")``): adds what the search knows.
+    candidate : str or mapping, optional
+        Of a run the name of a candidate or single pulse, whose sheet is drawn: ``pulsar.plot(run, "c0001")``. Of a
+        fold or pulse the row of its table (``run.candidate("c0001")``): adds what the search knows.
     header : Header, optional
         Of the observation of that candidate (``run.observation_of("c0001")``).
     title : str, optional
@@ -59,7 +61,8 @@ def plot(
     Raises
     ------
     ConfigError
-        It is nothing that can be drawn, or `path` ends otherwise or is in no folder.
+        It is nothing that can be drawn, the run has no fold or pulse of that name, or `path` ends otherwise or is in
+        no folder.
     """
     from pulsar.report.figure import check_suffix, save
 
@@ -74,12 +77,18 @@ def plot(
     return sheet
 
 
-def _sheet(what: Any, candidate: Mapping[str, Any] | None, header: Header | None, title: str | None) -> Sheet:
+def _sheet(what: Any, candidate: Mapping[str, Any] | str | None, header: Header | None, title: str | None) -> Sheet:
     from pulsar.followup.masks import RfiReport
     from pulsar.io.product.reader import Run
     from pulsar.report import drawn, plots
     from pulsar.report.words import About
 
+    if isinstance(candidate, str):
+        if not isinstance(what, Run):
+            raise ConfigError(f"plot: a name, {candidate!r}, is that of a candidate of a Run, not of {kind_of(what)}")
+        task = drawn.Task(0, candidate, pulse=candidate in what.pulse_ids)
+        subject, about = drawn.Desk([what]).subject(task)
+        return drawn.plot(subject, replace(about, title=title))
     if isinstance(what, Fold | PulseCutout):
         return drawn.plot(what, About(candidate or {}, header, title))
     if isinstance(what, RfiReport):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pulsar.api._given import kind_of, named_settings, observed, progress_of, settings_of
 from pulsar.config.load import load_section
 from pulsar.config.model import Config, DedispConfig
-from pulsar.data.arguments import quantities
+from pulsar.data.arguments import numbers, quantities
 from pulsar.data.observation import Observation
 from pulsar.data.series import DMTime, TimeSeries
 from pulsar.errors import ConfigError
@@ -45,8 +45,8 @@ def open(*paths: str | PathLike[str], config: Config | str | Path | None = None)
     Returns
     -------
     Observation
-        Its `header`; ``read(start, nsamps)`` and ``blocks(gulp)`` give samples; it is closed by ``close()`` or as a
-        context manager.
+        Its `header`; ``read(start, nsamps).data`` are samples of the shape (nchans, nsamps), the highest frequency
+        first, and ``blocks(gulp)`` goes through all of them; it is closed by ``close()`` or as a context manager.
 
     Raises
     ------
@@ -88,10 +88,12 @@ def read(path: str | PathLike[str]) -> Run:
 
 
 @named_settings(*(name for name in Config.model_fields if name not in _OF_COMMANDS))
+@quantities(arrays=("dm",), dm="pc / cm3 >= 0")
 def search(
     data: TimeSeries | Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
     config: Config | str | Path | None = None,
     *,
+    dm: ArrayLike | Quantity | None = None,
     out: str | PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -107,8 +109,10 @@ def search(
         One observation of one beam: your own array, as ``pulsar.TimeSeries(x, tsamp)`` or
         ``pulsar.Filterbank.from_array(data, freqs, tsamp)``; what `pulsar.open` returns; or its files.
     config : Config, name of a preset, or path of a TOML file, optional
-        ``pulsar.load_config("fast-19beam", ["dedisp.dm_hi=300"])`` changes single values. Options of the command line
-        are settings: ``--dm 0 60`` is ``["dedisp.dm_lo=0", "dedisp.dm_hi=60"]``.
+        ``pulsar.load_config("fast-19beam", ["fold.ncands=300"])`` changes single values. Options of the command line
+        are settings: ``--zmax 50`` is ``["accel.zmax=50"]``.
+    dm : array_like or Quantity, optional
+        Lowest and highest dispersion measure [pc / cm3], in place of `dedisp.dm_lo` and `dedisp.dm_hi`.
     out : path, optional
         HDF5 product to write. Without it nothing is left on disk; ``run.save(path)`` writes it later.
     overwrite : bool
@@ -119,20 +123,21 @@ def search(
     Returns
     -------
     Run
-        Its `candidates` and `pulses` are astropy tables with units, best first; ``run.folds["c0001"]`` is a fold.
+        Its `sources` (one row a source), `candidates` (with their harmonics) and `pulses` are astropy tables with
+        units, best first; ``run.folds["c0001"]`` is a fold.
 
     Raises
     ------
     ConfigError
-        `out` exists or cannot be written, a setting makes no sense for these data or is given as an argument of its
-        own, or `data` is no observation.
+        `out` exists or cannot be written, `dm` is no pair, a setting makes no sense for these data or is given as an
+        argument of its own, or `data` is no observation.
     DataError
         The files cannot be read, nothing is left after masking, or all samples of a series are missing or the same.
 
     Examples
     --------
     >>> run = pulsar.search(pulsar.TimeSeries(x, tsamp=64e-6))  # doctest: +SKIP
-    >>> run.candidates["period", "snr"]  # doctest: +SKIP
+    >>> run.sources["period", "snr"]  # doctest: +SKIP
     """
     from tempfile import TemporaryDirectory
 
@@ -141,6 +146,12 @@ def search(
 
     settings = settings_of(config)
     show = progress_of(progress)
+    if dm is not None:
+        if np.shape(dm) != (2,):
+            raise ConfigError("search: dm: expected the lowest and the highest DM, such as dm=(0, 60)")
+        low, high = np.asarray(dm)
+        section = load_section("dedisp", "search", settings.dedisp.model_dump() | {"dm_lo": low, "dm_hi": high})
+        settings = settings.model_copy(update={"dedisp": section})
     with observed("search", data, settings) as obs:
         if out is not None:
             return run_search(obs, settings, Path(fspath(out)), overwrite=overwrite, progress=show)
@@ -161,16 +172,16 @@ def dedisperse(
 @overload
 def dedisperse(
     data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
+    dm: Sequence[float] | NDArray[Any] | None = None,
     *,
-    dms: ArrayLike | Quantity,
+    dms: ArrayLike | Quantity | None = None,
     config: Config | str | Path | None = None,
     progress: bool = False,
 ) -> DMTime: ...
 @named_settings("input", "rfi", "run")
-@quantities(arrays=("dms",), dm="pc / cm3 >= 0", dms="pc / cm3 >= 0")
 def dedisperse(
     data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
-    dm: float | Quantity | None = None,
+    dm: ArrayLike | Quantity | None = None,
     *,
     dms: ArrayLike | Quantity | None = None,
     config: Config | str | Path | None = None,
@@ -181,8 +192,8 @@ def dedisperse(
     Parameters
     ----------
     data : Filterbank, Observation, path or sequence of paths
-    dm : float or Quantity
-        One dispersion measure [pc / cm3], dedispersed exactly.
+    dm : float, array_like or Quantity
+        One dispersion measure [pc / cm3], or several in ascending order, each dedispersed exactly.
     dms : array_like or Quantity
         Or many [pc / cm3], evenly spaced and ascending, by the tree.
     config : Config, name of a preset, or path of a TOML file, optional
@@ -193,35 +204,37 @@ def dedisperse(
     Returns
     -------
     TimeSeries or DMTime
-        int16 samples of noise 8 sqrt(channels), referred to the highest channel.
+        The latter of a list of DMs, ``data`` of the shape (ndms, nsamps). int16 samples of noise 8 sqrt(channels),
+        referred to the highest channel.
 
     Raises
     ------
     ConfigError
-        Not just one of `dm` and `dms` is given, `dms` is not an even grid, the data are dedispersed already, or the
-        series do not fit the memory budget.
+        Not just one of `dm` and `dms` is given, `dm` does not ascend, `dms` is not an even grid, the data are
+        dedispersed already, or the series do not fit the memory budget.
     DataError
         The files cannot be read, or nothing is left after masking.
     """
-    from pulsar.dedisp.plan import make_plan
+    from pulsar.dedisp.plan import few_trials, make_plan
     from pulsar.dedisp.stream import dedisperse as run
     from pulsar.pipeline.cleaning import clean_source, find_mask
     from pulsar.pipeline.room import stage_memory, thread_count
 
     if (dm is None) == (dms is None):
-        raise ConfigError("dedisperse: give either dm (one) or dms (a grid)")
+        raise ConfigError("dedisperse: give either dm (one, or a few) or dms (a grid)")
     settings, show = settings_of(config), progress_of(progress)
-    grid: NDArray[np.float64] = np.atleast_1d(np.asarray(dm if dm is not None else dms, dtype=np.float64))
+    name = "dm" if dms is None else "dms"
+    given: Any = dm if dms is None else dms
+    grid = numbers(name, given, "pc / cm3 >= 0")
     steps = np.diff(grid)
-    if len(grid) > 1 and (steps.min() <= 0 or np.ptp(steps) > 1e-6 * steps.max()):
-        raise ConfigError("dedisperse: dms must ascend in even steps")
-    method: Literal["brute", "tree"] = "brute" if dm is not None else "tree"
+    if len(grid) > 1 and (steps.min() <= 0 or (dm is None and np.ptp(steps) > 1e-6 * steps.max())):
+        raise ConfigError(f"dedisperse: {name} must ascend{' in even steps' if dm is None else ''}")
     section = DedispConfig(
         dm_lo=float(grid[0]),
         dm_hi=float(grid[-1]),
         dm_step=float(steps[0]) if len(steps) else None,
         max_downsample=1,
-        method=method,
+        method="tree",
     )
     with observed("dedisperse", data, settings) as obs:
         header = obs.header
@@ -230,14 +243,15 @@ def dedisperse(
         threads, memory = thread_count(settings), stage_memory(settings, obs)
         mask = find_mask(obs, settings, threads=threads, progress=show).mask
         source = clean_source(obs, mask, settings, threads=threads, progress=show)
-        plan = make_plan(header, section, freqs=source.freqs)
+        freqs = source.freqs
+        plan = few_trials(header, grid, 1, freqs) if dms is None else make_plan(header, section, freqs=freqs)
         with (
             show.stage("dedispersion", source.nsamps, "samples") as tick,
             run(source, plan, threads=threads, memory=memory, progress=tick) as store,
         ):
             kept = [stage.data for stage in store.stages if stage.data is not None]
             series = kept[0] if len(kept) == 1 else np.concatenate(kept)
-    if dm is not None:
+    if dms is None and not np.ndim(given):
         return TimeSeries(series[0], header.tsamp, float(grid[0]), header.tstart)
     return DMTime(series[: len(grid)], grid, header.tsamp, header.tstart)
 

@@ -196,6 +196,8 @@ class Fold:
         length are those of the part.
     part : str
         Which part, such as 3/4; empty for the whole.
+    period, dm : float
+        Refined topocentric period at `epoch` [s] and dispersion measure [pc cm^-3]: those of `after`.
     """
 
     before: FoldParams
@@ -236,7 +238,7 @@ class Fold:
 
     def __repr__(self) -> str:
         return (
-            f"<Fold: P {self.period:.9g} s, DM {self.dm:.5g}, S/N {self.snr:.1f}, {len(self.profile)} bins, "
+            f"<Fold: P {self.period:.9g} s, DM {self.dm:.5g} pc/cm3, S/N {self.snr:.1f}, {len(self.profile)} bins, "
             f"{self.time_phase.shape[0]} sub-integrations, {self.freq_phase.shape[0]} bands>"
         )
 

@@ -43,7 +43,10 @@ class Block:
         return self.start * self.header.tsamp
 
     def __repr__(self) -> str:
-        return f"<Block: {self.data.shape[0]} channels, {self.nsamps} samples from {self.start} on, {self.data.dtype}>"
+        return (
+            f"<Block: data {self.data.shape} {self.data.dtype}: {self.data.shape[0]} channels, the highest first, "
+            f"{self.nsamps} samples from {self.start} on>"
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ class Observation(Protocol):
         ...
 
     def read(self, start: int = 0, nsamps: int | None = None) -> Block:
-        """Read `nsamps` samples (default: to the end) from sample `start` on."""
+        """Read `nsamps` samples (default: to the end) from sample `start` on: `data` of shape (nchans, nsamps)."""
         ...
 
     def blocks(self, gulp: int, overlap: int = 0) -> Iterator[Block]:

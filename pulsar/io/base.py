@@ -127,7 +127,7 @@ class BaseObservation(Closing):
                 self._fill(start, out)
 
     def read(self, start: int = 0, nsamps: int | None = None) -> Block:
-        """Read `nsamps` samples (default: to the end) from sample `start` on, as a Block (nchans, nsamps)."""
+        """Read `nsamps` samples (default: to the end) from sample `start` on: `data` of shape (nchans, nsamps)."""
         if nsamps is None:
             nsamps = self.header.nsamps - start
         if nsamps < 0:

@@ -153,18 +153,22 @@ class Desk:
             self._files[key] = self._runs[task.run].files_of(key[1]) if key[1] >= 0 else ()
         return self._files[key]
 
-    def draw(self, task: Task) -> Drawn:
-        """Draw a sheet."""
+    def subject(self, task: Task) -> tuple[Fold | PulseCutout, About]:
+        """A fold or pulse, and what its sheet tells beside."""
         run, row = self._runs[task.run], self._row(task)
         about = About(row, run.observation_of(row), files=self._files_of(task, row))
-        subject = run.pulse(task.ident) if task.pulse else run.fold(task.ident)
+        return run.pulse(task.ident) if task.pulse else run.fold(task.ident), about
+
+    def draw(self, task: Task) -> Drawn:
+        """Draw a sheet."""
+        subject, about = self.subject(task)
         paper = self._sheet.wiped()
         sheet.draw(paper, subject, about)
         images = {"png": small_png(paper)}
         if self._vector:
             images[self._vector] = picture(paper, self._vector)
         measured, judged = sides(subject, about)
-        return Drawn(images, [*measured, *judged], ", ".join(headline(subject, row)))
+        return Drawn(images, [*measured, *judged], ", ".join(headline(subject, about.row)))
 
 
 _desk: Desk | None = None

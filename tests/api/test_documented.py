@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 
 import pulsar
@@ -28,7 +29,8 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     names: dict[str, object] = {}
     for example in EXAMPLES:
         exec(example, names)
-    best = names["run"].candidates[0]
+    (best,) = names["run"].sources
+    assert np.isfinite(best["snr"])
     assert best["period"].to_value("s") == pytest.approx(0.097, rel=1e-4)
     assert names["found"].candidates["period"][0].to_value("s") == pytest.approx(0.0703, rel=1e-4)
     assert names["found"].candidates["dm"][0].to_value("pc / cm3") == pytest.approx(30, abs=2)

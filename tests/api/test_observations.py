@@ -67,6 +67,31 @@ def test_a_grid_of_dms(obs):
     assert pulsar.fold(grid.series(20), period=PERIOD).snr == pytest.approx(exact.snr, rel=0.03)
 
 
+def test_a_few_dms_are_each_dedispersed_exactly(obs, series):
+    few = pulsar.dedisperse(obs, dm=(20, DM, 61.5))
+    assert few.dms.tolist() == [20.0, DM, 61.5]
+    np.testing.assert_array_equal(few.data[1], series.data)
+    assert pulsar.dedisperse(obs, dm=[DM]).data.shape == (1, 30_000)
+
+
+def test_results_are_handed_on_as_the_commands_do(obs, tmp_path):
+    run = pulsar.search(obs, pulsar.load_config(None, ["fold.ncands=1", "ffa.enabled=false"]), dm=(50, 70))
+    assert 50 <= run.detections["dm"].value.min() <= run.detections["dm"].value.max() <= 71
+    assert set(run.sources["id"]) == {row["id"] for row in run.candidates if not row["harmonic_of"]}
+    best = run.ids[0]
+    assert pulsar.plot(run, best)._repr_png_() == pulsar.plot(run, best, path=tmp_path / "s.png")._repr_png_()
+    par = pulsar.export(run, best, tmp_path / "a.par")
+    assert pulsar.fold(obs, par=par).snr == pytest.approx(run.fold(best).snr, rel=0.1)
+    with pytest.raises(pulsar.ConfigError, match=r"a\.par: the output exists"):
+        pulsar.export(run, best, par)
+    with pytest.raises(pulsar.ConfigError, match=r"its ending says no format: expected \.par"):
+        pulsar.export(run, best, tmp_path / "a.dat")
+    page = pulsar.write_report(run, tmp_path / "report", top=1)
+    assert f"{best}.png" in page.read_text()
+    with pytest.raises(pulsar.ConfigError, match="holds a report already"):
+        pulsar.write_report([run], tmp_path / "report")
+
+
 def test_series_beyond_the_memory_are_refused(obs):
     config = pulsar.load_config(None, ["run.memory=450MiB"])
     with pytest.raises(pulsar.ConfigError, match="memory"):

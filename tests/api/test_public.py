@@ -57,9 +57,14 @@ def documented(lines: list[str]) -> dict[str, str]:
 
 def test_the_functions_are_these() -> None:
     assert FUNCTIONS == [
-        "dedisperse", "fold", "import_fold", "inject", "load_config", "open", "plot", "read", "rfi", "search",
+        "dedisperse", "export", "fold", "import_fold", "inject", "load_config", "open", "plot", "read", "rfi", "search",
         "search_accel", "search_coherent", "search_ffa", "search_fft", "search_single_pulse", "simulate",
+        "write_report",
     ]  # fmt: skip
+
+
+def test_a_notebook_completes_what_is_public_and_nothing_else() -> None:
+    assert dir(pulsar) == sorted(pulsar.__all__)
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -69,11 +69,15 @@ WRONG = {
     "a shape that is none": (lambda: pulsar.search_single_pulse(TS, shape="box"), "single_pulse.shape"),
     "birdies that are no pairs": (lambda: pulsar.search_fft(TS, birdies=[50.0]), "birdies = .*expected pairs"),
     "the sampling time of what was opened": (lambda: pulsar.search_fft(FB, 1e-3), "has its own tsamp"),
+    "a DM for a range": (lambda: pulsar.search(FB, dm=60), r"search: dm: expected the lowest and the highest DM"),
+    "a range upside down": (lambda: pulsar.search(FB, dm=(60, 0)), "dm_lo"),
+    "DMs that fall": (lambda: pulsar.dedisperse(FB, dm=[3, 2]), "dm must ascend$"),
+    "a name in a fold": (lambda: pulsar.plot(TS, "c0001"), "a name, 'c0001', is that of a candidate of a Run"),
     "channels searched": (lambda: pulsar.search_fft(FB), "has channels: give pulsar.dedisperse"),
     "an option of the command line": (
-        lambda: pulsar.search(FB, dm=(0, 60)),
-        r"search: no argument 'dm': it is a setting: config=pulsar.load_config\(None, "
-        r'\["dedisp.dm_lo=0", "dedisp.dm_hi=60"\]\)$',
+        lambda: pulsar.search(FB, zmax=50),
+        r"search: no argument 'zmax': it is a setting: config=pulsar.load_config\(None, "
+        r'\["accel.zmax=50"\]\)$',
     ),
     "a setting beside a preset": (
         lambda: pulsar.search(FB, "fast-19beam", dm_max=60),
@@ -212,9 +216,9 @@ def test_the_settings_of_options_are_those_of_the_command_line():
     options = {name for command in commands for name in inspect.signature(command).parameters}
     assert set(OPTIONS) - options == set()
     with pytest.raises(ConfigError) as caught:
-        pulsar.search(FB, dm=(5, 60))
+        pulsar.search(FB, period=(5, 60))
     asked = eval(str(caught.value).partition("config=")[2])
-    assert asked == Given(None, (), {"dm": ("5", "60")}).config() != pulsar.load_config()
+    assert asked == Given(None, (), {"period": ("5", "60")}).config() != pulsar.load_config()
     every = {f"{section}.{key}" for section, key, _ in keys()}
     assert [key for option in OPTIONS.values() for key in option.keys if key not in every] == []
 

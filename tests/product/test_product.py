@@ -270,7 +270,8 @@ def test_representations(product: Path) -> None:
     run = read(product)
     assert repr(run).startswith("<Run run.h5 of J0534+2200: 3 candidates, best c0001: P 0.0333919663 s, DM 56.71")
     page = run._repr_html_()
-    assert page.count("<tr>") == 6  # names, units, types, and a row for each candidate
+    assert page.count("<tr>") == 5  # names, units, types, and a row for each source
+    assert "2 candidates and 1 that belong to them" in page
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
 

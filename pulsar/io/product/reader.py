@@ -222,6 +222,13 @@ class Run:
         return as_table(self.rows(name), *schema.TABLES[name])
 
     candidates = _kept("candidates", "The ranked candidates, best first, with units.")
+
+    @property
+    def sources(self) -> "ResultTable":
+        """The candidates without those that another explains (its harmonics and so on): one row a source."""
+        own: ResultTable = self.candidates[self.candidates["harmonic_of"] == ""]
+        return own
+
     single_pulses = _kept(
         "single_pulses", "The ranked single pulses, best first, with units; empty when they were not searched."
     )
@@ -496,8 +503,11 @@ class Run:
             header = self.observation
             about = f"{header.source or 'unnamed source'} · {header.tobs:.6g} s · "
             about += f"{header.freqs[-1]:.6g}–{header.freqs[0]:.6g} MHz"
-        title, line = html.escape(self.path.name), html.escape(f"{about} · {len(self)} candidates")
-        return f"<h4>{title}</h4><p>{line}</p>{self.candidates._repr_html_()}"
+        shown = self.sources
+        attached = f" and {len(self) - len(shown)} that belong to them" if len(self) > len(shown) else ""
+        about += f" · {len(shown)} candidates{attached}"
+        title, line = html.escape(self.path.name), html.escape(about)
+        return f"<h4>{title}</h4><p>{line}</p>{shown._repr_html_()}"
 
 
 class Folds(Mapping[str, Fold]):

@@ -1,0 +1,102 @@
+"""Results handed on: candidates in the formats of other programs, pages with plot sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pulsar.api._given import named_settings, progress_of
+from pulsar.data.unfinished import write_whole
+from pulsar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pulsar.io.product.reader import Run
+
+
+@named_settings()
+def export(run: Run, ident: str, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a candidate as another program reads it.
+
+    Parameters
+    ----------
+    run : Run
+    ident : str
+        Name of the candidate, such as "c0001".
+    path : path
+        File to write; its ending names the format: ``.par`` (tempo, tempo2, PINT), ``.bestprof`` and ``.pfd``
+        (PRESTO), ``.psrfits`` (PSRCHIVE), ``.tim`` (times of arrival) or ``.csv`` (the profile).
+    overwrite : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ConfigError
+        The ending is another, the candidate is not there or was not folded, or the file exists or cannot be written.
+    """
+    from pulsar.handover.candidate import candidate_of
+    from pulsar.handover.formats import FORMATS
+    from pulsar.io.product.writer import check_output
+
+    target = Path(fspath(path))
+    form = target.suffix.removeprefix(".")
+    if form not in FORMATS:
+        raise ConfigError(f"export: {target}: its ending says no format: expected .{', .'.join(FORMATS)}")
+    check_output(target, overwrite=overwrite)
+    write_whole(target, FORMATS[form](candidate_of(run, ident)))
+    return target
+
+
+@named_settings()
+def write_report(
+    runs: Run | Sequence[Run],
+    folder: str | PathLike[str],
+    *,
+    top: int | None = None,
+    one_file: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Write the page of ``pulsar report``: ranked lists, maps and plot sheets, to be opened in a browser.
+
+    Parameters
+    ----------
+    runs : Run or sequence of Run
+    folder : path
+        Made where it is missing.
+    top : int, optional
+        Sheets for no more than the best `top` candidates and single pulses of each run.
+    one_file : bool
+        Put the sheets into the page, which can be sent as it is.
+    overwrite : bool
+        Replace a report that the folder holds.
+    progress : bool
+        Show bars, in a notebook or on a terminal.
+
+    Returns
+    -------
+    Path
+        The page, ``index.html`` in that folder.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds a report, or cannot be made.
+    """
+    from pulsar.io.labels import labels_of
+    from pulsar.io.product.reader import Run
+    from pulsar.report.page import tasks_of
+    from pulsar.report.page import write_report as write
+
+    products, target = [runs] if isinstance(runs, Run) else list(runs), Path(fspath(folder))
+    if (target / "index.html").exists() and not overwrite:
+        raise ConfigError(f"{target}: holds a report already; give overwrite=True to replace it, or another folder")
+    labels = labels_of(product.path for product in products)
+    with progress_of(progress).stage("report", total=len(tasks_of(products, top)), unit="sheets") as tick:
+        return write(products, target, top=top, one_file=one_file, labels=labels, tick=tick)
