@@ -31,7 +31,14 @@ def command(
     *,
     beams: Beams = None,
     signals: Annotated[
-        int | None, option("--signals", "Pulsars and bursts in all, at least.", "N", default="400", min=1)
+        int | None,
+        option(
+            "--signals",
+            "Pulsars and bursts in all; rounded up to 6 pulsars and 2 bursts a DM, as many DMs in each observation.",
+            "N",
+            default="400",
+            min=1,
+        ),
     ] = None,
     given: Given,
     table: Annotated[

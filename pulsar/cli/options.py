@@ -269,7 +269,7 @@ def _changes(name: str, given: Any) -> dict[str, Any]:
     if not setting.metavar:
         return dict(zip(setting.keys, setting.off or (given,), strict=True))
     if len(setting.keys) > 1:
-        return dict(zip(setting.keys, map(_number, given), strict=True))
+        return dict(zip(setting.keys, map(_READ.get(name, _number), given), strict=True))
     key = setting.keys[0]
     if name in _READ:
         return {key: _READ[name](given)}
@@ -335,8 +335,32 @@ def frequency_range(text: str) -> tuple[float, float]:
     return pair
 
 
+def _orbital_period(text: str) -> float:
+    from pulsar.errors import ConfigError
+
+    value = _seconds(text, ("min", "h", "d", "s", ""))
+    if not math.isfinite(value):
+        raise ConfigError(f"--porb {text}: expected a number of seconds, or one with a unit: 95min, 10h, 0.35d")
+    return value
+
+
+#: Units of time [s].
+_UNITS: dict[str, float] = {"ms": 1e-3, "us": 1e-6, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+
+
+def _seconds(text: str, units: Sequence[str]) -> float:
+    """Seconds of a number and the unit that ends it, the longer of two endings first; NaN where it is neither."""
+    number = text.strip()
+    unit = next(unit for unit in units if number.endswith(unit))
+    try:
+        return float(number.removesuffix(unit)) * _UNITS[unit]
+    except ValueError:
+        return math.nan
+
+
 #: Options whose text is neither a number nor taken as it is.
 _READ: dict[str, Callable[[Any], Any]] = {
+    "porb": _orbital_period,
     "ra": _right_ascension,
     "dec": _declination,
     "parts": _part_counts,
@@ -354,14 +378,10 @@ def inputs(files: Iterable[Path], settings: "Config") -> list[Path]:
 
 def period_seconds(text: str) -> float:
     """Seconds of ``0.1637``, ``0.1637s``, ``163.7ms`` or ``163700us``."""
-    number = text.strip()
-    for unit, factor in (("ms", 1e-3), ("us", 1e-6), ("s", 1.0), ("", 1.0)):
-        if number.endswith(unit):
-            try:
-                return float(number.removesuffix(unit)) * factor
-            except ValueError:
-                break
-    raise typer.BadParameter(f"{text!r}: expected a number of seconds, or one with the unit s, ms or us: 163.7ms")
+    value = _seconds(text, ("ms", "us", "s", ""))
+    if math.isnan(value):
+        raise typer.BadParameter(f"{text!r}: expected a number of seconds, or one with the unit s, ms or us: 163.7ms")
+    return value
 
 
 def progress_mode(quiet: bool, level: Literal["debug", "info", "warning", "error"] | None = None) -> "Progress":

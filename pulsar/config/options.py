@@ -74,7 +74,9 @@ OPTIONS: Final = {
     ),
     "tsys": Option(("telescope.tsys",), "T", text="system temperature, sky included [K]; with FAST's own gain 22"),
     "npol": Option(("telescope.npol",), "1|2"),
-    "porb": Option(("orbits.p_min", "orbits.p_max"), "MIN MAX", text="orbital periods [s]"),
+    "porb": Option(
+        ("orbits.p_min", "orbits.p_max"), "MIN MAX", text="orbital periods: 5700 (seconds), 95min, 10h or 0.35d"
+    ),
     "mass": Option(("orbits.pulsar",), "M"),
     "companion": Option(
         ("orbits.lightest", "orbits.heaviest"),

@@ -388,7 +388,7 @@ def _table(
 
     def key(row: _Row) -> tuple[bool, float, float]:
         harmonic = bound and bool(row.values["harmonic_of"] or row.head is not None)
-        return harmonic, -float(row.values["score"]), -float(np.nan_to_num(row.values["snr"]))
+        return harmonic, -float(np.nan_to_num(row.values["score"])), -float(np.nan_to_num(row.values["snr"]))
 
     rows.sort(key=key)
     names = {row.key: f"{letter}{i + 1:04d}" for i, row in enumerate(rows)}

@@ -308,7 +308,10 @@ def _belongs(row: Any, rows: NDArray[Any]) -> str:
 def row_text(row: Any) -> str:
     """A row of candidates in words: its place, values, score and flags."""
     texts = flag_texts(row)
-    folded = f"folded S/N {row['snr']:.1f}" if np.isfinite(row["snr"]) else "not folded (fold.ncands)"
+    # Nothing of a stack is folded.
+    judged = f"score {row['score']:.2f}" if np.isfinite(row["score"]) else "no score"
+    cause = " (fold.ncands)" if np.isfinite(row["score"]) else ""
+    folded = f"folded S/N {row['snr']:.1f}" if np.isfinite(row["snr"]) else f"not folded{cause}"
     alternative = f", or {row['period_alt']:.9g} s" if np.isfinite(row["period_alt"]) else ""
     known = f", {row['known_source']}" if row["known_source"] else ""
     if row["part"]:
@@ -316,7 +319,7 @@ def row_text(row: Any) -> str:
         folded += f" over part {row['part']}, {row['part_start']:.5g} to {end:.5g} s"
     return (
         f"row {row['rank']} ({row['id']}{known}): P {row['period']:.9g} s{alternative}, DM {row['dm']:.5g}, {folded}, "
-        f"score {row['score']:.2f}" + (f"; flags: {', '.join(texts)}" if texts else "")
+        f"{judged}" + (f"; flags: {', '.join(texts)}" if texts else "")
     )
 
 

@@ -219,7 +219,10 @@ def search_stack(
             detections, search.tobs, config.sift, freqs=stack.band(), dms=stack.grid.dms, name=str(stack.grid.ra_deg)
         )
         candidates = explained(
-            [Candidate(signal, found_by=signal.found_by) for signal in groups], search.tobs, detections["dm_index"]
+            # Nothing is folded: there is nothing to score.
+            [Candidate(signal, found_by=signal.found_by, score=np.nan) for signal in groups],
+            search.tobs,
+            detections["dm_index"],
         )
         progress.message(f"{len(groups)} groups of {len(detections)} detections")
         _write(target, stack, search, candidates, detections, provenance.record(progress.times))

@@ -10,12 +10,15 @@ from typer.testing import CliRunner
 
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
+from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
 from pulsar.io.series import write_series
+from pulsar.nights.merge import merge
 from pulsar.pipeline.target import Target
+from pulsar.report.why_periodic import row_text
 from pulsar.sky.barycentre import arrival_times
 from pulsar.stack import epochs
 from pulsar.stack.epochs import add_epoch
@@ -72,6 +75,17 @@ def test_a_pulsar_is_found_at_its_barycentric_frequency_in_all_nights(stack: Pat
     assert "4 of 4 epochs show it" in str(best["reasons"])
     assert run.observation.barycentric
     assert best["period_bary"] == best["period"]
+
+
+def test_what_is_not_folded_has_no_score_and_is_merged_all_the_same(stack: Path, tmp_path: Path) -> None:
+    run = read(stack / "found.h5")
+    rows = run.rows()
+    assert len(rows) > 0
+    assert np.isnan(rows["score"]).all()
+    assert row_text(rows[0]).endswith("not folded, no score")
+    merged = merge([run], tmp_path / "ALL.h5", Config()).rows()
+    assert merged["uid"].tolist() == rows["uid"].tolist()
+    assert np.isnan(merged["score"]).all()
 
 
 def test_the_same_data_are_added_once_whatever_their_name(stack: Path, tmp_path: Path) -> None:
