@@ -288,11 +288,13 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def _right_ascension(text: str) -> float:
+def right_ascension(text: str) -> float:
+    """Degrees of ``hh:mm:ss.s``, or of a number of them."""
     return _degrees("--ra", text, "hh") * (15.0 if ":" in text else 1.0)
 
 
-def _declination(text: str) -> float:
+def declination(text: str) -> float:
+    """Degrees of ``-dd:mm:ss.s``, or of a number of them."""
     return _degrees("--dec", text, "dd")
 
 
@@ -361,8 +363,8 @@ def _seconds(text: str, units: Sequence[str]) -> float:
 #: Options whose text is neither a number nor taken as it is.
 _READ: dict[str, Callable[[Any], Any]] = {
     "porb": _orbital_period,
-    "ra": _right_ascension,
-    "dec": _declination,
+    "ra": right_ascension,
+    "dec": declination,
     "parts": _part_counts,
     "zap": _ranges,
 }

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pulsar.cli.console import note, out, output_folder
-from pulsar.cli.options import Display, Files, Given, Overwrite, Threads, argument, option, options
+from pulsar.cli.options import (
+    Display,
+    Files,
+    Given,
+    Overwrite,
+    Threads,
+    argument,
+    declination,
+    option,
+    options,
+    right_ascension,
+)
 from pulsar.cli.tables import print_candidates
 
 Seed = Annotated[int | None, option("--seed", "Seed of all random numbers.", "N", min=0)]
@@ -27,6 +38,9 @@ class Shape:
     nbits: Annotated[int | None, option("--nbits", "1, 2, 4, 8, 16 or 32 bits.", "N")] = None
     source: Annotated[str | None, option("--source", "Name of the source.", "NAME")] = None
     beam: Annotated[int | None, option("--beam", "Beam number.", "N")] = None
+    ra_deg: Annotated[float | None, option("--ra", "Right ascension.", "HH:MM:SS|DEG", parser=right_ascension)] = None
+    dec_deg: Annotated[float | None, option("--dec", "Declination.", "DD:MM:SS|DEG", parser=declination)] = None
+    tstart: Annotated[float | None, option("--tstart", "Time of the first sample (UTC).", "MJD")] = None
     bandpass: Annotated[Literal["flat", "rolloff", "ripple"] | None, option("--bandpass", "Gain over the band.")] = None
     seed: Seed = None
 

@@ -95,7 +95,7 @@ def _remarks(row: Any) -> str:
         f"{row['relation'] or 'harmonic'} of {row['harmonic_of']}" if row["harmonic_of"] else "",
         f"+{row['nattached']} harmonics" if row["nattached"] > 0 else "",
         f"or {1e3 * row['period_alt']:.9g} ms" if math.isfinite(row["period_alt"]) else "",
-        f"{row['npulses']} single pulses" if row["npulses"] else "",
+        f"single pulses in {row['npulses']} turns" if row["npulses"] else "",
         _flags(row),
     ]
     return "; ".join(p for p in parts if p)

@@ -132,7 +132,7 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     ),
     Column("found_by", "U32", "", "all searches that found it or a harmonic of it, comma separated, best first"),
     Column("fddot", "f8", "Hz / s2", "second frequency derivative with which it was folded"),
-    Column("npulses", "i4", "", "single pulses that come in its phase"),
+    Column("npulses", "i4", "", "turns in which single pulses come in its phase"),
     Column(
         "flux", "f8", "uJy", "mean flux density by the radiometer equation, NaN without gain and system temperature"
     ),

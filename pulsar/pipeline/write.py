@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.pulse import PulseCutout
@@ -16,6 +15,7 @@ from pulsar.pipeline.limits import flux_limits
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import beam_width, label, read_catalogue
 from pulsar.sources.candidate import Candidate
+from pulsar.sources.link import turns_of
 
 if TYPE_CHECKING:
     from pulsar.pipeline.completeness import Completeness
@@ -57,11 +57,13 @@ def write_product(
     listed = [candidate for candidate in candidates if candidate.fold is not None or not candidate.parent]
     attached = [candidate for candidate in candidates if candidate.fold is None and candidate.parent]
     attached.sort(key=lambda candidate: -candidate.group.sigma)
-    table, folds = candidate_table([*listed, *attached[:MOST_ATTACHED]], header, config.telescope, live)
+    ordered = [*listed, *attached[:MOST_ATTACHED]]
+    table, folds = candidate_table(ordered, header, config.telescope, live)
     pulses = detected.pulses.table
     idents = {str(row["uid"]): str(row["id"]) for row in table}
-    for row in table:
-        row["npulses"] = np.count_nonzero(pulses["source"] == row["uid"])
+    for row, candidate in zip(table, ordered, strict=True):
+        if candidate.fold is not None:
+            row["npulses"] = turns_of(pulses[pulses["source"] == row["uid"]], candidate.fold)
     pulses["source"] = [idents.get(str(uid), "") for uid in pulses["source"]]
     mark_detections(detected.detections, candidates)
     _label(job, table)

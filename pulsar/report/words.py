@@ -225,7 +225,7 @@ def judged(row: Mapping[str, Any]) -> Lines:
         ("belongs to", owner),
         ("pulse of", str(row.get("source") or "")),
         ("explains", f"{row['nattached']} other groups of detections" if row.get("nattached") else ""),
-        ("single pulses", f"{row['npulses']} in its phase" if row.get("npulses") else ""),
+        ("single pulses", f"in its phase in {row['npulses']} turns" if row.get("npulses") else ""),
         ("because", str(row.get("reasons") or "")),
     )
 

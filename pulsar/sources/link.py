@@ -50,6 +50,18 @@ def owners(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> NDArray[np.
     return owner
 
 
+def turns_of(pulses: NDArray[Any], fold: Fold) -> int:
+    """Turns of a fold in which some pulses in its phase are: one may have several, its components.
+
+    Parameters
+    ----------
+    pulses : ndarray
+        Fields of SINGLE_PULSE_COLUMNS.
+    fold : Fold
+    """
+    return int(np.unique(np.round(phases(fold, pulses["time"]) - fold.phase)).size)
+
+
 def chance_of(count: int, chances: NDArray[np.float64]) -> float:
     """Chance that so many or more of some independent events happen.
 

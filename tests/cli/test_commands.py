@@ -277,6 +277,18 @@ def test_inject_interference(observation: Path, folder: Path) -> None:
     assert "radar" in err
 
 
+def test_a_simulation_is_where_and_when_it_is_asked_for(tmp_path: Path) -> None:
+    path, shape = tmp_path / "a.fits", ("--tobs", 0.5, "--nchans", 16)
+    assert run("simulate", path, *shape, "--ra", "05:34:32", "--dec", "-22:00:36", "--tstart", 60310.25)[0] == 0
+    with pulsar.open(path) as obs:
+        header = obs.header
+        assert (header.ra_deg, header.dec_deg) == pytest.approx((83.63333, -22.01), abs=1e-4)
+        assert header.tstart == pytest.approx(60310.25, abs=1e-9)
+    code, _, err = run("simulate", tmp_path / "b.fits", *shape, "--ra", "noon")
+    assert code == 2
+    assert "--ra noon: expected hh:mm:ss.s or a number of degrees" in err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

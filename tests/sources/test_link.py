@@ -11,6 +11,7 @@ from reference.products import make_fold
 
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.data.fold import FoldParams
+from pulsar.sources import link
 from pulsar.sources.candidate import MAX_CHANCE, Candidate
 from pulsar.sources.link import chance_of, flags_by_pulses, is_one_pulse, owners, phases
 
@@ -55,6 +56,14 @@ def test_phases_are_the_integral_of_the_frequency(seconds, freq, fdot, fddot):
     rate = freq + fdot * t + 0.5 * fddot * t**2
     area = np.sum(0.5 * (rate[1:] + rate[:-1]) * np.diff(times))
     assert phases(fold, times[-1:])[0] == pytest.approx(area, rel=1e-9, abs=1e-6)
+
+
+def test_components_of_a_turn_are_one_turn():
+    fold = make_fold(1)
+    turns = turns_of(fold, 12)
+    times = np.concatenate([times_in_phase(fold, turns), times_in_phase(fold, turns[:5] + 0.4 * fold.width)])
+    assert link.turns_of(pulses_at(times, fold.after.dm), fold) == len(turns)
+    assert link.turns_of(pulses_at(times[:0], fold.after.dm), fold) == 0
 
 
 def test_pulses_in_phase_are_linked_and_others_are_not():
