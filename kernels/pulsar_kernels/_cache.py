@@ -3,8 +3,9 @@
 numba numbers the code files of a kernel: two processes that add a version at once, or computers with different
 processors and one home, take the same number, and one loads what the other has compiled. Here the name of a file is
 made of what is inside, and the code is there before the index says so; an index entry that is lost costs a
-compilation. numba also looks only at the file in which a kernel stands: here a kernel is stale when any file of this
-package has changed, as it carries the code of helpers of other files.
+compilation. numba also looks only at the time and size of the file in which a kernel stands: here a kernel is stale
+when what stands in any file of this package has changed, as it carries the code of helpers of other files. An
+installation that writes the same files again (another extra, say) makes nothing stale.
 """
 
 import contextlib
@@ -49,7 +50,8 @@ def keep(kernel: Any) -> None:
     # Another release may keep them in another way: then as it does.
     if type(files) is IndexDataCacheFile:
         files.__class__ = KernelFiles
-        files._source_stamp = (files._source_stamp, _sources())
+        inside = Path(kernel.py_func.__code__.co_filename).parent == Path(__file__).parent
+        files._source_stamp = _sources() if inside else (files._source_stamp, _sources())
 
 
 def is_kept(kernel: Any, signature: tuple[Any, ...]) -> bool:
@@ -59,7 +61,7 @@ def is_kept(kernel: Any, signature: tuple[Any, ...]) -> bool:
 
 
 @functools.cache
-def _sources() -> tuple[tuple[str, float, int], ...]:
-    """Name, time and size of the files of this package."""
-    stats = [(path.name, path.stat()) for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return tuple((name, stat.st_mtime, stat.st_size) for name, stat in stats)
+def _sources() -> str:
+    """Digest of the names and contents of the files of this package."""
+    contents = [(path.name, path.read_bytes()) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()

@@ -2,9 +2,11 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +74,20 @@ def test_processes_compile_what_is_missing_and_two_first_runs_at_once_do_no_harm
     assert f"stored 0 {len(FEW)}" in other
     again = fresh(COMPILE, tmp_path).communicate()[0]
     assert again.split() == ["stored", str(len(FEW)), str(len(FEW))]
+
+
+def test_the_same_sources_installed_again_are_not_compiled_again(tmp_path):
+    package = tmp_path / "pulsar_kernels"
+    shutil.copytree(Path(ahead.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    path = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    assert f"stored 0 {len(FEW)}" in fresh(COMPILE, tmp_path, **path).communicate()[0]
+    for file in package.glob("*.py"):
+        os.utime(file, (2e9, 2e9))
+    assert f"stored {len(FEW)} {len(FEW)}" in fresh(COMPILE, tmp_path, **path).communicate()[0]
+    # Of any file: a kernel carries the code of helpers.
+    with (package / "unpack.py").open("a") as file:
+        file.write("# other words\n")
+    assert f"stored 0 {len(FEW)}" in fresh(COMPILE, tmp_path, **path).communicate()[0]
 
 
 def test_where_nothing_can_be_written_kernels_run_all_the_same(tmp_path):
