@@ -15,9 +15,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import IdentityTransform
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -87,6 +89,19 @@ class Sheet(Figure):
         return picture(self)
 
 
+class Pixels(AxesImage):
+    """An image that fills its axes, each value in whole pixels: not resampled, as matplotlib does it, slowly."""
+
+    def make_image(self, renderer: Any, magnification: float = 1.0, unsampled: bool = False) -> Any:
+        """The image as pixels from below, where it begins, and how it is turned."""
+        if not isinstance(renderer, RendererAgg):
+            return super().make_image(renderer, magnification, unsampled)
+        left, bottom, right, top = np.round(self.axes.bbox.extents).astype(np.int64)
+        values: Any = self.get_array()
+        rows, columns = (np.arange(n) * k // n for n, k in zip((top - bottom, right - left), values.shape, strict=True))
+        return self.to_rgba(values, bytes=True)[rows[:, None], columns], left, bottom, IdentityTransform()
+
+
 class Panel:
     """Axes without ticks of a sheet. Limits are given: artists that looked for them would take most of the time.
 
@@ -132,12 +147,25 @@ class Panel:
         if y[0] > y[-1]:
             y, values = y[::-1], values[::-1]
         steps = np.diff(y)
-        options: dict[str, Any] = {"cmap": PAPER, "vmin": low, "vmax": high}
         if np.ptp(steps) <= 0.5 * steps.mean():
-            extent = (x[0], x[-1], y[0], y[-1])
-            self.axes.imshow(values, origin="lower", aspect="auto", extent=extent, interpolation="nearest", **options)
+            self.pixels(values, (x[0], x[-1], y[0], y[-1]), PAPER, low, high)
         else:
-            self.axes.pcolormesh(x, y, values, rasterized=True, **options)
+            self.axes.pcolormesh(x, y, values, rasterized=True, cmap=PAPER, vmin=low, vmax=high)
+
+    def pixels(
+        self,
+        values: NDArray[Any],
+        extent: tuple[float, float, float, float],
+        colours: Any,
+        low: float | None,
+        high: float | None,
+    ) -> None:
+        """Fill the panel with values, from the bottom on, in colours from the lowest to the highest (None: theirs)."""
+        image = Pixels(self.axes, cmap=colours, origin="lower", extent=extent, interpolation="nearest")
+        image.set_data(values)
+        image.set_clim(low, high)
+        image.autoscale_None()
+        self.axes.add_image(image)
 
     def frame(self, heading: str, x: "Scale", y: "Scale") -> None:
         """Give it a heading, limits, and ticks and labels in place of those of matplotlib."""
@@ -382,7 +410,8 @@ def small_png(figure: Figure) -> bytes:
     """The figure as PNG of few colours, a third as large: for pages of a thousand sheets."""
     canvas: Any = figure.canvas
     canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    pixels = canvas.buffer_rgba()
+    image = Image.frombuffer("RGBA", canvas.get_width_height(), pixels, "raw", "RGBA", 0, 1).convert("RGB")
     buffer = io.BytesIO()
     # No more shades than the eye tells in noise: what they tell apart has to be stored.
     image.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, format="PNG")

@@ -32,13 +32,14 @@ from pulsar.report.words import About, Lines, headline, observed, sides
 
 #: Size of a sheet [inches]: wide enough for the numbers, and readable beside the list on a small screen.
 SIZE: Final = (8.6, 6.6)
-#: Its pixels in an inch: a thousand sheets in a folder of less than 30 MB.
-RESOLUTION: Final = 92.0
+#: Its pixels in an inch, 1032 x 792 in all: a thousand sheets in a folder of about 40 MB.
+RESOLUTION: Final = 120.0
 #: Rows of an image are summed until a pulse has this S/N in each: weaker ones are lost in the noise to the eye,
 _ROW_SNR: Final = 2.0
 #: but never to fewer rows than these, nor the phases to fewer.
 _FEWEST: Final = 16
-#: The top of the grey scale at least [sigma]: noise stays light.
+#: The top of the grey scale at least [sigma]: noise stays light. Up to there grey is about linear in the signal, beyond
+#: it goes with its logarithm (asinh), so that a bright pulse leaves what is faint beside it.
 _GREY: Final = 4.0
 #: Letters on a line of the verdict, and its lines.
 _LETTERS: Final = 43
@@ -47,6 +48,8 @@ _LINES: Final = 10
 _STEP: Final = 0.0196
 _PHASES: Final = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 _DASHED: Final = (0, (4, 2))
+#: Part of its box, either way, that the plane of period and derivative takes; the rest is that of the curves beside it.
+_PLANE: Final = 0.78
 
 Box = tuple[float, float, float, float]
 
@@ -83,7 +86,7 @@ def _draw_fold(figure: Sheet, fold: Fold, about: About) -> None:
     _growth(figure.panel((0.355, 0.325, 0.085, 0.46)), fold, time)
     panels = _panels(fold)
     for box, draw_panel in zip(_boxes(len(panels)), panels, strict=True):
-        draw_panel(figure.panel(box), fold)
+        draw_panel(figure, box, fold)
     _texts(labels, fold, about, (0.02, 0.108), (0.3, 0.388), (0.6, 0.7))
 
 
@@ -172,9 +175,9 @@ def _turns(fold: Fold) -> NDArray[np.float64]:
     return np.where((freqs > 1e-9) & (freqs < 1e9), freqs, math.nan)
 
 
-def _panels(fold: Fold) -> list[Callable[[Panel, Fold], None]]:
+def _panels(fold: Fold) -> list[Callable[[Sheet, Box, Fold], None]]:
     """Panels beside time and phase: a fold of one band has no frequencies and no DM curve."""
-    panels: list[Callable[[Panel, Fold], None]] = []
+    panels: list[Callable[[Sheet, Box, Fold], None]] = []
     if len(fold.band_freqs) > 1 and np.all(np.isfinite(fold.band_freqs)):
         panels.append(_frequency)
     if len(fold.dms) > 1 and np.any(np.isfinite(fold.dm_snr)):
@@ -239,8 +242,10 @@ def _rows(
     """Rows of a fold, of two turns each."""
     phase, values = _twice(data, fold.phase)
     known = values[np.isfinite(values)]
-    top = float(np.percentile(known, 99.0)) if known.size else 1.0
-    panel.image(values, phase, edges, -1.0, max(_GREY, top))
+    # Rows have a mean of 0: beside a bright pulse noise lies below it.
+    level, top = np.percentile(known, [50.0, 99.9]) if known.size else (0.0, 1.0)
+    low, high = np.arcsinh(np.array([-1.0, max(_GREY, top - level)]) / _GREY)
+    panel.image(np.arcsinh((values - level) / _GREY), phase, edges, low, high)
     across = Scale(phase[0], phase[-1], "phase [turns]", at=_PHASES)
     panel.frame(heading, across, Scale(min(edges), max(edges), label, 6))
 
@@ -291,9 +296,9 @@ def _growth(panel: Panel, fold: Fold, time: NDArray[np.float64]) -> None:
     panel.write(0.024, 1.022, "χ² – –", ACCENT)
 
 
-def _frequency(panel: Panel, fold: Fold) -> None:
+def _frequency(figure: Sheet, box: Box, fold: Fold) -> None:
     image = _summed(fold.freq_phase, _edges(fold.band_freqs), fold)
-    _rows(panel, *image, fold, "frequency [MHz]", "Frequency and phase")
+    _rows(figure.panel(box), *image, fold, "frequency [MHz]", "Frequency and phase")
 
 
 def _edges(middles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -304,7 +309,8 @@ def _edges(middles: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([[2 * middles[0] - inner[0]], inner, [2 * middles[-1] - inner[-1]]])
 
 
-def _dm_curve(panel: Panel, fold: Fold) -> None:
+def _dm_curve(figure: Sheet, box: Box, fold: Fold) -> None:
+    panel = figure.panel(box)
     low, high = extremes(np.concatenate([fold.dm_expected, fold.dm_snr]))
     panel.line(fold.dms, fold.dm_expected, ACCENT, 1.3, _DASHED)
     panel.line(fold.dms, fold.dm_snr, INK, 1.3)
@@ -314,7 +320,8 @@ def _dm_curve(panel: Panel, fold: Fold) -> None:
     panel.frame("DM curve", dms, strength)
 
 
-def _period(panel: Panel, fold: Fold) -> None:
+def _period(figure: Sheet, box: Box, fold: Fold) -> None:
+    panel = figure.panel(box)
     periods, best, label = _periods(fold)
     values = np.asarray(fold.p_pdot, dtype=np.float64)[0]
     low, high = extremes(values)
@@ -334,7 +341,8 @@ def _periods(fold: Fold) -> tuple[NDArray[np.float64], float, str]:
     return periods * scale, best, f"P − {1e3 / freq:.8g} ms [{unit}]"
 
 
-def _plane(panel: Panel, fold: Fold) -> None:
+def _plane(figure: Sheet, box: Box, fold: Fold) -> None:
+    """S/N over period and derivative; above and beside it of each alone, through the refined other."""
     freq = fold.before.freq
     periods, best, label = _periods(fold)
     derivatives = -(fold.before.fdot + fold.fdot_offsets) / freq**2
@@ -345,7 +353,10 @@ def _plane(panel: Panel, fold: Fold) -> None:
     values = np.asarray(fold.p_pdot, dtype=np.float64)[::-1, ::-1]
     half = [0.5 * (a[-1] - a[0]) / (len(a) - 1) for a in (x, y)]
     extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
-    panel.axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap="viridis", interpolation="nearest")
+    left, bottom, width, height = box
+    across, up = _PLANE * width, _PLANE * height
+    panel = figure.panel((left, bottom, across, up))
+    panel.pixels(values, extent, "viridis", None, None)
     was, now = (-p.fdot / freq**2 * scale for p in (fold.before, fold.after))
     wide = fold.freq_err / freq**2 * (x[-1] - x[0]) / max(float(np.ptp(1.0 / (freq + fold.freq_offsets))), 1e-300)
     tall = fold.fdot_err / freq**2 * scale
@@ -364,8 +375,14 @@ def _plane(panel: Panel, fold: Fold) -> None:
         panel.axes.add_artist(Line2D([x0], [y0], color="white", **cross))
     known = values[np.isfinite(values)]
     span = f", S/N {known.min():.0f}–{known.max():.0f}" if known.size else ""
-    across = Scale(*extent[:2], f"{label}\n× detected   ● refined", 3)
-    panel.frame(f"P and Pdot{span}", across, Scale(*extent[2:], f"Pdot [1e{power}]"))
+    panel.frame("", Scale(*extent[:2], f"{label}\n× detected   ● refined", 3), Scale(*extent[2:], f"Pdot [1e{power}]"))
+    strength = extremes(values)
+    above = figure.panel((left, bottom + up, across, height - up))
+    above.line(x, values[np.argmin(np.abs(y - now))], INK, 1.1)
+    above.frame(f"P and Pdot{span}", Scale(*extent[:2], most=0), Scale(*strength, "S/N", 2))
+    beside = figure.panel((left + across, bottom, width - across, up))
+    beside.line(values[:, np.argmin(np.abs(x - best))], y, INK, 1.1)
+    beside.frame("", Scale(*strength, most=0), Scale(*extent[2:], most=0))
 
 
 def _time_scale(largest: float) -> tuple[float, str]:

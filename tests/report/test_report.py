@@ -248,9 +248,9 @@ def test_sheets_of_poor_folds() -> None:
 def test_no_panel_is_left_empty() -> None:
     fold = make_fold(1)
     series = replace(poor(fold), freq_offsets=fold.freq_offsets, p_pdot=fold.p_pdot)
-    assert [len(plot(f).axes) for f in (fold, series, poor(fold))] == [6, 4, 3]
+    assert [len(plot(f).axes) for f in (fold, series, poor(fold))] == [8, 6, 3]
     # The one that is left takes the place of three.
-    widths = [plot(f).axes[-1].get_position().width for f in (fold, series)]
+    widths = [plot(f).axes[at].get_position().width for f, at in ((fold, 5), (series, 3))]
     assert widths[1] > 2 * widths[0]
 
 
@@ -261,7 +261,8 @@ def test_a_weak_pulse_is_seen() -> None:
     rows = (0.35 * shape + rng.normal(size=(64, 128))).astype(np.float32)
     weak = replace(make_fold(1), snr=8.0, width=0.1, time_phase=rows, time_edges=np.linspace(0, 300, 65))
     (image,) = plot(weak).axes[1].images
-    shown = np.asarray(image.get_array())
+    # In sigma: grey goes with asinh of a quarter of it.
+    shown = 4.0 * np.sinh(np.asarray(image.get_array()))
     # Two turns, the pulse in the middle of each.
     assert shown.shape == (16, 64)
     centre = shown[:, [15, 16, 47, 48]].mean()
@@ -270,6 +271,33 @@ def test_a_weak_pulse_is_seen() -> None:
     assert abs(shown[:, 24:40].mean()) < 0.4
     bright = replace(weak, snr=60.0)
     assert plot(bright).axes[1].images[0].get_array().shape[0] == 64
+
+
+def test_what_is_faint_is_seen_beside_a_bright_pulse() -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(64, 128)).astype(np.float32)
+    rows[:, 30:40] += 100.0
+    rows[:, 90:94] += 4.0
+    rows -= rows.mean(axis=1, keepdims=True)
+    fold = replace(make_fold(1), snr=1000.0, width=0.06, phase=35 / 128, time_phase=rows)
+    image = plot(replace(fold, time_edges=np.linspace(0, 300, 65))).axes[1].images[0]
+    grey = np.roll(np.asarray(image.norm(image.get_array()))[:, :128], 99, axis=1)
+    # As grey as the eye tells from the noise beside it; and the bright pulse is not one black bar.
+    faint, noise, bright = grey[:, 90:94], grey[:, 60:80], grey[:, 32:38]
+    assert faint.mean() > noise.mean() + 2.0 * noise.std()
+    assert faint.mean() > 0.2
+    assert 0.9 < bright.mean() < 0.995
+
+
+def test_curves_of_period_and_derivative_alone_pass_through_the_refined_ones() -> None:
+    fold = make_fold(1)
+    *_, above, beside = plot(fold).axes
+    (alone_p,), (alone_pdot,) = ([line for line in axes.lines if len(line.get_xdata()) > 2] for axes in (above, beside))
+    plane = np.asarray(fold.p_pdot, dtype=np.float64)
+    row = np.argmin(np.abs(fold.before.fdot + fold.fdot_offsets - fold.after.fdot))
+    column = np.argmin(np.abs(fold.before.freq + fold.freq_offsets - fold.after.freq))
+    np.testing.assert_array_equal(alone_p.get_ydata(), plane[row, ::-1])
+    np.testing.assert_array_equal(alone_pdot.get_xdata(), plane[::-1, column])
 
 
 def test_signal_grows_with_time() -> None:
