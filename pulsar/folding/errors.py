@@ -132,7 +132,10 @@ def errors_of(
     Returns
     -------
     ndarray, shape (nparams,)
+        NaN where there is nothing.
     """
+    if not template.any():
+        return np.full(len(jacobian), np.nan)
     total = float(noise.sum())
     squares, answer = information_of(spectra.sum(axis=(0, 1)), template, total)
     slopes, white = slopes_of(spectra, template), 0.5 * squares * noise
