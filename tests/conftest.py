@@ -16,8 +16,6 @@ from hypothesis import settings
 # every line of them.
 settings.register_profile("fast", max_examples=25, deadline=None)
 settings.register_profile("nojit", max_examples=15, deadline=None)
-# To see that every kernel compiles.
-settings.register_profile("once", max_examples=2, deadline=None)
 settings.load_profile("fast")  # --hypothesis-profile takes precedence
 
 ROOT = Path(__file__).resolve().parents[1]
