@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from reference.processes import environment
 
+from pulsar.batch.drive import run_batch
 from pulsar.batch.units import Batch, init
 from pulsar.config.load import load_config
 from pulsar.config.model import Config
@@ -71,5 +72,7 @@ def finished(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A batch of two of them, searched: to be copied."""
     folder = tmp_path_factory.mktemp("finished") / "out"
     init([survey / "s1.fil", survey / "s2.fil"], folder, quick())
-    subprocess.run(command(folder, "-q"), env=environment(), check=True, capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+        assert run_batch(folder).exit_code == 0
     return folder

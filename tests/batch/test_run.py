@@ -195,7 +195,7 @@ def test_settings_that_results_depend_on_stay(survey, tmp_path):
         merged(batch.folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_told_to_end_it_ends(number, survey, tmp_path):
     batch = init([survey], tmp_path / "out", quick())
     driver = start(command(batch.folder, "-q"), f"ends-{tmp_path.name}")

@@ -2,16 +2,17 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faults.conftest import search
-from reference.processes import finish
+from reference.command import run
 
 from pulsar.data.observation import unchanged
 from pulsar.errors import DataError
 from pulsar.io.open import open_observation
+from pulsar.pipeline.progress import Progress
 
 
 def written_to(path: Path) -> None:
@@ -66,25 +67,21 @@ def test_a_touch_that_changes_nothing_is_no_change(observation: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("stage", ["statistics", "searching", "folding"])
-def test_a_search_of_a_file_that_is_overwritten(stage: str, observation: Path, tmp_path: Path) -> None:
+def test_a_search_of_a_file_that_is_overwritten(
+    stage: str, observation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, out = tmp_path / "a.fil", tmp_path / "run.h5"
     shutil.copy(observation, path)
-    # The stage writes to the file before it reads: a real writer would have to hit a moment.
-    code = (
-        "import sys, os\n"
-        "from pulsar.pipeline.progress import Progress\n"
-        "before = Progress.stage\n"
-        "def stage(self, name, *args, **kwargs):\n"
-        f"    if name == {stage!r}:\n"
-        f"        with open({str(path)!r}, 'r+b') as file:\n"
-        "            file.seek(2000); file.write(b'x' * 1000)\n"
-        "    return before(self, name, *args, **kwargs)\n"
-        "Progress.stage = stage\n"
-        "from pulsar.cli.app import main\n"
-        f"sys.argv = {search(path, out, '-q')[2:]!r}\n"
-        "main()\n"
-    )
-    done = finish([sys.executable, "-c", code])
-    assert done.returncode == 3, done.stderr
-    assert f"{path}: has changed while it was read" in done.stderr
+    before = Progress.stage
+
+    def begun(self: Progress, name: str, *args: Any, **kwargs: Any) -> Any:
+        # The stage writes to the file before it reads: a real writer would have to hit a moment.
+        if name == stage:
+            written_to(path)
+        return before(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(Progress, "stage", begun)
+    code, _, told = run(*search(path, out, "-q")[3:])
+    assert code == 3, told
+    assert f"{path}: has changed while it was read" in told
     assert not out.exists()

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.conftest import names, results, search
+from faults.conftest import made, names, results, search
 from reference.processes import start
 
 
@@ -68,8 +68,7 @@ def test_what_a_kill_can_leave(at: str, observation: Path, product: Path, tmp_pa
         part.write_bytes(product.read_bytes()[:5000])
     else:
         (parts / {"parts": ".mask.npz.part", "fingerprint": ".fingerprint.part"}[at]).write_bytes(b"PK")
-    _, told = (process := start(search(observation, out, "--resume", "-q"))).communicate()
-    assert process.returncode == 0, told
+    made(observation, out, "--resume")
     assert results(out) == results(product)
     assert names(tmp_path) == ["run.h5"]
 

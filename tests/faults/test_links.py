@@ -1,15 +1,14 @@
 """Folders in which others can write: what they have put under our names is neither followed, written to nor removed."""
 
 import os
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
-from faults.conftest import names, results, search
-from reference.processes import finish
+from faults.conftest import made, names, results, search
+from reference.command import run
 
 from pulsar.batch.process import copies_of, staged
 from pulsar.data.folders import Folder, sweep
@@ -55,8 +54,7 @@ def test_a_search_among_planted_links(
     plant: Callable[[Path, Path], None], victim: Path, folder: Path, observation: Path, product: Path
 ) -> None:
     plant(folder / ".run.h5.part", victim)
-    done = finish(search(observation, folder / "run.h5", "-q"))
-    assert done.returncode == 0, done.stderr
+    made(observation, folder / "run.h5")
     assert results(folder / "run.h5") == results(product)
     assert not (folder / "run.h5").is_symlink()
     assert (folder / "run.h5").stat().st_nlink == 1
@@ -68,8 +66,8 @@ def test_a_lock_writes_into_no_other_file(
     plant: Callable[[Path, Path], None], victim: Path, folder: Path, observation: Path
 ) -> None:
     plant(folder / ".run.h5.lock", victim)
-    done = finish(search(observation, folder / "run.h5", "-q"))
-    assert (done.returncode, "remove it" in done.stderr) == {link: (2, True), hard_link: (0, False)}[plant]
+    code, _, told = run(*search(observation, folder / "run.h5", "-q")[3:])
+    assert (code, "remove it" in told) == {link: (2, True), hard_link: (0, False)}[plant]
     assert victim.read_text() == "precious"
 
 
@@ -209,8 +207,8 @@ def test_a_report_removes_no_pictures_of_others(what: str, folder: Path, victim:
     else:
         (folder / "run.report").mkdir()
         (folder / "run.report" / "sheets").symlink_to(victim.parent)
-    done = finish([sys.executable, "-m", "pulsar", "report", str(folder / "run.h5")])
-    assert (done.returncode, "link" in done.stderr) == (2, True), done.stderr
+    code, _, told = run("report", folder / "run.h5")
+    assert (code, "link" in told) == (2, True), told
     assert names(victim.parent) == ["c0009.png", "victim"]
 
 

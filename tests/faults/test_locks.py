@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from faults.conftest import names, results, search
-from reference.processes import finish, start, wait_until
+from reference.command import run
+from reference.processes import start, wait_until
 
 from pulsar.data.locks import FileLock, output_lock, remove_fleeting
 from pulsar.data.unfinished import Unfinished, sweep, write_whole
@@ -23,11 +24,11 @@ def test_the_second_run_on_an_output_is_told_who_is_the_first(observation: Path,
         assert wait_until(lambda: (tmp_path / ".run.h5.lock").exists() and (tmp_path / ".run.h5.lock").stat().st_size)
         first.send_signal(signal.SIGSTOP)
         for more in ((), ("--overwrite",), ("--resume",)):
-            second = finish(search(observation, out, "-q", *more))
-            assert (second.returncode, second.stdout) == (2, ""), second.stderr
-            assert f"{out}: process {first.pid} on " in second.stderr
-            assert "pulsar search since" in second.stderr
-            assert "is at work on it: wait for it or end it, or give another --out" in second.stderr
+            code, printed, told = run(*search(observation, out, "-q", *more)[3:])
+            assert (code, printed) == (2, ""), told
+            assert f"{out}: process {first.pid} on " in told
+            assert "pulsar search since" in told
+            assert "is at work on it: wait for it or end it, or give another --out" in told
     finally:
         first.send_signal(signal.SIGCONT)
         _, told = first.communicate()
