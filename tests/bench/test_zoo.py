@@ -134,6 +134,7 @@ def test_masked_part_weighs_blocks_by_their_length():
     assert masked_part({"mask": mask, "block_nsamps": 1000}, header) == pytest.approx(0.5 * 1500 / 2500)
 
 
+@pytest.mark.slow
 def test_the_benchmark_says_what_a_method_does(tmp_path):
     out = tmp_path / "zoo.json"
     command = [sys.executable, str(SCRIPT), "methods", "--only", "saturation", "--method", "nothing"]

@@ -76,7 +76,8 @@ def folds_of(series: TimeSeries, period: float, ratios=RATIOS) -> list[Fold]:
 )
 def test_the_period_is_found_whichever_multiple_was_detected(pulses, snr, base):
     wrong = 0
-    for seed in range(3):
+    # Chance has a part where pulses are faint.
+    for seed in range(3 if snr < 15 else 1):
         series = sky(seed, pulses, snr)
         folds = folds_of(series, base * PERIOD)
         choice = choose_period(folds)

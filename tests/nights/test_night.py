@@ -21,7 +21,9 @@ from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank, write_ps
 NSAMPS, TSAMP, NCHANS = 1 << 14, 512e-6, 64
 #: The receiver of FAST.
 RECEIVER = Receiver(load_config("fast-19beam").receiver)
-OFF = ["rfi.zap=[]", "dedisp.dm_hi=120", "ffa.enabled=false", "fold.ncands=8", "run.threads=2"]
+OFF = [
+    "rfi.zap=[]", "dedisp.dm_hi=90", "coherent.enabled=false", "ffa.enabled=false", "fold.ncands=8", "run.threads=2",
+]  # fmt: skip
 
 
 def beam_file(

@@ -9,6 +9,7 @@ from pulsar.config.load import load_config
 from pulsar.data.injected import recall
 from pulsar.errors import ConfigError
 from pulsar.io.open import open_observation
+from pulsar.io.product.reader import read
 from pulsar.pipeline.injections import LONG_RUN, amount
 from pulsar.pipeline.plan import dry_run
 from pulsar.run import search
@@ -19,14 +20,14 @@ SKY = Sky(
     fch1=1496.0,
     foff=-8.0,
     tsamp=256e-6,
-    nsamps=50_000,
+    nsamps=1 << 15,
     seed=21,
     pulsars=(Pulsar(name="own", period=0.0323456, dm=45.0, snr=30, duty=0.08),),
     bursts=(Burst(name="own", time=5.0, dm=100.0, snr=25, width=4e-3),),
     rfi=(Rfi(kind="dead", freqs=(1010, 1030)),),
 )
 SETTINGS = ["dedisp.dm_hi=150", "run.threads=2", "fold.ncands=20"]
-PLACES = 4
+PLACES = 3
 
 
 @pytest.fixture(scope="module")
@@ -147,30 +148,14 @@ def test_a_run_is_the_same_where_subbands_do_not_fit_the_memory(told, sky_file, 
     assert [path.name for path in tmp_path.iterdir()] == ["again.h5"]
 
 
-def test_another_seed_draws_other_signals(told, sky_file, tmp_path):
-    more = ["completeness.enabled=true", "completeness.places=1", "completeness.seed=7"]
-    other = search(sky_file, load_config(None, [*SETTINGS, *more]), tmp_path / "other.h5").rows("completeness/injected")
-    first = told.rows("completeness/injected")
+def test_the_option_of_the_command_line_and_another_seed_draw_other_signals(told, sky_file, tmp_path):
+    out = tmp_path / "run.h5"
+    sets = [word for text in [*SETTINGS, "completeness.places=1", "completeness.seed=7"] for word in ("--set", text)]
+    done = CliRunner().invoke(app, ["search", str(sky_file), "--out", str(out), "--completeness", "-q", *sets])
+    assert done.exit_code == 0, done.output
+    other, first = read(out).rows("completeness/injected"), told.rows("completeness/injected")
     assert len(other) > 4
     assert not np.isin(other["snr"], first["snr"]).any()
-
-
-def test_what_an_interrupted_run_has_found_is_taken_for_it_too(told, sky_file, tmp_path, monkeypatch):
-    more = ["completeness.enabled=true", f"completeness.places={PLACES}"]
-    config = load_config(None, [*SETTINGS, *more])
-
-    def stop(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pulsar.run.ranked", stop)
-        with pytest.raises(KeyboardInterrupt):
-            search(sky_file, config, tmp_path / "run.h5")
-    resumed = search(sky_file, config, tmp_path / "run.h5", resume=True)
-    for name in ("found", "listed_snr", "fate"):
-        np.testing.assert_array_equal(
-            resumed.rows("completeness/injected")[name], told.rows("completeness/injected")[name]
-        )
 
 
 def test_the_places_that_an_interrupted_run_has_judged_are_not_judged_again(told, sky_file, tmp_path, monkeypatch):
@@ -196,6 +181,7 @@ def test_the_places_that_an_interrupted_run_has_judged_are_not_judged_again(told
     first = list(judged)
     monkeypatch.setattr(completeness._List, "judged", counted)
     resumed = search(sky_file, config, tmp_path / "run.h5", resume=True)
+    # Places that are judged afterwards go on from what the first run has found.
     assert 0 < len(first) < PLACES
     assert sorted(judged) == list(range(PLACES))
     for table in ("completeness/injected", "completeness/rows"):
@@ -228,16 +214,6 @@ def replaced(plan, work):
     from dataclasses import replace
 
     return replace(plan, work=work)
-
-
-def test_the_option_of_the_command_line(sky_file, tmp_path):
-    out = tmp_path / "run.h5"
-    sets = [word for text in [*SETTINGS, "completeness.places=1"] for word in ("--set", text)]
-    done = CliRunner().invoke(app, ["search", str(sky_file), "--out", str(out), "--completeness", "-q", *sets])
-    assert done.exit_code == 0, done.output
-    from pulsar.io.product.reader import read
-
-    assert len(read(out).rows("completeness/injected")) > 4
 
 
 def test_what_has_no_channels_is_told(tmp_path, capsys):

@@ -31,7 +31,7 @@ def files(tmp_path_factory):
 
 
 def settings(*more):
-    off = ["rfi.zap=[]", "dedisp.dm_hi=100", "ffa.enabled=false", "single_pulse.enabled=false", "run.threads=1"]
+    off = ["rfi.zap=[]", "dedisp.dm_hi=60", "ffa.enabled=false", "single_pulse.enabled=false", "run.threads=1"]
     return load_config("fast-19beam", [*off, *more])
 
 

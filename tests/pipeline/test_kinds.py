@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from reference.interrupted import before_folding, stop
 
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.product.reader import read
 from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.plan import dry_run
 from pulsar.run import search
@@ -37,7 +35,8 @@ def nulling(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def of_nulling(nulling, tmp_path_factory):
-    return search(nulling[1], load_config(None, [*QUICK, "dedisp.dm_hi=120"]), tmp_path_factory.mktemp("p") / "run.h5")
+    config = load_config(None, [*QUICK, "dedisp.dm_lo=40", "dedisp.dm_hi=110"])
+    return search(nulling[1], config, tmp_path_factory.mktemp("p") / "run.h5")
 
 
 def test_an_accelerated_pulsar_is_found_with_acceleration_only(binary, tmp_path):
@@ -115,8 +114,8 @@ def test_searches_can_be_switched_off(nulling, tmp_path):
     run = search(nulling[1], load_config(None, [*QUICK, *off]), tmp_path / "fft.h5")
     assert set(run.rows("detections")["kind"]) <= {"fft"}
     assert len(run.rows("single_pulses")) == 0
-    only = [*QUICK, "fft.enabled=false", "coherent.enabled=false", "ffa.p_min=0.5", off[1], "dedisp.dm_hi=80"]
-    run = search(nulling[1], load_config(None, only), tmp_path / "f.h5")
+    only = ["fft.enabled=false", "coherent.enabled=false", "ffa.p_min=0.5", "dedisp.dm_lo=50", "dedisp.dm_hi=70"]
+    run = search(nulling[1], load_config(None, [*QUICK, *only, off[1]]), tmp_path / "f.h5")
     assert set(run.rows("detections")["kind"]) == {"ffa"}
     assert run.rows("candidates")[0]["period"] == pytest.approx(3.0123, rel=1e-3)
     with pytest.raises(ConfigError, match="no search is switched on"):
@@ -124,7 +123,7 @@ def test_searches_can_be_switched_off(nulling, tmp_path):
 
 
 def test_the_coherent_search_takes_part_where_it_is_switched_on(nulling, tmp_path):
-    sets = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=80"]
+    sets = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_lo=50", "dedisp.dm_hi=70"]
     alone = search(nulling[1], load_config(None, [*QUICK, *sets, "fft.enabled=false"]), tmp_path / "alone.h5")
     assert set(alone.rows("detections")["kind"]) == {"coherent"}
     best = alone.rows("candidates")[0]
@@ -154,17 +153,6 @@ def test_the_plan_counts_every_search(binary):
     assert list(none.trials) == ["fft"]
     assert none.accel_memory == 0
     assert none.search_memory < plan.search_memory
-
-
-def test_pulses_outlive_an_interruption(nulling, of_nulling, tmp_path, monkeypatch):
-    config = load_config(None, [*QUICK, "dedisp.dm_hi=120"])
-    out = tmp_path / "run.h5"
-    before_folding(monkeypatch, search, nulling[1], config, out)
-    with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "search_trials", stop)
-        search(nulling[1], config, out, resume=True)
-    again = read(out).rows("single_pulses")
-    np.testing.assert_array_equal(again["time"], of_nulling.rows("single_pulses")["time"])
 
 
 def test_gaps_reach_the_folding_search(tmp_path):

@@ -114,7 +114,8 @@ def test_a_burst_beside_mains_in_a_single_series(tmp_path, wander):
         " Channel bandwidth (Mhz)                =  1.171875\n"
         " Data analyzed by                       =  x\n"
     )
-    run = search([tmp_path / "a.dat"], load_config(None, ["run.threads=1"]), tmp_path / "a.h5")
+    config = load_config(None, ["run.threads=1", "coherent.enabled=false", "ffa.enabled=false", "fold.ncands=20"])
+    run = search([tmp_path / "a.dat"], config, tmp_path / "a.h5")
     pulses = run.rows("single_pulses")
     assert abs(pulses["time"][0] - BURST[0]) < 0.01
     assert pulses["snr"][0] > 12.0

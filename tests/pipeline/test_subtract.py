@@ -37,7 +37,7 @@ from pulsar.synthesis import Pulsar, Rfi, Sky, make, write_filterbank
 BRIGHT = Pulsar(name="bright", period=0.1012345, dm=45.0, snr=150, duty=0.04)
 WEAK = Pulsar(name="weak", period=0.0371277, dm=80.0, snr=16, duty=0.06)
 SHAPE = {"nchans": 64, "fch1": 1496.0, "foff": -8.0, "tsamp": 512e-6, "nsamps": 1 << 16, "seed": 21}
-SETTINGS = ["dedisp.dm_lo=30", "dedisp.dm_hi=100", "dedisp.dm_step=1", "fold.ncands=8", "ffa.enabled=false"]
+SETTINGS = ["dedisp.dm_lo=30", "dedisp.dm_hi=100", "dedisp.dm_step=2", "fold.ncands=8", "ffa.enabled=false"]
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ def test_no_spreadsheet_takes_a_source_for_a_formula(tmp_path):
     assert not any(line.startswith("=") for line in lines)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_strange_numbers_are_drawn(seed):
     rng = random.Random(seed)
     strange = [np.nan, np.inf, -np.inf, 0.0, -1.0, 1e300, -1e300, 1e-300]

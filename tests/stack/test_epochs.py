@@ -210,7 +210,7 @@ def test_an_epoch_of_another_stack_is_refused(stack: Path, tmp_path: Path) -> No
 
 
 def test_raw_files_become_epochs_of_all_dms(tmp_path: Path) -> None:
-    settings = config("dedisp.dm_lo=10", "dedisp.dm_hi=30", "rfi.learn=true", "stack.downsample=2")
+    settings = config("dedisp.dm_lo=10", "dedisp.dm_hi=30", "dedisp.dm_step=4", "rfi.learn=true", "stack.downsample=2")
     for i, start in enumerate(STARTS[:2]):
         pulsar = {"period": 0.05, "dm": DM, "snr": 25.0, "duty": 0.1}
         sky = Sky(nchans=32, fch1=1450.0, foff=-8.0, tsamp=5e-4, nsamps=1 << 15, tstart=start, seed=i, pulsars=[pulsar])
