@@ -25,7 +25,7 @@ from pulsar.config.load import load_config
 from pulsar.config.model import FFTConfig, OrbitsConfig, SinglePulseConfig
 from pulsar.data.header import Part
 from pulsar.pipeline.stages import SeriesSearch, Trials, search_series
-from pulsar.pipeline.target import Target
+from pulsar.pipeline.write import Target
 from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
 from pulsar.stack.epochs import add_epoch

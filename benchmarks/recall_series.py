@@ -27,7 +27,7 @@ from pulsar.orbits.bank import projected_size
 from pulsar.orbits.run import fold_phases
 from pulsar.orbits.search import Octave, Orbit, OrbitSearch
 from pulsar.pipeline.stages import BatchSearch, SeriesSearch, Trials
-from pulsar.pipeline.target import Target
+from pulsar.pipeline.write import Target
 from pulsar.searches import stats
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.coherent import BANDS
@@ -118,7 +118,7 @@ def significance(finder: BatchSearch, plan: DMPlan, seed: list[int], binary: dic
         if band.low >= top or plan.stage_of(index)[0] != number:
             continue
         times = int(finder.halvings[index])
-        search = finder.prepared(stage, times).searches[0].within(replace(band, high=min(band.high, top)))
+        search = finder.prepared(stage, times).whole.searches[0].within(replace(band, high=min(band.high, top)))
         found = search.search(halved(steps(noise + pulses_at_dm(plan, index, turns, binary)), times))
         near = (np.abs(found["freq"] - 1.0 / binary["period"]) * tobs < 2.0) & (found["sigma"] > 0.0)
         near &= np.abs(found["fdot"] * tobs**2 - binary["z"]) < 4.0
@@ -131,9 +131,12 @@ def cost(finder: BatchSearch, plan: DMPlan) -> float:
     total, first = 0.0, 0
     for stage in plan.stages:
         data = white_noise(stage.nsamps, 0)
-        for band, count in finder.bands[1]["accel"].counts(first, first + stage.ndms):
+        octaves = finder.bands[1]["accel"]
+        of_row = octaves.of_row[first : first + stage.ndms]
+        for number, count in zip(*np.unique(of_row[of_row >= 0], return_counts=True), strict=True):
+            band = octaves.bands[number]
             # As they are: where they are halved for it, the transform takes half of the time.
-            search = finder.prepared(stage).searches[0].within(band)
+            search = finder.prepared(stage).whole.searches[0].within(band)
             search.search(data)
             total += count * best_of(2, search.search, data)
         first += stage.ndms

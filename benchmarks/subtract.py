@@ -32,6 +32,7 @@ from pulsar.io.open import open_observation
 from pulsar.io.product.reader import Run
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import Means
 from pulsar.pipeline.subtracting import subtract
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
@@ -154,7 +155,7 @@ def report(kind: str, snr: float, seed: int, folder: Path) -> None:
     # The same mask and levels for both: all that differs is the pulsar.
     mask = find_mask(both, config, threads=1, progress=QUIET).mask
     cleaned = [clean_source(obs, mask, config, threads=1, progress=QUIET) for obs in (weak, both)]
-    done = subtract(cleaned[1], both.header, config, threads=1, memory=1 << 30, progress=QUIET)
+    done = subtract(cleaned[1], both.header, config, Means(1, 1 << 30, folder, QUIET))
     truth = pulses(kind, both.header, snr, seed)
     spreads, dots = [], []
     for source in (*cleaned, done.source):

@@ -1,7 +1,7 @@
 """One search, read from top to bottom: clean, dedisperse and search, pursue, fold, judge, write."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,28 +11,30 @@ from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation
 from pulsar.data.unfinished import resumable
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import Provenance, software_version
+from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import check_output
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.compiling import Ahead, parts_of
-from pulsar.pipeline.detect import detect, lines_of
+from pulsar.pipeline.completeness import measure
+from pulsar.pipeline.detect import detect, lines_at_zero
 from pulsar.pipeline.follow import follow_up, group_detections
-from pulsar.pipeline.job import Job
-from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.injections import first_subbands
+from pulsar.pipeline.plan import RunPlan, dry_run, replanned
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.ranking import ranked
 from pulsar.pipeline.rates import learning
 from pulsar.pipeline.residual import search_residual
-from pulsar.pipeline.room import reserve_ahead, thread_count
+from pulsar.pipeline.room import Means, reserve_ahead
+from pulsar.pipeline.samples import clean
 from pulsar.pipeline.searched import STAGE
-from pulsar.pipeline.start import checked_plan, fingerprint, finished, refuse_calibration, tell
-from pulsar.pipeline.write import write_product
+from pulsar.pipeline.start import checked_plan, fingerprint, finished, opened, refuse_calibration, tell
+from pulsar.pipeline.write import Target, write_product
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
     from pulsar.cleaning.common import Lines
-    from pulsar.io.product.reader import Run
+    from pulsar.dedisp.store import Reserve
     from pulsar.pipeline.ranges import Crew
 
 
@@ -49,7 +51,7 @@ def search(
     begun: bool = False,
     crew: "Crew | None" = None,
     compiled: "Ahead | None" = None,
-) -> "Run":
+) -> Run:
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses.
 
     Parameters
@@ -91,70 +93,74 @@ def search(
         The files cannot be read, or nothing is left after masking.
     """
     # Many arguments: each says one thing about a run that its settings do not.
-    from pulsar.io.product.reader import read
-
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     out = check_output(Path(out), overwrite=overwrite or resume)
-    with output_lock(out):
-        with _opened(paths, config) as obs:
-            if compiled is not None:
-                # The plan needs some, which need not be compiled twice.
-                compiled.wait(progress, ["planning"])
-            plan = checked_plan(obs, config, shared=crew is not None)
-            mark = fingerprint(obs.files, config, software_version(), obs.header)
-            product = finished(out, mark, progress, overwrite=overwrite, resume=resume)
-            if product is not None:
-                return product
-            checkpoint = Checkpoint(out, mark, resume=resume or begun)
-            tell(obs, plan, config, checkpoint, progress)
-            threads = thread_count(config)
-            parts = parts_of(config, series=obs.header.is_series, injected=plan.injections is not None)
-            ahead = Ahead(parts, threads) if compiled is None else nullcontext(compiled)
-            # What others have done is in no time of ours.
-            own = not checkpoint.resumed and crew is None
-            learn = learning(plan.work, lambda: progress.times) if own else nullcontext()
-            searched = crew is not None or checkpoint.has("detections")
-            memory = nullcontext() if searched else reserve_ahead(obs, config, plan)
-            try:
-                with resumable(lambda: checkpoint.begun), learn, ahead as kernels, memory as reserve:
-                    kernels.wait(progress, ["statistics"])
-                    job = Job(obs, config, plan, checkpoint, progress, threads, common, kernels, crew, reserve)
-                    _run(job, out, overwrite=overwrite, argv=argv)
-            except (ConfigError, DataError):
-                if not checkpoint.has("detections") and not checkpoint.has(STAGE.format(0)):
-                    checkpoint.remove()  # nothing in it that the same command could go on from
-                raise
-            checkpoint.remove()
+    with output_lock(out), opened(paths, config) as obs:
+        if compiled is not None:
+            # The plan needs some, which need not be compiled twice.
+            compiled.wait(progress, ["planning"])
+        plan = checked_plan(obs, config, shared=crew is not None)
+        mark = fingerprint(obs.files, config, software_version(), obs.header)
+        product = finished(out, mark, progress, overwrite=overwrite, resume=resume)
+        if product is not None:
+            return product
+        checkpoint = Checkpoint(out, mark, resume=resume or begun)
+        tell(obs, plan, config, checkpoint, progress)
+        means = Means.of(config, obs, progress, out)
+        parts = parts_of(config, series=obs.header.is_series, injected=plan.injections is not None)
+        ahead = Ahead(parts, means.threads) if compiled is None else nullcontext(compiled)
+        # What others have done is in no time of ours.
+        own = not checkpoint.resumed and crew is None
+        learn = learning(plan.work, lambda: progress.times) if own else nullcontext()
+        searched = crew is not None or checkpoint.has("detections")
+        memory = nullcontext() if searched else reserve_ahead(obs, config, plan)
+        try:
+            with resumable(lambda: checkpoint.begun), learn, ahead as kernels, memory as reserve:
+                kernels.wait(progress, ["statistics"])
+                target = Target(out, overwrite, argv)
+                _run(obs, plan, config, means, checkpoint, target, kernels, common, crew, reserve)
+        except (ConfigError, DataError):
+            if not checkpoint.has("detections") and not checkpoint.has(STAGE.format(0)):
+                checkpoint.remove()  # nothing in it that the same command could go on from
+            raise
+        checkpoint.remove()
         return read(out)
 
 
-def _opened(
-    paths: Sequence[Path | str] | Path | str | Observation, config: Config
-) -> "AbstractContextManager[Observation]":
-    """The observation, closed at the end if it is opened here."""
-    if isinstance(paths, Observation):
-        return nullcontext(paths)
-    paths = [paths] if isinstance(paths, str | Path) else paths
-    return closing(open_observation(*paths, config=config.input))
-
-
-def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
+def _run(
+    obs: Observation,
+    plan: RunPlan,
+    config: Config,
+    means: Means,
+    checkpoint: Checkpoint,
+    target: Target,
+    kernels: Ahead,
+    common: "Sequence[Birdie]",
+    crew: "Crew | None",
+    reserve: "Reserve | None",
+) -> None:
     """One stage after the other; each takes what those before have returned, and changes nothing of it."""
-    inputs = [file.path for file in job.obs.files]
-    provenance = Provenance(argv=argv, inputs=inputs, config=to_toml(job.config), threads=job.threads)
-    detected = detect(job, out)
-    first = follow_up(job, detected, group_detections(job, detected))
-    whole, candidates = search_residual(job, detected, first, out)
-    candidates, cutouts = ranked(job, whole, candidates)
-    completeness = None
-    if job.plan.injections is not None:
-        from pulsar.pipeline.completeness import measure
-
-        completeness = measure(job, detected, first, cutouts, job.plan.injections, out)
-    with job.progress.stage("writing"):
-        record = provenance.record(job.progress.times)
-        write_product(job, out, whole, candidates, cutouts, completeness, record, overwrite=overwrite)
+    progress, header = means.progress, obs.header
+    provenance = Provenance(target.argv, [file.path for file in obs.files], to_toml(config), means.threads)
+    samples = clean(obs, config, means, checkpoint)
+    # That kernels are compiled, once, must not be counted into the time that a search takes.
+    kernels.wait(progress)
+    plan = replanned(plan, samples, config, progress)
+    subbands = first_subbands(samples.source, header, plan, config, means)
+    detected = detect(
+        samples, plan, config, means, checkpoint, common=common, subbands=subbands, crew=crew, reserve=reserve
+    )
+    groups = group_detections(header, detected, config, progress)
+    first = follow_up(samples, detected, groups, config, means)
+    whole, candidates = search_residual(
+        samples, plan, detected, first, config, means, checkpoint, shared=crew is not None
+    )
+    judged = ranked(samples, whole, candidates, config, progress)
+    completeness = measure(samples, plan, detected, first, judged, config, means, checkpoint, subbands)
+    with progress.stage("writing"):
+        record = {**provenance.record(progress.times), "fingerprint": checkpoint.fingerprint}
+        write_product(target, samples, whole, judged, completeness, record, config, progress)
 
 
 def first_look(
@@ -191,14 +197,16 @@ def first_look(
         As :func:`search`.
     """
     progress = Progress("quiet") if progress is None else progress
-    with output_lock(out), closing(open_observation(*paths, config=config.input)) as obs:
+    with output_lock(out), opened(paths, config) as obs:
         refuse_calibration(obs, config)
-        plan = dry_run(obs, config)
+        dry_run(obs, config)  # refuses what cannot be searched
         if obs.header.is_series:
             return None
         mark = fingerprint(obs.files, config, software_version(), obs.header)
         checkpoint = Checkpoint(out, mark, resume=resume)
-        threads = thread_count(config)
-        with Ahead(parts_of(config), threads) as compiled:
+        means = Means.of(config, obs, progress, out)
+        with Ahead(parts_of(config), means.threads) as compiled:
             compiled.wait(progress, ["statistics"])
-            return lines_of(Job(obs, config, plan, checkpoint, progress, threads, compiled=compiled))
+            samples = clean(obs, config, means, checkpoint)
+            compiled.wait(progress)
+            return lines_at_zero(samples, config, means)

@@ -316,8 +316,8 @@ def fold(
     from pulsar.followup.folding import fold_cubes
     from pulsar.io.series import SeriesSet
     from pulsar.pipeline.ephemerides import Ephemeris, FromPar
-    from pulsar.pipeline.room import thread_count
-    from pulsar.pipeline.series_set import with_dm_curve
+    from pulsar.pipeline.room import Means
+    from pulsar.pipeline.samples import Samples
     from pulsar.sky.timing import read_par
 
     if (period is None) == (par is None):
@@ -337,9 +337,9 @@ def fold(
         else:
             ephemeris = Ephemeris(float(period), float(dm or 0.0), float(accel), epoch)  # type: ignore[arg-type]
         params = ephemeris.params(obs.header)
-        cube = fold_cubes(obs, [params], settings, threads=thread_count(settings), progress=show)[0]
+        cube = fold_cubes(obs, [params], settings, means=Means.of(settings, obs, show))[0]
         folded = refined(cube, search_dm=not obs.header.is_series, fit=bool(refine))
-        return with_dm_curve(obs, folded, settings.fold) if isinstance(obs, SeriesSet) else folded
+        return Samples(obs).finished(folded, settings.fold)
 
 
 @named_settings()

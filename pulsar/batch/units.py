@@ -29,7 +29,7 @@ from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
 
 if TYPE_CHECKING:
     from pulsar.io.night import Night
-    from pulsar.pipeline.run_plan import RunPlan
+    from pulsar.pipeline.plan import RunPlan
 
 #: Version of the list of units.
 FORMAT: Final = 1

@@ -70,6 +70,11 @@ class Birdie:
     reason: str
 
 
+def pairs(birdies: Iterable[Birdie]) -> list[tuple[float, float]]:
+    """Their frequencies and full widths [Hz], as searches take them."""
+    return [(birdie.freq, birdie.width) for birdie in birdies]
+
+
 def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
     """Lines of a PRESTO ``.zaplist`` (``freq width``) or ``.birds`` (``freq width numharm grow bary``).
 

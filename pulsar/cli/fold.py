@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pulsar.data.header import Header
     from pulsar.pipeline.ephemerides import Ephemeris, FromPar
     from pulsar.pipeline.progress import Progress
-    from pulsar.pipeline.target import Target
+    from pulsar.pipeline.write import Target
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def command(
         check_picture(picture, overwrite=overwrite)
         check_not_input(picture, [*files, *([] if output is None else [output])])
     from pulsar.errors import ConfigError, DataError
-    from pulsar.pipeline.target import Target
+    from pulsar.pipeline.write import Target
 
     if imported:
         of_samples = asdict(wanted) | dict(given.options) | {"toas": toas, "template": template}

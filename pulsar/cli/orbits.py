@@ -35,7 +35,7 @@ def command(
     if not dry_run and output is None:
         raise typer.BadParameter("give the product to write: --out O.h5, or --dry-run", param_hint="--out")
     from pulsar.orbits.run import plan_only, search_orbits
-    from pulsar.pipeline.target import Target
+    from pulsar.pipeline.write import Target
 
     progress = display.progress()
     if dry_run or output is None:

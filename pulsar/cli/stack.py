@@ -76,7 +76,7 @@ def search(
 ) -> None:
     """Sum the powers of all epochs, search the sums at every DM, and write the candidates."""
     settings = given.config()
-    from pulsar.pipeline.target import Target
+    from pulsar.pipeline.write import Target
     from pulsar.stack.run import search_stack
 
     check_not_input(output, folder.glob("*.h5"))

@@ -15,23 +15,21 @@ from pulsar.data.flags import split, weight
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
-from pulsar.data.series import TimeSeries
+from pulsar.folding import folder
 from pulsar.folding.fundamental import DETECTED, fold_sigma
 from pulsar.folding.refine import refine
-from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.writer import ProductWriter
-from pulsar.io.series import SeriesSet
-from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, KnownFold, doubts, verdict
-from pulsar.pipeline.heads import steady_fold
+from pulsar.pipeline.follow import steady_fold
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.room import stage_memory, thread_count
-from pulsar.pipeline.series_set import fold_set, with_dm_curve
+from pulsar.pipeline.room import Means
+from pulsar.pipeline.samples import Samples
+from pulsar.pipeline.start import opened
 from pulsar.pipeline.subtracting import check_subtract, subtract
-from pulsar.pipeline.target import Target
+from pulsar.pipeline.write import Target, fill_barycentre, fill_fold, fill_place
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sky.observatory import mean_flux
 from pulsar.sources.features import features
@@ -48,8 +46,7 @@ def fold_cubes(
     params: Sequence[FoldParams],
     config: Config,
     *,
-    threads: int,
-    progress: Progress,
+    means: Means,
     tell: Callable[[NDArray[Any]], None] | None = None,
 ) -> list[FoldCube]:
     """Clean and fold an observation; all candidates in one streamed pass.
@@ -61,8 +58,7 @@ def fold_cubes(
     params : sequence of FoldParams
         Topocentric, at mid-observation.
     config : Config
-    threads : int
-    progress : Progress
+    means : Means
     tell : callable, optional
         Told which pulsars were taken out of the samples before, fields of SUBTRACTED_COLUMNS.
 
@@ -71,30 +67,22 @@ def fold_cubes(
     ConfigError, DataError
         A pulsar that is to be taken out makes no sense for these data, or its file cannot be read.
     """
-    from pulsar.folding.folder import fold_many, fold_series
-
-    header = obs.header
+    header, progress = obs.header, means.progress
     check_subtract(header, config)
-    if isinstance(obs, SeriesSet):
-        with unchanged(obs), progress.stage("folding", total=header.nsamps, unit="samples"):
-            return fold_set(obs, params, config.fold)
     if header.is_series:
         with unchanged(obs), progress.stage("folding", total=header.nsamps, unit="samples") as tick:
-            data = np.ascontiguousarray(obs.read().data[0])
-            cubes = fold_series(TimeSeries(data, header.tsamp, header.dm, header.tstart), params, config.fold)
+            cubes = Samples(obs).cubes(params, config.fold, means)
             tick(header.nsamps)
         return cubes
-
-    mask = find_mask(obs, config, threads=threads, progress=progress).mask
-    source: MaskedSource = clean_source(obs, mask, config, threads=threads, progress=progress)
-    memory = stage_memory(config, obs)
+    mask = find_mask(obs, config, threads=means.threads, progress=progress).mask
+    source: MaskedSource = clean_source(obs, mask, config, threads=means.threads, progress=progress)
     if config.subtract.pulsars:
-        without = subtract(source, header, config, threads=threads, memory=memory, progress=progress)
+        without = subtract(source, header, config, means)
         source = without.source
         if tell is not None:
             tell(without.rows)
     with unchanged(obs), progress.stage("folding", total=header.nsamps, unit="samples") as tick:
-        return fold_many(source, params, config.fold, threads=threads, memory=memory, progress=tick)
+        return folder.fold_many(source, params, config.fold, threads=means.threads, memory=means.memory, progress=tick)
 
 
 def fold_row(
@@ -161,10 +149,9 @@ def fold_files(
     if config.known.catalogue:
         read_catalogue(config.known.catalogue)  # what is wrong with it is told before any work
     progress = Progress("quiet") if progress is None else progress
-    threads = thread_count(config)
-    obs = open_observation(*paths, config=config.input)
-    try:
-        record = Provenance(target.argv, [f.path for f in obs.files], to_toml(config, with_help=False), threads)
+    with opened(paths, config) as obs:
+        means = Means.of(config, obs, progress, target.path)
+        record = Provenance(target.argv, [f.path for f in obs.files], to_toml(config, with_help=False), means.threads)
         for problem in obs.problems:
             progress.warning(problem)
         for remark in obs.remarks:
@@ -176,7 +163,7 @@ def fold_files(
             live_frequencies(obs, config)  # refuses when all channels are zapped
         with ProductWriter(target.path, overwrite=target.overwrite) as writer:
             store = partial(writer.table, "subtracted/pulsars")
-            cubes = fold_cubes(obs, params, config, threads=threads, progress=progress, tell=store)
+            cubes = fold_cubes(obs, params, config, means=means, tell=store)
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []
                 for cube, ephemeris in zip(cubes, ephemerides, strict=True):
@@ -186,7 +173,7 @@ def fold_files(
                         fold = steady_fold(cube, search_dm=not obs.header.is_series, lines=lines)
                     else:
                         fold = refine(cube, search_dm=not obs.header.is_series, lines=lines, fit=False)
-                    folds.append(with_dm_curve(obs, fold, config.fold) if isinstance(obs, SeriesSet) else fold)
+                    folds.append(Samples(obs).finished(fold, config.fold))
                     tick(1)
             names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
             table = empty_table(CANDIDATE_COLUMNS, len(folds))
@@ -217,6 +204,4 @@ def fold_files(
             writer.observation(obs.header, obs.files, obs.gaps, obs.problems)
             writer.table("candidates", table)
             writer.provenance(record.record(progress.times))
-    finally:
-        obs.close()
     return read(target.path)

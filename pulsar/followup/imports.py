@@ -20,9 +20,8 @@ from pulsar.followup.folding import fold_row
 from pulsar.io.folded import FoldedFile, read_folded
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.writer import ProductWriter
-from pulsar.pipeline.candidates import fill_barycentre
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.target import Target
+from pulsar.pipeline.write import Target, fill_barycentre
 from pulsar.searches.sift import Group
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sources.features import features

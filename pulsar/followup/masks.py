@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,18 +15,18 @@ from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError
-from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.writer import check_output
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.room import stage_memory, thread_count
+from pulsar.pipeline.room import Means
+from pulsar.pipeline.start import opened
 
 if TYPE_CHECKING:
     from pulsar.cleaning import BlockStatistics, Mask
     from pulsar.cleaning.birdies import Birdie
-    from pulsar.pipeline.birdies import ZeroDM
+    from pulsar.pipeline.cleaning import ZeroDM
     from pulsar.report.figure import Sheet
 
 
@@ -160,15 +159,12 @@ def make_rfi(
     DataError
         The files cannot be read, or nothing is left.
     """
-    from pulsar.pipeline.birdies import zero_dm
+    from pulsar.pipeline.cleaning import zero_dm
 
     settings = config if isinstance(config, Config) else load_config(config)
     progress = Progress("quiet") if progress is None else progress
     target = None if out is None else check_output(Path(out), overwrite=overwrite)
-    paths = [data] if isinstance(data, str | Path) else data
-    opened = not isinstance(paths, Observation)
-    obs = paths if isinstance(paths, Observation) else open_observation(*paths, config=settings.input)
-    try:
+    with opened(data, settings) as obs:
         if obs.header.is_series:
             raise ConfigError(f"{called(obs)}: a dedispersed series has no channels to mask; give the raw data")
         live_frequencies(obs, settings)  # refuses a mask that does not fit, and when all channels are zapped
@@ -178,15 +174,11 @@ def make_rfi(
             progress.warning(problem)
         for remark in obs.remarks:
             progress.message(remark)
-        threads, memory = thread_count(settings), stage_memory(settings, obs)
-        record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), threads)
-        cleaning = find_mask(obs, settings, threads=threads, progress=progress, statistics=True)
-        source = clean_source(obs, cleaning.mask, settings, threads=threads, progress=progress)
-        beside = Path(gettempdir()) if target is None else target.absolute().parent
-        scratch = Path(settings.run.scratch) if settings.run.scratch else beside
-        found = zero_dm(
-            source, obs.header, settings, threads=threads, memory=memory, scratch=scratch, progress=progress
-        )
+        means = Means.of(settings, obs, progress, target)
+        record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), means.threads)
+        cleaning = find_mask(obs, settings, threads=means.threads, progress=progress, statistics=True)
+        source = clean_source(obs, cleaning.mask, settings, threads=means.threads, progress=progress)
+        found = zero_dm(source, obs.header, settings, means)
         birdies = merged([*given_birdies(obs.header, settings.rfi), *([] if found is None else found.lines)])
         if target is not None:
             write_mask(
@@ -199,6 +191,3 @@ def make_rfi(
                 overwrite=overwrite,
             )
         return RfiReport(obs.header, cleaning.mask, cleaning.stats, birdies, found, target)
-    finally:
-        if opened:
-            obs.close()

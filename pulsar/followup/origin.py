@@ -9,12 +9,12 @@ from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError, DataError
 from pulsar.handover.burst import DMS, PER_WIDTH, SIDE
-from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import thread_count
+from pulsar.pipeline.start import opened
 from pulsar.searches.pulses import cut_out
 
 #: Bytes of the stretch from which a burst is cut out: the range of DMs ends there.
@@ -97,8 +97,7 @@ def burst_of(run: Run, ident: str, progress: Progress | None = None) -> tuple[di
     row = {key: found[0][key].item() for key in rows.dtype.names or ()}
     files, config = origin_of(run, row)
     progress = Progress("quiet") if progress is None else progress
-    obs = open_observation(*files, config=config.input)
-    try:
+    with opened(files, config) as obs:
         if obs.header.is_series:
             raise ConfigError(f"{files[0]}: a dedispersed series has no dynamic spectrum: {ident} cannot be cut out")
         threads = thread_count(config)
@@ -112,5 +111,3 @@ def burst_of(run: Run, ident: str, progress: Progress | None = None) -> tuple[di
             source, row, nbands=SIDE, ntime=SIDE, ndms=DMS, per_width=PER_WIDTH, reach=min(row["dm"], most)
         )
         return row, cutout, obs.header
-    finally:
-        obs.close()

@@ -11,12 +11,12 @@ from pulsar.data.source import SIGMA_LEVELS
 from pulsar.dedisp.plan import few_trials
 from pulsar.dedisp.stream import dedisperse
 from pulsar.errors import ConfigError
-from pulsar.io.open import open_observation
 from pulsar.io.product.writer import check_output
 from pulsar.io.series import series_paths, write_series
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import stage_memory, thread_count
+from pulsar.pipeline.start import opened
 from pulsar.sky.barycentre import barycentric_samples
 
 
@@ -81,8 +81,7 @@ def dedisperse_files(
     for name in names:
         for path in series_paths(name):
             check_output(path, overwrite=overwrite)
-    obs = open_observation(*paths, config=config.input)
-    try:
+    with opened(paths, config) as obs:
         header = obs.header
         if header.is_series:
             raise ConfigError(f"{obs.files[0].path}: is dedispersed already, to DM {header.dm:g}: give the raw data")
@@ -108,6 +107,4 @@ def dedisperse_files(
                 data = (row if chosen is None else row[chosen]).astype(np.float32)
                 data /= noise
                 write_series(name, data, series_header, dm)
-    finally:
-        obs.close()
     return names

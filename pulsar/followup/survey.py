@@ -12,9 +12,8 @@ from pulsar.data.header import Header
 from pulsar.dedisp.plan import MIN_SAMPLES
 from pulsar.errors import ConfigError
 from pulsar.io.memory import Filterbank
-from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.room import BASE_MEMORY
-from pulsar.pipeline.run_plan import RunPlan
 
 #: Bytes of a product and of each candidate in it that is folded with the default bins: 100 of them are 1.5 MB.
 PRODUCT_BYTES = 2.0e5

@@ -8,10 +8,10 @@ from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError
-from pulsar.io.open import open_observation
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import thread_count
+from pulsar.pipeline.start import opened
 from pulsar.searches.pulses import cut_out
 
 #: Widths of a pulse that a cut-out holds (:func:`pulsar.searches.pulses.cut_out`).
@@ -64,8 +64,7 @@ def waterfall(
     if not length > 0 or nbands < 1:
         raise ConfigError(f"--length {length:g}, --nbands {nbands}: expected numbers above 0")
     progress = Progress("quiet") if progress is None else progress
-    obs = open_observation(*paths, config=config.input)
-    try:
+    with opened(paths, config) as obs:
         header = obs.header
         if header.is_series:
             raise ConfigError(f"{obs.files[0].path}: a dedispersed series has no dynamic spectrum: give the raw data")
@@ -79,5 +78,3 @@ def waterfall(
         pulse = {"time": time, "dm": dm, "width": length / WIDTHS}
         # The stretch is no pulse of that width.
         return replace(cut_out(source, pulse, nbands=nbands), width=float("nan")), header
-    finally:
-        obs.close()

@@ -40,8 +40,8 @@ from pulsar.sky.observatory import Receiver
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
     from pulsar.pipeline.checkpoint import Checkpoint
+    from pulsar.pipeline.plan import RunPlan
     from pulsar.pipeline.progress import Progress
-    from pulsar.pipeline.run_plan import RunPlan
 
 #: The sky turns by this [deg/s]: 360 degrees in a sidereal day.
 SIDEREAL: Final = 360.0 / 86164.0905

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,14 +28,13 @@ from pulsar.io.product.writer import ProductWriter, check_output
 from pulsar.orbits.bank import least_companion
 from pulsar.orbits.plan import OctavePlan, OrbitsPlan, lay_out, plan_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch, Peaks
-from pulsar.pipeline.birdies import learn_in_series
-from pulsar.pipeline.candidates import fill_place
 from pulsar.pipeline.checkpoint import Checkpoint
+from pulsar.pipeline.cleaning import learn_in_series
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.room import stage_memory, thread_count
-from pulsar.pipeline.start import fingerprint
-from pulsar.pipeline.target import Target
-from pulsar.pipeline.trials import Means, cleaned, independent_trials, opened, shifted, trial_series
+from pulsar.pipeline.room import Means, stage_memory, thread_count
+from pulsar.pipeline.start import fingerprint, opened
+from pulsar.pipeline.trials import cleaned, independent_trials, shifted, trial_series
+from pulsar.pipeline.write import Target, fill_place
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios
 
@@ -222,10 +221,9 @@ def _found(
     """The signals at all DMs."""
     layout, header = plan.layout, obs.header
     memory = max(stage_memory(config, obs) - plan.memory, 64 << 20)
-    scratch = Path(config.run.scratch) if config.run.scratch else out.absolute().parent
-    means = Means(plan.threads, memory, scratch)
+    means = replace(Means.of(config, obs, progress, out), memory=memory)
     searches = plan.searches()
-    clean = cleaned(obs, config, means, progress)
+    clean = cleaned(obs, config, means)
     for index, series in trial_series(obs, clean, layout.dms, means, downsample=layout.downsample):
         learnt = learn_in_series(series, header.tsamp, config)[0] if header.is_series else []
         lines = shifted([*clean.birdies, *learnt], layout.voverc)

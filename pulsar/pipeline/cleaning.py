@@ -1,27 +1,30 @@
-"""The mask of an observation, measured or taken from a file: one way for searches, folds, notebooks, `pulsar rfi`."""
+"""The mask of an observation, measured or taken from a file, and lines of interference: one way for all."""
 
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning import Mask, cleaned_source
-from pulsar.cleaning.birdies import Birdie, read_zaplist
+from pulsar.cleaning.birdies import Birdie, Spectrum, diode_lines, learn, read_zaplist, series_lines, steady_lines
 from pulsar.cleaning.store import MaskFile, read_given, without
 from pulsar.config.model import Config, RfiConfig
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
+from pulsar.dedisp.batches import Batch, choose_route, dedispersed
+from pulsar.dedisp.engine import batch_size
+from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.room import reading_threads
+from pulsar.pipeline.room import Means, reading_threads
+from pulsar.searches.fft import FFTSearch
 from pulsar.sky.barycentre import motion_of
 
 if TYPE_CHECKING:
-    from pulsar.cleaning import BlockStatistics, CleanedSource, Mask
-    from pulsar.cleaning.birdies import Birdie
-    from pulsar.cleaning.store import MaskFile, PrestoMask
-
+    from pulsar.cleaning import BlockStatistics, CleanedSource
+    from pulsar.cleaning.store import PrestoMask
 
 #: Share of the band that is zapped without looking from which on that is a warning: it costs 8 % of the S/N of a flat
 #: spectrum, 1 - sqrt(1 - share).
@@ -183,3 +186,114 @@ def mask_of(kept: dict[str, NDArray[Any]]) -> "Mask":
     arrays: dict[str, Any] = dict(kept)
     reasons = tuple(str(r) for r in arrays.pop("reasons"))
     return Mask(reasons=reasons, **arrays)
+
+
+def first_trials(plan: DMPlan) -> int:
+    """Trials of the first batch of one engine, whatever the memory puts into a batch: the same on every route."""
+    whole = plan.stages[0]
+    most = batch_size(plan.method, plan.freqs.size, whole.nsamps)
+    return max(round(whole.ndms / -(-whole.ndms // most)), 1)
+
+
+def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
+    """Undispersed lines in the series at DM 0, if that is in the batch, and those of a noise diode.
+
+    Parameters
+    ----------
+    batch : Batch
+        The first of the plan.
+    plan : DMPlan
+        All trials.
+    config : Config
+        Its `fft`, `rfi.diodes` and `sift.mains` are used.
+    """
+    stage = batch.stage
+    dms = stage.dms[: first_trials(plan)]
+    if dms[0] != 0.0:
+        return []
+    search = FFTSearch(stage.nsamps, stage.tsamp, config.fft)
+    zero = Spectrum(search.spectrum(batch.row(0)), stage.tsamp, stage.nsamps * stage.tsamp)
+    diode = diode_lines(zero, config.rfi.diodes)
+    lines = learn(zero, batch.row, dms, plan.freqs, config.sift.mains)
+    return [*diode, *lines]
+
+
+def learn_in_series(
+    series: NDArray[Any], tsamp: float, config: Config
+) -> "tuple[list[Birdie], list[tuple[float, float]]]":
+    """Lines of the mains in an already dedispersed series; none where nothing should be learnt.
+
+    Parameters
+    ----------
+    series : ndarray, shape (nsamps,)
+    tsamp : float
+        [s]
+    config : Config
+        Its `fft`, `rfi.learn` and `sift.mains` are used.
+
+    Returns
+    -------
+    lines : list of Birdie
+        Of the mains, for all searches.
+    steady : list of (float, float)
+        Frequencies and full widths [Hz] of what may be a pulsar's, for that for single pulses.
+    """
+    if not config.rfi.learn or series.size < MIN_SAMPLES:
+        return [], []
+    powers = FFTSearch(series.size, tsamp, config.fft).spectrum(series)
+    known = Spectrum(powers, tsamp, series.size * tsamp), config.sift.mains
+    return series_lines(*known), [(b.freq, b.width) for b in steady_lines(*known)]
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroDM:
+    """Lines in the series at DM 0.
+
+    Attributes
+    ----------
+    powers : ndarray of float32
+        Normalised powers of its spectrum (mean 1 in noise), at half bins.
+    step : float
+        From one to the next [Hz].
+    lines : list of Birdie
+        Learnt from it.
+    ndms : int
+        DMs that were compared; 1 where nothing could or should be learnt.
+    """
+
+    powers: NDArray[np.float32]
+    step: float
+    lines: "list[Birdie]"
+    ndms: int
+
+
+def zero_dm(source: "CleanedSource", header: Header, config: Config, means: Means) -> ZeroDM | None:
+    """Dedisperse the first batch of a search from DM 0 on, and learn as that search does.
+
+    Parameters
+    ----------
+    source : CleanedSource
+    header : Header
+        Of the observation.
+    config : Config
+    means : Means
+
+    Returns
+    -------
+    ZeroDM or None
+        None where there are too few samples to search for periods.
+    """
+    if header.nsamps < MIN_SAMPLES:
+        return None
+    plan = make_plan(header, config.dedisp.model_copy(update={"dm_lo": 0.0}), freqs=source.freqs)
+    count = first_trials(plan) if config.rfi.learn else 1
+    part = replace(plan, stages=(plan.stages[0].part(0, count),))
+    route = choose_route(part, threads=means.threads, memory=means.memory)
+    with means.progress.stage("dedispersion", count, "DMs") as tick:
+        batches = dedispersed(source, part, route, threads=means.threads, scratch=means.scratch, progress=tick)
+        with closing(batches):
+            batch = next(batches)
+            stage = batch.stage
+            powers = FFTSearch(stage.nsamps, stage.tsamp, config.fft).spectrum(batch.row(0))
+            lines = learn_lines(batch, plan, config) if config.rfi.learn else []
+    return ZeroDM(powers, 0.5 / (powers.size * stage.tsamp), lines, count)

@@ -5,40 +5,52 @@ the run has found at all other DMs, and its folds, stand beside; so the list on 
 that the run would have had with it on the sky. The run itself is not touched.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import pairs
+from pulsar.config.model import Config, FoldConfig
 from pulsar.constants import KDM
 from pulsar.data.candidate import empty_table
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part
 from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words
-from pulsar.data.pulse import PulseCutout
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.dedisp.subbands import Subbands
-from pulsar.pipeline.checkpoint import Pace
-from pulsar.pipeline.detect import dm_plan, folding_of, pulses_of, scratch_of, subbands_at
+from pulsar.pipeline.checkpoint import Checkpoint, Pace
+from pulsar.pipeline.cleaning import gaps_of
+from pulsar.pipeline.detect import Detected, pulses_of
 from pulsar.pipeline.follow import follow_up, group_detections
-from pulsar.pipeline.injections import TOGETHER, Place, band_delay, draw_place, groups_of, place_dms, region
-from pulsar.pipeline.job import Detected, Job, Searching
+from pulsar.pipeline.injections import (
+    TOGETHER,
+    Place,
+    band_delay,
+    draw_place,
+    groups_of,
+    place_dms,
+    region,
+    subbands_at,
+)
 from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
+from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.pulses import PulsePlace, judge_shapes, place_of
-from pulsar.pipeline.ranking import ranked
-from pulsar.pipeline.run_plan import Amount
-from pulsar.pipeline.stages import Found
+from pulsar.pipeline.pulses import cutouts_of, judge_shapes, place_of
+from pulsar.pipeline.ranking import Judged, ranked
+from pulsar.pipeline.room import Means
+from pulsar.pipeline.samples import Samples
+from pulsar.pipeline.stages import BatchSearch, Found
 from pulsar.sources.candidate import Candidate
 from pulsar.synthesis.cleaned import InjectedSource, Injector
 from pulsar.synthesis.population import smeared
 
 if TYPE_CHECKING:
+    from pulsar.cleaning.source import MaskedSource
     from pulsar.dedisp.plan import DMPlan
     from pulsar.synthesis.model import Burst, Pulsar
     from pulsar.synthesis.population import Asked
@@ -64,81 +76,84 @@ class Completeness:
 
 
 def measure(
-    job: Job,
+    samples: Samples,
+    plan: RunPlan,
     detected: Detected,
     candidates: Sequence[Candidate],
-    cutouts: Sequence[tuple[str, PulseCutout]],
-    wanted: Amount,
-    out: Path,
+    judged: Judged,
+    config: Config,
+    means: Means,
+    checkpoint: Checkpoint,
+    subbands: Sequence[Subbands] = (),
 ) -> Completeness | None:
     """Inject signals group by group, and tell what the run makes of them.
 
     Parameters
     ----------
-    job : Job
+    samples : Samples
+    plan : RunPlan
     detected : Detected
-        Of raw data; nothing of it is changed.
+        Of the first search; nothing of it is changed.
     candidates : sequence of Candidate
+        Of the first search.
+    judged : Judged
         The list of the run.
-    cutouts : sequence of (str, PulseCutout)
-        Of the single pulses of the run, by id.
-    wanted : Amount
-    out : Path
-        The product; a scratch file may lie beside it.
+    config : Config
+    means : Means
+    checkpoint : Checkpoint
+        Has the lists that an interrupted run has judged, or is given them.
+    subbands : sequence of Subbands
+        Of the first places.
+
+    Returns
+    -------
+    Completeness or None
+        None where nothing is to be injected.
     """
-    searching = detected.searching
-    if searching is None:
+    wanted = plan.injections
+    if wanted is None or samples.source is None or plan.dm is None:
         return None
-    at = {str(row["id"]): place_of(row) for row in detected.pulses.table}
-    known = {at[ident]: cutout for ident, cutout in cutouts}
-    folds = {one.uid: one.fold for one in candidates if one.fold is not None and not one.refolded}
-    quiet = replace(job, progress=Progress("quiet", level="error"))
-    injector = Injector(searching.source)
-    ground = _Ground(quiet, replace(detected, known=folds), searching, candidates, known, injector, out)
-    dms = place_dms(job.obs.header, searching.plan, job.config, wanted.places)
+    ground = _Ground(samples, samples.source, plan, plan.dm, detected, candidates, judged, config, means)
+    progress = means.progress
+    dms = place_dms(samples.header, plan.dm, config, wanted.places)
     most = max(wanted.at_once, TOGETHER)
-    ready = dict(enumerate(searching.subbands))
-    done, parts = _kept(job)
+    ready = dict(enumerate(subbands))
+    kept = checkpoint.load("completeness")
+    done, parts = (0, []) if kept is None else (int(kept["done"]), [Completeness(kept["injected"], kept["rows"])])
     pace = Pace()
-    with job.progress.stage("completeness", wanted.places, "DMs with injected signals") as tick:
-        groups = groups_of(job.config) if job.config.completeness.population else [[]] * len(dms)
+    with progress.stage("completeness", wanted.places, "DMs with injected signals") as tick:
+        groups = groups_of(config) if config.completeness.population else [[]] * len(dms)
         places = [_draw(ground, number, dm, groups[number]) for number, dm in enumerate(dms)]
         for where in (where for place in places for where in place.left_out):
-            job.progress.warning(f"{where}: left out: the sky shows something there, or no time has data")
+            progress.warning(f"{where}: left out: the sky shows something there, or no time has data")
         lists = _lists(places)
         if done:
-            job.progress.message(f"{done} of {len(lists)} lists with injected signals: taken from the interrupted run")
+            progress.message(f"{done} of {len(lists)} lists with injected signals: taken from the interrupted run")
             tick(sum(map(len, lists[:done])))
             ready = {n: bands for n, bands in ready.items() if n not in {p.number for o in lists[:done] for p in o}}
         for k, together in list(enumerate(lists))[done:]:
             if any(place.number not in ready for place in together):
                 # Of as many of the next as fit, in one pass over the samples.
                 some = [place for later in lists[k:] for place in later][:most]
-                made = subbands_at(job, searching.source, [place.dm for place in some], out)
+                made = subbands_at(samples.source, [place.dm for place in some], wanted, config, means)
                 ready = {place.number: bands for place, bands in zip(some, made, strict=True)}
             waiting = [bands for bands in ready.values() if not bands.is_whole]
             if waiting:
-                waiting[0].fill(waiting[1:], job.threads)
-            chosen = [_Signals(ground, place, ready[place.number]) for place in together]
-            for one in chosen:
-                one.search()
+                waiting[0].fill(waiting[1:], means.threads)
+            chosen = []
+            for place in together:
+                chosen.append(_Signals(ground, place, ready[place.number]))
                 tick(0.5)
             parts.append(_List(ground, chosen).judged())
             tick(0.5 * len(chosen))
             if pace.due() and k + 1 < len(lists):
                 with pace:
                     part = _joined(parts)
-                    job.checkpoint.save("completeness", done=np.array(k + 1), injected=part.injected, rows=part.rows)
+                    checkpoint.save("completeness", done=np.array(k + 1), injected=part.injected, rows=part.rows)
     whole = _joined(parts)
     for line in in_words(whole.injected, whole.rows):
-        job.progress.message(line)
+        progress.message(line)
     return whole
-
-
-def _kept(job: Job) -> tuple[int, list[Completeness]]:
-    """How many lists an interrupted run has judged, and what it has made of them."""
-    kept = job.checkpoint.load("completeness")
-    return (0, []) if kept is None else (int(kept["done"]), [Completeness(kept["injected"], kept["rows"])])
 
 
 def _joined(parts: Sequence[Completeness]) -> Completeness:
@@ -146,47 +161,59 @@ def _joined(parts: Sequence[Completeness]) -> Completeness:
     return Completeness(np.concatenate([p.injected for p in parts]), np.concatenate([p.rows for p in parts]))
 
 
-@dataclass(frozen=True, eq=False)
 class _Ground:
     """The run to which signals are added, and what it has made."""
 
-    job: Job
-    detected: Detected
-    searching: Searching
-    candidates: Sequence[Candidate]
-    cutouts: Mapping[PulsePlace, PulseCutout]
-    injector: Injector
-    out: Path
+    def __init__(
+        self,
+        samples: Samples,
+        source: "MaskedSource",
+        plan: RunPlan,
+        trials: "DMPlan",
+        detected: Detected,
+        candidates: Sequence[Candidate],
+        judged: Judged,
+        config: Config,
+        means: Means,
+    ) -> None:
+        self.samples, self.source, self.trials, self.detected = samples, source, trials, detected
+        #: Single pulses of the run, judged, and what was cut out of them.
+        self.pulses, self.config = judged.pulses, config
+        places = {str(row["id"]): place_of(row) for row in judged.pulses}
+        self.cutouts = {places[ident]: cutout for ident, cutout in judged.cutouts}
+        self.means = replace(means, progress=Progress("quiet", level="error"))
+        self.memory = plan.memory - plan.search_memory
+        gaps = gaps_of(samples.obs)
+        self.finder = BatchSearch(trials, config, threads=means.threads, memory=plan.accel_memory, gaps=gaps)
+        self.folds = {one.uid: one.fold for one in candidates if one.fold is not None and not one.refolded}
+        self.sky = {candidate.uid for candidate in candidates if not candidate.parent}
+        self.injector = Injector(source)
+        #: Without those of repeating pulses, which are looked for anew.
+        self.detections = detected.detections[detected.detections["kind"] != "pulses"]
 
     @property
     def across(self) -> float:
         """Delay over the band for a DM of 1 [s]."""
-        return band_delay(self.searching.source.freqs)
+        return band_delay(self.source.freqs)
 
     def snr_of(self, pulsar: "Pulsar", flux: float) -> float:
         """S/N of a pulsar of a mean flux density [mJy] in what is not masked."""
-        header, mask = self.job.obs.header, self.detected.mask
-        live = header.bandwidth * (1.0 - (0.0 if mask is None else mask.fraction_lost))
+        header = self.samples.header
         width = smeared_duty(header, pulsar.period, pulsar.duty, pulsar.dm)
-        return flux / flux_of(1.0, width, header, live, telescope_of(header, self.job.config.telescope))
-
-    @property
-    def trials(self) -> "DMPlan":
-        """All trial DMs."""
-        return dm_plan(self.searching.plan)
+        telescope = telescope_of(header, self.config.telescope)
+        return flux / flux_of(1.0, width, header, self.samples.bandwidth, telescope)
 
 
 def _draw(ground: _Ground, number: int, dm: float, asked: "Sequence[Asked]") -> Place:
     """The signals of a place."""
-    searching = ground.searching
     return draw_place(
         number,
         dm,
-        ground.job.obs.header,
-        searching.plan,
-        ground.job.config,
-        [rows for octaves in searching.finder.bands[1].values() for rows in octaves.nested()],
-        searching.found,
+        ground.samples.header,
+        ground.trials,
+        ground.config,
+        [rows for octaves in ground.finder.bands[1].values() for rows in octaves.nested()],
+        Found(ground.detections, ground.detected.events),
         lambda burst: ground.injector.live_share(burst) >= LEAST_LIVE,
         asked=asked,
         snr_of=ground.snr_of,
@@ -213,33 +240,33 @@ class _Signals:
 
     def __init__(self, ground: _Ground, place: Place, bands: Subbands) -> None:
         self.ground, self.place = ground, place
-        seed = int(np.random.default_rng([ground.job.config.completeness.seed, place.number, 1]).integers(2**62))
+        #: Trial DMs of the place, and those that are searched for periods.
+        self.rows, self.periodic = place.trials.rows, place.trials.rows[place.trials.periodic]
+        seed = int(np.random.default_rng([ground.config.completeness.seed, place.number, 1]).integers(2**62))
         injector = ground.injector
         self.bands = injector.add_to(bands, injector.steps(place.pulsars, place.bursts, seed))
         #: What is cut out shows nothing of pulsars, whose turns are weak.
         self.bursts = InjectedSource(injector, injector.steps((), place.bursts, seed))
-        self.found = Found.join([])
+        #: What is in the trial DMs of the place now.
+        self.found = self._searched() if self.rows.size else Found.join([])
 
-    def search(self) -> None:
-        """Search the trial DMs of the place once more."""
-        job, searching, some = self.ground.job, self.ground.searching, self.place.trials
-        if not some.rows.size:
-            return
-        plan = replace(some.plan(self.ground.trials), freqs=self.bands.freqs)
-        route = choose_route(plan, threads=job.threads, memory=searching.plan.memory - searching.plan.search_memory)
-        scratch = scratch_of(job, self.ground.out)
-        with closing(dedispersed(self.bands, plan, route, threads=job.threads, scratch=scratch)) as batches:
-            self.found = Found.join([searching.finder.search(batch, None, some) for batch in batches])
+    def _searched(self) -> Found:
+        ground, some, threads = self.ground, self.place.trials, self.ground.means.threads
+        plan = replace(some.plan(ground.trials), freqs=self.bands.freqs)
+        route, lines = choose_route(plan, threads=threads, memory=ground.memory), pairs(ground.detected.birdies)
+        with closing(dedispersed(self.bands, plan, route, threads=threads, scratch=ground.means.scratch)) as batches:
+            return Found.join([ground.finder.search(batch, lines, some) for batch in batches])
 
     def burst_list(self, burst: "Burst") -> NDArray[Any]:
         """The list of single pulses with a burst: one among those of the sky, for several together are a storm."""
-        job, searching, across = self.ground.job, self.ground.searching, self.ground.across
-        old, new = searching.found.events, self.found.events
+        ground, across, config = self.ground, self.ground.across, self.ground.config
+        old, new = ground.detected.events, self.found.events
         events = _by_dm([old[~region(burst, old, across)], new[region(burst, new, across)]])
-        pulses = pulses_of(job, searching.plan, searching.finder, self.bursts, events)
-        cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, self.ground.cutouts)
-        judge_shapes(pulses.table, dict(cutouts), self.ground.detected.dms)
-        return pulses.table
+        pulses, _ = pulses_of(events, ground.samples, ground.finder, config, ground.means)
+        most = config.single_pulse.cutouts
+        cutouts = cutouts_of(pulses, self.bursts, most, ground.means.progress, ground.cutouts)
+        judge_shapes(pulses, dict(cutouts), ground.detected.dms)
+        return pulses
 
     def others(self) -> NDArray[Any]:
         """Events that are not of its bursts."""
@@ -250,60 +277,71 @@ class _Signals:
         return events[away]
 
 
+@dataclass(frozen=True, eq=False)
+class _Injected(Samples):
+    """Samples of which what is near signals is folded from the subbands that hold them.
+
+    Attributes
+    ----------
+    dms : ndarray
+        Trial DMs [pc cm^-3].
+    places : sequence of (ndarray of int64, Subbands)
+        Trial DMs near each place, ascending, and its subbands: of a candidate there they tell as much as all samples.
+    """
+
+    dms: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    places: Sequence[tuple[NDArray[np.int64], SampleSource]] = ()
+
+    def cubes(
+        self, params: Sequence[FoldParams], config: FoldConfig, means: Means, part: Part = WHOLE
+    ) -> list[FoldCube]:
+        """Fold from the subbands of a place near by, or from all samples, where nothing is injected."""
+        sources = [self._near_by(candidate.dm) for candidate in params]
+        cubes: dict[int, FoldCube] = {}
+        for source in dict.fromkeys(sources):
+            own = [i for i, of_candidate in enumerate(sources) if of_candidate is source]
+            made = self._folded(source, [params[i] for i in own], config, means, part)
+            cubes |= dict(zip(own, made, strict=True))
+        return [cubes[i] for i in range(len(params))]
+
+    def _near_by(self, dm: float) -> SampleSource:
+        nearest = int(np.argmin(np.abs(self.dms - dm)))
+        near = (bands for rows, bands in self.places if rows.size and rows[0] <= nearest <= rows[-1])
+        return next(near, self.source or self.places[0][1])
+
+
 class _List:
     """The list of a run with the signals of some places on the sky."""
 
     def __init__(self, ground: _Ground, chosen: Sequence[_Signals]) -> None:
         self.ground, self.chosen = ground, chosen
-        trials = [signals.place.trials for signals in chosen]
-        self.rows = np.concatenate([s.rows for s in trials])
-        self.periodic = np.concatenate([s.rows[s.periodic] for s in trials])
+        self.rows = np.concatenate([signals.rows for signals in chosen])
+        self.periodic = np.concatenate([signals.periodic for signals in chosen])
 
     def judged(self) -> Completeness:
         """Group, pursue and judge, and tell what became of each signal."""
-        ground, chosen = self.ground, self.chosen
-        job, searching, old = ground.job, ground.searching, ground.searching.found
-        events = _by_dm(
-            [old.events[~np.isin(old.events["dm_index"], self.rows)], *(signals.others() for signals in chosen)]
-        )
-        pulses = pulses_of(job, searching.plan, searching.finder, searching.source, events)
-        kept = old.detections[~np.isin(old.detections["dm_index"], self.periodic)]
+        ground, chosen, config, means = self.ground, self.chosen, self.ground.config, self.ground.means
+        events = ground.detected.events
+        events = _by_dm([events[~np.isin(events["dm_index"], self.rows)], *(signals.others() for signals in chosen)])
+        pulses, repeating = pulses_of(events, ground.samples, ground.finder, config, means)
+        kept = ground.detections[~np.isin(ground.detections["dm_index"], self.periodic)]
         detections = _by_dm([kept, *(signals.found.detections for signals in chosen)])
         detected = replace(
-            ground.detected,
-            detections=np.concatenate([detections, pulses.repeating]),
-            pulses=pulses,
-            fold_many=self._fold,
+            ground.detected, detections=np.concatenate([detections, repeating]), events=events, pulses=pulses
         )
-        candidates = follow_up(job, detected, group_detections(job, detected))
-        listed, _ = ranked(job, detected, candidates, ground.cutouts, anew=False)
-        return self._fates(detected, listed)
-
-    def _fold(self, params: Sequence[FoldParams], part: Part = WHOLE) -> list[FoldCube]:
-        """Fold from the subbands of a place near by, or from all samples, where nothing is injected."""
-        searching = self.ground.searching
-        sources = [self._near_by(candidate) for candidate in params]
-        cubes: dict[int, FoldCube] = {}
-        for source in dict.fromkeys(sources):
-            places = [i for i, own in enumerate(sources) if own is source]
-            fold = folding_of(self.ground.job, searching.plan, source)
-            cubes |= dict(zip(places, fold([params[i] for i in places], part), strict=True))
-        return [cubes[i] for i in range(len(params))]
-
-    def _near_by(self, candidate: FoldParams) -> SampleSource:
-        """The subbands that tell as much of a candidate as all samples do, or these."""
-        dms, trials = self.ground.trials.dms, [s.place.trials for s in self.chosen]
-        nearest = int(np.argmin(np.abs(dms - candidate.dm)))
-        for signals, searched in zip(self.chosen, trials, strict=True):
-            rows = searched.rows[searched.periodic]
-            if rows.size and rows[0] <= nearest <= rows[-1]:
-                return signals.bands
-        return self.ground.searching.source
+        near = [
+            (trials.rows[trials.periodic], signals.bands) for signals in chosen for trials in [signals.place.trials]
+        ]
+        samples = _Injected(ground.samples.obs, ground.source, dms=ground.trials.dms, places=near)
+        groups = group_detections(samples.header, detected, config, means.progress)
+        candidates = follow_up(samples, detected, groups, config, means, known=ground.folds)
+        judged = ranked(samples, detected, candidates, config, means.progress, ground.cutouts, anew=False)
+        return self._fates(detected, judged.candidates)
 
     def _fates(self, detected: Detected, listed: Sequence[Candidate]) -> Completeness:
         """Fates of the signals, and the owners of rows at their DMs."""
         ground = self.ground
-        fates = Fates(ground.job.obs.header, ground.trials.dms, ground.searching.source.freqs)
+        fates = Fates(ground.samples.header, ground.trials.dms, ground.source.freqs)
         tables: list[NDArray[Any]] = [empty_table(INJECTED_COLUMNS, 0)]
         rows: list[NDArray[Any]] = [empty_table(ROW_COLUMNS, 0)]
         owners: dict[str, str] = {}
@@ -320,19 +358,20 @@ class _List:
                     listed_row("burst", number, pulses[k], "injected" if of_burst[k] else "other")
                     for k in np.flatnonzero(near)
                 ]
-        sky = {candidate.uid for candidate in ground.candidates if not candidate.parent}
         sources = [candidate for candidate in listed if not candidate.parent and candidate.fold is not None]
         for signals in self.chosen:
-            trials, number = signals.place.trials, signals.place.number
+            number = signals.place.number
             rows += [
-                listed_row("pulsar", number, source, owners.get(source.uid, "sky" if source.uid in sky else "other"))
+                listed_row(
+                    "pulsar", number, source, owners.get(source.uid, "sky" if source.uid in ground.sky else "other")
+                )
                 for source in sources
-                if self._among(source.dm, trials.rows[trials.periodic])
+                if self._among(source.dm, signals.periodic)
             ]
             rows += [
                 listed_row("burst", number, pulse, "sky")
-                for pulse in ground.detected.pulses.table
-                if self._among(float(pulse["dm"]), trials.rows)
+                for pulse in ground.pulses
+                if self._among(float(pulse["dm"]), signals.rows)
             ]
         return Completeness(np.concatenate(tables), np.concatenate(rows))
 

@@ -1,108 +1,128 @@
 """From detections to candidates: group, pursue the sources, fold each where it stands out, order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import pairs
 from pulsar.config.model import Config
-from pulsar.data.fold import FoldParams
+from pulsar.data import flags as table
+from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part, parts_of_counts
-from pulsar.pipeline.heads import candidate_of, folded, folds_at, scored
-from pulsar.pipeline.job import Detected, Job
+from pulsar.folding.fundamental import MOST, choose_period
+from pulsar.folding.profile import best_box
+from pulsar.folding.refine import refine
+from pulsar.pipeline.detect import Detected
+from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import REPEATS_SIGMA
+from pulsar.pipeline.room import Means
+from pulsar.pipeline.samples import Samples
 from pulsar.searches.registry import SEARCHES
 from pulsar.searches.sift import Group, group, joined, positions
-from pulsar.sources.candidate import Candidate
+from pulsar.sources.candidate import AGREE_BINS, Candidate
 from pulsar.sources.detections import Model, Observed
+from pulsar.sources.features import features
+from pulsar.sources.interference import Interference, flags_of
+from pulsar.sources.link import flags_by_pulses
 from pulsar.sources.pursue import pursue
-from pulsar.sources.score import scorer_of
+from pulsar.sources.score import DEFAULT, REPEATING, Scorer, score, scorer_of
 from pulsar.sources.source import Source
+from pulsar.sources.steady import odd_rows, repeats, steady
 
 #: What a drift takes farther than this part of its frequency from a source is not followed into a part.
 _FAR: Final = 0.1
+#: Equal pulses that a turn of a pulsar may have: more are waves.
+MOST_PULSES = 4
+#: The score of what belongs to another candidate is taken times this, about the part of such rows that was a pulsar of
+#: its own where rules told what belongs to what (7 of 309); by the model of sources it is not measured.
+ATTACHED = 0.03
 
 
-def group_detections(job: Job, detected: Detected, of: str = "") -> list[Group]:
+def group_detections(
+    header: Header, detected: Detected, config: Config, progress: Progress, of: str = ""
+) -> list[Group]:
     """Groups of detections at one frequency and DM, of the whole observation and of each part of it, best first.
 
     Parameters
     ----------
-    job : Job
+    header : Header
     detected : Detected
+    config : Config
+    progress : Progress
     of : str
         What was searched, where it is not the samples as they were cleaned.
     """
-    found, whole = detected.detections, job.obs.header
-    observation = "|".join(filter(None, (name_of(whole), of)))
+    rows_of_all = detected.detections
+    observation = "|".join(filter(None, (name_of(header), of)))
     groups: list[Group] = []
-    with job.progress.stage("grouping", len(found), "detections") as tick:
-        for part in [WHOLE, *parts_of_counts(job.config.search.parts)]:
-            rows = np.flatnonzero(found["part"] == part.label)
+    with progress.stage("grouping", len(rows_of_all), "detections") as tick:
+        for part in [WHOLE, *parts_of_counts(config.search.parts)]:
+            rows = np.flatnonzero(rows_of_all["part"] == part.label)
             name = f"{observation}|{part.label}" if part.label else observation
-            tobs, freqs, dms = part.header(whole).tobs, detected.freqs, detected.dms
-            own = group(found[rows], tobs, job.config.sift, freqs=freqs, dms=dms, name=name)
+            tobs, freqs, dms = part.header(header).tobs, detected.freqs, detected.dms
+            own = group(rows_of_all[rows], tobs, config.sift, freqs=freqs, dms=dms, name=name)
             groups += [replace(group_of, members=rows[group_of.members]) for group_of in own]
             tick(rows.size)
-    job.progress.message(f"{len(found)} detections in {len(groups)} groups")
+    progress.message(f"{len(rows_of_all)} detections in {len(groups)} groups")
     return sorted(groups, key=lambda group_of: -group_of.sigma)
 
 
 def follow_up(
-    job: Job,
+    samples: Samples,
     detected: Detected,
     groups: Sequence[Group],
+    config: Config,
+    means: Means,
+    *,
     taken: Sequence[Candidate] = (),
     before: frozenset[str] = frozenset(),
+    known: Mapping[str, Fold] | None = None,
 ) -> list[Candidate]:
     """Fold groups, and tell whose each is.
 
     Parameters
     ----------
-    job : Job
+    samples : Samples
+        That are folded.
     detected : Detected
     groups : sequence of Group
         Of the whole observation and of parts of it, best first.
+    config : Config
+    means : Means
     taken : sequence of Candidate
         Sources that were taken out of the samples, the strongest first.
     before : frozenset of str
         Uids of the groups that were detected before that.
+    known : mapping of str to Fold, optional
+        Folds that need not be made once more, by the uid of their group.
 
     Returns
     -------
     list of Candidate
         One for every group, in no order; with parents, flags and scores.
     """
-    header, most = job.obs.header, job.config.fold.ncands
-    if not job.config.sift.harmonics:
+    header, most = samples.header, config.fold.ncands
+    heads = Heads(samples, detected, config, means, known or {})
+    if not config.sift.harmonics:
         rest = [Candidate(g, found_by=g.found_by) for g in groups[most:]]
-        return families([*folded(job, detected, groups[:most]), *rest])
-    lines = [(line.freq, line.width) for line in detected.birdies]
-    observed = Observed(header.nsamps, detected.freqs, header.tsamp, lines, thresholds(job.config))
+        return families([*heads.folded(groups[:most]), *rest])
+    lines = pairs(detected.birdies)
+    observed = Observed(header.nsamps, detected.freqs, header.tsamp, lines, thresholds(config))
     models = [Model(source.uid, Source.of(source.fold), before=before) for source in taken if source.fold is not None]
-    found = pursue(groups, observed, lambda heads: folded(job, detected, heads), most, models)
-    found = [_without_others(job, detected, candidate) for candidate in found]
-    left = sum(candidate.fold is None and not candidate.parent for candidate in found)
+    candidates = [heads.alone(candidate) for candidate in pursue(groups, observed, heads.folded, most, models)]
+    left = sum(candidate.fold is None and not candidate.parent for candidate in candidates)
     if left:
-        job.progress.message(f"{left} groups are listed without a fold: fold.ncands is {most}")
-    scorer = scorer_of(job.config.sift.weights)
-    listed = [scored(candidate, scorer) for candidate in _over_their_parts(job, detected, found, observed)]
+        means.progress.message(f"{left} groups are listed without a fold: fold.ncands is {most}")
+    scorer = scorer_of(config.sift.weights)
+    listed = [scored(candidate, scorer) for candidate in _over_their_parts(heads, candidates, observed)]
     return families(_joined(listed, detected))
 
 
-def _without_others(job: Job, detected: Detected, candidate: Candidate) -> Candidate:
-    """A source with the flags that it has without what others leave in its fold."""
-    if candidate.parent or candidate.fold is None or candidate.features == candidate.fold.extra["features"]:
-        return candidate
-    alone = candidate_of(job, detected, candidate.group, candidate.fold, candidate.features)
-    return replace(candidate, flags=alone.flags, score=alone.score)
-
-
-def _over_their_parts(
-    job: Job, detected: Detected, candidates: Sequence[Candidate], observed: Observed
-) -> list[Candidate]:
+def _over_their_parts(heads: "Heads", candidates: Sequence[Candidate], observed: Observed) -> list[Candidate]:
     """Sources folded over the part in which they stand out, where that gives more than what they are folded over."""
     parts: dict[str, set[str]] = {}
     dms = {candidate.uid: candidate.dm for candidate in candidates}
@@ -118,9 +138,9 @@ def _over_their_parts(
             near = abs(there[best].freq - candidate.freq) < _FAR * candidate.freq
             if near and there[best].power > source.power:
                 params = FoldParams(there[best].freq, there[best].fdot, candidate.dm, candidate.fold.after.fddot)
-                fold = folds_at(job, detected, [params], Part.of_label(best))[0]
+                fold = heads.folds([params], Part.of_label(best))[0]
                 if fold.snr > candidate.snr:
-                    again = candidate_of(job, detected, candidate.group, fold)
+                    again = heads.candidate(candidate.group, fold)
                     candidate = replace(
                         again,
                         found_by=candidate.found_by,
@@ -176,13 +196,15 @@ def thresholds(config: Config) -> dict[str, float]:
     }
 
 
-def mark_detections(detections: NDArray[Any], candidates: Sequence[Candidate]) -> None:
-    """Fill uid, parent and relation of all detections."""
+def marked(detections: NDArray[Any], candidates: Sequence[Candidate]) -> NDArray[Any]:
+    """Detections with uid, parent and relation of the candidate that each belongs to."""
+    detections = detections.copy()
     for candidate in candidates:
         rows = candidate.group.members
         detections["uid"][rows] = candidate.uid
         detections["parent"][rows] = candidate.parent
         detections["relation"][rows] = candidate.relation or ("" if candidate.fold is not None else "not folded")
+    return detections
 
 
 def families(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -206,3 +228,144 @@ def families(candidates: Sequence[Candidate]) -> list[Candidate]:
 def ordered(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Best first: those that stand for themselves by score and S/N, then those that belong to another."""
     return sorted(candidates, key=lambda c: (bool(c.parent), -c.strength[0], -np.nan_to_num(c.strength[1], nan=-1e9)))
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """Refined folds of groups, with flags and scores.
+
+    Attributes
+    ----------
+    samples : Samples
+    detected : Detected
+    config : Config
+    means : Means
+    known : mapping of str to Fold
+        Folds that need not be made once more, by the uid of their group.
+    """
+
+    samples: Samples
+    detected: Detected
+    config: Config
+    means: Means
+    known: Mapping[str, Fold]
+
+    def folded(self, groups: Sequence[Group]) -> list[Candidate]:
+        """Groups of the whole observation, or of parts of it, with refined folds, flags and scores."""
+        folds = dict(self.known)
+        for label in sorted({group_of.part for group_of in groups}):
+            new = [group_of for group_of in groups if group_of.part == label and group_of.uid not in folds]
+            params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in new]
+            made = self.folds(params, Part.of_label(label))
+            folds |= {group_of.uid: fold for group_of, fold in zip(new, made, strict=True)}
+        return [self.candidate(group_of, folds[group_of.uid]) for group_of in groups]
+
+    def folds(self, params: Sequence[FoldParams], part: Part = WHOLE) -> list[Fold]:
+        """Refined folds over a part; where the profile shows k equal pulses, at k times the frequency.
+
+        Parameters
+        ----------
+        params : sequence of FoldParams
+            In the middle of the part.
+        part : Part
+        """
+        folds = self._refined(params, part)
+        nyquist = 0.5 / self.samples.header.tsamp
+        wrong = [(i, factor) for i, fold in enumerate(folds) if (factor := choose_period([steady(fold)]).factor) != 1]
+        # Fast waves look the same in the bins as others do.
+        wrong += [(i, folds[i].time_phase.shape[1] - factor) for i, factor in wrong if factor > MOST]
+        wrong = [(i, factor) for i, factor in wrong if factor * folds[i].after.freq < nyquist]
+        again = [folds[i].after.times(k) for i, k in wrong]
+        for (i, k), fold in zip(wrong, self._refined(again, part), strict=True):
+            # One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k):
+            # that in white noise, as pulses that vary raise the noise of both, and not alike. More than a few equal
+            # pulses in a turn are waves, whose S/N at the long period lacks the noise beside a line that drifts.
+            better = _white_snr(fold) > k**0.25 * _white_snr(folds[i])
+            if better or (k > MOST_PULSES and repeats(fold) > REPEATING):
+                folds[i] = fold
+        return folds
+
+    def _refined(self, params: Sequence[FoldParams], part: Part) -> list[Fold]:
+        if not params:
+            return []
+        samples, config, means = self.samples, self.config.fold, self.means
+        cubes, whole, lines = samples.cubes(params, config, means, part), samples.header, pairs(self.detected.birdies)
+        start = part.samples(whole.nsamps)[0] * whole.tsamp
+        with means.progress.stage("refinement", len(cubes), "folds") as tick, ThreadPoolExecutor(means.threads) as pool:
+
+            def refined(cube: FoldCube) -> Fold:
+                fold = steady_fold(cube, search_dm=not whole.is_series, lines=lines)
+                if part.label:
+                    fold = replace(fold, start=start, part=part.label)
+                fold = samples.finished(fold, config)
+                tick(1)
+                return fold
+
+            return list(pool.map(refined, cubes))
+
+    def candidate(self, group_of: Group, fold: Fold, alone: Mapping[str, float] | None = None) -> Candidate:
+        """A group with its fold, flags and score, by the features of the fold, or by what is told of them."""
+        config, detected = self.config, self.detected
+        known = Interference(
+            mains=config.sift.mains,
+            diodes=config.rfi.diodes,
+            lines=pairs(detected.birdies),
+            dispersion_known=detected.freqs.size > 0,
+        )
+        values = alone or features(fold, sigma=group_of.sigma, ndetections=group_of.ndetections)
+        fold = replace(fold, extra={**fold.extra, "features": dict(values)})
+        flags = (*flags_of(group_of, fold, values, known), *flags_by_pulses(detected.pulses, fold))
+        judged = Candidate(group_of, fold, values, 0.0, flags, found_by=group_of.found_by)
+        return scored(judged, scorer_of(config.sift.weights))
+
+    def alone(self, candidate: Candidate) -> Candidate:
+        """A source with the flags that it has without what others leave in its fold."""
+        fold, values = candidate.fold, candidate.features
+        if candidate.parent or fold is None or values == fold.extra["features"]:
+            return candidate
+        judged = self.candidate(candidate.group, fold, values)
+        return replace(candidate, fold=judged.fold, flags=judged.flags, score=judged.score)
+
+
+def _white_snr(fold: Fold) -> float:
+    """S/N in units of white noise, without the sub-integrations that hold what the others do not."""
+    rows = fold.time_phase.astype(np.float64)
+    odd = odd_rows(rows)
+    snr = fold.snr
+    if odd.any():
+        kept = rows[~odd]
+        snr = float(best_box(kept.sum(axis=0)[None, :] / np.sqrt(len(kept)), np.ones(rows.shape[1]))[0][0])
+    return snr * float(fold.extra.get("noise_scale", 1.0))
+
+
+def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Sequence[tuple[float, float]] = ()) -> Fold:
+    """Refine a fold; where it does not repeat, without the sub-integrations that differ from the others.
+
+    Impulses of a few of them may have drawn the refinement away from what was found. What is left must repeat, and be
+    where it was found.
+
+    Parameters
+    ----------
+    cube : FoldCube
+    search_dm : bool
+        Fit the DM.
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz] of periodic interference.
+    """
+    fold = refine(cube, search_dm=search_dm, lines=lines)
+    if not repeats(fold) < REPEATING:
+        return fold
+    odd = odd_rows(fold.time_phase.astype(np.float64))
+    if not odd.any():
+        return fold
+    rest = refine(cube.without(odd), search_dm=search_dm, lines=lines)
+    moved = abs(rest.after.freq - rest.before.freq) * rest.tobs
+    return rest if moved < AGREE_BINS and repeats(rest) > REPEATING else fold
+
+
+def scored(candidate: Candidate, scorer: Scorer = DEFAULT) -> Candidate:
+    """A candidate with the score that its features and flags give; little of it where another one explains it."""
+    if candidate.fold is None:
+        return candidate
+    own = score(dict(candidate.features), scorer) * table.weight(candidate.flags)
+    return replace(candidate, score=ATTACHED * own if candidate.parent else own)

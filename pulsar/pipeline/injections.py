@@ -12,15 +12,27 @@ from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
 from pulsar.dedisp.subbands import Subbands
-from pulsar.pipeline.run_plan import Amount, RunPlan
+from pulsar.errors import ConfigError
+from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
 from pulsar.pipeline.stages import Found, SomeTrials
 from pulsar.searches.registry import enabled
-from pulsar.synthesis.population import Asked, Ranges, draw_burst, draw_pulsar, read_asked
+from pulsar.synthesis.population import (
+    MOST_SMEARED,
+    MOST_TOLD,
+    Asked,
+    Ranges,
+    draw_burst,
+    draw_pulsar,
+    read_asked,
+    smeared,
+)
 
 if TYPE_CHECKING:
+    from pulsar.cleaning.source import MaskedSource
     from pulsar.dedisp.plan import DMPlan
+    from pulsar.pipeline.plan import RunPlan
+    from pulsar.pipeline.room import Means
     from pulsar.synthesis.model import Burst, Pulsar
-    from pulsar.synthesis.population import Asked, Ranges
 
 #: Completeness is told of runs from which on it costs little beside [CPU s by the plan].
 LONG_RUN: Final = 900.0
@@ -63,6 +75,30 @@ PERIOD_ROOM: Final = 0.02
 PLACES_STREAM: Final = 2**32
 #: Steps of a sequence that fills a range evenly wherever it ends: of the golden ratio.
 GOLDEN: Final = 0.6180339887498949
+#: A period takes no fewer samples than these, and comes no fewer times.
+LEAST_SAMPLES: Final = 2.0
+LEAST_TURNS: Final = 2.0
+#: Widest burst, as a part of the observation.
+WIDEST: Final = 0.25
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is injected.
+
+    Attributes
+    ----------
+    places : int
+        DMs at which there are signals.
+    at_once : int
+        Of how many of them subbands fit the memory; 0: they go to scratch files.
+    cpu : float
+        Expected processor time [s], at the default rates.
+    """
+
+    places: int
+    at_once: int
+    cpu: float
 
 
 def amount(plan: "RunPlan", config: Config) -> Amount | None:
@@ -137,7 +173,26 @@ class Place:
     left_out: tuple[str, ...] = ()
 
 
-def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
+def subbands_at(
+    source: "MaskedSource", dms: Sequence[float], wanted: Amount, config: Config, means: "Means"
+) -> tuple[Subbands, ...]:
+    """Subbands for signals that will be injected at some DMs: in memory, or scratch files where they do not fit."""
+    nbands, folder = band_count(source.nchans, config), None if wanted.at_once > 0 else means.scratch
+    return tuple(Subbands(source, dm, nbands, folder) for dm in dms)
+
+
+def first_subbands(
+    source: "MaskedSource | None", header: Header, plan: "RunPlan", config: Config, means: "Means"
+) -> tuple[Subbands, ...]:
+    """Those of the first places, which a search can fill while it reads the samples; none where nothing is injected."""
+    wanted = plan.injections
+    if wanted is None or plan.dm is None or source is None:
+        return ()
+    first = max(wanted.at_once, min(TOGETHER, wanted.places))
+    return subbands_at(source, place_dms(header, plan.dm, config, first), wanted, config, means)
+
+
+def ranges_of(header: Header, trials: "DMPlan", config: Config) -> "Ranges":
     """Ranges to draw from: those that are set, or else all that the run searches, from 2 ms to 5 s."""
     searched = [
         search.periods(header.tobs, header.tsamp, search.settings(config, header.tobs))
@@ -145,11 +200,10 @@ def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
     ]
     low = max(min((low for low, _ in searched), default=0.0), 2e-3, 4.0 * header.tsamp)
     high = max(min(max((high for _, high in searched), default=0.0), 5.0), 1.01 * low)
-    trials, wanted = dm_trials(plan), config.completeness
-    first = float(trials.dms[0])
+    wanted, first = config.completeness, float(trials.dms[0])
     return Ranges(
         periods=wanted.period or (low, high),
-        dms=wanted.dm or (first, max(min(float(trials.dms[-1]), plan.dm_fits), first)),
+        dms=wanted.dm or (first, max(min(float(trials.dms[-1]), dm_fits(header, trials.freqs)), first)),
         snrs=wanted.snr,
         accel=config.accel.accel_max,
         drift=config.accel.zmax if config.accel.zmax > 0 else None,
@@ -164,16 +218,15 @@ def band_delay(freqs: NDArray[np.float64]) -> float:
     return KDM * float(freqs.min() ** -2.0 - freqs.max() ** -2.0)
 
 
-def dm_trials(plan: "RunPlan") -> "DMPlan":
-    """The trial DMs of a run on raw data."""
-    if plan.dm is None:
-        raise AssertionError("an already dedispersed series has no DM plan")
-    return plan.dm
+def dm_fits(header: Header, freqs: NDArray[np.float64]) -> float:
+    """DM from which on the delay over the band is longer than the data."""
+    across = band_delay(freqs)
+    return header.tobs / across if across > 0 else np.inf
 
 
-def place_dms(header: Header, plan: "RunPlan", config: Config, places: int) -> list[float]:
+def place_dms(header: Header, trials: "DMPlan", config: Config, places: int) -> list[float]:
     """DMs of the places, in their order: as asked for, or spread evenly, however many of them there are."""
-    low, high = ranges_of(header, plan, config).dms
+    low, high = ranges_of(header, trials, config).dms
     seed = config.completeness.seed
     # From the middle on, or, of several observations with few places each, from where the seed of each says.
     start = float(np.random.default_rng([seed, PLACES_STREAM]).uniform()) if seed else 0.5
@@ -211,7 +264,7 @@ def draw_place(
     number: int,
     dm: float,
     header: Header,
-    plan: "RunPlan",
+    trials: "DMPlan",
     config: Config,
     few: Sequence[NDArray[np.bool_]],
     found: Found,
@@ -227,7 +280,7 @@ def draw_place(
     dm : float
         [pc cm^-3]
     header : Header
-    plan : RunPlan
+    trials : DMPlan
     config : Config
     few : sequence of ndarray of bool, shape (ndms,)
         Trial DMs that are searched for wide pulses, and for low frequencies with a drift.
@@ -240,7 +293,7 @@ def draw_place(
     snr_of : callable, optional
         S/N of a pulsar of a mean flux density [mJy].
     """
-    trials, ranges = dm_trials(plan), ranges_of(header, plan, config)
+    ranges = ranges_of(header, trials, config)
     rng = np.random.default_rng([config.completeness.seed, number])
     across = band_delay(trials.freqs)
     periodic = bool(enabled(config, periodic=True))
@@ -341,3 +394,87 @@ def _rows(
         low, high = max(min(low, first), nearest - BURST_ROWS), min(max(high, last), nearest + BURST_ROWS)
         singles |= set(range(max(low, 0), min(high, dms.size - 1) + 1))
     return rows, singles
+
+
+def check_wanted(header: Header, plan: "RunPlan", config: Config) -> None:
+    """Refuse ranges and tables of signals that the observation, or its search, has no room for.
+
+    Parameters
+    ----------
+    header : Header
+    plan : RunPlan
+    config : Config
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting or the row, and what is expected.
+    """
+    if plan.injections is None or plan.dm is None:
+        return
+    wanted, room = config.completeness, _Room(header, plan.dm, config)
+    if wanted.population:
+        wrong = [fault for signal in read_asked(wanted.population) for fault in room.faults(signal)]
+        if wrong:
+            more = f"\n… and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
+            raise ConfigError("\n".join(wrong[:MOST_TOLD]) + more)
+        return
+    for name, kind in (("period", "pulsar"), ("dm", "pulsar"), ("width", "burst")):
+        for value in getattr(wanted, name) or ():
+            for fault in room.faults(Asked(kind, f"completeness.{name}", **{name: value})):
+                raise ConfigError(fault)
+
+
+class _Room:
+    """Room of an observation and its search for signals."""
+
+    def __init__(self, header: Header, trials: "DMPlan", config: Config) -> None:
+        self.header = header
+        self.dms = float(trials.dms[0]), float(trials.dms[-1])
+        self.fits = dm_fits(header, trials.freqs)
+        self.periods = LEAST_SAMPLES * header.tsamp, header.tobs / LEAST_TURNS
+        self.drawn = ranges_of(header, trials, config).periods
+        self.telescope = telescope_of(header, config.telescope)
+
+    def faults(self, signal: Asked) -> list[str]:
+        """Faults of a signal, in words."""
+        faults = []
+        low, high = self.dms
+        if signal.dm is not None and not low <= signal.dm <= high:
+            faults.append(f"dm = {signal.dm:g}: expected what is searched, {low:g} to {high:g} pc/cm3 (--dm)")
+        elif signal.dm is not None and signal.dm > self.fits:
+            faults.append(
+                f"dm = {signal.dm:g}: its delay over the band is longer than the data, expected {self.fits:.4g} at most"
+            )
+        if signal.kind == "burst":
+            most = WIDEST * self.header.tobs
+            if signal.width is not None and signal.width > most:
+                faults.append(f"width = {signal.width:g}: expected up to a quarter of the observation, {most:.4g} s")
+        else:
+            faults += self._of_period(signal)
+        return [f"{signal.where}: {text}" for text in faults]
+
+    def _of_period(self, signal: Asked) -> list[str]:
+        faults = []
+        low, high = self.periods
+        if signal.period is not None and not low <= signal.period <= high:
+            faults.append(
+                f"period = {signal.period:g}: expected 2 samples to half of the observation, {low:.4g} to {high:.4g} s"
+            )
+        elif signal.period is not None and signal.dm is not None:
+            least = smeared(self.header, signal.dm) / MOST_SMEARED
+            if signal.period < least:
+                faults.append(
+                    f"period = {signal.period:g}: at DM {signal.dm:g} dispersion in a channel smears more than "
+                    f"{MOST_SMEARED:g} of a turn: expected {least:.4g} s or more"
+                )
+        longest = self.drawn[1] if signal.period is None else signal.period
+        if signal.width is not None and not signal.width < 0.5 * longest:
+            faults.append(f"width = {signal.width:g}: expected less than half of the period, {0.5 * longest:.4g} s")
+        if signal.flux is not None:
+            width = smeared_duty(self.header, 1.0, 0.1, 0.0)
+            if not np.isfinite(flux_of(1.0, width, self.header, self.header.bandwidth, self.telescope)):
+                faults.append(
+                    f"flux = {signal.flux:g}: the gain of the telescope is not known, give --gain and --tsys, or snr"
+                )
+        return faults

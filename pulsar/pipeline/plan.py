@@ -1,8 +1,8 @@
 """The plan of a run: trials, memory and time, before any sample is read."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,161 @@ from numpy.typing import NDArray
 
 from pulsar.cleaning.store import MaskFile
 from pulsar.config.model import Config
-from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
-from pulsar.dedisp.batches import READ_RATE, choose_route
-from pulsar.dedisp.plan import MIN_SAMPLES, make_plan, stage_seconds
-from pulsar.dedisp.sampling import halvings, periods_text, stretches
+from pulsar.dedisp.batches import READ_RATE, Route, choose_route
+from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan, stage_seconds
+from pulsar.dedisp.sampling import halvings, periods_text
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
-from pulsar.pipeline.injections import amount
-from pulsar.pipeline.octaves import plan_bands, trials_of
+from pulsar.pipeline.injections import Amount, amount, band_delay, dm_fits
+from pulsar.pipeline.octaves import everything, plan_bands, trials_of
+from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
-from pulsar.pipeline.run_plan import TRIALS, RunPlan
-from pulsar.pipeline.searches import all_searches, check_part, enabled_searches, part_rooms
-from pulsar.pipeline.stages import ACCEL_PART
+from pulsar.pipeline.samples import Samples
+from pulsar.pipeline.searches import Length, enabled_searches, lengths_of, plan_searches
 from pulsar.pipeline.subtracting import check_subtract, subtract_seconds
-from pulsar.searches.registry import enabled
-from pulsar.searches.search import EVERYTHING, Band, BandTrials
+from pulsar.pipeline.trials import set_plan
+from pulsar.searches.registry import SEARCHES, enabled
 
 # Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/speed.py fold; elsewhere good to a factor of two.
 FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
 REFINE_SECONDS = 0.025  # to refine, judge and write a candidate
+#: What a search goes through.
+TRIALS = {search.name: search.counted for search in SEARCHES}
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The plan of a run.
+
+    Attributes
+    ----------
+    dm : DMPlan or None
+        Trial DMs; None for an already dedispersed series.
+    nsamps, nchans : int
+        Samples and (live) channels.
+    threads : int
+    memory : int
+        Bytes that the stages may take.
+    mask_memory, least_memory : int
+        Bytes that the mask takes beside, and those below which the observation cannot be searched at all.
+    series_bytes : int
+        Size of all dedispersed series.
+    route : Route or None
+        How they are reached: from samples kept in memory, in passes over the file, or through a scratch file.
+    trials : dict of str to float
+        What each search goes through in all series: frequencies (fft), points of frequency and drift (accel), periods
+        at the DMs that are folded (ffa), samples times widths (single_pulse).
+    search_memory : int
+        Bytes that the buffers of the searches take, in all threads.
+    accel_memory : int
+        Those among them that the acceleration search may take.
+    parts : str
+        What is searched in parts of the observation, and what that costs, in words; empty for the whole alone.
+    octaves : str
+        Which frequencies of which trial DMs the acceleration search takes, where that is not all, in words.
+    halved : str
+        From which trial DMs on fewer samples are searched for periods, in words; empty where none are.
+    seconds : dict of str to float
+        Expected elapsed time of each stage [s], without compilation.
+    work : dict of str to float
+        CPU seconds of each stage at the default rates, without its start.
+    rated : str
+        What the expected times are taken from, in words.
+    dm_fits : float
+        DM from which on the delay over the band is longer than the data.
+    tsamp : float
+        Sampling time [s].
+    zapped : float
+        Share of the band that `rfi.zap` leaves out before anything is looked at.
+    subtracted : int
+        Known pulsars that are taken out of the samples first.
+    injections : Amount or None
+        Signals that are injected to tell the completeness; None: none.
+    """
+
+    dm: DMPlan | None
+    nsamps: int
+    nchans: int
+    threads: int
+    memory: int
+    series_bytes: int
+    route: Route | None
+    trials: dict[str, float] = field(default_factory=dict)
+    search_memory: int = 0
+    accel_memory: int = 0
+    parts: str = ""
+    octaves: str = ""
+    halved: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
+    rated: str = ""
+    dm_fits: float = np.inf
+    zapped: float = 0.0
+    tsamp: float = 0.0
+    mask_memory: int = 0
+    least_memory: int = 0
+    injections: Amount | None = None
+    subtracted: int = 0
+
+    @property
+    def ndms(self) -> int:
+        """Trial DMs."""
+        return 1 if self.dm is None else self.dm.ndms
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Size of the scratch file."""
+        return 0 if self.route is None else self.route.scratch_bytes
+
+    @property
+    def total_seconds(self) -> float:
+        """Expected elapsed time of the run [s]."""
+        return sum(self.seconds.values())
+
+    def summary(self) -> Iterable[str]:
+        """Lines for the log."""
+        if self.dm is not None:
+            lo, hi = float(self.dm.dms[0]), float(self.dm.dms[-1])
+            stages = "1 stage" if len(self.dm.stages) == 1 else f"{len(self.dm.stages)} stages"
+            yield f"{self.ndms} DMs from {lo:g} to {hi:g} in {stages}"
+            if hi > self.dm_fits:
+                yield f"note: above DM {self.dm_fits:.4g} the delay over the band is longer than the data"
+        if self.zapped:
+            yield f"rfi.zap leaves out {100 * self.zapped:.2g} % of the band before looking at it"
+        yield "searching " + ", ".join(f"{count:.3g} {TRIALS[name]}" for name, count in self.trials.items())
+        if self.parts:
+            yield self.parts
+        for said in (self.octaves, self.halved):
+            if said:
+                yield said
+        if self.subtracted:
+            some = "1 known pulsar is" if self.subtracted == 1 else f"{self.subtracted} known pulsars are"
+            yield f"{some} taken out of the samples first"
+        if self.injections is not None:
+            yield f"signals injected at {self.injections.places} DMs will tell the completeness"
+        yield (
+            f"dedispersed series: {_size(self.series_bytes)}{self._way()}; {self.threads} threads, "
+            f"about {self.total_seconds:.0f} s ({self.rated}, without compilation)"
+        )
+
+    def _way(self) -> str:
+        route = self.route
+        if route is None:
+            return ""
+        if route.kind == "scratch":
+            return " through a scratch file"
+        if route.kind == "samples":
+            return f" in batches, {_size(route.held)} in memory"
+        return " in memory" if route.passes == 1 else f" in {route.passes} passes over the file"
+
+
+def _size(nbytes: float) -> str:
+    mib = nbytes / 2**20
+    return f"{mib / 1024:.2f} GiB" if mib >= 100 else f"{mib:.1f} MiB"
 
 
 def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None = None) -> RunPlan:
@@ -72,28 +204,20 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         return _series_plan(obs, config, threads, memory)
     if freqs is None:
         freqs = live_frequencies(obs, config)
-    across = KDM * float(np.min(freqs) ** -2.0 - np.max(freqs) ** -2.0)
-    dm_fits = header.tobs / across if across > 0 else np.inf
-    if config.dedisp.dm_lo > dm_fits:
+    fits = dm_fits(header, freqs)
+    if config.dedisp.dm_lo > fits:
+        delay = config.dedisp.dm_lo * band_delay(freqs)
         raise ConfigError(
-            f"dedisp.dm_lo = {config.dedisp.dm_lo:g}: the delay over the band is {config.dedisp.dm_lo * across:.4g} s, "
-            f"the data last {header.tobs:.4g} s: give DMs below {dm_fits:.4g}, or more of the files"
+            f"dedisp.dm_lo = {config.dedisp.dm_lo:g}: the delay over the band is {delay:.4g} s, "
+            f"the data last {header.tobs:.4g} s: give DMs below {fits:.4g}, or more of the files"
         )
     dm = make_plan(header, config.dedisp, freqs=freqs)
     nchans = len(freqs)
     raw = float(header.nsamps) * header.nchans
-    searches = _Searches(config, memory, threads)
     halved = halvings(dm, config)
     bands = plan_bands(dm, config, halved)
-    searches.bands = trials_of(bands[1], dm)
-    first = 0
-    for stage, times in stretches(dm, halved):
-        last = first + stage.ndms
-        counts = {
-            count: {name: octaves.counts(first, last) for name, octaves in own.items()} for count, own in bands.items()
-        }
-        searches.add(stage.nsamps, stage.tsamp, stage.ndms, counts, times)
-        first = last
+    lengths, trials = lengths_of(dm, halved), trials_of(bands[1], dm)
+    searches = plan_searches(config, header.tobs, lengths, bands, trials, memory, threads)
     route = choose_route(dm, threads=threads, memory=memory - searches.memory)
     work = {
         "statistics": raw / READ_RATE,
@@ -113,10 +237,10 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         trials=searches.trials,
         search_memory=searches.memory,
         accel_memory=searches.accel_memory,
-        parts=searches.text(header.tobs),
+        parts=searches.parts,
         octaves="; ".join(text for octaves in bands[1].values() if (text := octaves.text(dm.dms))),
         halved=periods_text(dm, halved, config),
-        dm_fits=float(dm_fits),
+        dm_fits=float(fits),
         tsamp=header.tsamp,
         zapped=float(zapped(header, config.rfi).mean()),
         mask_memory=mask_memory(obs, config)[0],
@@ -132,6 +256,16 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         return plan
     seconds = {**plan.seconds, "completeness": injections.cpu / threads}
     return replace(plan, injections=injections, seconds=seconds)
+
+
+def replanned(plan: RunPlan, samples: Samples, config: Config, progress: Progress) -> RunPlan:
+    """The plan for the channels that cleaning has left alive, and told; what is to be injected stays."""
+    if samples.source is None:
+        return plan
+    plan = replace(dry_run(samples.obs, config, freqs=samples.source.freqs), injections=plan.injections)
+    for line in plan.summary():
+        progress.message(line)
+    return plan
 
 
 def _check_periods(header: Header, config: Config) -> None:
@@ -155,16 +289,14 @@ def _check_periods(header: Header, config: Config) -> None:
 def _series_plan(obs: Observation, config: Config, threads: int, memory: int) -> RunPlan:
     """The plan of what is dedispersed already: one series, or the trials of a set."""
     header = obs.header
-    searches = _Searches(config, memory, 1)
-    trials = None
-    if isinstance(obs, SeriesSet):
-        from pulsar.pipeline.series_set import set_plan
-
-        trials = set_plan(obs)
-        for stage in trials.stages:
-            searches.add(stage.nsamps, stage.tsamp, stage.ndms)
+    trials = set_plan(obs) if isinstance(obs, SeriesSet) else None
+    if trials is None:
+        lengths = [Length(header.nsamps, header.tsamp, 0, 1)]
     else:
-        searches.add(header.nsamps, header.tsamp, 1)
+        lengths = lengths_of(trials, np.zeros(trials.ndms, dtype=np.int64))
+    every = {search.name: everything(sum(length.ndms for length in lengths)) for search in SEARCHES}
+    bands = dict.fromkeys({1, *config.search.parts}, every)
+    searches = plan_searches(config, header.tobs, lengths, bands, {}, memory, 1)
     return RunPlan(
         dm=trials,
         tsamp=header.tsamp,
@@ -177,7 +309,7 @@ def _series_plan(obs: Observation, config: Config, threads: int, memory: int) ->
         trials=searches.trials,
         search_memory=searches.memory,
         accel_memory=searches.accel_memory,
-        parts=searches.text(header.tobs),
+        parts=searches.parts,
         **_expected({**searches.seconds, "folding": 0.0, "the rest": config.fold.ncands * REFINE_SECONDS}, threads),
     )
 
@@ -192,87 +324,6 @@ def _expected(seconds: dict[str, float], threads: int) -> dict[str, Any]:
         if value > 0.0:
             expected[name] = value * rates.stages["search" if name in TRIALS else name].rate / threads
     return {"seconds": expected, "work": work, "rated": rates.source}
-
-
-class _Searches:
-    """Trials, time and memory of the searches that are switched on, over all series."""
-
-    def __init__(self, config: Config, memory: int, threads: int) -> None:
-        self.config = config
-        self.threads = threads
-        self.room = int(ACCEL_PART * memory) // threads
-        #: Independent DMs of the run, by the name of the search.
-        self.bands: Mapping[str, BandTrials] = {}
-        self.trials: dict[str, float] = {}
-        self.seconds: dict[str, float] = {}
-        #: CPU seconds of the whole, and of all parts.
-        self.shared = [0.0, 0.0]
-        #: Numbers of parts that have no period for a search, and what that is.
-        self.empty: set[tuple[int, str]] = set()
-        self.memory = 0
-        self.accel_memory = 0
-
-    def add(
-        self,
-        nsamps: int,
-        tsamp: float,
-        ndms: int,
-        counts: Mapping[int, Mapping[str, Sequence[tuple[Band, int]]]] | None = None,
-        times: int = 0,
-    ) -> None:
-        """Count series of one length, as a whole and in parts.
-
-        Parameters
-        ----------
-        nsamps : int
-        tsamp : float
-            [s]
-        ndms : int
-        counts : mapping of int to mapping of str to sequence of (Band, int), optional
-            For every number of parts and every search, how many of them are searched in each band; default: all.
-        times : int
-            How often they are halved for the search for periods.
-        """
-        buffers = 0
-        rooms = part_rooms(self.config.search.parts, self.room)
-        for series in all_searches(self.config, nsamps, tsamp, times):
-            check_part(series, nsamps, tsamp)
-            search, name = series.make, series.make.name
-            room = rooms[series.nparts] if search.drifts else self.room
-            run = self.bands.get(name, ())
-            of_series = series.nsamps, series.tsamp, series.section
-            every = [(EVERYTHING, ndms)] if counts is None else counts[series.nparts][name]
-            costs = [(search.estimate(*of_series, band, memory=room, bands=run), number) for band, number in every]
-            if costs and not any(cost.trials for cost, _ in costs):
-                if series.nparts > 1:
-                    self.empty.add((series.nparts, search.title))
-                continue
-            trials = sum(number * cost.trials for cost, number in costs)
-            seconds = sum(number * cost.seconds for cost, number in costs)
-            need = max([0, *(cost.memory for cost, _ in costs)])
-            if search.drifts:
-                # All of the room, of which each has its part, that leaves this one what it needs.
-                need = need if len(rooms) == 1 and series.nparts == 1 else int(need * self.room / room)
-                self.accel_memory = max(self.accel_memory, self.threads * need)
-            else:
-                buffers += need
-            self.trials[name] = self.trials.get(name, 0.0) + series.nparts * trials
-            self.seconds[name] = self.seconds.get(name, 0.0) + series.nparts * seconds
-            self.shared[series.nparts > 1] += series.nparts * seconds
-        self.memory = max(self.memory, self.accel_memory + self.threads * buffers)
-
-    def text(self, tobs: float) -> str:
-        """The search of parts and its cost, in words; empty where nothing is searched in parts."""
-        counts = self.config.search.parts
-        if counts == (1,):
-            return ""
-        parts = " and ".join(f"{count} parts of {tobs / count:.4g} s" for count in counts if count > 1)
-        whole, more = self.shared
-        short = "".join(f"; {tobs / count:.4g} s are too short for {title}" for count, title in sorted(self.empty))
-        if 1 not in counts:
-            return f"periods are searched in {parts} only, not in the whole{short}"
-        times = (whole + more) / whole
-        return f"periods are searched in {parts}, too: {times:.1f} times the searching of the whole{short}"
 
 
 def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:

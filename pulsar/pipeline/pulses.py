@@ -1,7 +1,6 @@
 """Single pulses of a run: from events at all DMs to the table, the periods of repeating ones, and cut-outs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +8,9 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.candidate import DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, dtype_of, empty_table
-from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.samples import Samples
 from pulsar.searches.pulses import cluster, cut_out
 from pulsar.searches.repeats import repeats, sources_by_dm
 from pulsar.sources import pulses as verdicts
@@ -47,45 +46,42 @@ def place_of(row: Any) -> PulsePlace:
     return float(row["time"]), float(row["dm"]), float(row["width"])
 
 
-@dataclass(frozen=True)
-class Pulses:
-    """Single pulses of a run.
+def cutouts_of(
+    table: NDArray[Any],
+    source: "SampleSource | None",
+    most: int,
+    progress: Progress,
+    known: Mapping[PulsePlace, PulseCutout] | None = None,
+    *,
+    anew: bool = True,
+) -> list[tuple[str, PulseCutout]]:
+    """Surroundings of the best single pulses, by id.
 
-    Attributes
+    Parameters
     ----------
     table : ndarray
         Fields of SINGLE_PULSE_COLUMNS, best first.
-    repeating : ndarray
-        Periods of repeating pulses, as detections of kind "pulses", with the fields of DETECTION_COLUMNS.
     source : SampleSource or None
-        Where they can be cut out from.
+        What they are cut out of; of dedispersed series (None) nothing is.
+    most : int
+        So many of them.
+    progress : Progress
+    known : mapping of PulsePlace to PulseCutout, optional
+        What was cut out before.
+    anew : bool
+        Cut out the others, too.
     """
-
-    table: NDArray[Any] = field(default_factory=lambda: empty_table(SINGLE_PULSE_COLUMNS, 0))
-    repeating: NDArray[Any] = field(default_factory=lambda: np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS)))
-    source: "SampleSource | None" = None
-
-    def cut_out(
-        self,
-        most: int,
-        progress: Progress,
-        known: Mapping[PulsePlace, PulseCutout] | None = None,
-        *,
-        anew: bool = True,
-    ) -> list[tuple[str, PulseCutout]]:
-        """Surroundings of the best `most` pulses, by id; those at `known` places are taken from there."""
-        known = known or {}
-        chosen = [row for row in self.table[:most] if anew or place_of(row) in known]
-        if self.source is None or not len(chosen):
-            return []
-
-        out = []
-        with progress.stage("cutting out", len(chosen), "pulses") as tick:
-            for row in chosen:
-                cutout = known.get(place_of(row))
-                out.append((str(row["id"]), cut_out(self.source, row) if cutout is None else cutout))
-                tick(1)
-        return out
+    known = known or {}
+    chosen = [row for row in table[:most] if anew or place_of(row) in known]
+    if source is None or not len(chosen):
+        return []
+    out = []
+    with progress.stage("cutting out", len(chosen), "pulses") as tick:
+        for row in chosen:
+            cutout = known.get(place_of(row))
+            out.append((str(row["id"]), cut_out(source, row) if cutout is None else cutout))
+            tick(1)
+    return out
 
 
 def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: NDArray[np.float64]) -> set[str]:
@@ -157,14 +153,11 @@ def find_pulses(
     events: NDArray[Any],
     dms: NDArray[np.float64],
     tsamps: NDArray[np.float64],
-    source: "SampleSource | None",
-    header: Header,
+    samples: Samples,
     ntrials: float,
     config: Config,
     progress: Progress,
-    *,
-    freqs: NDArray[np.float64] | None = None,
-) -> Pulses:
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Cluster events into pulses and look for the period of those that repeat.
 
     Parameters
@@ -173,23 +166,27 @@ def find_pulses(
         Fields of EVENT_COLUMNS.
     dms, tsamps : ndarray, shape (ndms,)
         Trial DMs [pc cm^-3], and the sampling time of the series of each [s].
-    source : SampleSource or None
-        None for a dedispersed series.
-    header : Header
+    samples : Samples
+        That were searched.
     ntrials : float
         Independent trials of the run.
     config : Config
     progress : Progress
-    freqs : ndarray, optional
-        Channels of series of several DMs [MHz], referred to the highest; those of `source` if there is one.
-    """
-    if not config.single_pulse.enabled:
-        return Pulses(source=source)
 
-    fref = None if source is None else source.fref
-    if source is not None:
-        freqs = source.freqs
-    elif freqs is not None:
+    Returns
+    -------
+    table : ndarray
+        Fields of SINGLE_PULSE_COLUMNS, best first.
+    repeating : ndarray
+        Periods of repeating pulses, as detections of kind "pulses", with the fields of DETECTION_COLUMNS.
+    """
+    none = np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+    if not config.single_pulse.enabled:
+        return empty_table(SINGLE_PULSE_COLUMNS, 0), none
+    header, freqs, fref = samples.header, samples.freqs, None
+    if samples.source is not None:
+        fref = samples.source.fref
+    elif freqs.size:
         fref = float(freqs.max())
     else:
         freqs = np.array([header.fch1])
@@ -235,8 +232,7 @@ def find_pulses(
     if len(events):
         lost = f" ({found.dropped} events too many left out)" if found.dropped else ""
         progress.message(f"{len(events)} events of {len(table)} single pulses{lost}")
-    none = np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
-    return Pulses(table, np.concatenate([none, *rows]), source)
+    return table, np.concatenate([none, *rows])
 
 
 def _detection(found: "Repeats", pulses: NDArray[Any], dms: NDArray[np.float64], tobs: float) -> NDArray[Any]:

@@ -17,27 +17,28 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import pairs
 from pulsar.config.model import Config
+from pulsar.data.observation import Observation
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, choose_route, dedispersed
 from pulsar.dedisp.plan import DMPlan, make_plan, stage_seconds
-from pulsar.dedisp.sampling import halvings, stretches
+from pulsar.dedisp.sampling import halvings
 from pulsar.errors import DataError, PulsarError
 from pulsar.folding.subtracted import SubtractedSource, unpacked
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import software_version
-from pulsar.pipeline.checkpoint import load_arrays
+from pulsar.pipeline.checkpoint import Checkpoint, load_arrays
 from pulsar.pipeline.cleaning import clean_source, gaps_of, mask_of
 from pulsar.pipeline.octaves import plan_bands, trials_of
-from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.run_plan import RunPlan
+from pulsar.pipeline.room import Means
 from pulsar.pipeline.searched import Searched, bounded
-from pulsar.pipeline.searches import all_searches, part_rooms
+from pulsar.pipeline.searches import lengths_of, search_costs
 from pulsar.pipeline.stages import BatchSearch, Found
 
 if TYPE_CHECKING:
     from pulsar.cleaning.source import MaskedSource
-    from pulsar.pipeline.job import Job
 
 #: Ranges for each worker: the last ones end at about the same time, and little is lost with a worker.
 PER_WORKER: Final = 3
@@ -121,18 +122,28 @@ class RangeTask:
     last: int
 
 
-def search_ranges(job: "Job", state: Searched, plan: DMPlan, out: Path) -> None:
+def search_ranges(
+    obs: Observation,
+    plan: DMPlan,
+    state: Searched,
+    config: Config,
+    means: Means,
+    checkpoint: Checkpoint,
+    crew: Crew,
+) -> None:
     """Have all trials searched that are not yet, and store what comes back on the way.
 
     Parameters
     ----------
-    job : Job
-        With a crew.
+    obs : Observation
+    plan : DMPlan
     state : Searched
         Its lines are known; it is brought up to date.
-    plan : DMPlan
-    out : Path
-        The product.
+    config : Config
+    means : Means
+    checkpoint : Checkpoint
+        Of the run, whose mask workers read.
+    crew : Crew
 
     Raises
     ------
@@ -141,54 +152,40 @@ def search_ranges(job: "Job", state: Searched, plan: DMPlan, out: Path) -> None:
     PulsarError
         A worker cannot do its part.
     """
-    if job.crew is None:
-        raise PulsarError("nobody is there to search")
     left = state.left(0, plan.ndms)
     if not left:
         return
-    with job.crew() as workers:
-        run = job.config.run.model_copy(update={"threads": workers.threads, "memory": str(workers.memory)})
-        config = job.config.model_copy(update={"run": run})
-        own = dry_run(job.obs, config, freqs=plan.freqs)
-        shared = _shared(job, config, state, plan, own, out)
-        costs = trial_costs(plan, config, own)
-        reading = job.obs.header.nsamps * (
-            job.obs.header.nchans / READ_RATE + plan.freqs.size * MOVE_SECONDS["samples"]
+    with crew() as workers:
+        run = config.run.model_copy(update={"threads": workers.threads, "memory": str(workers.memory)})
+        config = config.model_copy(update={"run": run})
+        own = dry_run(obs, config, freqs=plan.freqs)
+        folder = checkpoint.folder.absolute()
+        shared = Shared(
+            files=tuple(str(file.path.absolute()) for file in obs.files),
+            stamps=_stamps(obs.files),
+            config=config,
+            mask=str(folder / "mask.npz"),
+            subtracted=str(folder / "subtracted.npz") if config.subtract.pulsars else "",
+            scratch=str(means.scratch.absolute()),
+            birdies=tuple(pairs(state.birdies or [])),
+            version=software_version(),
+            dms=_digest(plan),
+            threads=own.threads,
+            memory=own.memory - own.search_memory,
+            accel_memory=own.accel_memory,
         )
-        ranges = cut(batch_ranges(plan), costs, left, workers.count, reading)
-        job.progress.message(
+        reading = obs.header.nsamps * (obs.header.nchans / READ_RATE + plan.freqs.size * MOVE_SECONDS["samples"])
+        ranges = cut(batch_ranges(plan), trial_costs(plan, config, own), left, workers.count, reading)
+        means.progress.message(
             f"{workers.count} workers search {len(ranges)} ranges of DMs, with {workers.memory / 2**30:.2f} GiB each"
         )
         tasks = [RangeTask(shared, first, last) for first, last in ranges]
-        _gather(job, state, workers, tasks, plan.ndms)
-
-
-def _gather(job: "Job", state: Searched, workers: Workers, tasks: "Sequence[RangeTask]", ndms: int) -> None:
-    """Put together what comes back."""
-    with job.progress.stage("searching", ndms, "DMs") as tick:
-        tick(state.ndone)
-        for task, found in workers.search(tasks):
-            state.add(task.first, task.last, found)
-            tick(task.last - task.first)
-            state.save_if_due()
-
-
-def _shared(job: "Job", config: Config, state: Searched, plan: DMPlan, own: RunPlan, out: Path) -> Shared:
-
-    return Shared(
-        files=tuple(str(file.path.absolute()) for file in job.obs.files),
-        stamps=_stamps(job.obs.files),
-        config=config,
-        mask=str(job.checkpoint.folder.absolute() / "mask.npz"),
-        subtracted=str(job.checkpoint.folder.absolute() / "subtracted.npz") if config.subtract.pulsars else "",
-        scratch=str(Path(config.run.scratch or out.parent).absolute()),
-        birdies=tuple((b.freq, b.width) for b in state.birdies or []),
-        version=software_version(),
-        dms=_digest(plan),
-        threads=own.threads,
-        memory=own.memory - own.search_memory,
-        accel_memory=own.accel_memory,
-    )
+        with means.progress.stage("searching", plan.ndms, "DMs") as tick:
+            tick(state.ndone)
+            for task, found in workers.search(tasks):
+                state.add(task.first, task.last, found)
+                tick(task.last - task.first)
+                state.save_if_due()
 
 
 def _stamps(files: Sequence[Any]) -> tuple[tuple[int, float], ...]:
@@ -209,7 +206,6 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     run : RunPlan
         Of a worker: its memory counts.
     """
-    rooms = part_rooms(config.search.parts, run.accel_memory // run.threads)
     costs = np.zeros(plan.ndms)
     halved = halvings(plan, config)
     bands = plan_bands(plan, config, halved)
@@ -218,17 +214,10 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     for stage, dedispersion in zip(plan.stages, stage_seconds(plan), strict=True):
         costs[first : first + stage.ndms] += dedispersion / stage.ndms
         first += stage.ndms
-    first = 0
-    for stage, times in stretches(plan, halved):
-        rows = slice(first, first + stage.ndms)
-        for series in all_searches(config, stage.nsamps, stage.tsamp, times):
-            search, octaves = series.make, bands[series.nparts][series.make.name]
-            room = rooms[series.nparts] if search.drifts else run.memory
-            of_run = trials[search.name]
-            of_series = series.nsamps, series.tsamp, series.section
-            each = [search.estimate(*of_series, band, memory=room, bands=of_run).seconds for band in octaves.bands]
-            costs[rows] += series.nparts * np.array([*each, 0.0])[octaves.of_row[rows]]
-        first += stage.ndms
+    for length in lengths_of(plan, halved):
+        for series, of_search in search_costs(config, length, bands, trials, run.accel_memory // run.threads):
+            for cost, rows in of_search:
+                costs[rows] += series.nparts * cost.seconds
     return costs
 
 
@@ -335,16 +324,15 @@ def search_range(task: RangeTask) -> Found:
     )
     with closing(batches):
         for batch in batches:
-            mine = batch.within(task.first, task.last)
-            if mine is not None:
-                found.append(opened.finder.search(mine))
+            inside = batch.within(task.first, task.last)
+            if inside is not None:
+                found.append(opened.finder.search(inside, shared.birdies))
     return bounded(Found.join(found), lambda _: None)
 
 
 # A worker does several ranges of a run: what all need is made once.
 @lru_cache(maxsize=1)
 def _opened(shared: Shared) -> _Opened:
-
     host = socket.gethostname()
     if software_version() != shared.version:
         raise PulsarError(
@@ -373,7 +361,6 @@ def _opened(shared: Shared) -> _Opened:
             "and its packages"
         )
     finder = BatchSearch(plan, config, threads=shared.threads, memory=shared.accel_memory, gaps=gaps_of(obs))
-    finder.birdies = shared.birdies
     return _Opened(source, plan, finder)
 
 

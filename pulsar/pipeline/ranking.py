@@ -1,17 +1,19 @@
 """From what the searches have found to the list, best first: every verdict in its order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.config.model import Config
 from pulsar.data.pulse import PulseCutout
-from pulsar.pipeline.follow import ordered
-from pulsar.pipeline.heads import scored
-from pulsar.pipeline.job import Detected, Job
-from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms, sweeps_share
+from pulsar.pipeline.detect import Detected
+from pulsar.pipeline.follow import ordered, scored
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.pulses import PulsePlace, cutouts_of, judge_shapes, sweep_dms, sweeps_share
+from pulsar.pipeline.samples import Samples
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.company import in_company
 from pulsar.sources.link import owners
@@ -19,45 +21,59 @@ from pulsar.sources.pulses import in_order
 from pulsar.sources.score import scorer_of
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The list of a run.
+
+    Attributes
+    ----------
+    candidates : list of Candidate
+        Best first.
+    pulses : ndarray
+        Single pulses with owners, flags and scores, the fields of SINGLE_PULSE_COLUMNS, best first.
+    cutouts : list of (str, PulseCutout)
+        Of the best single pulses, by id.
+    """
+
+    candidates: list[Candidate]
+    pulses: NDArray[Any]
+    cutouts: list[tuple[str, PulseCutout]]
+
+
 def ranked(
-    job: Job,
+    samples: Samples,
     detected: Detected,
     candidates: Sequence[Candidate],
+    config: Config,
+    progress: Progress,
     known: Mapping[PulsePlace, PulseCutout] | None = None,
     *,
     anew: bool = True,
-) -> tuple[list[Candidate], list[tuple[str, PulseCutout]]]:
+) -> Judged:
     """Link candidates and single pulses, judge both and order them.
 
     Parameters
     ----------
-    job : Job
+    samples : Samples
     detected : Detected
-        Its table of pulses is told owners, flags and scores.
     candidates : sequence of Candidate
         Of :func:`pulsar.pipeline.follow.follow_up`.
+    config : Config
+    progress : Progress
     known : mapping of PulsePlace to PulseCutout, optional
         What was cut out of the same samples before.
     anew : bool
         Cut out the others of the best single pulses, too.
-
-    Returns
-    -------
-    candidates : list of Candidate
-        Best first.
-    cutouts : list of (str, PulseCutout)
-        Of the best single pulses, by id.
     """
-    pulses = detected.pulses
-    candidates = ordered(candidates)
-    owner = owners(pulses.table, candidates)
-    cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, known, anew=anew)
-    candidates = _swept(candidates, owner, pulses.table, dict(cutouts), detected.dms)
-    share = sweeps_share(pulses.table, detected.dms)
-    scorer = scorer_of(job.config.sift.weights)
+    candidates, pulses = ordered(candidates), detected.pulses.copy()
+    owner = owners(pulses, candidates)
+    cutouts = cutouts_of(pulses, samples.source, config.single_pulse.cutouts, progress, known, anew=anew)
+    candidates = _swept(candidates, owner, pulses, dict(cutouts), detected.dms)
+    share = sweeps_share(pulses, detected.dms)
+    scorer = scorer_of(config.sift.weights)
     candidates = in_company([scored(candidate, scorer) for candidate in candidates], share)
-    _with_the_score_of_their_source(pulses.table, candidates)
-    return ordered(candidates), cutouts
+    _with_the_score_of_their_source(pulses, candidates)
+    return Judged(ordered(candidates), pulses, cutouts)
 
 
 def _with_the_score_of_their_source(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> None:

@@ -8,19 +8,23 @@ strong source is pursued and folded in what is left.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import Birdie, pairs
+from pulsar.config.model import Config
+from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.observation import unchanged
 from pulsar.folding.subtracted import without
+from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import gaps_of
-from pulsar.pipeline.detect import dm_plan, folding_of, search_trials
+from pulsar.pipeline.detect import Detected, search_trials
 from pulsar.pipeline.follow import families, follow_up, group_detections
-from pulsar.pipeline.job import Detected, Job, Searching
-from pulsar.pipeline.room import stage_memory
+from pulsar.pipeline.plan import RunPlan
+from pulsar.pipeline.room import Means
+from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.searched import Searched, detections_of
 from pulsar.pipeline.searches import periodic_only
 from pulsar.pipeline.stages import BatchSearch
@@ -38,18 +42,31 @@ MOST: Final = 8
 
 
 def search_residual(
-    job: Job, detected: Detected, candidates: Sequence[Candidate], out: Path
+    samples: Samples,
+    plan: RunPlan,
+    detected: Detected,
+    candidates: Sequence[Candidate],
+    config: Config,
+    means: Means,
+    checkpoint: Checkpoint,
+    *,
+    shared: bool = False,
 ) -> tuple[Detected, list[Candidate]]:
     """Search again without the sources whose S/N is at least `search.residual`.
 
     Parameters
     ----------
-    job : Job
+    samples : Samples
+    plan : RunPlan
+        By which they were searched.
     detected : Detected
     candidates : sequence of Candidate
         Of :func:`pulsar.pipeline.follow.follow_up`.
-    out : Path
-        The product; a scratch file may lie beside it.
+    config : Config
+    means : Means
+    checkpoint : Checkpoint
+    shared : bool
+        Workers share the trials: there is no second search.
 
     Returns
     -------
@@ -58,36 +75,36 @@ def search_residual(
     candidates : list of Candidate
         The strong sources and what belongs to them; and what is left.
     """
-    least, searching = job.config.search.residual, detected.searching
+    least = config.search.residual
     strong = _strong(candidates, least)
-    if not strong or searching is None or not job.config.sift.harmonics:
+    if not strong or samples.source is None or not config.sift.harmonics or not enabled(config, periodic=True):
         return detected, list(candidates)
-    if not enabled(job.config, periodic=True):
-        return detected, list(candidates)
-    if job.crew is not None:
-        job.progress.message(
+    if shared:
+        means.progress.message(
             f"no second search without {len(strong)} sources of S/N {least:g} or more: workers share the trials"
         )
         return detected, list(candidates)
-    job.progress.message(f"taken out for a second search: {len(strong)} of S/N {least:g} or more")
-    apart = _each_alone(job, detected, searching, candidates, strong)
-    taken = _templates(job, detected, searching, _strong(apart, least))
+    means.progress.message(f"taken out for a second search: {len(strong)} of S/N {least:g} or more")
+    apart = _each_alone(samples, detected, candidates, strong, config, means)
+    taken = _templates(samples.source, _strong(apart, least), config, means, detected.birdies)
     if not taken:
         return detected, list(candidates)
-    source = without(searching.source, [template for _, template in taken])
-    strong = [source_of for source_of, _ in taken]
-    found, fold = _searched(job, detected, searching, source, out), folding_of(job, searching.plan, source)
+    rest = _without(samples, taken)
+    again = replace(detected, detections=_searched(rest, plan, detected.birdies, config, means, checkpoint))
+    strong = [source for source, _ in taken]
     names = {source.uid for source in strong}
     theirs = [source for source in apart if source.uid in names or source.parent in names]
     unrelated = [source for source in apart if source.uid not in names and source.parent not in names]
     # One table: the rows of the first search, and behind them those of the second.
-    count, rest = len(detected.detections), replace(detected, detections=found, fold_many=fold, known={})
-    groups = [replace(group, members=group.members + count) for group in group_detections(job, rest, "residual")]
+    count = len(detected.detections)
+    groups = group_detections(samples.header, again, config, means.progress, "residual")
+    groups = [replace(group, members=group.members + count) for group in groups]
     before = [source.group for source in unrelated]
-    rest = replace(rest, detections=np.concatenate([detected.detections, found]))
+    both = replace(detected, detections=np.concatenate([detected.detections, again.detections]))
     groups = sorted([*before, *groups], key=lambda group: -group.sigma)
-    weak = follow_up(job, rest, groups, strong, frozenset(group.uid for group in before))
-    return replace(detected, detections=rest.detections), families([*theirs, *weak])
+    earlier = frozenset(group.uid for group in before)
+    weak = follow_up(rest, both, groups, config, means, taken=strong, before=earlier)
+    return both, families([*theirs, *weak])
 
 
 def _strong(candidates: Sequence[Candidate], least: float) -> list[Candidate]:
@@ -97,22 +114,34 @@ def _strong(candidates: Sequence[Candidate], least: float) -> list[Candidate]:
     return sorted(strong, key=lambda source: -source.snr)[:MOST]
 
 
+def _without(samples: Samples, taken: "Sequence[tuple[Candidate, Taken]]") -> Samples:
+    """Samples less the templates of sources."""
+    if samples.source is None:
+        return samples
+    return replace(samples, source=without(samples.source, [template for _, template in taken]))
+
+
 def _each_alone(
-    job: Job, detected: Detected, searching: Searching, candidates: Sequence[Candidate], strong: Sequence[Candidate]
+    samples: Samples,
+    detected: Detected,
+    candidates: Sequence[Candidate],
+    strong: Sequence[Candidate],
+    config: Config,
+    means: Means,
 ) -> list[Candidate]:
     """Candidates of which the strong ones, and what belongs to them, are pursued anew, each without the others."""
-    if len(strong) == 1:
+    if len(strong) == 1 or samples.source is None:
         return list(candidates)
-    taken = _templates(job, detected, searching, strong)
+    taken = _templates(samples.source, strong, config, means, detected.birdies)
     names = {source.uid for source, _ in taken}
     anew = [candidate for candidate in candidates if candidate.uid not in names and candidate.parent not in names]
     for source, _ in taken:
         others = [(other, template) for other, template in taken if other is not source]
-        left = without(searching.source, [template for _, template in others])
-        alone = replace(detected, fold_many=folding_of(job, searching.plan, left), known={})
         groups = [candidate.group for candidate in candidates if candidate.parent == source.uid]
         groups = sorted([_of_whole(source.group, detected), *groups], key=lambda group: -group.sigma)
-        anew += follow_up(job, alone, groups, [other for other, _ in others], frozenset(group.uid for group in groups))
+        strongest, own = [other for other, _ in others], frozenset(group.uid for group in groups)
+        left = _without(samples, others)
+        anew += follow_up(left, detected, groups, config, means, taken=strongest, before=own)
     return anew
 
 
@@ -124,37 +153,33 @@ def _of_whole(group: Group, detected: Detected) -> Group:
 
 
 def _templates(
-    job: Job, detected: Detected, searching: Searching, strong: Sequence[Candidate]
+    source: "MaskedSource", strong: Sequence[Candidate], config: Config, means: Means, birdies: Sequence[Birdie]
 ) -> "list[tuple[Candidate, Taken]]":
     """Sources, the strongest first, with their templates; without those of which nothing is there beside the others."""
-    params = [source.fold.after for source in strong if source.fold is not None]
-    memory = stage_memory(job.config, job.obs)
-    lines = [(b.freq, b.width) for b in detected.birdies]
-    measured = templates_of(
-        searching.source,
-        params,
-        job.config,
-        threads=job.threads,
-        memory=memory,
-        progress=job.progress,
-        lines=lines,
-    )
-    least = job.config.subtract.min_snr
+    params = [source_of.fold.after for source_of in strong if source_of.fold is not None]
+    measured = templates_of(source, params, config, means, pairs(birdies))
+    least = config.subtract.min_snr
     return [
-        (source, template) for source, (template, there) in zip(strong, measured, strict=True) if there.snr >= least
+        (source_of, template)
+        for source_of, (template, there) in zip(strong, measured, strict=True)
+        if there.snr >= least
     ]
 
 
-def _searched(job: Job, detected: Detected, searching: Searching, source: "MaskedSource", out: Path) -> NDArray[Any]:
+def _searched(
+    samples: Samples, plan: RunPlan, birdies: list[Birdie], config: Config, means: Means, checkpoint: Checkpoint
+) -> NDArray[Any]:
     """Detections of the searches for periods in other samples of the same trials."""
-    config = periodic_only(job.config)
-    again = replace(job, config=config, checkpoint=job.checkpoint.within("residual"))
-    plan = searching.plan
-    finder = BatchSearch(dm_plan(plan), config, threads=job.threads, memory=plan.accel_memory, gaps=gaps_of(job.obs))
+    obs, source, trials = samples.obs, samples.source, plan.dm
+    if source is None or trials is None:
+        return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+    periodic = periodic_only(config)
+    finder = BatchSearch(trials, periodic, threads=means.threads, memory=plan.accel_memory, gaps=gaps_of(obs))
 
     def search(state: Searched) -> None:
-        with unchanged(job.obs):
-            search_trials(again, source, plan, finder, state, detected.birdies, out)
+        with unchanged(obs):
+            search_trials(source, finder, plan.route, state, birdies, means)
 
-    detected_again, _ = detections_of(again, finder, search, detected.birdies)
-    return detected_again.detections
+    kept = checkpoint.within("residual")
+    found, _ = detections_of(trials.ndms, search, kept, means.progress.message, birdies)
+    return found.detections

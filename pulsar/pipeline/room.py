@@ -1,6 +1,9 @@
 """Threads and memory that a run may take of its machine, and those that its stages are left with."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Final
 
 from pulsar.cleaning.statistics import making_bytes, mask_bytes, reading_bytes
@@ -11,10 +14,10 @@ from pulsar.config.resources import ADDRESSES, address_space, memory_budget
 from pulsar.data.observation import Observation
 from pulsar.dedisp.store import Reserve
 from pulsar.errors import ConfigError
+from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from pulsar.dedisp.store import Reserve
-    from pulsar.pipeline.run_plan import RunPlan
+    from pulsar.pipeline.plan import RunPlan
 
 #: Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
 BASE_MEMORY: Final = 350 << 20
@@ -26,6 +29,33 @@ OVER: Final = 1.3
 
 #: Addresses that each thread of a search takes [byte]: its stack of 8 MiB and its own heap of 128 (malloc of glibc).
 THREAD_ADDRESSES: Final = 136 << 20
+
+
+@dataclass(frozen=True)
+class Means:
+    """All that a stage may take, and where it tells how far it is.
+
+    Attributes
+    ----------
+    threads : int
+    memory : int
+        [byte]
+    scratch : Path
+        Folder for scratch files.
+    progress : Progress
+    """
+
+    threads: int
+    memory: int
+    scratch: Path
+    progress: Progress
+
+    @classmethod
+    def of(cls, config: Config, obs: Observation, progress: Progress, out: Path | None = None) -> "Means":
+        """Those that are set; scratch files lie beside what is written, unless the settings name a folder."""
+        beside = Path(gettempdir()) if out is None else out.absolute().parent
+        scratch = Path(config.run.scratch) if config.run.scratch else beside
+        return cls(thread_count(config), stage_memory(config, obs), scratch, progress)
 
 
 def thread_count(config: Config) -> int:

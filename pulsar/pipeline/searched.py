@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.birdies import Birdie
+from pulsar.cleaning.birdies import Birdie, pairs
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
-from pulsar.pipeline.job import Job
 from pulsar.pipeline.stages import Found
 
 if TYPE_CHECKING:
-    from pulsar.cleaning.birdies import Birdie
     from pulsar.dedisp.batches import Batch
     from pulsar.pipeline.stages import BatchSearch
 
@@ -96,7 +94,7 @@ class Searched:
         left = self.left(batch.first, batch.first + batch.stage.ndms)
         rows = [i - batch.first for low, high in left for i in range(low, high)]
         if rows:
-            finder.each(batch, rows, done)
+            finder.each(batch, rows, done, pairs(self.birdies or []))
 
     def add(self, first: int, last: int, found: Found) -> None:
         """Add the detections in the trials `first` to `last` - 1."""
@@ -203,9 +201,8 @@ def bounded(found: Found, tell: Callable[[str], None]) -> Found:
 
 def birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
     """For the checkpoint."""
-    rows = [(b.freq, b.width) for b in birdies]
     return {
-        "birdies": np.array(rows, dtype=np.float64).reshape(-1, 2),
+        "birdies": np.array(pairs(birdies), dtype=np.float64).reshape(-1, 2),
         "birdie_reasons": np.array([b.reason for b in birdies], dtype="U64"),
     }
 
@@ -219,33 +216,36 @@ def kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
 
 
 def detections_of(
-    job: Job, finder: "BatchSearch", search: Callable[[Searched], None], birdies: "list[Birdie] | None" = None
+    ndms: int,
+    search: Callable[[Searched], None],
+    checkpoint: Checkpoint,
+    tell: Callable[[str], None],
+    birdies: "list[Birdie] | None" = None,
 ) -> "tuple[Found, list[Birdie]]":
     """Detections in all trials, and the lines left out of their spectra; trials of an interrupted run are not searched.
 
     Parameters
     ----------
-    job : Job
-    finder : BatchSearch
-        Told the lines that the interrupted run has learnt.
+    ndms : int
+        Trials of the run.
     search : callable
         Brings a state to its end; whatever ends it, what has been found by then is kept.
+    checkpoint : Checkpoint
+    tell : callable
+        Given a line for the astronomer.
     birdies : list of Birdie, optional
         Lines that are known and left out; default: those that the search will learn.
     """
-    tell, kept = job.progress.message, job.checkpoint.load("detections")
+    kept = checkpoint.load("detections")
     if kept is not None:
         tell("detections: taken from the interrupted run")
-        found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
-        finder.birdies = [(b.freq, b.width) for b in birdies]
-        return found, birdies
-    state = Searched(job.checkpoint, tell)
+        return Found(kept["detections"], kept["events"]), kept_birdies(kept)
+    state = Searched(checkpoint, tell)
     state.birdies = birdies if state.birdies is None else state.birdies
-    finder.birdies = [(b.freq, b.width) for b in state.birdies or []]
     if state.ndone:
-        tell(f"{state.ndone} of {finder.ndms} DMs: taken from the interrupted run")
+        tell(f"{state.ndone} of {ndms} DMs: taken from the interrupted run")
     with state.kept():
         search(state)
     found, birdies = bounded(state.found, tell), state.birdies or []
-    job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
+    checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
     return found, birdies

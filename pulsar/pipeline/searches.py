@@ -1,12 +1,24 @@
-"""Searches of a series, as a whole and in parts, and the sum of their trials."""
+"""Searches of a series, as a whole and in parts: their cost, and the sum of their trials."""
 
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.config.model import Config
+from pulsar.dedisp.sampling import stretches
 from pulsar.errors import ConfigError
+from pulsar.pipeline.octaves import Octaves
 from pulsar.searches.registry import SEARCHES, enabled
-from pulsar.searches.search import MIN_SAMPLES, Search
+from pulsar.searches.search import MIN_SAMPLES, BandTrials, Cost, Search
+
+if TYPE_CHECKING:
+    from pulsar.dedisp.plan import DMPlan
+
+#: Part of the memory that the acceleration search of all threads may take.
+ACCEL_PART: Final = 0.5
 
 
 def enabled_searches(config: Config, tobs: float) -> list[tuple[type[Search[Any]], Any]]:
@@ -144,6 +156,174 @@ def part_rooms(counts: tuple[int, ...], memory: int) -> dict[int, int]:
         return {1: memory}
     parts = sum(1.0 / count for count in counts)
     return {count: int(memory / (count * parts)) + 1 for count in counts}
+
+
+class Length(NamedTuple):
+    """Neighbouring trials whose series are of one length.
+
+    Attributes
+    ----------
+    nsamps : int
+    tsamp : float
+        [s]
+    first, ndms : int
+        The first trial, and how many.
+    times : int
+        How often they are halved for the searches that are `spectral`.
+    """
+
+    nsamps: int
+    tsamp: float
+    first: int
+    ndms: int
+    times: int = 0
+
+
+def lengths_of(plan: "DMPlan", halved: NDArray[np.int64]) -> list[Length]:
+    """Trials of a plan by the length of their series, and how often these are halved."""
+    lengths, first = [], 0
+    for stage, times in stretches(plan, halved):
+        lengths.append(Length(stage.nsamps, stage.tsamp, first, stage.ndms, times))
+        first += stage.ndms
+    return lengths
+
+
+def search_costs(
+    config: Config,
+    length: Length,
+    bands: Mapping[int, Mapping[str, Octaves]],
+    trials: Mapping[str, BandTrials],
+    room: int,
+) -> Iterator[tuple[SearchOf, list[tuple[Cost, NDArray[np.int64]]]]]:
+    """Cost of every search of series of one length, in each of its bands of frequency.
+
+    Parameters
+    ----------
+    config : Config
+    length : Length
+    bands : mapping of int to mapping of str to Octaves
+        Those of all trial DMs (:func:`pulsar.pipeline.octaves.plan_bands`).
+    trials : mapping of str to BandTrials
+        Independent DMs of the run, by the name of the search.
+    room : int
+        Bytes that the searches with a drift of one thread may take.
+
+    Yields
+    ------
+    SearchOf
+    list of (Cost, ndarray of int64)
+        Cost for one series, and the trial DMs that it is the cost of.
+
+    Raises
+    ------
+    ConfigError
+        Parts are too short.
+    """
+    rooms = part_rooms(config.search.parts, room)
+    for series in all_searches(config, length.nsamps, length.tsamp, length.times):
+        check_part(series, length.nsamps, length.tsamp)
+        search, octaves = series.make, bands[series.nparts][series.make.name]
+        of_row = octaves.of_row[length.first : length.first + length.ndms]
+        memory, of_run = rooms.get(series.nparts, room), trials.get(search.name, ())
+        costs = []
+        for number in np.unique(of_row[of_row >= 0]).tolist():
+            band, rows = octaves.bands[number], length.first + np.flatnonzero(of_row == number)
+            cost = search.estimate(series.nsamps, series.tsamp, series.section, band, memory=memory, bands=of_run)
+            costs.append((cost, rows))
+        yield series, costs
+
+
+@dataclass(frozen=True)
+class SearchesCost:
+    """Trials, time and memory of all searches of a run.
+
+    Attributes
+    ----------
+    trials, seconds : dict of str to float
+        What each goes through, and its CPU seconds, by the name of the search.
+    memory : int
+        Work space of all threads [byte].
+    accel_memory : int
+        That of the searches with a drift among it.
+    parts : str
+        What is searched in parts of the observation, and what that costs, in words; empty for the whole alone.
+    """
+
+    trials: dict[str, float]
+    seconds: dict[str, float]
+    memory: int
+    accel_memory: int
+    parts: str
+
+
+def plan_searches(
+    config: Config,
+    tobs: float,
+    lengths: Sequence[Length],
+    bands: Mapping[int, Mapping[str, Octaves]],
+    trials: Mapping[str, BandTrials],
+    memory: int,
+    threads: int,
+) -> SearchesCost:
+    """Plan the searches of all series of a run.
+
+    Parameters
+    ----------
+    config : Config
+    tobs : float
+        Length of the data [s].
+    lengths : sequence of Length
+    bands, trials
+        As in :func:`search_costs`.
+    memory : int
+        Bytes that all stages may take.
+    threads : int
+
+    Raises
+    ------
+    ConfigError
+        No search is switched on, or parts are too short.
+    """
+    counts, room = config.search.parts, int(ACCEL_PART * memory) // threads
+    rooms = part_rooms(counts, room)
+    goes_through: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    shared = [0.0, 0.0]  # CPU seconds of the whole, and of all parts
+    empty: set[tuple[int, str]] = set()  # numbers of parts that have no period for a search, and what that is
+    total = drifting = 0
+    for length in lengths:
+        buffers = 0
+        for series, costs in search_costs(config, length, bands, trials, room):
+            search, name, nparts = series.make, series.make.name, series.nparts
+            if costs and not any(cost.trials for cost, _ in costs):
+                if nparts > 1:
+                    empty.add((nparts, search.title))
+                continue
+            need = max([0, *(cost.memory for cost, _ in costs)])
+            if search.drifts:
+                # All of the room, of which each has its part, that leaves this one what it needs.
+                need = need if len(rooms) == 1 and nparts == 1 else int(need * room / rooms[nparts])
+                drifting = max(drifting, threads * need)
+            else:
+                buffers += need
+            spent = nparts * sum(rows.size * cost.seconds for cost, rows in costs)
+            goes_through[name] = goes_through.get(name, 0.0) + nparts * sum(r.size * cost.trials for cost, r in costs)
+            seconds[name] = seconds.get(name, 0.0) + spent
+            shared[nparts > 1] += spent
+        total = max(total, drifting + threads * buffers)
+    return SearchesCost(goes_through, seconds, total, drifting, _parts_text(counts, tobs, shared, empty))
+
+
+def _parts_text(counts: tuple[int, ...], tobs: float, shared: Sequence[float], empty: set[tuple[int, str]]) -> str:
+    """The search of parts and its cost, in words; empty where nothing is searched in parts."""
+    if counts == (1,):
+        return ""
+    parts = " and ".join(f"{count} parts of {tobs / count:.4g} s" for count in counts if count > 1)
+    short = "".join(f"; {tobs / count:.4g} s are too short for {title}" for count, title in sorted(empty))
+    if 1 not in counts:
+        return f"periods are searched in {parts} only, not in the whole{short}"
+    whole, more = shared
+    return f"periods are searched in {parts}, too: {(whole + more) / whole:.1f} times the searching of the whole{short}"
 
 
 def trial_shares(config: Config, nsamps: int, tsamp: float) -> dict[int, dict[str, float]]:

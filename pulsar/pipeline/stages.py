@@ -10,18 +10,15 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, joined
-from pulsar.data.header import Part, parts_of_counts
+from pulsar.data.header import WHOLE, Part, parts_of_counts
 from pulsar.data.work import share_out
 from pulsar.dedisp.sampling import halved, halvings
-from pulsar.pipeline.birdies import learn_lines
-from pulsar.pipeline.independent import independent_dms, independent_periodic
-from pulsar.pipeline.octaves import plan_bands
+from pulsar.pipeline.octaves import independent_dms, independent_periodic, plan_bands
 from pulsar.pipeline.searches import part_rooms, searches_of, trial_shares
 from pulsar.searches.search import EVERYTHING, Band, BandTrials
 from pulsar.searches.single_pulse import SinglePulseSearch
 
 if TYPE_CHECKING:
-    from pulsar.cleaning.birdies import Birdie
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan, DMStage
     from pulsar.searches.fft import FFTSearch
@@ -29,9 +26,6 @@ if TYPE_CHECKING:
 
 #: Frequencies that each search takes of a series, by its name; None: it is left out. All of those that are not named.
 SeriesBands = Mapping[str, Band | None]
-
-#: Part of the memory that the acceleration search of all threads may take.
-ACCEL_PART = 0.5
 
 
 @dataclass(frozen=True)
@@ -214,7 +208,7 @@ LINE_BINS = 4.0
 
 
 class PartsSearch:
-    """All searches for periods of the parts of series of one length; safe to share between threads.
+    """All searches of series of one length, as a whole and in parts; safe to share between threads.
 
     Parameters
     ----------
@@ -224,13 +218,13 @@ class PartsSearch:
         [s]
     config : Config
     trials : mapping of int to Trials
-        For every number of parts.
+        For every number of parts, 1 among them.
     memory : int
-        Bytes that the acceleration searches of one thread may take, that of the whole among them.
+        Bytes that the acceleration searches of one thread may take.
     gaps : sequence of (int, int)
         First sample of what is missing in the whole series, and the one after the last.
     times : int
-        How often a part is halved for the searches that are `spectral`.
+        How often a series is halved for the searches that are `spectral`.
     """
 
     def __init__(
@@ -247,19 +241,26 @@ class PartsSearch:
         counts = config.search.parts
         self.nsamps, self.tsamp = nsamps, tsamp
         shares, rooms = trial_shares(config, nsamps, tsamp), part_rooms(counts, memory)
-        #: Each part, its samples, and what searches them: the same for parts without gaps.
-        self.parts: list[tuple[Part, slice, SeriesSearch]] = []
         made: dict[tuple[int, tuple[tuple[int, int], ...]], SeriesSearch] = {}
-        for part in parts_of_counts(counts):
-            first, each = part.samples(nsamps)
+
+        def search_of(part: Part) -> tuple[Part, slice, SeriesSearch]:
+            count, (first, each) = part.count, part.samples(nsamps)
             clipped = ((max(low - first, 0), min(high - first, each)) for low, high in gaps)
             own = tuple((low, high) for low, high in clipped if low < high)
-            if (part.count, own) not in made:
-                made[part.count, own] = SeriesSearch(
-                    each, tsamp, config, trials=trials[part.count], memory=rooms[part.count], gaps=own,
-                    shares=shares[part.count], times=times, count=part.count,
+            if (count, own) not in made:
+                made[count, own] = SeriesSearch(
+                    each, tsamp, config, trials=trials[count], memory=rooms.get(count, 0), gaps=own,
+                    shares=shares.get(count), times=times, count=count,
                 )  # fmt: skip
-            self.parts.append((part, slice(first, first + each), made[part.count, own]))
+            return part, slice(first, first + each), made[count, own]
+
+        #: The whole and each part, its samples, and what searches them: the same for parts without gaps.
+        self.parts = [search_of(part) for part in (WHOLE, *parts_of_counts(counts))]
+
+    @property
+    def whole(self) -> SeriesSearch:
+        """The searches of the whole series."""
+        return self.parts[0][2]
 
     def search(
         self,
@@ -268,36 +269,36 @@ class PartsSearch:
         dm_index: int = 0,
         *,
         bands: Mapping[int, SeriesBands] | None = None,
+        periodic: bool = True,
         birdies: Sequence[tuple[float, float]] = (),
-    ) -> NDArray[Any]:
-        """Detections in all parts of one series; frequencies are those at the middle of each part.
+        steady: Sequence[tuple[float, float]] = (),
+    ) -> Found:
+        """Everything found in one series and its parts; frequencies are those at the middle of each.
 
         Parameters
         ----------
-        series : ndarray of int16 or float32, shape (nsamps,)
-        dm : float
-            [pc cm^-3]
-        dm_index : int
-            Row of the DM plan.
         bands : mapping of int to SeriesBands, optional
             For every number of parts those of this DM; default: all frequencies.
-        birdies : sequence of (float, float)
-            Frequencies and full widths [Hz] of periodic interference in the whole series: a line is wider in a part.
+        series, dm, dm_index, periodic, birdies, steady
+            As in :meth:`SeriesSearch.search`. A line of the whole series is wider in a part.
         """
-        out: list[NDArray[Any]] = []
-        tobs = self.nsamps * self.tsamp
+        found = []
         for part, samples, search in self.parts:
-            more = LINE_BINS * (part.count - 1) / tobs
-            found = search.search(
+            if part.count > 1 and not periodic:
+                continue
+            more = LINE_BINS * (part.count - 1) / (self.nsamps * self.tsamp)
+            of_part = search.search(
                 series[samples],
                 dm,
                 dm_index,
                 bands=None if bands is None else bands[part.count],
+                periodic=periodic,
                 birdies=[(freq, width + more) for freq, width in birdies],
-            ).detections
-            found["part"] = part.label
-            out.append(found)
-        return joined(DETECTION_COLUMNS, out)
+                steady=steady,
+            )
+            of_part.detections["part"] = part.label
+            found.append(of_part)
+        return Found.join(found)
 
 
 def search_series(
@@ -328,17 +329,9 @@ def search_series(
     birdies, steady
         As in :meth:`SeriesSearch.search`.
     """
-    counts, n = config.search.parts, len(series)
-    whole = SeriesSearch(
-        n, tsamp, config, trials=Trials(), memory=part_rooms(counts, memory).get(1, 0), gaps=gaps,
-        shares=trial_shares(config, n, tsamp).get(1),
-    )  # fmt: skip
-    found = whole.search(series, dm, birdies=birdies, steady=steady)
-    if counts == (1,):
-        return found
-    trials = dict.fromkeys(counts, Trials())
-    parts = PartsSearch(n, tsamp, config, trials=trials, memory=memory, gaps=gaps)
-    return Found(np.concatenate([found.detections, parts.search(series, dm, birdies=birdies)]), found.events)
+    trials = dict.fromkeys({1, *config.search.parts}, Trials())
+    search = PartsSearch(len(series), tsamp, config, trials=trials, memory=memory, gaps=gaps)
+    return search.search(series, dm, birdies=birdies, steady=steady)
 
 
 class BatchSearch:
@@ -365,7 +358,7 @@ class BatchSearch:
         memory: int,
         gaps: "tuple[tuple[int, int], ...]" = (),
     ) -> None:
-        self.ndms, self.config = plan.ndms, config
+        self.plan, self.config = plan, config
         self.threads = max(1, threads)
         self.memory = memory
         self.gaps = gaps
@@ -379,84 +372,51 @@ class BatchSearch:
             for count, own in self.bands.items()
         }
         self.trials = self._trials[1]
-        #: Frequencies and full widths [Hz] that are left out of spectra.
-        self.birdies: Sequence[tuple[float, float]] = ()
-        self._plan = plan
         #: Of one length of series, by how often these are halved.
-        self._searches: dict[int, SeriesSearch] = {}
-        self._parts: dict[int, PartsSearch] = {}
+        self._searches: dict[int, PartsSearch] = {}
 
-    def prepared(self, stage: "DMStage", times: int = 0) -> SeriesSearch:
+    def prepared(self, stage: "DMStage", times: int = 0) -> PartsSearch:
         """The searches of series of a stage that are halved so often."""
-        if any((one.nsamps, one.tsamp) != (stage.nsamps, stage.tsamp) for one in self._searches.values()):
+        if any((made.nsamps, made.tsamp) != (stage.nsamps, stage.tsamp) for made in self._searches.values()):
             self._searches.clear()
         if times not in self._searches:
-            self._searches[times] = SeriesSearch(
-                stage.nsamps,
-                stage.tsamp,
-                self.config,
-                trials=self.trials,
-                memory=part_rooms(self.config.search.parts, self.memory // self.threads).get(1, 0),
-                gaps=self._gaps(stage),
-                shares=trial_shares(self.config, stage.nsamps, stage.tsamp).get(1),
-                times=times,
-            )
-        return self._searches[times]
-
-    def prepared_parts(self, stage: "DMStage", times: int = 0) -> PartsSearch | None:
-        """The searches of parts of series of a stage; None where only the whole is searched."""
-        if self.config.search.parts == (1,):
-            return None
-        if any((one.nsamps, one.tsamp) != (stage.nsamps, stage.tsamp) for one in self._parts.values()):
-            self._parts.clear()
-        if times not in self._parts:
-            self._parts[times] = PartsSearch(
+            gaps = ((first // stage.downsample, -(-end // stage.downsample)) for first, end in self.gaps)
+            self._searches[times] = PartsSearch(
                 stage.nsamps,
                 stage.tsamp,
                 self.config,
                 trials=self._trials,
                 memory=self.memory // self.threads,
-                gaps=self._gaps(stage),
+                gaps=tuple(gaps),
                 times=times,
             )
-        return self._parts[times]
-
-    def _gaps(self, stage: "DMStage") -> tuple[tuple[int, int], ...]:
-        """Gaps in samples of a stage."""
-        return tuple((first // stage.downsample, -(-end // stage.downsample)) for first, end in self.gaps)
-
-    def learn(self, batch: "Batch") -> "list[Birdie]":
-        """Undispersed lines in the series at DM 0, if that is in the batch, and those of a noise diode."""
-        return learn_lines(batch, self._plan, self.config)
+        return self._searches[times]
 
     def pulse_trials(self) -> float:
         """Independent trials of the search for single pulses in the whole run."""
         return sum(
             pulse_trials(stage.nsamps, stage.tsamp, self.config) * independent
-            for stage, independent in zip(self._plan.stages, self.independent, strict=True)
+            for stage, independent in zip(self.plan.stages, self.independent, strict=True)
         )
 
     def search(
-        self, batch: "Batch", progress: Callable[[float], None] | None = None, some_of: "SomeTrials | None" = None
+        self,
+        batch: "Batch",
+        birdies: Sequence[tuple[float, float]] = (),
+        some_of: "SomeTrials | None" = None,
     ) -> Found:
         """Detections and events in all series of a batch, `dm_index` ascending.
 
         Parameters
         ----------
         batch : Batch
-        progress : callable, optional
-            Called with the number of series newly searched.
+        birdies : sequence of (float, float)
+            Frequencies and full widths [Hz] that are left out of spectra.
         some_of : SomeTrials, optional
             The batch is of a plan of these alone.
         """
         found: dict[int, Found] = {}
-
-        def done(i: int, of_row: Found) -> None:
-            found[i] = of_row
-            if progress is not None:
-                progress(1)
-
-        self.each(batch, range(batch.stage.ndms), done, some_of)
+        self.each(batch, range(batch.stage.ndms), found.__setitem__, birdies, some_of)
         return Found.join([found[i] for i in range(batch.stage.ndms)])
 
     def each(
@@ -464,6 +424,7 @@ class BatchSearch:
         batch: "Batch",
         trials: Sequence[int],
         done: "Callable[[int, Found], None]",
+        birdies: Sequence[tuple[float, float]] = (),
         some_of: "SomeTrials | None" = None,
     ) -> None:
         """Search some trials of a batch, and hand on what is in each when it is done.
@@ -475,33 +436,25 @@ class BatchSearch:
             Which of its series.
         done : callable
             Called by several threads with a trial and what was found in it.
+        birdies : sequence of (float, float)
         some_of : SomeTrials, optional
             As in :meth:`search`.
         """
         stage = batch.stage
         rows = np.arange(batch.first, batch.first + stage.ndms)
         rows = rows if some_of is None else some_of.rows[rows]
-        searches = {
-            t: (self.prepared(stage, t), self.prepared_parts(stage, t)) for t in set(self.halvings[rows].tolist())
-        }
+        searches = {times: self.prepared(stage, times) for times in set(self.halvings[rows].tolist())}
 
-        def one(i: int) -> None:
-            periodic = some_of is None or bool(some_of.periodic[batch.first + i])
-            index = int(rows[i])
-            search, parts = searches[int(self.halvings[index])]
-            row, dm = batch.row(i), float(stage.dms[i])
-            bands = {
-                count: {name: octaves.band(index) for name, octaves in own.items()} for count, own in self.bands.items()
-            }
-            found = search.search(row, dm, index, bands=bands[1], periodic=periodic, birdies=self.birdies)
-            if parts is not None and periodic:
-                of_parts = parts.search(row, dm, index, bands=bands, birdies=self.birdies)
-                found = Found(joined(DETECTION_COLUMNS, [found.detections, of_parts]), found.events)
-            done(i, found)
-
-        def some(left: Iterator[int]) -> None:
+        def search(left: Iterator[int]) -> None:
             for i in left:
-                one(i)
+                periodic = some_of is None or bool(some_of.periodic[batch.first + i])
+                row = int(rows[i])
+                bands = {
+                    count: {name: octaves.band(row) for name, octaves in own.items()}
+                    for count, own in self.bands.items()
+                }
+                series, dm, prepared = batch.row(i), float(stage.dms[i]), searches[int(self.halvings[row])]
+                done(i, prepared.search(series, dm, row, bands=bands, periodic=periodic, birdies=birdies))
 
         with ThreadPoolExecutor(self.threads, thread_name_prefix="search") as pool:
-            share_out(pool, self.threads, trials, some)
+            share_out(pool, self.threads, trials, search)

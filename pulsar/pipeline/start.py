@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,46 @@ from pulsar.data.observation import InputFile, Observation
 from pulsar.data.unfinished import sweep
 from pulsar.errors import ConfigError
 from pulsar.io.base import is_calibration
+from pulsar.io.open import open_observation
 from pulsar.io.series import SeriesSet
-from pulsar.pipeline.asked import check_wanted
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import given_mask
-from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.injections import check_wanted
+from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import check_addresses
-from pulsar.pipeline.run_plan import RunPlan
 from pulsar.pipeline.subtracting import marks
 from pulsar.sky.catalogue import catalogue_file, read_catalogue
 from pulsar.sources.score import scorer_of
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
+
+
+def opened(
+    paths: Sequence[Path | str] | Path | str | Observation, config: Config, progress: Progress | None = None
+) -> AbstractContextManager[Observation]:
+    """An observation for a block, closed at its end if it is opened here.
+
+    Parameters
+    ----------
+    paths : path, sequence of paths, or Observation
+    config : Config
+    progress : Progress, optional
+        Told what is odd in the files.
+
+    Raises
+    ------
+    DataError
+        The files cannot be read.
+    """
+    if isinstance(paths, Observation):
+        return nullcontext(paths)
+    obs = open_observation(*([paths] if isinstance(paths, str | Path) else paths), config=config.input)
+    if progress is not None:
+        for problem in obs.problems:
+            progress.warning(problem)
+    return closing(obs)
 
 
 def fingerprint(files: Sequence[InputFile], config: Config, version: str, header: Header | None = None) -> str:

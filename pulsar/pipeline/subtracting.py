@@ -1,7 +1,7 @@
 """Known pulsars taken out of the cleaned samples before they are searched, and what is left of them."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,12 +15,14 @@ from pulsar.data.files import read_bytes
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
+from pulsar.folding import folder
 from pulsar.folding.fundamental import DETECTED, fold_sigma
 from pulsar.folding.plan import check_params
 from pulsar.folding.refine import refine
 from pulsar.folding.subtracted import SubtractedSource, measure_rest, measure_templates, packed, unpacked, without
+from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.ephemerides import FromPar, doubts, ephemerides_of
-from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import Means
 from pulsar.sky.timing import read_par
 
 if TYPE_CHECKING:
@@ -60,14 +62,11 @@ class Subtracted:
     ----------
     source : MaskedSource
         Samples without it.
-    taken : tuple of Taken
-        Their templates.
     rows : ndarray
         Fields of SUBTRACTED_COLUMNS, one row for each pulsar that was asked for.
     """
 
     source: "MaskedSource"
-    taken: "tuple[Taken, ...]"
     rows: NDArray[Any]
 
 
@@ -176,15 +175,7 @@ def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
 
 
 def subtract(
-    source: "MaskedSource",
-    header: Header,
-    config: Config,
-    *,
-    threads: int,
-    memory: int,
-    progress: Progress,
-    kept: dict[str, NDArray[Any]] | None = None,
-    keep: Callable[..., None] | None = None,
+    source: "MaskedSource", header: Header, config: Config, means: Means, checkpoint: Checkpoint | None = None
 ) -> Subtracted:
     """Take the pulsars that the settings name out of cleaned samples, the brightest first.
 
@@ -197,14 +188,9 @@ def subtract(
     source : MaskedSource
     header : Header
     config : Config
-    threads : int
-    memory : int
-        Bytes that may be taken.
-    progress : Progress
-    kept : dict of arrays, optional
-        What an interrupted run has kept.
-    keep : callable, optional
-        Keeps arrays for the next run.
+    means : Means
+    checkpoint : Checkpoint, optional
+        Has the templates of an interrupted run, or is given them.
 
     Raises
     ------
@@ -213,12 +199,14 @@ def subtract(
     """
     pulsars = check_subtract(header, config)
     if not pulsars:
-        return Subtracted(source, (), empty_table(SUBTRACTED_COLUMNS, 0))
+        return Subtracted(source, empty_table(SUBTRACTED_COLUMNS, 0))
+    progress = means.progress
+    kept = None if checkpoint is None else checkpoint.load("subtracted")
     if kept is not None:
         old = unpacked(kept, source)
         progress.message(f"{len(old)} pulsars are subtracted: their templates are taken from the interrupted run")
-        return Subtracted(SubtractedSource(source, old), tuple(old), kept["rows"])
-    folds = _folds(source, pulsars, header, config, threads=threads, memory=memory, progress=progress)
+        return Subtracted(SubtractedSource(source, old), kept["rows"])
+    folds = _folds(source, pulsars, header, config, means)
     rows = _table(pulsars)
     bright = []
     for i in np.argsort([-fold.snr for fold in folds], kind="stable").tolist():
@@ -229,7 +217,7 @@ def subtract(
         else:
             progress.warning(_missed(pulsars[i], folds[i], header, config.subtract))
     params = [folds[i].after for i in bright]
-    templates = templates_of(source, params, config, threads=threads, memory=memory, progress=progress)
+    templates = templates_of(source, params, config, means)
     measured = {}
     for i, (template, before) in zip(bright, templates, strict=True):
         if before.snr >= config.subtract.min_snr:
@@ -242,52 +230,39 @@ def subtract(
     left = without(source, taken)
     for i, (template, before) in measured.items():
         with progress.stage(f"what is left of {pulsars[i].name}", source.nsamps, "samples") as tick:
-            residual = measure_rest(left, template, threads=threads, memory=memory, progress=tick)
+            residual = measure_rest(left, template, threads=means.threads, memory=means.memory, progress=tick)
         _fill(rows[i], template, before, residual)
         progress.message(told(rows[i]))
-    if keep is not None:
-        keep(rows=rows, **packed(taken))
-    return Subtracted(left, tuple(taken), rows)
+    if checkpoint is not None:
+        checkpoint.save("subtracted", rows=rows, **packed(taken))
+    return Subtracted(left, rows)
 
 
 def templates_of(
     source: "MaskedSource",
     params: Sequence[FoldParams],
     config: Config,
-    *,
-    threads: int,
-    memory: int,
-    progress: Progress,
+    means: Means,
     lines: Sequence[tuple[float, float]] = (),
 ) -> "list[tuple[Taken, Folded]]":
     """Templates of pulsars in samples, the brightest first (:func:`pulsar.folding.subtracted.measure_templates`)."""
     passes = len(params) * (2 if len(params) > 1 else 1)
-    with progress.stage("templates", passes * source.nsamps, "samples") as tick:
-        how: dict[str, Any] = {"threads": threads, "memory": memory, "progress": tick}
+    with means.progress.stage("templates", passes * source.nsamps, "samples") as tick:
+        how: dict[str, Any] = {"threads": means.threads, "memory": means.memory, "progress": tick}
         return measure_templates(source, params, config.subtract, lines=lines, **how)
 
 
 def _folds(
-    source: "MaskedSource",
-    pulsars: Sequence[Wanted],
-    header: Header,
-    config: Config,
-    *,
-    threads: int,
-    memory: int,
-    progress: Progress,
+    source: "MaskedSource", pulsars: Sequence[Wanted], header: Header, config: Config, means: Means
 ) -> list[Fold]:
     """Refined folds of all, in one pass."""
-    from pulsar.folding.folder import fold_many
-
     params = [pulsar.ephemeris.params(header) for pulsar in pulsars]
-    with progress.stage("folding known pulsars", source.nsamps, "samples") as tick:
-        cubes = fold_many(source, params, config.fold, threads=threads, memory=memory, progress=tick)
+    with means.progress.stage("folding known pulsars", source.nsamps, "samples") as tick:
+        cubes = folder.fold_many(source, params, config.fold, threads=means.threads, memory=means.memory, progress=tick)
     return [refine(cube) for cube in cubes]
 
 
 def _detected(fold: Fold, config: SubtractConfig) -> bool:
-
     return fold.snr >= config.min_snr and fold_sigma(fold) >= DETECTED
 
 

@@ -1,9 +1,8 @@
 """Series of an observation at a few trial DMs, one after the other: where searches that are no run begin."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,34 +12,17 @@ from pulsar.cleaning.birdies import merged
 from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
-from pulsar.dedisp.plan import few_trials
+from pulsar.dedisp.batches import Batch, choose_route, dedispersed
+from pulsar.dedisp.plan import DMPlan, few_trials
 from pulsar.errors import ConfigError
-from pulsar.io.open import open_observation
 from pulsar.io.series import SeriesSet
-from pulsar.pipeline.birdies import zero_dm
-from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
-from pulsar.pipeline.independent import independent_dms
-from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.cleaning import clean_source, find_mask, first_trials, given_birdies, zero_dm
+from pulsar.pipeline.octaves import independent_dms
+from pulsar.pipeline.room import Means
 
 if TYPE_CHECKING:
     from pulsar.cleaning import CleanedSource
     from pulsar.cleaning.birdies import Birdie
-    from pulsar.io.base import BaseObservation
-
-
-@contextmanager
-def opened(paths: Sequence[Path | str], config: Config, progress: Progress) -> "Iterator[BaseObservation]":
-    """An observation, open for a block; what is odd in its files is told.
-
-    Raises
-    ------
-    DataError
-        The files cannot be read.
-    """
-    with closing(open_observation(*paths, config=config.input)) as obs:
-        for problem in obs.problems:
-            progress.warning(problem)
-        yield obs
 
 
 def dms_of_series(obs: Observation) -> NDArray[np.float64]:
@@ -56,15 +38,6 @@ def dms_of_series(obs: Observation) -> NDArray[np.float64]:
     if len(obs.groups) > 1:
         raise ConfigError(f"{obs.files[0].path}: series of several sampling times: give those of one")
     return obs.dms
-
-
-@dataclass(frozen=True)
-class Means:
-    """All that dedispersion may take: threads, memory [byte], and a folder for scratch files."""
-
-    threads: int
-    memory: int
-    scratch: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +62,7 @@ class Clean:
     bandwidth: float
 
 
-def cleaned(obs: Observation, config: Config, means: Means, progress: Progress) -> Clean:
+def cleaned(obs: Observation, config: Config, means: Means) -> Clean:
     """Clean raw data, and learn the lines at DM 0.
 
     Raises
@@ -103,11 +76,11 @@ def cleaned(obs: Observation, config: Config, means: Means, progress: Progress) 
         freqs = obs.freqs if isinstance(obs, SeriesSet) else header.freqs
         bandwidth = float(np.ptp(freqs)) if freqs.size > 1 else header.bandwidth
         return Clean(None, birdies, freqs, bandwidth if bandwidth > 0 else float("nan"))
-    mask = find_mask(obs, config, threads=means.threads, progress=progress).mask
-    progress.message(mask.summary())
-    source = clean_source(obs, mask, config, threads=means.threads, progress=progress)
+    mask = find_mask(obs, config, threads=means.threads, progress=means.progress).mask
+    means.progress.message(mask.summary())
+    source = clean_source(obs, mask, config, threads=means.threads, progress=means.progress)
     if config.rfi.learn:
-        zero = zero_dm(source, header, config, **vars(means), progress=progress)
+        zero = zero_dm(source, header, config, means)
         birdies = birdies if zero is None else merged([*birdies, *zero.lines])
     return Clean(source, birdies, source.freqs, header.bandwidth * (1.0 - mask.fraction_lost))
 
@@ -158,8 +131,6 @@ def trial_series(
     ndarray, shape (nsamps,)
         int16 or float32, until the next is asked for.
     """
-    from pulsar.dedisp.batches import choose_route, dedispersed
-
     if clean.source is None:
         for index, dm in enumerate(dms.tolist()):
             yield index, _read(obs, dm)
@@ -176,10 +147,41 @@ def trial_series(
 
 
 def _read(obs: Observation, dm: float) -> NDArray[Any]:
-
     if isinstance(obs, SeriesSet):
         return np.asarray(obs.series(obs.nearest(dm), obs.header.nsamps).data)
     return np.ascontiguousarray(obs.read().data[0])
+
+
+def set_plan(obs: SeriesSet) -> DMPlan:
+    """The DMs of a set as the plan of a run.
+
+    Parameters
+    ----------
+    obs : SeriesSet
+    """
+    freqs, fine = obs.freqs, obs.groups[0].tsamp
+    width = abs(float(freqs[1] - freqs[0]))
+    raw = obs.header.with_(nchans=freqs.size, fch1=float(freqs[0]), foff=-width, dm=0.0, is_series=False)
+    stages = []
+    for group in obs.groups:
+        downsample = max(round(group.tsamp / fine), 1)
+        stage = few_trials(raw, group.dms, downsample, freqs).stages[0]
+        stages.append(replace(stage, tsamp=group.tsamp, nsamps=group.nsamps))
+    return DMPlan(tuple(stages), freqs, float(freqs[0]), fine, obs.groups[0].nsamps, 0.0, "brute")
+
+
+def batches_of_set(obs: SeriesSet, plan: DMPlan) -> Iterator[Batch]:
+    """The series of a set, read when they are asked for; the first batch holds all that lines are learnt from."""
+    most, first = first_trials(plan), 0
+    for stage in plan.stages:
+        for at in range(0, stage.ndms, most):
+            end = min(at + most, stage.ndms)
+
+            def row(i: int, base: int = first + at, nsamps: int = stage.nsamps) -> NDArray[np.float32]:
+                return np.asarray(obs.series(base + i, nsamps).data)
+
+            yield Batch(first + at, stage.part(at, end), row)  # type: ignore[arg-type]  # float32 is searched as well
+        first += stage.ndms
 
 
 def independent_trials(header: Header, dms: NDArray[np.float64], downsample: int, freqs: NDArray[np.float64]) -> float:

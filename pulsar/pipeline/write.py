@@ -1,19 +1,27 @@
 """The product of a run: what its stages have made, written whole or not at all."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from pulsar.data.pulse import PulseCutout
+from pulsar.config.model import Config, TelescopeConfig
+from pulsar.constants import C
+from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.fold import Fold
+from pulsar.data.header import Header, Part
 from pulsar.io.product.writer import ProductWriter
-from pulsar.pipeline.candidates import candidate_table
-from pulsar.pipeline.follow import mark_detections
-from pulsar.pipeline.job import Detected, Job
+from pulsar.pipeline.detect import Detected
+from pulsar.pipeline.follow import marked
 from pulsar.pipeline.limits import flux_limits
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.ranking import Judged
+from pulsar.pipeline.samples import Samples
 from pulsar.sky.barycentre import motion_of
-from pulsar.sky.catalogue import beam_width, label, read_catalogue
+from pulsar.sky.catalogue import beam_width, label, label_left, read_catalogue
+from pulsar.sky.observatory import mean_flux
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.link import turns_of
 
@@ -24,88 +32,219 @@ if TYPE_CHECKING:
 MOST_ATTACHED = 1000
 
 
+@dataclass(frozen=True)
+class Target:
+    """A product that is to be written.
+
+    Attributes
+    ----------
+    path : Path
+    overwrite : bool
+        Replace an existing file.
+    argv : sequence of str
+        Command line, for the provenance.
+    """
+
+    path: Path
+    overwrite: bool = False
+    argv: Sequence[str] = ()
+
+
 def write_product(
-    job: Job,
-    out: Path,
+    target: Target,
+    samples: Samples,
     detected: Detected,
-    candidates: Sequence[Candidate],
-    cutouts: Sequence[tuple[str, PulseCutout]],
+    judged: Judged,
     completeness: "Completeness | None",
     record: Mapping[str, Any],
-    *,
-    overwrite: bool,
+    config: Config,
+    progress: Progress,
 ) -> None:
     """Write the product, whole or not at all. Ranks and ids are given here, once.
 
     Parameters
     ----------
-    job : Job
-    out : Path
+    target : Target
+    samples : Samples
     detected : Detected
-    candidates : sequence of Candidate
-        Best first.
-    cutouts : sequence of (str, PulseCutout)
-        Of single pulses, by id.
+    judged : Judged
     completeness : Completeness or None
     record : mapping
         The provenance.
-    overwrite : bool
+    config : Config
+    progress : Progress
     """
-    config, header, mask = job.config, job.obs.header, detected.mask
-    # What is masked of the channels and blocks adds nothing to the S/N: as if the band were narrower.
-    live = None if mask is None else header.bandwidth * (1.0 - mask.fraction_lost)
-    listed = [candidate for candidate in candidates if candidate.fold is not None or not candidate.parent]
-    attached = [candidate for candidate in candidates if candidate.fold is None and candidate.parent]
+    header, obs = samples.header, samples.obs
+    listed = [candidate for candidate in judged.candidates if candidate.fold is not None or not candidate.parent]
+    attached = [candidate for candidate in judged.candidates if candidate.fold is None and candidate.parent]
     attached.sort(key=lambda candidate: -candidate.group.sigma)
+    # What is masked of the channels and blocks adds nothing to the S/N: as if the band were narrower.
     ordered = [*listed, *attached[:MOST_ATTACHED]]
-    table, folds = candidate_table(ordered, header, config.telescope, live)
-    pulses = detected.pulses.table
+    table, folds = candidate_table(ordered, header, config.telescope, samples.bandwidth)
+    pulses = judged.pulses.copy()
     idents = {str(row["uid"]): str(row["id"]) for row in table}
     for row, candidate in zip(table, ordered, strict=True):
         if candidate.fold is not None:
             row["npulses"] = turns_of(pulses[pulses["source"] == row["uid"]], candidate.fold)
     pulses["source"] = [idents.get(str(uid), "") for uid in pulses["source"]]
-    mark_detections(detected.detections, candidates)
-    _label(job, table)
-    if detected.subtracted is not None:
-        from pulsar.sky.catalogue import label_left
-
-        label_left(table, detected.subtracted, header.tobs)
-    with ProductWriter(out, overwrite=overwrite) as writer:
-        writer.observation(header, job.obs.files, job.obs.gaps, job.obs.problems)
+    _label(table, header, config, progress)
+    if samples.subtracted is not None:
+        label_left(table, samples.subtracted, header.tobs)
+    with ProductWriter(target.path, overwrite=target.overwrite) as writer:
+        writer.observation(header, obs.files, obs.gaps, obs.problems)
         writer.table("candidates", table)
         for ident, fold in folds:
             writer.fold(ident, fold)
         if config.single_pulse.enabled:
             writer.table("single_pulses", pulses)
-        for ident, cutout in cutouts:
+        for ident, cutout in judged.cutouts:
             writer.pulse(ident, cutout)
         if completeness is not None:
-            limits = flux_limits(header, completeness.injected, live or header.bandwidth, config.telescope)
+            bandwidth = samples.bandwidth or header.bandwidth
+            limits = flux_limits(header, completeness.injected, bandwidth, config.telescope)
             writer.completeness(completeness.injected, completeness.rows, limits)
-        if detected.subtracted is not None:
-            writer.table("subtracted/pulsars", detected.subtracted)
+        if samples.subtracted is not None:
+            writer.table("subtracted/pulsars", samples.subtracted)
         if config.output.detections:
-            writer.table("detections", detected.detections)
+            writer.table("detections", marked(detected.detections, judged.candidates))
         birdies = [(b.freq, b.width, b.reason) for b in detected.birdies]
-        if mask is None:
+        if samples.mask is None:
             writer.table("rfi/birdies", birdies)
         else:
-            writer.rfi(mask, header.freqs, birdies)
-        writer.provenance({**record, "fingerprint": job.checkpoint.fingerprint})
+            writer.rfi(samples.mask, header.freqs, birdies)
+        writer.provenance(record)
 
 
-def _label(job: Job, table: NDArray[Any]) -> None:
+def _label(table: NDArray[Any], header: Header, config: Config, progress: Progress) -> None:
     """Name the candidates that are known pulsars."""
-    known, header = job.config.known, job.obs.header
+    known = config.known
     if not known.catalogue:
         return
-
     if motion_of(header) is None or not (known.radius or beam_width(header) > 0):
-        job.progress.warning(
+        progress.warning(
             "known pulsars cannot be told: telescope or position are unknown (--ra, --dec, --set known.radius=DEG)"
         )
         return
     inside = label(table, header, read_catalogue(known.catalogue), radius=known.radius)
     names = ", ".join(p.name for p in inside[:10]) + (" ..." if len(inside) > 10 else "")
-    job.progress.message(f"known pulsars at this position: {names or 'none'}")
+    progress.message(f"known pulsars at this position: {names or 'none'}")
+
+
+def fill_fold(row: Any, fold: Fold) -> None:
+    """Fill a row of the candidates table with what a refined fold tells."""
+    after = fold.after
+    row["freq"] = after.freq
+    row["period"] = 1.0 / after.freq
+    row["period_err"] = fold.freq_err / after.freq**2
+    row["fdot"] = after.fdot
+    row["fdot_err"] = fold.fdot_err
+    row["fddot"] = after.fddot
+    row["accel"] = -C * after.fdot / after.freq
+    row["accel_err"] = C * fold.fdot_err / after.freq
+    row["dm"] = after.dm
+    row["dm_err"] = fold.dm_err
+    row["snr"] = fold.snr
+    row["width"] = fold.width
+
+
+def fill_place(row: Any, header: Header) -> None:
+    """Fill a row with when and where it was observed."""
+    row["epoch"] = header.tmid
+    row["beam"] = -1 if header.beam is None else header.beam
+    row["nbeams"] = 1
+    row["ra_deg"] = header.ra_deg
+    row["dec_deg"] = header.dec_deg
+
+
+def fill_part(row: Any, label: str, header: Header) -> None:
+    """Fill a row with the part of the observation that it is of, if it is not the whole."""
+    if not label:
+        return
+    stretch = Part.of_label(label)
+    part = stretch.header(header)
+    row["part"] = label
+    first, _ = stretch.samples(header.nsamps)
+    row["part_start"], row["part_duration"] = first * header.tsamp, part.tobs
+    row["epoch"] = part.tmid
+
+
+def fill_barycentre(table: NDArray[Any], header: Header) -> None:
+    """Barycentric period and derivative of all rows, where telescope and position are known."""
+    motions = {label: motion_of(Part.of_label(label).header(header)) for label in sorted({"", *table["part"].tolist()})}
+    if motions[""] is None:
+        return
+    for row in table:
+        motion = motions[str(row["part"])]
+        if motion is None:
+            continue
+        row["period_bary"] = 1.0 / motion.freq(float(row["freq"]))
+        row["fdot_bary"] = motion.fdot(float(row["freq"]), float(row["fdot"]))
+
+
+def candidate_table(
+    ordered: Sequence[Candidate],
+    header: Header,
+    telescope: TelescopeConfig | None = None,
+    bandwidth: float | None = None,
+) -> tuple[NDArray[Any], list[tuple[str, Fold]]]:
+    """The table of candidates in the order given, and the folds by id.
+
+    Parameters
+    ----------
+    ordered : sequence of Candidate
+        Best first.
+    header : Header
+    telescope : TelescopeConfig, optional
+        For flux densities.
+    bandwidth : float, optional
+        Of the channels that were used [MHz]; default all.
+    """
+    table = empty_table(CANDIDATE_COLUMNS, len(ordered))
+    folds: list[tuple[str, Fold]] = []
+    idents = {candidate.uid: f"c{i + 1:04d}" for i, candidate in enumerate(ordered)}
+    for i, candidate in enumerate(ordered):
+        row = table[i]
+        best, fold = candidate.best, candidate.fold
+        ident = idents[candidate.uid]
+        row["rank"] = i + 1
+        row["id"] = ident
+        row["uid"] = candidate.uid
+        row["parent"] = candidate.parent
+        row["relation"] = candidate.relation
+        row["reasons"] = "; ".join(candidate.reasons)
+        row["nattached"] = candidate.nattached
+        row["kind"] = str(best["kind"])
+        row["found_by"] = ",".join(candidate.found_by)
+        fill_place(row, header)
+        if fold is not None:
+            fill_fold(row, fold)
+            if telescope is not None:
+                row["flux"] = mean_flux(
+                    fold.snr,
+                    fold.width,
+                    tobs=fold.tobs,
+                    bandwidth=header.bandwidth if bandwidth is None else bandwidth,
+                    config=telescope,
+                    za_deg=header.za_deg,
+                )
+            folds.append((ident, fold))
+        else:
+            row["freq"] = candidate.freq
+            row["period"] = 1.0 / candidate.freq
+            row["period_err"] = candidate.freq_err / candidate.freq**2
+            row["fdot"] = float(best["fdot"])
+            row["fddot"] = float(best["fddot"])
+            row["accel"] = -C * row["fdot"] / candidate.freq
+            row["dm"] = candidate.dm
+        row["period_alt"] = candidate.alternative
+        row["sigma"] = best["sigma"]
+        row["sigma_single"] = best["sigma_single"]
+        row["nharm"] = best["nharm"]
+        row["ndetections"] = candidate.group.ndetections
+        row["dm_detected"] = candidate.group.dm
+        row["score"] = candidate.score
+        row["rfi_flags"] = ",".join(candidate.flags)
+        fill_part(row, candidate.part, header)
+        row["harmonic_of"] = idents.get(candidate.parent, "")
+    fill_barycentre(table, header)
+    return table, folds

@@ -18,10 +18,11 @@ from pulsar.data.observation import Observation, called
 from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
-from pulsar.pipeline.birdies import learn_in_series
+from pulsar.pipeline.cleaning import learn_in_series
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.room import stage_memory, thread_count
-from pulsar.pipeline.trials import Clean, Means, cleaned, dms_of_series, opened, shifted, trial_series
+from pulsar.pipeline.room import Means, stage_memory
+from pulsar.pipeline.start import opened
+from pulsar.pipeline.trials import Clean, cleaned, dms_of_series, shifted, trial_series
 from pulsar.sky.barycentre import barycentric, barycentric_samples
 from pulsar.sky.catalogue import separation
 from pulsar.stack.files import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store
@@ -110,10 +111,10 @@ def add_epoch(
             f"{len(info.pieces)} x {info.pieces[0].tobs:.6g} s at {grid.dms.size} DMs: "
             f"{len(info.pieces) * grid.nbytes / 2**20:.4g} MiB"
         )
-        means = _means(obs, grid, config, folder)
+        means = _means(obs, grid, config, folder, progress)
         provenance = Provenance(argv, [file.path for file in info.files], to_toml(config), means.threads)
         maker = GridPowers(round(info.pieces[0].tobs / grid.tsamp), grid, means.threads)
-        clean = cleaned(obs, config, means, progress)
+        clean = cleaned(obs, config, means)
         info = replace(info, freqs=clean.freqs, bandwidth=clean.bandwidth)
         title = "powers" if clean.source is None else "dedispersion and powers"
         with progress.stage(title, grid.dms.size, "DMs") as tick:
@@ -246,7 +247,7 @@ def _placed(
     return EpochInfo(data_key(obs.files), header, obs.files, pieces, factor, voverc), chosen
 
 
-def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path) -> Means:
+def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path, progress: Progress) -> Means:
     """Threads, and what the making of powers leaves of the memory."""
     taken = POWER_BYTES * grid.nfft
     left = stage_memory(config, obs) - taken
@@ -255,8 +256,7 @@ def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path) -> M
             f"powers of {grid.nfft} samples take {taken / 2**20:.0f} MiB, more than run.memory leaves: give more "
             "--memory, or begin a stack of shorter pieces (stack.tobs) or fewer samples (stack.downsample)"
         )
-    scratch = Path(config.run.scratch) if config.run.scratch else folder.absolute().parent
-    return Means(thread_count(config), left, scratch)
+    return replace(Means.of(config, obs, progress, folder), memory=left)
 
 
 def _lines(

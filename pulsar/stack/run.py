@@ -22,11 +22,10 @@ from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.writer import ProductWriter, check_output
-from pulsar.pipeline.candidates import candidate_table
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import BASE_MEMORY, thread_count
-from pulsar.pipeline.target import Target
 from pulsar.pipeline.trials import independent_trials
+from pulsar.pipeline.write import Target, candidate_table
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios
 from pulsar.sources.candidate import Candidate

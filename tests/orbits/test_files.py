@@ -19,7 +19,7 @@ from pulsar.orbits import run as pipeline
 from pulsar.orbits.plan import plan_orbits
 from pulsar.orbits.run import check_size, plan_only, search_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch
-from pulsar.pipeline.target import Target
+from pulsar.pipeline.write import Target
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.timing import read_par
 from pulsar.synthesis import Sky, write_filterbank

@@ -14,9 +14,8 @@ from pulsar.config.model import Config
 from pulsar.data.flags import BY_NAME
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.folding.refine import refine
-from pulsar.pipeline.candidates import candidate_table
-from pulsar.pipeline.follow import mark_detections, ordered, thresholds
-from pulsar.pipeline.heads import scored, steady_fold
+from pulsar.pipeline.follow import marked, ordered, scored, steady_fold, thresholds
+from pulsar.pipeline.write import candidate_table
 from pulsar.searches.sift import group
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.features import features
@@ -110,15 +109,16 @@ def test_every_detection_is_told_whose_it_is():
     detections = np.concatenate([curve(13.3, 16, 400.0, 30.0, range(200)), curve(7.1, 8, 200.0, 60.0, range(200))])
     first, second = group(detections, TOBS, freqs=FREQS)
     owner = Candidate(first, make_fold(1))
-    mark_detections(detections, [owner, Candidate(second, parent=owner.uid, relation="harmonic 8/15")])
+    before = detections.copy()
+    rows = marked(detections, [owner, Candidate(second, parent=owner.uid, relation="harmonic 8/15")])
     of_first = np.isin(np.arange(detections.size), first.members)
-    assert set(detections["uid"][of_first]) == {first.uid}
-    assert set(detections["parent"][of_first]) == set(detections["relation"][of_first]) == {""}
-    assert set(detections["uid"][~of_first]) == {second.uid}
-    assert set(detections["parent"][~of_first]) == {first.uid}
-    assert set(detections["relation"][~of_first]) == {"harmonic 8/15"}
-    mark_detections(detections, [owner, Candidate(second)])
-    assert set(detections["relation"][~of_first]) == {"not folded"}
+    assert set(rows["uid"][of_first]) == {first.uid}
+    assert set(rows["parent"][of_first]) == set(rows["relation"][of_first]) == {""}
+    assert set(rows["uid"][~of_first]) == {second.uid}
+    assert set(rows["parent"][~of_first]) == {first.uid}
+    assert set(rows["relation"][~of_first]) == {"harmonic 8/15"}
+    assert set(marked(detections, [owner, Candidate(second)])["relation"][~of_first]) == {"not folded"}
+    np.testing.assert_array_equal(detections, before)
 
 
 def test_every_search_has_a_threshold():

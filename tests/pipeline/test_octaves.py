@@ -32,7 +32,7 @@ def fast_octaves(dm_hi=1000.0, **settings):
 
 def accel_of(finder, plan):
     """The acceleration search of a run."""
-    return next(search for search in finder.prepared(plan.stages[0]).searches if search.drifts)
+    return next(search for search in finder.prepared(plan.stages[0]).whole.searches if search.drifts)
 
 
 @given(st.integers(1, 500), st.floats(1.0, 12.0))

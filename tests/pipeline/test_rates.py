@@ -7,10 +7,9 @@ import pytest
 
 from pulsar.config.load import load_config
 from pulsar.io.open import open_observation
-from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import STARTS, SURE, Rates, StageRate, learning, rates_file, read_rates, write_rates
-from pulsar.pipeline.run_plan import RunPlan
 from pulsar.synthesis import Sky, write_filterbank
 
 

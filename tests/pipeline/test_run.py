@@ -12,7 +12,7 @@ from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.pipeline import detect as pipeline
-from pulsar.pipeline.independent import independent_dms
+from pulsar.pipeline.octaves import independent_dms
 from pulsar.pipeline.searched import STAGE
 from pulsar.pipeline.start import fingerprint
 from pulsar.run import search

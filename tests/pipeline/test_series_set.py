@@ -17,8 +17,8 @@ from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.plan import dry_run
-from pulsar.pipeline.series_set import batches, set_plan
 from pulsar.pipeline.stages import Found, SeriesSearch
+from pulsar.pipeline.trials import batches_of_set, set_plan
 from pulsar.run import search
 from pulsar.synthesis import Burst, Pulsar, Sky, write_filterbank
 
@@ -169,7 +169,9 @@ def test_coarser_series_at_high_dms_are_a_stage_of_their_own(paths: list[Path], 
         (len(paths), 1, 30_000, 1e-3),
         (2, 2, 14_990, 2e-3),
     ]
-    rows = [(batch.first + i, batch.row(i).size) for batch in batches(obs, plan) for i in range(batch.stage.ndms)]
+    rows = [
+        (batch.first + i, batch.row(i).size) for batch in batches_of_set(obs, plan) for i in range(batch.stage.ndms)
+    ]
     assert rows == [(i, plan.stages[0].nsamps) for i in range(len(paths))] + [(len(paths) + i, 14_990) for i in (0, 1)]
 
 

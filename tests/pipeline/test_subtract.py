@@ -28,6 +28,7 @@ from pulsar.handover.timing import par_text
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline import ranges
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import Means
 from pulsar.pipeline.start import fingerprint
 from pulsar.pipeline.subtracting import split, subtract, wanted
 from pulsar.report.summary import summary
@@ -122,9 +123,8 @@ def test_what_is_given_by_two_names_is_taken_out_once(folder, source):
     other = folder / "other.par"
     other.write_text(par.read_text().replace("PSR X", "PSR Y"))
     header = dataclasses.replace(source.obs.header, barycentric=True)
-    found = subtract(
-        source, header, config(par, other), threads=1, memory=1 << 30, progress=Progress(level="error")
-    ).rows
+    means = Means(1, 1 << 30, folder, Progress(level="error"))
+    found = subtract(source, header, config(par, other), means).rows
     assert sorted(found["subtracted"].tolist()) == [0, 1]
     assert found["snr_before"].max() > 80
     assert found["snr_before"].min() < 6
@@ -160,7 +160,7 @@ def test_an_interrupted_run_goes_on_with_its_templates(folder, second, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pulsar.dedisp.batches.dedispersed", stop)
+        patch.setattr("pulsar.pipeline.detect.dedispersed", stop)
         with pytest.raises(KeyboardInterrupt):
             search(folder / "both.fil", settings, out)
     monkeypatch.setattr("pulsar.folding.subtracted.measure_template", stop)

@@ -12,7 +12,7 @@ from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.memory import Filterbank
-from pulsar.pipeline import follow, octaves, plan, run_plan, searches
+from pulsar.pipeline import follow, octaves, plan, searches
 from pulsar.pipeline.compiling import parts_of
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.stages import BatchSearch
@@ -34,8 +34,7 @@ def config(monkeypatch):
     for module in (registry, searches, octaves, follow):
         monkeypatch.setattr(module, "SEARCHES", every)
     names_of_trials = {search.name: search.counted for search in every}
-    for module in (plan, run_plan):
-        monkeypatch.setattr(module, "TRIALS", names_of_trials)
+    monkeypatch.setattr(plan, "TRIALS", names_of_trials)
     off = {search.name: {"enabled": False} for search in every[:-1] if not search.drifts}
     off |= {"line": {"enabled": True}}
     return names["ConfigWithLine"].model_validate(off | {"dedisp": {"dm_hi": 5.0}, "search": {"parts": (1, 2)}})
