@@ -55,9 +55,7 @@ def options(command: Any, name: str) -> list[list[object]]:
 
 def commands() -> str:
     """Every command with all its options."""
-    from typer.main import get_command
-
-    from pulsar.cli.app import app
+    from pulsar.cli.app import COMMANDS, command_of
 
     def walk(command: Any, name: str) -> Iterator[str]:
         if hasattr(command, "commands"):
@@ -67,7 +65,7 @@ def commands() -> str:
         about = (command.help or "").replace("``", "`")
         yield f"## {name}\n\n{about}\n\n" + table(["option", "what it does"], options(command, name))
 
-    text = "\n".join(walk(get_command(app), "pulsar"))
+    text = "\n".join(part for name in COMMANDS for part in walk(command_of(name), f"pulsar {name}"))
     return f"# All options\n\nWhat `pulsar COMMAND --help` says; [cli.md](../cli.md) explains it.\n\n{text}"
 
 

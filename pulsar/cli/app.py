@@ -5,38 +5,69 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Annotated, Any
+from importlib import import_module
+from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command, get_group
 
-from pulsar.cli import (
-    batch,
-    bench,
-    completeness,
-    ending,
-    export,
-    fold,
-    info,
-    orbits,
-    plan,
-    products,
-    samples,
-    search,
-    setup,
-    stack,
-    synthetic,
-    view,
-)
+from pulsar.cli import ending
 from pulsar.cli.console import error
 from pulsar.cli.options import Command
 from pulsar.data.work import environment
 from pulsar.errors import PulsarError
 
+#: In the order of `pulsar --help`, the file that is loaded when one is called, its name there, and what is said.
+COMMANDS = {
+    "search": ("search:command", "Search an observation for pulsars of every kind."),
+    "completeness": ("completeness:command", "Tell how many of the pulsars that are injected a search finds."),
+    "info": ("info:command", "Show what is in files and folders."),
+    "plan": ("plan:command", "Show what a search goes through, and what it takes."),
+    "rfi": ("samples:rfi", "Make the mask of an observation."),
+    "orbits": ("orbits:command", "Search for pulsars on circular orbits, as in globular clusters."),
+    "fold": ("fold:command", "Fold an observation with a period and DM, and refine them."),
+    "sift": ("products:sift", "Merge products of several beams and nights."),
+    "candidates": ("products:candidates", "List the candidates, or the single pulses, of runs, best first."),
+    "dedisperse": ("samples:dedisperse", "Write the series of an observation at one DM or several."),
+    "waterfall": ("samples:waterfall", "Draw a stretch of an observation."),
+    "export": ("export:command", "Write candidates and bursts as other programs read them."),
+    "report": ("products:report", "Write a page with the ranked lists, maps and plot sheets."),
+    "view": ("view:command", "Show candidates on a page, and keep what you judge them to be."),
+    "why": ("products:why", "Tell who has a signal, or what kept it off the list."),
+    "simulate": ("synthetic:simulate", "Write a synthetic observation."),
+    "inject": ("synthetic:inject", "Add pulsars, bursts and interference to an observation."),
+    "demo": ("synthetic:demo", "Simulate a small observation with five pulsars, and search it."),
+    "bench": ("bench:command", "Measure kernels and stages on this machine."),
+    "compile": ("setup:compile_kernels", "Compile all kernels for this processor."),
+    "batch": ("batch:app", "Search many observations: begin, run, look, retry, merge."),
+    "stack": ("stack:app", "Sum the power spectra of many epochs: add, look, search."),
+    "config": ("setup:app", "Show, start or check a configuration."),
+}
+
+
+def command_of(name: str) -> TyperCommand | TyperGroup:
+    """A command, or a group of them, loaded."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command = getattr(import_module(f"pulsar.cli.{module}"), attribute)
+    if isinstance(command, typer.Typer):
+        return get_group(command)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    alone.command(name, cls=Command)(command)
+    return cast(TyperCommand, get_command(alone))
+
 
 class ErrorGroup(TyperGroup):
     """Runs a command and ends with 0 (done), 1 (our failure), 2 (usage), 3 (unreadable input) or 130 (interrupted)."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.commands = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Name, command and its arguments: the one that was asked for is loaded."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None or command is None else command_of(name), rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -121,36 +152,6 @@ def _root(
     # Before numba is loaded, which has words of its own for the one, and none for the other.
     check_environment()
     check_address_space()
-
-
-#: In the order of `pulsar --help`.
-COMMANDS: dict[str, Callable[..., None]] = {
-    "search": search.command,
-    "completeness": completeness.command,
-    "info": info.command,
-    "plan": plan.command,
-    "rfi": samples.rfi,
-    "orbits": orbits.command,
-    "fold": fold.command,
-    "sift": products.sift,
-    "candidates": products.candidates,
-    "dedisperse": samples.dedisperse,
-    "waterfall": samples.waterfall,
-    "export": export.command,
-    "report": products.report,
-    "view": view.command,
-    "why": products.why,
-    "simulate": synthetic.simulate,
-    "inject": synthetic.inject,
-    "demo": synthetic.demo,
-    "bench": bench.command,
-    "compile": setup.compile_kernels,
-}
-for _name, _command in COMMANDS.items():
-    app.command(_name, cls=Command)(_command)
-app.add_typer(batch.app, name="batch")
-app.add_typer(stack.app, name="stack")
-app.add_typer(setup.app, name="config")
 
 
 def main() -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pulsar.batch.drive import Outcome
     from pulsar.batch.status import BatchStatus
 
-app = typer.Typer(help="Search many observations: begin, run, look, retry, merge.", no_args_is_help=True)
+app = typer.Typer(
+    help="Search many observations: begin, run, look, retry, merge.", no_args_is_help=True, rich_markup_mode=None
+)
 
 #: Failures and problems that `status` prints, each.
 MOST_TOLD = 20

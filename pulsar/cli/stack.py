@@ -10,7 +10,9 @@ from pulsar.cli.console import check_not_input, note, out, write_text
 from pulsar.cli.options import Command, Debug, Display, Given, Overwrite, Top, argument, option, options, product_file
 from pulsar.cli.tables import Columns, print_lists, print_table
 
-app = typer.Typer(help="Sum the power spectra of many epochs: add, look, search.", no_args_is_help=True)
+app = typer.Typer(
+    help="Sum the power spectra of many epochs: add, look, search.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Folder = Annotated[Path, argument("STORE", "Folder of the stack.")]
 
