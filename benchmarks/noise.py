@@ -24,8 +24,8 @@ from shared import First, Sets, commands, search_sky, white_noise
 from pulsar.config.load import load_config
 from pulsar.config.model import FFTConfig, OrbitsConfig, SinglePulseConfig
 from pulsar.data.header import Part
+from pulsar.io.product.writer import Target
 from pulsar.pipeline.stages import SeriesSearch, Trials, search_series
-from pulsar.pipeline.write import Target
 from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
 from pulsar.stack.epochs import add_epoch

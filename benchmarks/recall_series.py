@@ -22,12 +22,12 @@ from pulsar.data.header import Header
 from pulsar.dedisp.engine import batch_size
 from pulsar.dedisp.plan import DMPlan, DMStage, make_plan
 from pulsar.dedisp.sampling import FASTEST, halved, halvings, lost
+from pulsar.io.product.writer import Target
 from pulsar.io.series import write_series
 from pulsar.orbits.bank import projected_size
 from pulsar.orbits.run import fold_phases
 from pulsar.orbits.search import Octave, Orbit, OrbitSearch
 from pulsar.pipeline.stages import BatchSearch, SeriesSearch, Trials
-from pulsar.pipeline.write import Target
 from pulsar.searches import stats
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.coherent import BANDS

@@ -13,7 +13,7 @@ from pulsar.data.unfinished import resumable
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import Provenance, software_version
 from pulsar.io.product.reader import Run, read
-from pulsar.io.product.writer import check_output
+from pulsar.io.product.writer import Target, check_output
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.completeness import measure
@@ -29,7 +29,7 @@ from pulsar.pipeline.room import Means, reserve_ahead
 from pulsar.pipeline.samples import clean
 from pulsar.pipeline.searched import STAGE
 from pulsar.pipeline.start import checked_plan, fingerprint, finished, opened, refuse_calibration, tell
-from pulsar.pipeline.write import Target, write_product
+from pulsar.pipeline.write import write_product
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie

@@ -20,6 +20,8 @@ from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.io.memory import SeriesInMemory
+from pulsar.io.open import open_observation
+from pulsar.pipeline.progress import Progress, in_notebook
 
 if TYPE_CHECKING:
     from pulsar.pipeline.progress import Progress
@@ -122,8 +124,6 @@ def progress_of(progress: Any) -> Progress:
     ConfigError
         It is neither True nor False.
     """
-    from pulsar.pipeline.progress import Progress, in_notebook
-
     if not isinstance(progress, bool):
         raise ConfigError(f"progress = {progress!r}: expected True or False")
     if not progress:
@@ -160,8 +160,6 @@ def observed(name: str, data: Any, config: Config) -> Iterator[Observation]:
     elif isinstance(data, Observation):
         yield data
     else:
-        from pulsar.io.open import open_observation
-
         paths = [data] if isinstance(data, str | PathLike) else data
         if not (isinstance(paths, Sequence) and paths and all(isinstance(p, str | PathLike) for p in paths)):
             raise ConfigError(

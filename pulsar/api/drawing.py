@@ -16,6 +16,8 @@ from pulsar.data.observation import Observation
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.series import DMTime, TimeSeries
 from pulsar.errors import ConfigError
+from pulsar.io.product.reader import Run
+from pulsar.report.words import About
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -79,9 +81,7 @@ def plot(
 
 def _sheet(what: Any, candidate: Mapping[str, Any] | str | None, header: Header | None, title: str | None) -> Sheet:
     from pulsar.followup.masks import RfiReport
-    from pulsar.io.product.reader import Run
     from pulsar.report import drawn, plots
-    from pulsar.report.words import About
 
     if isinstance(candidate, str):
         if not isinstance(what, Run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -16,7 +17,15 @@ from pulsar.config.model import Config, DedispConfig
 from pulsar.data.arguments import numbers, quantities
 from pulsar.data.observation import Observation
 from pulsar.data.series import DMTime, TimeSeries
+from pulsar.dedisp.plan import few_trials, make_plan
+from pulsar.dedisp.stream import dedisperse as run
 from pulsar.errors import ConfigError
+from pulsar.io.open import open_observation
+from pulsar.io.product.reader import Run
+from pulsar.io.series import SeriesSet
+from pulsar.pipeline.ephemerides import Ephemeris, FromPar
+from pulsar.pipeline.room import Means, stage_memory, thread_count
+from pulsar.sky.timing import read_par
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
@@ -55,8 +64,6 @@ def open(*paths: str | PathLike[str], config: Config | str | Path | None = None)
     DataError
         A file is missing, empty, damaged or of an unknown kind, or the files do not belong together.
     """
-    from pulsar.io.open import open_observation
-
     for path in paths:
         if not isinstance(path, str | PathLike):
             raise ConfigError(f"open: {kind_of(path)} is no path; several files: pulsar.open(*files)")
@@ -80,8 +87,6 @@ def read(path: str | PathLike[str]) -> Run:
     DataError
         The file is missing, is not a product, or of a newer major version.
     """
-    from pulsar.io.product.reader import Run
-
     if not isinstance(path, str | PathLike):
         raise ConfigError(f"read: {kind_of(path)} is no path of a product")
     return Run(fspath(path))
@@ -139,9 +144,6 @@ def search(
     >>> run = pulsar.search(pulsar.TimeSeries(x, tsamp=64e-6))  # doctest: +SKIP
     >>> run.sources["period", "snr"]  # doctest: +SKIP
     """
-    from tempfile import TemporaryDirectory
-
-    from pulsar.io.product.reader import Run
     from pulsar.run import search as run_search
 
     settings = settings_of(config)
@@ -215,10 +217,7 @@ def dedisperse(
     DataError
         The files cannot be read, or nothing is left after masking.
     """
-    from pulsar.dedisp.plan import few_trials, make_plan
-    from pulsar.dedisp.stream import dedisperse as run
     from pulsar.pipeline.cleaning import clean_source, find_mask
-    from pulsar.pipeline.room import stage_memory, thread_count
 
     if (dm is None) == (dms is None):
         raise ConfigError("dedisperse: give either dm (one, or a few) or dms (a grid)")
@@ -314,11 +313,7 @@ def fold(
     # Many arguments: each is an option of the user's, by name, with a default and its own words above.
     from pulsar.folding.refine import refine as refined
     from pulsar.followup.folding import fold_cubes
-    from pulsar.io.series import SeriesSet
-    from pulsar.pipeline.ephemerides import Ephemeris, FromPar
-    from pulsar.pipeline.room import Means
     from pulsar.pipeline.samples import Samples
-    from pulsar.sky.timing import read_par
 
     if (period is None) == (par is None):
         raise ConfigError("fold: give either period [s] or par (an ephemeris)")

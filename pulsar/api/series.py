@@ -14,6 +14,7 @@ from pulsar.api._given import kind_of, named_settings, observed
 from pulsar.config.load import load_section
 from pulsar.config.model import AccelConfig, CoherentConfig, Config, FFAConfig, FFTConfig, SinglePulseConfig
 from pulsar.data.arguments import number, quantities
+from pulsar.data.candidate import EVENT_COLUMNS
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries, check_varies
 from pulsar.errors import ConfigError
@@ -298,7 +299,6 @@ def _search(
     section: str, kind: Callable[..., Search[Any]], data: Any, tsamp: Any, values: dict[str, Any], birdies: Any
 ) -> ResultTable:
     """The table of what a kind of search finds in a series, with settings of its section."""
-    from pulsar.data.candidate import EVENT_COLUMNS
     from pulsar.io.product.table import as_table
 
     name = f"search_{section}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pulsar.batch import local
+from pulsar.batch import cluster, local, slurm
 from pulsar.batch.local import Room
 from pulsar.batch.process import copies_of
 from pulsar.batch.records import Record, is_open, products, put_back, set_aside
@@ -18,8 +18,10 @@ from pulsar.config.resources import memory_budget, usable_cores
 from pulsar.data.folders import sweep
 from pulsar.data.locks import only_one
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
 from pulsar.nights.night import ALL
+from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -164,14 +166,10 @@ def settings(batch: Batch, request: Request) -> Config:
 def _work(batch: Batch, config: Config, todo: Sequence[Unit], request: Request, teller: "_Teller") -> None:
     options = replace(request.options, scratch=config.run.scratch, ident=batch.ident)
     if request.engine == "slurm":
-        from pulsar.batch import slurm
-
         order = slurm.Submission((), options, request.threads, request.retries, config.batch)
         slurm.work(batch, order, teller.left, teller.progress.message, waiting=request.wait)
         return
     if request.engine == "local" or config.batch.scheduler == "local":
-        from pulsar.pipeline.compiling import Ahead, parts_of
-
         if options.stage_in and not Path(options.stage_in).is_dir():
             raise ConfigError(f"--stage-in {options.stage_in}: no such folder on this machine: create it first")
         # Once what all units would compile at the same time.
@@ -185,8 +183,6 @@ def _work(batch: Batch, config: Config, todo: Sequence[Unit], request: Request, 
     if request.engine == "local":
         local.work(units, threading.Event())
     else:
-        from pulsar.batch import cluster
-
         cluster.work(units, config.batch, teller.progress.warning)
 
 
@@ -281,8 +277,6 @@ def merged(
     DataError
         There is no batch in this folder, or none of its products can be read.
     """
-    from pulsar.io.product.reader import read
-
     batch = read_batch(folder)
     with only_one(batch.folder / "lock", "batch merge"):
         records = look(batch, ours=True)

@@ -19,6 +19,7 @@ from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import STRICT, Count, Seconds, validated
 from pulsar.errors import DataError, PulsarError
+from pulsar.io.product.reader import read
 from pulsar.pipeline.checkpoint import Checkpoint
 
 #: ``left`` is what has no record; ``stopped`` was ended by a wall time, by hand or by storage that is full or gone,
@@ -180,8 +181,6 @@ def finish(folder: Path, name: str, record: Record) -> Record:
     Record
         Without candidates where the product cannot be read.
     """
-    from pulsar.io.product.reader import read
-
     record = replace(record, status="done", kind="", reason="")
     with contextlib.suppress(PulsarError):
         run = read(product(folder, name))

@@ -24,7 +24,7 @@ from pulsar.dedisp.batches import PART, SEARCH_BYTES
 from pulsar.errors import STORAGE, ConfigError, DataError
 from pulsar.io.night import PACKED, SUFFIXES, scan
 from pulsar.io.product.provenance import settings_of
-from pulsar.nights.night import jobs, plan_jobs, unmatched_pointings
+from pulsar.io.product.reader import read
 from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
 
 if TYPE_CHECKING:
@@ -282,6 +282,9 @@ def plan_units(
     ConfigError, DataError
         As that function has it.
     """
+    # What a status need not load.
+    from pulsar.nights.night import jobs, plan_jobs
+
     todo = jobs(night, config, Path(), beams=beams, segment=segment, overlap=overlap)
     # With one thread the elapsed time of a plan is CPU time.
     run = config.run.model_copy(update={"threads": 1})
@@ -371,6 +374,8 @@ def init(
     DataError
         Nothing that can be read was found.
     """
+    from pulsar.nights.night import unmatched_pointings
+
     folder, config = Path(folder), _absolute(config)
     missing: list[str] = []
     night = scan(listed(map(Path, paths), missing), config.input)
@@ -421,8 +426,6 @@ def _check_same(folder: Path, config: Config, units: Sequence[Unit]) -> None:
 
 def _settings_of_products(batch: Batch, config: Config) -> Config:
     """The settings that a finished unit tells of; `config` where none does."""
-    from pulsar.io.product.reader import read
-
     for unit in batch.units:
         with contextlib.suppress(DataError):
             settings = settings_of(read(product(batch.folder, unit.name)).provenance)

@@ -10,6 +10,11 @@ from pulsar.bench.case import Cost, Size, Work, case, noise
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.dedisp.engine import build_tree, make_engines, samples_per_dm, tile_size
 from pulsar.dedisp.stream import Workspaces
+from pulsar_kernels import clean
+from pulsar_kernels.interference import extend, iqrm
+from pulsar_kernels.longwave import remove_tone
+from pulsar_kernels.moments import add_bands, running_medians
+from pulsar_kernels.spectra import line_powers, passes, strongest
 
 #: Extent of a block, in full; and types of samples in files.
 BLOCK, SAMPLES = (1 << 14, 1024), "uint8, uint16, float32"
@@ -89,8 +94,6 @@ def moments(size: Size, dtype: str) -> Work:
 @case("running-medians", "float64 -> float64", "31 blocks, {nchans} channels", (200, 1024), (40, 5), "adds L1")
 def medians(size: Size) -> Work:
     """Medians over 31 blocks around each, of every channel."""
-    from pulsar_kernels.moments import running_medians
-
     values = noise(size.nsamps, size.nchans, dtype="float64")
     at = np.arange(size.nsamps)
     first, last = np.maximum(at - 15, 0), np.minimum(at + 16, size.nsamps)
@@ -106,8 +109,6 @@ def medians(size: Size) -> Work:
 @case("normalise", f"{SAMPLES} -> int8", "samples to cleaned int8, {nchans} channels", BLOCK, (333, 5))
 def normalise(size: Size, dtype: str) -> Work:
     """From samples to cleaned int8: baseline off, scaled, rounded, clipped."""
-    from pulsar_kernels import clean
-
     rng = np.random.default_rng(2)
     raw = noise(size.nchans, size.nsamps, mean=96.0, sigma=10.0, dtype="uint8").astype(dtype)
     base = rng.uniform(94.0, 98.0, size.nchans).astype(np.float32)
@@ -166,8 +167,6 @@ BANDS, FACTOR = 16, 16
 @case("band-sums", f"{SAMPLES} -> float32", "16 bands of {nchans} channels", BLOCK, (333, 32), "adds L1")
 def band_sums(size: Size, dtype: str) -> Work:
     """Samples added to the sums of 16 bands."""
-    from pulsar_kernels.moments import add_bands
-
     data = noise(size.nchans, size.nsamps, mean=96.0, sigma=16.0, dtype="uint8").astype(dtype)
     bands = np.arange(size.nchans) * BANDS // size.nchans
     out = np.zeros((BANDS, size.nsamps), dtype=np.float32)
@@ -204,8 +203,6 @@ def decimate(size: Size, dtype: str) -> Work:
 @case("block-lines", "float32 -> float32", "spectra of {nsamps} points, {nchans} channels", (300, 1024), (60, 40))
 def block_lines(size: Size) -> Work:
     """Spectra of blocks, lines counted over the channels, and the strongest power of each."""
-    from pulsar_kernels.spectra import line_powers, passes, strongest
-
     # Bins that are left out, and power that counts as a line.
     first, line = 5, 5.0
     nbins = size.nsamps // 2 + 1
@@ -239,8 +236,6 @@ def block_lines(size: Size) -> Work:
 @case("votes", "float64 -> bool", "IQRM, {nsamps} blocks of {nchans} channels", (16, 1024), (3, 200), least=Size(1, 16))
 def votes(size: Size) -> Work:
     """Votes of neighbours (IQRM) over 12 lags."""
-    from pulsar_kernels.interference import iqrm
-
     values = noise(size.nsamps, size.nchans, dtype="float64")
     values[:, :: max(size.nchans // 20, 1)] += 30.0
     lags = np.array([1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 63, 94])
@@ -272,8 +267,6 @@ def votes(size: Size) -> Work:
 @case("growth", "bool -> bool", "flags of {nsamps} blocks, {nchans} channels", (512, 1024), (33, 5))
 def growth(size: Size) -> Work:
     """Flags closed and extended along rows."""
-    from pulsar_kernels.interference import extend
-
     flags = np.random.default_rng(1).random((size.nchans, size.nsamps)) < 0.3
     out = np.zeros(flags.shape, dtype=np.bool_)
     cost = Cost(flags.size, 2 * flags.nbytes, adds=5 * flags.size)
@@ -283,8 +276,6 @@ def growth(size: Size) -> Work:
 @case("tone", "float32 -> float32", "a line out of {nsamps} samples", (1 << 16,), (1000,))
 def tone(size: Size) -> Work:
     """A narrow line taken out of one series."""
-    from pulsar_kernels.longwave import remove_tone
-
     n, half, freq = size.nsamps, size.nsamps // 50, 0.0712
     x = noise(n)
     out = x.copy()

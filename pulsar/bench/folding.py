@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from pulsar.bench.case import Cost, Size, Work, case, noise
 from pulsar.constants import KDM
+from pulsar.folding.plan import plan_bands
+from pulsar_kernels import clusters, ffa, fold, longwave, matched, subtract
+from pulsar_kernels.boxcar import boxcar_snr
 
 #: Samples of the series, in full and in tests; and types of series.
 FULL, TINY, SERIES = (1 << 20,), (4096,), "int16, float32"
@@ -16,8 +19,6 @@ FULL, TINY, SERIES = (1 << 20,), (4096,), "int16, float32"
 @case("flat-series", f"{SERIES} -> int16", "sums of 4, then of 10, of {nsamps} samples", FULL, (4000,))
 def flat_series(size: Size, dtype: str) -> Work:
     """Sums of 4 samples of a series minus a cubic, and of 10 of these as 16-bit integers."""
-    from pulsar_kernels import longwave
-
     n = size.nsamps // 40 * 40
     series = np.rint(noise(n, sigma=8.0)).astype(dtype)
     trend = np.array([1.0, -3.0, 2.0, 0.5])
@@ -62,8 +63,6 @@ def fast_folding(rows: NDArray[Any]) -> NDArray[Any]:
 )
 def ffa_boxes(size: Size) -> Work:
     """Transform and the best of all boxes at every period."""
-    from pulsar_kernels import ffa
-
     rows = size.nsamps // BINS
     n = rows * BINS
     # More is read beyond the end.
@@ -132,8 +131,6 @@ def pulse_moments(size: Size, dtype: str) -> Work:
 )
 def pulse_scan(size: Size, dtype: str) -> Work:
     """Boxcars of 1 to 8 samples, and 5 to 8 sums of 2, 4 ... 1024, of whitened samples against thresholds."""
-    from pulsar_kernels import matched
-
     n = size.nsamps
     series = burst(n, dtype)
     ncells = n // CELL
@@ -183,8 +180,6 @@ def more_than_dms(size: Size) -> str:
 )
 def pulse_link(size: Size) -> Work:
     """Events of bow ties at all trial DMs made into groups."""
-    from pulsar_kernels import clusters
-
     dms = np.arange(size.ndms, dtype=np.float64)
     e_lo = KDM * (1000.0**-2.0 - 1500.0**-2.0)
     each = size.nsamps // size.ndms
@@ -230,8 +225,6 @@ def summed(data: NDArray[np.int8], delays: NDArray[np.int32], nsamps: int) -> ND
 @case("phase-bins", "float64 -> uint16", "phase bins of {nsamps} samples", FULL, (1000,))
 def phase_bins(size: Size) -> Work:
     """Phase bin of every sample of an accelerated pulsar."""
-    from pulsar_kernels import fold
-
     n = size.nsamps
     phase, rate, accel = 0.3, 0.0123456, 1e-12
     edges = np.linspace(0, n, 5).astype(np.int64)
@@ -251,8 +244,6 @@ def phase_bins(size: Size) -> Work:
 @case("fold-band", "int8 -> int32", "{nchans} channels folded for 32 candidates", (1 << 16, 16), (9000, 11), "adds L1")
 def fold_band(size: Size) -> Work:
     """Channels summed for 8 groups, folded for 4 candidates of each."""
-    from pulsar_kernels import fold
-
     n, nchans = size.nsamps, size.nchans
     rng = np.random.default_rng(1)
     delays = np.sort(rng.integers(0, 200, (NGROUPS, nchans)), axis=1).astype(np.int32)
@@ -288,9 +279,6 @@ def fold_band(size: Size) -> Work:
 )
 def fold_bands(size: Size) -> Work:
     """Eight bands summed for 32 groups of one candidate each, their bins side by side."""
-    from pulsar.folding.plan import plan_bands
-    from pulsar_kernels import fold
-
     n, ngroups, nbands = size.nsamps, NGROUPS * MEMBERS, fold.LANES
     nchans = size.nchans // nbands
     # As those of many DMs: the delay between neighbours is one of a few.
@@ -325,8 +313,6 @@ def fold_bands(size: Size) -> Work:
 @case("subtract", "int8 -> int8", "a template taken from {nchans} channels", (1 << 16, 16), (5000, 3))
 def subtract_cells(size: Size) -> Work:
     """A template of 64 bins taken from every channel, with dithered rounding."""
-    from pulsar_kernels import subtract
-
     n, nchans, tsamp = size.nsamps, size.nchans, 1e-3
     rng = np.random.default_rng(1)
     data = rng.integers(-60, 61, (nchans, n), dtype=np.int8)
@@ -369,8 +355,6 @@ def subtract_cells(size: Size) -> Work:
 @case("fold-row", "float32 -> float64", "{nsamps} float32 samples folded", FULL, (1000,))
 def fold_row(size: Size) -> Work:
     """One float32 series folded in double precision."""
-    from pulsar_kernels import fold
-
     n = size.nsamps
     data = noise(n)
     slots = ((0.3 + 0.0123456 * np.arange(n)) % 1.0 * NBINS).astype(np.uint16)
@@ -395,8 +379,6 @@ BOXCARS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 )
 def boxcar(size: Size) -> Work:
     """Best boxcar of ten widths of every profile."""
-    from pulsar_kernels.boxcar import boxcar_snr
-
     nprofiles = size.nsamps // NBINS
     profiles = noise(nprofiles, NBINS, dtype="float64")
     variance = np.random.default_rng(2).uniform(0.8, 1.2, NBINS)

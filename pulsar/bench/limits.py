@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.validated import Count, Number
+from pulsar_kernels.probe import add_rows, multiply_add
 
 #: A figure is the least of at least this many calls.
 LEAST_CALLS = 3
@@ -180,7 +181,6 @@ def measure_limits(threads: int, seconds: float, *, copy_bytes: int = COPY_BYTES
     copy_bytes : int
         Bytes read and written by the large copy, shared out among the threads.
     """
-    from pulsar_kernels.probe import add_rows, multiply_add
 
     def rate(work: float, make: Callable[[], Call]) -> float:
         """Work of all threads a second, each with a call of its own, which does so much."""

@@ -11,6 +11,9 @@ from pulsar.bench.case import Cost, Size, Work, case, noise
 from pulsar.config.model import FFTConfig
 from pulsar.searches.amplitudes import PAD, NoiseModel
 from pulsar.searches.fft import HALF_TAPS, FFTSearch
+from pulsar_kernels import coherent, correlate, drifts, fft, harmonics, whiten
+from pulsar_kernels.fft import work_size
+from pulsar_kernels.orbit import resample_orbit
 
 FULL, TINY = (1 << 21,), (4096,)
 
@@ -30,8 +33,6 @@ def amplitudes(nbins: int) -> NDArray[np.float32]:
 @case("trend", "int16, float32 -> float64", "means of 64 stretches, {nsamps} samples", FULL, TINY, step=Size(64))
 def trend(size: Size, dtype: str) -> Work:
     """Means of 64 stretches of a series."""
-    from pulsar_kernels import whiten
-
     series = drifting(size.nsamps, dtype)[0]
     kernel = whiten.integer_means if dtype == "int16" else whiten.block_means
     out = np.zeros(64, dtype=np.float64)
@@ -47,8 +48,6 @@ def trend(size: Size, dtype: str) -> Work:
 
 def transformed(size: Size) -> str:
     """Reason why no FFT is of that length, "" where there is one."""
-    from pulsar_kernels.fft import work_size
-
     if work_size(size.nsamps):
         return ""
     return "--nsamps must be even, and a product of two numbers >= 32 with no other factors than 2, 3, 5"
@@ -57,8 +56,6 @@ def transformed(size: Size) -> str:
 @case("fft", "int16, float32 -> float32", "real FFT of {nsamps} samples minus a cubic", FULL, TINY, expects=transformed)
 def real_fft(size: Size, dtype: str) -> Work:
     """Real FFT of one series minus a cubic by columns and rows; plain is scipy's."""
-    from pulsar_kernels import fft
-
     n = size.nsamps
     series, coeffs, trend = drifting(n, dtype)
     plan = fft.make_plan(n)
@@ -120,8 +117,6 @@ def honest(power: NDArray[Any], inverse: NDArray[Any], own: NDArray[Any], rest: 
 @case("white-powers", "float32 -> float32", "amplitudes to powers at {nsamps} half bins", FULL, TINY)
 def white_powers(size: Size) -> Work:
     """Amplitudes over the root of the noise level, and their powers at whole and half bins."""
-    from pulsar_kernels import harmonics
-
     nbins = size.nsamps // 2
     model = NoiseModel(nbins)
     # Flat: the same work, and every call finds what the one before left.
@@ -148,8 +143,6 @@ def white_powers(size: Size) -> Work:
 @case("harmonic-sums", "float32 -> int64", "sums of up to 16 and peaks, {nsamps} half bins", FULL, TINY)
 def harmonic_sums(size: Size) -> Work:
     """Sums of 1, 2, 4, 8 and 16 harmonics, and their peaks above the threshold."""
-    from pulsar_kernels import harmonics
-
     config = FFTConfig.model_validate({"nharm": 16, "threshold": 2.0})
     search = FFTSearch(size.nsamps, 64e-6, config, ntrials_dm=500)
     nhalf = 2 * search.nbins
@@ -186,8 +179,6 @@ def harmonic_sums(size: Size) -> Work:
 @case("profiles", "float32 -> float32", "best pulses of 63 harmonics, trials of {half} bins", FULL, TINY)
 def profiles(size: Size) -> Work:
     """Best pulses in the profiles of trials from 63 harmonics, 128 trials a bin; plain does a part, all at once."""
-    from pulsar_kernels import coherent
-
     nbins, ladder = size.nsamps // 2, coherent.make_ladder(63, 128)
     real, imag = np.pad(amplitudes(nbins), ((0, 0), (PAD, PAD)))
     trials = np.arange(8.0, nbins / 64.0, 1.0 / 128.0)
@@ -238,8 +229,6 @@ def block_powers(block: NDArray[Any], filled: float, z: Any, w: float, half: int
 @case("drift-plane", "float32 -> uint8", "208 drifts of {nsamps} half bins by blocks of 1024", (1 << 18,), TINY)
 def drift_plane(size: Size) -> Work:
     """Powers at half bins and 208 drifts, as bytes, by correlation of blocks of amplitudes."""
-    from pulsar_kernels import correlate
-
     # Amplitudes of a block, bins at either end of it that are of no use, and blocks that are made together.
     n, edge, many = 1024, 116, 16
     valid = n - 2 * edge
@@ -281,8 +270,6 @@ def drift_plane(size: Size) -> Work:
 @case("drift-sums", "uint8 -> int64", "sums of up to 8, 208 drifts of {nsamps} half bins", (1 << 18,), TINY, "adds L2")
 def drift_sums(size: Size) -> Work:
     """Sums of 1, 2, 4 and 8 harmonics over a plane of bytes, and what exceeds the thresholds."""
-    from pulsar_kernels import correlate, drifts
-
     nrows, pitch, nharm = size.nsamps, 16 * GROUPS, 8
     cells = np.zeros((4, nrows // drifts.CELL + 1, (pitch + drifts.WIDE) // drifts.CELL), dtype=np.int32)
     few = np.minimum(np.random.default_rng(1).exponential(SCALE, 1 << 20), 60.0).astype(np.uint8)
@@ -341,8 +328,6 @@ def resampled(series: NDArray[Any], ratio: int, turn: float, even: float, odd: f
 @case("orbit", "float32 -> float32", "{nsamps} samples by the time of a pulsar in orbit", (1 << 20,), TINY)
 def orbit(size: Size) -> Work:
     """A series by the time of a pulsar that goes round once in it, from one that is sampled four times as finely."""
-    from pulsar_kernels.orbit import resample_orbit
-
     n = size.nsamps
     planes = noise(4, n)
     turn, even, odd = 2.0 * np.pi / n, 3.6e-5 * n, -5.0e-5 * n

@@ -24,7 +24,12 @@ from pulsar.data.fold import FoldParams
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.dedisp.batches import Batch, choose_route, dedispersed
 from pulsar.dedisp.plan import DMPlan, make_plan
+from pulsar.dedisp.stream import stage_engines
+from pulsar.folding.refine import refine
+from pulsar.io.open import open_observation
+from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import STARTS, Rates, StageRate, read_rates, write_rates
+from pulsar.pipeline.stages import BatchSearch
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 #: Threads of the figures.
@@ -125,7 +130,6 @@ class Stage(NamedTuple):
 def cleaned(path: Path) -> Iterator[CleanedSource]:
     """A file opened, its mask made."""
     from pulsar.cleaning import make_mask, measure
-    from pulsar.io.open import open_observation
 
     obs = open_observation(path)
     try:
@@ -174,8 +178,6 @@ def run_dedispersion(source: CleanedSource, survey: Survey, threads: int) -> Non
 
 def dedisperse(source: CleanedSource, survey: Survey) -> Job:
     """From the file to every dedispersed series."""
-    from pulsar.dedisp.stream import stage_engines
-
     plan = survey.plan(source.freqs)
     adds = sum(e.adds for stage in plan.stages for e in stage_engines(source, stage, plan.method, 1))
     cost = Cost(survey.volume, float(survey.volume + plan.nbytes), adds=float(adds * survey.size.nsamps))
@@ -184,8 +186,6 @@ def dedisperse(source: CleanedSource, survey: Survey) -> Job:
 
 def search(_: CleanedSource, survey: Survey, *, times: int, coherent: bool) -> Job:
     """Search series of the length of the file, or so many times as long."""
-    from pulsar.pipeline.stages import BatchSearch
-
     nsamps = times * min(1 << 18, survey.size.nsamps)
     # 2^24 samples of all series together.
     nseries = max(8, min((1 << 24) // nsamps, 64))
@@ -207,7 +207,6 @@ def search(_: CleanedSource, survey: Survey, *, times: int, coherent: bool) -> J
 def fold(source: CleanedSource, survey: Survey) -> Job:
     """Read and clean the file once more, fold candidates all over the range of DMs and refine them."""
     from pulsar.folding.folder import fold_many
-    from pulsar.folding.refine import refine
 
     slowest = min(1.0, 0.1 * survey.size.nsamps * survey.tsamp)
     periods = np.geomspace(PULSAR.period, slowest, FOLDS)
@@ -324,7 +323,6 @@ def save_rates(progress: Callable[[str], None] | None = None) -> Rates:
     -------
     Rates
     """
-    from pulsar.pipeline.progress import Progress
     from pulsar.run import search
 
     say = progress or (lambda _: None)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pulsar.cleaning.robust import MAD_TO_SIGMA, in_columns, in_rows, median, robust_z, smooth
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.config.model import RfiConfig
+from pulsar_kernels.interference import extend, iqrm
 
 #: Channels needed before one can be called an outlier among the others.
 MIN_CHANNELS: Final = 16
@@ -255,8 +256,6 @@ def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> 
 
 def grown(flags: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
     """Flags closed and extended along time and along frequency (Offringa et al. 2012), shape as `flags`."""
-    from pulsar_kernels.interference import extend
-
     along = np.empty_like(flags)
     extend(np.ascontiguousarray(flags), share, along)
     columns = np.ascontiguousarray(flags.T)
@@ -343,8 +342,6 @@ def _shape(
 
 def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
     """Outliers of every row to either side by the votes of their neighbours."""
-    from pulsar_kernels.interference import iqrm
-
     values = np.ascontiguousarray(values)
     # Farthest neighbours that vote, and the ratio of one lag to the next: Morello et al. 2022.
     radius = max(1, int(0.1 * values.shape[1]))

@@ -14,7 +14,6 @@ from typer.main import get_command, get_group
 
 from pulsar.cli import ending
 from pulsar.cli.console import error
-from pulsar.cli.options import Command
 from pulsar.data.work import environment
 from pulsar.errors import PulsarError
 
@@ -48,6 +47,8 @@ COMMANDS = {
 
 def command_of(name: str) -> TyperCommand | TyperGroup:
     """A command, or a group of them, loaded."""
+    from pulsar.cli.options import Command  # which loads the model of the configuration
+
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(import_module(f"pulsar.cli.{module}"), attribute)
     if isinstance(command, typer.Typer):

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pulsar.batch import units
+from pulsar.batch.status import status as look
+from pulsar.batch.unit import Options
 from pulsar.cli.console import error, facts, note, out, print_json
 from pulsar.cli.options import Command, Debug, Display, Given, Json, Overwrite, Pieces, Top, argument, option, options
 from pulsar.cli.tables import print_lists
+from pulsar.config.resources import parse_size
 from pulsar.data.numbers import duration
 
 if TYPE_CHECKING:
@@ -38,7 +42,6 @@ def init(
 ) -> None:
     """Write one line for each search: its files, their size, the CPU time and memory that it should take."""
     settings = given.config()
-    from pulsar.batch import units
 
     batch = units.init(files, output, settings, **pieces.wanted())
     for problem in batch.problems:
@@ -80,8 +83,6 @@ class Work:
 def run(folder: Folder, *, work: Work, display: Display) -> None:
     """Search what is left; the same command goes on after any interruption."""
     from pulsar.batch.drive import Request, run_batch
-    from pulsar.batch.unit import Options
-    from pulsar.config.resources import parse_size
 
     parse_size(work.memory, "--memory")
     options = Options(
@@ -123,8 +124,6 @@ def _end(folder: Path, outcome: "Outcome") -> None:
 @app.command("status")
 def status(folder: Folder, as_json: Json = False, _debug: Debug = False) -> None:
     """Show what is done, running, failed (and why) and left."""
-    from pulsar.batch.status import status as look
-
     state = look(folder)
     if as_json:
         print_json(state.values(), ascii_only=True)

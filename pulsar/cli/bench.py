@@ -12,6 +12,7 @@ from pulsar.cli.console import check_picture, note, out
 from pulsar.cli.options import Debug, Json, Overwrite, Quiet
 from pulsar.cli.tables import print_table
 from pulsar.data.numbers import si
+from pulsar.pipeline.rates import rates_file
 
 if TYPE_CHECKING:
     from pulsar.bench.case import Case
@@ -233,7 +234,6 @@ def _save(kernels: list[str] | None, stages: bool, as_json: bool, quiet: bool) -
     if kernels or stages:
         raise typer.BadParameter("measures whole searches: give it without kernels and --stages", param_hint="--save")
     from pulsar.bench.stages import save_rates
-    from pulsar.pipeline.rates import rates_file
 
     rates = save_rates(None if quiet else _announce)
     if as_json:

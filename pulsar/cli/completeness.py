@@ -12,7 +12,9 @@ from pulsar.cli.console import check_new, check_picture, out, write_text
 from pulsar.cli.options import Beams, Display, Given, Overwrite, Resume, argument, inputs, option, options, product_file
 from pulsar.cli.search import end_of_many
 from pulsar.cli.tables import Columns, print_table
+from pulsar.data.injected import in_words, wilson
 from pulsar.data.numbers import number
+from pulsar.io.product.reader import read
 
 #: Observations whose limits on flux densities are printed; all are in the product.
 MOST_LIMITS: Final = 3
@@ -77,7 +79,6 @@ def command(
         with contextlib.suppress(OSError):
             folder.rmdir()  # where nothing is in it
         raise outcome.failures[0][1]
-    from pulsar.io.product.reader import read
 
     run = read(output)
     _print(run)
@@ -104,8 +105,6 @@ def _write_tables(run: "Run", path: Path) -> None:
 
 def _print(run: "Run") -> None:
     """Signals that are found, by S/N, of all and of each observation; and the limits on flux densities."""
-    from pulsar.data.injected import in_words
-
     injected, rows = run.rows("completeness/injected"), run.rows("completeness/rows")
     for line in in_words(injected, rows):
         out(line)
@@ -139,7 +138,6 @@ RECALL: Columns = {
 
 def _print_observations(run: "Run", injected: Any) -> None:
     """Signals that are found in each observation."""
-    from pulsar.data.injected import wilson
 
     def found(obs: int, kind: str) -> str:
         own = injected[(injected["obs"] == obs) & (injected["kind"] == kind)]

@@ -11,6 +11,7 @@ import typer
 
 from pulsar.data.text import printable
 from pulsar.data.unfinished import write_whole
+from pulsar.errors import ConfigError, PulsarError
 
 
 def out(text: str = "") -> None:
@@ -69,8 +70,6 @@ def plain(value: Any) -> Any:
 
 def output_folder(folder: Path) -> None:
     """Make the folder of an output, if it is not there; refuse one that cannot be written."""
-    from pulsar.errors import ConfigError
-
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; give another folder with --out")
     try:
@@ -83,8 +82,6 @@ def output_folder(folder: Path) -> None:
 
 def check_not_input(output: Path, files: Iterable[Path]) -> None:
     """Refuse an output that would replace one of the inputs, ``--overwrite`` or not."""
-    from pulsar.errors import ConfigError
-
     if output.resolve() in {file.resolve() for file in files}:
         raise ConfigError(f"{output}: is the input itself: write to another file")
 
@@ -113,7 +110,6 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
 
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
     """Write a file whole or not at all, never over an existing one unasked."""
-    from pulsar.errors import PulsarError
     from pulsar.io.product.writer import check_output
 
     check_output(path, overwrite=overwrite)

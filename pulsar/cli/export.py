@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pulsar.cli.console import check_not_input, out, write_bytes
 from pulsar.cli.options import Debug, Overwrite, Quiet, argument, option, progress_mode
 from pulsar.cli.products import note_commands
+from pulsar.errors import ConfigError
+from pulsar.handover.burst import burst_bytes
+from pulsar.handover.candidate import candidate_of, name_of
+from pulsar.io.product.reader import read
+from pulsar.io.series import series_paths
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -32,9 +37,6 @@ def command(
     _debug: Debug = False,
 ) -> None:
     """Write candidates and bursts as other programs read them, and print the commands that confirm them."""
-    from pulsar.errors import ConfigError
-    from pulsar.io.product.reader import read
-
     asked = {"par": par, "bestprof": bestprof, "pfd": pfd, "psrfits": psrfits, "tim": tim, "csv": table}
     forms = [form for form, wanted in asked.items() if wanted]
     if not (forms or dat or burst):
@@ -95,7 +97,6 @@ class Export:
 
     def folds(self, forms: list[str]) -> None:
         """Write what is made of folds."""
-        from pulsar.handover.candidate import candidate_of
         from pulsar.handover.formats import FORMATS
 
         candidates = [candidate_of(self.product, ident) for ident in self.idents]
@@ -104,8 +105,6 @@ class Export:
 
     def orbits(self, forms: list[str]) -> None:
         """Write ephemerides with an orbit."""
-        from pulsar.errors import ConfigError
-        from pulsar.handover.candidate import name_of
         from pulsar.handover.timing import orbit_par_text
 
         product = self.product
@@ -124,7 +123,6 @@ class Export:
     def bursts(self) -> None:
         """Write single pulses, cut out of their files."""
         from pulsar.followup.origin import burst_of
-        from pulsar.handover.burst import burst_bytes
 
         contents: list[tuple[Path, bytes]] = []
         inputs: list[Path] = []
@@ -139,7 +137,6 @@ class Export:
         """Write the series of the files of a row at a DM."""
         from pulsar.followup.origin import origin_of
         from pulsar.followup.series import dedisperse_files
-        from pulsar.io.series import series_paths
 
         files, config = origin_of(self.product, row)
         path = self.name(ident, "dat")

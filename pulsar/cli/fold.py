@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pulsar.api import plot
 from pulsar.cli.console import check_new, check_not_input, check_picture, note, write_text
 from pulsar.cli.options import Display, Files, Given, Overwrite, inputs, option, options, period_seconds, product_file
 from pulsar.cli.tables import print_candidates, print_imported, print_subtracted
+from pulsar.errors import ConfigError, DataError
+from pulsar.io.open import open_observation
+from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
+from pulsar.pipeline.ephemerides import Ephemeris, FromPar, ephemerides_of, rows_of
+from pulsar.sky.timing import read_par
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
     from pulsar.data.fold import Fold
     from pulsar.data.header import Header
+    from pulsar.io.product.writer import Target
     from pulsar.pipeline.ephemerides import Ephemeris, FromPar
     from pulsar.pipeline.progress import Progress
-    from pulsar.pipeline.write import Target
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,6 @@ class Wanted:
 
     def ephemerides(self, files: Sequence[Path] = (), config: "Config | None" = None) -> "list[Ephemeris | FromPar]":
         """The ephemerides with which these files are to be folded."""
-        from pulsar.errors import ConfigError
-        from pulsar.pipeline.ephemerides import Ephemeris, FromPar
-
         if (self.period is not None) + (self.candidates is not None) + bool(self.par) != 1:
             raise ConfigError("give what to fold: either --period with --dm, or --par X.par, or --candidates RUN.h5")
         if self.idents and self.candidates is None:
@@ -76,7 +80,6 @@ class Wanted:
             raise ConfigError("--dm, --accel and --epoch go with --period; candidates and ephemerides have their own")
         if self.candidates is not None:
             return from_product(self.candidates, self.idents or [], files, config, everything=self.everything)
-        from pulsar.sky.timing import read_par
 
         return [FromPar(read_par(path)) for path in self.par or ()]
 
@@ -108,8 +111,6 @@ def command(
     if picture is not None:
         check_picture(picture, overwrite=overwrite)
         check_not_input(picture, [*files, *([] if output is None else [output])])
-    from pulsar.errors import ConfigError, DataError
-    from pulsar.pipeline.write import Target
 
     if imported:
         of_samples = asdict(wanted) | dict(given.options) | {"toas": toas, "template": template}
@@ -170,7 +171,6 @@ def _import(
     progress: "Progress",
 ) -> None:
     """Show what is in folds of other programs, and keep them in a product if one is asked for."""
-    from pulsar.errors import ConfigError
     from pulsar.followup.imports import import_files
 
     if picture is not None and len(files) > 1:
@@ -189,8 +189,6 @@ def _import(
 
 
 def _draw(picture: Path, fold: "Fold", row: dict[str, Any], header: "Header") -> None:
-    from pulsar.api import plot
-
     plot(fold, row, header, path=picture)
     note(f"{picture}: plot sheet")
 
@@ -199,10 +197,6 @@ def from_product(
     path: Path, idents: Sequence[str], files: Sequence[Path], config: "Config | None", *, everything: bool = False
 ) -> "list[Ephemeris | FromPar]":
     """Candidates of a product: those that are named, else its sources, or every row; of a merged one of the files."""
-    from pulsar.errors import ConfigError
-    from pulsar.io.product.reader import read
-    from pulsar.pipeline.ephemerides import ephemerides_of, rows_of
-
     run = read(path)
     rows = run.rows("candidates")
     if not len(rows):
@@ -213,7 +207,6 @@ def from_product(
         rows = rows[rows["harmonic_of"] == ""]
     if not run.is_merged:
         return [*ephemerides_of(run, list(rows))]
-    from pulsar.io.open import open_observation
 
     with closing(open_observation(*files, config=None if config is None else config.input)) as obs:
         own = rows_of(run, obs.header)

@@ -3,10 +3,16 @@
 import math
 from contextlib import closing
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pulsar.cli.console import facts, out, print_json
 from pulsar.cli.options import Debug, Files, Given, Json, options
+from pulsar.data.direction import dms, hms
+from pulsar.io.base import parse_name
+from pulsar.io.night import examine, scan, several_pointings
+from pulsar.io.open import open_observation
+from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
@@ -20,12 +26,10 @@ MOST_GAPS, MOST_KNOWN = 10, 20
 def command(files: Files, *, given: Given, as_json: Json = False, _debug: Debug = False) -> None:
     """Show what is in files: header, duration, gaps, beam, problems; or in folders: sources, dates, beams, files."""
     settings = given.config()
-    from pulsar.io.night import several_pointings
 
     if several_pointings(files):
         _night(files, settings, as_json)
         return
-    from pulsar.io.open import open_observation
 
     with closing(open_observation(*files, config=settings.input)) as obs:
         if as_json:
@@ -38,7 +42,6 @@ def command(files: Files, *, given: Given, as_json: Json = False, _debug: Debug 
 
 def _night(files: Any, settings: "Config", as_json: bool) -> None:
     """Folders: sources, dates, and a matrix of beams by files; gaps and problems inside each."""
-    from pulsar.io.night import examine, scan
     from pulsar.nights.night import unmatched_pointings
 
     night = scan(files, settings.input)
@@ -85,8 +88,6 @@ def _night(files: Any, settings: "Config", as_json: bool) -> None:
 
 def _row(pointing: Any, obs: Any) -> str:
     """One beam: a mark for every file, a hole for each that is missing, their number and time, and the gaps."""
-    from pulsar.io.base import parse_name
-
     numbers = {parse_name(path).sequence for path in pointing.paths}
     count = len(pointing.paths)
     text = f"{count} file{'s' if count > 1 else ''}, {obs.header.tobs:.5g} s"
@@ -163,8 +164,6 @@ def _print(obs: Any) -> None:
 
 
 def _position(header: "Header") -> str:
-    from pulsar.data.direction import dms, hms
-
     ra, dec = header.ra_deg, header.dec_deg
     if not (math.isfinite(ra) and math.isfinite(dec)):
         return "unknown"
@@ -173,8 +172,6 @@ def _position(header: "Header") -> str:
 
 def _known(header: "Header", settings: "Config") -> None:
     """Known pulsars in the beam, or how they would be known."""
-    from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
-
     ra, dec = header.ra_deg, header.dec_deg
     radius = settings.known.radius or BEAM_WIDTHS * beam_width(header)
     if not (math.isfinite(radius) and math.isfinite(ra) and math.isfinite(dec)):
@@ -188,8 +185,6 @@ def _known(header: "Header", settings: "Config") -> None:
 
 def utc(mjd: float) -> str:
     """The date of an MJD (UTC) as " (2021-03-04 05:06:07 UTC)", "" when it is unknown."""
-    from datetime import UTC, datetime, timedelta
-
     if not 0 < mjd < 2_000_000:
         return ""
     when = datetime(1858, 11, 17, tzinfo=UTC) + timedelta(seconds=round(mjd * 86400))

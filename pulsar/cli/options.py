@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from pulsar.config.load import given_config, keys
+from pulsar.config.model import Config
 from pulsar.config.options import GROUPS, OPTIONS
+from pulsar.errors import ConfigError
+from pulsar.pipeline.progress import Progress
+from pulsar.sky.catalogue import sexagesimal
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
-
-    from pulsar.config.model import Config
-    from pulsar.pipeline.progress import Progress
 
 
 def option(names: str, text: str, metavar: str | None = None, *, default: bool | str = True, **more: Any) -> Any:
@@ -136,8 +138,6 @@ class Given:
 
     def config(self) -> "Config":
         """The configuration that they mean."""
-        from pulsar.config.load import given_config
-
         changes: dict[str, Any] = {}
         for name, value in self.options.items():
             changes |= _changes(name, value)
@@ -236,8 +236,6 @@ class Command(TyperCommand):
 
 def described(name: str) -> tuple[str, str]:
     """Help of an option of OPTIONS, and its default in words."""
-    from pulsar.config.model import Config
-
     setting = OPTIONS[name]
     text = setting.text
     if setting.off and not text:
@@ -252,8 +250,6 @@ def described(name: str) -> tuple[str, str]:
 
 
 def _field(key: str) -> "FieldInfo":
-    from pulsar.config.load import keys
-
     return next(field for section, name, field in keys() if f"{section}.{name}" == key)
 
 
@@ -299,9 +295,6 @@ def declination(text: str) -> float:
 
 
 def _degrees(name: str, text: str, unit: str) -> float:
-    from pulsar.errors import ConfigError
-    from pulsar.sky.catalogue import sexagesimal
-
     value = sexagesimal(text)
     if not math.isfinite(value):
         raise ConfigError(f"{name} {text}: expected {unit}:mm:ss.s or a number of degrees")
@@ -309,8 +302,6 @@ def _degrees(name: str, text: str, unit: str) -> float:
 
 
 def _part_counts(text: str) -> list[int]:
-    from pulsar.errors import ConfigError
-
     try:
         return [int(number) for number in text.split(",")]
     except ValueError:
@@ -325,8 +316,6 @@ def _ranges(texts: Iterable[str]) -> list[tuple[float, float]]:
 
 def frequency_range(text: str) -> tuple[float, float]:
     """The two frequencies [MHz] of ``LO:HI``."""
-    from pulsar.errors import ConfigError
-
     low, separator, high = text.partition(":")
     try:
         pair = (float(low), float(high))
@@ -388,6 +377,4 @@ def period_seconds(text: str) -> float:
 
 def progress_mode(quiet: bool, level: Literal["debug", "info", "warning", "error"] | None = None) -> "Progress":
     """A progress display for the terminal, the batch log, or none but for warnings; ``--log-level`` above ``-q``."""
-    from pulsar.pipeline.progress import Progress
-
     return Progress(level=level or ("warning" if quiet else "info"))

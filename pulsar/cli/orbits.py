@@ -9,6 +9,7 @@ import typer
 from pulsar.cli.console import check_not_input, out
 from pulsar.cli.options import Display, Files, Given, Overwrite, Resume, inputs, option, options, product_file
 from pulsar.cli.tables import Columns, print_table
+from pulsar.io.product.writer import Target
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -35,7 +36,6 @@ def command(
     if not dry_run and output is None:
         raise typer.BadParameter("give the product to write: --out O.h5, or --dry-run", param_hint="--out")
     from pulsar.orbits.run import plan_only, search_orbits
-    from pulsar.pipeline.write import Target
 
     progress = display.progress()
     if dry_run or output is None:

@@ -11,7 +11,11 @@ import typer
 from pulsar.cli.console import check_picture, error, facts, out, print_json
 from pulsar.cli.options import Debug, Given, Json, Overwrite, Pieces, argument, option, options
 from pulsar.cli.tables import Columns, print_table
+from pulsar.config.survey import load_survey
 from pulsar.data.numbers import duration
+from pulsar.errors import ConfigError
+from pulsar.io.night import scan, several_pointings
+from pulsar.io.open import open_observation
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
@@ -45,7 +49,6 @@ def command(
     if plot is not None:
         check_picture(plot, overwrite=overwrite)
     settings = given.config()
-    from pulsar.io.night import several_pointings
 
     files = files or []
     many = survey is not None or pieces.given or several_pointings(files)
@@ -61,7 +64,6 @@ def command(
 
 def _observation(files: list[Path], settings: "Config", plot: Path | None, as_json: bool) -> None:
     """The plan of one observation."""
-    from pulsar.io.open import open_observation
     from pulsar.pipeline.plan import dry_run
 
     with closing(open_observation(*files, config=settings.input)) as obs:
@@ -81,7 +83,6 @@ def _observation(files: list[Path], settings: "Config", plot: Path | None, as_js
 
 def _draw(run_plan: Any, header: "Header", path: Path) -> None:
     """The picture of a DM plan."""
-    from pulsar.errors import ConfigError
     from pulsar.report.figure import save
     from pulsar.report.plots import plot_plan
 
@@ -92,7 +93,6 @@ def _draw(run_plan: Any, header: "Header", path: Path) -> None:
 
 def _survey(path: Path, as_json: bool) -> None:
     """The cores, memory and storage that a survey takes."""
-    from pulsar.config.survey import load_survey
     from pulsar.followup.survey import plan_survey
 
     survey = load_survey(path)
@@ -132,7 +132,6 @@ def _survey(path: Path, as_json: bool) -> None:
 
 def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> None:
     """Folders, or many files: a line for each search that `pulsar search` would make of them, and the totals."""
-    from pulsar.io.night import scan
     from pulsar.nights.night import jobs, plan_jobs, unmatched_pointings
 
     night = scan(files, settings.input)

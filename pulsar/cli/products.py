@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
+
 from pulsar.cli.console import note, out, output_folder, print_json
 from pulsar.cli.options import (
     Debug,
@@ -24,9 +26,14 @@ from pulsar.cli.options import (
 )
 from pulsar.cli.tables import print_accel, print_candidates, print_lists, print_pulses
 from pulsar.data.text import cell
+from pulsar.errors import ConfigError
+from pulsar.handover.candidate import commands
+from pulsar.io.labels import labels_of, uid_of
+from pulsar.io.product.reader import read
+from pulsar.report.why import Asked
+from pulsar.report.why import why as answer
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from pulsar.io.labels import Labels
@@ -45,7 +52,6 @@ def sift(
 ) -> None:
     """Merge products of several beams and nights: one row a source, with the chance of coincidence."""
     settings = given.config()
-    from pulsar.io.product.reader import read
     from pulsar.nights.merge import merge
 
     product = merge([read(path) for path in runs], output, settings, overwrite=overwrite, argv=sys.argv)
@@ -74,10 +80,6 @@ def report(
     display: Display,
 ) -> None:
     """Write a page with the ranked lists, maps and plot sheets, which opens from disk without a server."""
-    from pulsar.errors import ConfigError
-    from pulsar.io.labels import labels_of
-    from pulsar.io.product.reader import read
-
     products = [read(path) for path in runs]
     labels = labels_of(runs, judged or ())
     folder = output if output is not None else runs[0].with_suffix(".report")
@@ -104,11 +106,6 @@ def why(
     _debug: Debug = False,
 ) -> None:
     """Tell who has a signal and on what evidence, or what kept it off the list."""
-    from pulsar.errors import ConfigError
-    from pulsar.io.product.reader import read
-    from pulsar.report.why import Asked
-    from pulsar.report.why import why as answer
-
     if sum(value is not None for value in (period, freq, time)) != 1:
         raise ConfigError("give one of --period, --freq and --time")
     if period is not None:
@@ -150,10 +147,6 @@ class Wanted:
 
     def of(self, rows: "NDArray[Any]", labels: "Labels") -> "NDArray[np.bool_]":
         """True where a row of the table is asked for."""
-        import numpy as np
-
-        from pulsar.io.labels import uid_of
-
         if self.idents:
             return np.isin(rows["id"], self.idents)
         use = np.ones(len(rows), dtype=np.bool_)
@@ -182,12 +175,6 @@ def candidates(
     _debug: Debug = False,
 ) -> None:
     """List the candidates, or the single pulses, of runs, best first: one row a source."""
-    import numpy as np
-
-    from pulsar.errors import ConfigError
-    from pulsar.io.labels import labels_of
-    from pulsar.io.product.reader import read
-
     if form == "accel" and wanted.table != "candidates":
         raise ConfigError("--format accel is of periodic candidates: single pulses have no such list")
     products = [read(path) for path in runs]
@@ -229,10 +216,6 @@ def _with_texts(rows: "NDArray[Any]", products: Sequence[str], labels: "Labels")
     """The rows with the names of their products first, where there are several, and at the end what they were judged
     to be, where anything was.
     """
-    import numpy as np
-
-    from pulsar.io.labels import uid_of
-
     columns = {name: rows[name] for name in rows.dtype.names or ()}
     if products:
         columns = {"product": np.array(products, dtype=np.str_), **columns}
@@ -258,8 +241,6 @@ def _print_table(rows: "NDArray[Any]", products: "Sequence[Run]", wanted: Wanted
 
 def note_commands(product: "Run", row: dict[str, Any]) -> None:
     """Tell the commands that confirm a candidate."""
-    from pulsar.handover.candidate import commands
-
     note(f"to confirm {row['id']}:")
     for line in commands(product, row):
         note(f"  {line}")
@@ -278,8 +259,6 @@ def _print_accel(rows: "NDArray[Any]", products: "Sequence[Run]") -> None:
 
 def _powers(product: "Run") -> dict[str, float]:
     """Summed power of the best detection of every candidate, by its uid."""
-    import numpy as np
-
     rows = product.rows("detections")
     best = rows[np.argsort(rows["sigma"], kind="stable")]
     return dict(zip(best["uid"].tolist(), best["power"].tolist(), strict=True))
@@ -287,8 +266,6 @@ def _powers(product: "Run") -> dict[str, float]:
 
 def _print_ecsv(products: "Sequence[Run]", order: "NDArray[Any]", name: str, labels: "Labels") -> None:
     from astropy.table import vstack
-
-    from pulsar.io.labels import uid_of
 
     tables = [product.table(name) for product in products]
     for product, table in zip(products, tables, strict=True):

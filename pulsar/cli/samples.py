@@ -1,12 +1,18 @@
 """Commands on samples, without a search: ``pulsar rfi``, ``dedisperse`` and ``waterfall``."""
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
+
+from pulsar.api import plot
 from pulsar.cli.console import check_new, check_not_input, out, print_json, write_bytes
 from pulsar.cli.options import Display, Files, Given, Json, Overwrite, inputs, option, options
 from pulsar.cli.tables import Columns, print_table
+from pulsar.errors import ConfigError
+from pulsar.io.series import series_paths
 
 if TYPE_CHECKING:
     from pulsar.followup.masks import RfiReport
@@ -37,7 +43,6 @@ def dedisperse(
     """Write the series of an observation at one DM or several: cleaned, of noise 1, at the highest channel."""
     settings = given.config()
     from pulsar.followup.series import dedisperse_files, series_names
-    from pulsar.io.series import series_paths
 
     for name in series_names(output, sorted(set(dms))):
         for path in series_paths(name):
@@ -70,7 +75,6 @@ def waterfall(
 ) -> None:
     """Draw a stretch of an observation: its spectrum, the series of it, and how that fades away from the DM."""
     settings = given.config()
-    from pulsar.errors import ConfigError
 
     path = output if output is not None else Path(f"{files[0].stem}_{time:g}s.png")
     if path.suffix.lower() not in (".png", ".npy"):
@@ -82,10 +86,6 @@ def waterfall(
     progress = display.progress()
     cutout, header = cut_out(files, time, dm, settings, length=length, nbands=nbands, progress=progress)
     if path.suffix.lower() == ".npy":
-        import io
-
-        import numpy as np
-
         buffer = io.BytesIO()
         np.save(buffer, cutout.spectrum)
         write_bytes(path, buffer.getvalue(), overwrite=overwrite)
@@ -95,8 +95,6 @@ def waterfall(
             f"{columns} columns of {cutout.tsamp:.6g} s from {cutout.start:.9g} s"
         )
     else:
-        from pulsar.api import plot
-
         plot(cutout, header=header, title=f"{files[0].name}: {time:g} s", path=path)
     out(str(path))
 
@@ -114,7 +112,6 @@ def rfi(
 ) -> None:
     """Make the mask of an observation, say what is lost and why, and save it for ``--mask`` of other commands."""
     settings = given.config()
-    from pulsar.errors import ConfigError
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--plot {picture}: the picture is a PNG: end its name in .png")

@@ -22,6 +22,9 @@ from pulsar.cli.options import (
     product_file,
 )
 from pulsar.cli.tables import print_lists, print_subtracted
+from pulsar.errors import ConfigError
+from pulsar.io.night import scan, several_pointings
+from pulsar.io.product.reader import read
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
@@ -56,7 +59,6 @@ def command(
     if workers is not None and engine != "dask":
         raise typer.BadParameter("goes with --engine dask", param_hint="--workers")
     settings = given.config()
-    from pulsar.io.night import several_pointings
 
     progress = display.progress()
     # Arguments of one search and of many.
@@ -66,7 +68,6 @@ def command(
             raise typer.BadParameter("is for one observation; for many: pulsar batch", param_hint="--engine")
         _night(files, settings, output or Path("pulsar-night"), pieces, top, common)
         return
-    from pulsar.errors import ConfigError
 
     if settings.input.pointings:
         raise ConfigError("input.pointings is for folders: give --ra and --dec for the files of one observation")
@@ -92,8 +93,6 @@ def _night(
     files: list[Path], settings: "Config", folder: Path, pieces: Pieces, top: int, common: dict[str, Any]
 ) -> None:
     """Search folders, or many files: by source, date and beam."""
-    from pulsar.errors import ConfigError
-    from pulsar.io.night import scan
     from pulsar.nights.night import jobs, search_night, unmatched_pointings
 
     advice = "several searches need a folder for their products: give --out DIR"
@@ -108,8 +107,6 @@ def _night(
     todo = jobs(night, settings, folder, **pieces.wanted())
     outcome = search_night(todo, settings, folder, problems=problems, **common)
     if outcome.merged is not None:
-        from pulsar.io.product.reader import read
-
         print_lists(read(outcome.merged), top=top)
         common["progress"].message(
             f"{outcome.merged}: the candidates of {len(outcome.products)} products; pulsar report {outcome.merged}"

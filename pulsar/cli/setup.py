@@ -7,6 +7,9 @@ import typer
 
 from pulsar.cli.console import note, out, write_text
 from pulsar.cli.options import Debug, Display, Overwrite, Preset, Sets, argument, option, options
+from pulsar.config.load import given_config, presets, to_toml
+from pulsar.config.resources import thread_count
+from pulsar.errors import ConfigError
 
 app = typer.Typer(help="Show, start or check a configuration.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -20,8 +23,6 @@ def show(
     _debug: Debug = False,
 ) -> None:
     """Print all settings as TOML, with what each may hold."""
-    from pulsar.config.load import given_config, presets, to_toml
-
     if names:
         for name, path in presets().items():
             first = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
@@ -38,8 +39,6 @@ def init(
     _debug: Debug = False,
 ) -> None:
     """Write a configuration file with every setting and its explanation, ready to be changed."""
-    from pulsar.config.load import given_config, to_toml
-
     write_text(file, to_toml(given_config(preset, (), {})), overwrite=overwrite)
     note(f"wrote {file}; use it with --config {file}")
 
@@ -50,8 +49,6 @@ def check(
     _debug: Debug = False,
 ) -> None:
     """Check a configuration file; tells every key that is wrong."""
-    from pulsar.config.load import given_config
-
     given_config(file, (), {})
     out(f"{file}: valid")
 
@@ -64,8 +61,6 @@ def compile_kernels(
     display: Display,
 ) -> None:
     """Compile all kernels for this processor and store them; a search does it by itself for what it needs."""
-    from pulsar.config.resources import thread_count
-    from pulsar.errors import ConfigError
     from pulsar.pipeline.compiling import Ahead
     from pulsar_kernels import ahead
 

@@ -9,6 +9,10 @@ import typer
 from pulsar.cli.console import check_not_input, note, out, write_text
 from pulsar.cli.options import Command, Debug, Display, Given, Overwrite, Top, argument, option, options, product_file
 from pulsar.cli.tables import Columns, print_lists, print_table
+from pulsar.errors import ConfigError
+from pulsar.handover.candidate import name_of
+from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 
 app = typer.Typer(
     help="Sum the power spectra of many epochs: add, look, search.", no_args_is_help=True, rich_markup_mode=None
@@ -78,7 +82,6 @@ def search(
 ) -> None:
     """Sum the powers of all epochs, search the sums at every DM, and write the candidates."""
     settings = given.config()
-    from pulsar.pipeline.write import Target
     from pulsar.stack.run import search_stack
 
     check_not_input(output, folder.glob("*.h5"))
@@ -97,10 +100,7 @@ def nights(
     _debug: Debug = False,
 ) -> None:
     """Say what each epoch shows of a candidate."""
-    from pulsar.errors import ConfigError
-    from pulsar.handover.candidate import name_of
     from pulsar.handover.timing import stack_par_text
-    from pulsar.io.product.reader import read
 
     product = read(run)
     epochs, rows = product.rows("stack/epochs"), product.rows("stack/nights")

@@ -21,6 +21,10 @@ from pulsar.cli.options import (
     right_ascension,
 )
 from pulsar.cli.tables import print_candidates
+from pulsar.config.load import load_config
+from pulsar.config.resources import thread_count
+from pulsar.errors import ConfigError, PulsarError
+from pulsar.io.open import open_observation
 
 Seed = Annotated[int | None, option("--seed", "Seed of all random numbers.", "N", min=0)]
 
@@ -60,8 +64,6 @@ class OnePulsar:
 
     def values(self) -> dict[str, Any] | None:
         """The pulsar that they describe, None without --period."""
-        from pulsar.errors import ConfigError
-
         given = _those_given(self)
         if given and self.period is None:
             raise ConfigError(f"--{next(iter(given))} describes a pulsar: give its --period too")
@@ -96,8 +98,6 @@ def simulate(
     display: Display,
 ) -> None:
     """Write a synthetic observation, and what is in it as TOML beside it."""
-    from pulsar.config.resources import thread_count
-
     content = build_sky(sky, _those_given(shape), one_pulsar.values())
     fits = is_psrfits(output, rows_per_file, pol)
     npol = {"AA+BB": 1, "AABB": 2, "AABBCRCI": 4, "IQUV": 4}[pol]
@@ -123,8 +123,6 @@ def simulate(
 
 def is_psrfits(output: Path, rows_per_file: int | None, pol: str) -> bool:
     """True if the name asks for PSRFITS; refuses what the format cannot hold."""
-    from pulsar.errors import ConfigError
-
     suffix = output.suffix.lower()
     if suffix in (".fits", ".sf", ".fit"):
         return True
@@ -139,7 +137,6 @@ def is_psrfits(output: Path, rows_per_file: int | None, pol: str) -> bool:
 
 def check_truth(output: Path, sky: Path | None, *, overwrite: bool) -> None:
     """Refuse to replace the truth of another file of the same stem, unless it is what the sky was read from."""
-    from pulsar.errors import ConfigError
     from pulsar.synthesis import truth_path
 
     path = truth_path(output)
@@ -186,15 +183,11 @@ def inject(
     display: Display,
 ) -> None:
     """Add pulsars, bursts and interference to an observation: a new file, with what was added as TOML beside it."""
-    from pulsar.config.resources import thread_count
-    from pulsar.errors import ConfigError
-
     settings = given.config()
     if output.suffix.lower() != ".fil":
         raise ConfigError(f"{output}: inject writes SIGPROC files: end the name in .fil")
     pulsar = one_pulsar.values()
 
-    from pulsar.io.open import open_observation
     from pulsar.synthesis import Injection, load_injection, truth_path, validate
     from pulsar.synthesis import inject as inject_into
 
@@ -227,9 +220,6 @@ def demo(
     display: Display,
 ) -> None:
     """Simulate a small FAST-like observation with five pulsars and interference, search it, and write the report."""
-    from pulsar.config.resources import thread_count
-    from pulsar.errors import ConfigError, PulsarError
-
     data, product = output / "demo.fil", output / "RUN.h5"
     # The demo may be run again and again: only what it wrote itself is replaced.
     again = data.with_name("demo.truth.toml").exists()
@@ -237,7 +227,6 @@ def demo(
         raise ConfigError(f"{product}: exists already and is not of an earlier demo; give another --out")
     output_folder(output)
 
-    from pulsar.config.load import load_config
     from pulsar.pipeline.compiling import Ahead, parts_of
 
     progress, workers = display.progress(), thread_count(threads)

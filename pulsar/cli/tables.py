@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pulsar.cli.console import out
+from pulsar.data.direction import dms, hms
 from pulsar.data.numbers import number, significant, value_error
 
 #: Heading -> text of the cell: a format of the row (``{0}``), or a function of it.
@@ -66,14 +67,10 @@ def print_table(
 
 
 def _hms(row: Any) -> str:
-    from pulsar.data.direction import hms
-
     return hms(float(row["ra_deg"])) or "-"
 
 
 def _dms(row: Any) -> str:
-    from pulsar.data.direction import dms
-
     return dms(float(row["dec_deg"])) or "-"
 
 

@@ -1,11 +1,17 @@
 """``pulsar view``: candidates judged in a browser."""
 
+import getpass
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pulsar.cli.console import note, out, write_text
 from pulsar.cli.options import Debug, Overwrite, argument, option
+from pulsar.errors import ConfigError, DataError
+from pulsar.io.labels import MOST_WHO, Labels, header, lines, plain, read_labels
+from pulsar.io.product.reader import read
+from pulsar.triage.beside import merged_from
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -30,8 +36,6 @@ def command(
     _debug: Debug = False,
 ) -> None:
     """Show candidates on a page of this machine, and keep what you judge them to be, key by key."""
-    from pulsar.errors import ConfigError
-
     if merge:
         if output is None or labels is not None or by is not None or browse or port:
             raise ConfigError("--merge takes files of judgements and --out FILE, and nothing else")
@@ -43,8 +47,6 @@ def command(
 
 
 def _merge(paths: Sequence[Path], output: Path, *, overwrite: bool) -> None:
-    from pulsar.io.labels import Labels, header, lines, read_labels
-
     labels = Labels(entry for path in paths for entry in read_labels(path).entries)
     merged = labels.merged()
     write_text(output, header() + lines(merged), overwrite=overwrite)
@@ -58,11 +60,6 @@ def _merge(paths: Sequence[Path], output: Path, *, overwrite: bool) -> None:
 
 
 def _name(by: str | None) -> str:
-    import getpass
-
-    from pulsar.errors import ConfigError
-    from pulsar.io.labels import MOST_WHO, plain
-
     if by is None:
         try:
             by = getpass.getuser()
@@ -84,10 +81,6 @@ def products_of(paths: Sequence[Path]) -> list["Run"]:
     DataError
         A file cannot be read.
     """
-    from pulsar.errors import ConfigError, DataError
-    from pulsar.io.product.reader import read
-    from pulsar.triage.beside import merged_from
-
     runs = {}
     for path in paths:
         if not path.is_dir():
@@ -108,8 +101,6 @@ def products_of(paths: Sequence[Path]) -> list["Run"]:
 
 
 def _serve(runs: Sequence["Run"], labels: Path | None, who: str, port: int, *, browse: bool) -> None:
-    import webbrowser
-
     from pulsar.triage.server import Server
     from pulsar.triage.site import Site
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM
 from pulsar.data.source import Derived, Relay, SampleSource
 from pulsar.errors import PulsarError
+from pulsar_kernels.subbands import add_band
 
 #: Samples read at once, in all threads [bytes].
 FILL_BYTES: Final = 64 << 20
@@ -71,8 +72,6 @@ class Subbands(Derived):
 
         Safe to call from several threads at once.
         """
-        from pulsar_kernels.subbands import add_band
-
         for low, high in self._new(max(start, 0), min(start + data.shape[1], self.nsamps)):
             part = data[:, low - start : high - start]
             for b, lock in enumerate(self._locks):

@@ -33,6 +33,7 @@ from pulsar.folding.plan import (
     plan_fold,
 )
 from pulsar.folding.sums import Sums, cube_of, empty_sums, levelled_fold, mark_slots
+from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, TILE, deposit, fold_band, fold_bands, fold_row
 
 #: Most bytes of cleaned samples held at once, and most samples of a gulp.
 GULP_BYTES: Final = 128 << 20
@@ -79,8 +80,6 @@ class _Space:
     """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
 
     def __init__(self, widest: int, columns: int, levels: Sequence[_Level]) -> None:
-        from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, TILE
-
         top = levels[-1].level
         sums = [part.sums for level in levels for parts in level.parts for part in parts]
         self.table = _aligned((max((p.size for p in sums if p is not None), default=0),), np.uint8)
@@ -110,8 +109,6 @@ class _Space:
 
     def fold(self, level: _Level, part: _Part, data: NDArray[Any], nout: int) -> NDArray[np.int32]:
         """Sums of shape (ncands, nslots, >= bands of the part); overwritten by the next call."""
-        from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, fold_band, fold_bands
-
         ngroups, ncands, nslots, nchans = len(level.groups), len(level.cands), level.nslots, data.shape[0]
         lanes = 1 if len(part.bands) == 1 else LANES
         if self.sums.size < (ncands * lanes + 4) * nslots:
@@ -134,8 +131,6 @@ class _Space:
 
 def _tasks(nbands: int, threads: int) -> list[range]:
     """Subbands that one thread folds together: as many as the kernel has lanes, fewer if threads would have none."""
-    from pulsar_kernels.fold import LANES
-
     rounds = -(-nbands // (LANES * max(threads, 1)))
     cuts = band_edges(nbands, rounds * max(threads, 1)).tolist()
     return [range(a, b) for a, b in pairwise(cuts)]
@@ -190,8 +185,6 @@ def _gulp_samples(
     source: SampleSource, plans: Sequence[FoldPlan], widest: int, top: int, memory: int, threads: int
 ) -> int:
     """Samples of a gulp: a multiple of 2**top within the memory budget and the range of the kernel's integers."""
-    from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES
-
     nchans, full = len(source.freqs), [p for p in plans if p.level == 0]
     # Per sample: the buffer, the slots of every candidate, and of every thread its band at all lowered resolutions
     # (int16) and the sums of several bands at full resolution (int32).
@@ -249,7 +242,6 @@ def fold_many(
     nchans, nsamps = len(source.freqs), source.nsamps
     if nchans == 0 or nsamps == 0:
         raise DataError(f"nothing to fold: {nchans} channels alive, {nsamps} samples; check the mask")
-    from pulsar_kernels.fold import deposit
 
     edges = band_edges(nchans, config.nbands)
     nbands = len(edges) - 1
@@ -475,8 +467,6 @@ def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldCo
     DataError
         When the series is empty or constant.
     """
-    from pulsar_kernels.fold import fold_row
-
     nsamps = series.nsamps
     if nsamps == 0:
         raise DataError("nothing to fold: the series is empty")

@@ -24,6 +24,8 @@ from pulsar.data.fold import FoldParams
 from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.folding.profile import best_box, drawn, ratio_of
 from pulsar.folding.whiten import on_lines
+from pulsar_kernels.subtract import Grid, fold_cells, subtract_cells
+from pulsar_kernels.synth import stream_keys
 
 if TYPE_CHECKING:
     from pulsar_kernels.subtract import Grid
@@ -243,8 +245,6 @@ def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, i
     shape : tuple of int
         Sub-integrations, bands, phase bins.
     """
-    from pulsar_kernels.subtract import Grid
-
     nchans, (nsubints, nbands, _) = len(source.freqs), shape
     edges = np.round(np.linspace(0, source.nsamps, nsubints + 1)).astype(np.int64)
     live = live_parts(source).cut(edges)
@@ -293,8 +293,6 @@ def fold_grid(
     rows : ndarray, shape (nchans, nbins, 2)
         The same of each channel.
     """
-    from pulsar_kernels.subtract import fold_cells
-
     nchans, (nsubints, nbands, nbins) = len(source.freqs), shape
     cells = np.zeros((nsubints, nbands, nbins, 2), dtype=np.int64)
     rows = np.zeros((nchans, nbins, 2), dtype=np.int64)
@@ -527,8 +525,6 @@ class SubtractedSource(Relay):
     """
 
     def __init__(self, source: MaskedSource, taken: Sequence[Taken]) -> None:
-        from pulsar_kernels.synth import stream_keys
-
         super().__init__(source)
         self.obs = source.obs
         self.mask = source.mask
@@ -543,8 +539,6 @@ class SubtractedSource(Relay):
         self._shapes = [pulsar.template.shapes * SIGMA_LEVELS for pulsar in self.taken]
 
     def _meet(self, start: int, data: NDArray[np.int8]) -> None:
-        from pulsar_kernels.subtract import subtract_cells
-
         for pulsar, shapes, keys in zip(self.taken, self._shapes, self._keys, strict=True):
             template = pulsar.template
             subtract_cells(data, start, pulsar.grid, shapes, template.shape_of, template.gains, template.factors, keys)

@@ -29,6 +29,7 @@ from pulsar.data.fold import FoldCube, FoldParams, HarmonicNoise, LevelledFold
 from pulsar.data.source import SampleSource
 from pulsar.folding.plan import FoldPlan
 from pulsar.folding.whiten import FEWEST_PARTS, NEAR, RED, noise_beside
+from pulsar_kernels.fold import count_slots, phase_bins
 
 #: Widths of the running mean [turns]: the one is taken that leaves least noise at the harmonics.
 WINDOWS: Final = (1.0, 0.5, 0.25)
@@ -331,8 +332,6 @@ def empty_sums(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, da
 
 def mark_slots(cand: Sums, start: int, nout: int, tmid: float, out: NDArray[np.uint16]) -> tuple[int, int]:
     """Slots of samples `start` … of a candidate's resolution; returns the range of sub-integrations they touch."""
-    from pulsar_kernels.fold import count_slots, phase_bins
-
     first = int(np.searchsorted(cand.edges, start, side="right")) - 1
     last = int(np.searchsorted(cand.edges, start + nout, side="left"))
     edges = np.clip(cand.edges[first : last + 1] - start, 0, nout)

@@ -19,7 +19,8 @@ from pulsar.folding import folder
 from pulsar.folding.fundamental import DETECTED, fold_sigma
 from pulsar.folding.refine import refine
 from pulsar.io.product.provenance import Provenance
-from pulsar.io.product.writer import ProductWriter
+from pulsar.io.product.reader import read
+from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, KnownFold, doubts, verdict
 from pulsar.pipeline.follow import steady_fold
@@ -29,7 +30,7 @@ from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.start import opened
 from pulsar.pipeline.subtracting import check_subtract, subtract
-from pulsar.pipeline.write import Target, fill_barycentre, fill_fold, fill_place
+from pulsar.pipeline.write import fill_barycentre, fill_fold, fill_place
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sky.observatory import mean_flux
 from pulsar.sources.features import features
@@ -143,8 +144,6 @@ def fold_files(
     DataError
         The files cannot be read.
     """
-    from pulsar.io.product.reader import read
-
     scorer = scorer_of(config.sift.weights)
     if config.known.catalogue:
         read_catalogue(config.known.catalogue)  # what is wrong with it is told before any work

@@ -19,9 +19,9 @@ from pulsar.folding.refine import refine
 from pulsar.followup.folding import fold_row
 from pulsar.io.folded import FoldedFile, read_folded
 from pulsar.io.product.provenance import Provenance
-from pulsar.io.product.writer import ProductWriter
+from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.write import Target, fill_barycentre
+from pulsar.pipeline.write import fill_barycentre
 from pulsar.searches.sift import Group
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sources.features import features

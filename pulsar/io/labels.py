@@ -19,6 +19,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from pulsar.data.files import clean_text, read_bytes
 from pulsar.data.locks import NO_LOCKS, FileLock
 from pulsar.data.text import cell, of_cell, printable
@@ -283,7 +285,6 @@ def read_labels(path: Path) -> Labels:
 
 
 def _parsed(path: Path, text: str) -> list[Label]:
-    import numpy as np
     from astropy.table import Table
 
     try:

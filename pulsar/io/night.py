@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -319,8 +320,6 @@ def _pointing(source: str, date: str, beam: int | None, part: Sequence[tuple[Pat
 
 
 def _date(mjd: float) -> str:
-    from datetime import UTC, datetime, timedelta
-
     if not 0 < mjd < 2_000_000:
         return ""
     return f"{datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=mjd):%Y%m%d}"

@@ -24,6 +24,7 @@ from pulsar.errors import ConfigError
 from pulsar.io.base import parse_name
 from pulsar.io.labels import Sidecar, beside, labels_of, uid_of
 from pulsar.io.product.provenance import Provenance
+from pulsar.io.product.reader import read
 from pulsar.io.product.schema import TABLES
 from pulsar.io.product.writer import ProductWriter, check_output
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
@@ -31,6 +32,7 @@ from pulsar.nights.matching import Seen, ncompared, repeated, see_again
 from pulsar.nights.sightings import Sightings, places_of, sightings_of
 from pulsar.pipeline.limits import pooled_limits
 from pulsar.sky.barycentre import motion_of
+from pulsar.sky.catalogue import label_rows, read_catalogue
 from pulsar.sky.observatory import Receiver
 
 if TYPE_CHECKING:
@@ -109,8 +111,6 @@ def merge(
     ConfigError
         The output exists, or a beam occurs twice at one time.
     """
-    from pulsar.io.product.reader import read
-
     if not runs:
         raise ConfigError("nothing to merge: name the products of `pulsar search`")
     out = check_output(out, overwrite=overwrite)
@@ -151,8 +151,6 @@ def merge(
     for i, row in enumerate(pulses):
         single["source"][i] = names.get((id(row.run), str(row.values["source"])), "")
     if config.known.catalogue:
-        from pulsar.sky.catalogue import label_rows, read_catalogue
-
         label_rows(table, seen.headers, read_catalogue(config.known.catalogue), radius=config.known.radius)
     with ProductWriter(out, overwrite=overwrite) as writer:
         notes += [f"{run.path.name}: {p}" for run in runs for p in run.problems]

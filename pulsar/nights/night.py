@@ -3,6 +3,8 @@
 How complete its searches are is told by the same with signals that are added.
 """
 
+import csv
+import difflib
 import math
 import zlib
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ from pulsar.io.base import parse_name
 from pulsar.io.night import Night, Pointing, scan
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import software_version
+from pulsar.io.product.reader import read
 from pulsar.io.product.writer import check_output
 from pulsar.nights.merge import merge
 from pulsar.pipeline.checkpoint import Checkpoint
@@ -36,6 +39,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.start import fingerprint
 from pulsar.sky.catalogue import sexagesimal
 from pulsar.sky.observatory import Receiver
+from pulsar.synthesis.population import read_asked
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
@@ -118,8 +122,6 @@ def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float
     DataError
         The file cannot be read, lacks a column, or a line of it makes no sense.
     """
-    import csv
-
     path = Path(path)
     lines = read_text(path, "a table of pointings").splitlines()
     places: dict[tuple[str, int | None], tuple[float, float]] = {}
@@ -144,8 +146,6 @@ def unmatched_pointings(night: Night, config: Config) -> list[str]:
     DataError
         The table cannot be read.
     """
-    import difflib
-
     table = config.input.pointings
     if not table:
         return []
@@ -318,7 +318,6 @@ def search_night(
     ConfigError
         A product is there already, or another run is at work in this folder.
     """
-    from pulsar.io.product.reader import read
     from pulsar.run import search
 
     progress = Progress("quiet") if progress is None else progress
@@ -365,8 +364,6 @@ def search_night(
 
 def _common_of(path: Path) -> "list[Birdie]":
     """Lines in a product that other beams have as well; none of what cannot be read."""
-    from pulsar.io.product.reader import read
-
     try:
         rows = read(path).rows("rfi/birdies")
     except DataError:
@@ -499,8 +496,6 @@ def observations(
         names = ", ".join(job.out.stem for job in unknown[:3]) + (" …" if len(unknown) > 3 else "")
         progress.warning(f"no limits on flux densities: the telescope's gain is not known (--gain, --tsys): {names}")
     if config.completeness.population:
-        from pulsar.synthesis.population import read_asked
-
         read_asked(config.completeness.population)  # what is wrong with it is told before anything is searched
     places = config.completeness.places or math.ceil(signals / (PULSARS + BURSTS) / len(todo))
     return [_with_places(job, places, alone=len(todo) == 1) for job in todo]

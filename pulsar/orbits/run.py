@@ -24,7 +24,8 @@ from pulsar.folding.folder import normalise
 from pulsar.folding.profile import fine_box
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import Provenance, software_version
-from pulsar.io.product.writer import ProductWriter, check_output
+from pulsar.io.product.reader import read
+from pulsar.io.product.writer import ProductWriter, Target, check_output
 from pulsar.orbits.bank import least_companion
 from pulsar.orbits.plan import OctavePlan, OrbitsPlan, lay_out, plan_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch, Peaks
@@ -34,7 +35,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means, stage_memory, thread_count
 from pulsar.pipeline.start import fingerprint, opened
 from pulsar.pipeline.trials import cleaned, independent_trials, shifted, trial_series
-from pulsar.pipeline.write import Target, fill_place
+from pulsar.pipeline.write import fill_place
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios
 
@@ -176,8 +177,6 @@ def search_orbits(
     DataError
         The files cannot be read.
     """
-    from pulsar.io.product.reader import read
-
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     out = check_output(target.path, overwrite=target.overwrite)

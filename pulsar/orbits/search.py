@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft, rfft
+from scipy.optimize import minimize
 
 from pulsar.config.model import OrbitsConfig
 from pulsar.errors import ConfigError
@@ -23,6 +25,9 @@ from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
 from pulsar.searches.fft import HALF_TAPS
 from pulsar.searches.search import threshold_logp
+from pulsar_kernels import fft, harmonics, whiten
+from pulsar_kernels.fft import make_plan, work_size
+from pulsar_kernels.orbit import resample_orbit
 
 #: Samples of the white series in one of a template's: on a straight line between two of them a sine at 0.45 of a
 #: template's sampling loses 0.2 % of its power against the noise, whose level there is 0.92.
@@ -178,8 +183,6 @@ class OrbitSearch:
     """
 
     def __init__(self, nsamps: int, tsamp: float, octave: Octave, config: OrbitsConfig, share: float = 1.0) -> None:
-        from pulsar_kernels.fft import make_plan
-
         self.nsamps, self.tsamp, self.octave, self.config, self.share = nsamps, tsamp, octave, config, share
         self.tobs = nsamps * tsamp
         self.bank = Bank(config, octave.high, self.tobs)
@@ -230,10 +233,6 @@ class OrbitSearch:
         ndarray of float32, shape (RATIO, n)
             Sample i of plane p is sample ``RATIO i + p`` of the series.
         """
-        from scipy import fft
-
-        from pulsar_kernels import whiten
-
         amplitudes = Amplitudes(Lengths(self.nsamps, self.tsamp))
         if series.dtype not in (np.int16, np.float32):
             series = series.astype(np.float32)
@@ -244,13 +243,13 @@ class OrbitSearch:
             return None
         whiten.whiten_amplitudes(real, imag, PAD, amplitudes.noise.centres, levels)
         inner = slice(PAD, PAD + amplitudes.nbins + 1)
-        white = fft.irfft(real[inner] + 1j * imag[inner], amplitudes.nfft)[: self.nsamps]
+        white = irfft(real[inner] + 1j * imag[inner], amplitudes.nfft)[: self.nsamps]
         # Of the data alone, without what they were padded with.
-        spectrum = fft.rfft(white.astype(np.float32))
+        spectrum = rfft(white.astype(np.float32))
         top = min(int(self.octave.high * self.tobs) + 1, spectrum.size)
         bins = np.zeros(RATIO * self.n // 2 + 1, dtype=np.complex64)
         bins[1:top] = spectrum[1:top]
-        fine = fft.irfft(bins, RATIO * self.n).astype(np.float32)
+        fine = irfft(bins, RATIO * self.n).astype(np.float32)
         # So that the powers of the transform of n of its samples have mean 1: irfft divides by their number.
         fine *= np.float32(RATIO * np.sqrt(amplitudes.nfft / self.nsamps))
         return np.ascontiguousarray(fine.reshape(self.n, RATIO).T)
@@ -286,8 +285,6 @@ class OrbitSearch:
 
     def look(self, white: NDArray[np.float32], turn: float, x: float, y: float) -> tuple[NDArray[Any], ...]:
         """Peaks of one template above the grid's thresholds: index of the highest harmonic, log2 of harmonics, sum."""
-        from pulsar_kernels import fft, harmonics
-
         b = self._buffers()
         self._resampled(white, turn, x, y, b.series)
         fft.real_fft(b.series, b.flat, self._plan, b.work, PAD, b.real, b.imag)
@@ -301,8 +298,6 @@ class OrbitSearch:
             b.grow(int(1.5 * count))
 
     def _resampled(self, white: NDArray[np.float32], turn: float, x: float, y: float, out: NDArray[np.float32]) -> None:
-        from pulsar_kernels.orbit import resample_orbit
-
         fine = RATIO / self.dt
         resample_orbit(white, turn * self.dt, x * fine, y * fine, out)
 
@@ -345,8 +340,6 @@ class OrbitSearch:
 
     def refined(self, white: NDArray[np.float32], start: Orbit) -> Orbit:
         """The nearest peak in frequency and orbit of a sum of powers."""
-        from scipy.optimize import minimize
-
         orbit = start
         for size in (0.4, 0.1):
             near = _Near(self, white, orbit)
@@ -498,8 +491,6 @@ class _Buffers:
 
 def template_samples(tobs: float, high: float) -> int:
     """Samples of a template: the fewest that the transform takes and that hold the highest frequency."""
-    from pulsar_kernels.fft import work_size
-
     n = 2 * max(int(np.ceil(ABOVE * high * tobs)), 512)
     while not work_size(n):
         n += 2

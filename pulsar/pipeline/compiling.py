@@ -19,6 +19,7 @@ from pulsar.data.closing import Closing
 from pulsar.data.work import command, environment
 from pulsar.pipeline.progress import Progress
 from pulsar.searches.registry import enabled
+from pulsar_kernels import ahead
 
 #: Set to 0 in the environment to have kernels compiled as they are met.
 SWITCH = "PULSAR_COMPILE_AHEAD"
@@ -60,8 +61,6 @@ class Ahead(Closing):
     """
 
     def __init__(self, parts: Sequence[str], jobs: int) -> None:
-        from pulsar_kernels import ahead
-
         self.missing: list[str] = []
         self._left: list[str] = []
         self._done: set[str] = set()
@@ -115,8 +114,6 @@ class Ahead(Closing):
 
     def wait(self, progress: Progress, parts: Sequence[str] | None = None) -> None:
         """Wait until the kernels of `parts` (all, if not given) are there."""
-        from pulsar_kernels import ahead
-
         wanted = set(self.missing) if parts is None else set(self.missing) & set(ahead.versions(parts))
         with self._lock:
             # They come first from now on.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chndtr
 
 from pulsar.config.model import AccelConfig, Config
 from pulsar.constants import KDM
@@ -341,8 +342,6 @@ def independent_steps(
         Normalised power of the threshold in a single trial.
     """
     # The whole of scipy.stats takes a second to load.
-    from scipy.special import chndtr
-
     if steps.size == 0:
         return 1.0
     # The power that is above exceeds the threshold by an exponential: its deciles' centres.

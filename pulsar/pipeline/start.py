@@ -15,6 +15,7 @@ from pulsar.data.unfinished import sweep
 from pulsar.errors import ConfigError
 from pulsar.io.base import is_calibration
 from pulsar.io.open import open_observation
+from pulsar.io.product.reader import read
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import given_mask
@@ -166,8 +167,6 @@ def finished(out: Path, fingerprint: str, progress: Progress, *, overwrite: bool
     ConfigError
         It is of other files or settings.
     """
-    from pulsar.io.product.reader import read
-
     if not (resume and out.exists()):
         return None
     product = read(out)

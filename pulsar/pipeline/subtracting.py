@@ -20,6 +20,7 @@ from pulsar.folding.fundamental import DETECTED, fold_sigma
 from pulsar.folding.plan import check_params
 from pulsar.folding.refine import refine
 from pulsar.folding.subtracted import SubtractedSource, measure_rest, measure_templates, packed, unpacked, without
+from pulsar.io.product.reader import read
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.ephemerides import FromPar, doubts, ephemerides_of
 from pulsar.pipeline.room import Means
@@ -101,8 +102,6 @@ def wanted(pulsars: Sequence[str]) -> list[Wanted]:
     DataError
         A file cannot be read.
     """
-    from pulsar.io.product.reader import read
-
     pulsars_wanted: list[Wanted] = []
     for given in pulsars:
         path, ident = split(given)

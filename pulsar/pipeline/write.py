@@ -1,8 +1,6 @@
 """The product of a run: what its stages have made, written whole or not at all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -12,7 +10,7 @@ from pulsar.constants import C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header, Part
-from pulsar.io.product.writer import ProductWriter
+from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.pipeline.detect import Detected
 from pulsar.pipeline.follow import marked
 from pulsar.pipeline.limits import flux_limits
@@ -30,24 +28,6 @@ if TYPE_CHECKING:
 
 #: Rows of candidates that belong to others and were not folded, the strongest; all are in the table of detections.
 MOST_ATTACHED = 1000
-
-
-@dataclass(frozen=True)
-class Target:
-    """A product that is to be written.
-
-    Attributes
-    ----------
-    path : Path
-    overwrite : bool
-        Replace an existing file.
-    argv : sequence of str
-        Command line, for the provenance.
-    """
-
-    path: Path
-    overwrite: bool = False
-    argv: Sequence[str] = ()
 
 
 def write_product(

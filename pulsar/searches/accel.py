@@ -25,6 +25,10 @@ from pulsar.searches.search import (
     Pairs,
     threshold_logp,
 )
+from pulsar_kernels import correlate, drifts, whiten
+from pulsar_kernels import hits as hit_kernels
+from pulsar_kernels.correlate import KNEE, decoded, first_phase, staged_bytes, work_floats
+from pulsar_kernels.drifts import CELL, WIDE
 
 #: Steps of a power that is kept as a byte: as many as the thresholds leave room for, up to this.
 MOST_STEPS = 6.0
@@ -115,8 +119,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
     config: AccelConfig
 
     def __init__(self, nsamps: int, tsamp: float, config: AccelConfig | None = None, **run: Any) -> None:
-        from pulsar_kernels.correlate import decoded, first_phase
-
         super().__init__(nsamps, tsamp, config, **run)
         bands = self.run.bands
         #: All that is searched.
@@ -185,9 +187,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
 
     def set_threshold(self, logp: float) -> None:
         """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
-        from pulsar_kernels.correlate import KNEE
-        from pulsar_kernels.drifts import WIDE
-
         super().set_threshold(logp)
         self._parts.clear()
         # A grid point has less than the peak beside it.
@@ -212,8 +211,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
 
     def _fill(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> bool:
         """Have white amplitudes of a series in the work space; False when it is constant."""
-        from pulsar_kernels import whiten
-
         if self.run.spectra is not None:
             made = self.run.spectra.filled(series, birdies)
             if made is not None:
@@ -225,8 +222,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         return levels is not None
 
     def _start(self, centre: int) -> NDArray[np.float32]:
-        from pulsar_kernels.correlate import first_phase
-
         found = self._starts.get(centre)
         if found is None:
             found = self._starts.setdefault(centre, first_phase(self.plane.n, -self.plane.dz * centre, 0.0))
@@ -242,8 +237,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
                     self._correlate(b, i, piece, bend, piece.at + k * stride)
 
     def _short(self, b: "_Buffers", pieces: list[Piece]) -> None:
-        from pulsar_kernels import correlate
-
         plane = self.plane
         correlate.short_series(
             *(b.real, b.imag, PAD, pieces[0].first - plane.edge, plane.valid, plane.block),
@@ -251,8 +244,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         )
 
     def _correlate(self, b: "_Buffers", i: int, piece: Piece, bend: int, at: int) -> None:
-        from pulsar_kernels import correlate
-
         lo = self.plane.edge
         hi = lo + piece.count
         start = self._start(piece.centre)
@@ -271,8 +262,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         found: int,
     ) -> int:
         """Sum harmonics over the rows of a block that are among `rows`; returns the hits `found` before, and more."""
-        from pulsar_kernels import drifts
-
         plane = self.plane
         start = max(2 * piece.first, rows[0])
         stop = min(2 * (piece.first + piece.count), rows[1])
@@ -325,8 +314,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         return found
 
     def _detections(self, b: "_Buffers", found: int) -> NDArray[Any]:
-        from pulsar_kernels import hits as kernels
-
         if found == 0:
             return self._table(0)
         plane = self.plane
@@ -347,7 +334,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         # Bytes hold strong powers roughly, and which of f, 2 f, 3 f ... comes first matters.
         strong = order[: min(EXACT_HITS, np.count_nonzero(logp < EXACT_LOGP))]
         if strong.size:
-            kernels.exact(b.real, b.imag, PAD, plane.filled, hits, strong)
+            hit_kernels.exact(b.real, b.imag, PAD, plane.filled, hits, strong)
             logp[strong] = stats.power_logp(hits[strong, 4], nharm[strong])
             order = np.argsort(logp, kind="stable")
         most = min(found, self.config.max_detections)
@@ -355,12 +342,12 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         # No other sums than those that are searched: they are more trials. A bin is what a hit may be moved.
         top = min(float(self.nbins), self.band.high * self.amplitudes.span + 1.0)
         lowest = 0.5 * plane.stage_rows[:, 0] - 1.0 if self.band.low > 0.0 else ()
-        kept = kernels.select(
+        kept = hit_kernels.select(
             *(b.real, b.imag, PAD, plane.filled, hits, order, self._nfree),
             np.array([top, plane.z_limit, plane.w_limit, plane.dz]),
             np.array([self.logp_threshold, self.config.nharm, plane.r_hi, *lowest]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
-            np.zeros((most, kernels.KNOWN)),
+            np.zeros((most, hit_kernels.KNOWN)),
         )
         out = out[np.argsort(out[:kept, 5], kind="stable")]
         span = self.amplitudes.span
@@ -382,9 +369,6 @@ class _Buffers:
     """Work space of one thread."""
 
     def __init__(self, search: AccelSearch) -> None:
-        from pulsar_kernels.correlate import staged_bytes, work_floats
-        from pulsar_kernels.drifts import CELL, WIDE
-
         plane = search.plane
         n = plane.n
         nbins = search.nbins + 2 * PAD if search.run.spectra is None else 0

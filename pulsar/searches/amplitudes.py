@@ -10,6 +10,9 @@ from scipy import fft as scipy_fft
 
 from pulsar.errors import ConfigError
 from pulsar.searches.preparation import REDDISH, cubic_trend, drift
+from pulsar_kernels import fft, whiten
+from pulsar_kernels.fft import make_plan, work_size
+from pulsar_kernels.longwave import sum_samples
 
 #: Narrowest and widest block [bins], and the growth of the width with the bin number.
 MIN_WIDTH = 8
@@ -130,8 +133,6 @@ class NoiseModel:
         real, imag : ndarray of float32, shape (>= pad + nbins,)
             Amplitudes, bin r at ``pad + r``.
         """
-        from pulsar_kernels import whiten
-
         levels = np.empty(self.widths.size, dtype=np.float64)
         if not whiten.noise_levels(
             real, imag, pad, self.edges, self.centres, self._log_bias, self._smoother, self._nsteep, levels
@@ -175,8 +176,6 @@ class Lengths:
     """
 
     def __init__(self, nsamps: int, tsamp: float) -> None:
-        from pulsar_kernels.fft import work_size
-
         self.nsamps, self.tsamp = int(nsamps), float(tsamp)
         self.nfft = 2 * int(scipy_fft.next_fast_len((self.nsamps + 1) // 2, real=True))
         self.nbins = self.nfft // 2
@@ -213,8 +212,6 @@ class Amplitudes:
     """
 
     def __init__(self, lengths: Lengths) -> None:
-        from pulsar_kernels.fft import make_plan
-
         self.nfft, self.nbins, self.span = lengths.nfft, lengths.nbins, lengths.span
         self.noise = NoiseModel(self.nbins)
         self.plan = make_plan(self.nfft)
@@ -245,8 +242,6 @@ class Amplitudes:
         ndarray of float64 or None
             Levels at the knots of `noise`; None when the series is constant.
         """
-        from pulsar_kernels import fft, whiten
-
         trend = cubic_trend(series)
         if self.plan is None:
             padded = np.empty(self.nfft, dtype=np.float32)
@@ -277,8 +272,6 @@ class Amplitudes:
 
         Drifts are smooth: their Fourier transform is that of a few thousand points, and their leakage with them.
         """
-        from pulsar_kernels.longwave import sum_samples
-
         size = 1 << self._halvings
         sums = np.zeros(self._nsamps // size, dtype=np.float32)
         sum_samples(series, trend, np.zeros((0, 2), dtype=np.int64), self._halvings, sums)

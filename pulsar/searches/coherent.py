@@ -19,6 +19,8 @@ from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Lengths
 from pulsar.searches.fft import FFTSearch
 from pulsar.searches.search import Band, Circumstances, Cost, Pairs, ProfileSearch
+from pulsar_kernels import coherent, longwave
+from pulsar_kernels.coherent import make_ladder, responses
 
 if TYPE_CHECKING:
     from pulsar.searches.fft import _Buffers
@@ -166,8 +168,6 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
     config: CoherentConfig
 
     def __init__(self, nsamps: int, tsamp: float, config: CoherentConfig | None = None, **run: Any) -> None:
-        from pulsar_kernels.coherent import make_ladder
-
         super().__init__(nsamps, tsamp, config, **run)
         spectra, bands = self.run.spectra, self.run.bands
         self._own = spectra is None
@@ -271,8 +271,6 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
         self, trials: NDArray[np.float64], ladder: "Ladder", buffers: "_Buffers"
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """S/N and shape of the best pulse of every trial."""
-        from pulsar_kernels import coherent
-
         snr = np.zeros(trials.size, dtype=np.float32)
         shape = np.zeros(trials.size, dtype=np.uint8)
         if trials.size:
@@ -281,8 +279,6 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
 
     def _listed(self, raised: NDArray[np.float64], birdies: Pairs) -> NDArray[Any]:
         """One detection for every source."""
-        from pulsar_kernels import longwave
-
         raised = raised[:, raised[1] > self.snr_threshold]
         if not raised.size:
             return self._table(0)
@@ -308,8 +304,6 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
     @cached_property
     def _widths(self) -> list[NDArray[np.float64]]:
         """Full widths of the pulses of every tier [turns]."""
-        from pulsar_kernels.coherent import responses
-
         widths = []
         for tier in self.tiers:
             k = np.arange(1, tier.nharm + 1)

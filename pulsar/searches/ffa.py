@@ -29,6 +29,8 @@ from pulsar.searches.ffa_series import (
 from pulsar.searches.ffa_sources import MOST_SOURCES, Refiner, Source, take_source
 from pulsar.searches.preparation import cubic_trend, without_lines
 from pulsar.searches.search import EVERYTHING, Band, Circumstances, Cost, Pairs, ProfileSearch
+from pulsar_kernels import ffa, longwave
+from pulsar_kernels.ffa import LANES
 
 #: Fewest turns that a search makes sense for.
 MIN_TURNS = 4.0
@@ -172,8 +174,6 @@ class FFASearch(ProfileSearch[Buffers]):
 
     def _fold(self, series: NDArray[Any], buffers: Buffers, birdies: Pairs) -> bool:
         """Fill the best S/N of every trial period; False when the series is constant."""
-        from pulsar_kernels import ffa, longwave
-
         first = self.levels[0]
         longwave.sum_samples(series, cubic_trend(series, self._gaps), self._gaps, first.halvings, buffers.raw[0])
         without_lines(buffers.raw[0], first.tau, birdies)
@@ -245,8 +245,6 @@ class FFASearch(ProfileSearch[Buffers]):
         table: NDArray[np.int64],
     ) -> None:
         """Best S/N and width of a step, with a noise of `unit` in a sample."""
-        from pulsar_kernels import ffa, longwave
-
         x = buffers.coarse
         longwave.sum_groups(buffers.sums, step.factor, unit / (FINE_UNIT * step.factor**0.5), x[: step.nsamps])
         # Rounding adds a twelfth.
@@ -300,8 +298,6 @@ class FFASearch(ProfileSearch[Buffers]):
 
         Returns what explains others of each (see `Source.root`), and which of these explains a trial, -1 if none does.
         """
-        from pulsar_kernels import longwave
-
         freq, snr = trials.freq, trials.snr
         roots: list[tuple[float, float, float, float]] = []
         owner = np.full(len(freq), -1, dtype=np.int64)
@@ -343,8 +339,6 @@ class FFASearch(ProfileSearch[Buffers]):
         What was leakage of a strong source that is not quite gone is weaker, but may still be above the threshold: at
         least STILL_THERE of the S/N must be left.
         """
-        from pulsar_kernels import ffa, longwave
-
         order = np.unique(owner[owner >= 0])[:MOST_SOURCES]
         gone = [int(k) for k in order if take_source(self.levels, buffers, roots[k], self.snr_threshold)]
         asked = np.flatnonzero(np.isin(owner, gone))
@@ -372,8 +366,6 @@ class FFASearch(ProfileSearch[Buffers]):
         Of each transform the rows from the first to the last of them, in the groups in which all rows are searched:
         what is found of them is the same.
         """
-        from pulsar_kernels.ffa import LANES
-
         number = number[asked]
         which = np.searchsorted(self._starts, number, side="right") - 1
         first = np.flatnonzero(np.diff(which, prepend=-1))
@@ -405,8 +397,6 @@ class _Prepared(NamedTuple):
 
     @classmethod
     def of(cls, step: Step) -> "_Prepared":
-        from pulsar_kernels import ffa
-
         table = step.transforms.copy()
         table[:, 3] -= table[0, 3]
         root = math.sqrt(step.nsamps // step.transforms[0, 0])

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar_kernels import ffa, longwave, moments
+
 #: Fewest and usual least number of phase bins.
 MIN_BINS = 8
 USUAL_BINS = 64
@@ -230,8 +232,6 @@ class Buffers:
 
 def _sizes(levels: tuple[Level, ...]) -> tuple[int, int, int]:
     """Samples of the longest series that is folded, elements of the transforms' work space and of a tile."""
-    from pulsar_kernels import ffa
-
     every = [(step, int(bins)) for level in levels for step in level.steps for bins in step.transforms[:, 0]]
     return (
         max((step.nsamps for step, _ in every), default=0),
@@ -250,8 +250,6 @@ def _aligned(n: int, kind: type) -> NDArray[Any]:
 
 def halved(x: NDArray[np.float32], times: int, space: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """The series, and its sums of 2, 4, 8 ... samples, `times` of them, in `space`."""
-    from pulsar_kernels import longwave
-
     out = [x]
     at = 0
     for _ in range(times):
@@ -264,8 +262,6 @@ def halved(x: NDArray[np.float32], times: int, space: NDArray[np.float32]) -> li
 
 def flattened(level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32]) -> tuple[float, float]:
     """Take off the running median; returns the noise of a sample (0: there is none), and how many are there."""
-    from pulsar_kernels import longwave, moments
-
     size = level.block
     means = np.empty(max(level.nsamps // size, 1), dtype=np.float64)
     share = longwave.block_means(raw, size, means) / level.nsamps
@@ -318,8 +314,6 @@ def taken_off(
     space: NDArray[np.float32],
 ) -> list[NDArray[np.float32]]:
     """Take from a flattened series what is given at the middles of blocks, in place; returns its sums anew."""
-    from pulsar_kernels import longwave
-
     missing = flat == 0.0
     longwave.flatten(flat, size, part, flat)
     flat[missing] = 0.0
@@ -331,8 +325,6 @@ def tame_bursts(halves: list[NDArray[np.float32]], sigma: float) -> None:
 
     But only if they are in no more than three of 64 stretches: pulses and waves of red noise are in more.
     """
-    from pulsar_kernels import longwave
-
     low = np.empty(64, dtype=np.float32)
     high = np.empty(64, dtype=np.float32)
     for k, sums in enumerate(halves):

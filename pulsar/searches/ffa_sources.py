@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pulsar.searches import stats
 from pulsar.searches.ffa_series import Buffers, Level, halved
 from pulsar.searches.preparation import LOW_MODES
+from pulsar_kernels import longwave
 
 #: A source is refined on a level up to so much coarser than its own.
 COARSER_LEVELS = 2
@@ -71,8 +72,6 @@ class Refiner:
 
     def _profile(self, buffers: Buffers, i: int, freq: float, width: float, nbins: int, n: int = 1) -> "Folded":
         """Refine the frequency of a trial of level `i`; the number of bins is a multiple of `n`."""
-        from pulsar_kernels import longwave
-
         # A coarser level if it has samples enough for the bins.
         for _ in range(COARSER_LEVELS):
             if i + 1 < len(self.levels) and freq * self.levels[i + 1].tau * 8.0 / width <= 0.5:
@@ -227,8 +226,6 @@ class PulseTrain:
 
     def _parts(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Profiles of parts of two turns or more."""
-        from pulsar_kernels import longwave
-
         nparts = int(np.clip(len(x) * self.per_sample / 2.0, 2, MOST_PARTS))
         parts = np.empty((nparts, self.bins), dtype=np.float32)
         longwave.fold(x, self.per_sample, parts)
@@ -252,16 +249,12 @@ class PulseTrain:
 
     def in_series(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
         """The series to be subtracted, sample by sample."""
-        from pulsar_kernels import longwave
-
         out = np.empty_like(flat)
         longwave.pulse_train(flat, self.per_sample, self.profile, self.blank, out)
         return out
 
     def left(self, flat: NDArray[np.float32], noise: float) -> float:
         """Largest S/N of a box at its frequency, and up to a turn beside it, without the mean profile."""
-        from pulsar_kernels import longwave
-
         parts = self._parts(flat)
         drifts = np.arange(-self.bins, self.bins + 1, max(self.box // 4, 1))
         boxes = np.unique(np.maximum(np.round(self.box * np.array([0.35, 0.7, 1.0, 1.4])), 1).astype(np.int64))

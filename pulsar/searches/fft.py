@@ -15,6 +15,7 @@ from pulsar.config.model import FFTConfig
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
 from pulsar.searches.search import Band, Circumstances, Cost, HarmonicSearch, Pairs
+from pulsar_kernels import harmonics, peaks
 
 #: Taps of the half-bin interpolation.
 HALF_TAPS = 8
@@ -176,8 +177,6 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
 
     def _white_powers(self, series: NDArray[Any], birdies: Pairs, buffers: "_Buffers") -> bool:
         """Fill the white amplitudes and half-bin powers; False when the series is constant."""
-        from pulsar_kernels import harmonics
-
         buffers.found = -1
         levels = self.amplitudes.fill(series, birdies, buffers.real, buffers.imag, buffers.work)
         if levels is None:
@@ -201,8 +200,6 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
 
         Ranges are the stages of this search, and after them those of `also_raise`. Looked for once for each spectrum.
         """
-        from pulsar_kernels import harmonics
-
         while buffers.found < 0:
             found = harmonics.harmonic_peaks(buffers.half, *self._wanted, buffers.index, buffers.ranges, buffers.power)
             if found > buffers.index.shape[0]:
@@ -212,8 +209,6 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         return buffers.index[: buffers.found], buffers.ranges[: buffers.found], buffers.power[: buffers.found]
 
     def _detect(self, buffers: "_Buffers") -> NDArray[Any]:
-        from pulsar_kernels import peaks
-
         index, stages, powers = self.raised(buffers)
         mine = np.flatnonzero(stages < len(self.nharms))
         found = mine.size

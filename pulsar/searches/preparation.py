@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from scipy.fft import rfft
 
 from pulsar.searches import stats
+from pulsar_kernels import whiten
+from pulsar_kernels.longwave import remove_tone
 
 #: Powers 0 to 3 of the place of 64 stretches between -1 and 1, and the least-squares cubic through their means.
 _POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
@@ -30,8 +33,6 @@ def cubic_trend(series: NDArray[Any], gaps: Iterable[tuple[int, int]] = ()) -> N
     gaps : iterable of (int, int)
         First sample of what is missing, and the one after the last: stretches that touch it do not count.
     """
-    from pulsar_kernels import whiten
-
     means = np.empty(64, dtype=np.float64)
     if series.dtype == np.int16:
         whiten.integer_means(series, means)
@@ -169,10 +170,6 @@ def without_lines(raw: NDArray[np.float32], tau: float, lines: Sequence[tuple[fl
     int
         Lines that were there.
     """
-    from scipy.fft import rfft
-
-    from pulsar_kernels.longwave import remove_tone
-
     n = raw.shape[0]
     lines = [line for line in lines if line[0] + 0.5 * line[1] < 0.5 / tau]
     if not lines:

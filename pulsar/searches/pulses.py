@@ -17,6 +17,8 @@ from pulsar.data.pulse import PulseCutout
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
 from pulsar.errors import DataError
 from pulsar.searches import stats
+from pulsar_kernels import clusters
+from pulsar_kernels.shear import shear_add, shifted_sums
 
 #: Trial DMs without an event that a pulse may skip.
 GAP = 3
@@ -168,7 +170,6 @@ def cluster(
         If an event is at a DM that is not there.
     """
     # Many arguments: columns of a table, an array each.
-    from pulsar_kernels import clusters
 
     dms = np.array(dms, dtype=np.float64)
     tsamp = np.array(np.broadcast_to(tsamp_of_dm, dms.shape), dtype=np.float64)
@@ -323,8 +324,6 @@ def cut_out(
     DataError
         If the source has no channel.
     """
-    from pulsar_kernels.shear import shear_add, shifted_sums
-
     nchans = len(source.freqs)
     if nchans == 0:
         raise DataError("no channel is left to cut a pulse out of: relax [rfi] zap or chan_sigma")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.searches import stats
+from pulsar_kernels import period as kernels
 
 #: Sources are apart when their DMs are by more than this many errors, or by the largest of the errors' floor.
 DM_ERRORS = 3.0
@@ -134,8 +135,6 @@ def repeats(
     Repeats or None
         None when nothing is significant.
     """
-    from pulsar_kernels import period as kernels
-
     given = np.asarray(times, dtype=np.float64)
     strength = np.ones(given.size) if snrs is None else np.asarray(snrs, dtype=np.float64)
     keep = _apart(given, strength, p_min)

@@ -12,6 +12,8 @@ from pulsar.constants import C
 from pulsar.errors import ConfigError
 from pulsar.searches.amplitudes import PAD, Lengths
 from pulsar.searches.search import EVERYTHING, Band
+from pulsar_kernels.correlate import make_block
+from pulsar_kernels.drifts import GUARD, UNIT
 
 if TYPE_CHECKING:
     from pulsar_kernels.correlate import Block
@@ -133,8 +135,6 @@ class Piece:
     @property
     def zero(self) -> NDArray[np.int32]:
         """Where drift 0 of its rows is, see drifts.sum_rows."""
-        from pulsar_kernels.drifts import UNIT
-
         rows = np.arange(2 * self.count, dtype=np.int64)
         return ((self.at + self.centre + rows * self.pitch) // UNIT).astype(np.int32)
 
@@ -334,8 +334,6 @@ class Plane(Extent):
     @cached_property
     def block(self) -> "Block":
         """Tables of a block."""
-        from pulsar_kernels.correlate import make_block
-
         return make_block(self.n, self.filled, self.dz)
 
     def shape(self, row: int, share: float = 1.0) -> tuple[int, int]:
@@ -347,8 +345,6 @@ class Plane(Extent):
     @cached_property
     def top(self) -> list[Piece]:
         """Blocks of the top harmonic; stored ones one after the other, the others in one and the same place."""
-        from pulsar_kernels.drifts import GUARD
-
         first = self.rows[0] // 2
         if self.nharm > 1:
             first = min(first, self.rows[0] // (2 * self.nharm))
@@ -383,8 +379,6 @@ class Plane(Extent):
 
     @property
     def _stored_bytes(self) -> int:
-        from pulsar_kernels.drifts import GUARD
-
         return max(p.end for p in self.top) + GUARD
 
     @cached_property
@@ -411,8 +405,6 @@ class Plane(Extent):
             For every fraction, bytes from one change of drift to the next.
         nbytes : int
         """
-        from pulsar_kernels.drifts import GUARD
-
         at = GUARD
         out: list[list[Piece]] = []
         strides: list[int] = []

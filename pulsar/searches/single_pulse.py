@@ -12,6 +12,10 @@ from pulsar.config.model import SinglePulseConfig
 from pulsar.data.candidate import EVENT_COLUMNS
 from pulsar.searches.preparation import without_lines
 from pulsar.searches.search import Band, Circumstances, Cost, Pairs, Search
+from pulsar_kernels import baseline, cells, matched
+from pulsar_kernels.cells import CELL, FINE_LEVELS
+from pulsar_kernels.cells import work_size as cell_work
+from pulsar_kernels.pulses import White, pick, work_size
 
 #: Widest pulse in units of the series.
 MOST_OF_SERIES = 0.125
@@ -89,8 +93,6 @@ class SinglePulseSearch(Search["_Buffers"]):
     config: SinglePulseConfig
 
     def __init__(self, nsamps: int, tsamp: float, config: SinglePulseConfig | None = None, **run: Any) -> None:
-        from pulsar_kernels.cells import CELL, FINE_LEVELS
-
         super().__init__(nsamps, tsamp, config, **run)
         config = self.config
         self.gaussian = config.shape == "gaussian"
@@ -139,8 +141,6 @@ class SinglePulseSearch(Search["_Buffers"]):
         return _Buffers(*_sizes(self.nsamps, self._widest))
 
     def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs, _band: Band, /) -> NDArray[Any]:
-        from pulsar_kernels import baseline, cells
-
         odd = cells.cell_moments(series, b.mean, b.var, b.count)
         runs = _NO_RUNS if odd == 0 else cells.constant_runs(series, b.mean, b.var, b.count, odd)
         if birdies:
@@ -174,8 +174,6 @@ class SinglePulseSearch(Search["_Buffers"]):
         self, series: NDArray[Any], runs: NDArray[np.int64], lines: Sequence[tuple[float, float]]
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The series less its lines, and what counts as nothing in it; moments are made again where there are any."""
-        from pulsar_kernels import cells
-
         clean = series.astype(np.float32)
         for first, last in runs:
             clean[first:last] = np.nan
@@ -195,9 +193,6 @@ class SinglePulseSearch(Search["_Buffers"]):
 
     def _pulses(self, series: NDArray[Any], runs: NDArray[np.int64], widest: int) -> NDArray[np.float64]:
         """S/N, centre, width, first sample and end of pulses up to a width, on the baseline of the buffers."""
-        from pulsar_kernels import cells, matched
-        from pulsar_kernels.pulses import White, pick
-
         b = self._buffers()
         excess = np.ones(self._nexcess)
         cells.scatter_of_sums(series, b.count, b.base, b.scale, b.cells, b.work, excess)
@@ -257,10 +252,6 @@ def _trials(snr: float, shape: str, width_max: int, nsamps: int) -> float:
 
 def _sizes(nsamps: int, widest: int) -> tuple[int, int, int]:
     """Cells, elements of their work space, and of that for pulses."""
-    from pulsar_kernels.cells import CELL
-    from pulsar_kernels.cells import work_size as cell_work
-    from pulsar_kernels.pulses import work_size
-
     ncells = -(-nsamps // CELL)
     return ncells, cell_work(ncells), work_size(widest, nsamps)
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
@@ -146,8 +147,6 @@ def first_grid(obs: Observation, config: Config) -> StackGrid:
     config : Config
         Its sections `dedisp` and `stack`.
     """
-    from scipy.fft import next_fast_len
-
     header, settings = obs.header, config.stack
     if header.is_series and settings.downsample > 1:
         raise ConfigError("stack.downsample is for raw data: dedispersed series have the sampling that they have")

@@ -21,11 +21,12 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
-from pulsar.io.product.writer import ProductWriter, check_output
+from pulsar.io.product.reader import read
+from pulsar.io.product.writer import ProductWriter, Target, check_output
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import BASE_MEMORY, thread_count
 from pulsar.pipeline.trials import independent_trials
-from pulsar.pipeline.write import Target, candidate_table
+from pulsar.pipeline.write import candidate_table
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios
 from pulsar.sources.candidate import Candidate
@@ -195,7 +196,6 @@ def search_stack(
     DataError
         A file of the stack cannot be read.
     """
-    from pulsar.io.product.reader import read
     from pulsar.searches.sift import group
 
     config = Config() if config is None else config

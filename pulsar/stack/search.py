@@ -22,6 +22,7 @@ from pulsar.searches import stats
 from pulsar.searches.amplitudes import MIN_BIN, MIN_CYCLES
 from pulsar.searches.search import PeriodicSearch, threshold_logp
 from pulsar.stack.grid import POINTS, StackGrid
+from pulsar_kernels import harmonics
 
 #: Independent trials per bin of the powers of one harmonic, and what each stage of harmonics adds per bin of its top
 #: harmonic, from benchmarks/calibrate.py stack: at p = 1e-4 of many epochs, by how much less of one, what every
@@ -178,8 +179,6 @@ class StackSearch:
 
     def _peaks(self, powers: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Local maxima above the threshold: index of the top harmonic, harmonics, sum."""
-        from pulsar_kernels import harmonics
-
         thresholds = np.array(self.thresholds, dtype=np.float32)
         capacity = 16384
         while True:

@@ -14,6 +14,8 @@ from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.dedisp.subbands import Subbands
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal
+from pulsar_kernels.sprinkle import add_steps
+from pulsar_kernels.synth import stream_keys, uniforms
 
 #: Variance that a signal's rounding to steps may add where it is strongest, over that of noise; and the largest step.
 MOST_ADDED: Final = 0.002
@@ -110,8 +112,6 @@ class Injector:
         shifts: NDArray[np.int64],
         top: int,
     ) -> None:
-        from pulsar_kernels.sprinkle import add_steps
-
         tsamp, live = self.source.tsamp, (self._edges, self._blocks, self._bad)
         for steps in signals:
             add_steps(data, start, tsamp, lanes, shifts, *steps, top, *live)
@@ -127,8 +127,6 @@ class Injector:
         return found
 
     def _dither(self, seed: int, number: int) -> NDArray[np.float64]:
-        from pulsar_kernels.synth import stream_keys, uniforms
-
         key = int(stream_keys(seed, _STREAM, np.array([number]))[0])
         return uniforms(key, self._chans)
 

@@ -13,6 +13,7 @@ from pulsar.errors import ConfigError
 from pulsar.synthesis.interference import Drift, Sources, alive, bandpass
 from pulsar.synthesis.model import Sky
 from pulsar.synthesis.signal import signals_of
+from pulsar_kernels.synth import interleave, normals, quantise, quantise_wrapped, rescale, stream_keys
 
 #: Samples of a tile; with _ROWS channels it stays in a level-2 cache from the first deviate to the last code.
 TILE = 8192
@@ -49,8 +50,6 @@ class Synthesiser:
     """
 
     def __init__(self, sky: Sky, *, nbits: int | None = None, pol: Pol = "AA+BB") -> None:
-        from pulsar_kernels.synth import stream_keys
-
         self.sky = sky
         self.pol = pol
         self.npol = NPOL[pol]
@@ -90,8 +89,6 @@ class Synthesiser:
     def _codes(
         self, data: NDArray[np.float32], common: NDArray[np.float32], start: int, c0: int, out: NDArray[Any]
     ) -> None:
-        from pulsar_kernels.synth import quantise, quantise_wrapped, rescale
-
         part = slice(c0, c0 + data.shape[0])
         means, sigmas = self.means[part], self.sigmas[part]
         if self.nbits == 32:
@@ -108,8 +105,6 @@ class Synthesiser:
 
     def _tile(self, tile: int, c0: int, c1: int, common: NDArray[np.float32], out: NDArray[Any]) -> None:
         """Fill `out`, shape (npol, c1 - c0, TILE), with codes."""
-        from pulsar_kernels.synth import normals
-
         start = tile * TILE
         total = np.empty((c1 - c0, TILE), dtype=np.float32)
         scratch = np.empty_like(total)
@@ -150,8 +145,6 @@ class Synthesiser:
         Quickest when `start` and n are multiples of `TILE`; with a pool its threads share the channels. The array may
         be a view of memory in the order of the files, (n, npol, nchans).
         """
-        from pulsar_kernels.synth import interleave
-
         n = out.shape[2]
         tiles = range(start // TILE, -(-(start + n) // TILE))
         nchans = self.header.nchans

@@ -17,6 +17,7 @@ from pulsar.synthesis.interference import Sources, alive
 from pulsar.synthesis.model import Burst, Pulsar, Rfi
 from pulsar.synthesis.signal import signals_of
 from pulsar.synthesis.write import check_free, check_packing, truth_of, truth_path, write_truth
+from pulsar_kernels.synth import add_dithered, stream_keys
 
 _MEASURE = 16384  # samples of a stretch in which the noise is measured,
 _STRETCHES = 64  # and how many of them, spread over the observation
@@ -235,8 +236,6 @@ class _Added:
 
     def measure(self) -> None:
         """Measure the noise, and find the channels that carry a signal."""
-        from pulsar_kernels.synth import stream_keys
-
         header, seed = self._obs.header, self._seed
         sigmas = channel_sigmas(self._obs)
         self.chan_ok = (sigmas > 0) & alive(header, self._rfi)
@@ -270,8 +269,6 @@ class _Added:
 
     def _add(self, piece: tuple[NDArray[Any], int, int]) -> None:
         """Add to samples (nchans, n) in place; they begin at a sample and a channel."""
-        from pulsar_kernels.synth import add_dithered
-
         samples, start, c0 = piece
         rows = slice(c0, c0 + samples.shape[0])
         scale = self._scales[1, rows, None]

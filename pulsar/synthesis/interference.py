@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.synthesis.model import Rfi
+from pulsar_kernels.synth import normals, stream_keys, uniforms
 
 #: Mean of a channel in units of its noise, for what scales the whole power (gains, noise-like power): 96 / 16 as at
 #: 8 bits.
@@ -38,8 +39,6 @@ class Sources:
     """
 
     def __init__(self, header: Header, rfi: Sequence[Rfi], keys: NDArray[np.uint64], seed: int, stream: int) -> None:
-        from pulsar_kernels.synth import stream_keys
-
         channels = np.arange(header.nchans)
         self._each = [Interference(header, model, int(key)) for model, key in zip(rfi, keys, strict=True)]
         self._noise = [stream_keys(seed, stream + i, channels) for i in range(len(rfi))]
@@ -56,8 +55,6 @@ class Sources:
 
     def add(self, data: NDArray[np.float32], start: int, c0: int, *, common: bool) -> None:
         """Add to samples (nchans, n) from channel `c0` on what adds; what all channels share only if `common`."""
-        from pulsar_kernels.synth import normals
-
         part = slice(c0, c0 + data.shape[0])
         extra = np.empty_like(data)
         for source, keys in zip(self._each, self._noise, strict=True):
@@ -279,8 +276,6 @@ class Interference:
             codes[np.ix_(hit, at)] = 0 if self.rfi.kind == "dead" else top
 
     def _uniforms(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-        from pulsar_kernels.synth import uniforms
-
         return uniforms(self.key, numbers)
 
 
@@ -332,8 +327,6 @@ class Drift:
     _TERMS = 6
 
     def __init__(self, header: Header, rms: float, key: int) -> None:
-        from pulsar_kernels.synth import uniforms
-
         self.tsamp = header.tsamp
         number = np.arange(1, self._TERMS + 1)
         values = uniforms(key, np.arange(2 * self._TERMS))

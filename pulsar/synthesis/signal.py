@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import erf
 
 from pulsar.constants import KDM, C
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.synthesis.model import Burst, Component, Pulsar
+from pulsar_kernels.synth import add_burst, add_periodic, phases, stream_keys, uniforms
 
 # Neighbouring channels share a template: at 512 of them smearing and scattering inside a share differ by under 1 %.
 _MAX_TEMPLATES = 512
@@ -21,8 +23,6 @@ _NEGLIGIBLE = 1e-4
 
 def component_profile(component: Component, nbins: int) -> NDArray[np.float64]:
     """Mean of a component over each of `nbins` phase bins, its centre at `component.phase`; any scale."""
-    from scipy.special import erf
-
     duty = component.duty
     if component.shape == "vonmises":
         # exp(kappa (cos x - 1)) is 1/2 at x = pi duty.
@@ -142,8 +142,6 @@ class PulsarSignal:
 
     def add(self, data: NDArray[np.float32], start: int, tsamp: float, c0: int) -> None:
         """Add to `data` (nchans, n), whose first row is channel `c0` and first column sample `start`, in sigma."""
-        from pulsar_kernels.synth import add_periodic
-
         part = slice(c0, c0 + data.shape[0])
         delays, offsets, rows = self.delays[part], self.offsets[part], self.rows[part]
         profile = (self.cumulative, rows, self.on[part], self.amps[part])
@@ -163,8 +161,6 @@ class BurstSignal:
 
     def add(self, data: NDArray[np.float32], start: int, tsamp: float, c0: int) -> None:
         """Add to `data` (nchans, n), whose first row is channel `c0` and first column sample `start`, in sigma."""
-        from pulsar_kernels.synth import add_burst
-
         part = slice(c0, c0 + data.shape[0])
         begins = self.begins[part]
         if begins.min() > (start + data.shape[1]) * tsamp or begins.max() + self.span < start * tsamp:
@@ -188,8 +184,6 @@ def spin_parameters(header: Header, pulsar: Pulsar) -> NDArray[np.float64]:
 
 def phase(header: Header, pulsar: Pulsar, times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotational phase [turns] at `times` [s from the start], highest channel; pulses pass at whole numbers."""
-    from pulsar_kernels.synth import phases
-
     times = np.ascontiguousarray(times, dtype=np.float64)
     out = np.empty_like(times)
     phases(times, spin_parameters(header, pulsar), out)
@@ -239,8 +233,6 @@ def pulsar_signal(
     seed, number : int
         Decide, with ``pulsar.nulling``, which rotations have no pulse.
     """
-    from pulsar_kernels.synth import stream_keys, uniforms
-
     rows, freqs = _shares(header)
     smear = smearing(header, pulsar.dm, freqs) * pulsar.freq
     tau = pulsar.scattering * (freqs / 1000.0) ** -4.0 * pulsar.freq

@@ -15,6 +15,8 @@ from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError
+from pulsar.io.psrfits import PsrfitsWriter
+from pulsar.io.sigproc import FilterbankWriter
 from pulsar.synthesis.engine import NPOL, Pol, Synthesiser
 from pulsar.synthesis.interference import alive
 from pulsar.synthesis.model import LEVELS, Burst, Pulsar, Sky
@@ -134,8 +136,6 @@ def write_filterbank(
     ConfigError
         The file exists, or an impossible number of IFs.
     """
-    from pulsar.io.sigproc import FilterbankWriter
-
     path = Path(path)
     kinds: dict[int, Pol] = {1: "AA+BB", 2: "AABB", 4: "IQUV"}
     if nifs not in kinds:
@@ -197,7 +197,6 @@ def write_psrfits(
         A file exists, or `npol` and `pol_type` do not fit.
     """
     # Many arguments: what PSRFITS files may differ in, by name, each with its default.
-    from pulsar.io.psrfits import PsrfitsWriter
 
     path = Path(path)
     if pol_type is None:

@@ -13,6 +13,7 @@ from pulsar.data.numbers import number, value_error
 from pulsar.data.text import printable
 from pulsar.errors import PulsarError
 from pulsar.io.labels import uid_of
+from pulsar.io.product.reader import read
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -48,8 +49,6 @@ class Other:
 
 def sources(runs: Sequence["Run"]) -> list["Run"]:
     """The runs, and after them the products that they were merged from, as far as those are still there."""
-    from pulsar.io.product.reader import read
-
     known = {run.path.resolve(): run for run in runs}
     for run in runs:
         for path in merged_from(run):

@@ -29,8 +29,8 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.followup.imports import import_files
 from pulsar.io.labels import Label, beside, header, lines, now, uid_of
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 from pulsar.pipeline.follow import scored
-from pulsar.pipeline.write import Target
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.features import FEATURE_NAMES
 from pulsar.sources.score import Coefficients, LogisticScorer, read_weights, scorer_of, shipped

@@ -207,7 +207,7 @@ class Broken:
 def test_failures_become_messages(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
 ) -> None:
-    monkeypatch.setattr("pulsar.io.product.reader.read", Broken(error))
+    monkeypatch.setattr("pulsar.cli.products.read", Broken(error))
     found, out, err = run("candidates", "x.h5")
     assert (found, out) == (code, "")
     assert message in err
@@ -215,7 +215,7 @@ def test_failures_become_messages(
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulsar.io.product.reader.read", Broken(RuntimeError("odd")))
+    monkeypatch.setattr("pulsar.cli.products.read", Broken(RuntimeError("odd")))
     code, _, err = run("candidates", "x.h5", "--debug")
     assert code == 1
     assert "Traceback (most recent call last)" in err
@@ -261,6 +261,22 @@ def test_importing_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_and_completion_load_no_command() -> None:
+    code = (
+        "import sys\n"
+        "from typer.main import get_command\n"
+        "from pulsar.cli.app import COMMANDS, app\n"
+        "group = get_command(app)\n"
+        "with group.make_context('pulsar', ['x'], resilient_parsing=True) as context:\n"
+        "    names = [item.value for item in group.shell_complete(context, '')]\n"
+        "group(['--help'], standalone_mode=False)\n"
+        "files = {f'pulsar.cli.{place.partition(chr(58))[0]}' for place, _ in COMMANDS.values()}\n"
+        "print(names == list(COMMANDS), sorted(files & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "True []"
 
 
 def test_help_is_quick() -> None:
@@ -341,9 +357,9 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytes
 
         return read
 
-    monkeypatch.setattr("pulsar.io.product.reader.read", stopped(KeyboardInterrupt()))
+    monkeypatch.setattr("pulsar.cli.products.read", stopped(KeyboardInterrupt()))
     assert run("candidates", "x.h5")[2] == "pulsar: interrupted\n"
     checkpoint.save("mask")
     assert run("candidates", "x.h5") == (130, "", "pulsar: interrupted; use --resume to go on\n")
-    monkeypatch.setattr("pulsar.io.product.reader.read", stopped(SystemExit(143)))
+    monkeypatch.setattr("pulsar.cli.products.read", stopped(SystemExit(143)))
     assert run("candidates", "x.h5") == (143, "", "pulsar: ended from outside; use --resume to go on\n")

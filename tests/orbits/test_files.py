@@ -14,12 +14,12 @@ from pulsar.constants import DAY, KDM
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 from pulsar.io.series import write_series
 from pulsar.orbits import run as pipeline
 from pulsar.orbits.plan import plan_orbits
 from pulsar.orbits.run import check_size, plan_only, search_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch
-from pulsar.pipeline.write import Target
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.timing import read_par
 from pulsar.synthesis import Sky, write_filterbank

@@ -13,8 +13,8 @@ from pulsar.constants import DAY, KDM
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 from pulsar.pipeline.ephemerides import FromPar
-from pulsar.pipeline.write import Target
 from pulsar.sky.barycentre import arrival_times, barycentric
 from pulsar.sky.timing import Orbit, TimingModel, read_par
 

@@ -15,9 +15,9 @@ from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 from pulsar.io.series import write_series
 from pulsar.nights.merge import merge
-from pulsar.pipeline.write import Target
 from pulsar.report.why_periodic import row_text
 from pulsar.sky.barycentre import arrival_times
 from pulsar.stack import epochs

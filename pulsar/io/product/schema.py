@@ -3,6 +3,7 @@
 The writer, the reader and the documentation are made from these tables.
 """
 
+import json
 from typing import Final
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, SUBTRACTED_COLUMNS, Column
@@ -256,8 +257,6 @@ RFI_LARGE: Final = frozenset({"baseline", "noise", "why", "wave_step"})
 
 def column_meta(columns: tuple[Column, ...]) -> list[str]:
     """Lines of YAML with unit and description of each column, as astropy's ``Table.read`` expects them."""
-    import json
-
     lines = ["datatype:"]
     for column in columns:
         entry = {"name": column.name, "datatype": _yaml_type(column.dtype), "description": column.description}

@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,24 @@ from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.hdf5 import Sink, note_written
 from pulsar.io.product import parts, schema
 from pulsar.io.product.provenance import software_version
+
+
+@dataclass(frozen=True)
+class Target:
+    """A product that is to be written.
+
+    Attributes
+    ----------
+    path : Path
+    overwrite : bool
+        Replace an existing file.
+    argv : sequence of str
+        Command line, for the provenance.
+    """
+
+    path: Path
+    overwrite: bool = False
+    argv: Sequence[str] = ()
 
 
 def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
