@@ -84,22 +84,46 @@ def search_residual(
             f"no second search without {len(strong)} sources of S/N {least:g} or more: workers share the trials"
         )
         return detected, list(candidates)
-    means.progress.message(f"taken out for a second search: {len(strong)} of S/N {least:g} or more")
+    tried: set[str] = set()
+    while not tried.issuperset(source.uid for source in strong):
+        # One that another has hidden may be strong, too: then all are pursued anew without it.
+        means.progress.message(f"taken out for another search: {len(strong)} of S/N {least:g} or more")
+        kept = checkpoint.within("residual" if not tried else f"residual{len(tried)}")
+        tried.update(source.uid for source in strong)
+        detected, candidates = _searched_without(samples, plan, detected, candidates, strong, config, means, kept)
+        strong = _strong(candidates, least)
+    return detected, list(candidates)
+
+
+def _searched_without(
+    samples: Samples,
+    plan: RunPlan,
+    detected: Detected,
+    candidates: Sequence[Candidate],
+    strong: Sequence[Candidate],
+    config: Config,
+    means: Means,
+    checkpoint: Checkpoint,
+) -> tuple[Detected, Sequence[Candidate]]:
+    """Strong sources, each pursued without the others, and what is found in the samples without all of them."""
+    least, source = config.search.residual, samples.source
+    if source is None:
+        return detected, candidates
     apart = _each_alone(samples, detected, candidates, strong, config, means)
-    taken = _templates(samples.source, _strong(apart, least), config, means, detected.birdies)
+    taken = _templates(source, _strong(apart, least), config, means, detected.birdies)
     if not taken:
-        return detected, list(candidates)
+        return detected, candidates
     rest = _without(samples, taken)
     again = replace(detected, detections=_searched(rest, plan, detected.birdies, config, means, checkpoint))
-    strong = [source for source, _ in taken]
-    names = {source.uid for source in strong}
-    theirs = [source for source in apart if source.uid in names or source.parent in names]
-    unrelated = [source for source in apart if source.uid not in names and source.parent not in names]
+    strong = [source_of for source_of, _ in taken]
+    names = {source_of.uid for source_of in strong}
+    theirs = [source_of for source_of in apart if source_of.uid in names or source_of.parent in names]
+    unrelated = [source_of for source_of in apart if source_of.uid not in names and source_of.parent not in names]
     # One table: the rows of the first search, and behind them those of the second.
     count = len(detected.detections)
     groups = group_detections(samples.header, again, config, means.progress, "residual")
     groups = [replace(group, members=group.members + count) for group in groups]
-    before = [source.group for source in unrelated]
+    before = [source_of.group for source_of in unrelated]
     both = replace(detected, detections=np.concatenate([detected.detections, again.detections]))
     groups = sorted([*before, *groups], key=lambda group: -group.sigma)
     earlier = frozenset(group.uid for group in before)
@@ -180,6 +204,5 @@ def _searched(
         with unchanged(obs):
             search_trials(source, finder, plan.route, state, birdies, means)
 
-    kept = checkpoint.within("residual")
-    found, _ = detections_of(trials.ndms, search, kept, means.progress.message, birdies)
+    found, _ = detections_of(trials.ndms, search, checkpoint, means.progress.message, birdies)
     return found.detections
