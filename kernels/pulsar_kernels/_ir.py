@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-F32, F64 = ir.FloatType(), ir.DoubleType()
+F32 = ir.FloatType()
 #: Sums of floats may be reordered, and made with products in one instruction.
 FUSE = ("contract", "reassoc")
 

@@ -25,7 +25,7 @@ REORDER = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
 
 
 def kernel(
-    *, reorder: bool = False, inline: bool = False, helper: bool = False
+    *, reorder: bool = False, fuse: bool = False, inline: bool = False, helper: bool = False
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compile a function lazily at its first call for the argument types it is given.
 
@@ -33,6 +33,8 @@ def kernel(
     ----------
     reorder : bool
         Let the compiler reorder floating point sums (faster, last digits may differ). NaN stays NaN.
+    fuse : bool
+        Let it make a product and a sum one instruction, and change nothing else.
     inline : bool
         Write it into the kernels that call it before they are compiled: those that are small, or called at one place of
         a kernel that is not large. One compilation less; but a kernel of hundreds of statements takes several times as
@@ -50,7 +52,7 @@ def kernel(
             "error_model": "numpy",
             "no_cfunc_wrapper": True,
             # Without it numba has a function compiled as the first that happens to call it.
-            "fastmath": set(REORDER) if reorder else False,
+            "fastmath": set(REORDER) if reorder else {"contract"} if fuse else False,
         }
         if inline:
             options["inline"] = "always"

@@ -9,91 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar_kernels._ir import F32, I32, constant, intrinsic, load, shuffle, splat, store, vector_of
-from pulsar_kernels._jit import kernel, prefetch, vector
+from pulsar_kernels._jit import kernel, prefetch
 
-LANES = 64
-
-
-def _scaled_code(builder: Any, args: Any, ramp: int) -> None:
-    width = args[0].type.pointee.width // 8
-    # Sample 4 j + m of 64 is byte m of word j: in words no sample need be moved to be widened or narrowed. Of two bytes
-    # the words of even places have the samples 0 and 1 of four, those of odd places 2 and 3.
-    n = LANES // 4
-    words, floats = vector_of(I32, n), vector_of(F32, n)
-
-    def clamp(value: Any, limit: float, above: bool) -> Any:
-        bound = constant(floats, limit)
-        outside = builder.fcmp_ordered(">" if above else "<", value, bound)
-        return builder.select(outside, bound, value)
-
-    def fused(a: Any, b: Any, c: Any) -> Any:
-        return intrinsic(builder, "fmuladd", a, b, c)
-
-    size = n * width
-    source = load(builder, args[0], args[1], vector_of(I32, size))
-    sources = [shuffle(builder, source, source, range(k, size, width)) for k in range(width)]
-    bits, each = 8 * width, 4 // width
-    scale, offset = splat(builder, args[2], n), splat(builder, args[3], n)
-    result = None
-    for m in range(4):
-        part, low = sources[m // each], m % each
-        part = builder.lshr(part, constant(words, bits * low)) if low else part
-        part = builder.and_(part, constant(words, (1 << bits) - 1)) if low < each - 1 else part
-        value = fused(builder.sitofp(part, floats), scale, offset)
-        if ramp:
-            place = builder.fadd(splat(builder, args[5], n), constant(floats, [float(4 * j + m) for j in range(n)]))
-            value = fused(splat(builder, args[4], n), place, value)
-        value = clamp(clamp(value, 1.5, False), 255.5, True)
-        part = builder.fptosi(value, words)
-        part = builder.shl(part, constant(words, 8 * m)) if m else part
-        result = part if result is None else builder.or_(result, part)
-    # Less 128: in bytes the sign bit turned over.
-    store(builder, builder.xor(result, constant(words, -0x7F7F7F80)), args[6], args[7])
-
-
-@vector(_scaled_code, literal=8)
-def _scaled(
-    src: NDArray[Any],
-    at: int,
-    scale: float,
-    offset: float,
-    step: float,
-    place: float,
-    out: NDArray[np.int8],
-    to: int,
-    ramp: int,
-) -> None:
-    """Scale 64 samples of ``src[at:]``, of one or two bytes, round and clip them into ``out[to:]``.
-
-    With `ramp` = 1 step (place + i) is added. `offset` has 128.5 in it: to cut off what follows the point rounds then.
-    """
-    v = np.float32(scale) * src[at : at + LANES].astype(np.float32) + np.float32(offset)
-    if ramp:
-        v += np.float32(step) * (np.float32(place) + np.arange(LANES, dtype=np.float32))
-    out[to : to + LANES] = np.clip(v, 1.5, 255.5).astype(np.int32) - 128
-
-
-@kernel(inline=True)
-def _row(
-    src: NDArray[Any],
-    k: np.float32,
-    offset: np.float32,
-    step: np.float32,
-    first: int,
-    n: int,
-    dst: NDArray[np.int8],
-    ahead: NDArray[np.int8],
-) -> None:
-    """`n` samples, a multiple of 64. The row to be filled next is fetched meanwhile: it is on other pages."""
-    if step == np.float32(0.0):
-        for i in range(0, n, LANES):
-            _scaled(src, i, k, offset, step, np.float32(0.0), dst, i, 0)
-            prefetch(1, ahead, i)
-    else:
-        for i in range(0, n, LANES):
-            _scaled(src, i, k, offset, step, np.float32(first + i), dst, i, 1)
-            prefetch(1, ahead, i)
+#: Bytes of a line of a cache.
+_LINE = 64
+#: Samples are clipped to these, then less 128.
+_LOWEST, _HIGHEST = np.float32(1.5), np.float32(255.5)
 
 
 @kernel(inline=True)
@@ -108,44 +29,58 @@ def _line(
     return k, np.float32(128.5) - base[c] * k, -slope[c] * k
 
 
-@kernel(inline=True)
-def _masked(k: np.float32, offset: np.float32, step: np.float32) -> bool:
-    """True if a row becomes zeros, as it does where the baseline is not finite."""
-    return k == np.float32(0.0) or not np.isfinite(offset) or not np.isfinite(step)
+@kernel(fuse=True)
+def _scaled(
+    src: NDArray[Any],
+    k: np.float32,
+    offset: np.float32,
+    step: np.float32,
+    first: int,
+    gain: np.float32,
+    zerodm: NDArray[np.float32],
+    dst: NDArray[np.int8],
+) -> None:
+    """Scale a row, round and clip it; the zero-DM series, if there is one, is subtracted.
+
+    Sums are not reordered: a sample comes out alike wherever a row begins.
+    """
+    subtracted = zerodm.shape[0] > 0
+    for i in range(dst.shape[0]):
+        v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i))
+        if subtracted:
+            v -= gain * zerodm[i]
+        v = _LOWEST if v < _LOWEST else v
+        v = _HIGHEST if v > _HIGHEST else v
+        dst[i] = np.int8(np.int32(v) - np.int32(128))
 
 
 @kernel()
-def normalise_rows(
+def normalise_integers(
     raw: NDArray[Any],
     chans: NDArray[np.int64],
     base: NDArray[np.float32],
     slope: NDArray[np.float32],
     scale: NDArray[np.float32],
     first: int,
+    zerodm: NDArray[np.float32],
+    gains: NDArray[np.float32],
     out: NDArray[np.int8],
 ) -> None:
-    """Of integers, without a zero-DM series: in vectors, the rest of a row through a buffer."""
     nchans, n = out.shape
-    whole = n // LANES * LANES
-    rest = np.zeros(LANES, raw.dtype)
-    done = np.zeros(LANES, np.int8)
     for c in range(nchans):
-        src = raw[chans[c]]
         dst = out[c]
         k, offset, step = _line(base, slope, scale, c)
-        if _masked(k, offset, step):
+        # The row to be filled next is fetched meanwhile: it is on other pages.
+        ahead = out[min(c + 1, nchans - 1)]
+        for i in range(0, n, _LINE):
+            prefetch(1, ahead, i)
+        # A row becomes zeros where the baseline is not finite, too.
+        if k == np.float32(0.0) or not np.isfinite(offset) or not np.isfinite(step):
             for i in range(n):
                 dst[i] = np.int8(0)
-            continue
-        ahead = out[min(c + 1, nchans - 1)]
-        _row(src, k, offset, step, first, whole, dst, ahead)
-        if whole == n:
-            continue
-        for i in range(whole, n):
-            rest[i - whole] = src[i]
-        _row(rest, k, offset, step, first + whole, LANES, done, done)
-        for i in range(whole, n):
-            dst[i] = done[i - whole]
+        else:
+            gain = gains[c] if zerodm.shape[0] > 0 else np.float32(0.0)
+            _scaled(raw[chans[c]], k, offset, step, first, gain, zerodm, dst)
 
 
 @kernel(reorder=True)
@@ -182,36 +117,6 @@ def normalise_floats(
             dst[i] = np.int8(np.int32(v) - np.int32(128))
 
 
-@kernel(reorder=True)
-def normalise_zerodm(
-    raw: NDArray[Any],
-    chans: NDArray[np.int64],
-    base: NDArray[np.float32],
-    slope: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    first: int,
-    zerodm: NDArray[np.float32],
-    gains: NDArray[np.float32],
-    out: NDArray[np.int8],
-) -> None:
-    """Of integers, less a zero-DM series."""
-    nchans, n = out.shape
-    for c in range(nchans):
-        src = raw[chans[c]]
-        dst = out[c]
-        gain = gains[c]
-        k, offset, step = _line(base, slope, scale, c)
-        if _masked(k, offset, step):
-            for i in range(n):
-                dst[i] = np.int8(0)
-            continue
-        for i in range(n):
-            v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i)) - gain * zerodm[i]
-            v = max(v, np.float32(1.5))
-            v = min(v, np.float32(255.5))
-            dst[i] = np.int8(np.int32(v) - np.int32(128))
-
-
 def normalise(
     raw: NDArray[Any],
     chans: NDArray[np.int64],
@@ -243,10 +148,8 @@ def normalise(
     """
     if raw.dtype == np.float32:
         normalise_floats(raw, chans, base, slope, scale, first, zerodm, gains, out)
-    elif zerodm.shape[0] == 0:
-        normalise_rows(raw, chans, base, slope, scale, first, out)
     else:
-        normalise_zerodm(raw, chans, base, slope, scale, first, zerodm, gains, out)
+        normalise_integers(raw, chans, base, slope, scale, first, zerodm, gains, out)
 
 
 @kernel(reorder=True)

@@ -14,13 +14,10 @@ from pulsar_kernels._ir import (
     F32,
     FUSE,
     I64,
-    constant,
     element,
-    intrinsic,
     load,
     plus,
     shuffle,
-    splat,
     steps,
     store,
     summed,
@@ -156,56 +153,28 @@ def _dots(
         im[to + t] = np.sum(imag[base[at + t] : base[at + t] + TAPS] * w)
 
 
-def _places_code(builder: Any, args: Any) -> None:
-    wide = vector_of(I64, 8)
-    place, factor, shift, last, base, row = args
-
-    def everywhere(value: int) -> Any:
-        return constant(wide, value)
-
-    first, most = (splat(builder, value, 8) for value in (shift, last))
-    for t in range(0, SIDE, 8):
-        x = builder.mul(load(builder, place, t, wide), splat(builder, factor, 8))
-        x = builder.add(x, everywhere(1 << (_FINE - _STEPS_LOG2 - 1)))
-        x = builder.ashr(x, everywhere(_FINE - _STEPS_LOG2))
-        at = builder.add(builder.ashr(x, everywhere(_STEPS_LOG2)), first)
-        store(builder, builder.select(builder.icmp_signed("<", at, most), at, most), base, t)
-        which = builder.and_(x, everywhere(2 * _STEPS - 1))
-        store(builder, builder.shl(which, everywhere(TAPS.bit_length() - 1)), row, t)
-
-
-@vector(_places_code)
+@kernel()
 def _places(
     place: NDArray[np.int64], factor: int, shift: int, last: int, base: NDArray[np.int64], row: NDArray[np.int64]
 ) -> None:
-    """For `_dots`: where the harmonic `factor` of SIDE trials at ``place`` / 2^20 bins is.
+    """For `_dots`: where the harmonic `factor` of trials at ``place`` / 2^20 bins is.
 
     Of each the bin plus `shift`, no more than `last`, and the element of the weights.
     """
-    x = (factor * place + (1 << (_FINE - _STEPS_LOG2 - 1))) >> (_FINE - _STEPS_LOG2)
-    base[:SIDE] = np.minimum((x >> _STEPS_LOG2) + shift, last)
-    row[:SIDE] = (x & (2 * _STEPS - 1)) * TAPS
+    for t in range(SIDE):
+        x = (factor * place[t] + (1 << (_FINE - _STEPS_LOG2 - 1))) >> (_FINE - _STEPS_LOG2)
+        base[t] = min((x >> _STEPS_LOG2) + shift, last)
+        row[t] = (x & (2 * _STEPS - 1)) * TAPS
 
 
-def _lower_code(builder: Any, args: Any) -> None:
-    wide = vector_of(F32, LANES)
-    inverse, *planes = args
-    for t in range(0, SIDE, LANES):
-        re, im = (load(builder, data, t, wide) for data in planes)
-        power = builder.fadd(builder.fmul(re, re, flags=FUSE), builder.fmul(im, im, flags=FUSE), flags=FUSE)
-        over = builder.fmul(builder.fmul(constant(wide, 0.5), load(builder, inverse, t, wide)), power, flags=FUSE)
-        root = intrinsic(builder, "sqrt", builder.fadd(constant(wide, 1.0), over, flags=FUSE))
-        less = builder.fdiv(constant(wide, 1.0), root)
-        for value, data in zip((re, im), planes, strict=True):
-            store(builder, builder.fmul(value, less), data, t)
-
-
-@vector(_lower_code)
+@kernel(reorder=True)
 def _lower(inverse: NDArray[np.float32], re: NDArray[np.float32], im: NDArray[np.float32]) -> None:
-    """Divide SIDE amplitudes of power P by the root of 1 + `inverse` P / 2."""
-    less = np.float32(1.0) / np.sqrt(np.float32(1.0) + np.float32(0.5) * inverse * (re * re + im * im))
-    re *= less
-    im *= less
+    """Divide amplitudes of power P by the root of 1 + `inverse` P / 2."""
+    for t in range(SIDE):
+        power = re[t] * re[t] + im[t] * im[t]
+        less = np.float32(1.0) / np.sqrt(np.float32(1.0) + np.float32(0.5) * inverse[t] * power)
+        re[t] *= less
+        im[t] *= less
 
 
 def _pair_code(builder: Any, args: Any) -> None:

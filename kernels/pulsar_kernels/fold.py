@@ -6,17 +6,13 @@ All sums are integers: exact, and the same in whatever order or thread they are 
 from typing import Any
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
-    I8,
     I16,
     I32,
     I64,
-    constant,
     element,
-    lane_bits,
     load,
     plus,
     shuffle,
@@ -26,7 +22,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import kernel, vector
-from pulsar_kernels.bandsums import STEP, WORDS, sum_band
+from pulsar_kernels.bandsums import sum_band
 
 #: Samples summed before the next candidate is served by :func:`fold_band`: the subband row stays in the L1 cache, its
 #: channels in L2.
@@ -78,25 +74,6 @@ def halve(data: NDArray[Any], out: NDArray[np.int16]) -> None:
         halve_pairs(data, out)
 
 
-def _halve_vector_code(builder: Any, args: Any) -> Any:
-    data, first, out, to = args
-    word = load(builder, data, first, WORDS)
-    eight = constant(WORDS, 8)
-    total = builder.add(builder.ashr(builder.shl(word, eight), eight), builder.ashr(word, eight))
-    store(builder, builder.trunc(total, vector_of(I8, WORDS.count)), out, to)
-    return lane_bits(
-        builder, builder.icmp_unsigned(">", builder.add(total, constant(WORDS, 128)), constant(WORDS, 255))
-    )
-
-
-@vector(_halve_vector_code, returns=types.int64)
-def _halve_vector(data: NDArray[np.int8], first: int, out: NDArray[np.int8], to: int) -> int:
-    """Sums of 32 pairs of neighbours from `first` on into `out` from `to` on; not 0 if one does not fit int8."""
-    total = data.reshape(-1)[first : first + STEP].astype(np.int64).reshape(-1, 2).sum(axis=1)
-    out.reshape(-1)[to : to + STEP // 2] = total.astype(np.int8)
-    return int(np.any((total < -128) | (total > 127)))
-
-
 @kernel()
 def halve_bytes(data: NDArray[np.int8], out: NDArray[np.int8]) -> bool:
     """As :func:`halve`, for sums that fit bytes; whether they do (if not, `out` is left unfinished).
@@ -107,17 +84,13 @@ def halve_bytes(data: NDArray[np.int8], out: NDArray[np.int8]) -> bool:
     out : ndarray of int8, shape (nchans, >= n // 2), contiguous
     """
     half = data.shape[1] // 2
-    done = half - half % (STEP // 2)
-    wide = np.int64(0)
+    wide = np.int16(0)
     for c in range(data.shape[0]):
-        first, to = c * data.shape[1], c * out.shape[1]
-        for j in range(0, done, STEP // 2):
-            wide |= _halve_vector(data, first + 2 * j, out, to + j)
-        for j in range(done, half):
-            total = np.int64(data[c, 2 * j]) + np.int64(data[c, 2 * j + 1])
-            wide |= (total + 128) & ~255
-            if wide == 0:
-                out[c, j] = total
+        words, res = data[c, : 2 * half].view(np.int16), out[c]
+        for j in range(half):
+            total = np.int16(np.int16(np.int16(words[j] << 8) >> 8) + np.int16(words[j] >> 8))
+            wide |= np.int16(total + 128) & np.int16(~255)
+            res[j] = np.int8(total)
         if wide != 0:
             return False
     return True

@@ -59,7 +59,8 @@ VERSIONS = (
     "longwave.drift_snr(float32[:,::1], int64[::1], int64[::1], float64, float64[:,::1])",
     "spectra.strongest(float32[:,:,::1], int64, bool[::1], float32[::1], int64[::1])",
     "running.less_running_means(float32[:,::1], int64, float32[:,::1])",
-    "clean.normalise_rows(uint8[:,::1], int64[::1], float32[::1], float32[::1], float32[:], int64, int8[:,:])",
+    "clean.normalise_integers(uint8[:,::1], int64[::1], float32[::1], float32[::1], float32[:], int64, float32[::1]"
+    ", float32[::1], int8[:,:])",
     "synth.normals(uint64[::1], int64, float32[:,::1])",
     "moments.moments_u8(uint8[:,::1], int64, float64[::1], float64[:,::1], int64[::1])",
     "hits.exact(float32[::1], float32[::1], int64, float64, float64[:,::1], int64[::1])",

@@ -4,25 +4,10 @@ Everything here works on a block of time: band sums of a few thousand samples, a
 channel. The cost is small beside that of reading the samples.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar_kernels._ir import (
-    F32,
-    element,
-    lane_bits,
-    load,
-    plus,
-    steps,
-    store,
-    times,
-    transposed,
-    variable,
-    vector_of,
-)
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import kernel
 from pulsar_kernels.order import quickselect
 
 
@@ -45,80 +30,8 @@ def count_above(data: NDArray[np.float32], levels: NDArray[np.float32], out: NDA
             out[i] += np.uint8(row[i] > level)
 
 
-#: Rows that are looked at side by side, in the lanes of a vector, and columns at a time: they stay in the cache.
-_SIDE = 16
+#: Columns at a time: what is counted of them stays in the cache.
 _COLUMNS = 2048
-#: What is done to columns: later ones are added; rows above two levels, or below two others, are counted.
-_ADD, _ABOVE, _BELOW = 1, 2, 4
-#: Levels of a row and a length: two from above, two from below.
-_SIDES = 4
-_ALL = vector_of(F32, _SIDE)
-
-
-def _columns_code(builder: Any, args: Any) -> None:
-    rows, places, at, n, out = args
-    with steps(builder, 0, n, _SIDE) as i:
-        first = plus(builder, at, i)
-        block = [load(builder, rows, plus(builder, element(builder, places, r), first), _ALL) for r in range(_SIDE)]
-        for j, column in enumerate(transposed(builder, block)):
-            store(builder, column, out, times(builder, plus(builder, i, j), _SIDE))
-
-
-@vector(_columns_code)
-def _into_columns(
-    rows: NDArray[np.float32], places: NDArray[np.int64], at: int, n: int, out: NDArray[np.float32]
-) -> None:
-    """Columns from `at` on of 16 rows that begin at `places`, one after the other; in whole lots of 16."""
-    for j in range(n):
-        out[_SIDE * j : _SIDE * (j + 1)] = rows[places + (at + j)]
-
-
-def _look_code(builder: Any, args: Any, what: int) -> None:
-    space, step, first, last, levels, at, most, to = args[1:]
-    sides = [k for k, flag in ((0, _ABOVE), (2, _BELOW)) if what & flag]
-    limit = {k: load(builder, levels, plus(builder, at, k * _SIDE), _ALL) for side in sides for k in (side, side + 1)}
-    top = {k: variable(builder, element(builder, most, plus(builder, to, k))) for k in limit}
-    with steps(builder, first, last) as i:
-        x = load(builder, space, times(builder, i, _SIDE), _ALL)
-        if what & _ADD:
-            x = builder.fadd(x, load(builder, space, times(builder, plus(builder, i, step), _SIDE), _ALL))
-            store(builder, x, space, times(builder, i, _SIDE))
-
-        def count(k: int, x: Any = x) -> Any:
-            """Rows beyond a level; the most so far are kept."""
-            found = builder.ctpop(lane_bits(builder, builder.fcmp_ordered("<" if k > 1 else ">", x, limit[k])))
-            before = builder.load(top[k])
-            builder.store(builder.select(builder.icmp_signed(">", found, before), found, before), top[k])
-            return found
-
-        for k in sides:
-            # No more are beyond the farther level.
-            with builder.if_then(builder.icmp_signed(">", count(k), builder.load(top[k + 1])), likely=False):
-                count(k + 1)
-    for k, found in top.items():
-        store(builder, builder.load(found), most, plus(builder, to, k))
-
-
-@vector(_look_code, literal=0)
-def _look(
-    what: int,
-    space: NDArray[np.float32],
-    step: int,
-    first: int,
-    last: int,
-    levels: NDArray[np.float32],
-    at: int,
-    most: NDArray[np.int64],
-    to: int,
-) -> None:
-    """Add to columns `first` to `last` - 1 those `step` later; how many rows are beyond each level at most is kept."""
-    for i in range(first, last):
-        x = space[_SIDE * i : _SIDE * (i + 1)]
-        if what & _ADD:
-            x += space[_SIDE * (i + step) : _SIDE * (i + step + 1)]
-        for k in [side for side, flag in ((0, _ABOVE), (1, _ABOVE), (2, _BELOW), (3, _BELOW)) if what & flag]:
-            level = levels[at + _SIDE * k : at + _SIDE * (k + 1)]
-            most[to + k] = max(most[to + k], np.sum(x < level if k > 1 else x > level))
 
 
 @kernel()
@@ -131,7 +44,7 @@ def most_beyond(
 
     Parameters
     ----------
-    data : ndarray of float32, shape (nrows, n), at most 16 rows
+    data : ndarray of float32, shape (nrows, n), at most 255 rows
     shift : int
         Samples that each number of `data` is the sum of, if the first sums are over twice as many; 0: the first are the
         numbers themselves, one sample each.
@@ -145,69 +58,43 @@ def most_beyond(
     """
     nrows, n = data.shape
     nsums = levels.shape[0]
-    reach = 0
-    step = shift
-    for _ in range(nsums):
-        reach += step
-        step = 2 * step if step > 0 else 1
-    # Rows that are not there repeat the last one, and are beyond no level.
-    places = np.empty(_SIDE, np.int64)
-    limits = np.empty(nsums * _SIDES * _SIDE, np.float32)
-    for r in range(_SIDE):
-        places[r] = min(r, nrows - 1) * n
-        for k in range(nsums):
-            for side in range(_SIDES):
-                far = np.float32(np.inf if side < 2 else -np.inf)
-                limits[(k * _SIDES + side) * _SIDE + r] = levels[k, r, side] if r < nrows else far
-    tops = np.zeros(nsums * _SIDES, np.int64)
-    flat = data.reshape(-1)
-    space = np.empty(_SIDE * (_COLUMNS + reach), np.float32)
+    sides = 4 if below else 2
+    reach = shift * ((1 << nsums) - 1) if shift > 0 else (1 << nsums >> 1) - 1
+    space = np.empty((2, _COLUMNS + reach), np.float32)
+    beyond = np.empty((nsums, 4, _COLUMNS), np.uint8)
+    most[:, :sides] = 0
     for start in range(0, n, _COLUMNS):
         columns, left = min(_COLUMNS, n - start), min(_COLUMNS + reach, n - start)
-        whole = left - left % _SIDE
-        _into_columns(flat, places, start, whole, space)
-        for i in range(whole, left):
-            for r in range(_SIDE):
-                space[_SIDE * i + r] = flat[places[r] + start + i]
-        step = shift
-        for k in range(nsums):
-            at, to = _SIDES * _SIDE * k, _SIDES * k
-            if n - start > _COLUMNS + reach and step > 0:
-                left -= step
-                if below:
-                    _look(7, space, step, 0, columns, limits, at, tops, to)
-                else:
-                    _look(3, space, step, 0, columns, limits, at, tops, to)
-                _look(1, space, step, columns, left, limits, at, tops, to)
-            else:
+        beyond[:] = np.uint8(0)
+        for r in range(nrows):
+            sums, longer = space[0], space[1]
+            sums[:left] = data[r, start : start + left]
+            step = shift
+            for k in range(nsums):
                 if step > 0:
-                    # Sums that need samples beyond the end are 0.
                     last = max(left - step, 0)
-                    _look(1, space, step, 0, last, limits, at, tops, to)
-                    space[_SIDE * last : _SIDE * left] = np.float32(0.0)
-                if below:
-                    _look(6, space, 0, 0, columns, limits, at, tops, to)
-                else:
-                    _look(2, space, 0, 0, columns, limits, at, tops, to)
-            step = 2 * step if step > 0 else 1
-    for k in range(nsums):
-        for side in range(_SIDES):
-            most[k, side] = tops[k * _SIDES + side]
+                    for i in range(last):
+                        longer[i] = sums[i] + sums[i + step]
+                    longer[last:left] = np.float32(0.0)
+                    sums, longer = longer, sums
+                for side in range(sides):
+                    _count_beyond(sums[:columns], levels[k, r, side], side > 1, beyond[k, side])
+                step = 2 * step if step > 0 else 1
+        for k in range(nsums):
+            for side in range(sides):
+                for i in range(columns):
+                    most[k, side] = max(most[k, side], beyond[k, side, i])
 
 
-def _halved_code(builder: Any, args: Any) -> None:
-    space, n = args
-    with steps(builder, 0, n) as i:
-        first = times(builder, i, 2 * _SIDE)
-        pair = [load(builder, space, plus(builder, first, k), _ALL) for k in (0, _SIDE)]
-        store(builder, builder.fadd(*pair), space, times(builder, i, _SIDE))
-
-
-@vector(_halved_code)
-def _halved(space: NDArray[np.float32], n: int) -> None:
-    """Sums of `n` pairs of neighbouring columns of 16 rows, in their place."""
-    pairs = space[: 2 * n * _SIDE].reshape(n, 2, _SIDE)
-    space[: n * _SIDE] = (pairs[:, 0] + pairs[:, 1]).ravel()
+@kernel()
+def _count_beyond(sums: NDArray[np.float32], level: float, below: bool, counts: NDArray[np.uint8]) -> None:
+    """Count one more where a sum is above a level, or below it."""
+    if below:
+        for i in range(sums.shape[0]):
+            counts[i] += np.uint8(sums[i] < level)
+    else:
+        for i in range(sums.shape[0]):
+            counts[i] += np.uint8(sums[i] > level)
 
 
 @kernel()
@@ -216,7 +103,7 @@ def sums_at(data: NDArray[np.float32], shift: int, at: NDArray[np.int64], out: N
 
     Parameters
     ----------
-    data : ndarray of float32, shape (nrows, n), at most 16 rows
+    data : ndarray of float32, shape (nrows, n)
     shift : int
         As there.
     at : ndarray of int64, shape (nat,)
@@ -228,26 +115,19 @@ def sums_at(data: NDArray[np.float32], shift: int, at: NDArray[np.int64], out: N
     nrows, n = data.shape
     size = 1 << (nsums - 1 if shift == 0 else nsums)
     step = max(shift, 1)
-    flat = data.reshape(-1)
-    places = np.empty(_SIDE, np.int64)
-    for r in range(_SIDE):
-        places[r] = min(r, nrows - 1) * n
-    space = np.empty(_SIDE * size, np.float32)
+    space = np.empty(size, np.float32)
     for j in range(at.shape[0]):
-        count = min(size, (n - at[j] - 1) // step + 1)
-        whole = count - count % _SIDE if step == 1 else 0
-        _into_columns(flat, places, at[j], whole, space)
-        for i in range(whole, count):
-            for r in range(_SIDE):
-                space[_SIDE * i + r] = flat[places[r] + at[j] + step * i]
-        for k in range(nsums):
-            if k > 0 or shift > 0:
-                count //= 2
-                _halved(space, count)
-            if count == 0:
-                break
-            for r in range(nrows):
-                out[k, r, j] = space[r]
+        for r in range(nrows):
+            count = min(size, (n - at[j] - 1) // step + 1)
+            for i in range(count):
+                space[i] = data[r, at[j] + step * i]
+            for k in range(nsums):
+                if k > 0 or shift > 0:
+                    count //= 2
+                    for i in range(count):
+                        space[i] = space[2 * i] + space[2 * i + 1]
+                if count > 0:
+                    out[k, r, j] = space[0]
 
 
 @kernel()

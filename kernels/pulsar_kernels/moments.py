@@ -9,22 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar_kernels._ir import (
-    F32,
-    I8,
-    I16,
-    constant,
-    integer,
-    intrinsic,
-    load,
-    plus,
-    shuffle,
-    steps,
-    store,
-    times,
-    vector_of,
-)
-from pulsar_kernels._jit import kernel, prefetch, vector
+from pulsar_kernels._jit import kernel, prefetch
 
 # 8192 * 255^2 < 2^31: a piece of uint8 squares fits an int32 accumulator. The sums in single precision keep five digits
 # of it in vectors of 256 bits too (of equal numbers 16384 would leave 1.4e-5).
@@ -165,8 +150,6 @@ def moments_f32(
 
 #: No sample beyond this counts as finite.
 _FINITE = 3e38
-#: Sums of four that are made at a time.
-_FOURS = 16
 #: Columns of which bands are summed at a time.
 _COLUMNS = 2048
 #: Rows before which memory is asked for.
@@ -227,50 +210,6 @@ def add_bands_any(data: NDArray[Any], bands: NDArray[np.int64], first: int, out:
             into[i] += _finite(row[i])
 
 
-def _halves(builder: Any, value: Any) -> Any:
-    """Sums of neighbouring unsigned integers, two of which are one of twice as many bits."""
-    bits = value.type.element.width
-    wide = builder.bitcast(value, vector_of(integer(2 * bits), value.type.count // 2))
-    low = builder.and_(wide, constant(wide.type, (1 << bits) - 1))
-    return builder.add(low, builder.lshr(wide, constant(wide.type, bits)))
-
-
-def _neighbours(builder: Any, one: Any, two: Any, add: Any) -> Any:
-    """Sums of neighbouring lanes of two vectors."""
-    even, odd = (shuffle(builder, one, two, range(k, 2 * one.type.count, 2)) for k in (0, 1))
-    return add(even, odd)
-
-
-def _fours_code(builder: Any, args: Any) -> None:
-    row, n, out = args
-    kind = row.type.pointee
-    with steps(builder, 0, n, _FOURS) as j:
-        at = times(builder, j, 4)
-        if kind == I8:
-            sums = _halves(builder, _halves(builder, load(builder, row, at, vector_of(I8, 4 * _FOURS))))
-        elif kind == I16:
-            half = vector_of(I16, 2 * _FOURS)
-            parts = [_halves(builder, load(builder, row, plus(builder, at, 2 * _FOURS * k), half)) for k in (0, 1)]
-            sums = _neighbours(builder, parts[0], parts[1], builder.add)
-        else:
-            parts = []
-            for k in range(4):
-                x = load(builder, row, plus(builder, at, _FOURS * k), vector_of(F32, _FOURS))
-                small = builder.fcmp_ordered("<", intrinsic(builder, "fabs", x), constant(x.type, _FINITE))
-                parts.append(builder.select(small, x, constant(x.type, 0.0)))
-            twos = [_neighbours(builder, parts[k], parts[k + 1], builder.fadd) for k in (0, 2)]
-            sums = _neighbours(builder, twos[0], twos[1], builder.fadd)
-        store(builder, sums if kind == F32 else builder.uitofp(sums, vector_of(F32, _FOURS)), out, j)
-
-
-@vector(_fours_code)
-def _fours(row: NDArray[Any], n: int, out: NDArray[np.float32]) -> None:
-    """Sums of `n` groups of four samples, of which there are whole lots of 16; `out` may be what is summed."""
-    x = row[: 4 * n].astype(np.float32)
-    x = np.where(np.abs(x) < np.float32(_FINITE), x, np.float32(0.0)).reshape(-1, 4)
-    out[:n] = (x[:, 0] + x[:, 1]) + (x[:, 2] + x[:, 3])
-
-
 @kernel(reorder=True)
 def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float32]) -> None:
     """Sums of every `factor` samples of a row; what is not finite adds nothing.
@@ -307,15 +246,12 @@ def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float3
         # Fours of fours, as long as they go.
         while left % 4 == 0 and whole > 0:
             count = whole * left // 4
-            lots = count - count % _FOURS
             if left == factor:
-                _fours(some, lots, fours)
-                for j in range(lots, count):
+                for j in range(count):
                     i = 4 * j
                     fours[j] = (_finite(some[i]) + _finite(some[i + 1])) + (_finite(some[i + 2]) + _finite(some[i + 3]))
             else:
-                _fours(fours, lots, fours)
-                for j in range(lots, count):
+                for j in range(count):
                     i = 4 * j
                     fours[j] = (fours[i] + fours[i + 1]) + (fours[i + 2] + fours[i + 3])
             left //= 4

@@ -19,7 +19,6 @@ from pulsar_kernels import (
     _ir,
     bandsums,
     cells,
-    clean,
     coherent,
     correlate,
     drifts,
@@ -27,12 +26,7 @@ from pulsar_kernels import (
     fft,
     fold,
     harmonics,
-    interference,
     lanes,
-    matched,
-    moments,
-    running,
-    spectra,
     tree,
     unpack,
     whiten,
@@ -60,16 +54,11 @@ TARGETS = {
 #: What is done to whole registers: instructions of x86-64 before AVX, since, and of aarch64.
 WORK = {
     "add floats": (r"(add|sub)ps", r"v(add|sub)ps", r"f(add|sub)\s+v\d+\.4s"),
-    "add pairs of floats": (r"h?addps", r"vh?addps", r"faddp?\s+v\d+\.4s"),
-    "add doubles": (r"(add|sub)pd", r"v(add|sub)pd", r"f(add|sub)\s+v\d+\.2d"),
-    "divide doubles": (r"divpd", r"vdivpd", r"fdiv\s+v\d+\.2d"),
     "multiply floats": (r"mulps", r"vmulps", r"fmul\s+v\d+\.4s"),
     "multiply and add": (r"mulps", r"vfn?m(add|sub)\d+ps", r"fml[as]\s+v\d+\.4s"),
-    "divide floats": (r"divps", r"vdivps", r"fdiv\s+v\d+\.4s"),
     "compare floats": (r"cmp\w*ps", r"vcmp\w*ps", r"fcmg[te]\s+v\d+\.4s"),
     "to floats": (r"cvtdq2ps", r"vcvtu?dq2ps", r"[su]cvtf\s+v\d+\.4s"),
     "to integers": (r"cvttps2dq", r"vcvttps2dq", r"fcvtzs\s+v\d+\.4s"),
-    "add bytes": (r"p(add|sub)b", r"vp(add|sub)b", r"(add|sub)\s+v\d+\.16b"),
     "add bytes, held": (r"paddsb", r"vpaddsb", r"sqadd\s+v\d+\.16b"),
     "add unsigned bytes, held": (r"paddusb", r"vpaddusb", r"uqadd\s+v\d+\.16b"),
     "add words, held": (r"paddsw", r"vpaddsw", r"sqadd\s+v\d+\.8h"),
@@ -78,11 +67,6 @@ WORK = {
     "mean of bytes": (r"pavgb", r"vpavgb", r"urhadd\s+v\d+\.16b"),
     "larger integers": (r"pmaxsd", r"vpmaxsd", r"smax\s+v\d+\.4s"),
     "shuffle bytes": (r"pshufb", r"vpshufb", r"tbl\s+v\d+\.16b"),
-    "interleave floats": (
-        r"(unpck[lh]p[sd]|shufps|movlhps|movhlps)",
-        r"v(unpck[lh]p[sd]|shufps|perm\w+|blend\w+)",
-        r"(zip|trn)[12]\s+v\d+\.",
-    ),
     "interleave": (r"punpck[lh]\w+", r"vpunpck[lh]\w+", r"zip[12]\s+v\d+\."),
 }
 
@@ -90,8 +74,8 @@ WORK = {
 PAST = re.compile(r"v?movnt|stnp")
 
 #: Arguments: numbers (q: 64-bit integer, f: float) and arrays of them (*), with b for bytes, h for words of two bytes
-#: and w of four, and d for doubles.
-KINDS = {"b": _ir.I8, "h": _ir.I16, "w": _ir.I32, "q": _ir.I64, "f": _ir.F32, "d": _ir.F64}
+#: and w of four.
+KINDS = {"b": _ir.I8, "h": _ir.I16, "w": _ir.I32, "q": _ir.I64, "f": _ir.F32}
 
 
 class Code(NamedTuple):
@@ -116,7 +100,6 @@ CODES = {
     "harmonics.sums_32": Code(harmonics._sums_32_code, "*f q q *f *f q", 5, ("add floats", "compare floats")),
     "harmonics.maxima_32": Code(harmonics._maxima_code, "*f q f", None, ("compare floats",)),
     "coherent.dots": Code(coherent._dots_code, "*f *f *f *q *q q *f *f q", None, ("add floats", "multiply floats")),
-    "coherent.lower": Code(coherent._lower_code, "*f *f *f", None, ("divide floats", "multiply floats")),
     "coherent.pair": Code(coherent._pair_code, "*f *f *f q q", None, ("add floats",)),
     "coherent.shapes": Code(coherent._shapes_code, "*f q q *f", None, ("add floats",)),
     "drifts.scan": Code(drifts._scan_code, "*b *q q q *b q", 4, ("add unsigned bytes, held", "shuffle bytes"), 320),
@@ -126,33 +109,10 @@ CODES = {
     "ffa.sum_rows": Code(ffa_vectors._merge_code, "*h q *h q q q q q q q q q", None, ("add words, held",)),
     "ffa.turn_block": Code(ffa_vectors._turn_code, "*h q q *w q", None, ("add integers",)),
     "ffa.largest_boxes": Code(ffa_vectors._boxes_code, "q *w q *q q *w", 4, ("larger integers",)),
-    "matched.whiten": Code(
-        matched._whiten_code, "*h q f f *h q", None, ("to floats", "multiply floats", "to integers")
-    ),
-    "matched.boxes": Code(matched._boxes_code, "q *h q q q q q q q q q", 0, ("add words, held",)),
-    "clean.scaled": Code(
-        clean._scaled_code, "*b q f f f f *b q q", 1, ("to floats", "multiply and add", "to integers")
-    ),
     "cells.sums": Code(cells._cells_code, "*h q f *f *f q", None, ("to floats", "add floats", "multiply and add")),
-    # Vectors of eight: half a register of AVX-512.
-    "running.into_lanes": Code(running._into_code, "*f q q q *f q", None, (), 140),
-    "running.from_lanes": Code(running._from_code, "*f q *f q q", None, (), 140),
-    "running.less_mean": Code(running._mean_code, "q *f q q q q q *d *f q q", 1, ("add doubles", "divide doubles")),
-    "interference.into_columns": Code(interference._columns_code, "*f *q q q *f", None, ("interleave floats",)),
-    "interference.look": Code(interference._look_code, "q *f q q q *f q *q q", 7, ("add floats", "compare floats")),
-    "interference.halved": Code(interference._halved_code, "*f q", None, ("add floats",)),
-    "moments.fours, bytes": Code(moments._fours_code, "*b q *f", None, ("add integers", "to floats")),
-    "moments.fours, words": Code(moments._fours_code, "*h q *f", None, ("add integers", "to floats")),
-    "moments.fours, floats": Code(moments._fours_code, "*f q *f", None, ("add pairs of floats",)),
-    "spectra.turn": Code(spectra._turn_code, "*f q q *f *f q *f q", None, ("add floats", "multiply floats")),
-    "spectra.powers": Code(spectra._powers_code, "*f q q *f q *f", None, ("multiply floats", "multiply and add")),
-    "spectra.count": Code(spectra._count_code, "*f q *f", None, ("compare floats",)),
-    "spectra.top": Code(spectra._top_code, "*f q *f *f", None, ("add floats",)),
-    "spectra.below": Code(spectra._below_code, "*f q f *f *f *f *f *f", None, ("add floats", "compare floats")),
     "bandsums.bytes": Code(bandsums._sum_bytes_code, "q *b q *q q q *h q", 1, ("add words",)),
     "bandsums.two": Code(bandsums._add_two_code, "*b q q *b q q", None, ("add bytes, held",)),
     "unpack.lanes": Code(unpack._lanes_code, "*b q q *b q q", 1, ("interleave",)),
-    "fold.halve": Code(fold._halve_vector_code, "*b q *b q", None, ("add words",)),
     "fold.interleave": Code(fold._interleave_code, "*h q q *h q", None, ("interleave",)),
 }
 #: Instructions that put one number into a vector or take it out (of small ones: halves of a register are cheap).
@@ -259,6 +219,15 @@ LOOPS = {
         "multiply and add",
     ),
     "moments.add_bands_u8(uint8[:,::1], int64[::1], int64, float32[:,::1])": ("add words", "to floats", "add floats"),
+    "clean.normalise_integers(uint8[:,::1], int64[::1], float32[::1], float32[::1], float32[:], int64, float32[::1]"
+    ", float32[::1], int8[:,:])": ("to floats", "multiply and add", "to integers"),
+    "interference.most_beyond(float32[:,::1], int64, float32[:,:,::1], bool, int64[:,::1])": (
+        "add floats",
+        "compare floats",
+    ),
+    "matched.scan_either(int16[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64[:,::1]"
+    ", float64[:,::1], int16[::1], float64[:,::1])": ("add words, held",),
+    "spectra.strongest(float32[:,:,::1], int64, bool[::1], float32[::1], int64[::1])": ("add floats",),
     "whiten.powers(float32[::1], float32[::1], float32[::1])": ("multiply and add",),
     "whiten._times(float32[::1], float32, float32)": ("multiply floats", "multiply and add"),
 }
