@@ -21,13 +21,11 @@ TARGET = Path(__file__).resolve().parents[1] / "kernels" / "pulsar_kernels" / "i
 #: over from the index as it is: a new one is written there by hand.
 OTHERS = (
     "cells.runs_either",
-    "dedisperse.halve_int8",
-    "dedisperse.halve_int16",
+    "dedisperse.halve_pairs",
     "dedisperse.halve_series",
+    "dedisperse.halve_words",
     "dedisperse.requantise",
     "fold.fold_band",
-    "fold.halve_pairs",
-    "fold.halve_words",
     "shear.shear_add",
     "sprinkle.add_steps",
     "subbands.add_band",

@@ -26,7 +26,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "accel": ("fft", "whiten", "lanes", "harmonics", "peaks", "correlate", "drifts", "hits"),
     "ffa": ("ffa", "longwave"),
     "single pulse": ("cells", "baseline", "matched", "pulses", "clusters", "period", "longwave"),
-    "fold": ("fold", "boxcar", "shear", "longwave"),
+    "fold": ("fold", "dedisperse", "boxcar", "shear", "longwave"),
     "simulation": ("synth",),
     "completeness": ("sprinkle", "subbands"),
 }

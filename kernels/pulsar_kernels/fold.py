@@ -38,45 +38,8 @@ MOST_CHANNELS = 256
 
 
 @kernel()
-def halve_pairs(data: NDArray[Any], out: NDArray[np.int16]) -> None:
-    half = data.shape[1] // 2
-    for c in range(data.shape[0]):
-        row = data[c]
-        res = out[c]
-        for j in range(half):
-            res[j] = np.int16(row[2 * j]) + np.int16(row[2 * j + 1])
-
-
-@kernel()
-def halve_words(data: NDArray[np.int8], out: NDArray[np.int16]) -> None:
-    # Two neighbours are loaded as one word: shifts part them, and nothing is shuffled.
-    half = data.shape[1] // 2
-    for c in range(data.shape[0]):
-        words = data[c, : 2 * half].view(np.int16)
-        res = out[c]
-        for j in range(half):
-            word = words[j]
-            res[j] = np.int16(np.int16(np.int16(word << 8) >> 8) + np.int16(word >> 8))
-
-
-def halve(data: NDArray[Any], out: NDArray[np.int16]) -> None:
-    """Sum pairs of neighbouring samples; an odd last sample is dropped.
-
-    Parameters
-    ----------
-    data : ndarray of int8 or int16, shape (nchans, n)
-    out : ndarray of int16, shape (nchans, >= n // 2)
-        Overwritten in its first n // 2 columns.
-    """
-    if data.dtype == np.int8 and data.flags.c_contiguous:
-        halve_words(data, out)
-    else:
-        halve_pairs(data, out)
-
-
-@kernel()
 def halve_bytes(data: NDArray[np.int8], out: NDArray[np.int8]) -> bool:
-    """As :func:`halve`, for sums that fit bytes; whether they do (if not, `out` is left unfinished).
+    """As `dedisperse.halve`, for sums that fit bytes; whether they do (if not, `out` is left unfinished).
 
     Parameters
     ----------

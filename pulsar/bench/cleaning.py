@@ -130,17 +130,16 @@ def normalise(size: Size, dtype: str) -> Work:
 @case("halve", "int8, int16 -> int16", "sums of two samples", BLOCK, (334, 5), "adds L1", step=Size(2))
 def halve(size: Size, dtype: str) -> Work:
     """Sums of neighbouring cleaned samples, or of such sums, to int16."""
-    from pulsar_kernels.dedisperse import halve_int8, halve_int16
+    from pulsar_kernels import dedisperse
 
     data = np.random.default_rng(1).integers(-127, 128, (size.nchans, size.nsamps), dtype=np.int8).astype(dtype)
-    kernel = halve_int8 if data.itemsize == 1 else halve_int16
     out = np.zeros((size.nchans, size.nsamps // 2), dtype=np.int16)
 
     def plain() -> NDArray[Any]:
         return np.asarray(np.add(data[:, 0::2], data[:, 1::2], dtype=np.int16))
 
     cost = Cost(data.size, data.nbytes + out.nbytes, adds=out.size)
-    return Work(partial(kernel, data, out), lambda: out, cost, plain)
+    return Work(partial(dedisperse.halve, data, out), lambda: out, cost, plain)
 
 
 @case("requantise", "int16 -> int8", "sums of two back to int8", (1 << 13, 1024), (333, 5))

@@ -378,16 +378,16 @@ def _downsample_kept(levels: list[Channels], pool: ThreadPoolExecutor) -> None:
         raise AssertionError("downsampled channels are longer than the raw ones")
 
     def rows(block: slice) -> None:
-        from pulsar_kernels.dedisperse import halve_int8, halve_int16, requantise
+        from pulsar_kernels.dedisperse import halve, requantise
 
         sums = np.empty((block.stop - block.start, raw.nsamps // 2), np.int16)
-        halve_int8(np.ascontiguousarray(buffer[block, column : column + raw.nsamps // 2 * 2]), sums)
+        halve(np.ascontiguousarray(buffer[block, column : column + raw.nsamps // 2 * 2]), sums)
         buffer[block] = 0
         factor = 2
         for level in levels[1:]:
             while factor < level.downsample:
                 half = np.empty((sums.shape[0], sums.shape[1] // 2), np.int16)
-                halve_int16(np.ascontiguousarray(sums[:, : 2 * half.shape[1]]), half)
+                halve(sums, half)
                 sums, factor = half, 2 * factor
             levelled = np.empty(sums.shape, np.int8)
             requantise(sums, 1.0 / np.sqrt(factor), levelled)

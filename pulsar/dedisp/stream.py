@@ -107,7 +107,7 @@ class Channels:
 
 def _downsample(levels: list[Channels], gulp: int, rows: slice) -> None:
     """Fill the newest part of the downsampled buffers from that of the raw one."""
-    from pulsar_kernels.dedisperse import halve_int8, halve_int16, requantise
+    from pulsar_kernels.dedisperse import halve, requantise
 
     raw = levels[0]
     column = raw.end - raw.start
@@ -118,10 +118,7 @@ def _downsample(levels: list[Channels], gulp: int, rows: slice) -> None:
         while factor < level.downsample:
             factor *= 2
             half = np.empty((fresh.shape[0], gulp // factor), np.int16)
-            if sums is None:
-                halve_int8(fresh, half)
-            else:
-                halve_int16(sums, half)
+            halve(fresh if sums is None else sums, half)
             sums = half
         if sums is None:
             continue

@@ -95,7 +95,8 @@ class _Space:
 
     def half(self, data: NDArray[Any], turn: int) -> NDArray[Any]:
         """`data` at half its resolution, in bytes as long as they hold it; the two arrays take turns."""
-        from pulsar_kernels.fold import halve, halve_bytes
+        from pulsar_kernels.dedisperse import halve
+        from pulsar_kernels.fold import halve_bytes
 
         nchans, n = data.shape[0], data.shape[1] // 2
         words = self.halves[turn % 2][: nchans * n]

@@ -57,10 +57,10 @@ def test_downsampling(nchans, n, power, seed):
     if seed % 5 == 0:
         raw[0] = -128
     sums = np.empty((nchans, n * factor // 2), np.int16)
-    kernels.halve_int8(raw, sums)
+    kernels.halve(raw, sums)
     for _ in range(power - 1):
         half = np.empty((nchans, sums.shape[1] // 2), np.int16)
-        kernels.halve_int16(sums, half)
+        kernels.halve(sums, half)
         sums = half
     out = np.empty((nchans, n), np.int8)
     kernels.requantise(sums, 1.0 / np.sqrt(factor), out)

@@ -10,6 +10,7 @@ from reference import fold as oracle
 
 from pulsar.folding.plan import plan_bands
 from pulsar_kernels.bandsums import PIECE
+from pulsar_kernels.dedisperse import halve
 from pulsar_kernels.fold import (
     LANE_GAP,
     LANE_TILE,
@@ -21,7 +22,6 @@ from pulsar_kernels.fold import (
     fold_band,
     fold_bands,
     fold_row,
-    halve,
     halve_bytes,
     phase_bins,
 )
