@@ -59,6 +59,9 @@ class OnePulsar:
     dm: Annotated[float | None, option("--dm", "Its dispersion measure [pc/cm3].", "DM")] = None
     snr: Annotated[float | None, option("--snr", "Its ideal matched-filter S/N.", "X")] = None
     duty: Annotated[float | None, option("--duty", "Width of its pulse [turns].", "X")] = None
+    profile: Annotated[
+        Path | None, option("--profile", "Its profile, of `pulsar export --csv`, in place of --duty.", "X.csv")
+    ] = None
     accel: Annotated[float | None, option("--accel", "Its acceleration [m/s2].", "X")] = None
     scattering: Annotated[float | None, option("--scattering", "Its scattering time at 1 GHz [s].", "S")] = None
 
@@ -67,6 +70,13 @@ class OnePulsar:
         given = _those_given(self)
         if given and self.period is None:
             raise ConfigError(f"--{next(iter(given))} describes a pulsar: give its --period too")
+        if self.profile is not None:
+            if self.duty is not None:
+                raise ConfigError("--profile and --duty both say how wide the pulse is: give one of them")
+            from pulsar.handover.timing import read_profile
+            from pulsar.synthesis.model import components_of
+
+            given["components"] = components_of(read_profile(given.pop("profile")))
         return given or None
 
 

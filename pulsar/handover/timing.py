@@ -351,14 +351,19 @@ def _box(profile: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def read_template(path: Path) -> Template:
-    """A template from a table, as ``pulsar export --csv`` writes it: the last of its columns, taken as it is.
+    """A template from a table, taken as it is (:func:`read_profile`)."""
+    return template_from(read_profile(path), clean=True)
+
+
+def read_profile(path: Path) -> NDArray[np.float64]:
+    """A profile from a table, as ``pulsar export --csv`` writes it: the last of its columns, shape (nbins,).
 
     Raises
     ------
     DataError
         It cannot be read, or holds no profile.
     """
-    lines = read_text(path, "a template (phase,template)").splitlines()
+    lines = read_text(path, "a profile (phase,template)").splitlines()
     try:
         rows = [[float(cell) for cell in line.replace(",", " ").split()] for line in lines[1:] if line.strip()]
         profile = np.array([row[-1] for row in rows])
@@ -366,7 +371,7 @@ def read_template(path: Path) -> Template:
         raise DataError(f"{path}: expected lines of numbers, the last that of the template, below a heading") from None
     if len(profile) < 8 or not np.all(np.isfinite(profile)) or not np.ptp(profile) > 0:
         raise DataError(f"{path}: expected a profile of 8 bins or more that is not flat")
-    return template_from(profile, clean=True)
+    return profile
 
 
 def match(profile: NDArray[np.float64], template: Template) -> tuple[float, float, float]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
@@ -122,6 +124,23 @@ class Pulsar(Model):
     def profile(self) -> tuple[Component, ...]:
         """Components of the profile."""
         return self.components or (Component(duty=self.duty, shape=self.shape),)
+
+
+def components_of(profile: NDArray[np.float64]) -> tuple[Component, ...]:
+    """A measured profile as a pulsar's components: a boxcar for each bin above its least, the highest at phase 0.
+
+    Parameters
+    ----------
+    profile : ndarray, shape (nbins,)
+        Of any scale; not flat.
+    """
+    nbins, peak = len(profile), int(np.argmax(profile))
+    heights = np.roll((profile - profile.min()) / np.ptp(profile), nbins // 2 - peak)
+    return tuple(
+        Component(duty=1.0 / nbins, phase=i / nbins - 0.5, height=float(height), shape="boxcar")
+        for i, height in enumerate(heights)
+        if height > 0.0
+    )
 
 
 class Burst(Model):

@@ -27,8 +27,8 @@ from pulsar.synthesis import (
 )
 from pulsar.synthesis.engine import TILE
 from pulsar.synthesis.interference import Interference
-from pulsar.synthesis.model import RFI_FIELDS
-from pulsar.synthesis.signal import burst_signal, pulsar_signal, smearing
+from pulsar.synthesis.model import RFI_FIELDS, components_of
+from pulsar.synthesis.signal import burst_signal, pulsar_signal, recorded_profiles, smearing
 
 BASE = Sky(nchans=32, fch1=1484.375, foff=-15.625, tsamp=256e-6, nsamps=2**15, seed=3, nbits=32, mean=0, sigma=1)
 
@@ -510,3 +510,14 @@ def test_errors_name_the_cause():
         make(with_(rfi=(Rfi(kind="dead", freqs=(100, 2000)),), pulsars=(Pulsar(period=1),)))
     with pytest.raises(ConfigError, match="smeared out"):
         make(with_(pulsars=(Pulsar(period=0.001, scattering=1e12, duty=0.5),)))
+
+
+def test_a_measured_profile_is_simulated_as_it_is():
+    phase = (np.arange(64) + 0.5) / 64
+    measured = 3.0 + np.exp(-0.5 * ((phase - 0.3) / 0.02) ** 2) + 0.5 * np.exp(-0.5 * ((phase - 0.6) / 0.04) ** 2)
+    components = components_of(measured)
+    made = recorded_profiles(components, 1024, np.zeros(1), np.zeros(1))[0].reshape(64, 16).mean(axis=1)
+    # Its highest bin, the 19th, begins half a bin before phase 0.
+    own = (measured - measured.min()) / (measured - measured.min()).mean()
+    expected = np.roll(own, -19)
+    np.testing.assert_allclose(made, 0.5 * (expected + np.roll(expected, -1)), atol=0.02 * own.max())
