@@ -112,7 +112,8 @@ def test_an_ephemeris_does_the_same(folder, second):
     run = search(folder / "both.fil", config(path), folder / "par.h5", overwrite=True)
     (row,), (other,) = run.rows("subtracted/pulsars"), second.rows("subtracted/pulsars")
     assert row["name"] == "J0000+00"
-    assert row["period"] == pytest.approx(other["period"], rel=1e-7)
+    # The ephemeris holds no derivative that is not significant: the refinement begins elsewhere.
+    assert abs(row["freq"] - other["freq"]) < 0.3 * first.fold("c0001").freq_err
     assert abs(row["rest"]) < 0.02
     assert near(run, BRIGHT.period) == []
 

@@ -257,13 +257,15 @@ def test_the_command_answers_for_merged_products(merged):
 
 
 def test_of_a_merged_product_only_candidates_of_the_files_are_folded(merged, sky_file, product, tmp_path):
-    def chosen(files, idents=()):
-        return Wanted(candidates=merged.path, idents=list(idents)).ephemerides(files)
+    def chosen(files, idents=(), everything=False):
+        return Wanted(candidates=merged.path, idents=list(idents), everything=everything).ephemerides(files)
 
     rows = merged.rows("candidates")
-    mine = rows["id"][rows["obs"] == 0].tolist()
-    assert 0 < len(mine) < len(rows)
-    assert [e.ident for e in chosen([sky_file])] == mine
+    own = rows["obs"] == 0
+    assert 0 < np.count_nonzero(own) < len(rows)
+    assert [e.ident for e in chosen([sky_file], everything=True)] == rows["id"][own].tolist()
+    # Those that belong to none.
+    assert [e.ident for e in chosen([sky_file])] == rows["id"][own & (rows["harmonic_of"] == "")].tolist()
     # What is named is folded in any files.
     other = str(rows["id"][rows["obs"] == 1][0])
     assert [e.ident for e in chosen([sky_file], [other])] == [other]
