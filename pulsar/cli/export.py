@@ -77,7 +77,9 @@ class Export:
     def name(self, ident: str, form: str) -> Path:
         """The file for a row."""
         path = self.product.path
-        return self.output or path.with_name(f"{path.stem}_{ident}.{form}")
+        # PRESTO looks for the text beside the fold, under its name.
+        ending = "pfd.bestprof" if form == "bestprof" else form
+        return self.output or path.with_name(f"{path.stem}_{ident}.{ending}")
 
     def row(self, ident: str) -> dict[str, Any]:
         """The row of a candidate or a single pulse."""

@@ -6,6 +6,11 @@ numbers float64, but for three "powers" of float32 that are followed by four byt
 
 PRESTO counts turns from the start of the observation, subbands ascend in frequency and are not dedispersed among each
 other. A product keeps sums over frequency and over time, not what is in both: :mod:`pulsar.data.fold`.
+
+prepfold spreads a sample over the bins that it covers, and here each is in one bin. Signal and noise of the exported
+profiles are made what spreading would have left of them, and variances are those of samples with their signal, as
+prepfold takes them: chi-square and sigma of prepfold, of its text and of PRESTO's class ``pfd`` are then those of
+prepfold's own fold.
 """
 
 import struct
@@ -25,6 +30,8 @@ from pulsar.sky.barycentre import motion_of
 
 #: Bytes of a position.
 _POSITION: Final = 16
+#: Multiples of the bins to either side whose aliases are summed: what is left out is 2 / (pi^2 _ALIASES) of the noise.
+_ALIASES: Final = 256
 
 
 def spin_at_start(candidate: Exported) -> tuple[float, float, float]:
@@ -62,8 +69,57 @@ def subbands(candidate: Exported) -> NDArray[np.float64]:
     return np.asarray(low + (high - low) / count * (np.arange(count) + 0.5), dtype=np.float64)
 
 
+def spread(candidate: Exported, profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Profiles as if samples had been spread over bins, shape (..., nbins).
+
+    A sample that is as long as `t` turns and is spread over them leaves sinc^2(k t) of the power of the signal in
+    harmonic k. Of white noise, which has power beyond the last harmonic, each alias leaves that share of its own part;
+    the parts, sinc^2(k / nbins) of bins that are sums, add up to 1. Harmonics get the power that they then have on
+    average, by which chi-square is neither too large in noise nor too small in signal.
+
+    Parameters
+    ----------
+    candidate : Exported
+        Its profile tells signal from noise.
+    profiles : ndarray, shape (..., nbins)
+    """
+    nbins = profiles.shape[-1]
+    turns = spin_at_start(candidate)[0] * candidate.header.tsamp
+    harmonics = np.arange(nbins // 2 + 1)
+    aliases = harmonics + nbins * np.arange(-_ALIASES, _ALIASES + 1)[:, None]
+    noise = np.sum((np.sinc(aliases / nbins) * np.sinc(aliases * turns)) ** 2, axis=0)
+    power = np.abs(np.fft.rfft(candidate.fold.profile.astype(np.float64))) ** 2 / nbins
+    left = np.sinc(harmonics * turns) ** 2 * (power - 1.0) + noise
+    # Power at which nothing is divided by 0; a harmonic is never made larger.
+    gain = np.sqrt(np.clip(left / np.maximum(power, 1e-12), 0.0, 1.0))
+    return np.asarray(np.fft.irfft(np.fft.rfft(profiles, axis=-1) * gain, nbins, axis=-1))
+
+
+def sample_variance(candidate: Exported) -> float:
+    """Variance of the samples of a band over that of their noise: what is folded is in them, too."""
+    fold = candidate.fold
+    signal = max(float(np.sum(fold.profile.astype(np.float64) ** 2)) - (fold.profile.size - 1), 0.0)
+    return 1.0 + signal / (len(fold.band_freqs) * candidate.header.nsamps)
+
+
+def significance(candidate: Exported) -> tuple[float, float, float]:
+    """Reduced chi-square, ln of its chance probability and sigma of the fold, as prepfold reckons them.
+
+    Chi-square is over the variance of the samples in a bin. Bins that share samples are fewer independent ones: their
+    number, less one, is multiplied by :func:`pulsar.io.folded.spread_noise` (PRESTO: ``DOF_corr`` in fold.c;
+    prepfold_plot.c; ``calc_redchi2`` and ``calc_sigma`` of the class ``pfd``).
+    """
+    fold = candidate.fold
+    nbins = fold.profile.size
+    profile = spread(candidate, fold.profile.astype(np.float64))
+    chi2 = float(np.sum((profile - profile.mean()) ** 2)) / sample_variance(candidate)
+    freedom = (nbins - 1) * spread_noise(1.0 / (spin_at_start(candidate)[0] * nbins * candidate.header.tsamp))
+    logp = float(chi2_logsf(chi2, freedom))
+    return chi2 / freedom, logp, float(sigma_from_logp(logp))
+
+
 def cube_of(candidate: Exported) -> NDArray[np.float64]:
-    """The fold as PRESTO lays it out, shape (npart, nsub, nbins): noise of 1 in every element.
+    """The fold as PRESTO lays it out, shape (npart, nsub, nbins): noise of 1 in every element, less what is spread.
 
     A band is put in the subband where its frequency lies, and moved to where it came before it was dedispersed; a
     subband in which none lies is empty.
@@ -74,7 +130,7 @@ def cube_of(candidate: Exported) -> NDArray[np.float64]:
     # The one band of a series may be at no frequency.
     if nsub > 1:
         at = np.clip(np.rint((fold.band_freqs - freqs[0]) / (freqs[1] - freqs[0])), 0, nsub - 1).astype(np.int64)
-    cube = aligned_cube(fold, at)
+    cube = spread(candidate, aligned_cube(fold, at))
     late = _late(candidate, freqs) if nsub > 1 else np.zeros(1)
     return turned(cube, np.broadcast_to(late - phase_of_start(candidate), cube.shape[:2]))
 
@@ -145,33 +201,28 @@ def _axes(candidate: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[N
 
 
 def _statistics(candidate: Exported, cube: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of every sub-integration and subband: samples, their mean and variance; bins, their mean, variance and chi2.
-
-    The bins of our folds share no noise, each sample is in one of them. Variances are those from which readers of the
-    format, who take them to share it, find the noise of the profile.
-    """
+    """Of every sub-integration and subband: samples, their mean and variance; bins, their mean, variance and chi2."""
     npart, nsub, nbins = cube.shape
-    spread = spread_noise(1.0 / (spin_at_start(candidate)[0] * nbins * candidate.header.tsamp))
     stats = np.zeros((npart, nsub, 7))
     samples = np.diff(candidate.fold.time_edges) / candidate.header.tsamp
     stats[..., 0] = samples[:, None]
     stats[..., 3] = nbins
     # Noise of 1 for a sub-integration of mean length, as in the cube.
-    stats[..., 5] = (samples / samples.mean())[:, None] / spread
+    stats[..., 5] = sample_variance(candidate) * (samples / samples.mean())[:, None]
     stats[..., 2] = stats[..., 5] * nbins / stats[..., 0]
     stats[..., 6] = np.sum(cube**2, axis=2) / stats[..., 5] / (nbins - 1)
     return stats
 
 
 def bestprof_text(candidate: Exported) -> str:
-    """The text of a ``.bestprof`` file: facts of the fold, and its profile in units of its noise."""
+    """The text of a ``.bestprof`` file: facts of the fold, and its profile in units of its noise (unspread)."""
     fold, header = candidate.fold, candidate.header
     freq, fdot, fddot = spin_at_start(candidate)
     period, pdot, pddot = periods(freq, fdot, fddot)
     epoch, *bary = bary_periods(candidate)
     nbins = fold.profile.size
-    logp = float(chi2_logsf(fold.chi2_red * (nbins - 1), nbins - 1))
-    sigma = float(sigma_from_logp(logp))
+    chi2_red, logp, sigma = significance(candidate)
+    deviation = np.sqrt(sample_variance(candidate))
     errors = (fold.freq_err / freq**2, fold.fdot_err / freq**2)
 
     def value(number: float, factor: float, error: float) -> str:
@@ -186,11 +237,11 @@ def bestprof_text(candidate: Exported) -> str:
         ("T_sample", f"{header.tsamp:.10g}"),
         ("Data Folded", f"{header.nsamps}"),
         ("Data Avg", "0"),
-        ("Data StdDev", "1"),
+        ("Data StdDev", f"{deviation:.7g}"),
         ("Profile Bins", f"{nbins}"),
         ("Profile Avg", "0"),
-        ("Profile StdDev", "1"),
-        ("Reduced chi-sqr", f"{fold.chi2_red:.3f}"),
+        ("Profile StdDev", f"{deviation:.7g}"),
+        ("Reduced chi-sqr", f"{chi2_red:.3f}"),
         ("Prob(Noise)", f"<  {np.exp(logp):.3g}   (~{sigma:.1f} sigma)"),
         ("Best DM", f"{fold.after.dm:.3f}"),
         ("P_topo (ms)", value(period, 1e3, errors[0])),
@@ -204,6 +255,6 @@ def bestprof_text(candidate: Exported) -> str:
     # An inequality takes the place of the sign.
     lines = [f"# {key:<16} {'' if key.startswith('Prob') else '=  '}{text}" for key, text in facts]
     lines.append("#" * 54)
-    profile = turned(fold.profile.astype(np.float64), -phase_of_start(candidate))
+    profile = turned(spread(candidate, fold.profile.astype(np.float64)), -phase_of_start(candidate))
     lines += [f"{i:4d}  {level:.7g}" for i, level in enumerate(profile)]
     return "\n".join(lines) + "\n"

@@ -30,7 +30,10 @@ def test_par_lies_beside_the_product_and_is_not_overwritten(product: Path) -> No
 def test_all_formats_at_once(product: Path) -> None:
     code, out, err = run("export", product, "--id", "c0001", "--par", "--bestprof", "--pfd", "--csv", "-q")
     assert code == 0, err
-    assert [Path(line).suffix for line in out.splitlines()] == [".par", ".bestprof", ".pfd", ".csv"]
+    # PRESTO looks for the text of X.pfd in X.pfd.bestprof.
+    assert [Path(line).name for line in out.splitlines()] == [
+        f"run_c0001.{form}" for form in ("par", "pfd.bestprof", "pfd", "csv")
+    ]
     rows = product.with_name("run_c0001.csv").read_text().splitlines()
     assert rows[0] == "phase,intensity,template"
     assert len(rows) == 65

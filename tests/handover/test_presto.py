@@ -1,65 +1,19 @@
 """Folds for PRESTO: the layout against real files of prepfold, and the fold that a reader gets back."""
 
-import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from reference.pfd import dedispersed, parse
 from reference.products import make_header, summed_fold, write_product
 
-from pulsar.constants import KDM
 from pulsar.data.fold import Fold
 from pulsar.handover.candidate import Exported, candidate_of
-from pulsar.handover.presto import bestprof_text, pfd_bytes, phase_of_start
+from pulsar.handover.presto import bestprof_text, pfd_bytes, phase_of_start, significance, spread
 from pulsar.io.folded import spread_noise
 from pulsar.io.product.reader import read
-
-
-def parse(data: bytes) -> dict[str, Any]:
-    """A ``.pfd`` read front to back; all of it must be used."""
-    at = 0
-
-    def take(form: str) -> tuple[Any, ...]:
-        nonlocal at
-        values = struct.unpack_from("<" + form, data, at)
-        at += struct.calcsize("<" + form)
-        return values
-
-    def text() -> str:
-        (n,) = take("i")
-        return take(f"{n}s")[0].decode()
-
-    def array(*shape: int) -> Any:
-        nonlocal at
-        n = int(np.prod(shape))
-        at += 8 * n
-        return np.frombuffer(data, "<f8", n, at - 8 * n).reshape(shape)
-
-    found: dict[str, Any] = dict(zip(("ndm", "nperiod", "npdot", "nsub", "npart"), take("5i"), strict=True))
-    found["nbins"], found["nchan"], *found["steps"] = take("7i")
-    found["texts"] = [text() for _ in range(4)]
-    found["place"] = [take("16s")[0].split(b"\0")[0].decode() for _ in range(2)]
-    names = ("dt", "start", "end", "tepoch", "bepoch", "voverc", "lofreq", "width", "dm")
-    found |= dict(zip(names, take("9d"), strict=True))
-    for name in ("topo", "bary", "fold"):
-        found[name] = take("f4x3d")[1:]
-    found["orbit"] = take("7d")
-    for name, n in (("dms", "ndm"), ("periods", "nperiod"), ("pdots", "npdot")):
-        found[name] = array(found[n])
-    found["profs"] = array(found["npart"], found["nsub"], found["nbins"])
-    found["stats"] = array(found["npart"], found["nsub"], 7)
-    assert at == len(data)
-    return found
-
-
-def dedispersed(pfd: dict[str, Any], dm: float) -> Any:
-    """Profiles of the subbands moved to the highest one at a DM, as PRESTO's reader does it, by fractions of bins."""
-    freqs = (pfd["lofreq"] + pfd["width"] * np.arange(pfd["nsub"])) * (1 + pfd["voverc"])
-    late = pfd["fold"][0] * KDM * dm * (freqs**-2 - freqs[-1] ** -2)
-    spectra = np.fft.rfft(pfd["profs"], axis=2)
-    return np.fft.irfft(spectra * np.exp(2j * np.pi * late[:, None] * np.arange(spectra.shape[2])), axis=2)
 
 
 def exported(fold: Fold) -> Exported:
@@ -100,9 +54,13 @@ def test_a_reader_gets_the_sums_of_the_fold_back() -> None:
     def turned(profiles: Any) -> Any:
         return np.fft.irfft(np.fft.rfft(profiles, axis=-1) * turn, axis=-1)
 
-    np.testing.assert_allclose(turned(cube.sum(axis=(0, 1))) / size, fold.profile, atol=0.3)
-    np.testing.assert_allclose(turned(cube.sum(axis=1)) / np.sqrt(8), fold.time_phase, atol=0.4)
-    np.testing.assert_allclose(turned(cube.sum(axis=0))[::-1] / np.sqrt(16), fold.freq_phase, atol=0.4)
+    # Each sample spread over its bins, as in a fold of prepfold.
+    profile, times, bands = (
+        spread(one, sums.astype(float)) for sums in (fold.profile, fold.time_phase, fold.freq_phase)
+    )
+    np.testing.assert_allclose(turned(cube.sum(axis=(0, 1))) / size, profile, atol=0.3)
+    np.testing.assert_allclose(turned(cube.sum(axis=1)) / np.sqrt(8), times, atol=0.4)
+    np.testing.assert_allclose(turned(cube.sum(axis=0))[::-1] / np.sqrt(16), bands, atol=0.4)
     assert np.corrcoef(turned(cube.sum(axis=(0, 1))), fold.profile)[0, 1] > 0.999
 
 
@@ -113,12 +71,11 @@ def test_the_statistics_give_the_chi_square_of_the_fold(tsamp: float) -> None:
     one = replace(exported(fold), header=header.with_(tsamp=tsamp, nsamps=round(fold.tobs / tsamp)))
     pfd = parse(pfd_bytes(one))
     profile = dedispersed(pfd, fold.after.dm).sum(axis=(0, 1))
-    expected = float(np.sum(fold.profile.astype(float) ** 2)) / 63
     # As PRESTO's readers do: variances are summed, and corrected for the samples that prepfold spreads over bins.
     bins = pfd["topo"][0] / pfd["nbins"] / pfd["dt"]
     factor = bins * 0.96 * (1.0 + bins**1.806) ** (-1.0 / 1.806)
     found = np.sum((profile - pfd["stats"][..., 4].sum()) ** 2) / pfd["stats"][..., 5].sum() / 63 / factor
-    assert found == pytest.approx(expected, rel=0.02)
+    assert found == pytest.approx(significance(one)[0], rel=0.02)
     ndata, _, data_var, nprof, _, prof_var, chi2 = np.moveaxis(pfd["stats"], 2, 0)
     np.testing.assert_allclose(prof_var, data_var * ndata / nprof, rtol=1e-12)
     np.testing.assert_allclose(chi2, np.sum(pfd["profs"] ** 2, axis=2) / prof_var / (nprof - 1), rtol=1e-12)
