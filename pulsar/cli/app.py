@@ -29,6 +29,7 @@ COMMANDS = {
     "sift": ("products:sift", "Merge products of several beams and nights."),
     "candidates": ("products:candidates", "List the candidates, or the single pulses, of runs, best first."),
     "dedisperse": ("samples:dedisperse", "Write the series of an observation at one DM or several."),
+    "convert": ("samples:convert", "Write an observation in another format or depth."),
     "waterfall": ("samples:waterfall", "Draw a stretch of an observation."),
     "export": ("export:command", "Write candidates and bursts as other programs read them."),
     "report": ("products:report", "Write a page with the ranked lists, maps and plot sheets."),

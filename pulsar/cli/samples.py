@@ -1,9 +1,9 @@
-"""Commands on samples, without a search: ``pulsar rfi``, ``dedisperse`` and ``waterfall``."""
+"""Commands on samples, without a search: ``pulsar rfi``, ``dedisperse``, ``convert`` and ``waterfall``."""
 
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -50,6 +50,44 @@ def dedisperse(
     how: dict[str, Any] = {"downsample": downsample, "barycentre": bary, "overwrite": overwrite}
     for path in dedisperse_files(files, dms, settings, output, progress=display.progress(), **how):
         out(str(path))
+
+
+@options("position")
+def convert(
+    files: Files,
+    output: Annotated[
+        Path,
+        option("--out -o", "File to write: SIGPROC filterbank, PSRFITS search mode or FBH5.", "X.fil|X.sf|X.h5"),
+    ],
+    freqs: Annotated[
+        tuple[float, float] | None, option("--freqs", "Channels with centres from LOW to HIGH [MHz].", "LOW HIGH")
+    ] = None,
+    time: Annotated[
+        tuple[float, float] | None, option("--time", "From START to END [s] from the start.", "START END")
+    ] = None,
+    nbits: Annotated[
+        Literal["1", "2", "4", "8", "16", "32"] | None,
+        option("--nbits", "Bits a sample; fewer than the samples have: scaled.", default="those of the samples"),
+    ] = None,
+    tscrunch: Annotated[int, option("--tscrunch", "Average so many samples.", "N", min=1)] = 1,
+    fscrunch: Annotated[int, option("--fscrunch", "Average so many channels.", "N", min=1)] = 1,
+    *,
+    given: Given,
+    overwrite: Overwrite = False,
+    display: Display,
+) -> None:
+    """Write an observation, or a part of it, in another format or depth: as it is, not cleaned."""
+    settings = given.config()
+    check_new(output, inputs(files, settings), overwrite=overwrite)
+
+    from pulsar.followup.convert import Extract, convert_files
+
+    progress = display.progress()
+    depth = None if nbits is None else int(nbits)
+    extract = Extract(freqs, time, tscrunch, fscrunch)
+    told = convert_files(files, output, settings.input, extract, nbits=depth, overwrite=overwrite, progress=progress)
+    progress.message(f"{output}: {told}")
+    out(str(output))
 
 
 @options("no_rfi", "cleaning")

@@ -3,18 +3,24 @@
 import importlib.util
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.closing import closed_on_error
 from pulsar.data.files import check_file
-from pulsar.errors import DataError
-from pulsar.io.base import on_sky, spectra_per_piece
-from pulsar.io.hdf5 import Hdf5
+from pulsar.data.header import Header
+from pulsar.data.unfinished import undisturbed
+from pulsar.errors import DataError, PulsarError
+from pulsar.io.base import on_sky, quantise, spectra_per_piece
+from pulsar.io.hdf5 import Hdf5, Hdf5Writer
 from pulsar.io.product.schema import FORMAT
-from pulsar.io.sigproc import RawHeader, SpectraReader, check_types, common_header, sigproc_dtype
+from pulsar.io.sigproc import RawHeader, SpectraReader, check_types, common_header, header_keys, sigproc_dtype
+
+#: Bytes of a chunk of a file that is written: what HDF5 keeps in memory of a data set by default.
+_CHUNK: Final = 1 << 20
 
 
 class Fbh5Reader(SpectraReader):
@@ -93,3 +99,79 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple) and len(value) == 1:
         value = value[0]
     return value.strip() if isinstance(value, str) else value
+
+
+class Fbh5Writer(Hdf5Writer):
+    """Writes an FBH5 file (a context manager), the highest frequency first, not packed.
+
+    The file appears under its name when the block ends without an error.
+
+    Parameters
+    ----------
+    path : Path
+    header : Header
+        In the program's order (channel 0 the highest); nsamps is not used. Channels are evenly spaced.
+    nbits : int
+        8, 16 (unsigned) or 32 (float).
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    ValueError
+        The format has no such depth, or no such channels.
+    PulsarError
+        Nothing can be written there.
+    """
+
+    def __init__(self, path: Path, header: Header, *, nbits: int = 8, overwrite: bool = False) -> None:
+        if nbits not in (8, 16, 32) or header.freq_table is not None:
+            raise ValueError(f"FBH5 has 8, 16 or 32 bit and even channels, not {nbits} bit")
+        super().__init__(path, overwrite=overwrite)
+        self.header, self.nsamps, self._nbits = header, 0, nbits
+        try:
+            with undisturbed():
+                self._data = self._described()
+        except BaseException:
+            self.abort()
+            raise
+
+    def _described(self) -> h5py.Dataset:
+        """The data set, without samples, and the keys."""
+        header, nbits = self.header, self._nbits
+        data = self._file.create_dataset(
+            "data",
+            (0, 1, header.nchans),
+            {8: "u1", 16: "<u2", 32: "<f4"}[nbits],
+            maxshape=(None, 1, header.nchans),
+            chunks=(max(1, _CHUNK // (header.nchans * nbits // 8)), 1, header.nchans),
+        )
+        keys = header_keys(header, nbits=nbits, nifs=1, ascending=False)
+        # Hours and degrees, not packed sexagesimal.
+        if "src_raj" in keys:
+            keys["src_raj"], keys["src_dej"] = header.ra_deg / 15.0, header.dec_deg
+        data.attrs.update(keys)
+        self._file.attrs.update({"CLASS": "FILTERBANK", "VERSION": "1.0"})
+        return data
+
+    def write(self, data: NDArray[Any]) -> None:
+        """Append samples, shape (nchans, n), any real type; rounded and clipped to the depth.
+
+        Raises
+        ------
+        PulsarError
+            The disk is full or failed.
+        """
+        if data.ndim != 2 or len(data) != self.header.nchans:
+            raise ValueError(f"write needs ({self.header.nchans}, n), not {data.shape}")
+        with undisturbed():
+            self._data.resize(self.nsamps + data.shape[1], axis=0)
+            self._data[self.nsamps :, 0] = quantise(data, self._nbits).T
+        self.nsamps += data.shape[1]
+        if self._sink.failed is not None:
+            raise PulsarError(f"{self.path}: cannot be written: {self._sink.failed.strerror}")
+
+    def close(self) -> None:
+        """Finish the file and give it its name; a second call does nothing."""
+        with undisturbed():
+            super().close()

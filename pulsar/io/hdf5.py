@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.closing import Closing
+from pulsar.data.closing import Closing, Writing
 from pulsar.data.files import check_file
 from pulsar.data.text import printable
-from pulsar.errors import DataError
+from pulsar.data.unfinished import Unfinished
+from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.hdf5_apart import H5PY, Apart, Content, Mark, cause_of, mark_of, type_of
 
 #: Most bytes that one stored byte can stand for: deflate's bound (zlib's technical notes), above that of LZ4 (255).
@@ -341,3 +343,66 @@ class Sink(io.FileIO):
         """Close the file; raises the failure that was kept."""
         self.close()
         self.check()
+
+
+class Hdf5Writer(Writing):
+    """An HDF5 file that gets its name when it is whole, and is not there at all when writing fails.
+
+    Parameters
+    ----------
+    path : Path
+        Final name.
+    overwrite : bool
+        Replace a file that has it by then.
+
+    Raises
+    ------
+    PulsarError
+        Nothing can be written there.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self.path, self._overwrite = path, overwrite
+        try:
+            self._part = Unfinished(path)
+            self._sink = Sink(self._part.handle())
+        except OSError as error:
+            raise PulsarError(f"{path}: cannot be written: {error.strerror}") from error
+        self._file = h5py.File(self._sink, "w", libver=("earliest", "v112"))
+        self._open = True
+
+    def close(self) -> None:
+        """Bring the file to disk and give it its final name; a second call does nothing.
+
+        Raises
+        ------
+        ConfigError
+            A file of that name has appeared since the start (without `overwrite`).
+        PulsarError
+            The disk is full or failed.
+        """
+        if not self._open:
+            return
+        try:
+            self._file.close()
+            self._open = False
+            self._sink.finish()
+            self._part.commit(replace=self._overwrite)
+            note_written(self.path)
+        except (OSError, RuntimeError) as error:
+            self.abort()
+            if isinstance(error, FileExistsError):
+                raise ConfigError(
+                    f"{self.path}: a file of that name has appeared meanwhile; give another --out"
+                ) from error
+            cause = self._sink.failed or error
+            raise PulsarError(f"{self.path}: cannot be written: {getattr(cause, 'strerror', None) or cause}") from cause
+
+    def abort(self) -> None:
+        """Remove what was written; the final name stays as it was."""
+        if self._open:
+            self._open = False
+            with contextlib.suppress(OSError, RuntimeError):
+                self._file.close()
+        self._sink.close()
+        self._part.discard()

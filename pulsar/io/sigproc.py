@@ -217,23 +217,14 @@ def position(values: Mapping[str, Any], problems: list[str]) -> tuple[float, flo
     return ra_deg, dec_deg
 
 
-def write_header(header: Header, *, nbits: int, nifs: int, ascending: bool, signed: bool) -> bytes:
-    """The bytes of the header of a filterbank (or, for a series, of a time series) file."""
-
-    def text(value: str) -> bytes:
-        raw = value.encode("latin-1", "replace")[: MAX_STRING - 1]
-        return struct.pack("<i", len(raw)) + raw
-
-    def written(key: str, value: Any) -> bytes:
-        return text(key) + (text(value) if KEYS[key] == "s" else struct.pack(KEYS[key], value))
-
+def header_keys(header: Header, *, nbits: int, nifs: int, ascending: bool, signed: bool = False) -> dict[str, Any]:
+    """The keys of a header that is written; what is not known is left out."""
     freqs = header.freqs[::-1] if ascending else header.freqs
     number = header.telescope_id
     if number is None:
         number = {name.lower(): k for k, name in TELESCOPES.items()}.get(header.telescope.lower(), 0)
     placed = math.isfinite(header.ra_deg) and math.isfinite(header.dec_deg)
     nan = math.nan
-    # What is not known, None or NaN, is left out.
     values = {
         "source_name": header.source or "unknown",
         "telescope_id": number,
@@ -257,9 +248,23 @@ def write_header(header: Header, *, nbits: int, nifs: int, ascending: bool, sign
         "refdm": header.dm or None,
         "signed": 1 if signed else None,
     }
-    parts = {key: written(key, value) for key, value in values.items() if value is not None and _finite(value)}
+    return {key: value for key, value in values.items() if value is not None and _finite(value)}
+
+
+def write_header(header: Header, *, nbits: int, nifs: int, ascending: bool, signed: bool) -> bytes:
+    """The bytes of the header of a filterbank (or, for a series, of a time series) file."""
+
+    def text(value: str) -> bytes:
+        raw = value.encode("latin-1", "replace")[: MAX_STRING - 1]
+        return struct.pack("<i", len(raw)) + raw
+
+    def written(key: str, value: Any) -> bytes:
+        return text(key) + (text(value) if KEYS[key] == "s" else struct.pack(KEYS[key], value))
+
+    values = header_keys(header, nbits=nbits, nifs=nifs, ascending=ascending, signed=signed)
+    parts = {key: written(key, value) for key, value in values.items()}
     if header.freq_table is not None:
-        table = [written("fchannel", float(freq)) for freq in freqs]
+        table = [written("fchannel", float(freq)) for freq in (header.freqs[::-1] if ascending else header.freqs)]
         parts["tsamp"] += b"".join([text("FREQUENCY_START"), *table, text("FREQUENCY_END")])
     return b"".join([text("HEADER_START"), *parts.values(), text("HEADER_END")])
 

@@ -21,9 +21,9 @@ from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.data.pulse import PulseCutout
-from pulsar.data.unfinished import Unfinished, undisturbed
+from pulsar.data.unfinished import undisturbed
 from pulsar.errors import ConfigError, PulsarError
-from pulsar.io.hdf5 import Sink, note_written
+from pulsar.io.hdf5 import Hdf5Writer
 from pulsar.io.product import parts, schema
 from pulsar.io.product.provenance import software_version
 
@@ -101,7 +101,7 @@ class MaskRecord(Protocol):
     def causes(self) -> Sequence[str]: ...
 
 
-class FileWriter:
+class FileWriter(Hdf5Writer):
     """Writer of one HDF5 file of this program; use it as a context manager.
 
     All goes to a hidden file in the same folder. When the ``with`` block ends well, that file is brought to disk and
@@ -134,16 +134,8 @@ class FileWriter:
     groups: Mapping[str, str] = schema.GROUPS
 
     def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
-        self.path = check_output(path, overwrite=overwrite)
-        self._overwrite = overwrite
+        super().__init__(check_output(path, overwrite=overwrite), overwrite=overwrite)
         self._calm = contextlib.ExitStack()
-        try:
-            self._part = Unfinished(self.path)
-            self._sink = Sink(self._part.handle())
-        except OSError as error:
-            raise PulsarError(f"{self.path}: cannot be written: {error.strerror}") from error
-        self._file = h5py.File(self._sink, "w", libver=("earliest", "v112"))
-        self._open = True
         self._file.attrs.update(
             {
                 "format": self.format,
@@ -175,42 +167,6 @@ class FileWriter:
         if failed is not None and isinstance(error, Exception):
             # What the library says then is a consequence of this.
             raise PulsarError(f"{self.path}: cannot be written: {failed.strerror}") from failed
-
-    def close(self) -> None:
-        """Bring the file to disk and give it its final name.
-
-        Raises
-        ------
-        ConfigError
-            A file of that name has appeared since the start (without `overwrite`).
-        PulsarError
-            The disk is full or failed.
-        """
-        if not self._open:
-            return
-        try:
-            self._file.close()
-            self._open = False
-            self._sink.finish()
-            self._part.commit(replace=self._overwrite)
-            note_written(self.path)
-        except (OSError, RuntimeError) as error:
-            self.abort()
-            if isinstance(error, FileExistsError):
-                raise ConfigError(
-                    f"{self.path}: a file of that name has appeared meanwhile; give another --out"
-                ) from error
-            cause = self._sink.failed or error
-            raise PulsarError(f"{self.path}: cannot be written: {getattr(cause, 'strerror', None) or cause}") from cause
-
-    def abort(self) -> None:
-        """Remove what was written; the final name stays as it was."""
-        if self._open:
-            self._open = False
-            with contextlib.suppress(OSError, RuntimeError):
-                self._file.close()
-        self._sink.close()
-        self._part.discard()
 
     def observation(
         self,
