@@ -12,6 +12,7 @@ from pulsar.data.direction import dms, hms
 from pulsar.io.base import parse_name
 from pulsar.io.night import examine, scan, several_pointings
 from pulsar.io.open import open_observation
+from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
 
 if TYPE_CHECKING:
@@ -108,9 +109,12 @@ def _gaps(obs: Any) -> list[dict[str, Any]]:
 def summary(obs: Any) -> dict[str, Any]:
     """Header, files, gaps and problems as plain values."""
     header = obs.header
+    voverc, change = motion(header)
     return {
         **{key: value for key, value in asdict(header).items() if key != "freq_table"},
         **{name: getattr(header, name) for name in ("tobs", "tmid", "bandwidth", "fcenter")},
+        "voverc": voverc,
+        "voverc_change": change,
         "band_low": header.edges[0],
         "band_high": header.edges[1],
         "freq_high": float(header.freqs[0]),
@@ -147,6 +151,7 @@ def _print(obs: Any) -> None:
             "telescope": (h.telescope or "unknown") + machine + beam,
             "position": _position(h),
             "format": f"{h.format}, {h.nbits} bit, {polarisations}",
+            "motion": _motion(h),
             "start": f"MJD {h.tstart:.9f}{utc(h.tstart)}",
             "duration": f"{h.tobs:.6g} s, {h.nsamps} samples of {1e6 * h.tsamp:.6g} us",
             "series": series if h.is_series else "",
@@ -168,6 +173,20 @@ def _position(header: "Header") -> str:
     if not (math.isfinite(ra) and math.isfinite(dec)):
         return "unknown"
     return f"{hms(ra, 2)} {dms(dec, 2)} ({ra:.5f} {dec:+.5f} deg)"
+
+
+def _motion(header: "Header") -> str:
+    """The velocity of the telescope at mid-observation, and its change; "" where it is unknown."""
+    voverc, change = motion(header)
+    if voverc is None or header.barycentric:
+        return ""
+    return f"v/c {voverc:+.6e} away from the source at mid-observation, changes by {change:+.3e} from start to end"
+
+
+def motion(header: "Header") -> tuple[float | None, float | None]:
+    """Velocity of the telescope away from the source over that of light, and its change over the observation."""
+    moves = motion_of(header)
+    return (None, None) if moves is None else (moves.voverc, moves.rate * header.tobs)
 
 
 def _known(header: "Header", settings: "Config") -> None:

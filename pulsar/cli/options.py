@@ -326,12 +326,13 @@ def frequency_range(text: str) -> tuple[float, float]:
     return pair
 
 
-def _orbital_period(text: str) -> float:
+def orbital_period(text: str, name: str = "--porb") -> float:
+    """Seconds of ``5700``, ``95min``, ``10h`` or ``0.35d``."""
     from pulsar.errors import ConfigError
 
     value = _seconds(text, ("min", "h", "d", "s", ""))
     if not math.isfinite(value):
-        raise ConfigError(f"--porb {text}: expected a number of seconds, or one with a unit: 95min, 10h, 0.35d")
+        raise ConfigError(f"{name} {text}: expected a number of seconds, or one with a unit: 95min, 10h, 0.35d")
     return value
 
 
@@ -351,7 +352,7 @@ def _seconds(text: str, units: Sequence[str]) -> float:
 
 #: Options whose text is neither a number nor taken as it is.
 _READ: dict[str, Callable[[Any], Any]] = {
-    "porb": _orbital_period,
+    "porb": orbital_period,
     "ra": right_ascension,
     "dec": declination,
     "parts": _part_counts,

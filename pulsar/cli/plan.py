@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pulsar.cli.console import check_picture, error, facts, out, print_json
-from pulsar.cli.options import Debug, Given, Json, Overwrite, Pieces, argument, option, options
+from pulsar.cli.options import Debug, Given, Json, Overwrite, Pieces, argument, option, options, orbital_period
 from pulsar.cli.tables import Columns, print_table
 from pulsar.config.survey import load_survey
 from pulsar.data.numbers import duration
@@ -20,6 +20,7 @@ from pulsar.io.open import open_observation
 if TYPE_CHECKING:
     from pulsar.config.model import Config
     from pulsar.data.header import Header
+    from pulsar.orbits.companion import OrbitRange
 
 OptionalFiles = Annotated[
     list[Path] | None, argument("FILE...", "Files of one observation, in any format that is read.")
@@ -29,6 +30,10 @@ SurveyFile = Annotated[
     Path | None,
     option("--survey", "Instead of files: what a survey takes (beams, hours, band, search, nodes).", "FILE.toml"),
 ]
+Companion = Annotated[
+    float | None, option("--companion", "With --orbit: what pulsars with a companion of this mass need [M_sun].", "M")
+]
+Orbit = Annotated[str | None, option("--orbit", "With --companion: orbital period, such as 8h or 0.35d [s].", "P")]
 
 
 @options("dm", "searches", "subtract", "ncands", "threads", "memory")
@@ -38,6 +43,8 @@ def command(
     *,
     given: Given,
     pieces: Pieces,
+    companion: Companion = None,
+    orbit: Orbit = None,
     plot: Plot = None,
     as_json: Json = False,
     overwrite: Overwrite = False,
@@ -49,29 +56,43 @@ def command(
     if plot is not None:
         check_picture(plot, overwrite=overwrite)
     settings = given.config()
+    if (companion is None) != (orbit is None):
+        raise typer.BadParameter("give both, --companion M and --orbit P", param_hint="--companion")
 
     files = files or []
     many = survey is not None or pieces.given or several_pointings(files)
     if plot is not None and many:
         raise typer.BadParameter("draws the plan of one observation: give its files", param_hint="--plot")
+    if companion is not None and many:
+        raise typer.BadParameter("is for one observation: give its files", param_hint="--companion")
     if survey is not None:
         _survey(survey, as_json)
     elif many:
         _night(files, settings, pieces, as_json)
     else:
-        _observation(files, settings, plot, as_json)
+        pair = None if companion is None or orbit is None else (companion, orbital_period(orbit, "--orbit"))
+        _observation(files, settings, pair, plot, as_json)
 
 
-def _observation(files: list[Path], settings: "Config", plot: Path | None, as_json: bool) -> None:
-    """The plan of one observation."""
+def _observation(
+    files: list[Path], settings: "Config", pair: tuple[float, float] | None, plot: Path | None, as_json: bool
+) -> None:
+    """The plan of one observation, and what pulsars with a companion of a mass in an orbit of a period need in it."""
     from pulsar.pipeline.plan import dry_run
 
     with closing(open_observation(*files, config=settings.input)) as obs:
         run_plan = dry_run(obs, settings)
+        needed = None
+        if pair is not None:
+            from pulsar.orbits.companion import orbit_range
+
+            needed = orbit_range(obs.header.tobs, *pair, settings.accel)
     if plot is not None:
         _draw(run_plan, obs.header, plot)
     if as_json:
-        print_json(without_lists(run_plan), ascii_only=True)
+        print_json(
+            {**without_lists(run_plan), **({} if needed is None else {"orbit": asdict(needed)})}, ascii_only=True
+        )
         return
     if run_plan.dm is not None:
         print_table(STAGE, run_plan.dm.stages, title="DM plan (smearing in us at the first trial of the stage)")
@@ -79,6 +100,29 @@ def _observation(files: list[Path], settings: "Config", plot: Path | None, as_js
         out(line)
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items())
     out(f"expected {run_plan.rated}: {stages}")
+    if needed is not None:
+        _print_orbit(needed, obs.header.tobs)
+
+
+def _print_orbit(needed: "OrbitRange", tobs: float) -> None:
+    """What an orbit needs."""
+    length = tobs / needed.parts
+    parts = f" --parts {needed.parts}" if needed.parts > 1 else ""
+    advice = f"--accel-max {needed.accel:.3g}{parts}"
+    if not needed.searchable:
+        advice = (
+            f"{needed.parts} parts are too many: --porb and --companion of `pulsar orbits`, if the data hold orbits"
+        )
+    facts(
+        {
+            "orbit": f"a/c {needed.size:.4g} s, up to {needed.accel:.3g} m/s2 and {needed.jerk:.3g} m/s3 "
+            "(circular, seen from its edge, pulsar of 1.4 M_sun)",
+            "parts": f"{needed.parts} of {length:.4g} s, {needed.share:.2g} of the orbit each (at most 0.1), of up to "
+            f"{needed.z:.3g} bins of drift z and {needed.w:.3g} of its change w at {needed.freq:.4g} Hz; k times that "
+            "at harmonic k",
+            "needs": advice,
+        }
+    )
 
 
 def _draw(run_plan: Any, header: "Header", path: Path) -> None:
