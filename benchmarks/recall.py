@@ -35,6 +35,7 @@ SCENARIOS: tuple[Callable[..., Iterator[Outcome]], ...] = (
     recall_series.accelsearch,
     recall_series.orbits,
     recall_series.stack,
+    recall_series.connect,
     recall_series.dedispersion,
 )
 

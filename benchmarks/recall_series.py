@@ -17,6 +17,8 @@ from shared import FAST, Outcome, Sets, best_of, gaussian_pulses, white_noise
 
 from pulsar.config.load import load_config
 from pulsar.config.model import AccelConfig, Config, DedispConfig, OrbitsConfig
+from pulsar.connect.turns import connect as connect_nights
+from pulsar.connect.turns import fit
 from pulsar.constants import DAY, KDM, C
 from pulsar.data.header import Header
 from pulsar.dedisp.engine import batch_size
@@ -39,6 +41,7 @@ from pulsar.synthesis import Sky
 
 # The engines of a run on data in memory are a reference of the tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from reference.arrivals import simulated
 from reference.blocks import dedisperse_block
 
 NAN = float("nan")
@@ -457,6 +460,32 @@ def stack(
                 ratio = float(measured / theory)
                 remark = f"{nharm} harmonics, S/N {measured:.2f}, theory {theory:.2f}, sigma {near[0]['sigma']:.1f}"
             yield Outcome(f"{1e3 / freq:.3f} ms duty {duty:.3f}", {"S/N over theory": ratio}, remark)
+
+
+def connect(
+    count: Annotated[int, typer.Option(help="pulsars")] = 100,
+    low: Annotated[float, typer.Option(help="least frequency [Hz]")] = 0.3,
+    high: Annotated[float, typer.Option(help="largest frequency [Hz]")] = 30.0,
+    efac: Annotated[float, typer.Option(help="times scatter by so many of their errors")] = 1.0,
+    position_err: Annotated[float, typer.Option(help="of the position [arcsec]")] = 0.0,
+    orbit: Annotated[float, typer.Option(help="radius of an orbit of 1.37 d that nobody knows of [light-s]")] = 0.0,
+) -> Iterator[Outcome]:
+    """Pulsars with times of arrival in seven nights of 90 days, 0, 1, 3, 7, 20, 45 and 90: are their turns counted?
+
+    A night has 2 to 8 times over 10 minutes to 2 hours, with errors of 0.2 to 2 % of the period; |F1| / F0 is 1e-18 to
+    1e-12 / s. The frequency known before is that of one night. Missed are those for which `pulsar connect` says UNSURE.
+    """
+    for seed in range(count):
+        case = simulated(
+            seed, freqs=(low, high), efac=efac, place_err=position_err * np.pi / 648000.0, orbit=orbit
+        )  # fmt: skip
+        connection = connect_nights(case.times, case.reference)
+        rotation = fit(case.times, case.reference, connection.turns(), place=position_err > 0)
+        right = np.array_equal(connection.turns(), case.turns)
+        groups = () if right or not connection.unique else ("wrong without a word",)
+        remark = f"{'right' if right else 'WRONG'}, {len(connection.chi2)} counts fit"
+        ratio = rotation.chi2 / rotation.dof if connection.unique else NAN
+        yield Outcome(f"{1.0 / case.spin[0]:.4f} s F1 {case.spin[1]:.2g}", {"chi2/dof": ratio}, remark, groups)
 
 
 def dedispersion(

@@ -9,12 +9,12 @@ profile is a template of some height, turned by some phase, in white noise. The 
 of the two is the largest, of which only the harmonics are needed; the curvature there gives the error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ LEAST_SNR: Final = 6.0
 #: Finer than a bin by this is the grid on which the correlation is first looked at.
 _FINER: Final = 8
 _STEPS: Final = 5
+_NAN: Final = float("nan")
 
 
 @dataclass(frozen=True)
@@ -150,19 +151,19 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
     at_site = spin.frame == "barycentre" and where is not None
     # Delays shrink with the period, and frequencies grow: of the product with the square of a frequency one is left.
     dm, dm_err = fold.after.dm * spin.doppler, fold.dm_err * spin.doppler
-    lines = _begun(header, name, origin, *_remarks(spin, header), limit)
+    lines = par_head(header, name, origin, *_remarks(spin, header), limit)
     for order, value in enumerate(spin.terms):
         error = {0: fold.freq_err, 1: fold.fdot_err}.get(order, float("nan"))
-        lines.append(_line(f"F{order}", f"{value:.17g}", error))
-    lines.append(_line("PEPOCH", f"{spin.epoch:.12f}"))
-    lines.append(_line("DM", f"{dm:.10g}", dm_err))
+        lines.append(par_line(f"F{order}", f"{value:.17g}", error))
+    lines.append(par_line("PEPOCH", f"{spin.epoch:.12f}"))
+    lines.append(par_line("DM", f"{dm:.10g}", dm_err))
     half = Decimal(0.5 * fold.tobs / DAY)
-    lines.append(_line("START", f"{Decimal(fold.epoch) - half:.8f}"))
-    lines.append(_line("FINISH", f"{Decimal(fold.epoch) + half:.8f}"))
-    lines.append(_line("TZRMJD", f"{pulse_mjd(fold):.15f}"))
-    lines.append(_line("TZRSITE", where.code if at_site and where is not None else "@"))
-    lines.append(_line("TZRFRQ", f"{header.fch1:.6f}" if _top(header) else "0"))
-    lines += [_line("EPHEM", EPHEMERIS), _line("UNITS", "TDB"), _line("CLK", "UTC(NIST)")]
+    lines.append(par_line("START", f"{Decimal(fold.epoch) - half:.8f}"))
+    lines.append(par_line("FINISH", f"{Decimal(fold.epoch) + half:.8f}"))
+    lines.append(par_line("TZRMJD", f"{pulse_mjd(fold):.15f}"))
+    lines.append(par_line("TZRSITE", where.code if at_site and where is not None else "@"))
+    lines.append(par_line("TZRFRQ", f"{header.fch1:.6f}" if _top(header) else "0"))
+    lines += [par_line("EPHEM", EPHEMERIS), par_line("UNITS", "TDB"), par_line("CLK", "UTC(NIST)")]
     return "\n".join(lines) + "\n"
 
 
@@ -198,9 +199,9 @@ def stack_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
     if not header.barycentric:
         raise ConfigError("the stack is topocentric (stack.barycentre was off): no ephemeris is good for all epochs")
     freq, error = float(row["freq"]), float(row["period_err"]) * float(row["freq"]) ** 2
-    lines = _begun(header, name, origin, "position: that of the stack; no phase: TZRMJD is missing")
-    lines += [_line("F0", f"{freq:.17g}", error), _line("PEPOCH", f"{header.tmid:.12f}")]
-    lines += [_line("DM", f"{float(row['dm']):.10g}"), _line("EPHEM", EPHEMERIS), _line("UNITS", "TDB")]
+    lines = par_head(header, name, origin, "position: that of the stack; no phase: TZRMJD is missing")
+    lines += [par_line("F0", f"{freq:.17g}", error), par_line("PEPOCH", f"{header.tmid:.12f}")]
+    lines += [par_line("DM", f"{float(row['dm']):.10g}"), par_line("EPHEM", EPHEMERIS), par_line("UNITS", "TDB")]
     return "\n".join(lines) + "\n"
 
 
@@ -219,14 +220,14 @@ def orbit_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
         Where it comes from, for a comment.
     """
     missing = "" if header.barycentric else "NOT BARYCENTRED: F0, PEPOCH and the orbit are topocentric (UTC)"
-    lines = _begun(header, name, origin, missing, "no phase: TZRMJD is missing")
-    lines.append(_line("F0", f"{float(row['freq']):.17g}", float(row["freq_err"])))
-    lines += [_line("PEPOCH", f"{header.tmid:.12f}"), _line("DM", f"{float(row['dm']):.10g}")]
-    lines.append(_line("BINARY", "ELL1"))
-    lines.append(_line("PB", f"{float(row['porb']) / DAY:.15g}", float(row["porb_err"]) / DAY))
-    lines.append(_line("A1", f"{float(row['asini']):.12g}", float(row["asini_err"])))
-    lines.append(_line("TASC", f"{float(row['tasc']):.12f}", float(row["tasc_err"])))
-    lines += [_line("EPS1", "0"), _line("EPS2", "0"), _line("EPHEM", EPHEMERIS), _line("UNITS", "TDB")]
+    lines = par_head(header, name, origin, missing, "no phase: TZRMJD is missing")
+    lines.append(par_line("F0", f"{float(row['freq']):.17g}", float(row["freq_err"])))
+    lines += [par_line("PEPOCH", f"{header.tmid:.12f}"), par_line("DM", f"{float(row['dm']):.10g}")]
+    lines.append(par_line("BINARY", "ELL1"))
+    lines.append(par_line("PB", f"{float(row['porb']) / DAY:.15g}", float(row["porb_err"]) / DAY))
+    lines.append(par_line("A1", f"{float(row['asini']):.12g}", float(row["asini_err"])))
+    lines.append(par_line("TASC", f"{float(row['tasc']):.12f}", float(row["tasc_err"])))
+    lines += [par_line("EPS1", "0"), par_line("EPS2", "0"), par_line("EPHEM", EPHEMERIS), par_line("UNITS", "TDB")]
     return "\n".join(lines) + "\n"
 
 
@@ -240,16 +241,35 @@ def _top(header: Header) -> float:
     return header.fch1 if isfinite(header.fch1) and header.fch1 > 0 else 0.0
 
 
-def _has_place(header: Header) -> bool:
-    return isfinite(header.ra_deg) and isfinite(header.dec_deg)
+def _has_place(place: "Directed") -> bool:
+    return isfinite(place.ra_deg) and isfinite(place.dec_deg)
 
 
-def _begun(header: Header, name: str, *remarks: str) -> list[str]:
-    """The first lines of a file: remarks, the name of the pulsar, and the direction if it is known."""
+class Directed(Protocol):
+    """Anything with a position (ICRS) [deg]; NaN where it is not known."""
+
+    @property
+    def ra_deg(self) -> float: ...
+    @property
+    def dec_deg(self) -> float: ...
+
+
+def par_head(place: Directed, name: str, *remarks: str, place_err: Sequence[float] = (_NAN, _NAN)) -> list[str]:
+    """The first lines of a ``.par`` file: remarks, the name of the pulsar, and the direction if it is known.
+
+    Parameters
+    ----------
+    place : Directed
+    name, *remarks : str
+        Empty remarks are left out.
+    place_err : sequence of float
+        1 sigma of right ascension [s] and declination [arcsec], where they were fitted.
+    """
     lines = [f"# {printable(line)}" for line in remarks if line]
-    lines.append(_line("PSR", _plain(name)))
-    if _has_place(header):
-        lines += [_line("RAJ", hms(header.ra_deg, 5)), _line("DECJ", dms(header.dec_deg, 4))]
+    lines.append(par_line("PSR", _plain(name)))
+    if _has_place(place):
+        lines += [par_line("RAJ", hms(place.ra_deg, 5), place_err[0])]
+        lines += [par_line("DECJ", dms(place.dec_deg, 4), place_err[1])]
     return lines
 
 
@@ -263,7 +283,8 @@ def _remarks(spin: Spin, header: Header) -> list[str]:
     return [f"NOT BARYCENTRED: the {' and the '.join(missing)} unknown; F0, F1 and PEPOCH are topocentric (UTC)"]
 
 
-def _line(key: str, value: str, error: float = float("nan")) -> str:
+def par_line(key: str, value: str, error: float = _NAN) -> str:
+    """A line of a ``.par`` file; with an error the value is one to be fitted."""
     fitted = f" 1 {error:.3g}" if isfinite(error) and error > 0 else ""
     return f"{key:<9}{value}{fitted}"
 
@@ -494,12 +515,14 @@ def tim_text(toas: list[Toa], header: Header, name: str) -> str:
     """The text of a ``.tim`` file in the format of tempo2: name, frequency [MHz], MJD, error [us], telescope, flags."""
     where = find_observatory(header.telescope)
     site = "@" if header.barycentric or where is None else where.code
-    label = file_name(name.encode("ascii", "replace").decode()) or "toa"
     lines = ["FORMAT 1"]
     if where is None and not header.barycentric:
         lines.append("C the telescope is not known: times are topocentric (UTC)")
-    lines += [
-        f"{label} {toa.freq:.6f} {toa.mjd:.15f} {1e6 * toa.error:.4f} {site} -snr {toa.snr:.2f} -tobs {toa.length:.6g}"
-        for toa in toas
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(tim_line(toa, site, name) for toa in toas)]) + "\n"
+
+
+def tim_line(toa: Toa, site: str, name: str) -> str:
+    """A line of a ``.tim`` file: of a telescope's code, or "@" for the barycentre; of a fold with S/N and length."""
+    label = file_name(name.encode("ascii", "replace").decode()) or "toa"
+    flags = f" -snr {toa.snr:.2f} -tobs {toa.length:.6g}" if isfinite(toa.snr) else ""
+    return f"{label} {toa.freq:.6f} {toa.mjd:.15f} {1e6 * toa.error:.4f} {site}{flags}"

@@ -22,7 +22,7 @@ from pulsar.errors import ConfigError
 
 COMMANDS = (
     *("search", "info", "plan", "fold", "candidates", "report", "view"),
-    *("simulate", "inject", "demo", "bench", "config", "completeness", "orbits", "convert"),
+    *("simulate", "inject", "demo", "bench", "config", "completeness", "orbits", "convert", "connect"),
 )
 
 
