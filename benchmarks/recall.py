@@ -29,6 +29,7 @@ SCENARIOS: tuple[Callable[..., Iterator[Outcome]], ...] = (
     recall_files.parts,
     recall_files.formats,
     recall_files.completeness,
+    recall_files.follow,
     recall_series.octaves,
     recall_series.fewer_samples,
     recall_series.drifts,

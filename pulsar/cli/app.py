@@ -27,6 +27,7 @@ COMMANDS = {
     "orbits": ("orbits:command", "Search for pulsars on circular orbits, as in globular clusters."),
     "fold": ("fold:command", "Fold an observation with a period and DM, and refine them."),
     "connect": ("connect:command", "Make one ephemeris of folds of several nights: every turn is counted."),
+    "follow": ("follow:command", "Tell which candidates are in a new observation."),
     "sift": ("products:sift", "Merge products of several beams and nights."),
     "candidates": ("products:candidates", "List the candidates, or the single pulses, of runs, best first."),
     "dedisperse": ("samples:dedisperse", "Write the series of an observation at one DM or several."),

@@ -454,6 +454,15 @@ class OrbitsConfig(Section):
     barycentre: bool = setting(True, "series at even times at the barycentre, where telescope and position are known")
 
 
+class FollowConfig(Section):
+    """Candidates that are looked for in a new observation (`pulsar follow`); sift.orbit bounds the change of period."""
+
+    accel_max: float = setting(50.0, "largest acceleration that an orbit may have there [m/s2]", ge=0)
+    threshold: float = setting(
+        5.0, "significance of a yes, corrected for what was tried for the candidate [sigma]", gt=0
+    )
+
+
 class Config(Section):
     """All settings of a run."""
 
@@ -478,3 +487,4 @@ class Config(Section):
     batch: BatchConfig = BatchConfig()
     stack: StackConfig = StackConfig()
     orbits: OrbitsConfig = OrbitsConfig()
+    follow: FollowConfig = FollowConfig()

@@ -86,4 +86,6 @@ OPTIONS: Final = {
     "freq": Option(("orbits.f_min", "orbits.f_max"), "MIN MAX", text="frequencies of the highest harmonic [Hz]"),
     "nharm": Option(("orbits.nharm",), "1|2|4|8"),
     "mismatch": Option(("orbits.mismatch",), "M"),
+    "accel": Option(("follow.accel_max",), "A"),
+    "orbit": Option(("sift.orbit",), "X", text="part by which an orbit may have changed the period"),
 }

@@ -12,7 +12,7 @@ from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.13"
+FORMAT_VERSION: Final = "1.14"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -33,6 +33,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.11": "part of detections; part, part_start and part_duration of candidates; folds over parts of the observation",
     "1.12": "subtracted: known pulsars that were taken out of the samples before the search, and what is left of them",
     "1.13": "masked of observations: what was left out before the searches that were merged",
+    "1.14": "confirm: whether candidates are in a new observation",
 }
 
 GROUPS: Final[dict[str, str]] = {
@@ -153,6 +154,29 @@ OCTAVE_COLUMNS: Final[tuple[Column, ...]] = (
     Column("per_hz", "f8", "s / Hz", "the same per Hz"),
 )
 
+ANSWER_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("id", "U12", "", "id of the candidate, as in the product or the list that it is of"),
+    Column("answer", "U4", "", "yes or no"),
+    Column("sigma", "f4", "", "significance of the best peak, corrected for all that was tried for this candidate"),
+    Column(
+        "changed", "i1", "", "1 where it is best beyond what a period and an acceleration that stay would be; else 0"
+    ),
+    Column("matched", "f4", "", "S/N of that peak in the matched filter"),
+    Column("snr", "f4", "", "boxcar S/N of the fold there"),
+    Column("expected", "f4", "", "boxcar S/N that length and bandwidth let expect, NaN when unknown"),
+    Column("ratio", "f4", "", "snr over expected; NaN of a no"),
+    Column("limit", "f4", "", "boxcar S/N that would have been a yes anywhere in the window 95 times of 100"),
+    Column("freq_expected", "f8", "Hz", "topocentric frequency at mid-observation, had nothing changed"),
+    Column("freq_reach", "f8", "Hz", "so far on either side it was looked for"),
+    Column("accel_reach", "f8", "m / s2", "largest acceleration"),
+    Column("dm_low", "f8", "pc / cm3", "lowest trial DM"),
+    Column("dm_high", "f8", "pc / cm3", "highest trial DM"),
+    Column("ndms", "i4", "", "trial DMs"),
+    Column("nharm", "i2", "", "harmonics that were matched"),
+    Column("velocity", "f8", "km / s", "change of the line-of-sight velocity that the frequency means, NaN of a no"),
+    Column("remarks", "U256", "", "lines of interference in the window that were left out, and other limits"),
+)
+
 STAGE_COLUMNS: Final[tuple[Column, ...]] = (
     Column("stage", "U1", "", "stage of the run"),
     Column("wall", "f8", "s", "elapsed time"),
@@ -174,6 +198,7 @@ TABLES: Final[dict[str, tuple[tuple[Column, ...], str]]] = {
     "stack/nights": (NIGHT_COLUMNS, "what each epoch shows of each candidate"),
     "orbits/found": (ORBIT_COLUMNS, "circular orbits of the candidates"),
     "orbits/octaves": (OCTAVE_COLUMNS, "what the search of one DM was planned to take"),
+    "confirm/answers": (ANSWER_COLUMNS, "whether each candidate is in this observation"),
     "subtracted/pulsars": (SUBTRACTED_COLUMNS, "known pulsars that were taken out of the samples before the search"),
     "rfi/birdies": (BIRDIE_COLUMNS, "periodic interference"),
     "provenance/stages": (STAGE_COLUMNS, "time that each stage took"),

@@ -1,0 +1,1 @@
+"""Candidates looked for in a new observation: `pulsar follow`."""

@@ -1,0 +1,281 @@
+"""Candidates in a new observation: the window of each searched, the best place folded, the answers written."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import repeat
+from math import isfinite, nan, sqrt
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pulsar.config.load import to_toml
+from pulsar.config.model import Config
+from pulsar.confirm.search import Peak, Spectrum, best_peak
+from pulsar.confirm.sought import Sought, of_list, of_product
+from pulsar.confirm.window import SEEN_95, Window, box_of, window_of
+from pulsar.constants import C
+from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.fold import Fold, FoldCube, FoldParams
+from pulsar.data.header import Header
+from pulsar.data.locks import output_lock
+from pulsar.data.observation import Observation, unchanged
+from pulsar.errors import ConfigError, DataError
+from pulsar.folding.refine import refine
+from pulsar.io.product.provenance import Provenance
+from pulsar.io.product.reader import Run, read
+from pulsar.io.product.writer import ProductWriter, Target, check_output
+from pulsar.pipeline.cleaning import learn_in_series
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import LEAST_MEMORY, Means
+from pulsar.pipeline.samples import Samples
+from pulsar.pipeline.start import opened
+from pulsar.pipeline.trials import Clean, cleaned, dms_of_series, trial_series
+from pulsar.pipeline.write import fill_barycentre, fill_fold, fill_place
+from pulsar.sources.features import features
+from pulsar.sources.score import score, scorer_of
+
+#: Samples of a cycle of the highest harmonic: the sum of samples loses 2.6 % of that harmonic, and less of the others.
+PER_CYCLE: Final = 8
+#: Bytes per sample of a series that its spectrum takes, and of a thread that searches a window.
+SPECTRUM_BYTES: Final = 24
+PIECE_BYTES: Final = 64 << 20
+#: Turns in the data, and samples in a turn, that a candidate has at least.
+LEAST_TURNS: Final = 4
+LEAST_SAMPLES: Final = 4
+#: Largest number in the ratio of two frequencies by which one may be seen at the other.
+MOST_RATIO: Final = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """A candidate, its window, and what is best there.
+
+    Attributes
+    ----------
+    window : Window
+    peak : Peak
+    fold : Fold
+    """
+
+    window: Window
+    peak: Peak
+    fold: Fold
+
+
+def follow(
+    source: Path,
+    paths: Sequence[Path | str],
+    target: Target,
+    config: Config | None = None,
+    *,
+    idents: Sequence[str] = (),
+    least_score: float | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Look for candidates in a new observation, and write what is found.
+
+    Parameters
+    ----------
+    source : Path
+        Product of a search, or a list of candidates (csv, ECSV).
+    paths : sequence of paths
+        Files of the new observation, or its series.
+    target : Target
+        Product to write.
+    config : Config, optional
+        Its sections `input`, `rfi`, `sift`, `fold`, `follow` and `run` are used.
+    idents : sequence of str
+        Names of candidates; by default those of a product that were judged as pulsars, or stand for themselves.
+    least_score : float, optional
+        Of a product those of this score or more.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Run
+        The product; its table ``confirm/answers`` has a row for each candidate.
+
+    Raises
+    ------
+    ConfigError
+        The output exists, or there is no candidate to look for.
+    DataError
+        The files cannot be read.
+    """
+    config = Config() if config is None else config
+    progress = Progress("quiet") if progress is None else progress
+    out = check_output(target.path, overwrite=target.overwrite)
+    with output_lock(out, "pulsar follow"), opened(paths, config, progress) as obs:
+        if source.suffix.lower() in (".h5", ".hdf5"):
+            known = of_product(read(source), idents, least_score)
+        elif least_score is None:
+            known = of_list(source, obs.header.tmid, idents)
+        else:
+            raise ConfigError(f"{source}: a list has no scores: --score goes with a product")
+        means = Means.of(config, obs, progress, out)
+        provenance = Provenance(
+            target.argv, [source, *(file.path for file in obs.files)], to_toml(config), means.threads
+        )
+        clean = cleaned(obs, config, means)
+        windows = _windows(known, obs, clean, config, progress)
+        peaks = _searched(obs, clean, windows, config, means)
+        params = [FoldParams(peak.freq, peak.fdot, peak.dm) for peak in peaks]
+        lines = [(line.freq, line.width) for line in clean.birdies]
+        with unchanged(obs):
+            cubes = Samples(obs, clean.source).cubes(params, config.fold, means)
+        folds = [
+            _measured(cube, window, search_dm=not obs.header.is_series, lines=lines)
+            for cube, window in zip(cubes, windows, strict=True)
+        ]
+        followed = sorted(map(Followed, windows, peaks, folds), key=lambda entry: -entry.peak.sigma)
+        _write(target, obs, clean, followed, config, provenance.record(progress.times))
+    return read(out)
+
+
+def _windows(
+    known: Sequence[Sought], obs: Observation, clean: Clean, config: Config, progress: Progress
+) -> list[Window]:
+    """The windows of all candidates that the data can show; the others are named."""
+    header = obs.header
+    series = dms_of_series(obs) if header.is_series else None
+    windows, left = [], []
+    for entry in known:
+        if entry.freq * header.tobs < LEAST_TURNS:
+            left.append(f"{entry.ident}: not {LEAST_TURNS} turns in the data")
+        elif entry.freq * header.tsamp * LEAST_SAMPLES > 1.0:
+            left.append(f"{entry.ident}: not {LEAST_SAMPLES} samples in a turn")
+        elif (window := window_of(entry, header, clean.freqs, config, series)).dms.size:
+            windows.append(window)
+        else:
+            left.append(f"{entry.ident}: no series near DM {entry.dm:g}")
+    if not windows:
+        raise ConfigError(f"{obs.files[0].path}: nothing can be looked for in it: {'; '.join(left)}")
+    if left:
+        progress.warning(f"not looked for: {'; '.join(left)}")
+    return windows
+
+
+def _searched(obs: Observation, clean: Clean, windows: Sequence[Window], config: Config, means: Means) -> list[Peak]:
+    """The best peak of each window."""
+    header = obs.header
+    dms = np.unique(np.concatenate([window.dms for window in windows]))
+    highest = max(window.nharm * (window.freq + window.wide.freq) for window in windows)
+    most = 1.0 / (PER_CYCLE * highest * header.tsamp)
+    downsample = 1 if header.is_series else 1 << max(int(np.log2(max(most, 1.0))), 0)
+    taken = SPECTRUM_BYTES * (header.nsamps // downsample) + PIECE_BYTES * means.threads
+    left = replace(means, memory=max(means.memory - taken, LEAST_MEMORY))
+    best: dict[int, Peak] = {}
+    with (
+        means.progress.stage("search", dms.size, "DMs") as tick,
+        ThreadPoolExecutor(means.threads, thread_name_prefix="follow") as pool,
+    ):
+        for index, series in trial_series(obs, clean, dms, left, downsample=downsample, tick=tick):
+            dm, tsamp = float(dms[index]), header.tsamp * downsample
+            learnt = learn_in_series(series, tsamp, config)[0] if header.is_series else []
+            lines = [(line.freq, line.width) for line in (*clean.birdies, *learnt)]
+            spectrum = Spectrum(np.ascontiguousarray(series), tsamp, lines)
+            if not spectrum.varies:
+                raise DataError(f"{obs.files[0].path}: the series at DM {dm:g} does not vary: is everything masked?")
+            own = [i for i, window in enumerate(windows) if dm in window.dms]
+            least = [max(best[i].sigma if i in best else -np.inf, config.follow.threshold - 1.0) for i in own]
+            peaks = pool.map(best_peak, repeat(spectrum), [windows[i] for i in own], repeat(dm), least)
+            for i, peak in zip(own, peaks, strict=True):
+                best[i] = peak if i not in best else max(best[i], peak, key=lambda peak: peak.sigma)
+    return [best[i] for i in range(len(windows))]
+
+
+def _measured(cube: FoldCube, window: Window, *, search_dm: bool, lines: Sequence[tuple[float, float]]) -> Fold:
+    """A refined fold; an acceleration that these data tell less well than the window is wide stays as it is."""
+    fold = refine(cube, search_dm=search_dm, lines=lines)
+    if fold.fdot_err < window.wide.fdot:
+        return fold
+    return refine(cube, search_dm=search_dm, search_fdot=False, lines=lines)
+
+
+def answer_row(
+    followed: Followed, stronger: Sequence[Followed], header: Header, clean: Clean, config: Config
+) -> tuple[Any, ...]:
+    """A row of the table of answers.
+
+    Parameters
+    ----------
+    followed : Followed
+    stronger : sequence of Followed
+        Those of more significance.
+    header : Header
+        Of the new observation.
+    clean : Clean
+    config : Config
+    """
+    window, peak, fold = followed.window, followed.peak, followed.fold
+    sought = window.sought
+    yes = peak.sigma >= config.follow.threshold
+    old = sought.tobs * sought.bandwidth
+    new = header.tobs * clean.bandwidth
+    expected = sought.snr * sqrt(new / old) if isfinite(old) and isfinite(new) and old > 0 else nan
+    limit = box_of(sought.typical)[0] * (window.least_snr(config.follow.threshold) + SEEN_95)
+    remarks = _remarks(followed, clean, nan if yes else expected, limit)
+    remarks += _doubts(followed, stronger) if yes else ()
+    return (
+        *(sought.ident, "yes" if yes else "no", peak.sigma, not peak.near, peak.snr, fold.snr),
+        *(expected, fold.snr / expected if yes else nan, limit, window.freq, window.wide.freq),
+        *(window.wide.fdot * C / window.freq, window.dms[0], window.dms[-1], window.dms.size, window.nharm),
+        (1.0 - fold.after.freq / window.freq) * C / 1e3 if yes else nan,
+        "; ".join(remarks),
+    )
+
+
+def _doubts(followed: Followed, stronger: Sequence[Followed]) -> Iterator[str]:
+    """Doubts of a yes: it may be interference, or a harmonic of one whose frequency is in a ratio of small numbers."""
+    freq, tobs = followed.fold.after.freq, followed.fold.tobs
+    if followed.fold.extra["snr_dm0"] > followed.fold.snr:
+        yield f"stronger at DM 0 (S/N {followed.fold.extra['snr_dm0']:.1f}): interference?"
+    for head in stronger:
+        ratio = Fraction(freq / head.fold.after.freq).limit_denominator(MOST_RATIO)
+        off = abs(freq - float(ratio) * head.fold.after.freq) * tobs
+        if 0 < ratio <= MOST_RATIO and off < 1.0:
+            yield f"{ratio} of the frequency of {head.window.sought.ident}: its harmonics?"
+
+
+def _remarks(followed: Followed, clean: Clean, expected: float, limit: float) -> list[str]:
+    """Limits of an answer: lines that were left out, harmonics, and less S/N expected than seen."""
+    window = followed.window
+    remarks = []
+    for line in clean.birdies:
+        k = max(round(line.freq / window.freq), 1)
+        if k <= window.nharm and abs(line.freq - k * window.freq) <= k * window.wide.freq + 0.5 * line.width:
+            remarks.append(f"a line of interference at {line.freq:.6g} Hz (harmonic {k}) was left out")
+    if window.nharm < max(map(len, window.sought.templates)):
+        remarks.append(f"harmonics above {window.nharm} were not searched")
+    if expected < limit:
+        remarks.append(f"as faint as S/N {expected:.1f} it may be there")
+    return remarks
+
+
+def _write(
+    target: Target, obs: Observation, clean: Clean, followed: Sequence[Followed], config: Config, record: dict[str, Any]
+) -> None:
+    """The product, whole or not at all."""
+    scorer = scorer_of(config.sift.weights)
+    table = empty_table(CANDIDATE_COLUMNS, len(followed))
+    answers = [answer_row(entry, followed[:i], obs.header, clean, config) for i, entry in enumerate(followed)]
+    for rank, (row, entry, answer) in enumerate(zip(table, followed, answers, strict=True), start=1):
+        fill_place(row, obs.header)
+        fill_fold(row, entry.fold)
+        row["rank"], row["id"], row["kind"], row["found_by"] = rank, entry.window.sought.ident, "fold", "follow"
+        row["dm_detected"], row["nharm"] = entry.peak.dm, entry.window.nharm
+        row["sigma"], row["sigma_single"] = entry.peak.sigma, entry.peak.snr
+        row["score"] = score(features(entry.fold, sigma=entry.peak.sigma), scorer)
+        row["reasons"] = f"in the new observation: {answer[1]}, {entry.peak.sigma:.1f} sigma"
+    fill_barycentre(table, obs.header)
+    with ProductWriter(target.path, overwrite=target.overwrite) as writer:
+        writer.observation(obs.header, obs.files, obs.gaps, obs.problems)
+        writer.table("candidates", table)
+        writer.table("confirm/answers", answers)
+        for entry in followed:
+            writer.fold(entry.window.sought.ident, entry.fold)
+        writer.table("rfi/birdies", [])
+        writer.provenance(record)
