@@ -7,7 +7,7 @@ import pytest
 from astropy import units as u
 
 import pulsar
-from pulsar.cli import completeness, fold, orbits, samples, search
+from pulsar.cli import completeness, fold, follow, orbits, samples, search
 from pulsar.cli.options import Given
 from pulsar.config.load import keys
 from pulsar.config.options import OPTIONS
@@ -212,7 +212,9 @@ def test_arguments_that_are_none_are_not_shown_by_help(name):
 
 
 def test_the_settings_of_options_are_those_of_the_command_line():
-    commands = (search.command, fold.command, samples.dedisperse, completeness.command, orbits.command)
+    commands = (
+        search.command, fold.command, follow.command, samples.dedisperse, completeness.command, orbits.command,
+    )  # fmt: skip
     options = {name for command in commands for name in inspect.signature(command).parameters}
     assert set(OPTIONS) - options == set()
     with pytest.raises(ConfigError) as caught:
