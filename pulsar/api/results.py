@@ -97,6 +97,8 @@ def write_report(
     products, target = [runs] if isinstance(runs, Run) else list(runs), Path(fspath(folder))
     if (target / "index.html").exists() and not overwrite:
         raise ConfigError(f"{target}: holds a report already; give overwrite=True to replace it, or another folder")
+    if not products:
+        raise ConfigError("write_report: runs: expected one Run at least")
     labels = labels_of(product.path for product in products)
     with progress_of(progress).stage("report", total=len(tasks_of(products, top)), unit="sheets") as tick:
         return write(products, target, top=top, one_file=one_file, labels=labels, tick=tick)

@@ -205,6 +205,8 @@ def from_product(
         return [*ephemerides_of(run, [run.candidate(ident) for ident in dict.fromkeys(idents)])]
     if not everything:
         rows = rows[rows["harmonic_of"] == ""]
+        if not len(rows):
+            raise ConfigError(f"{path}: all of its candidates belong to others that it does not hold: give --all")
     if not run.is_merged:
         return [*ephemerides_of(run, list(rows))]
 

@@ -221,9 +221,10 @@ def of_list(path: Path, mjd: float, idents: Sequence[str] = ()) -> list[Sought]:
     names = {entry.ident for entry in sought}
     if len(names) < len(sought):
         raise ConfigError(f"{path}: several rows have the same name (of 12 characters)")
-    if not sought or set(idents) - names:
-        raise ConfigError(f"{path}: holds no candidate {' '.join(sorted(set(idents) - names)) or 'to look for'}")
-    return [entry for entry in sought if not idents or entry.ident in idents]
+    asked = {ident[:12] for ident in idents}
+    if not sought or asked - names:
+        raise ConfigError(f"{path}: holds no candidate {' '.join(sorted(asked - names)) or 'to look for'}")
+    return [entry for entry in sought if not asked or entry.ident in asked]
 
 
 def _column(path: Path, table: Any, own: Mapping[str, str], names: Sequence[str], unit: str) -> NDArray[np.float64]:

@@ -141,7 +141,8 @@ def with_model(arrivals: Arrivals, model: TimingModel) -> Arrivals:
     """Times of arrival with what an ephemeris knows of the pulsar: name, position, DM, rotation."""
     if model.orbit is not None:
         raise ConfigError(f"{model.name}: has an orbit: only pulsars without one are connected")
-    ra, dec = model.position(float(arrivals.toas[len(arrivals.toas) // 2].mjd))
+    middle = float(arrivals.toas[len(arrivals.toas) // 2].mjd) if arrivals.toas else model.epoch
+    ra, dec = model.position(middle)
     spin, dm = (model.spin[0], (*model.spin, 0.0)[1]), model.dm if isfinite(model.dm) else arrivals.dm
     return replace(arrivals, spin=spin, epoch=model.epoch, ra_deg=ra, dec_deg=dec, dm=dm, name=model.name)
 

@@ -19,6 +19,8 @@ from pulsar.folding.whiten import falling
 #: Places at which an integral over the power of a harmonic is summed, and its width beyond the mean [deviations].
 _PLACES: Final = 200
 _BEYOND: Final = 6.0
+#: Least information on a direction of the parameters, beside the most, that is no rounding.
+_LEAST: Final = 1e-9
 
 
 def slopes_of(spectra: NDArray[np.complex128], template: NDArray[np.complex128]) -> NDArray[np.float64]:
@@ -132,11 +134,11 @@ def errors_of(
     Returns
     -------
     ndarray, shape (nparams,)
-        NaN where there is nothing.
+        NaN where there is nothing, and of what the elements do not tell.
     """
-    if not template.any():
-        return np.full(len(jacobian), np.nan)
     total = float(noise.sum())
+    if not (template.any() and total > 0.0):
+        return np.full(len(jacobian), np.nan)
     squares, answer = information_of(spectra.sum(axis=(0, 1)), template, total)
     slopes, white = slopes_of(spectra, template), 0.5 * squares * noise
     omega2 = (2.0 * np.pi * np.arange(len(template))) ** 2
@@ -145,13 +147,16 @@ def errors_of(
     response = answer * noise / total
     for axis in (0, 1):
         response = response * _brightness(correlation, variance, response, axis)
-    bread = np.linalg.pinv(np.einsum("isb,jsb,sb->ij", jacobian, jacobian, response), rcond=1e-9)
+    information = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, response)
+    bread = np.linalg.pinv(information, rcond=_LEAST, hermitian=True)
     meat = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, white)
     for axis, nparams in ((1, len(jacobian) - of_bands), (0, 1 + of_bands)):
         together = np.einsum("isb,sb->isb", jacobian, response).sum(axis=axis + 1)
         own = own_lateness(slopes.sum(axis=axis), white.sum(axis=axis), response.sum(axis=axis), nparams)
         meat += own * together @ together.T
-    return np.asarray(np.sqrt(np.diag(bread @ meat @ bread)))
+    powers, directions = np.linalg.eigh(information)
+    untold = np.sum(directions[:, powers <= _LEAST * powers[-1]] ** 2, axis=1) > _LEAST
+    return np.where(untold, np.nan, np.sqrt(np.diag(bread @ meat @ bread)))
 
 
 def _brightness(

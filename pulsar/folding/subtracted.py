@@ -449,7 +449,9 @@ def profile_beside_lines(
     num = np.einsum("sb,sbk->k", gains, spectra) - np.sum(share * on_line, axis=0)
     den = np.sum(counts * gains**2) - np.sum(np.abs(along) ** 2 / np.maximum(line_power, 1e-300), axis=0)
     whole = np.zeros(hit.size, dtype=np.complex128)
-    worth = np.abs(num) ** 2 > 2.0 * nbins * den
+    # Where the DM does not tell it from the line nothing is left to divide by but roundings.
+    told = den > 1e-6 * float(np.sum(counts * gains**2))
+    worth = told & (np.abs(num) ** 2 > 2.0 * nbins * den)
     whole[number[worth]] = num[worth] / den[worth]
     return np.fft.irfft(whole, nbins)
 

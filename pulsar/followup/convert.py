@@ -128,7 +128,8 @@ def _stretch(header: Header, times: tuple[float, float] | None, step: int, name:
     """First sample, and how many averages of `step` there are from it on."""
     first, end = 0, header.nsamps
     if times is not None:
-        first, end = (round(min(max(time, -1.0), 2.0 * header.tobs) / header.tsamp) for time in times)
+        ends = np.nan_to_num(np.clip(times, -1.0, 2.0 * header.tobs), nan=-1.0)
+        first, end = (round(float(time) / header.tsamp) for time in ends)
         if not 0 <= first < end <= header.nsamps:
             raise ConfigError(
                 f"--time {times[0]:g} {times[1]:g}: {name} has times from 0 to {header.tobs:.9g} s: give two of them, "
@@ -225,6 +226,7 @@ def convert_files(
                 for data in _pieces(taken):
                     if scale is not None and offset is not None and form != "PSRFITS":
                         data = (data - offset[:, None]) / scale[:, None]
+                        data[~taken.chan_ok] = 0
                     writer.write(data)
                     tick(data.shape[1])
         return _told(form, header, taken, scale is not None, len(obs.gaps))

@@ -110,6 +110,13 @@ def _known(ephemeris: Ephemeris | FromPar, header: Header) -> KnownFold | None:
     return ephemeris.fold_of(header) if isinstance(ephemeris, Ephemeris) else None
 
 
+def _start(ephemeris: Ephemeris | FromPar, header: Header, *, fit: bool) -> FoldParams:
+    """With what a fold is made: where it is refined, and has been in these data, that from which the search began."""
+    known = _known(ephemeris, header) if fit else None
+    given = ephemeris.params(header)
+    return given if known is None or known.params is None else known.params
+
+
 def fold_files(
     paths: Sequence[Path | str],
     ephemerides: Sequence[Ephemeris | FromPar],
@@ -157,7 +164,7 @@ def fold_files(
             progress.message(remark)
         given_mask(obs.header, config.rfi)
         check_subtract(obs.header, config)
-        params = [e.params(obs.header) for e in ephemerides]
+        params = [_start(ephemeris, obs.header, fit=fit) for ephemeris in ephemerides]
         if not obs.header.is_series:
             live_frequencies(obs, config)  # refuses when all channels are zapped
         with ProductWriter(target.path, overwrite=target.overwrite) as writer:
@@ -182,6 +189,9 @@ def fold_files(
                 if row["sigma"] < DETECTED and _known(ephemeris, obs.header) is None:
                     why = doubts(fold, ephemeris.origin, obs.header)
                     progress.warning(verdict(fold, float(row["sigma"]), name, why))
+            # A parent that is not folded, too, would make a row of nobody's.
+            table["harmonic_of"][~np.isin(table["harmonic_of"], names)] = ""
+            table["relation"][table["harmonic_of"] == ""] = ""
             fill_barycentre(table, obs.header)
             for row in table:
                 row["flux"] = mean_flux(

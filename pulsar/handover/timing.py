@@ -486,6 +486,8 @@ def _wander(
 ) -> float:
     """Variance by which the pulse of a sub-integration is late or early beyond noise and a parabola [turns^2]."""
     use = weights > 0
+    if np.count_nonzero(use) < 4:
+        return 0.0
     whole = np.sqrt(weights[use]) @ rows[use] / np.sqrt(weights.sum())
     shift, _, snr = match(whole, template)
     nharm = min(rows.shape[1] // 2 + 1, len(template.spectrum))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pulsar.constants import DAY, C
 from pulsar.data.fold import Fold, FoldParams
@@ -14,6 +14,10 @@ from pulsar.sky.catalogue import beam_width, separation
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
     from pulsar.sky.timing import TimingModel
+
+
+#: Samples are the same where these are: what a header tells of time, band, beam and source.
+_SAME: Final = ("tstart", "tsamp", "nsamps", "nchans", "fch1", "foff", "is_series", "dm", "beam", "source")
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,19 @@ class KnownFold:
         Frequencies and full widths [Hz] of periodic interference that was left out.
     row : mapping
         Of its candidate, fields of CANDIDATE_COLUMNS.
+    observed : Header
+        Of the samples in which it was found.
     """
 
     params: FoldParams | None
     lines: tuple[tuple[float, float], ...]
     row: Any
+    observed: Header
+
+    def is_of(self, header: Header) -> bool:
+        """True if a header tells of the samples that were searched: of their time, band, beam and source."""
+        pairs = [(getattr(self.observed, name), getattr(header, name)) for name in _SAME]
+        return all(own == given or (own != own and given != given) for own, given in pairs)
 
 
 @dataclass(frozen=True)
@@ -102,9 +114,8 @@ class Ephemeris:
     fold: "KnownFold | None" = None
 
     def fold_of(self, header: Header) -> "KnownFold | None":
-        """Its fold where it was found, if that is the observation of a header."""
-        same = abs(header.tmid - self.origin.epoch) * DAY <= 0.5 * header.tobs
-        return self.fold if same else None
+        """Its fold where it was found, if that is of the samples of a header."""
+        return self.fold if self.fold is not None and self.fold.is_of(header) else None
 
     def params(self, header: Header) -> FoldParams:
         """Frequency and derivative at mid-observation.
@@ -115,9 +126,6 @@ class Ephemeris:
             The period is not positive, shorter than two samples or longer than the data, or no longer positive at
             mid-observation.
         """
-        known = self.fold_of(header)
-        if known is not None and known.params is not None:
-            return known.params
         if not self.period > 0:
             raise ConfigError(f"period {self.period:g} s: expected a positive number of seconds")
         if self.period < 2 * header.tsamp:
@@ -195,7 +203,8 @@ def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
         """Folds of parts, and of products that hold several observations, are made anew."""
         if run.is_merged or row["part"]:
             return None
-        return KnownFold(run.fold(str(row["id"])).before if row["id"] in run.folds else None, lines, row)
+        before = run.fold(str(row["id"])).before if row["id"] in run.folds else None
+        return KnownFold(before, lines, row, run.observation_of(row))
 
     return [
         Ephemeris(

@@ -84,13 +84,13 @@ def search_residual(
             f"no second search without {len(strong)} sources of S/N {least:g} or more: workers share the trials"
         )
         return detected, list(candidates)
-    tried: set[str] = set()
-    while not tried.issuperset(source.uid for source in strong):
+    most = 0
+    while len(strong) > most:
         # One that another has hidden may be strong, too: then all are pursued anew without it.
         means.progress.message(f"taken out for another search: {len(strong)} of S/N {least:g} or more")
-        kept = checkpoint.within("residual" if not tried else f"residual{len(tried)}")
-        tried.update(source.uid for source in strong)
-        detected, candidates = _searched_without(samples, plan, detected, candidates, strong, config, means, kept)
+        name = f"residual{most}" if most else "residual"
+        most = len(strong)
+        detected, candidates = _searched_without(samples, plan, detected, candidates, config, means, checkpoint, name)
         strong = _strong(candidates, least)
     return detected, list(candidates)
 
@@ -100,28 +100,29 @@ def _searched_without(
     plan: RunPlan,
     detected: Detected,
     candidates: Sequence[Candidate],
-    strong: Sequence[Candidate],
     config: Config,
     means: Means,
     checkpoint: Checkpoint,
+    name: str,
 ) -> tuple[Detected, Sequence[Candidate]]:
     """Strong sources, each pursued without the others, and what is found in the samples without all of them."""
     least, source = config.search.residual, samples.source
     if source is None:
         return detected, candidates
-    apart = _each_alone(samples, detected, candidates, strong, config, means)
+    apart = _each_alone(samples, detected, candidates, _strong(candidates, least), config, means)
     taken = _templates(source, _strong(apart, least), config, means, detected.birdies)
     if not taken:
         return detected, candidates
     rest = _without(samples, taken)
-    again = replace(detected, detections=_searched(rest, plan, detected.birdies, config, means, checkpoint))
+    found = _searched(rest, plan, detected.birdies, config, means, checkpoint.within(name))
+    again = replace(detected, detections=found)
     strong = [source_of for source_of, _ in taken]
     names = {source_of.uid for source_of in strong}
     theirs = [source_of for source_of in apart if source_of.uid in names or source_of.parent in names]
     unrelated = [source_of for source_of in apart if source_of.uid not in names and source_of.parent not in names]
     # One table: the rows of the first search, and behind them those of the second.
     count = len(detected.detections)
-    groups = group_detections(samples.header, again, config, means.progress, "residual")
+    groups = group_detections(samples.header, again, config, means.progress, name)
     groups = [replace(group, members=group.members + count) for group in groups]
     before = [source_of.group for source_of in unrelated]
     both = replace(detected, detections=np.concatenate([detected.detections, again.detections]))

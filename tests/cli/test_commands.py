@@ -214,6 +214,23 @@ def test_fold_with_candidates(observation: Path, folder: Path) -> None:
     assert run("fold", observation, "--candidates", found, "--all", "--out", every, "-q")[0] == 0
     assert read(every).rows("candidates")[["id", "harmonic_of"]].tolist() == rows[["id", "harmonic_of"]].tolist()
     assert len(rows) > len(sources)
+    # Samples of another beam, and a cut of the same, have the refined values, and nothing of what was said of it.
+    other, cut = folder / "beam.fil", folder / "cut.fil"
+    shape = ("--nchans", 32, "--foff", 8, "--tobs", 10, "--tsamp", 0.000512, "--source", "TEST", "--beam", 3)
+    assert run("simulate", other, *shape)[0] == 0
+    assert run("convert", observation, "--time", 2, 9, "--out", cut)[0] == 0
+    for data in (other, cut):
+        code, _, err = run("fold", data, "--candidates", found, "--id", "c0001", "--out", path, "--overwrite", "-q")
+        assert code == 0, err
+        assert read(path).fold("c0001").before.dm == pytest.approx(rows["dm"][0])
+        assert ("not detected" in err) == (data == other)
+    # A harmonic alone is a row of its own; and as it is, without a refinement, it has the values of its row.
+    harmonic = str(rows["id"][rows["harmonic_of"] == "c0001"][0])
+    args = ("--candidates", found, "--id", harmonic, "--no-refine", "--out", path, "--overwrite", "-q")
+    assert run("fold", observation, *args)[0] == 0
+    (row,) = read(path).rows("candidates")
+    assert row["harmonic_of"] == ""
+    assert row["period"] == pytest.approx(rows["period"][rows["id"] == harmonic][0])
     code, _, err = run("fold", observation, "--candidates", found, "--id", "c0001", "--out", path, "--overwrite")
     assert code == 0, err
     assert read(path).ids == ("c0001",)

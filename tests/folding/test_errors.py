@@ -35,6 +35,21 @@ def test_the_answer_to_lateness_is_not_that_of_noise(height):
     assert (np.mean(squares) > 1.2 * np.mean(true)) == (height < 0.1)
 
 
+def test_of_what_is_not_told_there_is_no_error():
+    # One live band tells nothing of a parameter by which bands differ.
+    rng = np.random.default_rng(3)
+    noise = np.zeros((16, 4))
+    noise[:, 1] = 1.0
+    spectra = np.where(noise[:, :, None] > 0, PULSE + rng.normal(size=(16, 4, NHARM)), 0.0)
+    spectra[..., 0] = 0.0
+    jacobian = np.stack([np.ones((16, 4)), np.broadcast_to(np.linspace(-1, 1, 16)[:, None], (16, 4))])
+    jacobian = np.concatenate([jacobian, np.broadcast_to(np.arange(4.0), (1, 16, 4))])
+    errors = errors_of(jacobian, spectra, template_of(spectra.sum(axis=(0, 1)), 16.0, 0.08), noise, 1)
+    assert np.isfinite(errors[1])
+    assert np.isnan(errors[2])
+    assert np.isnan(errors_of(jacobian, spectra, PULSE, np.zeros((16, 4)), 1)).all()
+
+
 def test_lateness_of_its_own_is_measured_and_not_made_of_noise():
     rng = np.random.default_rng(7)
     white, response = np.full(60, 4.0), np.full(60, 100.0)

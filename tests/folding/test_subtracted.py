@@ -1,12 +1,14 @@
 """Templates: as finely divided as the data tell, and no finer."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pulsar.folding.profile import drawn
-from pulsar.folding.subtracted import choose_bins, fit_template
+from pulsar.folding.subtracted import choose_bins, fit_template, profile_beside_lines
 
 SHAPE = 16, 8, 64
 EACH = 50.0
@@ -41,6 +43,13 @@ def left(template, model):
     fine = template.shapes[template.shape_of].repeat(SHAPE[2] // template.nbins, axis=2)
     rest = model - fine * template.gains[:, :, None]
     return float(np.sqrt(np.sum(rest**2) / np.sum(model**2)))
+
+
+def test_what_one_band_does_not_tell_from_a_line_is_left():
+    grid = SimpleNamespace(spin=np.array([2.0]), delays=np.zeros(32), bands=np.zeros(32, dtype=np.int64))
+    cells, _ = folded(steady(200.0), 1)
+    one, hit = cells.sum(axis=1, keepdims=True), np.arange(SHAPE[2] // 2 + 1) == 3
+    np.testing.assert_array_equal(profile_beside_lines(one, np.ones((SHAPE[0], 1)), grid, hit), 0.0)
 
 
 def test_a_steady_pulsar_has_one_profile_and_one_brightness():

@@ -117,6 +117,8 @@ def test_strong_pulsars_beside_each_other_have_each_its_own_snr_and_dm(searched)
         assert row["snr"] == pytest.approx(alone["snr"], rel=0.06)
     rows = run.rows("candidates")
     assert np.count_nonzero((rows["parent"] == "") & (rows["score"] > 0.5)) == 3
+    # Searched three times: each search names its groups.
+    assert len(set(rows["uid"])) == len(set(rows["id"])) == len(rows)
 
 
 def test_a_pulsar_sampled_more_coarsely_than_its_pulse_leaves_nothing(searched):
