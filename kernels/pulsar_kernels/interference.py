@@ -68,7 +68,8 @@ def most_beyond(
         beyond[:] = np.uint8(0)
         for r in range(nrows):
             sums, longer = space[0], space[1]
-            sums[:left] = data[r, start : start + left]
+            for i in range(left):
+                sums[i] = data[r, start + i]
             step = shift
             for k in range(nsums):
                 if step > 0:
@@ -86,7 +87,7 @@ def most_beyond(
                     most[k, side] = max(most[k, side], beyond[k, side, i])
 
 
-@kernel()
+@kernel(inline=True)
 def _count_beyond(sums: NDArray[np.float32], level: float, below: bool, counts: NDArray[np.uint8]) -> None:
     """Count one more where a sum is above a level, or below it."""
     if below:

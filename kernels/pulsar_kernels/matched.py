@@ -194,14 +194,16 @@ def scan_either(
     # Of the levels that follow, one after the other; each fills half of the row of the one before.
     sums = np.zeros((FINE_LEVELS - 1, _CHUNK // 2 + _HALO // 2 + 64), np.int16)
     # Thresholds in the integers of each level.
-    whole = np.full((nlevels, 8), np.int16(32767))
+    whole = np.empty((nlevels, 8), np.int16)
     near = np.empty((nlevels, 8), np.float64)
     for level in range(nlevels):
         for k in range(8):
             near[level, k] = limits[level, k] * _unit(level)
+            whole[level, k] = np.int16(32767)
             if limits[level, k] < np.inf and k >= _narrowest(level):
                 whole[level, k] = np.int16(min(near[level, k], 32000.0))
-    count = 0
+    # A plain 0 is a type of its own, and makes versions of what it is given to.
+    count, none = np.int64(0), np.int64(0)
     run = 0
     for first in range(0, n, _CHUNK):
         have = min(_CHUNK + _HALO, n - first)
@@ -211,7 +213,7 @@ def scan_either(
         here = min(_CHUNK, n - first)
         for v in range(0, here, _LANES):
             if _boxes(y0[v:], whole[0]):
-                count = _note(found, count, y0, v, 0, first, near[0], have)
+                count = _note(found, count, y0, v, none, first, near[0], have)
         x = y0
         for level in range(1, fine):
             y = sums[level - 1]
@@ -269,5 +271,5 @@ def _coarse(
             _halve(level, x, m, y)
             y[m : m + 2 * _LANES] = 0
             x = y
-        count = _level(found, count, x, level, 0, n, n, t[level], near[level])
+        count = _level(found, count, x, level, np.int64(0), n, n, t[level], near[level])
     return count

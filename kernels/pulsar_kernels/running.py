@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pulsar_kernels._jit import kernel
 
 
-@kernel()
+@kernel(inline=True)
 def _less_mean(x: NDArray[np.float32], half: int, sums: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     """Samples less their running means, from sums of all samples before."""
     n = x.shape[0]

@@ -25,7 +25,7 @@ def passes(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return np.array(radix, dtype=np.int64), twiddles(radix)
 
 
-@kernel()
+@kernel(inline=True)
 def _powers(
     tile: NDArray[np.float32], up: int, down: int, powers: NDArray[np.float32], total: NDArray[np.float32]
 ) -> None:
