@@ -203,7 +203,8 @@ def scan_either(
             if limits[level, k] < np.inf and k >= _narrowest(level):
                 whole[level, k] = np.int16(min(near[level, k], 32000.0))
     # A plain 0 is a type of its own, and makes versions of what it is given to.
-    count, none = np.int64(0), np.int64(0)
+    count: Any = np.int64(0)
+    none: Any = np.int64(0)
     run = 0
     for first in range(0, n, _CHUNK):
         have = min(_CHUNK + _HALO, n - first)
@@ -222,7 +223,7 @@ def scan_either(
             x = y
     if nlevels > FINE_LEVELS:
         count = _coarse(n, cells, whole, near, work, found, count)
-    return count
+    return int(count)
 
 
 scan = of_series(scan_either)
@@ -264,6 +265,7 @@ def _coarse(
     x = buffers[0]
     _quantised(cells, np.float32(_unit(FINE_LEVELS)), x[:m])
     x[m:] = 0
+    none: Any = np.int64(0)
     for level in range(FINE_LEVELS, t.shape[0]):
         if level > FINE_LEVELS:
             y = buffers[(level - FINE_LEVELS) & 1]
@@ -271,5 +273,5 @@ def _coarse(
             _halve(level, x, m, y)
             y[m : m + 2 * _LANES] = 0
             x = y
-        count = _level(found, count, x, level, np.int64(0), n, n, t[level], near[level])
+        count = _level(found, count, x, level, none, n, n, t[level], near[level])
     return count

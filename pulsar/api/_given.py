@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from pulsar.config.load import keys_called, load_config
 from pulsar.config.model import Config
@@ -22,9 +22,6 @@ from pulsar.errors import ConfigError
 from pulsar.io.memory import SeriesInMemory
 from pulsar.io.open import open_observation
 from pulsar.pipeline.progress import Progress, in_notebook
-
-if TYPE_CHECKING:
-    from pulsar.pipeline.progress import Progress
 
 P = ParamSpec("P")
 R = TypeVar("R")

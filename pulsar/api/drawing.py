@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from pulsar.followup.masks import RfiReport
-    from pulsar.io.product.reader import Run
     from pulsar.io.product.table import ResultTable
     from pulsar.report.figure import Sheet
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from pulsar.data.fold import Fold
     from pulsar.followup.masks import RfiReport
-    from pulsar.io.product.reader import Run
 
 
 #: Sections of the configuration that a search does not use.

@@ -1,6 +1,7 @@
 """``pulsar fold``: fold given periods, without a search; import folds of other programs."""
 
 import sys
+import tomllib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from pulsar.api import plot
 from pulsar.cli.console import check_new, check_not_input, check_picture, note, write_text
 from pulsar.cli.options import Display, Files, Given, Overwrite, inputs, option, options, period_seconds, product_file
 from pulsar.cli.tables import print_candidates, print_imported, print_subtracted
+from pulsar.config.load import to_toml
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from pulsar.config.model import Config
     from pulsar.data.fold import Fold
     from pulsar.data.header import Header
-    from pulsar.io.product.writer import Target
-    from pulsar.pipeline.ephemerides import Ephemeris, FromPar
+    from pulsar.io.product.reader import Run
     from pulsar.pipeline.progress import Progress
 
 
@@ -193,6 +194,22 @@ def _draw(picture: Path, fold: "Fold", row: dict[str, Any], header: "Header") ->
     note(f"{picture}: plot sheet")
 
 
+def _tell_differences(run: "Run", config: "Config") -> None:
+    """Say which settings that a fold depends on are not those of the search."""
+    searched, own = (tomllib.loads(text) for text in (run.provenance.get("config", ""), to_toml(config)))
+    names = [
+        f"{section}.{key}"
+        for section in ("rfi", "fold")
+        for key in sorted(searched.get(section, {}).keys() | own[section].keys())
+        if key != "ncands" and searched.get(section, {}).get(key) != own[section].get(key)
+    ]
+    if names and searched:
+        differ = ", ".join(names)
+        note(
+            f"{run.path}: was searched with other settings ({differ}): S/N may differ; give the same --config or --set"
+        )
+
+
 def from_product(
     path: Path, idents: Sequence[str], files: Sequence[Path], config: "Config | None", *, everything: bool = False
 ) -> "list[Ephemeris | FromPar]":
@@ -201,6 +218,8 @@ def from_product(
     rows = run.rows("candidates")
     if not len(rows):
         raise ConfigError(f"{path}: holds no candidates to fold")
+    if config is not None and not run.is_merged:
+        _tell_differences(run, config)
     if idents:
         return [*ephemerides_of(run, [run.candidate(ident) for ident in dict.fromkeys(idents)])]
     if not everything:

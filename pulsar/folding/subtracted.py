@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,6 @@ from pulsar.folding.profile import best_box, drawn, ratio_of
 from pulsar.folding.whiten import on_lines
 from pulsar_kernels.subtract import Grid, fold_cells, subtract_cells
 from pulsar_kernels.synth import stream_keys
-
-if TYPE_CHECKING:
-    from pulsar_kernels.subtract import Grid
 
 #: Bins that a sample of a turn gets at most. A sample is the mean of a pulse that may be far narrower: its profile has
 #: edges as sharp as that, and what bins do not resolve of them is left at images beyond the Nyquist frequency.

@@ -38,7 +38,6 @@ from pulsar.sky.observatory import Receiver
 if TYPE_CHECKING:
     from pulsar.io.labels import Label
     from pulsar.io.product.reader import Run
-    from pulsar.io.product.writer import ProductWriter
 
 #: The score of what several beams show as interference is taken times this.
 RFI_FACTOR = 0.1

@@ -42,10 +42,7 @@ from pulsar.sky.observatory import Receiver
 from pulsar.synthesis.population import read_asked
 
 if TYPE_CHECKING:
-    from pulsar.cleaning.birdies import Birdie
-    from pulsar.pipeline.checkpoint import Checkpoint
     from pulsar.pipeline.plan import RunPlan
-    from pulsar.pipeline.progress import Progress
 
 #: The sky turns by this [deg/s]: 360 degrees in a sidereal day.
 SIDEREAL: Final = 360.0 / 86164.0905

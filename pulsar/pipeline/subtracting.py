@@ -29,7 +29,7 @@ from pulsar.sky.timing import read_par
 if TYPE_CHECKING:
     from pulsar.cleaning.source import MaskedSource
     from pulsar.folding.subtracted import Folded, Taken
-    from pulsar.pipeline.ephemerides import Ephemeris, FromPar
+    from pulsar.pipeline.ephemerides import Ephemeris
 
 #: Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py cost.
 TEMPLATE_RATE: Final = 3e8

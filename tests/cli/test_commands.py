@@ -205,7 +205,9 @@ def test_fold_with_candidates(observation: Path, folder: Path) -> None:
     line = f"rfi.birdies=[[{3 / PERIOD}, 0.5]]"
     code, _, err = run("search", observation, "--out", found, "--dm", 40, 70, "--set", line, "-q")
     assert code == 0, err
-    assert run("fold", observation, "--candidates", found, "--out", path, "-q")[0] == 0
+    code, _, err = run("fold", observation, "--candidates", found, "--out", path, "-q")
+    assert code == 0
+    assert "was searched with other settings (rfi.birdies): S/N may differ" in err
     rows, again = read(found).rows("candidates"), read(path).rows("candidates")
     sources = rows[(rows["harmonic_of"] == "") & np.isfinite(rows["snr"])]
     assert again["id"].tolist() == sources["id"].tolist()
