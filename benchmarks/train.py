@@ -350,7 +350,7 @@ def weights(
 
 
 #: Flags that go with a term of the score.
-OWN = frozenset({*FLAGS.values(), "no dm curve"})
+OWN = frozenset(FLAGS.values())
 
 
 def rows_of(path: Path, is_pulsar: Callable[[Any, Any], int]) -> Iterator[tuple[np.ndarray, bool]]:

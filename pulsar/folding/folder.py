@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.robust import MAD_TO_SIGMA
 from pulsar.config.model import FoldConfig
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.series import TimeSeries
@@ -373,8 +374,6 @@ TURNS: Final = 3
 #: A value this many robust sigmas out does not pull the baseline.
 CLIP: Final = 8.0
 
-_MAD_TO_SIGMA: Final = 1.4826022185056018
-
 
 def running_mean(data: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """Mean over a window of `width` samples, not necessarily whole, around each sample.
@@ -427,14 +426,14 @@ def normalise(data: NDArray[Any], turn: float) -> NDArray[np.float32]:
     x = np.where(good, x, np.interp(index, index[good], x[good]))
     x = x - float(np.median(x))
     # The scale for clipping must not see slow drifts: from differences of neighbours.
-    jump = float(np.median(np.abs(np.diff(x)))) * _MAD_TO_SIGMA / np.sqrt(2.0) if len(x) > 1 else 0.0
+    jump = float(np.median(np.abs(np.diff(x)))) * MAD_TO_SIGMA / np.sqrt(2.0) if len(x) > 1 else 0.0
     base = running_mean(x, TURNS * turn)
     if jump > 0.0:
         base = running_mean(np.clip(x, base - CLIP * jump, base + CLIP * jump), TURNS * turn)
     x -= base
     x[~good] = 0.0
     spread = x[good]
-    sigma = float(np.median(np.abs(spread - np.median(spread)))) * _MAD_TO_SIGMA
+    sigma = float(np.median(np.abs(spread - np.median(spread)))) * MAD_TO_SIGMA
     if not sigma > 0.0:
         sigma = float(np.std(spread))
     if not sigma > 0.0:

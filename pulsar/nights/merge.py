@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from pulsar.io.labels import Label
     from pulsar.io.product.reader import Run
 
-#: The score of what several beams show as interference is taken times this.
-RFI_FACTOR = 0.1
 #: Folds and cut-outs copied into the merged product, of the best.
 MOST_COPIED = 200
 
@@ -364,7 +362,7 @@ def _judge(row: Any, coincidence: Coincidence, run: "Run", receiver: Receiver) -
         _move(row, header)
     if coincidence.verdict == "rfi":
         row["rfi_flags"] = ",".join((*split(str(row["rfi_flags"])), "multibeam"))
-        row["score"] = RFI_FACTOR * float(row["score"])
+        row["score"] = RFI * float(row["score"])
 
 
 def _move(row: Any, header: Header) -> None:

@@ -9,13 +9,18 @@ import numpy as np
 from pulsar.data.fold import Fold
 from pulsar.searches.sift import Group
 
-#: DMs, frequencies and their derivatives agree within so many of their common errors: beyond them are 6 in 100,000 of a
-#: Gaussian.
+#: Deviations of noise within which two values agree, and beyond which something is there: beyond are 6 in 100,000.
 AGREE: Final = 4.0
+#: What is within so many may be noise: 3 in 1,000 are beyond.
+POSSIBLE: Final = 3.0
+#: S/N that the best fold of noise reaches (docs/folding.md).
+CHANCE: Final = 5.0
 #: Frequencies agree within this part of 1/T, too: a fold at one of them is drawn onto the other.
 AGREE_BINS: Final = 0.3
 #: What has a lower chance to be there by accident is not: a list of a thousand rows has a tenth of one that is.
 MAX_CHANCE: Final = 1e-4
+#: So of what something else tells of, too.
+RARE: Final = 1e-2
 
 
 @dataclass(frozen=True)

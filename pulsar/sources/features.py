@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold
+from pulsar.sources.candidate import POSSIBLE
 from pulsar.sources.steady import repeats
 
 
@@ -154,8 +155,6 @@ def fewest_scintles(fold: Fold) -> float:
 
 #: DMs that pulsars may have, as far as a prior is concerned [pc cm^-3]: two of three in the ATNF catalogue lie below.
 DM_RANGE: Final = 300.0
-#: What the profile may gain from DM 0 by the noise of the box alone [S/N^2].
-BOX_NOISE: Final = 9.0
 
 
 def dm_odds(fold: Fold) -> float:
@@ -171,7 +170,8 @@ def dm_odds(fold: Fold) -> float:
     at_zero = float(fold.extra.get("snr_dm0", np.nan))
     z2 = (fold.after.dm / fold.dm_err) ** 2
     if np.isfinite(at_zero):
-        z2 = min(z2, BOX_NOISE + 2.0 * max(fold.snr**2 - at_zero**2, 0.0))
+        # The noise of the box alone may make up for so much.
+        z2 = min(z2, POSSIBLE**2 + 2.0 * max(fold.snr**2 - at_zero**2, 0.0))
     return float(0.5 * z2 - np.log(max(DM_RANGE / (fold.dm_err * np.sqrt(2.0 * np.pi)), 1.0)))
 
 

@@ -5,41 +5,30 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pulsar.cleaning.birdies import MAINS_HARMONICS, MAINS_WANDER
 from pulsar.constants import LEAST_DM
 from pulsar.data.fold import Fold
 from pulsar.searches.sift import Group
-from pulsar.sources.candidate import AGREE, AGREE_BINS
+from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE
 from pulsar.sources.features import dm_shift
-from pulsar.sources.score import reasons
+from pulsar.sources.score import UNDISPERSED, reasons
 
-# Two frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
-# Mains: relative wander, harmonics looked at.
-MAINS_TOLERANCE = 0.005
-MAINS_HARMONICS = 6
-# Harmonics of a noise diode that are looked at.
+#: Harmonics of a noise diode that are looked at.
 DIODE_HARMONICS = 64
-# Delay over the band below which a hum counts as undispersed [pulse widths].
+#: Delay over the band below which a hum counts as undispersed [pulse widths].
 MAINS_SHIFT = 0.2
-# Natural logarithm of the odds for a DM below which the search's word is taken: 20 to 1 for DM 0. A slow pulsar is as
-# strong at DM 0 as anywhere, whatever its DM.
-SURE_ODDS = -3.0
-# S/N by which it is surely stronger there: both are of the same data, each with a noise of 1.
-STRONGER = 3.0
-# What is stronger at DM 0 is another signal if this is over so many times what that one leaves at the DM.
+#: What is stronger at DM 0 is another signal if this is over so many times what that one leaves at the DM.
 SMEARED = 1.2
 #: Harmonics of a line of interference that are told, where they can be told from what lies between them.
 COMB_HARMONICS = 16
 COMB_PART = 0.02
 #: Part of the power of high harmonics that the low ones of a pulse hold at least, whatever drifts and lines have taken
-#: of them, and how surely they do not (487 folds of pulsars in benchmarks/population.py have more, by 1.4 errors or
-#: above).
+#: of them (487 folds of pulsars in benchmarks/population.py have more, by 1.4 errors or above).
 LEAST_LOW = 0.5
-LACKS_SIGMA = 3.0
-#: A pulse and the dip beside it are the two sides of a step if the dip is at least this part of it, and so many sigma,
-#: and whitening has left no more than so much of its S/N. Of 308 pulsars in whitened folds none has a dip of more than
+#: A pulse and the dip beside it are the two sides of a step if the dip is at least this part of it, and no noise, and
+#: whitening has left no more than so much of its S/N. Of 308 pulsars in whitened folds none has a dip of more than
 #: 0.71, nor kept less than 0.16 (benchmarks/population.py); the step in a real series has 0.88 and 0.07.
 STEP_DIP = 0.8
-STEP_SIGMA = 6.0
 STEP_KEPT = 0.15
 #: A turn of the antenna of a surveillance radar [s]: from 15 a minute, at airports, to 5 (ARSR-4), on long routes; and
 #: the part of a turn in which it is seen. Its beam is 1.5 degrees wide, and seen far down its sides: in two real series
@@ -81,8 +70,9 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Int
     known : Interference
     """
     flags = []
-    # As strong at DM 0 in the search: what the fold says of the DM, with its error, goes before it.
-    if looks_undispersed(fold) or (group.undispersed and dispersed_odds(features) < SURE_ODDS):
+    # As strong at DM 0 in the search: what the fold says of the DM, with its error, goes before it. A slow pulsar is as
+    # strong at DM 0 as anywhere, whatever its DM.
+    if looks_undispersed(fold) or (group.undispersed and dispersed_odds(features) < UNDISPERSED):
         flags.append("dm0")
     flags += [flag for flag in reasons(dict(features)) if flag not in flags]
     if looks_stepped(fold) and "red noise" not in flags:
@@ -119,7 +109,7 @@ def looks_undispersed(fold: Fold) -> bool:
     if fold.after.dm + 2.0 * fold.dm_err < LEAST_DM:
         return True
     at_zero = float(fold.extra.get("snr_dm0", np.nan))
-    if not at_zero > fold.snr + STRONGER:
+    if not at_zero > fold.snr + POSSIBLE:
         return False
     width = float(fold.extra.get("width_dm0", fold.width))
     drift = dm_shift(fold) * fold.width
@@ -143,7 +133,7 @@ def looks_mirrored(fold: Fold) -> bool:
     least = LEAST_LOW * quarter.size
     error = np.sqrt(quarter.size + 2.0 * max(low, 0.0) + least**2 * (1.0 + 2.0 * max(high, 0.0)) / half.size)
     # Power in the low ones that noise does not give is a pulse, or a drift: whatever line is there beside.
-    return bool(low + LACKS_SIGMA * error < least * high and low < LACKS_SIGMA * np.sqrt(quarter.size))
+    return bool(low + POSSIBLE * error < least * high and low < POSSIBLE * np.sqrt(quarter.size))
 
 
 def looks_stepped(fold: Fold) -> bool:
@@ -160,7 +150,7 @@ def looks_stepped(fold: Fold) -> bool:
     for bins in {width, max(width // 2, 1)}:
         sums = np.cumsum(np.concatenate([[0.0], profile, profile[:bins]]))
         dip = max(dip, -float(np.min(sums[bins:] - sums[:-bins])) / np.sqrt(bins))
-    return dip >= max(STEP_DIP * fold.snr, STEP_SIGMA)
+    return dip >= max(STEP_DIP * fold.snr, CHANCE)
 
 
 def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bool) -> bool:
@@ -170,25 +160,28 @@ def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bo
     ----------
     fold : Fold
     mains : sequence of float
-        Mains frequencies [Hz]; the real ones wander by half a percent.
+        Mains frequencies [Hz]; the real ones wander.
     dispersion_known : bool
         Whether the fold tells a DM (not so for a dedispersed series).
     """
     freq = fold.after.freq
-    near = any(abs(freq / (k * f0) - 1.0) < MAINS_TOLERANCE for f0 in mains for k in range(1, MAINS_HARMONICS + 1))
-    undispersed = not dispersion_known or fold.after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
-    return near and undispersed
+    near = any(abs(freq / (k * f0) - 1.0) < MAINS_WANDER for f0 in mains for k in range(1, MAINS_HARMONICS + 1))
+    return near and _may_be_undispersed(fold, dispersion_known)
+
+
+def _may_be_undispersed(fold: Fold, dispersion_known: bool) -> bool:
+    """True unless a fold tells a DM that is not 0."""
+    return not dispersion_known or fold.after.dm < POSSIBLE * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
 
 
 def looks_like_diode(fold: Fold, periods: Sequence[float], *, dispersion_known: bool) -> bool:
     """True if a fold is an undispersed signal at a harmonic of a noise diode, which is as regular as the clock."""
     after = fold.after
-    undispersed = not dispersion_known or after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
     for period in periods:
         multiple = round(after.freq * period)
         close = max(AGREE * fold.freq_err, AGREE_BINS / fold.tobs)
         if 1 <= multiple <= DIODE_HARMONICS and abs(after.freq - multiple / period) <= close:
-            return undispersed
+            return _may_be_undispersed(fold, dispersion_known)
     return False
 
 
@@ -214,7 +207,7 @@ def looks_like_comb(fold: Fold, lines: Sequence[tuple[float, float]], *, dispers
         Whether the fold tells a DM.
     """
     after = fold.after
-    if dispersion_known and not (after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT):
+    if not _may_be_undispersed(fold, dispersion_known):
         return False
     for freq, width in lines:
         multiple = round(after.freq / freq)

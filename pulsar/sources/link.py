@@ -7,18 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
-from pulsar.sources.candidate import AGREE, MAX_CHANCE, Candidate
-from pulsar.sources.steady import REPEATS, repeats
+from pulsar.sources.candidate import AGREE, MAX_CHANCE, RARE, Candidate
+from pulsar.sources.steady import repeats
 
-#: Of more pulses than this the chance is that of equal windows.
-MANY = 1000
 #: Added on either side of the pulse in which single ones are looked for [turns]: they wander.
 PHASE_MARGIN = 0.02
 #: A fold with no more than this times the S/N that a pulse in its phase gives it is nothing but that pulse (noise and
-#: the choice of the best period add up to a half; of pulsars that have met a pulse by chance it is 4 or more) ...
+#: the choice of the best period add up to a half; of pulsars that have met a pulse by chance it is 4 or more),
+#: unless beside the two that some period fits others are in its phase, too, which chance puts there rarely.
 ONE_PULSE = 2.0
-#: ... unless beside the two that some period fits there are others in its phase, which chance puts there less often ...
-SEVERAL_CHANCE = 0.01
 
 
 def owners(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> NDArray[np.int64]:
@@ -75,7 +72,7 @@ def chance_of(count: int, chances: NDArray[np.float64]) -> float:
     from scipy.special import bdtrc
 
     alike = float(bdtrc(count - 1, chances.size, float(np.mean(chances)))) if chances.size else 0.0
-    if alike < MAX_CHANCE or chances.size > MANY:
+    if alike < MAX_CHANCE:
         return alike
     numbers = np.ones(1)
     for one in chances:
@@ -109,10 +106,10 @@ def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
     if not snr.size or fold.snr > ONE_PULSE * snr.max() / np.sqrt(turns):
         return False
     strongest = np.flatnonzero(inside)[np.argsort(-snr)[:2]]
-    if snr.size > 2 and chance_of(snr.size - 2, np.delete(chances, strongest)) < SEVERAL_CHANCE:
+    if snr.size > 2 and chance_of(snr.size - 2, np.delete(chances, strongest)) < RARE:
         return False
     # Of too few turns this is not known.
-    return not repeats(fold) > REPEATS
+    return not repeats(fold) > AGREE
 
 
 def _in_phase(

@@ -7,26 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import LEAST_DM
-from pulsar.sources.candidate import MAX_CHANCE
+from pulsar.data.flags import DOUBTFUL, RFI, weight
+from pulsar.sources.candidate import MAX_CHANCE, POSSIBLE, RARE
 
 #: A pulse of this part of the widest filter or more may as well be a piece of something longer: the level of the data.
 AT_LIMIT: Final = 0.9
-#: The score of such a pulse is taken times this, and that of one for which the data cannot exclude DM 0 too: all of a
-#: single series. In one of six real series without a DM there are four events of S/N 7 to 12 and no pulsar.
-LIMIT_FACTOR: Final = 0.3
-#: The score of what the level at the end of the data may have made is taken times this: of 57 within a width of the end
-#: four are pulses (benchmarks/population.py).
-END_FACTOR: Final = 0.1
-#: DM 0 is not excluded where the S/N that is left there is closer to the pulse's own than this [sigma, in quadrature],
-#: or is this part of it.
-EXCLUDED: Final = 3.0
+#: DM 0 is not excluded where the S/N that is left there is this part of the pulse's own, or differs as noise may.
 SAME: Final = 0.9
 #: Fewest events of a storm. Noise makes one in 30,000 runs, and sources of single pulses have one DM each.
 STORM: Final = 12
-#: So do those that are too strong to be the best of a storm with this probability.
-TOO_STRONG: Final = 1e-2
-#: The score of a storm is taken times this.
-STORM_FACTOR: Final = 0.1
 #: In a single series, where no DM tells, a storm is this long [s].
 CLUMP: Final = 1.0
 #: What a source of interference makes comes in numbers, what the sky makes and is flagged for it does not: of 3,073
@@ -81,17 +70,17 @@ def judge(
         Trial DMs. If the lowest is not 0 nothing is known of DM 0, and if there is one nothing of any.
     """
     if dms.size == 1:
-        table["score"] *= LIMIT_FACTOR
+        table["score"] *= DOUBTFUL
     elif dms[0] < 1.0:
         snr = table["snr"].astype(np.float64)
         lost = np.maximum(snr**2 - at_zero**2, 0.0)
-        unsure = (at_zero > SAME * snr) | (lost < EXCLUDED**2)
+        unsure = (at_zero > SAME * snr) | (lost < POSSIBLE**2)
         free = np.char.find(table["rfi_flags"], "dm0") < 0
-        table["score"] *= np.where(free & unsure, LIMIT_FACTOR, 1.0)
+        table["score"] *= np.where(free & unsure, DOUBTFUL, 1.0)
         # Nothing on the sky has so small a DM, and this one may as well have none.
         add_flag(table, free & unsure & (table["dm"] - np.nan_to_num(table["dm_err"]) < LEAST_DM), "dm0")
     wide = table["width"] >= AT_LIMIT * width_max
-    table["score"] *= np.where(at_end, END_FACTOR, np.where(wide, LIMIT_FACTOR, 1.0))
+    table["score"] *= np.where(at_end, RFI, np.where(wide, DOUBTFUL, 1.0))
     add_flag(table, wide, "width limit")
 
 
@@ -172,7 +161,7 @@ def storm(
         # The threshold of exceeding by chance falls as members leave: until it stands.
         while rows.size >= STORM:
             over = table["snr"][rows] - threshold
-            limit = float(np.mean(np.minimum(over, 3.0 * np.median(over)))) * (np.log(rows.size) - np.log(TOO_STRONG))
+            limit = float(np.mean(np.minimum(over, 3.0 * np.median(over)))) * (np.log(rows.size) - np.log(RARE))
             if not (over > limit).any():
                 break
             rows = rows[over <= limit]
@@ -201,7 +190,7 @@ def merge_storms(table: NDArray[Any], storms: Iterable[NDArray[np.int64]]) -> ND
     for rows in storms:
         best = rows[0]
         out["ndetections"][best] = int(table["ndetections"][rows].sum())
-        out["score"][best] *= STORM_FACTOR
+        out["score"][best] *= weight(("storm",))
         add_flag(out, np.arange(len(out)) == best, "storm")
         keep[rows[1:]] = False
     return np.asarray(out[keep])

@@ -16,9 +16,9 @@ import numpy as np
 
 from pulsar.folding.fundamental import choose_period
 from pulsar.searches.sift import Group
-from pulsar.sources.candidate import AGREE_BINS, Candidate
+from pulsar.sources.candidate import AGREE_BINS, CHANCE, Candidate
 from pulsar.sources.detections import Model, Observed, Shares, same_as, source_of
-from pulsar.sources.sky import CHANCE, MOST_RATIO, Sky
+from pulsar.sources.sky import MOST_RATIO, Sky
 from pulsar.sources.source import Source
 from pulsar.sources.steady import steady
 

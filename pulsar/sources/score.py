@@ -64,11 +64,10 @@ WIDE_WAVE: Final = 0.35
 WIDE_REST: Final = (0.1, 0.18)
 LITTLE_KEPT: Final = (0.1, 0.3)
 
-#: First words of a file of weights, and most bytes of one.
+#: First words of a file of weights.
 FORMAT: Final = "pulsar-score"
 VERSION: Final = 1
 _WHAT: Final = "weights of the score (JSON, of benchmarks/train.py)"
-_MOST: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def scorer_of(weights: str) -> "Scorer":
     if not weights:
         return DEFAULT
     path = Path(weights)
-    found = read_weights(read_text(path, _WHAT, most=_MOST), str(path))
+    found = read_weights(read_text(path, _WHAT), str(path))
     if set(found.weights) != set(shipped().weights) or set(found.penalties) != set(shipped().penalties):
         raise DataError(f"{path}: has other terms than the score of this version: learn them anew")
     return LogisticScorer(found)
@@ -158,6 +157,10 @@ def shipped() -> Coefficients:
     """The weights in use, learnt as docs/score.md says (``weights.json`` beside this file)."""
     return read_weights((files("pulsar.sources") / "weights.json").read_text(encoding="utf-8"))
 
+
+#: Log odds for a DM from which on a signal is at DM 0, and not: the flag is given from odds of 20 to 1 on (FLAGGED).
+#: Less is no evidence, only an unknown DM.
+DM_ODDS: Final = (-4.0, -2.33)
 
 #: Evenness over the subbands from which a pulse is in few, and not: of any, and where the band holds so many scintles
 #: that each of 32 subbands has its share (evenness 1 / (1 + 32/100), 0.76).
@@ -241,8 +244,7 @@ class LogisticScorer:
         strong = ramp(f["snr"], 6.5, 8.5, unknown=0.0)
         # Without a DM the fold alone makes no candidate: the search must have been sure as well.
         sure = ramp(f["sigma"], 1.0, 6.0) if unknown else 1.0
-        # The flag is given from odds of 20 to 1 for DM 0 on (FLAGGED): less is no evidence, only an unknown DM.
-        undispersed = 1.0 - ramp(f["dm_odds"], -4.0, -2.33)
+        undispersed = 1.0 - ramp(f["dm_odds"], *DM_ODDS)
         return {
             "strength": sure * ramp(f["snr"], 6.0, 10.0, unknown=0.0),
             "sigma": ramp(f["sigma"], 0.0, 3.0, unknown=0.5),
@@ -288,28 +290,21 @@ FLAGS: Final = {
     "unphysical": "unphysical",
     "tone": "tone",
     "unsteady": "unsteady",
+    "unlike": "no dm curve",
 }
 FLAGGED: Final = 0.4
-#: Significance of the repeating pulse below which it is flagged [sigma], or the part of the penalty from which on.
-UNSTEADY: Final = 2.7
-SURELY: Final = 0.9
-#: A strong signal whose delay over the band is several of its widths has a DM curve that is at least so like the one
-#: expected.
-LIKE: Final = 0.5
-TELLING_SHIFT: Final = 2.0
-STRONG: Final = 8.0
+#: Values from which on that is so: log odds for a DM, and evenness over the subbands.
+UNDISPERSED: Final = DM_ODDS[1] - FLAGGED * (DM_ODDS[1] - DM_ODDS[0])
+NARROW: Final = FEW_BANDS[1] - FLAGGED * (FEW_BANDS[1] - FEW_BANDS[0])
 
 
 def reasons(features: dict[str, float]) -> tuple[str, ...]:
-    """Why a candidate looks like interference: flags that go with the penalties of its score, and "no dm curve"."""
+    """Why a candidate looks like interference: flags that go with the penalties of its score."""
     terms = LogisticScorer().terms(features)
     flags = [flag for term, flag in FLAGS.items() if terms[term] >= FLAGGED]
     # Pulses that vary much have a third of a strong S/N: a flag is for what surely does not repeat.
-    if "unsteady" in flags and features["repeats"] >= UNSTEADY and terms["unsteady"] < SURELY:
+    if "unsteady" in flags and features["repeats"] >= REPEATING:
         flags.remove("unsteady")
-    telling = features["snr"] >= STRONG and features["dm_shift"] >= TELLING_SHIFT
-    if telling and features["dm_match"] < LIKE:
-        flags.append("no dm curve")
     return tuple(flags)
 
 

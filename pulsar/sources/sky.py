@@ -16,14 +16,11 @@ from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import needs_others
 from pulsar.folding.profile import best_box
 from pulsar.searches.sift import Group
-from pulsar.sources.candidate import AGREE, AGREE_BINS, Candidate
+from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, Candidate
 from pulsar.sources.detections import OFF, Model, Observed, Shares, sigma_of
 from pulsar.sources.residual import Left, left_of
 from pulsar.sources.source import Source
-from pulsar.sources.steady import REPEATS
 
-#: S/N that the best fold of noise reaches (docs/folding.md).
-CHANCE: Final = 5.0
 #: Largest integer of a ratio of two periods.
 MOST_RATIO: Final = 16
 #: Squared S/N by which two folds of one source differ that are within 4 errors of its parameters, in white noise. Of
@@ -174,7 +171,7 @@ class Sky:
             return False
         in_phase = [rival.uid for rival in self.accepted if self._times(candidate, rival) > 1]
         # Of too few sub-integrations it is not known what repeats.
-        unsteady = left.steady < REPEATS
+        unsteady = left.steady < AGREE
         doubtful = left.part**2 < _MOSTLY or bool(NOISE & set(candidate.flags))
         return not (unsteady and (doubtful or not left.powers.keys().isdisjoint(in_phase)))
 
@@ -290,7 +287,7 @@ class Sky:
             number = np.arange(1, len(spectrum))
             others = np.mean(np.all([number % k != 0 for k in divisors], axis=0)) / np.mean(number % n != 0)
             odd = needs_others(fold, {n}) if single else 0.0
-            own = odd >= REPEATS and needs_others(fold, divisors) >= 0.5 * odd * np.sqrt(others)
+            own = odd >= AGREE and needs_others(fold, divisors) >= 0.5 * odd * np.sqrt(others)
             self._turns[key] = bool(single and own)
         return self._turns[key]
 

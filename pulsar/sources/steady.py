@@ -14,19 +14,14 @@ from numpy.typing import NDArray
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import coherent_logp, shown
 from pulsar.searches.stats import correct_trials, sigma_from_logp
+from pulsar.sources.candidate import AGREE
 
-#: A sub-integration is odd if it differs from the others by so many standard deviations of what noise differs: one in
-#: 30,000 of noise alone.
-ODD_SIGMA: Final = 4.0
 #: Where more than this part is odd, the pulses themselves vary.
 MOST_ODD: Final = 0.25
 #: Sub-integrations from which on the noise of harmonics is told from what scatters between them.
 LEAST_PARTS: Final = 4
 #: ... and from which on each harmonic's own scatter is known well enough (to a third): a line may fall on just one.
 MANY_PARTS: Final = 10
-#: Significance against what scatters between sub-integrations, below which a fold may be noise: that which a refinement
-#: has chosen repeats with 2 to 4 sigma.
-REPEATS: Final = 4.0
 
 
 def steady(fold: Fold) -> Fold:
@@ -103,7 +98,7 @@ def odd_rows(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     if middle <= 0.0:
         return odd
     # Chi-square of nbins degrees of freedom has the relative deviation sqrt(2 / nbins).
-    odd = rest / middle - 1.0 > ODD_SIGMA * np.sqrt(2.0 / nbins)
+    odd = rest / middle - 1.0 > AGREE * np.sqrt(2.0 / nbins)
     return odd if odd.sum() <= MOST_ODD * n else np.zeros(n, dtype=np.bool_)
 
 

@@ -6,8 +6,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.robust import MAD_TO_SIGMA
 from pulsar.data.pulse import PulseCutout
+from pulsar.sources.candidate import AGREE, CHANCE, RARE
 from pulsar.sources.features import persistence
+from pulsar.sources.score import NARROW
 
 #: Groups of bands whose arrivals are compared; fewest of them in which the signal must be seen, with what S/N.
 GROUPS: Final = 16
@@ -16,26 +19,14 @@ SEEN: Final = 4.5
 #: Error of an arrival at S/N 1, and what is added to it, in widths.
 ARRIVAL_ERROR: Final = 0.8
 SLACK: Final = 0.1
-#: A bend is told from this significance on, and from this height over a straight line, in widths.
-BEND_SIGMA: Final = 5.0
+#: A bend is told from this height over a straight line on, in widths.
 BEND_WIDTHS: Final = 0.6
-#: Arrivals this far off the curve, in errors, are left out once.
-OFF: Final = 4.0
-#: A pulse that has this S/N in the bands where the arrivals are elsewhere is not what sweeps.
-THERE: Final = 5.0
-#: Evenness over the bands below which a pulse is in few channels only, and S/N from which that can be told.
-EVEN: Final = 0.25
-#: So is one that has this S/N in an eighth of the band or less, and no pulse outside: two bands of interference
-#: that come in line at some DM. Of 866 single pulses in benchmarks/population.py none has less than 4.3 outside.
-IN_FEW: Final = 6.0
-OUTSIDE: Final = 4.0
+#: A pulse is in few channels only if it is in an eighth of the band or less, and none is outside: two bands of
+#: interference that come in line at some DM. Of 866 single pulses in benchmarks/population.py none has less than 4.3
+#: outside. More may be left there, up to what would be listed without them, where scintillation makes such a rest of a
+#: pulse rarely: an event of a narrow band chooses the time, and of all DMs that where noise is highest.
 FEW_PARTS: Final = 8
-#: Outside more may be left, up to what would be listed without them, where scintillation makes such a rest of a pulse
-#: less often than this: an event of a narrow band chooses the time, and of all DMs that where noise is highest.
-BY_SCINTILLATION: Final = 1e-2
 LEAST_SNR: Final = 7.0
-#: Standard deviation of a Gaussian over its median deviation.
-_MAD: Final = 1.4826
 
 
 def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> tuple[float, float]:
@@ -69,7 +60,7 @@ def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> 
         basis = np.stack([np.ones_like(at), at, at**2], axis=1)[used] / sigma[used, None]
         inverse = np.linalg.pinv(basis.T @ basis)
         fit = inverse @ (basis.T @ (when[used] / sigma[used]))
-        off = np.abs(when - np.stack([np.ones_like(at), at, at**2], axis=1) @ fit) > OFF * sigma
+        off = np.abs(when - np.stack([np.ones_like(at), at, at**2], axis=1) @ fit) > AGREE * sigma
         if not (off & used).any() or (used & ~off).sum() < LEAST_GROUPS:
             break
         used &= ~off
@@ -96,7 +87,7 @@ def _arrivals(
         sums = np.append(0.0, np.cumsum(series))
         boxes = (sums[width:] - sums[:-width]) / np.sqrt(width)
         # Noise of 1, but for interference and drifts: whose highest place is no arrival.
-        boxes /= max(_MAD * float(np.median(np.abs(boxes - np.median(boxes)))), 1.0)
+        boxes /= max(MAD_TO_SIGMA * float(np.median(np.abs(boxes - np.median(boxes)))), 1.0)
         top = int(np.argmax(boxes))
         if boxes[top] < SEEN:
             continue
@@ -123,10 +114,10 @@ def pulse_reasons(cutout: PulseCutout, snr: float) -> tuple[str, ...]:
     flags = []
     columns = max(round(cutout.width / cutout.tsamp), 1)
     significance, height = bend(cutout.spectrum, cutout.freqs, columns)
-    if significance > BEND_SIGMA and height > BEND_WIDTHS and not _beside(cutout, columns):
+    if significance > CHANCE and height > BEND_WIDTHS and not _beside(cutout, columns):
         flags.append("sweep")
     power = _in_bands(cutout, columns)
-    if len(power) >= LEAST_GROUPS and (persistence(power)[1] < EVEN or _in_few(power)):
+    if len(power) >= LEAST_GROUPS and (persistence(power)[1] < NARROW or _in_few(power)):
         flags.append("narrow-band")
     return tuple(flags)
 
@@ -151,7 +142,7 @@ def _beside(cutout: PulseCutout, columns: int) -> bool:
     rows = cutout.spectrum[own].astype(np.float64)
     rows -= np.median(rows, axis=1, keepdims=True)
     power = rows[:, first : first + columns].sum() / np.sqrt(columns * own.size)
-    return bool(power >= THERE)
+    return bool(power >= CHANCE)
 
 
 def _in_bands(cutout: PulseCutout, columns: int) -> NDArray[np.float64]:
@@ -179,14 +170,12 @@ def _in_few(power: NDArray[np.float64]) -> bool:
         boxes = (sums[width:] - sums[:-width]) / np.sqrt(width)
         if boxes.max() > best:
             best, place, number = float(boxes.max()), int(np.argmax(boxes)), width
-    if best < IN_FEW:
-        return False
     others = nbands - number
     rest = float(sums[-1] - (sums[place + number] - sums[place])) / np.sqrt(others)
-    if not OUTSIDE <= rest < LEAST_SNR:
-        return bool(rest < OUTSIDE)
+    if not AGREE <= rest < LEAST_SNR:
+        return bool(rest < AGREE)
     # Scintles are exponential (Scheuer 1968), the more equal the narrower they are: at worst as wide as this box. Of
     # n + 1 such the one is r times the mean of the others with probability (1 + r / n)^-n. Both within their errors.
     ratio = max(best - 2.0, 0.0) / np.sqrt(number) / ((rest + 1.0) / np.sqrt(others))
     scintles = others / number
-    return bool((scintles + 1.0) * (1.0 + ratio / scintles) ** -scintles < BY_SCINTILLATION)
+    return bool((scintles + 1.0) * (1.0 + ratio / scintles) ** -scintles < RARE)

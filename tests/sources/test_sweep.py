@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pulsar.data.pulse import PulseCutout
-from pulsar.sources.sweep import BEND_SIGMA, BEND_WIDTHS, bend, pulse_reasons
+from pulsar.sources.candidate import CHANCE
+from pulsar.sources.sweep import BEND_WIDTHS, bend, pulse_reasons
 
 FREQS = np.linspace(1500.0, 1000.0, 64)
 WIDTH = 8
@@ -75,7 +76,7 @@ def test_a_linear_sweep_is_flagged(snr):
     found = [pulse_reasons(cutout(rows(seed, snr=snr, delays=delays)), snr) for seed in range(20)]
     assert sum("sweep" in flags for flags in found) >= 18
     significance, height = bend(rows(3, snr=60.0, delays=delays), FREQS, WIDTH)
-    assert significance > BEND_SIGMA
+    assert significance > CHANCE
     assert height > BEND_WIDTHS
 
 
@@ -141,5 +142,5 @@ def test_a_pulse_beside_a_sweep_is_none():
         burst = rows(seed, snr=15.0) - rows(seed, snr=1e-9)
         assert "sweep" in pulse_reasons(cutout(noise + sweep), 20.0)
         # Both bend, if the arrivals of the stronger one are taken: what is at the pulse's own time is straight.
-        assert bend(noise + sweep + burst, FREQS, WIDTH)[0] > BEND_SIGMA
+        assert bend(noise + sweep + burst, FREQS, WIDTH)[0] > CHANCE
         assert pulse_reasons(cutout(noise + sweep + burst), 15.0) == ()
