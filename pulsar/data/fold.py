@@ -39,6 +39,20 @@ class FoldParams:
         """The same rotation counted as `factor` turns where this one counts one."""
         return FoldParams(self.freq * factor, self.fdot * factor, self.dm, self.fddot * factor)
 
+    def at(self, seconds: Any) -> "FoldParams":
+        """The same rotation as it is `seconds` later."""
+        freq = self.freq + seconds * (self.fdot + 0.5 * self.fddot * seconds)
+        return FoldParams(freq, self.fdot + self.fddot * seconds, self.dm, self.fddot)
+
+    def turns(self, seconds: Any) -> Any:
+        """Turns from the moment of these parameters to `seconds` later."""
+        return seconds * (self.freq + seconds * (self.fdot / 2.0 + seconds * self.fddot / 6.0))
+
+
+def reciprocal(value: float, first: float, second: float) -> tuple[float, float, float]:
+    """A period and its derivatives of a frequency with its own, or a frequency of a period."""
+    return 1.0 / value, -first / value**2, (2.0 * first**2 / value - second) / value**2
+
 
 @dataclass(frozen=True)
 class HarmonicNoise:

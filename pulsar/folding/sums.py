@@ -314,9 +314,7 @@ class Sums:
 
     def turns(self, tmid: float) -> NDArray[np.float64]:
         """Turns since mid-observation at the centre of the first sample of each sub-integration or piece."""
-        p = self.params
-        t = (self.edges[:-1] + 0.5) * self.tsamp - tmid
-        return np.asarray(t * (p.freq + t * (p.fdot / 2.0 + t * p.fddot / 6.0)))
+        return np.asarray(self.params.turns((self.edges[:-1] + 0.5) * self.tsamp - tmid))
 
 
 def empty_sums(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, data: NDArray[np.float32]) -> Sums:
@@ -337,7 +335,7 @@ def mark_slots(cand: Sums, start: int, nout: int, tmid: float, out: NDArray[np.u
     edges = np.clip(cand.edges[first : last + 1] - start, 0, nout)
     p, dt = cand.params, cand.tsamp
     t = (start + 0.5) * dt - tmid
-    phase = t * (p.freq + t * (p.fdot / 2.0 + t * p.fddot / 6.0))
+    phase = p.turns(t)
     rate = (p.freq + t * (p.fdot + t * p.fddot / 2.0)) * dt
     nbins = cand.plan.nbins
     phase_bins(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pulsar.data.direction import dms, hms
-from pulsar.data.fold import Fold
+from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header, Part
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run
@@ -124,6 +124,6 @@ def _at_start(row: dict[str, Any], header: Header) -> list[str]:
     if row["part"]:
         back = -float(row["part_start"]) - 0.5 * float(row["part_duration"])
     fdot, fddot = (float(v) if isfinite(v) else 0.0 for v in (row["fdot"], row["fddot"]))
-    freq = float(row["freq"]) + back * (fdot + 0.5 * fddot * back)
-    words = ["-f", f"{freq:.15g}", "-fd", f"{fdot + fddot * back:.9g}"]
+    start = FoldParams(float(row["freq"]), fdot, fddot=fddot).at(back)
+    words = ["-f", f"{start.freq:.15g}", "-fd", f"{start.fdot:.9g}"]
     return [*words, "-fdd", f"{fddot:.9g}"] if fddot else words

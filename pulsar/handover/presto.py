@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.direction import dms, hms
-from pulsar.data.fold import aligned_cube, turned
+from pulsar.data.fold import aligned_cube, reciprocal, turned
 from pulsar.data.text import file_name, printable
 from pulsar.handover.candidate import Exported
 from pulsar.io.folded import spread_noise
@@ -36,13 +36,8 @@ _ALIASES: Final = 256
 
 def spin_at_start(candidate: Exported) -> tuple[float, float, float]:
     """Topocentric frequency and two derivatives at the start of the observation."""
-    p, back = candidate.fold.after, -0.5 * candidate.fold.tobs
-    return p.freq + back * (p.fdot + 0.5 * p.fddot * back), p.fdot + p.fddot * back, p.fddot
-
-
-def periods(freq: float, fdot: float, fddot: float) -> tuple[float, float, float]:
-    """Period and two derivatives of a frequency with its own."""
-    return 1.0 / freq, -fdot / freq**2, (2.0 * fdot**2 / freq - fddot) / freq**2
+    p = candidate.fold.after.at(-0.5 * candidate.fold.tobs)
+    return p.freq, p.fdot, p.fddot
 
 
 def bary_periods(candidate: Exported) -> tuple[float, float, float, float]:
@@ -53,13 +48,12 @@ def bary_periods(candidate: Exported) -> tuple[float, float, float, float]:
     if motion is None:
         return 0.0, 0.0, 0.0, 0.0
     freq, fdot, fddot = spin_at_start(candidate)
-    return motion.mjd_tdb, *periods(motion.freq(freq), motion.fdot(freq, fdot), fddot)
+    return motion.mjd_tdb, *reciprocal(motion.freq(freq), motion.fdot(freq, fdot), fddot)
 
 
 def phase_of_start(candidate: Exported) -> float:
     """Phase of the fold at the start of the observation, from which PRESTO counts [turns]."""
-    p, back = candidate.fold.after, -0.5 * candidate.fold.tobs
-    return float(back * (p.freq + back * (p.fdot / 2.0 + back * p.fddot / 6.0)))
+    return float(candidate.fold.after.turns(-0.5 * candidate.fold.tobs))
 
 
 def subbands(candidate: Exported) -> NDArray[np.float64]:
@@ -148,7 +142,7 @@ def pfd_bytes(candidate: Exported) -> bytes:
     cube, freqs = cube_of(candidate), subbands(candidate)
     npart, nsub, nbins = cube.shape
     spin = spin_at_start(candidate)
-    period, pdot, pddot = periods(*spin)
+    period, pdot, pddot = reciprocal(*spin)
     epoch, *bary = bary_periods(candidate)
     motion = motion_of(header)
     axes = _axes(candidate, nbins, freqs)
@@ -218,7 +212,7 @@ def bestprof_text(candidate: Exported) -> str:
     """The text of a ``.bestprof`` file: facts of the fold, and its profile in units of its noise (unspread)."""
     fold, header = candidate.fold, candidate.header
     freq, fdot, fddot = spin_at_start(candidate)
-    period, pdot, pddot = periods(freq, fdot, fddot)
+    period, pdot, pddot = reciprocal(freq, fdot, fddot)
     epoch, *bary = bary_periods(candidate)
     nbins = fold.profile.size
     chi2_red, logp, sigma = significance(candidate)

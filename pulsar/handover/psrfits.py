@@ -199,7 +199,7 @@ def _subints(candidate: Exported) -> Any:
     scale = np.maximum(0.5 * (high - low) / _MOST, 1e-30).astype(np.float32)
     data = np.rint((profiles - offset[..., None]) / scale[..., None]).astype(np.int16)
     middle = 0.5 * (fold.time_edges[1:] + fold.time_edges[:-1])
-    t, p = middle - 0.5 * fold.tobs, fold.after
+    p = fold.after
     known = np.nan_to_num([h.ra_deg, h.dec_deg])
     # The one band of a series may be at no frequency; its phase is that of its channel.
     freqs = np.where(np.isfinite(fold.band_freqs), fold.band_freqs, h.fch1)
@@ -207,7 +207,7 @@ def _subints(candidate: Exported) -> Any:
         ("INDEXVAL", "1D", "", np.arange(nsub, dtype=np.float64)),
         ("TSUBINT", "1D", "s", np.diff(fold.time_edges)),
         ("OFFS_SUB", "1D", "s", middle),
-        ("PERIOD", "1D", "s", 1.0 / (p.freq + t * (p.fdot + 0.5 * p.fddot * t))),
+        ("PERIOD", "1D", "s", 1.0 / p.at(middle - 0.5 * fold.tobs).freq),
         ("RA_SUB", "1D", "deg", np.full(nsub, known[0])),
         ("DEC_SUB", "1D", "deg", np.full(nsub, known[1])),
         ("DAT_FREQ", f"{nbands}D", "MHz", np.tile(freqs, (nsub, 1))),

@@ -98,7 +98,7 @@ def spin_of(params: FoldParams, header: Header, epoch: float, tobs: float) -> Sp
         place = (header.ra_deg, header.dec_deg, where)
         first, seconds = arrival_times(first, nodes, *place)
         doppler, frame = 1.0 + barycentric(epoch, *place).voverc, "barycentre"
-    return Spin(first, _terms(_turns(params, nodes), seconds, 0.5 * tobs), doppler, frame)
+    return Spin(first, _terms(params.turns(nodes), seconds, 0.5 * tobs), doppler, frame)
 
 
 def _terms(turns: NDArray[np.float64], seconds: NDArray[np.float64], scale: float) -> tuple[float, ...]:
@@ -229,11 +229,6 @@ def orbit_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
     lines.append(par_line("TASC", f"{float(row['tasc']):.12f}", float(row["tasc_err"])))
     lines += [par_line("EPS1", "0"), par_line("EPS2", "0"), par_line("EPHEM", EPHEMERIS), par_line("UNITS", "TDB")]
     return "\n".join(lines) + "\n"
-
-
-def _turns(params: FoldParams, seconds: Any) -> Any:
-    """Turns of a fold since mid-observation."""
-    return seconds * (params.freq + seconds * (params.fdot / 2.0 + seconds * params.fddot / 6.0))
 
 
 def _top(header: Header) -> float:
@@ -506,10 +501,10 @@ def _wander(
 def _passage(fold: Fold, middle: float, phase: float) -> tuple[float, float]:
     """The moment next to `middle` [s after mid-observation] at which the fold has a phase, and the frequency there."""
     p = fold.after
-    at, freq = middle, p.freq + middle * (p.fdot + 0.5 * p.fddot * middle)
-    wanted = phase + round(_turns(p, at) - phase)
+    at, freq = middle, p.at(middle).freq
+    wanted = phase + round(p.turns(at) - phase)
     for _ in range(3):
-        at += (wanted - _turns(p, at)) / freq
+        at += (wanted - p.turns(at)) / freq
     return at, freq
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.files import check_file, read_bytes
-from pulsar.data.fold import FoldCube, FoldParams, cube_of_sums, turned
+from pulsar.data.fold import FoldCube, FoldParams, cube_of_sums, reciprocal, turned
 from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, LONGEST_TSAMP, SHORTEST_TSAMP, Header
 from pulsar.data.text import printable
 from pulsar.errors import DataError
@@ -179,57 +179,36 @@ class _Numbers:
             )
 
 
-@dataclass(frozen=True)
 class _Pfd:
     """The part of a file that is used."""
 
-    names: list[str]
-    place: list[str]
-    nchan: int
-    dt: float
-    start: float
-    barycentric: bool
-    voverc: float
-    lowest: float
-    width: float
-    dm: float
-    spin: tuple[float, float, float]
-    best: tuple[float, float, float]
-    profiles: NDArray[np.float64]
-    stats: NDArray[np.float64]
-
-
-def _parsed_pfd(path: Path, data: bytes) -> _Pfd:
-    file = _Numbers(path, data, _order(data) or "<")
-    ndm, nperiod, npdot, nsub, npart = file.take("5i", "its counts")
-    nbins, nchan, *_ = file.take("7i", "its counts")
-    names = [file.text(f"its {what}") for what in ("file name", "candidate", "telescope", "device")]
-    place = [printable(file.take("16s", "its position")[0].split(b"\0")[0].decode("latin-1")) for _ in range(2)]
-    dt, _, _, topo_epoch, bary_epoch, voverc, lowest, width, dm = file.take("9d", "its facts")
-    topo, bary, (flag, *spin) = (file.take("f4x3d", "its periods") for _ in range(3))
-    file.take("7d", "its orbit")
-    for n, what in ((ndm, "DMs"), (nperiod, "periods"), (npdot, "period derivatives")):
-        file.array((n,), f"its trial {what}")
-    profiles = file.array((npart, nsub, nbins), "its profiles")
-    stats = file.array((npart, nsub, _STATS), "its statistics")
-    # The third "power" is 1 where turns are counted at the barycentre.
-    moved = flag == 1.0 or not topo[1] > 0.0
-    return _Pfd(
-        names=names,
-        place=place,
-        nchan=nchan,
-        dt=dt,
-        start=bary_epoch if moved else topo_epoch,
-        barycentric=moved,
-        voverc=voverc,
-        lowest=lowest,
-        width=width,
-        dm=dm,
-        spin=(spin[0], spin[1], spin[2]),
-        best=(bary if moved else topo)[1:],
-        profiles=profiles,
-        stats=stats,
-    )
+    def __init__(self, path: Path, data: bytes) -> None:
+        file = _Numbers(path, data, _order(data) or "<")
+        ndm, nperiod, npdot, nsub, npart = file.take("5i", "its counts")
+        nbins, self.nchan, *_ = file.take("7i", "its counts")
+        self.names = [file.text(f"its {what}") for what in ("file name", "candidate", "telescope", "device")]
+        places = [file.take("16s", "its position")[0] for _ in range(2)]
+        self.place = [printable(place.split(b"\0")[0].decode("latin-1")) for place in places]
+        facts = file.take("9d", "its facts")
+        self.dt, _, _, topo_epoch, bary_epoch, self.voverc, self.lowest, self.width, self.dm = facts
+        topo, bary, (flag, freq, fdot, fddot) = (file.take("f4x3d", "its periods") for _ in range(3))
+        file.take("7d", "its orbit")
+        for n, what in ((ndm, "DMs"), (nperiod, "periods"), (npdot, "period derivatives")):
+            file.array((n,), f"its trial {what}")
+        self.profiles = file.array((npart, nsub, nbins), "its profiles")
+        self.stats = file.array((npart, nsub, _STATS), "its statistics")
+        # The third "power" is 1 where turns are counted at the barycentre.
+        self.barycentric = flag == 1.0 or not topo[1] > 0.0
+        self.start = bary_epoch if self.barycentric else topo_epoch
+        best = (bary if self.barycentric else topo)[1:]
+        self.period = best[0]
+        #: At the start: what it was folded with, and the best that the file has.
+        self.spin = self.best = FoldParams(freq, fdot, self.dm, fddot)
+        if self.period > 0.0:
+            # Numbers of numpy: what is absurd becomes infinite, and is refused.
+            with np.errstate(all="ignore"):
+                freq, fdot, fddot = reciprocal(*np.array(best))
+            self.best = FoldParams(freq, fdot, self.dm, fddot)
 
 
 def read_pfd(path: Path, data: bytes) -> FoldedFile:
@@ -249,7 +228,7 @@ def read_pfd(path: Path, data: bytes) -> FoldedFile:
     DataError
         It is cut off, or says what no observation has.
     """
-    pfd = _parsed_pfd(path, data)
+    pfd = _Pfd(path, data)
     samples = pfd.stats[:, :, 0].max(axis=1) if pfd.stats.size else np.zeros(0)
     samples = np.where(np.isfinite(samples), samples, 0.0)
     with np.errstate(all="ignore"):
@@ -261,12 +240,9 @@ def read_pfd(path: Path, data: bytes) -> FoldedFile:
     samples, profiles, stats = samples[used], pfd.profiles[used], pfd.stats[used]
     middle_times = (0.5 * (edges[1:] + edges[:-1]))[used]
     nsub, nbins = profiles.shape[1:]
-    freq = pfd.spin[0]
-    best = _frequencies(pfd.best) if pfd.best[0] > 0.0 else pfd.spin
+    freq = pfd.spin.freq
     # To mid-observation, of which turns are counted here, and to the best period that the file has.
-    half = 0.5 * tobs
-    params = FoldParams(best[0] + half * (best[1] + 0.5 * best[2] * half), best[1] + best[2] * half, pfd.dm, best[2])
-    turns = _turns(best, half) - (_turns(best, middle_times) - _turns(pfd.spin, middle_times))
+    turns = pfd.best.turns(0.5 * tobs) - (pfd.best.turns(middle_times) - pfd.spin.turns(middle_times))
     subband = pfd.width * pfd.nchan / nsub
     # The highest channel of each, to which it is dedispersed inside, and its middle.
     highest = pfd.lowest + subband - pfd.width + subband * np.arange(nsub)
@@ -292,45 +268,33 @@ def read_pfd(path: Path, data: bytes) -> FoldedFile:
         time_edges=np.concatenate([[0.0], edges[1:][used]]),
         band_freqs=somewhere(middles[::-1]),
         fref=float(somewhere(highest[-1:])[0]),
-        params=params,
+        params=pfd.best.at(0.5 * tobs),
         tobs=tobs,
         tsamp=pfd.dt,
         epoch=header.tmid,
     )
     if not np.all(np.isfinite(cube.data)):
         raise DataError(f"{path}: its profiles hold numbers that no sum of samples has: it is damaged, copy it again")
-    stated = {"period": pfd.best[0] if pfd.best[0] > 0.0 else 1.0 / freq, "dm": pfd.dm}
+    stated = {"period": pfd.period if pfd.period > 0.0 else 1.0 / freq, "dm": pfd.dm}
     return FoldedFile(cube, header, pfd.names[1], stated)
-
-
-def _frequencies(periods: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Frequency and two derivatives of a period with its own."""
-    # Numbers of numpy: what is absurd becomes infinite, and is refused.
-    p, pdot, pddot = np.array(periods, dtype=np.float64)
-    return 1.0 / p, -pdot / p**2, (2.0 * pdot**2 / p - pddot) / p**2
-
-
-def _turns(spin: tuple[float, float, float], at: Any) -> Any:
-    """Turns from the start to some seconds after it."""
-    return at * (spin[0] + at * (spin[1] / 2.0 + at * spin[2] / 6.0))
 
 
 def _check_pfd(path: Path, pfd: _Pfd, samples: NDArray[np.float64], tobs: float) -> None:
     """Refuse numbers that no observation has."""
     nsub = pfd.profiles.shape[1]
-    freq, fdot, fddot = np.array(pfd.spin, dtype=np.float64)
+    freq, fdot, fddot = pfd.spin.freq, pfd.spin.fdot, pfd.spin.fddot
     top = pfd.lowest + pfd.width * pfd.nchan
     series = nsub == 1
     # Over the data the derivatives change the frequency by a part of it.
     change = abs(fdot) * tobs + 0.5 * abs(fddot) * tobs**2
-    best, bestdot, bestddot = _frequencies(pfd.best) if pfd.best[0] >= _FASTEST else pfd.spin
-    moved = abs(best - freq) + abs(bestdot) * tobs + 0.5 * abs(bestddot) * tobs**2
+    best = pfd.best if pfd.period >= _FASTEST else pfd.spin
+    moved = abs(best.freq - freq) + abs(best.fdot) * tobs + 0.5 * abs(best.fddot) * tobs**2
     checks = (
         (SHORTEST_TSAMP <= pfd.dt <= LONGEST_TSAMP, f"a sampling time of {pfd.dt:g} s"),
         (bool(np.all(samples >= 0.0)) and pfd.dt <= tobs < 1e9, f"a length of {tobs:g} s"),
         (1.0 / _SLOWEST <= freq <= 1.0 / _FASTEST, f"a spin frequency of {freq:g} Hz"),
         (change < 0.5 * freq, f"a frequency derivative of {fdot:g} Hz/s over {tobs:g} s"),
-        (moved < 0.5 * freq, f"a best period of {pfd.best[0]:g} s that is far from the one of the fold"),
+        (moved < 0.5 * freq, f"a best period of {pfd.period:g} s that is far from the one of the fold"),
         (0.0 <= pfd.dm <= LARGEST_DM, f"a DM of {pfd.dm:g}"),
         (abs(pfd.voverc) < 1e-3, f"a velocity of the Earth of {pfd.voverc:g} c"),
         (series or (pfd.lowest > 0.0 and pfd.width > 0.0 and top <= HIGHEST_FREQ), f"a band from {pfd.lowest:g} MHz"),

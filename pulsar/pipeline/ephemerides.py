@@ -138,15 +138,15 @@ class Ephemeris:
         away = 0.0 if self.epoch is None else (header.tmid - self.epoch) * DAY
         # Where nobody knows the time of the data, or of the candidate, it is taken to be of these.
         away = away if isfinite(away) else 0.0
-        freq = 1.0 / self.period + away * (fdot + 0.5 * self.fddot * away)
-        if not freq > 0:
+        # A dedispersed series has the DM that it has, whatever is asked for.
+        dm = header.dm if header.is_series and isfinite(header.dm) else self.dm
+        params = FoldParams(1.0 / self.period, fdot, dm, self.fddot).at(away)
+        if not params.freq > 0:
             raise ConfigError(
                 f"period {self.period:g} s with acceleration {self.accel:g} m/s2 at MJD {self.epoch} is not positive "
                 f"at mid-observation, MJD {header.tmid:.6f}; give the acceleration of that time"
             )
-        # A dedispersed series has the DM that it has, whatever is asked for.
-        dm = header.dm if header.is_series and isfinite(header.dm) else self.dm
-        return FoldParams(freq, fdot + self.fddot * away, dm, self.fddot)
+        return params
 
 
 @dataclass(frozen=True)

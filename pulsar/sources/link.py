@@ -130,6 +130,4 @@ def _in_phase(
 
 def phases(fold: Fold, times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Phase of a fold [turns] at times from the start of the observation [s]."""
-    t = times - fold.start - 0.5 * fold.tobs
-    after = fold.after
-    return np.asarray(t * (after.freq + t * (after.fdot / 2.0 + t * after.fddot / 6.0)), dtype=np.float64)
+    return np.asarray(fold.after.turns(times - fold.start - 0.5 * fold.tobs), dtype=np.float64)
