@@ -1,9 +1,9 @@
 """The mask: channels and blocks that are left out, why, at what cost, and the baseline and noise of the rest."""
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +22,11 @@ from pulsar.errors import DataError
 SHORTEST_BASELINE = 30.0
 #: Why a channel-block is masked: the bits of `Mask.why`, lowest first.
 CAUSES: Final = (
-    "channel",
-    "no data",
-    "saturated",
-    "mean",
-    "noise",
-    "shape",
-    "not white",
-    "line",
-    "neighbours",
-    "grown",
-    "block",
-    "jump",
-    "given",
-)
+    "channel", "no data", "saturated", "mean", "noise", "shape", "not white", "line", "neighbours", "grown", "block",
+    "jump", "given",
+)  # fmt: skip
+#: Fields of a mask that are stored under another name; chan_ok as its opposite.
+_STORED_AS: Final = {"chan_ok": "chan_mask", "reasons": "chan_reasons", "bad": "mask"}
 
 
 @dataclass(frozen=True)
@@ -81,10 +72,23 @@ class Mask:
         masked = float(np.sum(self.bad.mean(axis=1) * weights) + self.clipped_samples.sum())
         return masked / float(self.edges[-1] - self.edges[0])
 
-    @property
-    def causes(self) -> tuple[str, ...]:
-        """Names of the bits of `why`, lowest first."""
-        return CAUSES
+    def stored(self, freqs: NDArray[np.float64]) -> dict[str, Any]:
+        """Arrays and attributes of ``/rfi``, by their names in :data:`pulsar.io.product.schema.RFI_ARRAYS`.
+
+        Parameters
+        ----------
+        freqs : ndarray, shape (nchans,)
+            Channel centres [MHz].
+        """
+        return {name: getattr(self, field) for field, name in MASK_ARRAYS.items()} | {
+            "freqs": freqs,
+            "chan_mask": ~self.chan_ok,
+            "bandpass_mean": np.median(self.baseline, axis=0),
+            "bandpass_std": np.median(self.noise, axis=0),
+            "block_nsamps": int(self.edges[1] - self.edges[0]),
+            "masked_fraction": self.fraction_lost,
+            "causes": list(CAUSES),
+        }
 
     @property
     def diode(self) -> Diode | None:
@@ -113,6 +117,10 @@ class Mask:
         if len(self.clipped):
             text += f", {len(self.clipped)} impulses clipped"
         return f"{text}, {100 * self.fraction_lost:.1f} % of the data"
+
+
+#: Field of a mask -> array of ``/rfi``.
+MASK_ARRAYS: Final = {f.name: _STORED_AS.get(f.name, f.name) for f in fields(Mask)}
 
 
 def make_mask(

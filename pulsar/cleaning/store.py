@@ -6,7 +6,6 @@ therefore a mask file too, and ``/statistics`` (what the mask was made from).
 """
 
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import Birdie
-from pulsar.cleaning.mask import CAUSES, Mask
+from pulsar.cleaning.mask import CAUSES, MASK_ARRAYS, Mask
 from pulsar.cleaning.statistics import BlockStatistics, block_edges
 from pulsar.constants import DAY
 from pulsar.data.files import read_bytes
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.binary import Numbers
 from pulsar.io.hdf5 import MAGIC, Hdf5, first_bytes
 from pulsar.io.product import schema
-from pulsar.io.product.parts import stored_rows
+from pulsar.io.product.parts import check_shapes, stored_rows
 from pulsar.io.product.reader import open_file, read_header
-from pulsar.io.product.writer import MASK_FIELDS, FileWriter
+from pulsar.io.product.writer import FileWriter
 
 FORMAT: Final = "pulsar-mask"
 #: major.minor: a minor step only adds; a newer major version is refused.
@@ -40,14 +40,6 @@ GROUPS: Final[dict[str, str]] = {
     "provenance": "how this file was made: configuration, inputs, versions, times",
 }
 
-#: Field of Mask -> array of /rfi; chan_ok is stored as its opposite.
-MASK_ARRAYS: Final[dict[str, str]] = {
-    "chan_ok": "chan_mask",
-    "reasons": "chan_reasons",
-    "bad": "mask",
-    **{name: name for name in MASK_FIELDS},
-}
-
 #: Field of BlockStatistics -> (stored type, unit, description), but for those in STATISTICS_SCALARS, attributes.
 STATISTICS_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
     "edges": ("i8", "", "edges of the blocks in samples, shape (nblocks + 1,)"),
@@ -57,9 +49,9 @@ STATISTICS_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
     "valid": ("f4", "", "fraction of samples that are finite and in a file, shape (nblocks, nchans)"),
     "skewness": ("f4", "", "third standardised moment, shape (nblocks, nchans)"),
     "kurtosis": ("f4", "", "fourth standardised moment less 3, shape (nblocks, nchans)"),
-    "fourier": ("f4", "", "strongest power within the block over the mean, less its expectation in noise"),
+    "fourier": ("f4", "", "strongest power in the block over the mean, less that of noise, shape (nblocks, nchans)"),
     "bins": ("i4", "", "bin of that power, of bin_width Hz each, shape (nblocks, nchans)"),
-    "excess": ("f4", "", "variance of sums over about a millisecond over that of white noise, less 1"),
+    "excess": ("f4", "", "variance of sums over about 1 ms over that of white noise, less 1, shape (nblocks, nchans)"),
     "impulses": ("i8", "", "first sample of impulses at DM 0 and the one after the last, shape (n, 2)"),
 }
 #: What is stored in fewer bits than it has in memory.
@@ -83,10 +75,6 @@ def refuse(path: Path, checks: Sequence[tuple[str, Any, Any, bool]]) -> None:
         raise ConfigError(
             f"{path}: the mask of another observation: {'; '.join(wrong)}. Make one for these files with `pulsar rfi`"
         )
-
-
-#: Start of a mask of rfifind.
-_HEAD: Final = struct.Struct("<6d3i")
 
 
 @dataclass(frozen=True)
@@ -186,40 +174,21 @@ class PrestoMask:
         return wanted
 
 
-class _Reader:
-    """The bytes of a mask, taken one after the other."""
+def _indices(file: Numbers, count: int, limit: int, part: str) -> NDArray[np.int64]:
+    """So many numbers from 0 to below a limit."""
+    start = file.at
+    values = file.array((count,), part, "i4").astype(np.int64)
+    wrong = np.flatnonzero((values < 0) | (values >= limit))
+    if wrong.size:
+        fault = f"{values[wrong[0]]} in the {part}, expected 0 to {limit - 1}: damaged"
+        raise file.error(start + 4 * int(wrong[0]), fault)
+    return values
 
-    def __init__(self, path: Path, data: bytes) -> None:
-        self.path, self.data, self.at = path, data, 0
 
-    def ints(self, count: int, what: str) -> NDArray[np.int64]:
-        if self.at + 4 * count > len(self.data):
-            raise self.error(
-                f"ends at byte {len(self.data)}, in {what}, which should go up to byte {self.at + 4 * count}: "
-                "truncated; copy it again"
-            )
-        values = np.frombuffer(self.data, dtype="<i4", count=count, offset=self.at).astype(np.int64)
-        self.at += 4 * count
-        return values
-
-    def indices(self, count: int, limit: int, what: str) -> NDArray[np.int64]:
-        start = self.at
-        values = self.ints(count, what)
-        wrong = np.flatnonzero((values < 0) | (values >= limit))
-        if wrong.size:
-            at = start + 4 * int(wrong[0])
-            raise self.error(f"byte {at}: {int(values[wrong[0]])} in {what}, expected 0 to {limit - 1}: damaged")
-        return values
-
-    def count(self, limit: int, what: str) -> int:
-        start = self.at
-        number = int(self.ints(1, f"the number of {what}")[0])
-        if not 0 <= number <= limit:
-            raise self.error(f"byte {start}: {number} {what}, expected 0 to {limit}: damaged")
-        return number
-
-    def error(self, what: str) -> DataError:
-        return DataError(f"{self.path}: as a mask of PRESTO's rfifind: {what}")
+def _listed(file: Numbers, limit: int, part: str) -> NDArray[np.int64]:
+    """Numbers from 0 to below a limit, and before them how many there are."""
+    (count,) = _indices(file, 1, limit + 1, f"number of {part}")
+    return _indices(file, int(count), limit, part)
 
 
 def read_presto_mask(path: Path | str) -> PrestoMask:
@@ -245,11 +214,8 @@ def read_presto_mask(path: Path | str) -> PrestoMask:
     """
     path = Path(path)
     data = read_bytes(path, "a mask", most=1 << 32)
-    reader = _Reader(path, data)
-    if len(data) < _HEAD.size:
-        raise reader.error(f"{len(data)} bytes are less than its header of {_HEAD.size}: truncated, or something else")
-    _, _, mjd, dtint, lofreq, dfreq, nchans, nints, ptsperint = _HEAD.unpack_from(data)
-    reader.at = _HEAD.size
+    file = Numbers(path, data, about="as a mask of PRESTO's rfifind: ")
+    _, _, mjd, dtint, lofreq, dfreq, nchans, nints, ptsperint = file.take("6d3i", "header")
     sane = (
         np.isfinite([mjd, dtint, lofreq, dfreq]).all()
         and SHORTEST_TSAMP * ptsperint <= dtint <= LONGEST_TSAMP * ptsperint
@@ -263,43 +229,28 @@ def read_presto_mask(path: Path | str) -> PrestoMask:
         and ptsperint >= 1
     )
     if not sane:
-        raise reader.error(
+        raise file.error(
+            0,
             f"the header makes no sense (MJD {mjd:.6g}, intervals of {dtint:.6g} s and {ptsperint} samples, {nchans} "
             f"channels of {dfreq:.6g} MHz from {lofreq:.6g} MHz on, {nints} intervals): not such a file. Expected a "
-            "mask of `pulsar rfi` (HDF5) or the .mask of rfifind"
+            "mask of `pulsar rfi` (HDF5) or the .mask of rfifind",
         )
-    zapped = reader.indices(reader.count(nchans, "masked channels"), nchans, "the masked channels")
-    intervals = reader.indices(reader.count(nints, "masked intervals"), nints, "the masked intervals")
-    start = reader.at
-    counts = reader.ints(nints, "the numbers of masked channels")
-    wrong = np.flatnonzero((counts < 0) | (counts > nchans))
-    if wrong.size:
-        which = int(wrong[0])
-        raise reader.error(
-            f"byte {start + 4 * which}: {int(counts[which])} masked channels in interval {which}, expected 0 to "
-            f"{nchans}: damaged"
-        )
+    zapped = _listed(file, nchans, "masked channels")
+    intervals = _listed(file, nints, "masked intervals")
+    counts = _indices(file, nints, nchans + 1, "numbers of masked channels")
     bad = np.zeros((nints, nchans), dtype=np.bool_)
     for i in np.flatnonzero(counts):
         count = int(counts[i])
-        chans = reader.indices(count, nchans, f"the channels of interval {i}") if count < nchans else slice(None)
+        chans = _indices(file, count, nchans, f"channels of interval {i}") if count < nchans else slice(None)
         bad[i, chans] = True
-    if reader.at != len(data):
-        raise reader.error(f"{len(data) - reader.at} bytes too many after byte {reader.at}: damaged, or something else")
+    if file.at != len(data):
+        raise file.error(file.at, f"{len(data) - file.at} bytes too many: damaged, or something else")
     channels = np.zeros(nchans, dtype=np.bool_)
     channels[zapped] = True
     bad |= channels
     bad[intervals] = True
-    return PrestoMask(
-        path,
-        mjd,
-        dtint / ptsperint,
-        lofreq,
-        dfreq,
-        ptsperint,
-        channels[::-1].copy(),
-        np.ascontiguousarray(bad[:, ::-1]),
-    )
+    descending = channels[::-1].copy(), np.ascontiguousarray(bad[:, ::-1])
+    return PrestoMask(path, mjd, dtint / ptsperint, lofreq, dfreq, ptsperint, *descending)
 
 
 @dataclass(frozen=True)
@@ -373,7 +324,7 @@ def write_mask(
     path = Path(path)
     with _MaskWriter(path, overwrite=overwrite) as writer:
         writer.observation(obs.header, obs.files, obs.gaps, obs.problems)
-        writer.rfi(mask, obs.header.freqs, [(b.freq, b.width, b.reason) for b in birdies])
+        writer.rfi(mask.stored(obs.header.freqs), [(b.freq, b.width, b.reason) for b in birdies])
         if stats is not None:
             writer.statistics(stats)
         writer.provenance(provenance or {})
@@ -416,33 +367,23 @@ def read_mask(path: Path | str, *, statistics: bool = True, header: Header | Non
         mask = Mask(**{field: values[name] for field, name in MASK_ARRAYS.items()} | {"chan_ok": ~values["chan_mask"]})
         causes = file.attribute("rfi", "causes", CAUSES, tuple)
         mask = replace(mask, why=_causes_of_now(mask.why, causes))
-        stats = None
-        if statistics and file.has("statistics/mean"):
-            stats = _statistics(file)
-        rows = stored_rows(file, "rfi/birdies", schema.BIRDIE_COLUMNS) if file.has("rfi/birdies") else None
-        if rows is None or not set(rows.dtype.names or ()) >= {"freq", "width", "reason"}:
-            raise _damaged(path, "/rfi/birdies is missing, or not a table of freq, width and reason")
+        _check(file, own, mask, values)
+        stats = _statistics(file) if statistics and file.has("statistics/mean") else None
+        rows = stored_rows(file, "rfi/birdies", schema.BIRDIE_COLUMNS)
+        if not set(rows.dtype.names or ()) >= {"freq", "width", "reason"}:
+            raise file.damaged("rfi/birdies is no table of freq, width and reason")
         birdies = tuple(Birdie(float(r["freq"]), float(r["width"]), str(r["reason"])) for r in rows)
         if not all(math.isfinite(b.freq) and 0.0 <= b.width < math.inf for b in birdies):
-            raise _damaged(path, "/rfi/birdies holds lines without a frequency or width")
+            raise file.damaged("rfi/birdies holds lines without a frequency or width")
         config = file.text("provenance/config") if file.has("provenance/config") else ""
-    _check(path, own, mask)
     return MaskFile(path, own, mask, birdies, stats, config)
 
 
 def _statistics(file: Hdf5) -> BlockStatistics:
     measured = _read(file, "statistics", STATISTICS_FIELDS)
-    attrs = file.attributes("statistics")
-    for name in STATISTICS_SCALARS:
-        if not isinstance(attrs.get(name), int | float):
-            raise _damaged(file.path, f"/statistics lacks the attribute {name!r}")
-    scalars: dict[str, Any] = {name: attrs[name] for name in STATISTICS_SCALARS}
-    shape = measured["mean"].shape
-    for name in STATISTICS_FIELDS:
-        if name not in ("edges", "impulses") and (measured[name].shape != shape or len(shape) != 2):
-            raise _damaged(file.path, f"/statistics/{name} has the shape {measured[name].shape}, expected {shape}")
-    if measured["edges"].shape != (shape[0] + 1,) or measured["impulses"].shape[1:] != (2,):
-        raise _damaged(file.path, "/statistics/edges or /statistics/impulses do not go with the other arrays")
+    shapes = {name: (measured[name].shape, about) for name, (_, _, about) in STATISTICS_FIELDS.items()}
+    check_shapes(file, "statistics", shapes)
+    scalars = {name: file.attribute("statistics", name, None, (int, float)) for name in STATISTICS_SCALARS}
     return BlockStatistics(**measured, **scalars)
 
 
@@ -469,40 +410,26 @@ def _causes_of_now(why: NDArray[np.uint16], stored: Sequence[str]) -> NDArray[np
     return moved
 
 
-def _check(path: Path, header: Header, mask: Mask) -> None:
+def _check(file: Hdf5, header: Header, mask: Mask, values: Mapping[str, Any]) -> None:
     """Refuse arrays that do not go with one another."""
-    edges, nchans = mask.edges, header.nchans
-    if edges.ndim != 1 or edges.size < 2 or edges[0] != 0 or edges[-1] != header.nsamps or (np.diff(edges) <= 0).any():
-        raise _damaged(path, f"/rfi/edges do not ascend from 0 to the {header.nsamps} samples of the observation")
-    if len(mask.reasons) != nchans:
-        raise _damaged(path, f"/rfi/chan_reasons has {len(mask.reasons)} entries for {nchans} channels")
-    blocks = (edges.size - 1, nchans)
-    for field, shape in {"chan_ok": (nchans,), "bad": blocks, "baseline": blocks, "noise": blocks}.items():
-        if getattr(mask, field).shape != shape:
-            stored = getattr(mask, field).shape
-            raise _damaged(path, f"/rfi/{MASK_ARRAYS[field]} has the shape {stored}, expected {shape}")
-    cuts = mask.clipped
-    if cuts.ndim != 2 or cuts.shape[1] != 2 or (np.diff(cuts, axis=1) <= 0).any() or (cuts[1:, 0] < cuts[:-1, 1]).any():
-        raise _damaged(path, "/rfi/clipped holds no ascending stretches of samples")
-    if mask.wave.size and (mask.wave.shape != (2,) or not mask.wave[0] > 0 or mask.wave_step.shape != blocks):
-        raise _damaged(path, "/rfi/wave and /rfi/wave_step are no noise diode's period, edge and steps")
+    together = ("edges", "chan_mask", "chan_reasons", "mask", "baseline", "noise", "clipped")
+    shapes = {name: (np.shape(values[name]), schema.RFI_ARRAYS[name][2]) for name in together}
+    check_shapes(file, "rfi", shapes, nchans=header.nchans)
+    if mask.edges[0] != 0 or mask.edges[-1] != header.nsamps or (np.diff(mask.edges) <= 0).any():
+        raise file.damaged(f"rfi/edges do not ascend from 0 to the {header.nsamps} samples of the observation")
+    if (np.diff(mask.clipped, axis=1) <= 0).any() or (mask.clipped[1:, 0] < mask.clipped[:-1, 1]).any():
+        raise file.damaged("rfi/clipped holds no ascending stretches of samples")
+    if mask.wave.size and (mask.wave.shape != (2,) or not mask.wave[0] > 0 or mask.wave_step.shape != mask.bad.shape):
+        raise file.damaged("rfi/wave and rfi/wave_step are no noise diode's period, edge and steps")
 
 
 def _read(file: Hdf5, group: str, table: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, (dtype, _, _) in table.items():
-        stored = f"{group}/{name}"
-        if not file.has(stored):
-            raise _damaged(file.path, f"/{stored} is missing")
-        if dtype == "U":
-            values[name] = file.texts(stored)
-        else:
-            values[name] = file.array(stored, "fiub", dtype=np.dtype(AS_IN_MEMORY.get(name, dtype)))
-    return values
-
-
-def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"{path}: the mask file is damaged: {what}; make it again with `pulsar rfi`")
+    return {
+        name: file.texts(f"{group}/{name}")
+        if dtype == "U"
+        else file.array(f"{group}/{name}", "fiub", dtype=np.dtype(AS_IN_MEMORY.get(name, dtype)))
+        for name, (dtype, _, _) in table.items()
+    }
 
 
 def read_given(path: Path | str, header: Header, *, statistics: bool = False) -> MaskFile | PrestoMask:

@@ -21,7 +21,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from xml.etree import ElementTree
 
 import numpy as np
@@ -34,6 +34,7 @@ from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, LONGEST_TSA
 from pulsar.data.text import printable
 from pulsar.errors import DataError
 from pulsar.io.base import refuse, sexagesimal_text
+from pulsar.io.binary import Numbers
 
 #: What can be read, for messages.
 READABLE: Final = "prepfold's .pfd or a .phcx of the Parkes surveys (XML, also packed with gzip)"
@@ -146,57 +147,24 @@ def _order(data: bytes) -> str:
     return ""
 
 
-class _Numbers:
-    """A file read front to back."""
-
-    def __init__(self, path: Path, data: bytes, order: str) -> None:
-        self.path, self.data, self.order, self.at = path, data, order, 0
-
-    def take(self, form: str, part: str) -> tuple[Any, ...]:
-        form = self.order + form
-        size = struct.calcsize(form)
-        self._check(size, part)
-        self.at += size
-        return struct.unpack_from(form, self.data, self.at - size)
-
-    def text(self, part: str) -> str:
-        (n,) = self.take("i", part)
-        if not 0 <= n <= _MOST_TEXT:
-            raise DataError(f"{self.path}: {part} (byte {self.at - 4}) has {n} characters: this is no .pfd, or damaged")
-        return printable(self.take(f"{n}s", part)[0].split(b"\0")[0].decode("latin-1"))
-
-    def array(self, shape: tuple[int, ...], part: str) -> NDArray[np.float64]:
-        n = math.prod(shape)
-        self._check(8 * n, part)
-        self.at += 8 * n
-        return np.frombuffer(self.data, f"{self.order}f8", n, self.at - 8 * n).reshape(shape).astype(np.float64)
-
-    def _check(self, size: int, part: str) -> None:
-        if self.at + size > len(self.data):
-            raise DataError(
-                f"{self.path}: ends at byte {len(self.data)}, within {part} (bytes {self.at} to {self.at + size}): "
-                "it was cut or damaged, copy it again"
-            )
-
-
 class _Pfd:
     """The part of a file that is used."""
 
     def __init__(self, path: Path, data: bytes) -> None:
-        file = _Numbers(path, data, _order(data) or "<")
-        ndm, nperiod, npdot, nsub, npart = file.take("5i", "its counts")
-        nbins, self.nchan, *_ = file.take("7i", "its counts")
-        self.names = [file.text(f"its {what}") for what in ("file name", "candidate", "telescope", "device")]
-        places = [file.take("16s", "its position")[0] for _ in range(2)]
+        file = Numbers(path, data, _order(data) or "<")
+        ndm, nperiod, npdot, nsub, npart, nbins, self.nchan, *_ = file.take(f"{_COUNTS}i", "counts")
+        texts = ("name of its file", "name of the candidate", "name of the telescope", "device")
+        self.names = [printable(file.text(text, 0, _MOST_TEXT)) for text in texts]
+        places = [file.take("16s", "position")[0] for _ in range(2)]
         self.place = [printable(place.split(b"\0")[0].decode("latin-1")) for place in places]
-        facts = file.take("9d", "its facts")
+        facts = file.take("9d", "facts")
         self.dt, _, _, topo_epoch, bary_epoch, self.voverc, self.lowest, self.width, self.dm = facts
-        topo, bary, (flag, freq, fdot, fddot) = (file.take("f4x3d", "its periods") for _ in range(3))
-        file.take("7d", "its orbit")
+        topo, bary, (flag, freq, fdot, fddot) = (file.take("f4x3d", "periods") for _ in range(3))
+        file.take("7d", "orbit")
         for n, what in ((ndm, "DMs"), (nperiod, "periods"), (npdot, "period derivatives")):
-            file.array((n,), f"its trial {what}")
-        self.profiles = file.array((npart, nsub, nbins), "its profiles")
-        self.stats = file.array((npart, nsub, _STATS), "its statistics")
+            file.array((n,), f"trial {what}")
+        self.profiles = file.array((npart, nsub, nbins), "profiles").astype(np.float64)
+        self.stats = file.array((npart, nsub, _STATS), "statistics").astype(np.float64)
         # The third "power" is 1 where turns are counted at the barycentre.
         self.barycentric = flag == 1.0 or not topo[1] > 0.0
         self.start = bary_epoch if self.barycentric else topo_epoch

@@ -32,6 +32,8 @@ _ROOM: Final = 1 << 29
 _ROOM_A_BYTE: Final = 8
 #: Times of its bytes that a column of texts takes as it is read: UTF-32 as a column and in a table, and on the way.
 _TEXT: Final = 9
+#: What to do about a damaged file.
+ADVICE: Final = "copy it again, or make it anew"
 #: Files that this process has written, as they are: these it opens itself.
 _written: set[Mark] = set()
 
@@ -72,8 +74,6 @@ class Hdf5(Closing):
         What it should be, in words.
     content : bytes, optional
         What the file holds, where it was never written.
-    advice : str
-        What to do about a damaged file.
 
     Attributes
     ----------
@@ -86,10 +86,8 @@ class Hdf5(Closing):
         It is missing, no file, no HDF5, or so damaged that it cannot be opened.
     """
 
-    def __init__(
-        self, path: Path, expected: str, *, content: bytes | None = None, advice: str = "copy it again, or make it anew"
-    ) -> None:
-        self.path, self._advice = path, advice
+    def __init__(self, path: Path, expected: str, *, content: bytes | None = None) -> None:
+        self.path = path
         state = None if content is not None else check_file(path, expected)
         self.size = len(content or b"") if state is None else state.st_size
         self.room = _ROOM + min(_ROOM_A_BYTE * self.size, _ROOM + self.size)
@@ -107,7 +105,7 @@ class Hdf5(Closing):
 
     def damaged(self, fault: str) -> DataError:
         """The error of a file that is not what its writer wrote."""
-        return DataError(f"{self.path}: damaged or truncated HDF5 file: {fault}; {self._advice}")
+        return DataError(f"{self.path}: damaged or truncated HDF5 file: {fault}; {ADVICE}")
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[None]:
@@ -220,7 +218,7 @@ class Hdf5(Closing):
             raise DataError(
                 f"{self.path}: {name} has the shape {item.shape} of {item.dtype.itemsize} bytes each and takes "
                 f"{needed >> 20} MiB of memory; a file of {self.size} bytes may take {self.room >> 20} MiB more: "
-                f"it is damaged, or made to fill the memory; {self._advice}"
+                f"it is damaged, or made to fill the memory; {ADVICE}"
             )
         self.room -= needed
 

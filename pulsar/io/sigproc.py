@@ -30,6 +30,7 @@ from pulsar.data.header import (
 from pulsar.data.text import printable
 from pulsar.errors import DataError
 from pulsar.io.base import DEPTHS, AtomicFile, BaseObservation, RawFile, encoded, flat_view, on_sky, spectra_per_piece
+from pulsar.io.binary import Numbers
 
 _INTEGERS: Final = (
     "telescope_id", "machine_id", "data_type", "barycentric", "pulsarcentric", "nbits", "nsamples", "nchans", "nifs",
@@ -40,33 +41,18 @@ _DOUBLES: Final = (
 )  # fmt: skip
 #: Keys of a header -> how struct names their values; "s": a text.
 KEYS: Final[dict[str, str]] = {
-    **dict.fromkeys(_INTEGERS, "<i"),
-    **dict.fromkeys(_DOUBLES, "<d"),
-    "signed": "<b",
+    **dict.fromkeys(_INTEGERS, "i"),
+    **dict.fromkeys(_DOUBLES, "d"),
+    "signed": "b",
     "rawdatafile": "s",
     "source_name": "s",
 }
 
 #: Names of the telescope numbers that are agreed on among SIGPROC's descendants.
 TELESCOPES: Final[dict[int, str]] = {
-    0: "Fake",
-    1: "Arecibo",
-    2: "Ooty",
-    3: "Nancay",
-    4: "Parkes",
-    5: "Jodrell",
-    6: "GBT",
-    7: "GMRT",
-    8: "Effelsberg",
-    9: "ATA",
-    10: "SRT",
-    11: "LOFAR",
-    12: "VLA",
-    20: "CHIME",
-    21: "FAST",
-    64: "MeerKAT",
-    65: "KAT-7",
-}
+    0: "Fake", 1: "Arecibo", 2: "Ooty", 3: "Nancay", 4: "Parkes", 5: "Jodrell", 6: "GBT", 7: "GMRT", 8: "Effelsberg",
+    9: "ATA", 10: "SRT", 11: "LOFAR", 12: "VLA", 20: "CHIME", 21: "FAST", 64: "MeerKAT", 65: "KAT-7",
+}  # fmt: skip
 
 #: Longest text in a header, and longest header: what is longer is not one.
 MAX_STRING: Final = 256
@@ -94,14 +80,6 @@ class RawHeader:
     problems: list[str] = field(default_factory=list)
 
 
-class _BadHeader(Exception):
-    """Where and why the header does not parse."""
-
-    def __init__(self, offset: int, message: str) -> None:
-        super().__init__(message)
-        self.offset = offset
-
-
 def is_sigproc(head: bytes) -> bool:
     """True if a file that starts with `head` is a SIGPROC file."""
     return head[:16] == b"\x0c\0\0\0HEADER_START"
@@ -117,10 +95,9 @@ def parse_header(data: bytes, path: Path) -> RawHeader:
     """
     if not is_sigproc(data):
         raise DataError(f"{path}: byte 0: expected HEADER_START, found {data[:16]!r}: not a SIGPROC file")
-    try:
-        return _parse(data, 16, RawHeader())
-    except _BadHeader as error:
-        raise DataError(f"{path}: SIGPROC header, byte {error.offset}: {error}") from None
+    file = Numbers(path, data, about="SIGPROC header, ")
+    file.at = 16
+    return _parse(file, RawHeader())
 
 
 def read_header(file: RawFile) -> RawHeader:
@@ -128,42 +105,22 @@ def read_header(file: RawFile) -> RawHeader:
     return parse_header(file.read(0, min(file.size, MAX_HEADER)).tobytes(), file.path)
 
 
-def _text(data: bytes, at: int, after: str) -> tuple[str, int]:
-    """The text at a byte, and the byte after it."""
-    length, start = _number(data, at, "<i", f"header, after {after}")
-    if not 1 <= length <= MAX_STRING:
-        raise _BadHeader(
-            at,
-            f"expected the length of a text (1 to {MAX_STRING}) after {after}, found {length}: the header is damaged",
-        )
-    raw, end = _number(data, start, f"{length}s", f"header, after {after}")
-    return raw.split(b"\0")[0].decode("latin-1").strip(), end
-
-
-def _number(data: bytes, at: int, form: str, place: str) -> tuple[Any, int]:
-    end = at + struct.calcsize(form)
-    if end > len(data):
-        raise _BadHeader(at, f"the file ends inside the {place}: it is truncated, fetch it again")
-    return struct.unpack_from(form, data, at)[0], end
-
-
-def _parse(data: bytes, at: int, raw: RawHeader) -> RawHeader:
+def _parse(file: Numbers, raw: RawHeader) -> RawHeader:
     after = "HEADER_START"
     in_table = False
     while True:
-        start = at
-        key, at = _text(data, at, after)
+        start = file.at
+        key = file.text(f"text after {after}", 1, MAX_STRING)
         if key == "HEADER_END":
-            raw.size = at
+            raw.size = file.at
             return raw
         if key in ("FREQUENCY_START", "FREQUENCY_END"):
             in_table = key == "FREQUENCY_START"
         elif key not in KEYS:
-            return _skip(data, start, at, key, raw)
+            return _skip(file, start, key, raw)
         else:
-            form = KEYS[key]
-            value: Any
-            value, at = _text(data, at, key) if form == "s" else _number(data, at, form, f"value of {key}")
+            form, part = KEYS[key], f"value of {key}"
+            value: Any = file.text(part, 1, MAX_STRING) if form == "s" else file.take(form, part)[0]
             if key == "fchannel" and in_table:
                 raw.table.append(value)
             else:
@@ -171,19 +128,21 @@ def _parse(data: bytes, at: int, raw: RawHeader) -> RawHeader:
         after = key
 
 
-def _skip(data: bytes, start: int, at: int, key: str, raw: RawHeader) -> RawHeader:
+def _skip(file: Numbers, start: int, key: str, raw: RawHeader) -> RawHeader:
     """Go on after an unknown key with whichever kind of value lets the rest of the header parse."""
     # Each of those before has left its problem.
     if not key.isprintable() or len(raw.problems) >= 4:
-        raise _BadHeader(start, f"unknown key {key!r}: the header is damaged, or not a SIGPROC header")
+        raise file.error(start, f"unknown key {key!r}: the header is damaged, or not a SIGPROC header")
+    at = file.at
     ends = [at + 4, at + 8, at + 1, at]
-    with contextlib.suppress(_BadHeader):
-        ends.insert(2, _text(data, at, key)[1])
+    with contextlib.suppress(DataError):
+        file.text(key, 1, MAX_STRING)
+        ends.insert(2, file.at)
     ignored = f"unknown key {key!r} at byte {start} of the header is ignored"
-    for end in ends:
-        with contextlib.suppress(_BadHeader):
-            return _parse(data, end, RawHeader(dict(raw.values), 0, list(raw.table), [*raw.problems, ignored]))
-    raise _BadHeader(start, f"unknown key {key!r}, and the header cannot be read past it: remove or rename the key")
+    for file.at in ends:
+        with contextlib.suppress(DataError):
+            return _parse(file, RawHeader(dict(raw.values), 0, list(raw.table), [*raw.problems, ignored]))
+    raise file.error(start, f"unknown key {key!r}, and the header cannot be read past it: remove or rename the key")
 
 
 def sexagesimal(value: float) -> float:
@@ -259,7 +218,7 @@ def write_header(header: Header, *, nbits: int, nifs: int, ascending: bool, sign
         return struct.pack("<i", len(raw)) + raw
 
     def written(key: str, value: Any) -> bytes:
-        return text(key) + (text(value) if KEYS[key] == "s" else struct.pack(KEYS[key], value))
+        return text(key) + (text(value) if KEYS[key] == "s" else struct.pack(f"<{KEYS[key]}", value))
 
     values = header_keys(header, nbits=nbits, nifs=nifs, ascending=ascending, signed=signed)
     parts = {key: written(key, value) for key, value in values.items()}
@@ -389,7 +348,7 @@ def check_types(path: Path, values: dict[str, Any]) -> None:
         elif form is not None:
             if not isinstance(value, bool | int | float):
                 raise DataError(f"{path}: key {key}: expected a number, found {printable(repr(value))[:80]}")
-            if form != "<d" and not (abs(value) < 1 << 63 and value == int(value)):
+            if form != "d" and not (abs(value) < 1 << 63 and value == int(value)):
                 raise DataError(f"{path}: key {key}: expected a whole number, found {value}")
 
 

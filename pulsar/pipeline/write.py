@@ -91,7 +91,7 @@ def write_product(
         if samples.mask is None:
             writer.table("rfi/birdies", birdies)
         else:
-            writer.rfi(samples.mask, header.freqs, birdies)
+            writer.rfi(samples.mask.stored(header.freqs), birdies)
         writer.provenance(record)
 
 

@@ -109,7 +109,7 @@ def test_every_truncation_is_told(tmp_path):
         with pytest.raises(DataError, match=r"x\.mask: as a mask of PRESTO's rfifind: .*truncated"):
             read_presto_mask(path)
     path.write_bytes(whole + b"\0\0")
-    with pytest.raises(DataError, match=f"2 bytes too many after byte {len(whole)}"):
+    with pytest.raises(DataError, match=f"byte {len(whole)}: 2 bytes too many"):
         read_presto_mask(path)
 
 
@@ -136,10 +136,10 @@ def test_damage_is_told_with_its_byte(tmp_path):
     whole = presto_bytes(bad, channels, np.zeros(2, dtype=bool))
     path = tmp_path / "x.mask"
     for at, value, told in (
-        (60, 7, "byte 60: 7 masked channels, expected 0 to 6"),
+        (60, 7, "byte 60: 7 in the number of masked channels, expected 0 to 6"),
         (64, 6, "byte 64: 6 in the masked channels, expected 0 to 5"),
-        (68, -1, "byte 68: -1 masked intervals, expected 0 to 2"),
-        (76, 9, "byte 76: 9 masked channels in interval 1, expected 0 to 6"),
+        (68, -1, "byte 68: -1 in the number of masked intervals, expected 0 to 2"),
+        (76, 9, "byte 76: 9 in the numbers of masked channels, expected 0 to 6"),
         (84, 99, "byte 84: 99 in the channels of interval 0, expected 0 to 5"),
         (48, 0, "the header makes no sense"),
         (56, -5, "the header makes no sense"),
@@ -155,7 +155,7 @@ def test_damage_is_told_with_its_byte(tmp_path):
     with pytest.raises(DataError, match=r"not such a file. Expected a mask of `pulsar rfi` \(HDF5\) or the .mask"):
         read_given(path, HEADER)
     path.write_bytes(b"")
-    with pytest.raises(DataError, match="0 bytes are less than its header"):
+    with pytest.raises(DataError, match="byte 0: the file ends at byte 0, inside the header"):
         read_given(path, HEADER)
 
 

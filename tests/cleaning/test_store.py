@@ -13,6 +13,7 @@ from reference.masks import NoSamples, make_header, make_mask_of, make_statistic
 from pulsar.cleaning.birdies import Birdie, merged
 from pulsar.cleaning.mask import (
     CAUSES,
+    MASK_ARRAYS,
     Mask,
     block_losses,
     channel_losses,
@@ -25,7 +26,6 @@ from pulsar.cleaning.mask import (
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.cleaning.store import (
     FORMAT_VERSION,
-    MASK_ARRAYS,
     STATISTICS_FIELDS,
     STATISTICS_SCALARS,
     read_given,
@@ -54,7 +54,7 @@ def test_a_product_is_a_mask_file_too(tmp_path):
     path = tmp_path / "run.h5"
     with ProductWriter(path) as writer:
         writer.observation(HEADER)
-        writer.rfi(MASK, HEADER.freqs, [(b.freq, b.width, b.reason) for b in BIRDIES])
+        writer.rfi(MASK.stored(HEADER.freqs), [(b.freq, b.width, b.reason) for b in BIRDIES])
     found = read_given(path, HEADER)
     for f in fields(Mask):
         np.testing.assert_array_equal(getattr(found.mask, f.name), getattr(MASK, f.name))
@@ -221,15 +221,15 @@ def spoil(name, path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing", "/rfi/noise is missing"),
-        ("shape", r"/rfi/mask has the shape \(3, 4\), expected \(10, 24\)"),
-        ("edges", "/rfi/edges do not ascend from 0 to the 10300 samples"),
-        ("reasons", "/rfi/chan_reasons has 1 entries for 24 channels"),
-        ("clipped", "/rfi/clipped"),
+        ("missing", "rfi/noise cannot be read: .*missing"),
+        ("shape", r"rfi/mask has the shape \(3, 4\), expected \(nblocks, nchans\) with nchans = 24, nblocks = 10"),
+        ("edges", "rfi/edges do not ascend from 0 to the 10300 samples"),
+        ("reasons", r"rfi/chan_reasons has the shape \(1,\), expected \(nchans\) with nchans = 24"),
+        ("clipped", "rfi/clipped"),
         ("header", "/observation lacks the attribute 'tsamp'"),
         ("version", "format_version is '3.0', this program reads up to 2.x"),
         ("old", "a mask file of an earlier version; make it again"),
-        ("block", "/statistics lacks the attribute 'block_nsamps'"),
+        ("block", "attribute block_nsamps of statistics is None, expected"),
     ],
 )
 def test_damage_is_told(path, name, message):
@@ -242,7 +242,7 @@ def test_truncated_foreign_and_missing_files(path, tmp_path):
     whole = path.read_bytes()
     for size in (len(whole) // 2, len(whole) - 100):
         path.write_bytes(whole[:size])
-        with pytest.raises(DataError, match=r"m\.h5: (damaged or truncated|the mask file is damaged)"):
+        with pytest.raises(DataError, match=r"m\.h5: damaged or truncated"):
             read_mask(path)
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:

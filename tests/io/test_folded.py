@@ -207,7 +207,7 @@ def test_constant_rows_are_masked(tmp_path: Path) -> None:
 
 WRONG = {
     "cut": ("pfd", lambda data: data[:900], "ends at byte 900"),
-    "cut in its statistics": ("pfd", lambda data: data[:-8], "its statistics"),
+    "cut in its statistics": ("pfd", lambda data: data[:-8], "inside the statistics"),
     "a time of nothing": ("pfd", lambda data: data[:-7168] + bytes(7168), "a length of 0 s"),
     "something else": ("xml", lambda _: b"GIF89a" + bytes(90), "starts with b'GIF89a"),
     "nothing": ("xml", lambda _: b"", "is empty"),

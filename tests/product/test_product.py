@@ -450,7 +450,8 @@ def test_many_channels_and_large_arrays(tmp_path: Path) -> None:
         writer.observation(make_header().with_(nchans=nchans, freq_table=tuple(freqs)))
         blocks = np.zeros((300, nchans))
         edges = 20345 * np.arange(301)
-        writer.rfi(Mask(np.ones(nchans, bool), ("",) * nchans, blocks > 0, edges, blocks, blocks), freqs)
+        mask = Mask(np.ones(nchans, bool), ("",) * nchans, blocks > 0, edges, blocks, blocks)
+        writer.rfi(mask.stored(freqs))
         writer.table("detections", np.zeros(10_000, dtype=dtype_of(DETECTION_COLUMNS)))
     assert path.stat().st_size < 1_000_000
     assert read(path).observation.freq_table == tuple(freqs)

@@ -138,7 +138,7 @@ def write_product(path: Path) -> Path:
         live = np.array([True, False, True, True])
         edges = 1024 * np.arange(4)
         whole = Mask(live, ("", "dead", "", ""), mask | ~live, edges, np.ones((3, 4)), np.ones((3, 4)))
-        writer.rfi(whole, make_header().freqs, [(50.0, 0.1, "mains")])
+        writer.rfi(whole.stored(make_header().freqs), [(50.0, 0.1, "mains")])
         writer.provenance(record.record({"clean": (1.5, 2.5), "search": (3.0, 6.0)}))
     return path
 

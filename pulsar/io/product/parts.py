@@ -163,7 +163,7 @@ def check_mask(file: Hdf5, arrays: Mapping[str, Any]) -> None:
     check_shapes(file, "rfi", shapes)
 
 
-def check_shapes(file: Hdf5, group: str, arrays: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+def check_shapes(file: Hdf5, group: str, arrays: Mapping[str, tuple[tuple[int, ...], str]], **sizes: int) -> None:
     """Refuse arrays that do not go with one another.
 
     Parameters
@@ -171,20 +171,23 @@ def check_shapes(file: Hdf5, group: str, arrays: Mapping[str, tuple[tuple[int, .
     file : Hdf5
     group : str
     arrays : mapping of str to (shape, description)
-        A description ends in such as ``shape (nbands, nbins + 1)``: what is named alike is as long.
+        A description ends in such as ``shape (nbands, nbins + 1)``: what is named alike is as long, ``2`` is that long,
+        and ``n`` may be 0.
+    **sizes
+        Lengths that are known.
 
     Raises
     ------
     DataError
         Naming the array.
     """
-    sizes: dict[str, int] = {}
     for name, (shape, description) in arrays.items():
         axes = [axis for axis in re.split(", ?", _SHAPE.findall(description)[-1]) if axis]
-        fits = len(shape) == len(axes) and 0 not in shape
+        fits = len(shape) == len(axes)
         for axis, n in zip(axes, shape, strict=False):
             length, _, more = axis.partition(" + ")
-            fits &= sizes.setdefault(length, n - int(more or 0)) + int(more or 0) == n
+            own = int(length) if length.isdecimal() else sizes.setdefault(length, n - int(more or 0))
+            fits &= own + int(more or 0) == n and (n > 0 or length == "n")
         if not fits:
             known = ", ".join(f"{length} = {n}" for length, n in sizes.items())
             raise file.damaged(

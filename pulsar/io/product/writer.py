@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.candidate import Column
@@ -74,31 +74,6 @@ def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"{path}: the folder {folder} cannot be written; give another name")
     return path
-
-
-#: Arrays of /rfi that bear the name of the field of a mask.
-MASK_FIELDS: Final = ("edges", "baseline", "noise", "clipped", "why", "wave", "wave_step")
-
-
-class MaskRecord(Protocol):
-    """The fields of a mask that are stored, as of :class:`pulsar.cleaning.mask.Mask`."""
-
-    @property
-    def chan_ok(self) -> NDArray[np.bool_]: ...
-    @property
-    def reasons(self) -> Sequence[str]: ...
-    @property
-    def bad(self) -> NDArray[np.bool_]: ...
-    @property
-    def edges(self) -> NDArray[np.int64]: ...
-    @property
-    def baseline(self) -> NDArray[np.float64]: ...
-    @property
-    def noise(self) -> NDArray[np.float64]: ...
-    @property
-    def fraction_lost(self) -> float: ...
-    @property
-    def causes(self) -> Sequence[str]: ...
 
 
 class FileWriter(Hdf5Writer):
@@ -231,36 +206,21 @@ class FileWriter(Hdf5Writer):
             else:
                 group.attrs[key] = json.dumps(value, default=_plain)
 
-    def rfi(
-        self, mask: MaskRecord, freqs: NDArray[np.float64], birdies: Sequence[tuple[float, float, str]] = ()
-    ) -> None:
+    def rfi(self, mask: Mapping[str, Any], birdies: Sequence[tuple[float, float, str]] = ()) -> None:
         """Store what is left out, and what normalises the rest, as ``/rfi``.
 
         Parameters
         ----------
-        mask : MaskRecord
-            Such as :class:`pulsar.cleaning.mask.Mask`.
-        freqs : ndarray, shape (nchans,)
-            Channel centres [MHz].
+        mask : mapping
+            Arrays and attributes, as :meth:`pulsar.cleaning.mask.Mask.stored` has them.
         birdies : sequence of (freq [Hz], width [Hz], reason)
         """
-        values: dict[str, ArrayLike] = {
-            "freqs": freqs,
-            "chan_mask": ~mask.chan_ok,
-            "mask": mask.bad,
-            "bandpass_mean": np.median(mask.baseline, axis=0),
-            "bandpass_std": np.median(mask.noise, axis=0),
-            **{name: getattr(mask, name) for name in MASK_FIELDS},
-        }
         for name, (dtype, unit, description) in schema.RFI_ARRAYS.items():
             if dtype == "U":
-                self._strings(f"rfi/{name}", mask.reasons, description)
+                self._strings(f"rfi/{name}", mask[name], description)
             else:
-                self._array(f"rfi/{name}", np.asarray(values[name], dtype=dtype), unit, description)
-        block = int(mask.edges[1] - mask.edges[0])
-        self._file["rfi"].attrs.update(
-            {"block_nsamps": block, "masked_fraction": mask.fraction_lost, "causes": list(mask.causes)}
-        )
+                self._array(f"rfi/{name}", np.asarray(mask[name], dtype=dtype), unit, description)
+        self._file["rfi"].attrs.update({key: value for key, value in mask.items() if key not in schema.RFI_ARRAYS})
         self.table("rfi/birdies", birdies)
 
     def table(self, name: str, rows: NDArray[Any] | Sequence[tuple[Any, ...]]) -> None:
