@@ -14,9 +14,9 @@ from typer.core import TyperCommand
 from pulsar.config.load import given_config, keys
 from pulsar.config.model import Config
 from pulsar.config.options import GROUPS, OPTIONS
+from pulsar.data.direction import sexagesimal
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
-from pulsar.sky.catalogue import sexagesimal
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

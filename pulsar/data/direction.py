@@ -5,7 +5,7 @@ disperses, by a model of its electrons where one is installed.
 import importlib
 from collections.abc import Callable
 from functools import lru_cache
-from math import isfinite
+from math import isfinite, nan
 from typing import Any, Final
 
 import numpy as np
@@ -49,6 +49,19 @@ def hms(ra_deg: float, digits: int = 1) -> str:
 def dms(dec_deg: float, digits: int = 0) -> str:
     """A declination [deg] as ``+dd:mm:ss``; "" when it is unknown."""
     return "" if not np.isfinite(dec_deg) else ("-" if dec_deg < 0 else "+") + _parts(abs(dec_deg), digits, 0)
+
+
+def sexagesimal(text: str) -> float:
+    """Hours or degrees of ``hh:mm:ss.s`` or ``-dd:mm:ss.s`` (or a plain number); NaN when it is neither."""
+    parts = text.strip().replace(" ", ":").split(":")
+    try:
+        numbers = [abs(float(part)) for part in parts if part]
+    except ValueError:
+        return nan
+    if not numbers or len(numbers) > 3:
+        return nan
+    size = sum(number / 60.0**i for i, number in enumerate(numbers))
+    return -size if text.strip().startswith("-") else size
 
 
 def _parts(value: float, digits: int, turn: int) -> str:

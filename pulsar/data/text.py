@@ -5,6 +5,7 @@ move the cursor, set colours or hide what follows; a slash or two dots could lea
 they read through :func:`printable`, and so does everything that is printed; pages escape markup themselves.
 """
 
+import math
 import re
 import unicodedata
 from typing import Final
@@ -36,6 +37,24 @@ def _escaped(char: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def shown(value: object) -> str:
+    """What was found in place of something else, as a message tells it."""
+    return printable(repr(value))[:80]
+
+
+def ascii_only(text: str) -> str:
+    """The text with a question mark in place of every letter that formats of ASCII do not know."""
+    return text.encode("ascii", "replace").decode()
+
+
+def parsed(text: object) -> float:
+    """The number that a text is, with Fortran's exponents, too; NaN where it is none."""
+    try:
+        return float(str(text).upper().replace("D", "E"))
+    except ValueError:
+        return math.nan
 
 
 def literal(text: str) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY, KDM
 from pulsar.data.direction import dms, hms
 from pulsar.data.fold import aligned_cube, turned
-from pulsar.data.text import file_name, printable
+from pulsar.data.text import ascii_only, file_name, printable
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import Exported
 from pulsar.handover.timing import par_text
@@ -95,7 +95,7 @@ def _primary(candidate: Exported, made: str) -> Any:
         ("OBSBW", h.bandwidth, "[MHz]"),
         ("OBSNCHAN", h.nchans, "channels of the observation"),
         ("CHAN_DM", 0.0, "no coherent dedispersion"),
-        ("SRC_NAME", file_name(candidate.name.encode("ascii", "replace").decode()), ""),
+        ("SRC_NAME", file_name(ascii_only(candidate.name)), ""),
         ("COORD_MD", "J2000", ""),
         ("EQUINOX", 2000.0, ""),
         ("RA", hms(h.ra_deg, 4), "(hh:mm:ss.ssss)"),
@@ -131,9 +131,7 @@ def _history(candidate: Exported, made: str) -> Any:
     fold, h = candidate.fold, candidate.header
     nsub, nbands, nbins = len(fold.time_phase), len(fold.band_freqs), fold.profile.size
     period = 1.0 / fold.after.freq
-    text = f"pulsar export {candidate.product.name} --id {candidate.ident} --psrfits".encode(
-        "ascii", "replace"
-    ).decode()
+    text = ascii_only(f"pulsar export {candidate.product.name} --id {candidate.ident} --psrfits")
     return _row("HISTORY", [
         ("DATE_PRO", "24A", "", made),
         ("PROC_CMD", "256A", "", text[:256]),
@@ -232,5 +230,5 @@ def _subints(candidate: Exported) -> Any:
 def _card(value: Any) -> Any:
     """A value as a header takes it: plain letters, and no number that is none."""
     if isinstance(value, str):
-        return value.encode("ascii", "replace").decode()
+        return ascii_only(value)
     return value if math.isfinite(value) else 0.0

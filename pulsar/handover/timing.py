@@ -25,7 +25,7 @@ from pulsar.data.files import read_text
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.numbers import significant
-from pulsar.data.text import file_name, printable
+from pulsar.data.text import ascii_only, file_name, printable
 from pulsar.errors import ConfigError, DataError
 from pulsar.folding.errors import own_lateness, slopes_of
 from pulsar.folding.profile import fine_box, template_of
@@ -261,7 +261,7 @@ def par_head(place: Directed, name: str, *remarks: str, place_err: Sequence[floa
         1 sigma of right ascension [s] and declination [arcsec], where they were fitted.
     """
     lines = [f"# {printable(line)}" for line in remarks if line]
-    lines.append(par_line("PSR", _plain(name)))
+    lines.append(par_line("PSR", file_name(ascii_only(name)) or "PSR"))
     if _has_place(place):
         lines += [par_line("RAJ", hms(place.ra_deg, 5), place_err[0])]
         lines += [par_line("DECJ", dms(place.dec_deg, 4), place_err[1])]
@@ -282,11 +282,6 @@ def par_line(key: str, value: str, error: float = _NAN) -> str:
     """A line of a ``.par`` file; with an error the value is one to be fitted."""
     fitted = f" 1 {error:.3g}" if isfinite(error) and error > 0 else ""
     return f"{key:<9}{value}{fitted}"
-
-
-def _plain(name: str) -> str:
-    """A name without blanks, of plain letters."""
-    return file_name(name.encode("ascii", "replace").decode()) or "PSR"
 
 
 @dataclass(frozen=True)
@@ -520,6 +515,6 @@ def tim_text(toas: list[Toa], header: Header, name: str) -> str:
 
 def tim_line(toa: Toa, site: str, name: str) -> str:
     """A line of a ``.tim`` file: of a telescope's code, or "@" for the barycentre; of a fold with S/N and length."""
-    label = file_name(name.encode("ascii", "replace").decode()) or "toa"
+    label = file_name(ascii_only(name)) or "toa"
     flags = f" -snr {toa.snr:.2f} -tobs {toa.length:.6g}" if isfinite(toa.snr) else ""
     return f"{label} {toa.freq:.6f} {toa.mjd:.15f} {1e6 * toa.error:.4f} {site}{flags}"

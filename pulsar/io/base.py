@@ -309,19 +309,6 @@ def on_sky(ra_deg: float, dec_deg: float) -> tuple[float, float]:
     return (ra_deg, dec_deg) if 0.0 <= ra_deg < 360.0 and -90.0 <= dec_deg <= 90.0 else (math.nan, math.nan)
 
 
-def sexagesimal_text(text: str) -> float:
-    """Hours or degrees of ``hh:mm:ss.s`` or ``-dd:mm:ss.s`` (or a plain number); NaN when it is neither."""
-    parts = text.strip().replace(" ", ":").split(":")
-    try:
-        numbers = [abs(float(part)) for part in parts if part]
-    except ValueError:
-        return math.nan
-    if not numbers or len(numbers) > 3:
-        return math.nan
-    size = sum(number / 60.0**i for i, number in enumerate(numbers))
-    return -size if text.strip().startswith("-") else size
-
-
 def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[Any]:
     """Round and clip to unsigned codes of `nbits` (int8 or int16 with `signed`); float32 for 32 bit."""
     if nbits == 32:
@@ -434,26 +421,6 @@ def stretches(
         end = min(start + n, at + held - inside if inside < held else int(starts[part + 1]))
         yield part, inside if inside < held else None, slice(at - start, end - start)
         at = end
-
-
-class KeptMeans:
-    """Channel means that were reckoned already, a few of them; several threads may ask."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._means: dict[int, NDArray[Any]] = {}
-
-    def get(self, part: int, reckon: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
-        """The means of a part."""
-        with self._lock:
-            means = self._means.get(part)
-        if means is None:
-            means = reckon(part)
-            with self._lock:
-                if len(self._means) > 16:
-                    self._means.clear()
-                self._means[part] = means
-        return means
 
 
 def merge_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:

@@ -28,12 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
+from pulsar.data.direction import sexagesimal
 from pulsar.data.files import check_file, read_bytes
 from pulsar.data.fold import FoldCube, FoldParams, cube_of_sums, reciprocal, turned
 from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, LONGEST_TSAMP, SHORTEST_TSAMP, Header
-from pulsar.data.text import printable
+from pulsar.data.text import parsed, printable
 from pulsar.errors import DataError
-from pulsar.io.base import refuse, sexagesimal_text
+from pulsar.io.base import refuse
 from pulsar.io.binary import Numbers
 
 #: What can be read, for messages.
@@ -274,7 +275,7 @@ def _check_pfd(path: Path, pfd: _Pfd, samples: NDArray[np.float64], tobs: float)
 def _pfd_header(pfd: _Pfd, subband: float, tobs: float) -> Header:
     nsub = pfd.profiles.shape[1]
     nan = float("nan")
-    ra, dec = (sexagesimal_text(text) for text in pfd.place)
+    ra, dec = (sexagesimal(text) for text in pfd.place)
     top = pfd.lowest + pfd.width * (pfd.nchan - 1)
     return Header(
         nchans=nsub,
@@ -404,10 +405,7 @@ def _section(path: Path, root: ElementTree.Element) -> ElementTree.Element:
 
 
 def _number(parent: ElementTree.Element, key: str) -> float:
-    try:
-        return float((parent.findtext(key) or "nan").strip())
-    except ValueError:
-        return math.nan
+    return parsed(parent.findtext(key))
 
 
 def _rows(path: Path, section: ElementTree.Element, key: str) -> NDArray[np.float64] | None:

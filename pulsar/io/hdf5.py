@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.closing import Closing, Writing
 from pulsar.data.files import check_file
-from pulsar.data.text import printable
+from pulsar.data.text import printable, shown
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.hdf5_apart import H5PY, Apart, Content, Mark, cause_of, mark_of, type_of
@@ -140,7 +140,7 @@ class Hdf5(Closing):
         """One attribute of a type, or `default` where it is missing."""
         value = self._attributes(name, [key]).get(key, default)
         if not isinstance(value, kind):
-            raise self.damaged(f"attribute {key} of {name} is {_short(value)}, expected {_words(kind)}")
+            raise self.damaged(f"attribute {key} of {name} is {shown(value)}, expected {_words(kind)}")
         return value
 
     def dataset(self, name: str) -> Stored:
@@ -273,10 +273,6 @@ def first_bytes(path: Path, expected: str) -> bytes:
             return raw.read(len(MAGIC))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; expected {expected}") from error
-
-
-def _short(value: Any) -> str:
-    return printable(repr(value))[:80]
 
 
 def _words(kind: type | tuple[type, ...]) -> str:

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
-from pulsar.io.base import BaseObservation, KeptMeans, as_type, channel_mean, merge_gaps, stretches
+from pulsar.io.base import BaseObservation, as_type, channel_mean, merge_gaps, stretches
 from pulsar.io.psrfits import PsrfitsReader
 
 # Keys that must be the same, with the relative tolerance for numbers.
@@ -41,7 +42,8 @@ class JoinedObservation(BaseObservation):
         self._readers = list(readers)
         self._starts = np.array(starts, dtype=np.int64)
         self._lengths = np.array([reader.header.nsamps for reader in readers], dtype=np.int64)
-        self._means = KeptMeans()
+        #: Of the last files that were asked for.
+        self._means = lru_cache(maxsize=16)(self._mean)
         types = {reader.dtype for reader in readers}
         self.dtype = types.pop() if len(types) == 1 else np.dtype(np.float32)
         ends = (self._starts + self._lengths).tolist()
@@ -69,14 +71,14 @@ class JoinedObservation(BaseObservation):
         for i, inside, span in stretches(self._starts, self._lengths, start, out.shape[1]):
             part, reader, lacking = out[:, span], self._readers[i], self._patches[i]
             if inside is None:
-                part[:] = self._means.get(i, self._mean)[:, None]
+                part[:] = self._means(i)[:, None]
                 continue
             if reader.dtype == self.dtype:
                 reader.read_into(inside, part)
             else:
                 part[:] = reader.read(inside, part.shape[1]).data
             if lacking.size:
-                part[lacking] = self._means.get(i, self._mean)[lacking, None]
+                part[lacking] = self._means(i)[lacking, None]
 
     def _mean(self, i: int) -> NDArray[Any]:
         """Channel means at the end of file `i`; of the nearest file that has the channel where that one has not."""

@@ -1,9 +1,8 @@
 """PSRFITS search mode: reader; the writer is in `psrfits_writer` and offered here."""
 
 import math
-import threading
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,19 @@ from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.closing import closed_on_error
+from pulsar.data.direction import sexagesimal
 from pulsar.data.header import MOST_CHANNELS, Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
 from pulsar.io.base import (
     DEPTHS,
     BaseObservation,
-    KeptMeans,
     RawFile,
     as_type,
     flat_view,
     merge_gaps,
     on_sky,
     parse_name,
-    sexagesimal_text,
     spectra_per_piece,
     stretches,
 )
@@ -59,10 +57,8 @@ class PsrfitsReader(BaseObservation):
 
     def __init__(self, path: Path) -> None:
         self._file = RawFile(path)
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._gap_means = KeptMeans()
-        self._mean: NDArray[Any] | None = None
+        #: Of the last rows that were asked for.
+        self._gap_means, self._coefficients = (lru_cache(maxsize=16)(of) for of in (self._gap_fill, self._scaling))
         with closed_on_error(self._file):
             self._table = read_table(self._file)
             self._problems = list(self._table.problems)
@@ -377,7 +373,7 @@ class PsrfitsReader(BaseObservation):
         if self.stt_day <= 0:
             self._problems.append("STT_IMJD is missing: the epoch is unknown")
         self.nsuboffs = table.number("NSUBOFFS", 0.0)
-        ra_deg, dec_deg = on_sky(sexagesimal_text(text("RA")) * 15.0, sexagesimal_text(text("DEC")))
+        ra_deg, dec_deg = on_sky(sexagesimal(text("RA")) * 15.0, sexagesimal(text("DEC")))
         azimuth, zenith = table.values(0, "TEL_AZ"), table.values(0, "TEL_ZEN")
         is_fast = text("TELESCOP").upper() == "FAST"
         self.header = Header(
@@ -432,13 +428,13 @@ class PsrfitsReader(BaseObservation):
         for row, inside, span in stretches(self._starts, rows, start, out.shape[1]):
             part = out[:, span]
             if inside is None:
-                part[:] = self._gap_means.get(row, self._gap_fill)[:, None]
+                part[:] = self._gap_means(row)[:, None]
                 continue
             for at in range(0, part.shape[1], self._piece):
                 self._decode(row, inside + at, part[:, at : at + self._piece])
             mask = self._masks[self._mask_of[row]]
             if mask.size:
-                part[mask] = self._channel_fill()[mask, None]
+                part[mask] = self._channel_fill[mask, None]
 
     def _decode(self, row: int, inside: int, out: NDArray[Any]) -> None:
         from pulsar_kernels.unpack import transpose, transpose_scaled, unpack, unpack_scaled
@@ -468,11 +464,8 @@ class PsrfitsReader(BaseObservation):
         else:
             transpose_scaled(wide, m, row_n, self._nchans, second, scale, offset, flat, stride, self._reverse)
 
-    def _coefficients(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _scaling(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scales (2, nchans) and offset (nchans,) of a row in the order of the file."""
-        cached = getattr(self._local, "coefficients", None)
-        if cached is not None and cached[0] == row:
-            return cached[1], cached[2]
         weights = self._weights(row)
         # What has no weight is filled afterwards: only NaN must not get out.
         weights = np.where(weights == 0, 1.0, weights)
@@ -481,7 +474,6 @@ class PsrfitsReader(BaseObservation):
         offset = np.sum((shift - self._zero * scale) * weights, axis=0).astype(np.float32)
         both = np.zeros((2, self._nchans), dtype=np.float32)
         both[: scale.shape[0]] = scale * weights
-        self._local.coefficients = (row, both, offset)
         return both, offset
 
     def _row_mean(self, row: int) -> NDArray[np.float64]:
@@ -493,31 +485,29 @@ class PsrfitsReader(BaseObservation):
             self._decode(row, at, out[:, at : min(n, at + self._piece)])
         return np.asarray(out.mean(axis=1, dtype=np.float64))
 
+    @cached_property
     def _channel_fill(self) -> NDArray[Any]:
         """Mean of every channel over some of the rows in which it has weight."""
-        with self._lock:
-            if self._mean is None:
-                usable = int(np.searchsorted(self._starts, self.header.nsamps))
-                # The first row of every pattern of weights, so that each channel that ever lives is seen.
-                _, firsts = np.unique(self._mask_of[:usable], return_index=True)
-                total = np.zeros(self._nchans)
-                count = np.zeros(self._nchans)
-                for row in firsts:
-                    live = np.ones(self._nchans, dtype=np.bool_)
-                    live[self._masks[self._mask_of[row]]] = False
-                    if np.all(count[live] > 0):
-                        continue
-                    total[live] += self._row_mean(int(row))[live]
-                    count[live] += 1
-                self._mean = as_type(total / np.maximum(count, 1), self.dtype)
-            return self._mean
+        usable = int(np.searchsorted(self._starts, self.header.nsamps))
+        # The first row of every pattern of weights, so that each channel that ever lives is seen.
+        _, firsts = np.unique(self._mask_of[:usable], return_index=True)
+        total = np.zeros(self._nchans)
+        count = np.zeros(self._nchans)
+        for row in firsts:
+            live = np.ones(self._nchans, dtype=np.bool_)
+            live[self._masks[self._mask_of[row]]] = False
+            if np.all(count[live] > 0):
+                continue
+            total[live] += self._row_mean(int(row))[live]
+            count[live] += 1
+        return as_type(total / np.maximum(count, 1), self.dtype)
 
     def _gap_fill(self, row: int) -> NDArray[Any]:
         """Values that stand in the gap after a row."""
         fill = as_type(self._row_mean(row), self.dtype)
         mask = self._masks[self._mask_of[row]]
         if mask.size:
-            fill[mask] = self._channel_fill()[mask]
+            fill[mask] = self._channel_fill[mask]
         return fill
 
 

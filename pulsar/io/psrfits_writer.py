@@ -12,6 +12,7 @@ from pulsar.constants import DAY
 from pulsar.data.closing import Writing
 from pulsar.data.direction import dms, hms
 from pulsar.data.header import Header
+from pulsar.data.text import ascii_only
 from pulsar.io.base import DEPTHS, AtomicFile, encoded
 
 POL_TYPES: Final = {1: "AA+BB", 2: "AABB", 4: "AABBCRCI"}
@@ -259,7 +260,7 @@ class PsrfitsWriter(Writing):
             ("NCHNOFFS", 0), ("NSBLK", self._nsblk), ("EXTNAME", "SUBINT"),
         ]  # fmt: skip
         # FITS knows ASCII only.
-        cards = [(key, _ascii(value) if isinstance(value, str) else value) for key, value in cards]
+        cards = [(key, ascii_only(value) if isinstance(value, str) else value) for key, value in cards]
         return b"".join(fits.Header(part).tostring().encode("ascii") for part in (cards, table))
 
     def close(self) -> None:
@@ -293,7 +294,3 @@ def _split(tstart: float, offset: float) -> tuple[int, float]:
     # A tenth of a microsecond is what an MJD in a double holds: seconds that are whole stay whole.
     seconds = round((tstart - day) * DAY, 7) + offset
     return day + int(seconds // DAY), seconds % DAY
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode("ascii")

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.closing import closed_on_error
-from pulsar.data.direction import dms, hms
+from pulsar.data.direction import dms, hms, sexagesimal
 from pulsar.data.files import read_text
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.observation import Gap
 from pulsar.data.series import TimeSeries
-from pulsar.data.text import printable
+from pulsar.data.text import parsed, printable
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.base import AtomicFile, BaseObservation, RawFile, channel_mean, sexagesimal_text
+from pulsar.io.base import AtomicFile, BaseObservation, RawFile, channel_mean
 from pulsar.io.sigproc import (
     MAX_HEADER,
     common_header,
@@ -187,13 +187,12 @@ class PrestoReader(_SeriesReader):
 
         def number(*starts: str, default: float = math.nan) -> float:
             text = find(*starts)
-            if text is None:
+            if not text or not text.split():
                 return default
-            try:
-                return float(text.split()[0].replace("D", "e")) if text.split() else default
-            except ValueError:
+            value = parsed(text.split()[0])
+            if math.isnan(value):
                 problems.append(f"{inf.name}: `{starts[0]}` is not a number: {text!r}")
-                return default
+            return default if math.isnan(value) else value
 
         tsamp = number("width of each time series bin")
         if not SHORTEST_TSAMP <= tsamp <= LONGEST_TSAMP:
@@ -235,8 +234,8 @@ class PrestoReader(_SeriesReader):
             source=find("object being observed") or "",
             telescope=find("telescope used") or "",
             machine=find("instrument used") or "",
-            ra_deg=known_angle(sexagesimal_text(ra) * 15.0) if ra else math.nan,
-            dec_deg=known_angle(sexagesimal_text(dec)) if dec else math.nan,
+            ra_deg=known_angle(sexagesimal(ra) * 15.0) if ra else math.nan,
+            dec_deg=known_angle(sexagesimal(dec)) if dec else math.nan,
             barycentric=number("barycentered", default=0.0) == 1.0,
             format="PRESTO time series",
         )

@@ -27,7 +27,7 @@ from pulsar.data.header import (
     SHORTEST_TSAMP,
     Header,
 )
-from pulsar.data.text import printable
+from pulsar.data.text import printable, shown
 from pulsar.errors import DataError
 from pulsar.io.base import DEPTHS, AtomicFile, BaseObservation, RawFile, encoded, flat_view, on_sky, spectra_per_piece
 from pulsar.io.binary import Numbers
@@ -347,7 +347,7 @@ def check_types(path: Path, values: dict[str, Any]) -> None:
             values[key] = printable(str(value))
         elif form is not None:
             if not isinstance(value, bool | int | float):
-                raise DataError(f"{path}: key {key}: expected a number, found {printable(repr(value))[:80]}")
+                raise DataError(f"{path}: key {key}: expected a number, found {shown(value)}")
             if form != "d" and not (abs(value) < 1 << 63 and value == int(value)):
                 raise DataError(f"{path}: key {key}: expected a whole number, found {value}")
 

@@ -19,6 +19,7 @@ from pulsar.cleaning.birdies import Birdie
 from pulsar.cleaning.common import BEAMS, common_lines
 from pulsar.config.model import Config
 from pulsar.constants import DAY
+from pulsar.data.direction import sexagesimal
 from pulsar.data.files import read_text
 from pulsar.data.locks import output_lock
 from pulsar.data.observation import InputFile
@@ -37,7 +38,6 @@ from pulsar.pipeline.limits import telescope_of
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.start import fingerprint
-from pulsar.sky.catalogue import sexagesimal
 from pulsar.sky.observatory import Receiver
 from pulsar.synthesis.population import read_asked
 

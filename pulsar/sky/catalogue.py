@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
+from pulsar.data.direction import sexagesimal
 from pulsar.data.files import clean_text, read_bytes
 from pulsar.data.header import Header
+from pulsar.data.text import parsed
 from pulsar.errors import ConfigError, DataError
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.observatory import find_observatory
@@ -234,21 +236,8 @@ def from_ecliptic(longitude: float, latitude: float) -> tuple[float, float]:
     return float(np.degrees(np.arctan2(y, x)) % 360.0), float(np.degrees(np.arcsin(z)))
 
 
-def sexagesimal(text: str) -> float:
-    """``-05:30:12.5``, also with fewer parts, as a number of hours or degrees; NaN when it is none."""
-    try:
-        parts = [float(p) for p in text.strip().lstrip("+-").split(":")]
-    except ValueError:
-        return float("nan")
-    value = sum(p / 60.0**i for i, p in enumerate(parts))
-    return -value if text.strip().startswith("-") else value
-
-
 def _number(record: Mapping[str, str], key: str) -> float:
-    try:
-        return float(record[key].replace("D", "E"))
-    except (KeyError, ValueError):
-        return float("nan")
+    return parsed(record.get(key))
 
 
 def separation(ra1: float, dec1: float, ra2: Any, dec2: Any) -> NDArray[np.float64]:

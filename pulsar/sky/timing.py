@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
+from pulsar.data.direction import sexagesimal
 from pulsar.data.files import read_text
 from pulsar.data.header import LARGEST_DM, LATEST_MJD, Header
+from pulsar.data.text import parsed
 from pulsar.errors import ConfigError, DataError
 from pulsar.sky.barycentre import arrival_times
-from pulsar.sky.catalogue import HIGHEST_SPIN, from_ecliptic, sexagesimal
+from pulsar.sky.catalogue import HIGHEST_SPIN, from_ecliptic
 
 #: Binary models that are simple Keplerian orbits, those of small eccentricity among them.
 BINARIES: Final = ("BT", "DD", "DDS", "DDH", "ELL1", "ELL1H")
@@ -294,10 +296,7 @@ class _Par:
         text = self.keys.get(key)
         if text is None:
             return default
-        try:
-            value = float(text.upper().replace("D", "E"))
-        except ValueError:
-            value = float("nan")
+        value = parsed(text)
         if not np.isfinite(value):
             raise DataError(f"{self.path}: key {key}: expected a number, found {text!r}")
         return value

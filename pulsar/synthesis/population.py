@@ -13,6 +13,7 @@ import numpy as np
 from pulsar.constants import C
 from pulsar.data.files import read_text
 from pulsar.data.header import Header
+from pulsar.data.text import parsed
 from pulsar.errors import ConfigError, DataError
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.signal import smearing
@@ -301,10 +302,7 @@ def _asked(where: str, cells: Mapping[str, str]) -> Asked:
         about, of, unit, expected = COLUMNS[name]
         if of and of != kind:
             raise ConfigError(f"{where}: {name} = {text}: a {kind} has none; leave it empty")
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = parsed(text)
         good = value >= 0.0 if name == "dm" else value > 0.0 or name == "accel"
         if not math.isfinite(value) or not good or (name == "duty" and value >= 1.0):
             raise ConfigError(f"{where}: {name} = {text}: expected {expected}{f' [{unit}]' if unit else ''} ({about})")

@@ -12,11 +12,12 @@ import pytest
 from pulsar.config.load import load_config
 from pulsar.constants import DAY
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.direction import sexagesimal
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.pipeline.start import fingerprint
 from pulsar.sky.barycentre import barycentric
-from pulsar.sky.catalogue import beam_width, label, label_left, nearby, read_catalogue, separation, sexagesimal
+from pulsar.sky.catalogue import beam_width, label, label_left, nearby, read_catalogue, separation
 
 PSRCAT = """#CATALOGUE 1.70
 PSRB     B0531+21                      sr68

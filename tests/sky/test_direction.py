@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.products import make_fold, make_header
 
-from pulsar.data.direction import dms, galactic, galactic_dm, hms
+from pulsar.data.direction import dms, galactic, galactic_dm, hms, sexagesimal
 from pulsar.report.words import numbers, share_of_galaxy
-from pulsar.sky.catalogue import separation, sexagesimal
+from pulsar.sky.catalogue import separation
 
 
 def test_galactic_coordinates_are_those_of_astropy() -> None:

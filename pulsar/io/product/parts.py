@@ -15,7 +15,7 @@ from pulsar.data.direction import galactic
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.pulse import PulseCutout
-from pulsar.data.text import printable
+from pulsar.data.text import printable, shown
 from pulsar.data.validated import strict_json
 from pulsar.io.hdf5 import Hdf5
 from pulsar.io.product import schema
@@ -69,7 +69,7 @@ def checked_header(file: Hdf5, values: Mapping[str, Any]) -> Header:
         if value is None and types.NoneType in kinds:
             checked[name] = None
         elif not right or (kind is int and value != int(value)):
-            raise file.damaged(f"{name} of the observation is {_short(value)}")
+            raise file.damaged(f"{name} of the observation is {shown(value)}")
         else:
             checked[name] = kind(value)
     table = values.get("freq_table")
@@ -152,7 +152,7 @@ def check_mask(file: Hdf5, arrays: Mapping[str, Any]) -> None:
     for name in ("block_nsamps", "masked_fraction"):
         value = arrays.get(name, None if "mask" in arrays else 1)
         if not isinstance(value, int | float) or not 0 <= value < 1 << 62:
-            raise file.damaged(f"attribute {name} of rfi is {_short(value)}, expected a number")
+            raise file.damaged(f"attribute {name} of rfi is {shown(value)}, expected a number")
     if "mask" not in arrays:
         return
     for name in ("chan_mask", "chan_reasons"):
@@ -247,13 +247,9 @@ def _scalars(file: Hdf5, group: str, attrs: Mapping[str, Any], wanted: Mapping[s
     for name in wanted:
         value = attrs.get(name)
         if not isinstance(value, int | float) or abs(value) > 1e300:
-            value_text = "missing" if value is None else _short(value)
+            value_text = "missing" if value is None else shown(value)
             raise file.damaged(f"attribute {name} of {group} is {value_text}, expected a number")
     return {name: float(attrs[name]) for name in wanted}
-
-
-def _short(value: Any) -> str:
-    return printable(repr(value))[:80]
 
 
 def observation_row(obs: int, header: Header, product: str = "", masked: float = math.nan) -> tuple[Any, ...]:
