@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
+from pulsar.data.files import check_output
 from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation
 from pulsar.data.unfinished import resumable
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import Provenance, software_version
 from pulsar.io.product.reader import Run, read
-from pulsar.io.product.writer import Target, check_output
+from pulsar.io.product.writer import Target
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.completeness import measure

@@ -40,9 +40,9 @@ def export(run: Run, ident: str, path: str | PathLike[str], *, overwrite: bool =
     ConfigError
         The ending is another, the candidate is not there or was not folded, or the file exists or cannot be written.
     """
+    from pulsar.data.files import check_output
     from pulsar.handover.candidate import candidate_of
     from pulsar.handover.formats import FORMATS
-    from pulsar.io.product.writer import check_output
 
     target = Path(fspath(path))
     form = target.suffix.removeprefix(".")

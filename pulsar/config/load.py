@@ -5,7 +5,6 @@ A file may name the preset that it starts from with ``preset = "NAME"`` as its f
 
 import difflib
 import json
-import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pulsar.config.model import Config, Section
 from pulsar.config.resources import parse_size
 from pulsar.data.files import read_bytes
+from pulsar.data.text import toml_value
 from pulsar.data.validated import expected
 from pulsar.errors import ConfigError, DataError
 
@@ -196,7 +196,7 @@ def to_toml(config: Config, with_help: bool = True) -> str:
             value = getattr(values, key)
             if with_help:
                 lines.append(f"# {inner.description or key} ({expected(inner)})")
-            lines.append(f"# {key} =" if value is None else f"{key} = {_toml_value(value)}")
+            lines.append(f"# {key} =" if value is None else f"{key} = {toml_value(value)}")
     return "\n".join(lines) + "\n"
 
 
@@ -370,17 +370,3 @@ def _fault(model: type[Section], fault: dict[str, Any], origin: Mapping[str, str
         return start + f"a section, [{section}]"
     finite = ", finite" if kind == "finite_number" else ""
     return start + expected(field) + finite + (f" ({field.description})" if field.description else "")
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        # A JSON string is a TOML basic string; what is not seen, DEL among it, is written as its code.
-        text = json.dumps(value, ensure_ascii=False)
-        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
-    return str(value)

@@ -18,6 +18,7 @@ from pulsar.confirm.sought import Sought, of_list, of_product
 from pulsar.confirm.window import SEEN_95, Window, box_of, window_of
 from pulsar.constants import C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.files import check_output
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.locks import output_lock
@@ -26,7 +27,7 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.folding.refine import refine
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
-from pulsar.io.product.writer import ProductWriter, Target, check_output
+from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.pipeline.cleaning import learn_in_series
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import LEAST_MEMORY, Means

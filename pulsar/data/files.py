@@ -1,4 +1,4 @@
-"""Small files read whole: only those that are files, and no more of them than may be."""
+"""Small files read whole: only those that are files, and no more of them than may be; and files that may be written."""
 
 import os
 import stat
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from pulsar.data.text import printable
-from pulsar.errors import DataError
+from pulsar.errors import ConfigError, DataError
 
 #: Most bytes of a list, an ephemeris or a configuration: a thousand times the longest in use, and little memory.
 MOST_TEXT: Final = 1 << 26
@@ -91,3 +91,33 @@ def clean_text(data: bytes, encoding: str = "utf-8-sig") -> str:
     """Bytes as a text, as :func:`read_text` gives it."""
     text = data.decode(encoding, "replace").replace("\r\n", "\n").replace("\r", "\n")
     return printable(text, lines=True)
+
+
+def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
+    """Refuse an output that exists or cannot be written, before any work is done.
+
+    Parameters
+    ----------
+    path : Path or str
+    overwrite : bool
+        A file of that name may be replaced.
+
+    Raises
+    ------
+    ConfigError
+        The file exists (without `overwrite`), is a folder, or its folder is missing or not writable.
+    """
+    path = Path(path)
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise ConfigError(f"{path}: the output is a folder; give the name of a file")
+    if path.exists() and not overwrite:
+        raise ConfigError(
+            f"{path}: the output exists already; give --overwrite (in Python overwrite=True) to replace it, or "
+            "another name"
+        )
+    if not folder.is_dir():
+        raise ConfigError(f"{path}: the folder {folder} does not exist; create it or give another name")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: the folder {folder} cannot be written; give another name")
+    return path

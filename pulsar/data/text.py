@@ -5,10 +5,12 @@ move the cursor, set colours or hide what follows; a slash or two dots could lea
 they read through :func:`printable`, and so does everything that is printed; pages escape markup themselves.
 """
 
+import json
 import math
 import re
 import unicodedata
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -55,6 +57,23 @@ def parsed(text: object) -> float:
         return float(str(text).upper().replace("D", "E"))
     except ValueError:
         return math.nan
+
+
+def toml_value(value: Any) -> str:
+    """A value of TOML: a switch, a number, a text, a list or a table; what is None in a table is left out."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # A JSON string is a TOML basic string; what is not seen, DEL among it, is written as its code.
+        text = json.dumps(value, ensure_ascii=False)
+        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {toml_value(v)}" for key, v in value.items() if v is not None) + " }"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
+    return str(value)
 
 
 def literal(text: str) -> str:

@@ -12,11 +12,11 @@ from pulsar.cleaning.mask import block_losses, channel_losses, losses, worst_blo
 from pulsar.cleaning.store import write_mask
 from pulsar.config.load import load_config, to_toml
 from pulsar.config.model import Config
+from pulsar.data.files import check_output
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
-from pulsar.io.product.writer import check_output
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from pulsar.config.model import Config
+from pulsar.data.files import check_output
 from pulsar.data.observation import unchanged
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.dedisp.plan import few_trials
 from pulsar.dedisp.stream import dedisperse
 from pulsar.errors import ConfigError
-from pulsar.io.product.writer import check_output
 from pulsar.io.series import series_paths, write_series
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress

@@ -17,6 +17,7 @@ from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, empty_table
+from pulsar.data.files import check_output
 from pulsar.data.flags import BY_NAME, RFI, split, weight
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
@@ -26,7 +27,7 @@ from pulsar.io.labels import Sidecar, beside, labels_of, uid_of
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
 from pulsar.io.product.schema import TABLES
-from pulsar.io.product.writer import ProductWriter, check_output
+from pulsar.io.product.writer import ProductWriter
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.nights.matching import Seen, ncompared, repeated, see_again
 from pulsar.nights.sightings import Sightings, places_of, sightings_of

@@ -20,7 +20,7 @@ from pulsar.cleaning.common import BEAMS, common_lines
 from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.direction import sexagesimal
-from pulsar.data.files import read_text
+from pulsar.data.files import check_output, read_text
 from pulsar.data.locks import output_lock
 from pulsar.data.observation import InputFile
 from pulsar.data.unfinished import resumable
@@ -30,7 +30,6 @@ from pulsar.io.night import Night, Pointing, scan
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import read
-from pulsar.io.product.writer import check_output
 from pulsar.nights.merge import merge
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.injections import BURSTS, PULSARS

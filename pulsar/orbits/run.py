@@ -15,6 +15,7 @@ from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.constants import DAY, KDM
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, dtype_of, empty_table
+from pulsar.data.files import check_output
 from pulsar.data.header import Header
 from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation
@@ -25,7 +26,7 @@ from pulsar.folding.profile import fine_box
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import Provenance, software_version
 from pulsar.io.product.reader import read
-from pulsar.io.product.writer import ProductWriter, Target, check_output
+from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.orbits.bank import least_companion
 from pulsar.orbits.plan import OctavePlan, OrbitsPlan, lay_out, plan_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch, Peaks

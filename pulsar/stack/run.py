@@ -18,11 +18,12 @@ from pulsar.config.model import Config
 from pulsar.config.resources import memory_budget
 from pulsar.constants import DAY
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
+from pulsar.data.files import check_output
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
-from pulsar.io.product.writer import ProductWriter, Target, check_output
+from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import BASE_MEMORY, thread_count
 from pulsar.pipeline.trials import independent_trials

@@ -2,7 +2,6 @@
 them: what is in a file, as TOML that makes it again.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
+from pulsar.data.files import check_output
 from pulsar.data.header import Header
+from pulsar.data.text import toml_value
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError
 from pulsar.io.psrfits import PsrfitsWriter
@@ -45,14 +46,7 @@ def check_free(path: Path, *, overwrite: bool, nbytes: float = 0) -> None:
     ConfigError
         The file exists and may not be replaced, its folder is missing or cannot be written, or the disk is too full.
     """
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder: give the name of a file")
-    if path.exists() and not overwrite:
-        raise ConfigError(f"{path} exists: give another name, or --overwrite (in Python overwrite=True) to replace it")
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path.parent}: no such folder for {path.name}: make it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"{path}: the folder {path.parent} cannot be written: give another name")
+    check_output(path, overwrite=overwrite)
     free = shutil.disk_usage(path.parent).free
     if nbytes > free:
         raise ConfigError(
@@ -280,19 +274,6 @@ def _smearing(header: Header, dm: float) -> float:
     return float(smearing(header, dm, np.array([header.fcenter]))[0])
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items() if item is not None) + " }"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in text) + '"'
-
-
 def to_toml(values: Mapping[str, Any]) -> str:
     """Write plain values as TOML: scalars first, then each list of tables as [[name]]; None is left out."""
     lines: list[str] = []
@@ -303,9 +284,9 @@ def to_toml(values: Mapping[str, Any]) -> str:
         if isinstance(value, Sequence) and not isinstance(value, str) and value and isinstance(value[0], Mapping):
             tables.extend((key, item) for item in value)
         else:
-            lines.append(f"{key} = {_value(value)}")
+            lines.append(f"{key} = {toml_value(value)}")
     for key, item in tables:
-        lines += ["", f"[[{key}]]", *(f"{k} = {_value(v)}" for k, v in item.items() if v is not None)]
+        lines += ["", f"[[{key}]]", *(f"{k} = {toml_value(v)}" for k, v in item.items() if v is not None)]
     return "\n".join(lines) + "\n"
 
 

@@ -21,13 +21,14 @@ from pulsar.data.candidate import (
     dtype_of,
     empty_table,
 )
+from pulsar.data.files import check_output
 from pulsar.data.observation import Gap, InputFile
 from pulsar.data.text import printable
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.product import schema
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
-from pulsar.io.product.writer import ProductWriter, check_output
+from pulsar.io.product.writer import ProductWriter
 
 
 @pytest.fixture

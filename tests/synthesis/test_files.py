@@ -175,7 +175,7 @@ def test_nothing_is_written_over(tmp_path):
     with pytest.raises(ConfigError, match="exists"):
         write_filterbank(SKY, path)
     assert path.read_bytes() == b"mine"
-    with pytest.raises(ConfigError, match="no such folder"):
+    with pytest.raises(ConfigError, match="does not exist"):
         write_filterbank(SKY, tmp_path / "none" / "a.fil")
     with pytest.raises(ConfigError, match="whole bytes"):
         write_filterbank(SKY.model_copy(update={"nchans": 31, "rfi": ()}), tmp_path / "b.fil", nbits=1)

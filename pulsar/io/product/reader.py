@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.candidate import dtype_of, empty_table
 from pulsar.data.closing import closed_on_error
+from pulsar.data.files import check_output
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.injected import RECALL_COLUMNS, RELIABILITY_COLUMNS, recall, reliability
@@ -21,7 +22,6 @@ from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError, UnknownNameError
 from pulsar.io.hdf5 import Hdf5
 from pulsar.io.product import parts, schema
-from pulsar.io.product.writer import check_output
 
 if TYPE_CHECKING:
     from pulsar.io.product.table import ResultTable

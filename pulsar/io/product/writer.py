@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -17,12 +16,13 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.candidate import Column
+from pulsar.data.files import check_output
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.unfinished import undisturbed
-from pulsar.errors import ConfigError, PulsarError
+from pulsar.errors import PulsarError
 from pulsar.io.hdf5 import Hdf5Writer
 from pulsar.io.product import parts, schema
 from pulsar.io.product.provenance import software_version
@@ -44,36 +44,6 @@ class Target:
     path: Path
     overwrite: bool = False
     argv: Sequence[str] = ()
-
-
-def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
-    """Refuse an output that exists or cannot be written, before any work is done.
-
-    Parameters
-    ----------
-    path : Path or str
-    overwrite : bool
-        A file of that name may be replaced.
-
-    Raises
-    ------
-    ConfigError
-        The file exists (without `overwrite`), is a folder, or its folder is missing or not writable.
-    """
-    path = Path(path)
-    folder = path.absolute().parent
-    if path.is_dir():
-        raise ConfigError(f"{path}: the output is a folder; give the name of a file")
-    if path.exists() and not overwrite:
-        raise ConfigError(
-            f"{path}: the output exists already; give --overwrite (in Python overwrite=True) to replace it, or "
-            "another name"
-        )
-    if not folder.is_dir():
-        raise ConfigError(f"{path}: the folder {folder} does not exist; create it or give another name")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"{path}: the folder {folder} cannot be written; give another name")
-    return path
 
 
 class FileWriter(Hdf5Writer):
