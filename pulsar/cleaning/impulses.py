@@ -71,9 +71,8 @@ class Bands:
     ) -> "Bands | None":
         """Bands of as many channels each, without those that are zapped; None where dispersion cannot tell."""
         used = chan_ok.copy()
-        half = 0.5 * header.chan_width
         for low, high in zap:
-            used &= ~((header.freqs + half > low) & (header.freqs - half < high))
+            used &= ~header.overlapping(low, high)
         count = int(used.sum())
         nbands = min(BANDS, count // 2)
         if nbands < LEAST_BANDS or not header.freqs[used].min() > 0:

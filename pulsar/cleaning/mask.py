@@ -151,9 +151,8 @@ def make_mask(
     usable = (stats.valid > 0) & np.isfinite(stats.std)
     marks = _Marks(header.nchans, stats.nblocks)
     marks.channels(~obs.chan_ok, "no weight in file")
-    half = 0.5 * header.chan_width
     for lo, hi in config.zap:
-        marks.channels((header.freqs + half > lo) & (header.freqs - half < hi), "zapped")
+        marks.channels(header.overlapping(lo, hi), "zapped")
     with np.errstate(invalid="ignore"):
         # Rounding leaves a relative 1e-7 of a large float constant in its variance.
         still = ~(stats.std > 1e-6 * np.abs(stats.mean)) | ~usable

@@ -134,6 +134,11 @@ class Header(Span):
         half = 0.5 * self.chan_width
         return float(self.freqs[-1]) - half, float(self.freqs[0]) + half
 
+    def overlapping(self, low: float, high: float) -> NDArray[np.bool_]:
+        """True for channels that reach into a range of frequencies [MHz], shape (nchans,)."""
+        half = 0.5 * self.chan_width
+        return np.asarray((self.freqs + half > low) & (self.freqs - half < high))
+
     @property
     def fcenter(self) -> float:
         """Middle of the band [MHz]."""

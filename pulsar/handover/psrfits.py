@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
-from pulsar.data.direction import dms, hms
 from pulsar.data.fold import aligned_cube, turned
 from pulsar.data.text import ascii_only, file_name, printable
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import Exported
 from pulsar.handover.timing import par_text
+from pulsar.io.psrfits_writer import card_value, primary_cards
 from pulsar.sky.observatory import find_observatory
 
 #: Coefficients of a polynomial of phase; those of the fold are four, the others 0.
@@ -79,34 +79,9 @@ def _primary(candidate: Exported, made: str) -> Any:
     day, seconds = divmod(fold.epoch - 0.5 * fold.tobs / DAY, 1.0)
     # To a tenth of a microsecond, which is what the MJD holds.
     seconds = round(seconds * DAY, 7)
-    cards: list[tuple[str, Any, str]] = [
-        ("HDRVER", "6.1", "version of the header"),
-        ("FITSTYPE", "PSRFITS", "FITS definition for pulsar data"),
-        ("DATE", made, "file creation (UTC)"),
-        ("OBSERVER", "", ""),
-        ("PROJID", "", ""),
-        ("TELESCOP", printable(h.telescope) or "unknown", ""),
-        ("FRONTEND", "", ""),
-        ("BACKEND", printable(h.machine), ""),
-        ("BE_DELAY", 0.0, "[s]"),
-        ("BECONFIG", "N/A", ""),
-        ("OBS_MODE", "PSR", "folded"),
-        ("OBSFREQ", h.fcenter, "[MHz] centre of the band"),
-        ("OBSBW", h.bandwidth, "[MHz]"),
-        ("OBSNCHAN", h.nchans, "channels of the observation"),
-        ("CHAN_DM", 0.0, "no coherent dedispersion"),
-        ("SRC_NAME", file_name(ascii_only(candidate.name)), ""),
-        ("COORD_MD", "J2000", ""),
-        ("EQUINOX", 2000.0, ""),
-        ("RA", hms(h.ra_deg, 4), "(hh:mm:ss.ssss)"),
-        ("DEC", dms(h.dec_deg, 4), "(-dd:mm:ss.sss)"),
-        ("TRK_MODE", "TRACK", ""),
-        ("CAL_MODE", "OFF", ""),
-        ("STT_IMJD", int(day), "start MJD (UTC)"),
-        ("STT_SMJD", int(seconds), "[s] since UTC midnight"),
-        ("STT_OFFS", seconds - int(seconds), "[s] fraction of that"),
-    ]
-    return fits.Header([(key, _card(value), comment) for key, value, comment in cards])
+    own = {"DATE": made, "BECONFIG": "N/A", "OBS_MODE": "PSR", "SRC_NAME": file_name(ascii_only(candidate.name))}
+    named = {"TELESCOP": printable(h.telescope) or "unknown", "BACKEND": printable(h.machine)}
+    return fits.Header(primary_cards(h, int(day), seconds, HDRVER="6.1", **own, **named))
 
 
 def _table(name: str, columns: list[tuple[str, str, str, Any]], dims: Mapping[str, str] | None = None) -> Any:
@@ -133,27 +108,13 @@ def _history(candidate: Exported, made: str) -> Any:
     period = 1.0 / fold.after.freq
     text = ascii_only(f"pulsar export {candidate.product.name} --id {candidate.ident} --psrfits")
     return _row("HISTORY", [
-        ("DATE_PRO", "24A", "", made),
-        ("PROC_CMD", "256A", "", text[:256]),
-        ("SCALE", "8A", "", "FluxDen"),
-        ("POL_TYPE", "8A", "", "INTEN"),
-        ("NSUB", "1J", "", nsub),
-        ("NPOL", "1I", "", 1),
-        ("NBIN", "1I", "", nbins),
-        ("NBIN_PRD", "1I", "", nbins),
-        ("TBIN", "1D", "s", period / nbins),
-        ("CTR_FREQ", "1D", "MHz", h.fcenter),
-        ("NCHAN", "1J", "", nbands),
-        ("CHAN_BW", "1D", "MHz", _width(candidate)),
-        ("PR_CORR", "1I", "", 0),
-        ("FD_CORR", "1I", "", 0),
-        ("BE_CORR", "1I", "", 0),
-        ("RM_CORR", "1I", "", 0),
-        ("DEDISP", "1I", "", 0),
-        ("DDS_MTHD", "32A", "", "NONE"),
-        ("SC_MTHD", "32A", "", "NONE"),
-        ("CAL_MTHD", "32A", "", "NONE"),
-        ("CAL_FILE", "256A", "", "NONE"),
+        ("DATE_PRO", "24A", "", made), ("PROC_CMD", "256A", "", text[:256]), ("SCALE", "8A", "", "FluxDen"),
+        ("POL_TYPE", "8A", "", "INTEN"), ("NSUB", "1J", "", nsub), ("NPOL", "1I", "", 1), ("NBIN", "1I", "", nbins),
+        ("NBIN_PRD", "1I", "", nbins), ("TBIN", "1D", "s", period / nbins), ("CTR_FREQ", "1D", "MHz", h.fcenter),
+        ("NCHAN", "1J", "", nbands), ("CHAN_BW", "1D", "MHz", _width(candidate)),
+        # Nothing was corrected, dedispersed, scaled or calibrated.
+        *((key, "1I", "", 0) for key in ("PR_CORR", "FD_CORR", "BE_CORR", "RM_CORR", "DEDISP")),
+        *((key, "32A", "", "NONE") for key in ("DDS_MTHD", "SC_MTHD", "CAL_MTHD")), ("CAL_FILE", "256A", "", "NONE"),
         ("RFI_MTHD", "32A", "", "pulsar-search"),
     ])  # fmt: skip
 
@@ -171,20 +132,14 @@ def _polyco(candidate: Exported, made: str) -> Any:
     where = find_observatory(candidate.header.telescope)
     coefficients = np.zeros(_NCOEF)
     coefficients[2:4] = 60.0**2 * p.fdot / 2.0, 60.0**3 * p.fddot / 6.0
+    minutes = min(math.ceil(fold.tobs / 60.0) + 2, _LONGEST)
+    site = "@" if where is None or candidate.header.barycentric else where.code
     return _row("POLYCO", [
-        ("DATE_PRO", "24A", "", made),
-        ("POLYVER", "16A", "", "pulsar-search"),
-        ("NSPAN", "1I", "min", min(math.ceil(fold.tobs / 60.0) + 2, _LONGEST)),
-        ("NCOEF", "1I", "", _NCOEF),
-        ("NPBLK", "1I", "", 1),
-        ("NSITE", "8A", "", "@" if where is None or candidate.header.barycentric else where.code),
-        ("REF_FREQ", "1D", "MHz", candidate.header.fch1),
-        ("PRED_PHS", "1D", "", 0.0),
-        ("REF_MJD", "1D", "", fold.epoch),
-        ("REF_PHS", "1D", "", 0.0),
-        ("REF_F0", "1D", "Hz", p.freq),
-        ("LGFITERR", "1D", "", -10.0),
-        ("COEFF", f"{_NCOEF}D", "", coefficients),
+        ("DATE_PRO", "24A", "", made), ("POLYVER", "16A", "", "pulsar-search"), ("NSPAN", "1I", "min", minutes),
+        ("NCOEF", "1I", "", _NCOEF), ("NPBLK", "1I", "", 1), ("NSITE", "8A", "", site),
+        ("REF_FREQ", "1D", "MHz", candidate.header.fch1), ("PRED_PHS", "1D", "", 0.0),
+        ("REF_MJD", "1D", "", fold.epoch), ("REF_PHS", "1D", "", 0.0), ("REF_F0", "1D", "Hz", p.freq),
+        ("LGFITERR", "1D", "", -10.0), ("COEFF", f"{_NCOEF}D", "", coefficients),
     ])  # fmt: skip
 
 
@@ -223,12 +178,5 @@ def _subints(candidate: Exported) -> Any:
         ("REFFREQ", h.fch1), ("DM", p.dm), ("RM", 0.0), ("NCHNOFFS", 0), ("NSBLK", 1),
         ("EPOCHS", "MIDTIME"),
     ]  # fmt: skip
-    table.header.update({key: _card(value) for key, value in cards})
+    table.header.update({key: card_value(value) for key, value in cards})
     return table
-
-
-def _card(value: Any) -> Any:
-    """A value as a header takes it: plain letters, and no number that is none."""
-    if isinstance(value, str):
-        return ascii_only(value)
-    return value if math.isfinite(value) else 0.0

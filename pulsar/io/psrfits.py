@@ -58,7 +58,8 @@ class PsrfitsReader(BaseObservation):
     def __init__(self, path: Path) -> None:
         self._file = RawFile(path)
         #: Of the last rows that were asked for.
-        self._gap_means, self._coefficients = (lru_cache(maxsize=16)(of) for of in (self._gap_fill, self._scaling))
+        self._gap_means = lru_cache(maxsize=16)(self._gap_fill)
+        self._coefficients = lru_cache(maxsize=16)(self._scaling)
         with closed_on_error(self._file):
             self._table = read_table(self._file)
             self._problems = list(self._table.problems)

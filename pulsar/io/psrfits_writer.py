@@ -224,17 +224,16 @@ class PsrfitsWriter(Writing):
         h, n, npol = self.header, self.header.nchans, self._npol
         start = self._first_row if self._convention == "B" else 0
         day, seconds = _split(h.tstart, start * self._trow)
-        whole = math.floor(seconds)
         step = -h.foff if self._ascending else h.foff
-        cards: list[tuple[str, Any]] = [
-            ("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True), ("HDRVER", "5.4"), ("FITSTYPE", "PSRFITS"),
-            ("OBSERVER", ""), ("PROJID", ""), ("TELESCOP", h.telescope), ("FRONTEND", ""), ("NRCVR", 2),
-            ("BACKEND", h.machine), ("BE_DELAY", 0.0), ("OBS_MODE", "SEARCH"), ("OBSFREQ", h.fcenter),
-            ("OBSBW", step * n), ("OBSNCHAN", n), ("CHAN_DM", h.dm), ("SRC_NAME", h.source), ("COORD_MD", "J2000"),
-            ("EQUINOX", 2000.0), ("RA", hms(h.ra_deg, 4)), ("DEC", dms(h.dec_deg, 4).removeprefix("+")),
-            ("TRK_MODE", "TRACK"), ("CAL_MODE", "OFF"), ("STT_IMJD", day), ("STT_SMJD", int(whole)),
-            ("STT_OFFS", seconds - whole),
-        ]  # fmt: skip
+        own = {
+            "OBS_MODE": "SEARCH",
+            "OBSBW": step * n,
+            "CHAN_DM": h.dm,
+            "NRCVR": 2,
+            "DEC": dms(h.dec_deg, 4).removeprefix("+"),
+        }
+        first = [("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)]
+        cards = [*first, *primary_cards(h, day, seconds, HDRVER="5.4", SRC_NAME=h.source, **own)]
         if h.beam is not None:
             cards.append(("IBEAM", h.beam))
         forms = dict.fromkeys(_DOUBLES, "1D") | dict.fromkeys(_FLOATS, "1E")
@@ -259,8 +258,6 @@ class PsrfitsWriter(Writing):
             ("NSUBOFFS", self._first_row if self._convention == "A" else 0), ("NCHAN", n), ("CHAN_BW", step),
             ("NCHNOFFS", 0), ("NSBLK", self._nsblk), ("EXTNAME", "SUBINT"),
         ]  # fmt: skip
-        # FITS knows ASCII only.
-        cards = [(key, ascii_only(value) if isinstance(value, str) else value) for key, value in cards]
         return b"".join(fits.Header(part).tostring().encode("ascii") for part in (cards, table))
 
     def close(self) -> None:
@@ -280,6 +277,35 @@ class PsrfitsWriter(Writing):
             self._closed = True
             for file in self._files:
                 file.discard()
+
+
+def primary_cards(h: Header, day: int, seconds: float, **own: Any) -> list[tuple[str, Any]]:
+    """Keys and values of the primary header of PSRFITS.
+
+    Parameters
+    ----------
+    h : Header
+        Of the observation.
+    day, seconds : int, float
+        Start, MJD (UTC) and seconds of that day.
+    **own
+        What searches and folds have different.
+    """
+    cards: dict[str, Any] = {
+        "HDRVER": "", "FITSTYPE": "PSRFITS", "OBSERVER": "", "PROJID": "", "TELESCOP": h.telescope, "FRONTEND": "",
+        "BACKEND": h.machine, "BE_DELAY": 0.0, "OBS_MODE": "", "OBSFREQ": h.fcenter, "OBSBW": h.bandwidth,
+        "OBSNCHAN": h.nchans, "CHAN_DM": 0.0, "SRC_NAME": "", "COORD_MD": "J2000", "EQUINOX": 2000.0,
+        "RA": hms(h.ra_deg, 4), "DEC": dms(h.dec_deg, 4), "TRK_MODE": "TRACK", "CAL_MODE": "OFF",
+        "STT_IMJD": day, "STT_SMJD": int(seconds), "STT_OFFS": seconds - int(seconds),
+    }  # fmt: skip
+    return [(key, card_value(value)) for key, value in (cards | own).items()]
+
+
+def card_value(value: Any) -> Any:
+    """A value as a header of FITS takes it: plain letters, and no number that is none."""
+    if isinstance(value, str):
+        return ascii_only(value)
+    return value if math.isfinite(value) else 0.0
 
 
 def _zero(value: float) -> float:

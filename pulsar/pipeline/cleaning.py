@@ -169,10 +169,9 @@ def tell_zapped(header: Header, config: RfiConfig, progress: Progress) -> None:
 
 def zapped(header: Header, config: RfiConfig) -> NDArray[np.bool_]:
     """Channels that touch a range of `rfi.zap`, shape (nchans,)."""
-    half = 0.5 * header.chan_width
     found = np.zeros(header.nchans, dtype=np.bool_)
     for lo, hi in config.zap:
-        found |= (header.freqs + half > lo) & (header.freqs - half < hi)
+        found |= header.overlapping(lo, hi)
     return found
 
 

@@ -126,9 +126,7 @@ def plot_observation(obs: Observation, *, title: str | None = None) -> Sheet:
     spread = np.where(noise > 0, noise, 1.0)
     figure = new_sheet(11.0, 6.0)
     image, band = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
-    half = 0.5 * header.chan_width
-    ends = (float(header.freqs[-1]) - half, float(header.freqs[0]) + half)
-    _image(image, ((means - level[:, None]) / spread[:, None])[::-1], (0.0, header.tobs, *ends))
+    _image(image, ((means - level[:, None]) / spread[:, None])[::-1], (0.0, header.tobs, *header.edges))
     image.set(xlabel="time [s]", ylabel="frequency [MHz]")
     band.plot(level, header.freqs, color=INK, linewidth=0.9, label="mean")
     band.plot(noise, header.freqs, color=ACCENT, linewidth=0.9, label="noise")

@@ -191,8 +191,8 @@ class _Image:
         seconds, self._unit = time_unit(header.tobs)
         self._step = header.tsamp / seconds
         # Unevenly spaced channels are counted.
-        even, half = header.freq_table is None, 0.5 * header.chan_width
-        low, high = (float(header.freqs[-1]) - half, float(header.freqs[0]) + half) if even else (nchans, 0)
+        even = header.freq_table is None
+        low, high = header.edges if even else (nchans, 0)
         self._extent = (0.0, header.tobs / seconds, low, high)
         self._label = "frequency [MHz]" if even else "channel"
         self._channels = np.linspace(high, low, nchans + 1)

@@ -302,10 +302,9 @@ def channels_of(header: Header, rfi: Rfi) -> NDArray[np.bool_]:
     """
     if rfi.freqs is None:
         return np.ones(header.nchans, dtype=np.bool_)
-    half = 0.5 * header.chan_width
-    channels = (header.freqs + half > rfi.freqs[0]) & (header.freqs - half < rfi.freqs[1])
+    channels = header.overlapping(*rfi.freqs)
     if not channels.any():
-        low, high = float(header.freqs[-1]) - half, float(header.freqs[0]) + half
+        low, high = header.edges
         raise ConfigError(
             f"rfi {rfi.kind}: freqs {rfi.freqs[0]:g}-{rfi.freqs[1]:g} MHz lie outside the band {low:g}-{high:g} MHz"
         )

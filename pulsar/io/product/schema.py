@@ -1,4 +1,4 @@
-"""Content of the HDF5 product: its version with history, its groups, and a unit and description for every array.
+"""Content of the HDF5 product: its version, its groups, and a unit and description for every array.
 
 The writer, the reader and the documentation are made from these tables.
 """
@@ -11,30 +11,8 @@ from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 
 FORMAT: Final = "pulsar-search"
 
-#: major.minor: a minor step only adds; a reader refuses a newer major version.
+#: major.minor: a minor step only adds; a reader refuses a newer major version. docs/product.md has the history.
 FORMAT_VERSION: Final = "1.14"
-
-#: What each version changed, newest last.
-HISTORY: Final[dict[str, str]] = {
-    "1.0": "first version: observation, candidates, single_pulses, folds, detections, rfi, provenance",
-    "1.1": "found_by, fddot, npulses and flux of candidates, source of single pulses, kind, fddot, snr and width of "
-    "detections, pulses",
-    "1.2": "uid, parent, relation, nattached, period_alt and reasons of candidates, uid, parent and relation of "
-    "detections; observations, and of every row the one from which it is: obs, target, gl and gb of candidates and "
-    "single pulses, nbeams of single pulses, obs of files and gaps; times of merged pulses count from their own start",
-    "1.3": "edges, baseline, noise, clipped, why, wave and wave_step of rfi: a product's mask is a mask file's",
-    "1.4": "nseen, chance and score_alone of candidates: what was seen at several times",
-    "1.5": "nseen and chance of single pulses",
-    "1.6": "completeness: signals that were injected into the run, and what became of them",
-    "1.7": "obs of completeness, which merged products have, too; completeness/limits",
-    "1.8": "kind of detections and found_by of candidates are wider: the coherent search has a longer name",
-    "1.9": "stack: the epochs of which powers were summed, and what each of them shows of the candidates",
-    "1.10": "orbits: circular orbits of candidates, their profiles, and what the search for them took",
-    "1.11": "part of detections; part, part_start and part_duration of candidates; folds over parts of the observation",
-    "1.12": "subtracted: known pulsars that were taken out of the samples before the search, and what is left of them",
-    "1.13": "masked of observations: what was left out before the searches that were merged",
-    "1.14": "confirm: whether candidates are in a new observation",
-}
 
 GROUPS: Final[dict[str, str]] = {
     "observation": "what was observed: the joined header as attributes (of several observations: what is the same in "
