@@ -199,11 +199,8 @@ class _Marks:
         self.reasons[which & (self.reasons == "")] = reason
 
     def blocks(self, which: NDArray[np.bool_], cause: str) -> None:
+        """Mark channel-blocks, shape (nblocks, nchans), or blocks in all channels, shape (nblocks,)."""
         self.why[which] |= np.uint16(1 << CAUSES.index(cause))
-
-    def times(self, which: NDArray[np.bool_], cause: str) -> None:
-        """Mark blocks in all channels; `which` has the shape (nblocks,)."""
-        self.blocks(np.repeat(which[:, None], self.why.shape[1], axis=1), cause)
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -212,11 +209,9 @@ class _Marks:
 
     def close(self) -> NDArray[np.bool_]:
         """Mark every block of the channels that are lost; the channels that are left, shape (nchans,)."""
-        gone = self.reasons != ""
-        self.blocks(np.repeat(gone[None, :], self.why.shape[0], axis=0), "channel")
-        lost = gone | (self.why > 0).all(axis=0)
+        lost = (self.reasons != "") | (self.why > 0).all(axis=0)
         self.channels(lost, "often bad")
-        self.blocks(np.repeat(lost[None, :], self.why.shape[0], axis=0), "channel")
+        self.why[:, lost] |= np.uint16(1 << CAUSES.index("channel"))
         return np.asarray(~lost)
 
 
@@ -257,10 +252,10 @@ def _judge(
     jumps = find_jumps(stats, marks.known, block)
     for k in jumps:
         # The block that it is in, and the one after it, up to whose middle the baseline is a ramp.
-        marks.times(np.isin(np.arange(stats.nblocks), (k - 1, k)), "jump")
+        marks.blocks(np.isin(np.arange(stats.nblocks), (k - 1, k)), "jump")
     live = marks.reasons == ""
     if live.any():
-        marks.times(np.greater(np.mean(marks.why[:, live] > 0, axis=1), config.block_fraction), "block")
+        marks.blocks(np.greater(np.mean(marks.why[:, live] > 0, axis=1), config.block_fraction), "block")
     return jumps
 
 

@@ -15,17 +15,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from pulsar.data.candidate import Column
 from pulsar.data.files import clean_text, read_bytes
 from pulsar.data.locks import NO_LOCKS, FileLock
 from pulsar.data.text import cell, of_cell, printable
 from pulsar.data.unfinished import sync
 from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.io.product.schema import column_meta
 
 #: What a row can be.
 LABELS: Final = ("pulsar", "interference", "known", "noise", "unsure")
@@ -87,22 +89,21 @@ class Label:
         return not (self.label or self.note)
 
 
-#: Columns -> what is in them, in the order of the file.
-_COLUMNS: Final = {
-    "uid": "name of the row for good",
-    "product": "file in which it was judged",
-    "observation": "source and start (MJD) of the observation",
-    "id": "name of the row in that file",
-    "label": ", ".join(LABELS) + "; empty: none, or taken back",
-    "note": "in words",
-    "who": "the person",
-    "period": "topocentric period",
-    "dm": "dispersion measure",
-    "sigma": "significance of the detection",
-    "when": "time of the judgement (UTC); the last of a person about a row counts",
-}
-#: Those of numbers, and their units.
-_UNITS: Final = {"period": "s", "dm": "pc / cm3", "sigma": None}
+#: Columns in the order of the file.
+_COLUMNS: Final = (
+    Column("uid", "U1", "", "name of the row for good"),
+    Column("product", "U1", "", "file in which it was judged"),
+    Column("observation", "U1", "", "source and start (MJD) of the observation"),
+    Column("id", "U1", "", "name of the row in that file"),
+    Column("label", "U1", "", ", ".join(LABELS) + "; empty: none, or taken back"),
+    Column("note", "U1", "", "in words"),
+    Column("who", "U1", "", "the person"),
+    Column("period", "f8", "s", "topocentric period"),
+    Column("dm", "f8", "pc / cm3", "dispersion measure"),
+    Column("sigma", "f8", "", "significance of the detection"),
+    Column("when", "U1", "", "time of the judgement (UTC); the last of a person about a row counts"),
+)
+_NUMBERS: Final = {column.name for column in _COLUMNS if column.dtype == "f8"}
 
 
 class Labels:
@@ -207,20 +208,11 @@ def plain(text: str, most: int) -> str:
     return printable(" ".join(text.split()))[:most].strip()
 
 
-@cache
 def header() -> str:
     """The first lines of a file, up to the names of the columns."""
-    from astropy.table import Column, Table
-
-    columns = [
-        Column([], name=name, dtype=float if name in _UNITS else "U1", description=about, unit=_UNITS.get(name))
-        for name, about in _COLUMNS.items()
-    ]
-    text = io.StringIO()
-    Table(columns, meta={"format": "pulsar-labels", "format_version": "1.0"}).write(
-        text, format="ascii.ecsv", delimiter=","
-    )
-    return text.getvalue().rstrip("\n") + "\n"
+    about = ["%ECSV 1.0", "---", "delimiter: ','", *column_meta(_COLUMNS)]
+    about += ["meta: {format: pulsar-labels, format_version: '1.0'}", "schema: astropy-2.0"]
+    return "".join(f"# {line}\n" for line in about) + ",".join(column.name for column in _COLUMNS) + "\n"
 
 
 def lines(entries: Iterable[Label]) -> str:
@@ -229,8 +221,8 @@ def lines(entries: Iterable[Label]) -> str:
     # Quotes around all texts: none of them is taken for a comment or for a missing value.
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     for entry in entries:
-        values = ((name, getattr(entry, name)) for name in _COLUMNS)
-        writer.writerow([value if name in _UNITS else cell(printable(value)) for name, value in values])
+        values = ((column.name, getattr(entry, column.name)) for column in _COLUMNS)
+        writer.writerow([value if name in _NUMBERS else cell(printable(value)) for name, value in values])
     return text.getvalue()
 
 
@@ -296,7 +288,7 @@ def _parsed(path: Path, text: str) -> list[Label]:
     if missing:
         raise DataError(f"{path}: has no column {', '.join(sorted(missing))}: expected {_WHAT}")
     entries = []
-    names = [name for name in _COLUMNS if name in table.colnames]
+    names = [column.name for column in _COLUMNS if column.name in table.colnames]
     for number, row in enumerate(table):
         try:
             known = {name: _value(name, row[name]) for name in names if row[name] is not np.ma.masked}
@@ -310,7 +302,7 @@ def _parsed(path: Path, text: str) -> list[Label]:
 
 
 def _value(name: str, stored: Any) -> Any:
-    return float(stored) if name in _UNITS else printable(of_cell(str(stored)))
+    return float(stored) if name in _NUMBERS else printable(of_cell(str(stored)))
 
 
 def _moment(when: str) -> datetime:

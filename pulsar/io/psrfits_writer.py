@@ -225,15 +225,9 @@ class PsrfitsWriter(Writing):
         start = self._first_row if self._convention == "B" else 0
         day, seconds = _split(h.tstart, start * self._trow)
         step = -h.foff if self._ascending else h.foff
-        own = {
-            "OBS_MODE": "SEARCH",
-            "OBSBW": step * n,
-            "CHAN_DM": h.dm,
-            "NRCVR": 2,
-            "DEC": dms(h.dec_deg, 4).removeprefix("+"),
-        }
+        own = {"HDRVER": "5.4", "OBS_MODE": "SEARCH", "OBSBW": step * n, "CHAN_DM": h.dm, "SRC_NAME": h.source}
         first = [("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)]
-        cards = [*first, *primary_cards(h, day, seconds, HDRVER="5.4", SRC_NAME=h.source, **own)]
+        cards = [*first, *primary_cards(h, day, seconds, NRCVR=2, DEC=dms(h.dec_deg, 4).removeprefix("+"), **own)]
         if h.beam is not None:
             cards.append(("IBEAM", h.beam))
         forms = dict.fromkeys(_DOUBLES, "1D") | dict.fromkeys(_FLOATS, "1E")

@@ -6,6 +6,7 @@ secular changes. What is below a few microseconds (Shapiro delay of a companion,
 and the clock is passed over. What would change the rotation and is not understood is refused.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ class TimingModel:
         later = at - at[0]
         turns = np.zeros_like(later)
         for order in range(len(self.spin)):
-            turns += _derivative(self.spin, order, start) * later ** (order + 1) / _factorial(order + 1)
+            turns += _derivative(self.spin, order, start) * later ** (order + 1) / math.factorial(order + 1)
         return np.asarray(turns[1:], dtype=np.float64)
 
     def topocentric(self, header: Header) -> tuple[float, float, float]:
@@ -193,13 +194,9 @@ class TimingModel:
         return self.ra_deg + self.pm_ra * years / 3.6e6 / float(np.cos(np.radians(self.dec_deg))), dec
 
 
-def _factorial(n: int) -> float:
-    return float(np.prod(np.arange(1, n + 1, dtype=np.float64)))
-
-
 def _derivative(spin: tuple[float, ...], order: int, seconds: float) -> float:
     """The derivative of that order of the frequency, so many seconds after the epoch."""
-    return sum(value * seconds**k / _factorial(k) for k, value in enumerate(spin[order:]))
+    return sum(value * seconds**k / math.factorial(k) for k, value in enumerate(spin[order:]))
 
 
 def read_par(path: Path | str) -> TimingModel:

@@ -15,11 +15,11 @@ from pulsar.synthesis.model import (
     load_sky,
     validate,
 )
-from pulsar.synthesis.signal import expected_snr, observed_accel, observed_spin, phase
+from pulsar.synthesis.signal import observed_accel, observed_spin, phase
 from pulsar.synthesis.write import truth_path, write_filterbank, write_psrfits
 
 __all__ = [
     "Burst", "Component", "Injection", "Orbit", "Pulsar", "Rfi", "Sky", "Synthesiser", "channel_sigmas", "demo_sky",
-    "expected_snr", "inject", "load_injection", "load_sky", "make", "observed_accel", "observed_spin", "phase",
+    "inject", "load_injection", "load_sky", "make", "observed_accel", "observed_spin", "phase",
     "truth_path", "validate", "write_filterbank", "write_psrfits",
 ]  # fmt: skip

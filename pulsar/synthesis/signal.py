@@ -343,13 +343,3 @@ def signals_of(
     """All signals of an observation, ready to be added to its samples."""
     each = (pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(pulsars))
     return [*each, *(burst_signal(header, burst, chan_ok=chan_ok) for burst in bursts)]
-
-
-def expected_snr(
-    header: Header, pulsar: Pulsar, amplitude: float, *, chan_ok: NDArray[np.bool_] | None = None
-) -> float:
-    """Ideal matched-filter S/N of a pulsar whose signal has the mean `amplitude` [sigma of a channel-sample].
-
-    The mean is that at mid-band; the inverse of what sets the amplitudes of a simulation.
-    """
-    return amplitude * pulsar_signal(header, pulsar, chan_ok=chan_ok).per_amplitude
