@@ -103,21 +103,11 @@ class BlockStatistics:
 
 def _empty_statistics(edges: NDArray[np.int64], nchans: int) -> BlockStatistics:
     """Tables of which nothing has been taken yet."""
-    shape = (len(edges) - 1, nchans)
-    single = [np.full(shape, np.nan, dtype=np.float32) for _ in range(4)]
-    return BlockStatistics(
-        block_nsamps=int(edges[1] - edges[0]),
-        edges=edges,
-        mean=np.full(shape, np.nan),
-        std=np.full(shape, np.nan),
-        saturated=np.zeros(shape, dtype=np.float32),
-        valid=np.zeros(shape),
-        skewness=single[0],
-        kurtosis=single[1],
-        fourier=single[2],
-        bins=np.zeros(shape, dtype=np.int32),
-        excess=single[3],
-    )
+    kinds = dict.fromkeys(("mean", "std", "valid"), np.float64) | {"bins": np.int32}
+    kinds |= dict.fromkeys(("saturated", "skewness", "kurtosis", "fourier", "excess"), np.float32)
+    counted, shape = ("valid", "bins", "saturated"), (len(edges) - 1, nchans)
+    tables: dict[str, Any] = {k: np.full(shape, 0 if k in counted else np.nan, kind) for k, kind in kinds.items()}
+    return BlockStatistics(block_nsamps=int(edges[1] - edges[0]), edges=edges, **tables)
 
 
 def block_edges(nsamps: int, tsamp: float, block: float, nchans: int) -> NDArray[np.int64]:

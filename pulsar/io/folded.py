@@ -358,7 +358,8 @@ def read_phcx(path: Path, data: bytes) -> FoldedFile:
         # The bands of a sum are one.
         low, whole = profile[None], np.ones(1, dtype=np.bool_)
     else:
-        low, whole = _unit_noise(bands if _descends(root) else bands[::-1])
+        # A negative bandwidth says that the first band is the highest, as at Parkes.
+        low, whole = _unit_noise(bands[::-1] if _number(root, "head/BandWidth") > 0.0 else bands)
     data3 = cube_of_sums(profile, rows, low, share, whole.astype(np.float64))
     noise = np.broadcast_to((seen[:, None] & whole)[..., None].astype(np.float64), data3.shape)
     freq = 1.0 / period
@@ -448,11 +449,6 @@ def _unit_noise(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
     # Values are whole numbers: the rounding alone has 1/12 of variance.
     noise = np.sqrt(noise**2 + 1.0 / 12.0)
     return np.where(seen[:, None], flat / noise[:, None], 0.0), seen
-
-
-def _descends(root: ElementTree.Element) -> bool:
-    """True if the first band is the highest: a negative bandwidth says so, as at Parkes."""
-    return not _number(root, "head/BandWidth") > 0.0
 
 
 def _phcx_header(path: Path, root: ElementTree.Element, nbands: int, tsamp: float, tobs: float, dm: float) -> Header:

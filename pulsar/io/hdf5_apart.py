@@ -372,7 +372,10 @@ class _Process:
                 self.end()
                 raise
             except OSError as error:
-                raise OSError(_pool.refuse(file, self.end(late=isinstance(error, TimeoutError)))) from None
+                why = self.end(late=isinstance(error, TimeoutError))
+                if isinstance(file.key, tuple):
+                    _pool.refused[file.key] = why
+                raise OSError(why) from None
             except BaseException as error:
                 # Half an answer is on its way: nothing more can be asked.
                 self.end()
@@ -443,12 +446,6 @@ class _Pool:
                 self._of[file.key] = process
             process.users += 1
             return process
-
-    def refuse(self, file: Apart, why: str) -> str:
-        """Open a file no more, which has ended a process."""
-        if isinstance(file.key, tuple):
-            self.refused[file.key] = why
-        return why
 
     def leave(self, process: _Process) -> None:
         """A file of a process is closed."""

@@ -51,10 +51,8 @@ class Filterbank(BaseObservation):
         self.data = data
         self.header = header
         self.files = ()
-        self.gaps = ()
         self.chan_ok = np.ones(header.nchans, dtype=np.bool_)
         self.dtype = data.dtype
-        self.problems = ()
 
     @classmethod
     @quantities(arrays=("freqs",), freqs="MHz > 0", tsamp="s > 0", ra="deg", dec="deg")

@@ -408,13 +408,8 @@ class PsrfitsReader(BaseObservation):
         promised = nsamps + lost if lost else 0
         self.files = (InputFile.opened(path, nsamps, self._file.state, promised),)
         self.problems = tuple(self._problems)
-        self.set_start(self.first_row_offset())
-
-    def first_row_offset(self) -> float:
-        """Start of the first row after STT [s], as the standard has it."""
-        if self.offs_start is not None:
-            return self.offs_start
-        return self.nsuboffs * self._nsblk * self._tbin
+        # As the standard has it.
+        self.set_start(self.nsuboffs * self._nsblk * self._tbin if self.offs_start is None else self.offs_start)
 
     def set_start(self, offset: float) -> None:
         """Let the first sample be `offset` seconds after STT."""

@@ -97,11 +97,8 @@ def why(run: Run, asked: Asked) -> list[str]:
     longest = max((header.tobs for header in run.observations), default=np.inf)
     if asked.time is not None and not 0 <= asked.time <= longest:
         raise ConfigError(f"time {asked.time} s: the observation lasts from 0 to {longest:.6g} s")
-    return [f"{run.path.name}: {asked.title}", *(_merged(run, asked) if _is_merged(run) else _told(run, asked))]
-
-
-def _is_merged(run: Run) -> bool:
-    return run.is_merged or "merged" in run.provenance
+    merged = run.is_merged or "merged" in run.provenance
+    return [f"{run.path.name}: {asked.title}", *(_merged(run, asked) if merged else _told(run, asked))]
 
 
 def _told(run: Run, asked: Asked) -> Iterator[str]:
