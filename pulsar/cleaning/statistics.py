@@ -103,7 +103,7 @@ class BlockStatistics:
 
 def _empty_statistics(edges: NDArray[np.int64], nchans: int) -> BlockStatistics:
     """Tables of which nothing has been taken yet."""
-    kinds = dict.fromkeys(("mean", "std", "valid"), np.float64) | {"bins": np.int32}
+    kinds: dict[str, Any] = dict.fromkeys(("mean", "std", "valid"), np.float64) | {"bins": np.int32}
     kinds |= dict.fromkeys(("saturated", "skewness", "kurtosis", "fourier", "excess"), np.float32)
     counted, shape = ("valid", "bins", "saturated"), (len(edges) - 1, nchans)
     tables: dict[str, Any] = {k: np.full(shape, 0 if k in counted else np.nan, kind) for k, kind in kinds.items()}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
 from pulsar.data.fold import aligned_cube, turned
+from pulsar.data.header import LATEST_MJD
 from pulsar.data.text import ascii_only, file_name, printable
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import Exported
@@ -26,10 +27,6 @@ from pulsar.sky.observatory import find_observatory
 
 #: Coefficients of a polynomial of phase; those of the fold are four, the others 0.
 _NCOEF: Final = 15
-#: An MJD beyond all observations.
-_LAST_DAY: Final = 1e6
-#: Largest number of 16 bit, of minutes.
-_LONGEST: Final = 32767
 #: Largest sample of 16 bit that is used.
 _MOST: Final = 32000.0
 
@@ -48,7 +45,7 @@ def psrfits_bytes(candidate: Exported) -> bytes:
     """
     from astropy.io import fits
 
-    if not 0 < candidate.fold.epoch < _LAST_DAY:
+    if not 0 < candidate.fold.epoch <= LATEST_MJD:
         raise ConfigError("the time of the observation is not known: PSRFITS cannot tell when its pulses came")
     made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     tables = [_history(candidate, made), _ephemeris(candidate), _polyco(candidate, made), _subints(candidate)]
@@ -132,7 +129,7 @@ def _polyco(candidate: Exported, made: str) -> Any:
     where = find_observatory(candidate.header.telescope)
     coefficients = np.zeros(_NCOEF)
     coefficients[2:4] = 60.0**2 * p.fdot / 2.0, 60.0**3 * p.fddot / 6.0
-    minutes = min(math.ceil(fold.tobs / 60.0) + 2, _LONGEST)
+    minutes = min(math.ceil(fold.tobs / 60.0) + 2, np.iinfo(np.int16).max)
     site = "@" if where is None or candidate.header.barycentric else where.code
     return _row("POLYCO", [
         ("DATE_PRO", "24A", "", made), ("POLYVER", "16A", "", "pulsar-search"), ("NSPAN", "1I", "min", minutes),

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import DAY, KDM
+from pulsar.constants import DAY
 from pulsar.data.direction import dms, hms
 from pulsar.data.files import read_text
 from pulsar.data.fold import Fold, FoldParams
@@ -31,9 +31,8 @@ from pulsar.folding.errors import own_lateness, slopes_of
 from pulsar.folding.profile import fine_box, template_of
 from pulsar.sky.barycentre import arrival_times, barycentric
 from pulsar.sky.observatory import find_observatory
+from pulsar.sky.timing import delay_at_top, moments
 
-#: Moments over the observation at which turns are counted.
-_POINTS: Final = 65
 #: Terms are added until the turns are followed within this [turns]; a tenth of what an ephemeris is to hold.
 _MISSED: Final = 1e-3
 #: Most terms of the spin: the turning Earth needs no more over 6 h at a period of 1.4 ms (tests/handover).
@@ -88,8 +87,7 @@ def spin_of(params: FoldParams, header: Header, epoch: float, tobs: float) -> Sp
     tobs : float
         Length [s].
     """
-    nodes = 0.5 * tobs * np.cos(np.pi * (np.arange(_POINTS) + 0.5) / _POINTS)
-    late = KDM * params.dm * header.fch1**-2.0 if isfinite(params.dm) and _top(header) else 0.0
+    nodes, late = moments(tobs), delay_at_top(header, params.dm)
     where = find_observatory(header.telescope)
     doppler, frame, first, seconds = 1.0, "telescope", epoch - late / DAY, nodes
     if header.barycentric:

@@ -13,7 +13,7 @@ from pulsar.data.closing import Writing
 from pulsar.data.direction import dms, hms
 from pulsar.data.header import Header
 from pulsar.data.text import ascii_only
-from pulsar.io.base import DEPTHS, AtomicFile, encoded
+from pulsar.io.base import AtomicFile, encoded
 
 POL_TYPES: Final = {1: "AA+BB", 2: "AABB", 4: "AABBCRCI"}
 _DOUBLES: Final = ("TSUBINT", "OFFS_SUB", "LST_SUB", "RA_SUB", "DEC_SUB", "GLON_SUB", "GLAT_SUB")
@@ -77,12 +77,6 @@ class PsrfitsWriter(Writing):
     ) -> None:
         # Many arguments: keys of the header, by name, each with its default.
         n = header.nchans
-        if nbits not in DEPTHS:
-            raise ValueError(f"nbits must be one of {DEPTHS}, not {nbits}")
-        if npol not in POL_TYPES:
-            raise ValueError(f"npol must be 1, 2 or 4, not {npol}")
-        if (n * nbits) % 8:
-            raise ValueError(f"{n} channels of {nbits} bit do not fill whole bytes")
         if nsblk < 1 or (rows_per_file is not None and rows_per_file < 1):
             raise ValueError("nsblk and rows_per_file must be at least 1")
         self.header = header

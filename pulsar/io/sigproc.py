@@ -493,12 +493,6 @@ class FilterbankWriter(Writing):
         nifs: int = 1,
         signed: bool = False,
     ) -> None:
-        if nbits not in DEPTHS:
-            raise ValueError(f"nbits must be one of {DEPTHS}, not {nbits}")
-        if (header.nchans * nbits) % 8 and nbits < 8:
-            raise ValueError(f"{header.nchans} channels of {nbits} bit do not fill whole bytes")
-        if signed and nbits not in (8, 16):
-            raise ValueError(f"signed samples have 8 or 16 bit, not {nbits}")
         self.path = Path(path)
         self.header = header
         self.nsamps = 0

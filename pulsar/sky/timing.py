@@ -96,6 +96,16 @@ def _kepler(mean: NDArray[np.float64], ecc: NDArray[np.float64]) -> NDArray[np.f
     return np.asarray(anomaly + (mean - wrapped), dtype=np.float64)
 
 
+def moments(tobs: float) -> NDArray[np.float64]:
+    """Moments of an observation at which turns are counted, from its middle [s]: nodes of Chebyshev's polynomials."""
+    return np.asarray(0.5 * tobs * np.cos(np.pi * (np.arange(_POINTS) + 0.5) / _POINTS))
+
+
+def delay_at_top(header: Header, dm: float) -> float:
+    """Delay at the frequency to which a fold refers [s]; 0 where it, or the DM, is unknown."""
+    return KDM * dm * header.fch1**-2.0 if np.isfinite(dm) and 0.0 < header.fch1 < np.inf else 0.0
+
+
 @dataclass(frozen=True)
 class TimingModel:
     """The ephemeris of one pulsar.
@@ -168,8 +178,7 @@ class TimingModel:
         """
         if not header.tstart > 0:
             raise ConfigError("the time of the observation is not known: an ephemeris cannot be applied to it")
-        nodes = 0.5 * header.tobs * np.cos(np.pi * (np.arange(_POINTS) + 0.5) / _POINTS)
-        late = KDM * self.dm * header.fch1**-2.0 if np.isfinite(self.dm) and header.fch1 > 0 else 0.0
+        nodes, late = moments(header.tobs), delay_at_top(header, self.dm)
         if header.barycentric:
             mid, seconds = header.tmid - late / DAY, nodes
         else:
