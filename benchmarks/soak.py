@@ -29,7 +29,8 @@ sys.path[0] = str(TESTS)
 from batch.conftest import candidates, command, left_behind, one_file, quick  # noqa: E402
 from reference.processes import MARK, environment, processes  # noqa: E402
 
-from pulsar.batch.units import Batch, init  # noqa: E402
+from pulsar.batch.begin import init  # noqa: E402
+from pulsar.batch.units import Batch  # noqa: E402
 
 #: Seconds that a full disk, a lost mount or a stopped process lasts.
 LONGEST = 6.0

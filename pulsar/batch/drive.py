@@ -103,7 +103,7 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
     Parameters
     ----------
     folder : Path
-        Of :func:`pulsar.batch.units.init`.
+        Of :func:`pulsar.batch.begin.init`.
     request : Request, optional
     progress : Progress, optional
         Default: quiet.

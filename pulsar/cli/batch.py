@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pulsar.batch import units
 from pulsar.batch.status import status as look
 from pulsar.batch.unit import Options
 from pulsar.cli.console import error, facts, note, out, print_json
@@ -41,9 +40,9 @@ def init(
     _debug: Debug = False,
 ) -> None:
     """Write one line for each search: its files, their size, the CPU time and memory that it should take."""
-    settings = given.config()
+    from pulsar.batch.begin import init as begin
 
-    batch = units.init(files, output, settings, **pieces.wanted())
+    batch = begin(files, output, given.config(), **pieces.wanted())
     for problem in batch.problems:
         note(f"pulsar: warning: {problem}")
     for text in (f"{unit.name}: {text}" for unit in batch.units for text in unit.incomplete):

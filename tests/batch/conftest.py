@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from reference.processes import environment
 
+from pulsar.batch.begin import init
 from pulsar.batch.drive import run_batch
-from pulsar.batch.units import Batch, init
+from pulsar.batch.units import Batch
 from pulsar.config.load import load_config
 from pulsar.config.model import Config
 from pulsar.io.product.reader import read

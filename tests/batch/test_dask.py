@@ -11,8 +11,8 @@ import pytest
 from batch.conftest import candidates, command, left_behind, quick
 from reference.processes import environment, processes, start, wait_until
 
+from pulsar.batch.begin import init
 from pulsar.batch.drive import Request, run_batch
-from pulsar.batch.units import init
 from pulsar.errors import ConfigError
 
 

@@ -11,9 +11,10 @@ import pytest
 from batch.conftest import command, one_file, quick
 from reference.processes import finish
 
+from pulsar.batch.begin import init
 from pulsar.batch.process import staged
 from pulsar.batch.slurm import script
-from pulsar.batch.units import PARTS, init, read_batch
+from pulsar.batch.units import PARTS, read_batch
 from pulsar.config.model import BatchConfig
 from pulsar.data import work
 from pulsar.errors import DataError

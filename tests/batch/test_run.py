@@ -11,11 +11,12 @@ from batch.conftest import candidates, command, left_behind, one_file, quick
 from reference.processes import environment, processes, start, wait_until
 from typer.testing import CliRunner
 
+from pulsar.batch.begin import init
 from pulsar.batch.drive import Request, merged, retry, run_batch
 from pulsar.batch.records import again, read_record, record_file, set_aside
 from pulsar.batch.status import status
 from pulsar.batch.unit import Options, run_unit
-from pulsar.batch.units import init, log_file, product, read_batch
+from pulsar.batch.units import log_file, product, read_batch
 from pulsar.cli.app import app
 from pulsar.data.locks import FileLock
 from pulsar.errors import ConfigError

@@ -14,9 +14,9 @@ from faults.conftest import made, names, results, search
 from reference.command import run
 from reference.processes import environment, finish
 
+from pulsar.batch.begin import init
 from pulsar.batch.drive import Request, run_batch
 from pulsar.batch.status import status
-from pulsar.batch.units import init
 from pulsar.dedisp.store import DMStore
 from pulsar.errors import PulsarError
 from pulsar.pipeline.checkpoint import Checkpoint

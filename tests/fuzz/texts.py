@@ -224,7 +224,7 @@ def lists(folder: Path) -> list[bytes]:
 
 
 def listed(path: Path) -> str:
-    from pulsar.batch.units import listed as files_of
+    from pulsar.batch.begin import listed as files_of
 
     missing: list[str] = []
     return f"{len(files_of([path], missing))} {len(missing)}"
