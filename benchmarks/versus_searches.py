@@ -37,7 +37,7 @@ from programs import (
     read_listing,
 )
 
-from pulsar.bench.limits import cores
+from pulsar.config.resources import usable_cores
 from pulsar.data.locks import FileLock
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError
@@ -302,7 +302,7 @@ class Store:
                 except (ValueError, KeyError, TypeError):
                     self.close()
                     raise ConfigError(f"{path}: not a file of this script; give another name") from None
-        self.content.setdefault("machine", {"cpu": cpu_model(), "cores": cores(), "versions": versions()})
+        self.content.setdefault("machine", {"cpu": cpu_model(), "cores": usable_cores(), "versions": versions()})
 
     def close(self) -> None:
         """Let others write the file."""

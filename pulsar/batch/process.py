@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pulsar.batch.records import Record, write_record
 from pulsar.batch.units import Unit, input_bytes, inputs_gone, load_settings, log_file, product
-from pulsar.data.folders import Folder, private
+from pulsar.data.folders import private
 from pulsar.data.locks import FileLock, Slots
 from pulsar.data.observation import InputFile
 from pulsar.errors import ConfigError, DataError, storage_fault
@@ -208,43 +208,30 @@ def staged(
         A file has changed while it was copied.
     """
     stage.mkdir(parents=True, exist_ok=True)
+    files = [companion for path in inputs for companion in _companions(path)]
+    # Files of one name from different folders must not meet.
+    numbers = {path: f"{i:04d}" for i, path in enumerate(dict.fromkeys(path.parent for path in files))}
     with private(stage, copies_of(ident)) as folder:
-        yield _copies(inputs, folder, gate, tell)
+        needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder.path).free
+        copies = {path: folder.path / numbers[path.parent] / path.name for path in files}
+        try:
+            if needed > free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with gate():
+                for path, copy in copies.items():
+                    _copy(path, copy)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            folder.clear()
+            tell(f"{stage}: {needed / 2**30:.2f} GiB do not fit, {free / 2**30:.2f} GiB are free: read in place")
+            copies = {}
+        yield copies
 
 
 def copies_of(ident: str) -> str:
     """How the names of folders with copies for a batch begin."""
     return f"pulsar-batch-{ident}-"
-
-
-def _copies(
-    inputs: Sequence[Path],
-    folder: Folder,
-    gate: Callable[[], AbstractContextManager[None]],
-    tell: Callable[[str], None],
-) -> dict[Path, Path]:
-    """Copies of all files; none where they do not fit, or no longer do when they are written."""
-    files = [companion for path in inputs for companion in _companions(path)]
-    needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder.path).free
-    copies = {}
-    try:
-        if needed > free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        # Files of one name from different folders must not meet.
-        places = {path: folder.path / f"{i:04d}" for i, path in enumerate(dict.fromkeys(p.parent for p in files))}
-        with gate():
-            for path in files:
-                copies[path] = places[path.parent] / path.name
-                _copy(path, copies[path])
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        folder.clear()
-        tell(
-            f"{folder.path.parent}: {needed / 2**30:.2f} GiB do not fit, {free / 2**30:.2f} GiB are free: read in place"
-        )
-        return {}
-    return copies
 
 
 def _companions(path: Path) -> list[Path]:

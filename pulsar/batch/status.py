@@ -167,8 +167,7 @@ def status(folder: Path | str) -> BatchStatus:
             ours = lock.acquire()
         busy, begun = ("", None) if ours else (holder(lock_file), _begun(lock_file))
         if ours:
-            with contextlib.suppress(OSError):  # a full disk: it is held all the same
-                lock.sign("batch status")
+            lock.sign("batch status")
         records = look(batch, ours=ours)
     return _summed(batch, list(records.values()), busy, begun)
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from pydantic import TypeAdapter
 
 from pulsar.bench.case import Cost, Size
-from pulsar.bench.limits import Limits, Timing, cores
+from pulsar.bench.limits import Limits, Timing
+from pulsar.config.resources import usable_cores
 from pulsar.data.files import read_bytes
 from pulsar.data.numbers import si
 from pulsar.data.text import literal, printable
@@ -110,7 +111,7 @@ def empty_run(threads: int = 1, seconds: float = 0.0, repeats: int = 1) -> Run:
         format_version=FORMAT_VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         cpu=cpu_model(),
-        cores=cores(),
+        cores=usable_cores(),
         threads=threads,
         seconds=seconds,
         repeats=repeats,

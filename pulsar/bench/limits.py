@@ -1,7 +1,6 @@
 """Time of calls, and what this machine can do at most: copying, additions out of the caches, float operations."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -141,11 +140,6 @@ class Limits:
     def best(self, second: "Limits") -> "Limits":
         """The greater of each: other work on the machine can only lower what is measured."""
         return Limits(**{f.name: max(getattr(self, f.name), getattr(second, f.name)) for f in fields(self)})
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cache_bytes(level: int) -> int:

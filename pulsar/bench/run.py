@@ -11,8 +11,9 @@ from typing import Final
 from pulsar.bench import cleaning, folding, searching
 from pulsar.bench.case import Case, Size
 from pulsar.bench.figures import Figure, Run, Trial, empty_run, measured
-from pulsar.bench.limits import Limits, cores, measure, measure_limits
+from pulsar.bench.limits import Limits, measure, measure_limits
 from pulsar.bench.stages import THREADS, Stage, measure_stages, stage_figures
+from pulsar.config.resources import usable_cores
 from pulsar.errors import ConfigError
 
 #: In the order of the data.
@@ -208,7 +209,7 @@ def run(
     """
     tell = progress or (lambda _: None)
     begun = empty_run(threads, seconds, repeats)
-    counts = sorted({1, threads, cores(), *(THREADS if stages else ())})
+    counts = sorted({1, threads, usable_cores(), *(THREADS if stages else ())})
 
     def all_limits() -> dict[int, Limits]:
         tell(f"limits of {' and '.join(map(str, counts))} core{'s' if counts[-1] > 1 else ''}")

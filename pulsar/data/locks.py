@@ -106,14 +106,15 @@ class FileLock(Closing):
             return False
 
     def sign(self, what: str) -> None:
-        """Write into the locked file who holds it, and what for."""
+        """Write into the locked file who holds it, and what for; on a full disk it is held all the same."""
         assert self.number is not None
         if os.fstat(self.number).st_nlink > 1:
             return  # it is another file by a second name: its content is not ours
         since = datetime.now(UTC).isoformat(timespec="seconds")
         content = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}
-        os.ftruncate(self.number, 0)
-        os.pwrite(self.number, json.dumps(content).encode(), 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.number, 0)
+            os.pwrite(self.number, json.dumps(content).encode(), 0)
 
     def keep(self) -> None:
         """Leave the file when the lock is given back: it has another name now, or is what was wanted."""
@@ -192,8 +193,7 @@ def only_one(path: Path, what: str) -> Iterator[None]:
                 f"{path.parent}: is in the hands of {_told(path)}: wait for it or end it; "
                 "`pulsar batch status` shows how far it is"
             )
-        with contextlib.suppress(OSError):  # a full disk: it is held all the same
-            lock.sign(what)
+        lock.sign(what)
         yield
 
 
@@ -225,8 +225,7 @@ def output_lock(out: Path, what: str = "pulsar search") -> Iterator[None]:
             return
         if not free:
             raise ConfigError(f"{out}: {_told(path)} is at work on it: wait for it or end it, or give another --out")
-        with contextlib.suppress(OSError):  # a full disk: it is held all the same
-            lock.sign(what)
+        lock.sign(what)
         yield
 
 

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from pulsar.bench.case import Case, Cost, Size, Work, case
 from pulsar.bench.figures import Figure
-from pulsar.bench.limits import Limits, cache_bytes, cores, measure, measure_limits
+from pulsar.bench.limits import Limits, cache_bytes, measure, measure_limits
 from pulsar.bench.run import CASES, EXTENTS, choose, figure_of, measure_once, numbers, offered, select
 from pulsar.cli.app import app
+from pulsar.config.resources import usable_cores
 from pulsar.data.numbers import si
 from pulsar.errors import ConfigError
 
@@ -192,7 +193,7 @@ def test_limits_are_measured(threads: int) -> None:
     assert limits.threads == threads
     for rate in (limits.copy, limits.copy_near, limits.adds_l1, limits.adds_l2, limits.floats):
         assert 1e6 < rate < 1e15
-    assert cores() >= 1
+    assert usable_cores() >= 1
     assert 1 << 12 <= cache_bytes(1) <= cache_bytes(2)
 
 
