@@ -44,7 +44,7 @@ from pulsar.bench.case import power_of_two
 from pulsar.bench.figures import empty_run
 from pulsar.bench.limits import Timing
 from pulsar.bench.stages import BAND, FAST, MEMORY, PULSAR, Survey, cleaned, run_dedispersion
-from pulsar.cleaning import CleanedSource
+from pulsar.cleaning.source import CleanedSource
 from pulsar.cli.tables import print_table
 from pulsar.config.model import AccelConfig, FFAConfig, FFTConfig, FoldConfig, SinglePulseConfig
 from pulsar.constants import KDM

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shared import First, Outcome, Sets, band_delay, rows_near, search_sky, share
 
 import pulsar
-from pulsar.cleaning import CleanedSource
+from pulsar.cleaning.source import CleanedSource
 from pulsar.cleaning.store import read_mask
 from pulsar.config.load import load_config
 from pulsar.confirm.run import follow as follow_candidates

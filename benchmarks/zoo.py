@@ -28,7 +28,9 @@ from shared import First, Json, Sets, commands, markdown
 from zoo_skies import RECEIVERS, ZOO, Verdict, belongs, draw, in_turns, is_burst, judge, of_pulsar, skies
 
 import pulsar
-from pulsar.cleaning import cleaned_source, make_mask, measure
+from pulsar.cleaning.mask import make_mask
+from pulsar.cleaning.source import cleaned_source
+from pulsar.cleaning.statistics import measure
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, RfiConfig
 from pulsar.errors import PulsarError

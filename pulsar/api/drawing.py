@@ -79,7 +79,6 @@ def plot(
 
 
 def _sheet(what: Any, candidate: Mapping[str, Any] | str | None, header: Header | None, title: str | None) -> Sheet:
-    from pulsar.followup.masks import RfiReport
     from pulsar.report import drawn, plots
 
     if isinstance(candidate, str):
@@ -90,8 +89,6 @@ def _sheet(what: Any, candidate: Mapping[str, Any] | str | None, header: Header 
         return drawn.plot(subject, replace(about, title=title))
     if isinstance(what, Fold | PulseCutout):
         return drawn.plot(what, About(candidate or {}, header, title))
-    if isinstance(what, RfiReport):
-        return what.plot()
     if isinstance(what, TimeSeries):
         return plots.plot_series(what, title=title)
     if isinstance(what, DMTime):
@@ -105,7 +102,12 @@ def _sheet(what: Any, candidate: Mapping[str, Any] | str | None, header: Header 
         if "dm" not in names or not {"time", "period", "freq"} & set(names):
             raise ConfigError("plot: a table needs the columns dm and time, period or freq")
         return plots.plot_table(what, header, title=title)
-    if isinstance(what, str | bytes | PathLike | Mapping) or what is None or not hasattr(what, "__len__"):
+    if isinstance(what, str | bytes | PathLike | Mapping) or not hasattr(what, "__len__"):
+        # Which loads the stages of a run.
+        from pulsar.followup.masks import RfiReport
+
+        if isinstance(what, RfiReport):
+            return what.plot()
         raise ConfigError(
             f"plot: {kind_of(what)} cannot be drawn: give a Fold, a pulse, a TimeSeries, an observation, a Run, a "
             "table of candidates or pulses, an RfiReport or an array"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,13 +19,11 @@ from pulsar.data.arguments import numbers, quantities
 from pulsar.data.observation import Observation
 from pulsar.data.series import DMTime, TimeSeries
 from pulsar.dedisp.plan import few_trials, make_plan
-from pulsar.dedisp.stream import dedisperse as run
 from pulsar.errors import ConfigError
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import Run
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar
-from pulsar.pipeline.room import Means, stage_memory, thread_count
 from pulsar.sky.timing import read_par
 
 if TYPE_CHECKING:
@@ -216,7 +215,7 @@ def dedisperse(
     DataError
         The files cannot be read, or nothing is left after masking.
     """
-    from pulsar.pipeline.cleaning import clean_source, find_mask
+    from pulsar.followup.series import dedispersed
 
     if (dm is None) == (dms is None):
         raise ConfigError("dedisperse: give either dm (one, or a few) or dms (a grid)")
@@ -238,15 +237,8 @@ def dedisperse(
         header = obs.header
         if header.is_series:
             raise ConfigError(f"dedisperse: the data are dedispersed already, to DM {header.dm:g}: give the raw data")
-        threads, memory = thread_count(settings), stage_memory(settings, obs)
-        mask = find_mask(obs, settings, threads=threads, progress=show).mask
-        source = clean_source(obs, mask, settings, threads=threads, progress=show)
-        freqs = source.freqs
-        plan = few_trials(header, grid, 1, freqs) if dms is None else make_plan(header, section, freqs=freqs)
-        with (
-            show.stage("dedispersion", source.nsamps, "samples") as tick,
-            run(source, plan, threads=threads, memory=memory, progress=tick) as store,
-        ):
+        plan_of = partial(few_trials, header, grid, 1) if dms is None else partial(make_plan, header, section)
+        with dedispersed(obs, settings, plan_of, show) as (store, _):
             kept = [stage.data for stage in store.stages if stage.data is not None]
             series = kept[0] if len(kept) == 1 else np.concatenate(kept)
     if dms is None and not np.ndim(given):
@@ -310,9 +302,7 @@ def fold(
         A file cannot be read, or nothing is left after masking.
     """
     # Many arguments: each is an option of the user's, by name, with a default and its own words above.
-    from pulsar.folding.refine import refine as refined
-    from pulsar.followup.folding import fold_cubes
-    from pulsar.pipeline.samples import Samples
+    from pulsar.followup.folding import fold_given
 
     if (period is None) == (par is None):
         raise ConfigError("fold: give either period [s] or par (an ephemeris)")
@@ -330,10 +320,7 @@ def fold(
             ephemeris = FromPar(read_par(fspath(par)))
         else:
             ephemeris = Ephemeris(float(period), float(dm or 0.0), float(accel), epoch)  # type: ignore[arg-type]
-        params = ephemeris.params(obs.header)
-        cube = fold_cubes(obs, [params], settings, means=Means.of(settings, obs, show))[0]
-        folded = refined(cube, search_dm=not obs.header.is_series, fit=bool(refine))
-        return Samples(obs).finished(folded, settings.fold)
+        return fold_given(obs, ephemeris.params(obs.header), settings, fit=bool(refine), progress=show)
 
 
 @named_settings()

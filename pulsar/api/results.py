@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pulsar.api._given import named_settings, progress_of
+from pulsar.data.files import check_output
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pulsar.io.product.reader import Run
+from pulsar.handover.candidate import candidate_of
+from pulsar.io.labels import labels_of
+from pulsar.io.product.reader import Run
 
 
 @named_settings()
@@ -40,8 +40,6 @@ def export(run: Run, ident: str, path: str | PathLike[str], *, overwrite: bool =
     ConfigError
         The ending is another, the candidate is not there or was not folded, or the file exists or cannot be written.
     """
-    from pulsar.data.files import check_output
-    from pulsar.handover.candidate import candidate_of
     from pulsar.handover.formats import FORMATS
 
     target = Path(fspath(path))
@@ -89,10 +87,7 @@ def write_report(
     ConfigError
         The folder holds a report, or cannot be made.
     """
-    from pulsar.io.labels import labels_of
-    from pulsar.io.product.reader import Run
-    from pulsar.report.page import tasks_of
-    from pulsar.report.page import write_report as write
+    from pulsar.report import page
 
     products, target = [runs] if isinstance(runs, Run) else list(runs), Path(fspath(folder))
     if (target / "index.html").exists() and not overwrite:
@@ -100,5 +95,5 @@ def write_report(
     if not products:
         raise ConfigError("write_report: runs: expected one Run at least")
     labels = labels_of(product.path for product in products)
-    with progress_of(progress).stage("report", total=len(tasks_of(products, top)), unit="sheets") as tick:
-        return write(products, target, top=top, one_file=one_file, labels=labels, tick=tick)
+    with progress_of(progress).stage("report", total=len(page.tasks_of(products, top)), unit="sheets") as tick:
+        return page.write_report(products, target, top=top, one_file=one_file, labels=labels, tick=tick)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from astropy.units import Quantity
 
     from pulsar.io.product.table import ResultTable
-    from pulsar.searches.search import Search
 
 #: Columns of detections that mean something only within a run.
 _OF_A_RUN = ("dm_index", "uid", "parent", "relation")
@@ -75,10 +73,8 @@ def search_fft(
     DataError
         The series is too short, or all of its samples are missing or the same.
     """
-    from pulsar.searches.fft import FFTSearch
-
     values = {"nharm": nharm, "threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
-    return _search("fft", FFTSearch, data, tsamp, values, birdies)
+    return _search("fft", data, tsamp, values, birdies)
 
 
 @named_settings()
@@ -124,10 +120,8 @@ def search_coherent(
     DataError
         The series is too short, or all of its samples are missing or the same.
     """
-    from pulsar.searches.coherent import CoherentSearch
-
     values = {"threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
-    return _search("coherent", CoherentSearch, data, tsamp, values, birdies)
+    return _search("coherent", data, tsamp, values, birdies)
 
 
 @named_settings()
@@ -184,13 +178,11 @@ def search_accel(
         The series is too short, or all of its samples are missing or the same.
     """
     # Many arguments: each is an option of the user's, by name, with a default and its own words above.
-    from pulsar.searches.accel import AccelSearch
-
     if zmax == 0 and accel_max is None:
         raise ConfigError("search_accel: give zmax [bins of 1/T] or accel_max [m / s2], above 0")
     values = {"zmax": zmax, "accel_max": accel_max, "wmax": wmax, "nharm": nharm, "threshold": threshold}
     values |= {"p_min": p_min, "p_max": p_max, "max_detections": max_detections}
-    return _search("accel", AccelSearch, data, tsamp, values, birdies)
+    return _search("accel", data, tsamp, values, birdies)
 
 
 @named_settings()
@@ -239,11 +231,9 @@ def search_ffa(
     ConfigError
         A value is out of bounds, or the data are no series.
     """
-    from pulsar.searches.ffa import FFASearch
-
     values = {"p_min": p_min, "p_max": p_max, "duty_min": duty_min, "duty_max": duty_max}
     values |= {"threshold": threshold, "max_detections": max_detections}
-    return _search("ffa", partial(FFASearch, gaps=gaps), data, tsamp, values, birdies)
+    return _search("ffa", data, tsamp, values, birdies, gaps=gaps)
 
 
 @named_settings()
@@ -289,22 +279,20 @@ def search_single_pulse(
     DataError
         The series is too short, or all of its samples are missing or the same.
     """
-    from pulsar.searches.single_pulse import SinglePulseSearch
-
     values = {"snr": snr, "width_max": width_max, "shape": shape, "max_events": max_events}
-    return _search("single_pulse", SinglePulseSearch, data, tsamp, values, birdies)
+    return _search("single_pulse", data, tsamp, values, birdies)
 
 
-def _search(
-    section: str, kind: Callable[..., Search[Any]], data: Any, tsamp: Any, values: dict[str, Any], birdies: Any
-) -> ResultTable:
-    """The table of what a kind of search finds in a series, with settings of its section."""
+def _search(section: str, data: Any, tsamp: Any, values: dict[str, Any], birdies: Any, **more: Any) -> ResultTable:
+    """The table of what the search of a section finds in a series, with settings of that section."""
     from pulsar.io.product.table import as_table
+    from pulsar.searches.registry import SEARCHES
 
     name = f"search_{section}"
     series = _series(name, data, tsamp)
     check_varies(series.data, name)
-    search = kind(series.nsamps, series.tsamp, load_section(section, name, values))
+    kind = next(search for search in SEARCHES if search.name == section)
+    search = kind(series.nsamps, series.tsamp, load_section(section, name, values), **more)
     rows = search.search(series.data, series.dm, birdies=_lines(birdies))
     kept = recfunctions.drop_fields(rows, _OF_A_RUN)
     pulses = search.columns is EVENT_COLUMNS

@@ -61,25 +61,25 @@ def simulate(
     >>> simulate(nchans=64, tobs=1.0, pulsars=[{"period": 0.05, "dm": 30, "snr": 25}])
     <Filterbank: SIMULATED, 64 channels 1375.95 to 1499 MHz, 7629 samples of 131.072 µs (0.999948 s)>
     """
-    from pulsar.synthesis import Sky, make, validate, write_filterbank, write_psrfits
+    from pulsar import synthesis
 
-    if sky is not None and not isinstance(sky, Sky):
+    if sky is not None and not isinstance(sky, synthesis.Sky):
         raise ConfigError(f"sky = {sky!r}: expected a Sky; its fields are given by name, such as tobs=10")
     if values or sky is None:
         known = {} if sky is None else sky.model_dump(exclude_unset=True)
         if {"tobs", "nsamps"} & values.keys():
             known = {key: value for key, value in known.items() if key not in ("tobs", "nsamps")}
-        sky = validate(Sky, known | values, "simulate")
+        sky = synthesis.validate(synthesis.Sky, known | values, "simulate")
     threads = threads_of(threads)
     if path is None:
         if output:
             raise ConfigError(f"{', '.join(output)}: options of a file, but no path is given")
-        return Filterbank.from_block(make(sky, threads=threads))
+        return Filterbank.from_block(synthesis.make(sky, threads=threads))
     target = Path(fspath(path))
     if target.suffix == ".fil":
-        return (write_filterbank(sky, target, threads=threads, overwrite=overwrite, **(output or {})),)
+        return (synthesis.write_filterbank(sky, target, threads=threads, overwrite=overwrite, **(output or {})),)
     if target.suffix in (".fits", ".fit", ".sf"):
-        return write_psrfits(sky, target, threads=threads, overwrite=overwrite, **(output or {}))
+        return synthesis.write_psrfits(sky, target, threads=threads, overwrite=overwrite, **(output or {}))
     raise ConfigError(f"{target}: a synthetic observation is a .fil (SIGPROC) or a .fits or .sf (PSRFITS)")
 
 
@@ -134,16 +134,14 @@ def inject(
     DataError
         No channel varies, or the data in a file are dedispersed.
     """
-    from pulsar.synthesis import Injection, validate
-    from pulsar.synthesis.injection import inject as into_file
-    from pulsar.synthesis.injection import inject_in_memory
+    from pulsar import synthesis
 
     settings = settings_of(config)
     content: dict[str, Any] = {"pulsars": _list("pulsars", pulsars), "bursts": _list("bursts", bursts)}
     content |= {"rfi": _list("rfi", rfi), "seed": seed}
     if not (content["pulsars"] or content["bursts"] or content["rfi"]):
         raise ConfigError("inject: nothing to inject: give pulsars=, bursts= or rfi=")
-    added = validate(Injection, content, "inject")
+    added = synthesis.validate(synthesis.Injection, content, "inject")
     if nbits not in (None, 1, 2, 4, 8, 16, 32):
         raise ConfigError(f"nbits = {nbits!r}: expected 1, 2, 4, 8, 16 or 32")
     signals: dict[str, Any] = {"pulsars": added.pulsars, "bursts": added.bursts, "rfi": added.rfi}
@@ -154,7 +152,7 @@ def inject(
         series = SeriesInMemory(data)
         # One channel without width, so that nothing is smeared.
         header = series.header.with_(fch1=1400.0, foff=-1e-9, dm=0.0, is_series=False)
-        samples = inject_in_memory(Filterbank(series.data, header), **common).data[0]
+        samples = synthesis.inject_in_memory(Filterbank(series.data, header), **common).data[0]
         return TimeSeries(samples, data.tsamp, data.dm, data.tstart)
     show = progress_of(progress)
     with (
@@ -162,8 +160,8 @@ def inject(
         show.stage("injecting", obs.header.nsamps, "samples") as tick,
     ):
         if out is None:
-            return inject_in_memory(obs, nbits=nbits, progress=tick, **common)
-        return into_file(obs, Path(fspath(out)), nbits=nbits, overwrite=overwrite, progress=tick, **common)
+            return synthesis.inject_in_memory(obs, nbits=nbits, progress=tick, **common)
+        return synthesis.inject(obs, Path(fspath(out)), nbits=nbits, overwrite=overwrite, progress=tick, **common)
 
 
 def _list(name: str, given: Any) -> list[Any]:

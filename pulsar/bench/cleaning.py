@@ -11,10 +11,15 @@ from pulsar.cleaning.statistics import piece_samples
 from pulsar.dedisp.engine import build_tree, make_engines, samples_per_dm, tile_size
 from pulsar.dedisp.stream import Workspaces
 from pulsar_kernels import clean
+from pulsar_kernels.dedisperse import halve as halve_samples
+from pulsar_kernels.dedisperse import requantise as requantise_sums
 from pulsar_kernels.interference import extend, iqrm
 from pulsar_kernels.longwave import remove_tone
 from pulsar_kernels.moments import add_bands, running_medians
+from pulsar_kernels.moments import decimate as decimate_samples
+from pulsar_kernels.moments import moments as sum_powers
 from pulsar_kernels.spectra import line_powers, passes, strongest
+from pulsar_kernels.unpack import unpack as unpack_samples
 
 #: Extent of a block, in full; and types of samples in files.
 BLOCK, SAMPLES = (1 << 14, 1024), "uint8, uint16, float32"
@@ -22,8 +27,6 @@ BLOCK, SAMPLES = (1 << 14, 1024), "uint8, uint16, float32"
 
 def unpack(size: Size, nbits: int) -> Work:
     """Samples unpacked and transposed, in pieces that stay in the cache, as files are read."""
-    from pulsar_kernels.unpack import unpack
-
     per = 8 // nbits
     row = size.nchans // per
     raw = np.random.default_rng(1).integers(0, 256, (size.nsamps, row), dtype=np.uint8)
@@ -34,7 +37,7 @@ def unpack(size: Size, nbits: int) -> Work:
 
     def run() -> None:
         for piece in pieces:
-            unpack(piece.reshape(-1), len(piece), row, row, 0, nbits, True, 0, target, step, False)
+            unpack_samples(piece.reshape(-1), len(piece), row, row, 0, nbits, True, 0, target, step, False)
 
     def plain() -> NDArray[Any]:
         last = raw
@@ -69,8 +72,6 @@ unpack_2bit = case(
 @case("moments", f"{SAMPLES} -> float64", "four powers, saturation, {nchans} channels", BLOCK, (333, 5))
 def moments(size: Size, dtype: str) -> Work:
     """Sums of four powers and, of integers, saturated samples of every channel."""
-    from pulsar_kernels.moments import moments
-
     data = np.random.default_rng(1).integers(0, 256, (size.nchans, size.nsamps), dtype=np.uint8).astype(dtype)
     sums, origin = np.zeros((4, size.nchans)), np.full(size.nchans, 128.0)
     count, ntop = np.zeros((2, size.nchans), dtype=np.int64)
@@ -78,7 +79,7 @@ def moments(size: Size, dtype: str) -> Work:
     def run() -> None:
         sums[:] = 0.0
         ntop[:] = 0
-        moments(data, 255, origin, sums, count, ntop)
+        sum_powers(data, 255, origin, sums, count, ntop)
 
     def plain() -> NDArray[Any]:
         x = data.astype(np.float64) - 128.0
@@ -130,8 +131,6 @@ def normalise(size: Size, dtype: str) -> Work:
 @case("halve", "int8, int16 -> int16", "sums of two samples", BLOCK, (334, 5), "adds L1", step=Size(2))
 def halve(size: Size, dtype: str) -> Work:
     """Sums of neighbouring cleaned samples, or of such sums, to int16."""
-    from pulsar_kernels import dedisperse
-
     data = np.random.default_rng(1).integers(-127, 128, (size.nchans, size.nsamps), dtype=np.int8).astype(dtype)
     out = np.zeros((size.nchans, size.nsamps // 2), dtype=np.int16)
 
@@ -139,14 +138,12 @@ def halve(size: Size, dtype: str) -> Work:
         return np.asarray(np.add(data[:, 0::2], data[:, 1::2], dtype=np.int16))
 
     cost = Cost(data.size, data.nbytes + out.nbytes, adds=out.size)
-    return Work(partial(dedisperse.halve, data, out), lambda: out, cost, plain)
+    return Work(partial(halve_samples, data, out), lambda: out, cost, plain)
 
 
 @case("requantise", "int16 -> int8", "sums of two back to int8", (1 << 13, 1024), (333, 5))
 def requantise(size: Size) -> Work:
     """Sums of two samples back to int8, with the noise of one."""
-    from pulsar_kernels import dedisperse
-
     sums = np.random.default_rng(1).integers(-254, 255, (size.nchans, size.nsamps), dtype=np.int16)
     out = np.zeros(sums.shape, dtype=np.int8)
     scale = float(np.sqrt(0.5))
@@ -155,7 +152,7 @@ def requantise(size: Size) -> Work:
         rounded: NDArray[Any] = np.rint(sums * np.float32(scale))
         return rounded.clip(-128, 127).astype(np.int8)
 
-    run = partial(dedisperse.requantise, sums, scale, out)
+    run = partial(requantise_sums, sums, scale, out)
     return Work(run, lambda: out, Cost(sums.size, sums.nbytes + out.nbytes, flops=4 * sums.size), plain)
 
 
@@ -183,14 +180,12 @@ def band_sums(size: Size, dtype: str) -> Work:
 @case("decimate", f"{SAMPLES} -> float32", "sums of 16 samples, {nchans} channels", BLOCK, (333, 5), "adds L1")
 def decimate(size: Size, dtype: str) -> Work:
     """Sums of 16 samples."""
-    from pulsar_kernels.moments import decimate
-
     data = noise(size.nchans, size.nsamps, mean=96.0, sigma=16.0, dtype="uint8").astype(dtype)
     out = np.zeros((size.nchans, size.nsamps // FACTOR), dtype=np.float32)
 
     def run() -> None:
         out[:] = 0.0
-        decimate(data, FACTOR, 0, out)
+        decimate_samples(data, FACTOR, 0, out)
 
     def plain() -> NDArray[Any]:
         whole = data[:, : out.shape[1] * FACTOR]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pulsar.bench.case import Cost, Size, Work, case, noise
 from pulsar.constants import KDM
 from pulsar.folding.plan import plan_bands
-from pulsar_kernels import clusters, ffa, fold, longwave, matched, subtract
+from pulsar_kernels import cells, clusters, ffa, fold, longwave, matched, subtract
 from pulsar_kernels.boxcar import boxcar_snr
 
 #: Samples of the series, in full and in tests; and types of series.
@@ -105,8 +105,6 @@ def burst(n: int, dtype: str) -> NDArray[Any]:
 @case("pulse-moments", f"{SERIES} -> float32", "moments of cells, {nsamps} samples", FULL, TINY, step=Size(CELL))
 def pulse_moments(size: Size, dtype: str) -> Work:
     """Mean and variance of cells of 32 samples."""
-    from pulsar_kernels import cells
-
     series = burst(size.nsamps, dtype)
     mean, var, count = np.zeros((3, size.nsamps // CELL), dtype=np.float32)
 

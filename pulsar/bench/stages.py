@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from pulsar.bench.case import Cost, Size, power_of_two
 from pulsar.bench.figures import StageFigure, Trial, measured
 from pulsar.bench.limits import LEAST_CALLS, Limits, in_turn
-from pulsar.cleaning import CleanedSource
+from pulsar.cleaning.mask import make_mask
+from pulsar.cleaning.source import CleanedSource
+from pulsar.cleaning.statistics import measure
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, DedispConfig, FoldConfig, RfiConfig
 from pulsar.data.fold import FoldParams
@@ -25,6 +27,7 @@ from pulsar.data.source import SIGMA_LEVELS
 from pulsar.dedisp.batches import Batch, choose_route, dedispersed
 from pulsar.dedisp.plan import DMPlan, make_plan
 from pulsar.dedisp.stream import stage_engines
+from pulsar.folding.folder import fold_many
 from pulsar.folding.refine import refine
 from pulsar.io.open import open_observation
 from pulsar.pipeline.progress import Progress
@@ -129,8 +132,6 @@ class Stage(NamedTuple):
 @contextmanager
 def cleaned(path: Path) -> Iterator[CleanedSource]:
     """A file opened, its mask made."""
-    from pulsar.cleaning import make_mask, measure
-
     obs = open_observation(path)
     try:
         config = RfiConfig()
@@ -141,8 +142,6 @@ def cleaned(path: Path) -> Iterator[CleanedSource]:
 
 def statistics(source: CleanedSource, survey: Survey) -> Job:
     """Moments of every channel and block, and the mask."""
-    from pulsar.cleaning import make_mask, measure
-
     config = RfiConfig()
 
     def run(threads: int) -> object:
@@ -206,8 +205,6 @@ def search(_: CleanedSource, survey: Survey, *, times: int, coherent: bool) -> J
 
 def fold(source: CleanedSource, survey: Survey) -> Job:
     """Read and clean the file once more, fold candidates all over the range of DMs and refine them."""
-    from pulsar.folding.folder import fold_many
-
     slowest = min(1.0, 0.1 * survey.size.nsamps * survey.tsamp)
     periods = np.geomspace(PULSAR.period, slowest, FOLDS)
     dms = np.random.default_rng(3).uniform(0.0, survey.dm_step * survey.size.ndms, FOLDS)

@@ -9,9 +9,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
 
+from pulsar.cleaning.robust import runs_of
 from pulsar.constants import KDM, LEAST_DM
 from pulsar.data.header import Header
+from pulsar_kernels.interference import count_above, most_beyond, stretches, sums_at
+from pulsar_kernels.running import less_running_means
 
 #: Bands that are compared, and fewest of them.
 BANDS: Final = 16
@@ -152,8 +156,6 @@ def _found(
 
 def _plain(series: NDArray[np.float32], bands: Bands, space: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """The bands less a running mean, twice: of waves of seconds once leaves a tenth, enough to pass for impulses."""
-    from pulsar_kernels.running import less_running_means
-
     plain = np.empty_like(series) if space is None else space
     less_running_means(series, WINDOWS * bands.longest, plain)
     return plain
@@ -205,8 +207,6 @@ def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[f
 
     The first of `sigmas` is for what is above, a second one for what is below (of which all signs are turned).
     """
-    from pulsar_kernels.interference import most_beyond, sums_at
-
     nbands, n = plain.shape
     shift = 0 if width == 1 else width // 2
     first = width.bit_length() - 1
@@ -245,8 +245,6 @@ def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[f
 
 def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float, look: _Look) -> NDArray[np.bool_]:
     """Samples of impulses in all of the band or, if dispersion tells there, a part of it, shape (n,)."""
-    from pulsar_kernels.interference import count_above, stretches
-
     nbands, n = plain.shape
     marks = np.zeros(n, dtype=np.bool_)
     number = look.following(0)
@@ -310,8 +308,6 @@ def _lines(plain: NDArray[np.float32], bands: Bands) -> NDArray[np.bool_]:
     plain : ndarray of float32, shape (nbands, n)
     bands : Bands
     """
-    from scipy.fft import next_fast_len, rfft
-
     n = plain.shape[1]
     size = int(next_fast_len(n, real=True))
     # Modes in a hertz.
@@ -333,8 +329,6 @@ def _lines(plain: NDArray[np.float32], bands: Bands) -> NDArray[np.bool_]:
 
 def _without(lines: NDArray[np.bool_], plain: NDArray[np.float32]) -> NDArray[np.float32]:
     """The bands without these modes: a hum would be taken for impulses, and hides them."""
-    from scipy.fft import irfft, next_fast_len, rfft
-
     n = plain.shape[1]
     size = int(next_fast_len(n, real=True))
     spectra = rfft(plain, size, axis=1)
@@ -450,11 +444,6 @@ def _energy_error(profile: NDArray[np.float64], shifts: NDArray[np.int64]) -> fl
             off = profile[shift:] - profile[:-shift] if shift < profile.size else profile
             moved += max(float(np.sum(off**2)) - 2.0 * off.size, 0.1 * float(np.sum(off**2)))
     return float(np.sqrt(4.0 * moved / len(shifts) + 4.0 * profile.size))
-
-
-def runs_of(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """First of every run of marks and the one after its last, shape (n, 2)."""
-    return np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).astype(np.int64)
 
 
 def repeating(series: NDArray[np.float32]) -> NDArray[np.bool_]:

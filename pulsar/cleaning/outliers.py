@@ -13,6 +13,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+from scipy.special import log_ndtr
 
 from pulsar.cleaning.robust import MAD_TO_SIGMA, in_columns, in_rows, median, robust_z, smooth
 from pulsar.cleaning.statistics import BlockStatistics
@@ -73,8 +75,6 @@ def find_outliers(
         Dispersion delay of the channels for a DM of 1 pc cm^-3 [samples]: what lies along a dispersed track is spared.
     config : RfiConfig
     """
-    from scipy.special import log_ndtr
-
     shape = stats.mean.shape
     reasons = ("noise outlier", "variable", "not noise", "not white")
     causes = ("saturated", "mean", "noise", "shape", "not white", "line", "neighbours")
@@ -266,8 +266,6 @@ def grown(flags: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
 
 def _residual(level: NDArray[np.float64], live: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Of a number for every channel, what differs from the running median over the channels around."""
-    from scipy.ndimage import median_filter
-
     filled = np.interp(np.arange(level.size), np.flatnonzero(live), level[live])
     size = max(9, int(live.sum()) // 16) | 1
     return np.asarray(filled - median_filter(filled, size=size, mode="nearest"))

@@ -28,6 +28,11 @@ def in_columns(shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(at, at + step) for at in range(0, shape[1], step))
 
 
+def runs_of(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """First of every run of marks and the one after its last, shape (n, 2)."""
+    return np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).astype(np.int64)
+
+
 def median(
     values: NDArray[np.float64],
     axis: int | None = None,

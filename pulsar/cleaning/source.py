@@ -14,6 +14,7 @@ from pulsar.cleaning.statistics import outside_gaps, piece_samples
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
+from pulsar_kernels.clean import normalise, project, zero_dm
 
 #: What is clipped takes the level of so many times its length on either side, and of so many samples at least: the
 #: error of that level is half of what noise would have had there.
@@ -175,8 +176,6 @@ class CleanedSource:
         return total / nsamps
 
     def _piece(self, start: int, stop: int, segment: int, out: NDArray[np.int8]) -> None:
-        from pulsar_kernels.clean import normalise, zero_dm
-
         n = stop - start
         nchans = self.obs.header.nchans
         size = nchans * n
@@ -281,8 +280,6 @@ def matched_gains(
     -------
     weights, gains : ndarray of float32, shape (nblocks, nchans live)
     """
-    from pulsar_kernels.clean import project
-
     mask, nchans = source.mask, source.nchans
     live = ~mask.bad[:, mask.chan_ok]
     nblocks = len(live)

@@ -27,6 +27,8 @@ from pulsar.cleaning.impulses import (
 from pulsar.cleaning.robust import in_rows
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
+from pulsar_kernels.moments import add_bands, decimate, moments
+from pulsar_kernels.spectra import line_powers, passes, strongest
 
 # Blocks wanted in a short observation, where blocks of the configured length would be too few to compare.
 WANTED_BLOCKS = 16
@@ -215,8 +217,6 @@ class _Pass:
 
     def group(self, first: int) -> NDArray[np.int64]:
         """Take some blocks; returns the impulses in them, which are looked for with what is before and after."""
-        from pulsar_kernels.moments import add_bands
-
         if not hasattr(self._local, "work"):
             self._local.work = _Work(self.header.nchans * self.step, self.obs.dtype)
         work: _Work = self._local.work
@@ -286,8 +286,6 @@ class _Pass:
 
     def _block(self, work: "_Work", block: int, sums: "_Sums", series: NDArray[np.float32], origin: int) -> None:
         """Take one block of those of `sums`; bands go to `series`, which begins at sample `origin`."""
-        from pulsar_kernels.moments import add_bands, decimate
-
         lo, hi = int(self.edges[block]), int(self.edges[block + 1])
         points = work.space("points", (self.header.nchans, self.npoints)) if self.spectra else None
         for at, data in self._read(work, lo, hi):
@@ -366,8 +364,6 @@ class _Sums:
 
     def add(self, block: int, data: NDArray[np.generic], top: int) -> None:
         """Add samples of one of the blocks."""
-        from pulsar_kernels.moments import moments
-
         k = block - self.first
         if not self.count[k].any():
             few = data[:, :64].astype(np.float32)
@@ -452,8 +448,6 @@ def _strongest(
 
     Lines that many channels have are left out: a hum, or a pulsar. `powers` is memory for them.
     """
-    from pulsar_kernels.spectra import line_powers, passes, strongest
-
     nchans, npoints = points.shape
     surplus = np.empty(nchans, dtype=np.float32)
     where = np.empty(nchans, dtype=np.int64)

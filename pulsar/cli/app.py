@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
+from pulsar import __version__
 from pulsar.cli import ending
 from pulsar.cli.console import error
 from pulsar.data.work import environment
@@ -138,8 +139,6 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from pulsar import __version__
-
         typer.echo(f"pulsar-search {__version__}")
         raise typer.Exit
 

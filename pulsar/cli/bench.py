@@ -122,25 +122,23 @@ def command(
     if compared is not None:
         _compare(compared, kernels or [], stages, as_json, plot)
         return
-    from pulsar.bench.run import run
-    from pulsar.bench.stages import STAGES
+    from pulsar.bench import figures, run
+    from pulsar.bench import stages as whole
 
     cases = _cases(kernels, chosen) if kernels or not stages else []
     if listed:
         _list(cases, stages, as_json)
         return
-    bench = run(
+    bench = run.run(
         cases,
-        stages=STAGES if stages else (),
+        stages=whole.STAGES if stages else (),
         threads=threads,
         seconds=seconds,
         repeats=repeats,
         progress=None if quiet else _announce,
     )
     if roofline is not None:
-        from pulsar.bench.figures import roofline as draw
-
-        draw(bench, roofline)
+        figures.roofline(bench, roofline)
     if as_json:
         out(json.dumps(asdict(bench), indent=2))
     else:
@@ -158,16 +156,16 @@ def _cases(kernels: list[str] | None, chosen: dict[str, str]) -> "list[Case]":
 
 def _list(cases: "list[Case]", stages: bool, as_json: bool) -> None:
     """Print the table of cases and stages."""
-    from pulsar.bench.run import offered
-    from pulsar.bench.stages import STAGES
+    from pulsar.bench import run
+    from pulsar.bench import stages as whole
 
     if as_json:
         lines: list[dict[str, Any]] = [
             {"kernel": c.name, "about": c.words(), "dtype": c.dtype, **c.full._asdict()}
-            | {"arithmetic": c.arithmetic, "offers": {"sizes": offered(c), "dtypes": list(c.takes)}}
+            | {"arithmetic": c.arithmetic, "offers": {"sizes": run.offered(c), "dtypes": list(c.takes)}}
             for c in cases
         ]
-        out(json.dumps(lines + [{"stage": s.name, "about": s.about} for s in STAGES if stages], indent=2))
+        out(json.dumps(lines + [{"stage": s.name, "about": s.about} for s in whole.STAGES if stages], indent=2))
         return
     if cases:
         print_table(
@@ -176,7 +174,7 @@ def _list(cases: "list[Case]", stages: bool, as_json: bool) -> None:
                 "size": lambda c: c.full.about,
                 "types": lambda c: c.dtype,
                 "or takes": lambda c: ", ".join(c.takes[1:]) or "-",
-                "sizes by": lambda c: " ".join(offered(c)),
+                "sizes by": lambda c: " ".join(run.offered(c)),
                 "arithmetic": lambda c: c.arithmetic,
                 "work": lambda c: c.words(),
             },
@@ -184,7 +182,7 @@ def _list(cases: "list[Case]", stages: bool, as_json: bool) -> None:
             left=("kernel", "size", "types", "or takes", "sizes by", "arithmetic", "work"),
         )
     if stages:
-        print_table({"stage": lambda s: s.name, "work": lambda s: s.about}, STAGES, left=("stage", "work"))
+        print_table({"stage": lambda s: s.name, "work": lambda s: s.about}, whole.STAGES, left=("stage", "work"))
 
 
 def _compare(paths: tuple[Path, Path], kernels: list[str], stages: bool, as_json: bool, plot: Path | None) -> None:

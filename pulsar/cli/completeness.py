@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from pulsar.cli.console import check_new, check_picture, out, write_text
-from pulsar.cli.options import Beams, Display, Given, Overwrite, Resume, argument, inputs, option, options, product_file
+from pulsar.cli.options import (
+    Beams,
+    Display,
+    Given,
+    Overwrite,
+    Resume,
+    argument,
+    inputs,
+    option,
+    options,
+    parse_beams,
+    product_file,
+)
 from pulsar.cli.search import end_of_many
 from pulsar.cli.tables import Columns, print_table
 from pulsar.data.injected import in_words, wilson
@@ -58,7 +70,7 @@ def command(
     if "population" in given.options and signals is not None:
         raise typer.BadParameter("the table of --population says how many", param_hint="--signals")
     settings = given.config()
-    from pulsar.nights.night import SIGNALS, observations, parse_beams, runs_folder, search_night
+    from pulsar.nights.night import SIGNALS, observations, runs_folder, search_night
     from pulsar.report.paper import beside, format_of
 
     replace = overwrite or resume
@@ -85,10 +97,9 @@ def command(
     if table is not None:
         _write_tables(run, table)
     if plot is not None:
-        from pulsar.report.figure import save
-        from pulsar.report.plots import plot_completeness
+        from pulsar.report import figure, plots
 
-        save(plot_completeness(run.rows("completeness/injected"), run.rows("completeness/rows")), plot)
+        figure.save(plots.plot_completeness(run.rows("completeness/injected"), run.rows("completeness/rows")), plot)
     progress.message(f"{output}: {len(outcome.products)} of {len(todo)} observations; plots: pulsar report {output}")
     end_of_many(outcome.failures, len(todo))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from pulsar.data.files import check_output
 from pulsar.data.text import printable
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, PulsarError
@@ -88,15 +89,12 @@ def check_not_input(output: Path, files: Iterable[Path]) -> None:
 
 def check_new(output: Path, files: Iterable[Path], *, overwrite: bool) -> None:
     """Refuse an output that could not be written, before any work is done, or that is one of the inputs."""
-    from pulsar.data.files import check_output
-
     check_output(output, overwrite=overwrite)
     check_not_input(output, files)
 
 
 def check_picture(path: Path, *, overwrite: bool = False) -> None:
     """Refuse a picture that could not be written, before what it shows is made."""
-    from pulsar.data.files import check_output
     from pulsar.report.figure import check_suffix
 
     check_suffix(path)
@@ -110,8 +108,6 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
 
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
     """Write a file whole or not at all, never over an existing one unasked."""
-    from pulsar.data.files import check_output
-
     check_output(path, overwrite=overwrite)
     try:
         write_whole(path, content)

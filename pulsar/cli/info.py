@@ -12,6 +12,7 @@ from pulsar.data.direction import dms, hms
 from pulsar.io.base import parse_name
 from pulsar.io.night import examine, scan, several_pointings
 from pulsar.io.open import open_observation
+from pulsar.nights.pointings import unmatched_pointings
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
 
@@ -43,8 +44,6 @@ def command(files: Files, *, given: Given, as_json: Json = False, _debug: Debug 
 
 def _night(files: Any, settings: "Config", as_json: bool) -> None:
     """Folders: sources, dates, and a matrix of beams by files; gaps and problems inside each."""
-    from pulsar.nights.night import unmatched_pointings
-
     night = scan(files, settings.input)
     inside = {p: examine(p, settings.input) for p in night.pointings}
     problems = [*night.problems, *unmatched_pointings(night, settings)]

@@ -98,6 +98,22 @@ class Display:
         return progress_mode(self.quiet, self.log_level)
 
 
+def parse_beams(text: str) -> set[int]:
+    """Beam numbers of a list such as ``1,3,5-9``.
+
+    Raises
+    ------
+    ConfigError
+    """
+    beams: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or (last and not last.isdigit()) or (last and int(last) < int(first)):
+            raise ConfigError(f"--beams {text}: expected numbers and ranges such as 1,3,5-9")
+        beams |= set(range(int(first), int(last or first) + 1))
+    return beams
+
+
 @dataclass(frozen=True)
 class Pieces:
     """The beams of folders that are searched, and how many files at a time."""
@@ -113,8 +129,6 @@ class Pieces:
 
     def wanted(self) -> dict[str, Any]:
         """The arguments of `pulsar.nights.night.jobs`."""
-        from pulsar.nights.night import parse_beams
-
         beams = parse_beams(self.beams) if self.beams is not None else None
         return {"beams": beams, "segment": self.segment, "overlap": self.overlap}
 
@@ -328,8 +342,6 @@ def frequency_range(text: str) -> tuple[float, float]:
 
 def orbital_period(text: str, name: str = "--porb") -> float:
     """Seconds of ``5700``, ``95min``, ``10h`` or ``0.35d``."""
-    from pulsar.errors import ConfigError
-
     value = _seconds(text, ("min", "h", "d", "s", ""))
     if not math.isfinite(value):
         raise ConfigError(f"{name} {text}: expected a number of seconds, or one with a unit: 95min, 10h, 0.35d")

@@ -16,6 +16,8 @@ from pulsar.data.numbers import duration
 from pulsar.errors import ConfigError
 from pulsar.io.night import scan, several_pointings
 from pulsar.io.open import open_observation
+from pulsar.nights.pointings import unmatched_pointings
+from pulsar.orbits.companion import orbit_range
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
@@ -84,8 +86,6 @@ def _observation(
         run_plan = dry_run(obs, settings)
         needed = None
         if pair is not None:
-            from pulsar.orbits.companion import orbit_range
-
             needed = orbit_range(obs.header.tobs, *pair, settings.accel)
     if plot is not None:
         _draw(run_plan, obs.header, plot)
@@ -127,12 +127,11 @@ def _print_orbit(needed: "OrbitRange", tobs: float) -> None:
 
 def _draw(run_plan: Any, header: "Header", path: Path) -> None:
     """The picture of a DM plan."""
-    from pulsar.report.figure import save
-    from pulsar.report.plots import plot_plan
+    from pulsar.report import figure, plots
 
     if run_plan.dm is None:
         raise ConfigError("--plot: a dedispersed series has no DM plan")
-    save(plot_plan(run_plan.dm, header), path)
+    figure.save(plots.plot_plan(run_plan.dm, header), path)
 
 
 def _survey(path: Path, as_json: bool) -> None:
@@ -176,7 +175,7 @@ def _survey(path: Path, as_json: bool) -> None:
 
 def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> None:
     """Folders, or many files: a line for each search that `pulsar search` would make of them, and the totals."""
-    from pulsar.nights.night import jobs, plan_jobs, unmatched_pointings
+    from pulsar.nights.night import jobs, plan_jobs
 
     night = scan(files, settings.input)
     todo = jobs(night, settings, Path("pulsar-night"), **pieces.wanted())

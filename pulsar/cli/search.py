@@ -25,6 +25,7 @@ from pulsar.cli.tables import print_lists, print_subtracted
 from pulsar.errors import ConfigError
 from pulsar.io.night import scan, several_pointings
 from pulsar.io.product.reader import read
+from pulsar.nights.pointings import unmatched_pointings
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
@@ -93,7 +94,7 @@ def _night(
     files: list[Path], settings: "Config", folder: Path, pieces: Pieces, top: int, common: dict[str, Any]
 ) -> None:
     """Search folders, or many files: by source, date and beam."""
-    from pulsar.nights.night import jobs, search_night, unmatched_pointings
+    from pulsar.nights.night import jobs, search_night
 
     advice = "several searches need a folder for their products: give --out DIR"
     if folder.exists() and not folder.is_dir():

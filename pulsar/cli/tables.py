@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pulsar.cli.console import out
+from pulsar.data.candidate import DETECTED
 from pulsar.data.direction import dms, hms
 from pulsar.data.numbers import number, significant, value_error
 
@@ -80,8 +81,6 @@ def _accel(row: Any) -> str:
 
 def not_detected(row: Any) -> bool:
     """True if a fold of a given period shows no more than noise would."""
-    from pulsar.folding.fundamental import DETECTED
-
     return bool(row["kind"] == "fold" and row["sigma"] < DETECTED)
 
 

@@ -248,6 +248,11 @@ SUBTRACTED_COLUMNS: Final[tuple[Column, ...]] = (
 )
 
 
+#: Significance, corrected for trials, below which a fold of a given period shows nothing: 1 of 740 folds of noise
+#: reaches it.
+DETECTED: Final = 3.0
+
+
 def told(row: Any) -> str:
     """A row of SUBTRACTED_COLUMNS in words."""
     if not row["subtracted"]:

@@ -37,6 +37,7 @@ from pulsar.dedisp.stream import (
     too_small,
 )
 from pulsar.errors import ConfigError
+from pulsar_kernels.dedisperse import halve, requantise
 
 # Measured with benchmarks/speed.py read and program on one core, rounded down.
 READ_RATE: Final = 4e9  # raw samples read and cleaned a second
@@ -378,8 +379,6 @@ def _downsample_kept(levels: list[Channels], pool: ThreadPoolExecutor) -> None:
         raise AssertionError("downsampled channels are longer than the raw ones")
 
     def rows(block: slice) -> None:
-        from pulsar_kernels.dedisperse import halve, requantise
-
         sums = np.empty((block.stop - block.start, raw.nsamps // 2), np.int16)
         halve(np.ascontiguousarray(buffer[block, column : column + raw.nsamps // 2 * 2]), sums)
         buffer[block] = 0

@@ -9,13 +9,17 @@ that its channels got, so that rounding does not pile up.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
+from pulsar.dedisp.plan import DMPlan
+from pulsar_kernels.dedisperse import brute_tile
+from pulsar_kernels.tree import FAN, LANES, choose_rows, spans, tree_tile
 
 #: A row serves DMs for which the variance of its channels' arrival is at most this much more than in a row of their
 #: own [samples^2]. 0.02 makes a tenth more rows and 3 % less arrival error; 0.05 a tenth fewer, and 6 % more.
@@ -55,8 +59,6 @@ def _channels(k: NDArray[np.float64]) -> _Nodes:
 
 def _level(below: _Nodes, dms: NDArray[np.float64], fan: int, slack: float) -> _Nodes:
     """The level above, in nodes of `fan`; negative `slack` gives each DM its row."""
-    from pulsar_kernels.tree import choose_rows
-
     nnodes = -(-below.count.size // fan)
     capacity = nnodes * dms.size
     count, slope, spread = np.empty(nnodes), np.empty(nnodes), np.empty(nnodes)
@@ -87,8 +89,6 @@ def _level(below: _Nodes, dms: NDArray[np.float64], fan: int, slack: float) -> _
 
 def _grow(k: NDArray[np.float64], dms: NDArray[np.float64]) -> list[_Nodes]:
     """Levels from the channels up to the root, as many as cost least and leave enough nodes to the root."""
-    from pulsar_kernels.tree import FAN
-
     levels = [_channels(k)]
     costs = [_root_cost(k.size, dms.size)]
     rows = 0
@@ -136,8 +136,6 @@ class Operations:
         self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], rows: NDArray[np.int16], at: int, n: int
     ) -> None:
         """Fill ``rows[:, at : at + n]`` from the tile that begins at `column` of `raw`."""
-        from pulsar_kernels.tree import tree_tile
-
         program = (self.kind, self.dest, self.length, self.ptr, self.src, self.shift)
         tree_tile(raw, column, *program, self.bits, work, rows, at, n)
 
@@ -210,8 +208,6 @@ def build_tree(k: NDArray[np.float64], dms: NDArray[np.float64], tile: int) -> T
 
 def _spans(levels: Sequence[_Nodes], nchans: int) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], int, int]:
     """First sample and last sample past the tile that is needed of every row, and of the channels."""
-    from pulsar_kernels.tree import spans
-
     sizes = [nchans, *(len(level.node) for level in levels)]
     los = [np.full(n, _UNUSED) for n in sizes]
     his = [np.full(n, -_UNUSED) for n in sizes]
@@ -231,8 +227,6 @@ def _program(
     after: int,
 ) -> TreeProgram:
     """Lay out the rows in the arena and list the operations in depth-first order."""
-    from pulsar_kernels.tree import FAN, LANES
-
     top = len(levels) - 1
     used = [low <= high for low, high in zip(lo, hi, strict=True)]
     length = [
@@ -443,8 +437,6 @@ def _brute_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np
     def fill(
         raw: NDArray[np.int8], column: int, work: NDArray[np.int8], rows: NDArray[np.int16], at: int, n: int
     ) -> None:
-        from pulsar_kernels.dedisperse import brute_tile
-
         brute_tile(raw, column, delays, work[:size].view(np.int32).reshape(shape), rows, 0, at, n)
 
     return Engine(
@@ -457,3 +449,42 @@ def _brute_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np
         nbytes=delays.nbytes,
         fill=fill,
     )
+
+
+#: Additions per CPU second, measured with `pulsar bench tree brute` on one core of an EPYC (Zen 4); other machines
+#: differ by a factor of two or so.
+ADDS_PER_SECOND: Final = {"tree": 38e9, "brute": 50e9}
+#: Seconds per channel-sample to downsample it and to move it through the buffers, measured likewise.
+SECONDS_PER_SAMPLE: Final = 2.5e-10
+
+
+@lru_cache(maxsize=16)
+def _tree_adds(k: bytes, dms: bytes, tile: int) -> float:
+    """`TreeProgram.adds` of a tree: a run asks twice, before and after its mask, and mostly for the same channels."""
+    return build_tree(np.frombuffer(k), np.frombuffer(dms), tile).adds
+
+
+def stage_seconds(plan: DMPlan, method: str | None = None) -> list[float]:
+    """CPU time that each stage of a plan takes, reading and cleaning not counted [s].
+
+    Parameters
+    ----------
+    plan : DMPlan
+    method : {"tree", "brute"}, optional
+        Default: the plan's.
+    """
+    method = method or plan.method
+    seconds = []
+    for stage in plan.stages:
+        if method == "tree":
+            # A batch from the middle stands for all.
+            batches = -(-stage.ndms // batch_size(method, plan.freqs.size, stage.nsamps))
+            size = -(-stage.ndms // batches)
+            first = (batches // 2) * (stage.ndms - size) // max(batches - 1, 1)
+            k = samples_per_dm(plan.freqs, plan.fref, stage.tsamp)
+            each = _tree_adds(k.tobytes(), stage.dms[first : first + size].tobytes(), tile_size(stage.nsamps))
+            adds = each * stage.ndms / size * stage.nsamps
+        else:
+            adds = float(stage.ndms) * (plan.freqs.size - 1) * stage.nsamps
+        seconds.append(adds / ADDS_PER_SECOND[method] + plan.freqs.size * stage.nsamps * SECONDS_PER_SAMPLE)
+    return seconds

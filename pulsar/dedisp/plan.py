@@ -14,7 +14,7 @@ narrowest pulse of interest (``width_min``).
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from pulsar.config.model import DedispConfig
 from pulsar.constants import KDM
 from pulsar.data.header import Header
-from pulsar.dedisp.engine import batch_size, build_tree, samples_per_dm, tile_size
 from pulsar.errors import ConfigError
 
 #: Arrival error [samples rms] that the plan reckons with; tests hold the tree to it.
@@ -407,42 +406,3 @@ def _spaced(
     # The first trial after a change still has half a wide step below it: what the trial below has is right for both.
     below = np.concatenate([trials[:1], trials[:-1]])
     return trials, downsample[np.searchsorted(dms, below, side="right").clip(1) - 1]
-
-
-#: Additions per CPU second, measured with `pulsar bench tree brute` on one core of an EPYC (Zen 4); other machines
-#: differ by a factor of two or so.
-ADDS_PER_SECOND: Final = {"tree": 38e9, "brute": 50e9}
-#: Seconds per channel-sample to downsample it and to move it through the buffers, measured likewise.
-SECONDS_PER_SAMPLE: Final = 2.5e-10
-
-
-@lru_cache(maxsize=16)
-def _tree_adds(k: bytes, dms: bytes, tile: int) -> float:
-    """`TreeProgram.adds` of a tree: a run asks twice, before and after its mask, and mostly for the same channels."""
-    return build_tree(np.frombuffer(k), np.frombuffer(dms), tile).adds
-
-
-def stage_seconds(plan: DMPlan, method: str | None = None) -> list[float]:
-    """CPU time that each stage of a plan takes, reading and cleaning not counted [s].
-
-    Parameters
-    ----------
-    plan : DMPlan
-    method : {"tree", "brute"}, optional
-        Default: the plan's.
-    """
-    method = method or plan.method
-    seconds = []
-    for stage in plan.stages:
-        if method == "tree":
-            # A batch from the middle stands for all.
-            batches = -(-stage.ndms // batch_size(method, plan.freqs.size, stage.nsamps))
-            size = -(-stage.ndms // batches)
-            first = (batches // 2) * (stage.ndms - size) // max(batches - 1, 1)
-            k = samples_per_dm(plan.freqs, plan.fref, stage.tsamp)
-            each = _tree_adds(k.tobytes(), stage.dms[first : first + size].tobytes(), tile_size(stage.nsamps))
-            adds = each * stage.ndms / size * stage.nsamps
-        else:
-            adds = float(stage.ndms) * (plan.freqs.size - 1) * stage.nsamps
-        seconds.append(adds / ADDS_PER_SECOND[method] + plan.freqs.size * stage.nsamps * SECONDS_PER_SAMPLE)
-    return seconds

@@ -22,6 +22,7 @@ from pulsar.dedisp.engine import Engine, make_engines, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.dedisp.store import DMStore, Reserve
 from pulsar.errors import ConfigError
+from pulsar_kernels.dedisperse import halve, requantise
 
 #: Channels that one task downsamples or moves.
 _ROWS: Final = 64
@@ -107,8 +108,6 @@ class Channels:
 
 def _downsample(levels: list[Channels], gulp: int, rows: slice) -> None:
     """Fill the newest part of the downsampled buffers from that of the raw one."""
-    from pulsar_kernels.dedisperse import halve, requantise
-
     raw = levels[0]
     column = raw.end - raw.start
     fresh = raw.buffer[rows, column : column + gulp]

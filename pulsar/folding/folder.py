@@ -34,7 +34,19 @@ from pulsar.folding.plan import (
     plan_fold,
 )
 from pulsar.folding.sums import Sums, cube_of, empty_sums, levelled_fold, mark_slots
-from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, TILE, deposit, fold_band, fold_bands, fold_row
+from pulsar_kernels.dedisperse import halve
+from pulsar_kernels.fold import (
+    LANE_GAP,
+    LANE_TILE,
+    LANES,
+    MOST_CHANNELS,
+    TILE,
+    deposit,
+    fold_band,
+    fold_bands,
+    fold_row,
+    halve_bytes,
+)
 
 #: Most bytes of cleaned samples held at once, and most samples of a gulp.
 GULP_BYTES: Final = 128 << 20
@@ -96,9 +108,6 @@ class _Space:
 
     def half(self, data: NDArray[Any], turn: int) -> NDArray[Any]:
         """`data` at half its resolution, in bytes as long as they hold it; the two arrays take turns."""
-        from pulsar_kernels.dedisperse import halve
-        from pulsar_kernels.fold import halve_bytes
-
         nchans, n = data.shape[0], data.shape[1] // 2
         words = self.halves[turn % 2][: nchans * n]
         if data.dtype == np.int8:
@@ -165,8 +174,6 @@ def _levels(
 
 def _parts(level: _Level, tasks: Sequence[range], columns: int) -> list[list[_Part]]:
     """Parts of a level for each task: all its subbands at once at full resolution, one by one at a lowered one."""
-    from pulsar_kernels.fold import MOST_CHANNELS
-
     parts = []
     for task in tasks:
         own = [level.delays[b] for b in task]

@@ -296,11 +296,6 @@ def _equal(harmonics: _Harmonics, left: NDArray[np.float64]) -> int:
     return 1
 
 
-#: Significance, corrected for trials, below which a fold of a given period shows nothing: 1 of 740 folds of noise
-#: reaches it.
-DETECTED: Final = 3.0
-
-
 def ntrials(fold: Fold, snr: float, *, refined: bool) -> float:
     """Independent trials that a S/N of a fold is the best of.
 

@@ -14,6 +14,7 @@ from pulsar.data.fold import FoldParams
 from pulsar.data.source import SampleSource
 from pulsar.errors import ConfigError
 from pulsar.folding.whiten import FEWEST_PARTS
+from pulsar_kernels.bandsums import PIECE
 
 #: Phase bins per sample of a turn at most. Phases of the samples differ from turn to turn, so bins finer than a sample
 #: are filled evenly; four of them cost no S/N to the width of a bin.
@@ -251,8 +252,6 @@ def plan_bands(delays: NDArray[np.int32], edges: NDArray[np.int64], columns: int
 
 def _plan_pairs(delays: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Rows of a table with each pair of channels once for every relative delay, where groups find theirs, its bytes."""
-    from pulsar_kernels.bandsums import PIECE
-
     ngroups, npairs = delays.shape[0], delays.shape[1] // 2
     if npairs == 0:
         return np.zeros((0, 5), dtype=np.int64), np.zeros((ngroups, 0), dtype=np.int64), 0

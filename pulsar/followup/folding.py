@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
-from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTED, empty_table
 from pulsar.data.flags import split, weight
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
 from pulsar.folding import folder
-from pulsar.folding.fundamental import DETECTED, fold_sigma
+from pulsar.folding.fundamental import fold_sigma
 from pulsar.folding.refine import refine
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
@@ -84,6 +84,29 @@ def fold_cubes(
             tell(without.rows)
     with unchanged(obs), progress.stage("folding", total=header.nsamps, unit="samples") as tick:
         return folder.fold_many(source, params, config.fold, threads=means.threads, memory=means.memory, progress=tick)
+
+
+def fold_given(obs: Observation, params: FoldParams, config: Config, *, fit: bool, progress: Progress) -> Fold:
+    """Clean and fold an observation by one set of parameters.
+
+    Parameters
+    ----------
+    obs : Observation
+        Raw data or a dedispersed series.
+    params : FoldParams
+        Topocentric, at mid-observation.
+    config : Config
+    fit : bool
+        Refine period, derivative and DM; False measures those that are given.
+    progress : Progress
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`fold_cubes`.
+    """
+    cube = fold_cubes(obs, [params], config, means=Means.of(config, obs, progress))[0]
+    return Samples(obs).finished(refine(cube, search_dm=not obs.header.is_series, fit=fit), config.fold)
 
 
 def fold_row(

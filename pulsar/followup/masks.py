@@ -17,15 +17,16 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
-from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
+from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies, zero_dm
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.start import opened
 
 if TYPE_CHECKING:
-    from pulsar.cleaning import BlockStatistics, Mask
     from pulsar.cleaning.birdies import Birdie
+    from pulsar.cleaning.mask import Mask
+    from pulsar.cleaning.statistics import BlockStatistics
     from pulsar.pipeline.cleaning import ZeroDM
     from pulsar.report.figure import Sheet
 
@@ -159,8 +160,6 @@ def make_rfi(
     DataError
         The files cannot be read, or nothing is left.
     """
-    from pulsar.pipeline.cleaning import zero_dm
-
     settings = config if isinstance(config, Config) else load_config(config)
     progress = Progress("quiet") if progress is None else progress
     target = None if out is None else check_output(Path(out), overwrite=overwrite)

@@ -1,15 +1,19 @@
 """Series of an observation at given DMs, cleaned and written to files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.files import check_output
-from pulsar.data.observation import unchanged
+from pulsar.data.observation import Observation, unchanged
 from pulsar.data.source import SIGMA_LEVELS
-from pulsar.dedisp.plan import few_trials
+from pulsar.dedisp.plan import DMPlan, few_trials
+from pulsar.dedisp.store import DMStore
 from pulsar.dedisp.stream import dedisperse
 from pulsar.errors import ConfigError
 from pulsar.io.series import series_paths, write_series
@@ -26,6 +30,46 @@ def series_names(out: Path, dms: Sequence[float]) -> list[Path]:
         return [out]
     digits = next((n for n in range(2, 8) if len({f"{dm:.{n}f}" for dm in dms}) == len(dms)), 8)
     return [out.with_name(f"{out.stem}_DM{dm:.{digits}f}{out.suffix}") for dm in dms]
+
+
+@contextmanager
+def dedispersed(
+    obs: Observation, config: Config, plan_of: Callable[[NDArray[np.float64]], DMPlan], progress: Progress
+) -> Iterator[tuple[DMStore, NDArray[np.float64]]]:
+    """An observation, cleaned and dedispersed by a plan, as long as the context lasts.
+
+    Parameters
+    ----------
+    obs : Observation
+    config : Config
+        Its sections `rfi` and `run` are used.
+    plan_of : callable
+        Told the channels that are alive [MHz], it makes the plan.
+    progress : Progress
+
+    Yields
+    ------
+    store : DMStore
+    freqs : ndarray
+        The channels that are alive [MHz].
+
+    Raises
+    ------
+    ConfigError
+        The series do not fit the memory budget, or a given mask belongs to another observation.
+    DataError
+        The files cannot be read, have changed meanwhile, or nothing is left after masking.
+    """
+    threads, memory = thread_count(config), stage_memory(config, obs)
+    mask = find_mask(obs, config, threads=threads, progress=progress).mask
+    source = clean_source(obs, mask, config, threads=threads, progress=progress)
+    plan = plan_of(source.freqs)
+    with (
+        unchanged(obs),
+        progress.stage("dedispersion", source.nsamps, "samples") as tick,
+        dedisperse(source, plan, threads=threads, memory=memory, progress=tick) as store,
+    ):
+        yield store, source.freqs
 
 
 def dedisperse_files(
@@ -87,21 +131,14 @@ def dedisperse_files(
             raise ConfigError(f"{obs.files[0].path}: is dedispersed already, to DM {header.dm:g}: give the raw data")
         for problem in obs.problems:
             progress.warning(problem)
-        threads = thread_count(config)
         series_header = header.with_(tsamp=header.tsamp * downsample)
         chosen = None
         if barycentre:
             first, chosen = barycentric_samples(header, header.nsamps // downsample, series_header.tsamp)
             series_header = series_header.with_(tstart=first, barycentric=True)
-        mask = find_mask(obs, config, threads=threads, progress=progress).mask
-        source = clean_source(obs, mask, config, threads=threads, progress=progress)
-        plan = few_trials(header, trials, downsample, source.freqs)
-        noise = np.float32(SIGMA_LEVELS * np.sqrt(len(source.freqs)))
-        with (
-            unchanged(obs),
-            progress.stage("dedispersion", source.nsamps, "samples") as tick,
-            dedisperse(source, plan, threads=threads, memory=stage_memory(config, obs), progress=tick) as store,
-        ):
+        plan_of = partial(few_trials, header, trials, downsample)
+        with dedispersed(obs, config, plan_of, progress) as (store, freqs):
+            noise = np.float32(SIGMA_LEVELS * np.sqrt(len(freqs)))
             for i, (name, dm) in enumerate(zip(names, trials.tolist(), strict=True)):
                 row = store.row(i)
                 data = (row if chosen is None else row[chosen]).astype(np.float32)

@@ -7,7 +7,6 @@ import numpy as np
 
 from pulsar.handover.candidate import Exported
 from pulsar.handover.presto import bestprof_text, pfd_bytes
-from pulsar.handover.psrfits import psrfits_bytes
 from pulsar.handover.timing import par_text, tim_text, toas_of, without_noise
 
 
@@ -31,6 +30,13 @@ def _csv(candidate: Exported) -> bytes:
     return "\n".join(["phase,intensity,template", *rows, ""]).encode()
 
 
+def _psrfits(candidate: Exported) -> bytes:
+    # Which loads astropy's FITS.
+    from pulsar.handover.psrfits import psrfits_bytes
+
+    return psrfits_bytes(candidate)
+
+
 #: Ending -> content of the file.
 FORMATS: Final[Mapping[str, Callable[[Exported], bytes]]] = {
     "par": _par,
@@ -38,5 +44,5 @@ FORMATS: Final[Mapping[str, Callable[[Exported], bytes]]] = {
     "pfd": pfd_bytes,
     "csv": _csv,
     "tim": _tim,
-    "psrfits": psrfits_bytes,
+    "psrfits": _psrfits,
 }

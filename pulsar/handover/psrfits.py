@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
@@ -43,8 +44,6 @@ def psrfits_bytes(candidate: Exported) -> bytes:
     ConfigError
         The time of the observation is not known.
     """
-    from astropy.io import fits
-
     if not 0 < candidate.fold.epoch <= LATEST_MJD:
         raise ConfigError("the time of the observation is not known: PSRFITS cannot tell when its pulses came")
     made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -70,8 +69,6 @@ def _width(candidate: Exported) -> float:
 
 
 def _primary(candidate: Exported, made: str) -> Any:
-    from astropy.io import fits
-
     h, fold = candidate.header, candidate.fold
     day, seconds = divmod(fold.epoch - 0.5 * fold.tobs / DAY, 1.0)
     # To a tenth of a microsecond, which is what the MJD holds.
@@ -83,8 +80,6 @@ def _primary(candidate: Exported, made: str) -> Any:
 
 def _table(name: str, columns: list[tuple[str, str, str, Any]], dims: Mapping[str, str] | None = None) -> Any:
     """A table of columns: name, format, unit and values; with dimensions of some."""
-    from astropy.io import fits
-
     dims = dims or {}
     made = [
         fits.Column(name=key, format=form, unit=unit or None, array=values, dim=dims.get(key))

@@ -8,7 +8,11 @@ from pulsar.config.model import InputConfig
 from pulsar.data.files import check_file
 from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, check_header, overridden, parse_name
-from pulsar.io.sigproc import is_sigproc
+from pulsar.io.fbh5 import Fbh5Reader
+from pulsar.io.joined import join
+from pulsar.io.psrfits import PsrfitsReader
+from pulsar.io.series import PrestoReader, SeriesSet, TimReader, is_series, is_set
+from pulsar.io.sigproc import SigprocReader, is_sigproc
 
 FITS_MAGIC = b"SIMPLE  ="
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -61,9 +65,6 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
         if len(readers) == 1:
             obs = readers[0]
         else:
-            from pulsar.io.joined import join
-            from pulsar.io.series import SeriesSet, is_set
-
             obs = SeriesSet(readers) if is_set(readers) else join(readers, tsamp_given=config.tsamp is not None)
     except BaseException:
         for reader in readers:
@@ -88,27 +89,18 @@ def _open_one(path: Path, config: InputConfig) -> BaseObservation:
     except OSError as error:
         raise DataError(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
     if path.suffix == ".dat" or (path.suffix == ".inf" and path.with_suffix(".dat").exists()):
-        from pulsar.io.series import PrestoReader
-
         return PrestoReader(path)
     if not head:
         raise DataError(f"{path}: the file is empty (0 bytes): copy it again")
     if is_sigproc(head):
-        from pulsar.io.series import TimReader, is_series
-        from pulsar.io.sigproc import SigprocReader
-
         if is_series(path):
             return TimReader(path, signed=config.signed)
         return SigprocReader(path, signed=config.signed)
     if head.startswith(FITS_MAGIC):
         if path.suffix == ".fz":
             raise DataError(f"{path}: is packed: unpack it with `funpack {path}` and give the file that this makes")
-        from pulsar.io.psrfits import PsrfitsReader
-
         return PsrfitsReader(path)
     if head.startswith(HDF5_MAGIC):
-        from pulsar.io.fbh5 import Fbh5Reader
-
         return Fbh5Reader(path)
     if head.lstrip().startswith(b"Data file name without suffix"):
         raise DataError(

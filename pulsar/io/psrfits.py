@@ -27,7 +27,6 @@ from pulsar.io.base import (
     spectra_per_piece,
     stretches,
 )
-from pulsar.io.psrfits_table import read_table
 from pulsar.io.psrfits_writer import PsrfitsWriter
 
 __all__ = ["PsrfitsReader", "PsrfitsWriter"]
@@ -56,6 +55,9 @@ class PsrfitsReader(BaseObservation):
     _file: RawFile
 
     def __init__(self, path: Path) -> None:
+        # Which loads astropy's FITS.
+        from pulsar.io.psrfits_table import read_table
+
         self._file = RawFile(path)
         #: Of the last rows that were asked for.
         self._gap_means = lru_cache(maxsize=16)(self._gap_fill)

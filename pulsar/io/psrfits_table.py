@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
+from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from pulsar.data.text import printable
@@ -116,10 +119,6 @@ def read_table(file: RawFile) -> SubintTable:
     DataError
         There is none, the file is a spectral-line product, or a header is damaged.
     """
-    from astropy.io import fits
-    from astropy.io.fits.verify import VerifyError
-    from astropy.utils.exceptions import AstropyWarning
-
     path = file.path
     if is_spectral_line(path):
         raise DataError(
@@ -163,8 +162,6 @@ def _check_counts(file: RawFile) -> None:
 
 
 def _keys(header: Any) -> dict[str, Any]:
-    from astropy.io.fits.verify import VerifyError
-
     keys: dict[str, Any] = {}
     for card in header.cards:
         keyword = card.keyword

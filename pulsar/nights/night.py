@@ -3,8 +3,6 @@
 How complete its searches are is told by the same with signals that are added.
 """
 
-import csv
-import difflib
 import math
 import zlib
 from collections.abc import Sequence
@@ -19,8 +17,7 @@ from pulsar.cleaning.birdies import Birdie
 from pulsar.cleaning.common import BEAMS, common_lines
 from pulsar.config.model import Config
 from pulsar.constants import DAY
-from pulsar.data.direction import sexagesimal
-from pulsar.data.files import check_output, read_text
+from pulsar.data.files import check_output
 from pulsar.data.locks import output_lock
 from pulsar.data.observation import InputFile
 from pulsar.data.unfinished import resumable
@@ -31,12 +28,14 @@ from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
+from pulsar.nights.pointings import read_pointings
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.injections import BURSTS, PULSARS
 from pulsar.pipeline.limits import telescope_of
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.start import fingerprint
+from pulsar.run import first_look, search
 from pulsar.sky.observatory import Receiver
 from pulsar.synthesis.population import read_asked
 
@@ -92,80 +91,6 @@ class Outcome:
     products: list[Path] = field(default_factory=list)
     merged: Path | None = None
     failures: list[tuple[str, PulsarError]] = field(default_factory=list)
-
-
-def parse_beams(text: str) -> set[int]:
-    """Beam numbers of a list such as ``1,3,5-9``.
-
-    Raises
-    ------
-    ConfigError
-    """
-    beams: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdigit() or (last and not last.isdigit()) or (last and int(last) < int(first)):
-            raise ConfigError(f"--beams {text}: expected numbers and ranges such as 1,3,5-9")
-        beams |= set(range(int(first), int(last or first) + 1))
-    return beams
-
-
-def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float, float]]:
-    """Positions [deg] by source and beam (None: all beams without a line of their own) from a CSV table.
-
-    Raises
-    ------
-    DataError
-        The file cannot be read, lacks a column, or a line of it makes no sense.
-    """
-    path = Path(path)
-    lines = read_text(path, "a table of pointings").splitlines()
-    places: dict[tuple[str, int | None], tuple[float, float]] = {}
-    for number, row in enumerate(csv.DictReader(lines, skipinitialspace=True), 2):
-        values = {str(k).strip().lower(): str(v or "").strip() for k, v in row.items() if k is not None}
-        if not {"source", "ra", "dec"} <= set(values):
-            raise DataError(f"{path}: expected the columns source, beam, ra, dec; found {', '.join(values)}")
-        ra = sexagesimal(values["ra"]) * (15.0 if ":" in values["ra"] else 1.0)
-        dec = sexagesimal(values["dec"])
-        beam = values.get("beam", "")
-        if not (0 <= ra < 360 and -90 <= dec <= 90) or (beam and not beam.isdigit()):
-            raise DataError(f"{path}: line {number}: expected a beam number, hh:mm:ss or degrees, dd:mm:ss or degrees")
-        places[values["source"], int(beam) if beam else None] = (ra, dec)
-    return places
-
-
-def unmatched_pointings(night: Night, config: Config) -> list[str]:
-    """Lines of the table of pointings that no file answers to, and sources that it leaves out, each in words.
-
-    Raises
-    ------
-    DataError
-        The table cannot be read.
-    """
-    table = config.input.pointings
-    if not table:
-        return []
-    places = read_pointings(table)
-    beams: dict[str, set[int | None]] = {}
-    for pointing in night.pointings:
-        beams.setdefault(pointing.source, set()).add(pointing.beam)
-    folded = {source.casefold(): source for source in beams}
-    out = []
-    for source in dict.fromkeys(source for source, _ in places):
-        if source not in beams:
-            near = difflib.get_close_matches(source.casefold(), folded, n=3, cutoff=0.6)
-            hint = f"; did you mean {' or '.join(folded[n] for n in near)}?" if near else ""
-            out.append(f"{table}: source {source} is in no file, its position is not used{hint}")
-            continue
-        lost = sorted(b for s, b in places if s == source and b is not None and b not in beams[source])
-        if lost:
-            out.append(f"{table}: source {source}: no files of beam {', '.join(map(str, lost))}")
-    for source, own in beams.items():
-        without = sorted((b or 0) for b in own if (source, b) not in places and (source, None) not in places)
-        if without:
-            which = f" beam {', '.join(map(str, without))}" if any(without) else ""
-            out.append(f"{table}: has no position for {source}{which}: those of the headers are used")
-    return out
 
 
 def jobs(
@@ -314,8 +239,6 @@ def search_night(
     ConfigError
         A product is there already, or another run is at work in this folder.
     """
-    from pulsar.run import search
-
     progress = Progress("quiet") if progress is None else progress
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -408,8 +331,6 @@ class _SharedLines:
             progress.message(self.notes[0])
 
     def _find(self, beams: Sequence[Job], config: Config, path: Path, *, resume: bool, progress: "Progress") -> None:
-        from pulsar.run import first_look
-
         try:
             stats = [(p, p.stat()) for job in beams for p in job.pointing.paths]
         except OSError:

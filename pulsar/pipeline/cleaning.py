@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning import Mask, cleaned_source
 from pulsar.cleaning.birdies import Birdie, Spectrum, diode_lines, learn, read_zaplist, series_lines, steady_lines
+from pulsar.cleaning.mask import Mask, make_mask
+from pulsar.cleaning.source import cleaned_source
+from pulsar.cleaning.statistics import measure
 from pulsar.cleaning.store import MaskFile, read_given, without
 from pulsar.config.model import Config, RfiConfig
 from pulsar.data.header import Header
@@ -23,7 +25,8 @@ from pulsar.searches.fft import FFTSearch
 from pulsar.sky.barycentre import motion_of
 
 if TYPE_CHECKING:
-    from pulsar.cleaning import BlockStatistics, CleanedSource
+    from pulsar.cleaning.source import CleanedSource
+    from pulsar.cleaning.statistics import BlockStatistics
     from pulsar.cleaning.store import PrestoMask
 
 #: Share of the band that is zapped without looking from which on that is a warning: it costs 8 % of the S/N of a flat
@@ -96,8 +99,6 @@ def find_mask(
     DataError
         It cannot be read, or no channel is left.
     """
-    from pulsar.cleaning import make_mask, measure
-
     tell_zapped(obs.header, config.rfi, progress)
     given = given_mask(obs.header, config.rfi, statistics=statistics)
     if isinstance(given, MaskFile):

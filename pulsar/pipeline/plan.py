@@ -14,7 +14,8 @@ from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.dedisp.batches import READ_RATE, Route, choose_route
-from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan, stage_seconds
+from pulsar.dedisp.engine import stage_seconds
+from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.dedisp.sampling import halvings, periods_text
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.series import SeriesSet

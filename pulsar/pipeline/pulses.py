@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.candidate import DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, dtype_of, empty_table
+from pulsar.data.flags import split, weight
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.samples import Samples
@@ -101,8 +102,6 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: N
     set of str
         Candidates most of whose pulses sweep so.
     """
-    from pulsar.data.flags import split, weight
-
     sweeps: dict[str, list[bool]] = {}
     for row in table:
         cutout = cutouts.get(str(row["id"]))

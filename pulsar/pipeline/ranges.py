@@ -21,7 +21,8 @@ from pulsar.cleaning.birdies import pairs
 from pulsar.config.model import Config
 from pulsar.data.observation import Observation
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, choose_route, dedispersed
-from pulsar.dedisp.plan import DMPlan, make_plan, stage_seconds
+from pulsar.dedisp.engine import stage_seconds
+from pulsar.dedisp.plan import DMPlan, make_plan
 from pulsar.dedisp.sampling import halvings
 from pulsar.errors import DataError, PulsarError
 from pulsar.folding.subtracted import SubtractedSource, unpacked

@@ -24,7 +24,7 @@ from pulsar.pipeline.room import Means
 from pulsar.pipeline.subtracting import subtract
 
 if TYPE_CHECKING:
-    from pulsar.cleaning import Mask
+    from pulsar.cleaning.mask import Mask
     from pulsar.cleaning.source import MaskedSource
 
 #: Series on each side of a fold's own that its DM curve is folded from.

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config, SubtractConfig
-from pulsar.data.candidate import SUBTRACTED_COLUMNS, empty_table, told
+from pulsar.data.candidate import DETECTED, SUBTRACTED_COLUMNS, empty_table, told
 from pulsar.data.files import read_bytes
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.folding import folder
-from pulsar.folding.fundamental import DETECTED, fold_sigma
+from pulsar.folding.fundamental import fold_sigma
 from pulsar.folding.plan import check_params
 from pulsar.folding.refine import refine
 from pulsar.folding.subtracted import SubtractedSource, measure_rest, measure_templates, packed, unpacked, without

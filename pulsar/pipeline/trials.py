@@ -21,8 +21,8 @@ from pulsar.pipeline.octaves import independent_dms
 from pulsar.pipeline.room import Means
 
 if TYPE_CHECKING:
-    from pulsar.cleaning import CleanedSource
     from pulsar.cleaning.birdies import Birdie
+    from pulsar.cleaning.source import CleanedSource
 
 
 def dms_of_series(obs: Observation) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined
 
 from pulsar.data.flags import FLAGS
 from pulsar.data.folders import Folder
@@ -304,8 +305,6 @@ def _json(value: Any) -> str:
 
 
 def _environment() -> Any:
-    from jinja2 import Environment, StrictUndefined
-
     return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from astropy.table import Table, vstack
 from numpy.typing import NDArray
 
 from pulsar.data.injected import LIMIT_COLUMNS, RECALL_COLUMNS, recall
@@ -54,8 +55,6 @@ def recall_rows(run: "Run") -> "Table":
     Table
         Columns observation, kind, and RECALL_COLUMNS.
     """
-    from astropy.table import vstack
-
     parts = []
     for name, rows in _observed(run, run.rows("completeness/injected")):
         for kind in ("pulsar", "burst"):
@@ -84,8 +83,6 @@ def recall_text(run: "Run", path: Path) -> str:
     table = recall_rows(run)
     if format_of(path) != "ascii.latex":
         return _text(table, path)
-    from astropy.table import Table
-
     table = table[table["observation"] == "all"]
     lines = Table()
     lines["Signals"] = [f"{kind}s" for kind in table["kind"]]
@@ -101,8 +98,6 @@ def limits_text(run: "Run", path: Path) -> str:
     rows = run.rows("completeness/limits")
     if format_of(path) != "ascii.latex":
         return _text(as_table(rows, LIMIT_COLUMNS, "flux densities from which on pulsars are found"), path)
-    from astropy.table import Table
-
     duties = sorted(set(rows["duty"].tolist()))
     lines: dict[str, list[str]] = {"Observation": [], "$P$ [ms]": [], "S/N$_{50}$": [], "S/N$_{90}$": []}
     lines |= {f"$S_{{90}}$ [mJy], $\\delta = {duty:g}$": [] for duty in duties}

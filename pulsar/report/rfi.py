@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pulsar.cleaning.birdies import CHANCE, Birdie, fraction_lost
 from pulsar.cleaning.mask import Mask, block_losses, channel_losses, reason_classes
 from pulsar.cleaning.robust import median
-from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.data.header import Header
 from pulsar.data.text import literal
 from pulsar.report.figure import (
@@ -38,6 +37,9 @@ from pulsar.report.figure import (
 )
 from pulsar.report.words import observed
 
+if TYPE_CHECKING:
+    from pulsar.cleaning.statistics import BlockStatistics
+
 #: Most pixels of an image: what is finer is averaged, so that large observations stay readable and quick.
 _COLUMNS: Final = 1000
 _ROWS: Final = 700
@@ -54,7 +56,7 @@ _STATISTICS: Final = ("Noise over its usual", "Skewness", "Kurtosis", "Strongest
 def plot_rfi(
     header: Header,
     mask: Mask,
-    stats: BlockStatistics | None = None,
+    stats: "BlockStatistics | None" = None,
     *,
     birdies: Sequence[Birdie] = (),
     spectrum: tuple[NDArray[np.float32], float] | None = None,

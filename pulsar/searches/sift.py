@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import SiftConfig
 from pulsar.constants import KDM
+from pulsar_kernels import peaks
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,6 @@ def group(
     ValueError
         If `tobs` is not positive.
     """
-    from pulsar_kernels import peaks
-
     config = SiftConfig() if config is None else config
     if not tobs > 0:
         raise ValueError(f"tobs must be positive, not {tobs!r}")

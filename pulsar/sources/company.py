@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import pdtrc
 
 from pulsar.data.flags import weight
 from pulsar.sources.candidate import AGREE, MAX_CHANCE, Candidate
@@ -60,8 +61,6 @@ def crowded(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
     -------
     ndarray of bool, shape (ncandidates,)
     """
-    from scipy.special import pdtrc
-
     out = np.zeros(len(candidates), dtype=np.bool_)
     places = [i for i, one in enumerate(candidates) if one.fold is not None and not one.parent]
     if len(places) < 2:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtrc
 
 from pulsar.data.fold import Fold
 from pulsar.sources.candidate import AGREE, MAX_CHANCE, RARE, Candidate
@@ -69,8 +70,6 @@ def chance_of(count: int, chances: NDArray[np.float64]) -> float:
         Of each. The sum of many is taken as if all were as likely as their mean, which gives no less for counts beyond
         it (Hoeffding 1956, Ann. Math. Stat. 27, 713).
     """
-    from scipy.special import bdtrc
-
     alike = float(bdtrc(count - 1, chances.size, float(np.mean(chances)))) if chances.size else 0.0
     if alike < MAX_CHANCE:
         return alike

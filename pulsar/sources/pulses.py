@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import pdtrc
 
 from pulsar.constants import LEAST_DM
 from pulsar.data.flags import DOUBTFUL, RFI, weight
@@ -100,8 +101,6 @@ def of_one_dm(table: NDArray[Any], groups: Iterable[NDArray[np.int64]], dms: NDA
     -------
     ndarray of bool
     """
-    from scipy.special import pdtrc
-
     out = np.zeros(len(table), dtype=np.bool_)
     groups = list(groups)
     if dms.size < 2:

@@ -29,7 +29,7 @@ from pulsar.pipeline.room import BASE_MEMORY, thread_count
 from pulsar.pipeline.trials import independent_trials
 from pulsar.pipeline.write import candidate_table
 from pulsar.searches import stats
-from pulsar.searches.sift import Ratios
+from pulsar.searches.sift import Ratios, group
 from pulsar.sources.candidate import Candidate
 from pulsar.stack.files import Epoch, Store
 from pulsar.stack.grid import Piece, decoded
@@ -197,8 +197,6 @@ def search_stack(
     DataError
         A file of the stack cannot be read.
     """
-    from pulsar.searches.sift import group
-
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     check_output(target.path, overwrite=target.overwrite)

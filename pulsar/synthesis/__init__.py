@@ -1,7 +1,7 @@
 """Synthetic observations, and pulsars injected into real ones."""
 
 from pulsar.synthesis.engine import Synthesiser, make
-from pulsar.synthesis.injection import channel_sigmas, inject
+from pulsar.synthesis.injection import channel_sigmas, inject, inject_in_memory
 from pulsar.synthesis.model import (
     Burst,
     Component,
@@ -20,6 +20,6 @@ from pulsar.synthesis.write import truth_path, write_filterbank, write_psrfits
 
 __all__ = [
     "Burst", "Component", "Injection", "Orbit", "Pulsar", "Rfi", "Sky", "Synthesiser", "channel_sigmas", "demo_sky",
-    "inject", "load_injection", "load_sky", "make", "observed_accel", "observed_spin", "phase",
+    "inject", "inject_in_memory", "load_injection", "load_sky", "make", "observed_accel", "observed_spin", "phase",
     "truth_path", "validate", "write_filterbank", "write_psrfits",
 ]  # fmt: skip

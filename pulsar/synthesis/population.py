@@ -261,7 +261,6 @@ def _csv(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _ecsv(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows with where they are, in our units."""
-    from astropy import units
     from astropy.table import Table
 
     try:
@@ -275,7 +274,7 @@ def _ecsv(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
         factor = 1.0
         if column.unit is not None:
             try:
-                factor = column.unit.to(units.Unit(COLUMNS[name][2]))
+                factor = column.unit.to(COLUMNS[name][2])
             except (ValueError, TypeError):
                 expected = COLUMNS[name][2] or "none"
                 raise ConfigError(f"{path}: column {name} has the unit {column.unit}, expected {expected}") from None

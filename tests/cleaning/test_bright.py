@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from reference.observed import ArrayObservation, cleaned
 
-from pulsar.cleaning import cleaned_source, make_mask, measure
+from pulsar.cleaning.mask import make_mask
+from pulsar.cleaning.source import cleaned_source
+from pulsar.cleaning.statistics import measure
 from pulsar.config.model import RfiConfig
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.io.open import open_observation

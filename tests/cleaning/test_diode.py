@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from reference.observed import ArrayObservation, bits, cleaned, noise
 
-from pulsar.cleaning import make_mask, measure
 from pulsar.cleaning.diode import Diode
+from pulsar.cleaning.mask import make_mask
+from pulsar.cleaning.statistics import measure
 from pulsar.config.model import RfiConfig
 from pulsar.data.source import SIGMA_LEVELS
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from reference.masks import Noise
 
-from pulsar.cleaning import make_mask, measure
+from pulsar.cleaning.mask import make_mask
 from pulsar.cleaning.source import CleanedSource
+from pulsar.cleaning.statistics import measure
 from pulsar.config.model import RfiConfig
 
 CONFIG = RfiConfig(block=1.0)

@@ -7,9 +7,9 @@ import pytest
 from reference.masks import Noise
 from reference.observed import ArrayObservation, bits, cleaned, noise
 
-from pulsar.cleaning import make_mask, measure
-from pulsar.cleaning.mask import CAUSES
+from pulsar.cleaning.mask import CAUSES, make_mask
 from pulsar.cleaning.robust import median, smooth
+from pulsar.cleaning.statistics import measure
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Gap
 from pulsar.data.source import SIGMA_LEVELS

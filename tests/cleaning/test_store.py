@@ -271,7 +271,7 @@ def settings(path, *sets):
 
 
 def test_a_mask_of_ours_is_used_as_it_is(path, monkeypatch):
-    monkeypatch.setattr("pulsar.cleaning.measure", None)  # no second look at the samples
+    monkeypatch.setattr("pulsar.pipeline.cleaning.measure", None)  # no second look at the samples
     obs = NoSamples(HEADER)
     quiet = Progress("quiet")
     found = find_mask(obs, settings(path), threads=1, progress=quiet)

@@ -14,9 +14,8 @@ import pulsar
 from pulsar.cli.options import Given, period_seconds
 from pulsar.cli.search import default_output
 from pulsar.cli.synthetic import match, verdict
-from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTED, empty_table
 from pulsar.errors import ConfigError
-from pulsar.folding.fundamental import DETECTED
 from pulsar.io.product.reader import read
 from pulsar.pipeline.ephemerides import Ephemeris, Origin, doubts
 

@@ -126,7 +126,7 @@ def test_nothing_to_learn_from(observation: Path, tmp_path: Path) -> None:
 
 def test_json_and_a_mask_made_from_a_mask(mask: Path, observation: Path, tmp_path: Path, monkeypatch) -> None:
     before = read_mask(mask)
-    monkeypatch.setattr("pulsar.cleaning.measure", None)  # the statistics are those of the file
+    monkeypatch.setattr("pulsar.pipeline.cleaning.measure", None)  # the statistics are those of the file
     options = ("--mask", mask, "--zap", "1399.6:1400.4", "--set", "dedisp.dm_hi=100", "--threads", 1, "--json")
     code, out, err = run("rfi", observation, "--out", tmp_path / "b.h5", *options, "-q")
     assert code == 0, err
@@ -210,7 +210,7 @@ def other(path: Path) -> Path:
 
 
 def test_what_is_refused(mask: Path, observation: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("pulsar.cleaning.measure", None)  # all of it in the first second
+    monkeypatch.setattr("pulsar.pipeline.cleaning.measure", None)  # all of it in the first second
     out = tmp_path / "o.h5"
     foreign = other(observation.with_name("other.fil"))
     damaged, text = tmp_path / "damaged.h5", tmp_path / "text.mask"

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pulsar.config.model import DedispConfig
 from pulsar.constants import KDM
 from pulsar.data.header import Header
-from pulsar.dedisp.plan import ADDS_PER_SECOND, ARRIVAL_RMS, SECONDS_PER_SAMPLE, make_plan, stage_seconds
+from pulsar.dedisp.engine import ADDS_PER_SECOND, SECONDS_PER_SAMPLE, stage_seconds
+from pulsar.dedisp.plan import ARRIVAL_RMS, make_plan
 from pulsar.errors import ConfigError
 
 

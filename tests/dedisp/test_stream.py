@@ -211,15 +211,13 @@ def test_several_downsamplings_are_used():
 @pytest.mark.parametrize("gulp", [64, 1000])
 def test_coarse_stages_that_go_on_after_the_fine_ones_are_done(monkeypatch, gulp):
     """Their delays are longer: the buffers of finished stages must not be read past their ends meanwhile."""
-    from pulsar_kernels import dedisperse as kernels
-
-    halve = kernels.halve
+    from pulsar_kernels.dedisperse import halve
 
     def watched(x, out):
         assert x.shape[1] == 2 * out.shape[1]
         halve(x, out)
 
-    monkeypatch.setattr(kernels, "halve", watched)
+    monkeypatch.setattr("pulsar.dedisp.stream.halve", watched)
     header, source = make(16, 20_000, tsamp=1e-3)
     plan = make_plan(header, DedispConfig(dm_hi=3000.0, dm_step=20.0, tolerance=0.4), source.freqs)
     assert [stage.downsample for stage in plan.stages][:2] == [1, 2]

@@ -13,7 +13,7 @@ from faults.conftest import names, search
 from reference.masks import make_statistics
 from reference.processes import environment, finish
 
-from pulsar.cleaning import make_mask
+from pulsar.cleaning.mask import make_mask
 from pulsar.cleaning.statistics import JUDGING, MASK, block_edges, channel_blocks, making_bytes, reading_threads
 from pulsar.config.load import load_config
 from pulsar.config.model import Config

@@ -75,8 +75,8 @@ def test_result_does_not_depend_on_what_fits_bytes(top, monkeypatch):
     params = [*PARAMS, *(FoldParams(200.0 + dm, 0.0, dm) for dm in np.linspace(3, 60, 12))]
     cubes = fold(source, params)
     assert len({plan_fold(p, CONFIG, source.nsamps, source.tsamp).level for p in params}) > 2
-    monkeypatch.setattr("pulsar_kernels.fold.halve_bytes", lambda *_: False)
-    monkeypatch.setattr("pulsar_kernels.fold.MOST_CHANNELS", 0)
+    monkeypatch.setattr("pulsar.folding.folder.halve_bytes", lambda *_: False)
+    monkeypatch.setattr("pulsar.folding.folder.MOST_CHANNELS", 0)
     for cube, plain in zip(cubes, fold(source, params), strict=True):
         np.testing.assert_array_equal(cube.data, plain.data)
 

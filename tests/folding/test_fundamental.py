@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from pulsar.config.model import FoldConfig
+from pulsar.data.candidate import DETECTED
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.folding.folder import fold_series
-from pulsar.folding.fundamental import DETECTED, MOST, choose_period, coherent_logp, fold_sigma, needs_others, ntrials
+from pulsar.folding.fundamental import MOST, choose_period, coherent_logp, fold_sigma, needs_others, ntrials
 from pulsar.folding.refine import refine
 
 RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4)

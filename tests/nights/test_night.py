@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from pulsar.cli.app import app
+from pulsar.cli.options import parse_beams
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.night import scan
 from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
-from pulsar.nights.night import ALL, Job, jobs, parse_beams, search_night, unmatched_pointings
+from pulsar.nights.night import ALL, Job, jobs, search_night
+from pulsar.nights.pointings import unmatched_pointings
 from pulsar.pipeline.progress import Progress
 from pulsar.run import search
 from pulsar.sky.observatory import Receiver
@@ -294,11 +296,11 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pulsar.run.search", ended_by(KeyboardInterrupt))
+        patch.setattr("pulsar.nights.night.search", ended_by(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt) as stopped:
             search_night(todo, config, out)
     assert stopped.value.__notes__ == ["use --resume to go on"]
-    monkeypatch.setattr("pulsar.run.first_look", interrupt)
+    monkeypatch.setattr("pulsar.nights.night.first_look", interrupt)
     outcome = search_night(todo, config, out, resume=True)
     assert len(outcome.products) == 4
     for path in outcome.products:
@@ -311,7 +313,7 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
 
     # With less than four beams there is no first look: the first search is done, and ends the night.
     few = jobs(scan([folder]), config, tmp_path / "few", beams={1, 2, 3})
-    monkeypatch.setattr("pulsar.run.search", ended_by(StopIteration))
+    monkeypatch.setattr("pulsar.nights.night.search", ended_by(StopIteration))
     with pytest.raises(StopIteration):
         search_night(few, config, tmp_path / "few")
 

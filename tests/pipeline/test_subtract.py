@@ -8,7 +8,9 @@ import pytest
 from reference.skies import RFI
 from typer.testing import CliRunner
 
-from pulsar.cleaning import CleanedSource, make_mask, measure
+from pulsar.cleaning.mask import make_mask
+from pulsar.cleaning.source import CleanedSource
+from pulsar.cleaning.statistics import measure
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
 from pulsar.config.model import RfiConfig, SubtractConfig

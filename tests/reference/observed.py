@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pulsar.cleaning import cleaned_source, make_mask, measure
+from pulsar.cleaning.mask import make_mask
+from pulsar.cleaning.source import cleaned_source
+from pulsar.cleaning.statistics import measure
 from pulsar.config.model import RfiConfig
 from pulsar.data.header import Header
 from pulsar.data.observation import Block

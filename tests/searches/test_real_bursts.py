@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from pulsar.cleaning import CleanedSource, make_mask, measure
+from pulsar.cleaning.mask import make_mask
+from pulsar.cleaning.source import CleanedSource
+from pulsar.cleaning.statistics import measure
 from pulsar.config.model import DedispConfig, RfiConfig
 from pulsar.dedisp.plan import make_plan
 from pulsar.dedisp.stream import dedisperse

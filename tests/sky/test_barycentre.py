@@ -12,8 +12,9 @@ from reference.tempo import tempo_rows
 
 from pulsar.constants import DAY
 from pulsar.errors import ConfigError
-from pulsar.sky import barycentre
-from pulsar.sky.barycentre import arrival_times, barycentric, rotation_table
+from pulsar.sky import earth
+from pulsar.sky.barycentre import arrival_times, barycentric
+from pulsar.sky.earth import rotation_table
 from pulsar.sky.observatory import OBSERVATORIES, find_observatory
 
 
@@ -75,7 +76,7 @@ def test_unknown_place_or_position_is_refused():
 def untouched(monkeypatch):
     """As in a process that has not asked yet."""
     monkeypatch.setattr(iers.IERS_Auto, "iers_table", None)
-    monkeypatch.setattr(barycentre, "_days", barycentre._days.__wrapped__)
+    monkeypatch.setattr(earth, "_days", earth._days.__wrapped__)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from reference.skies import RFI
 
-from pulsar.cleaning import CleanedSource, make_mask, measure
+from pulsar.cleaning.mask import make_mask
+from pulsar.cleaning.source import CleanedSource
+from pulsar.cleaning.statistics import measure
 from pulsar.config.model import RfiConfig
 from pulsar.dedisp.subbands import Subbands
 from pulsar.io.memory import Filterbank

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.candidate import dtype_of, empty_table
+from pulsar.data.candidate import Column, dtype_of, empty_table
 from pulsar.data.closing import closed_on_error
 from pulsar.data.files import check_output
 from pulsar.data.fold import Fold
@@ -99,6 +99,13 @@ def _kept(name: str, about: str) -> "cached_property[ResultTable]":
 
     table.__doc__ = about
     return cached_property(table)
+
+
+def _with_units(rows: NDArray[Any], columns: Sequence[Column], description: str) -> "ResultTable":
+    # Which loads astropy.
+    from pulsar.io.product.table import as_table
+
+    return as_table(rows, columns, description)
 
 
 class _Rfi(Mapping[str, Any]):
@@ -217,9 +224,7 @@ class Run:
         name : str
             As for :meth:`rows`.
         """
-        from pulsar.io.product.table import as_table
-
-        return as_table(self.rows(name), *schema.TABLES[name])
+        return _with_units(self.rows(name), *schema.TABLES[name])
 
     candidates = _kept("candidates", "The ranked candidates, best first, with units.")
 
@@ -260,11 +265,9 @@ class Run:
         ConfigError
             There is no such column or kind, the edges do not ascend, or nothing was injected.
         """
-        from pulsar.io.product.table import as_table
-
         rows = self._beside_injected("injected", kind)
         bins = recall(rows, by, edges)
-        return as_table(bins, RECALL_COLUMNS, f"recall of injected {kind}s by {by}")
+        return _with_units(bins, RECALL_COLUMNS, f"recall of injected {kind}s by {by}")
 
     def reliability(self, *, kind: Literal["pulsar", "burst"] = "pulsar") -> "ResultTable":
         """How many of the rows of a score, at the DMs of injected signals, were these signals; with 68 % intervals.
@@ -274,10 +277,8 @@ class Run:
         ConfigError
             There is no such kind, or nothing was injected.
         """
-        from pulsar.io.product.table import as_table
-
         bins = reliability(self._beside_injected("rows", kind))
-        return as_table(bins, RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
+        return _with_units(bins, RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
 
     def _beside_injected(self, name: str, kind: str) -> NDArray[Any]:
         """Rows of one kind of a table of the completeness."""
