@@ -12,15 +12,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pulsar.data.aligned import LINE, aligned
 from pulsar.data.closing import Closing
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.errors import ConfigError, PulsarError
 
 #: Memory is used for the first time so much at once [bytes]: on a slow virtual machine 20 ms, which may be waited for.
 _PIECE: Final = 8 << 20
-#: Bytes from one page to the next, at least; and what arrays begin at a multiple of: a cache line.
+#: Bytes from one page to the next, at least.
 _PAGE: Final = 4096
-_LINE: Final = 64
 
 
 class Reserve(Closing):
@@ -55,14 +55,11 @@ class Reserve(Closing):
         """An array of zeros that begins at a cache line: of this memory, or other where not enough of it is left."""
         self._stop()
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        skip = -self._free.ctypes.data % _LINE
-        free = self._free
-        if skip + size > free.size:
-            free = np.zeros(size + _LINE, np.int8)
-            skip = -free.ctypes.data % _LINE
-        else:
-            self._free = free[skip + size :]
-        return free[skip : skip + size].view(dtype).reshape(shape)
+        skip = -self._free.ctypes.data % LINE
+        if skip + size > self._free.size:
+            return aligned(shape, dtype)
+        free, self._free = self._free[skip : skip + size], self._free[skip + size :]
+        return free.view(dtype).reshape(shape)
 
     def close(self) -> None:
         """Give back what has not been taken."""

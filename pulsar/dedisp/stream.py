@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.aligned import LINE, aligned
 from pulsar.data.closing import closed_on_error
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.engine import Engine, make_engines, tile_size
@@ -26,8 +27,6 @@ from pulsar_kernels.dedisperse import halve, requantise
 
 #: Channels that one task downsamples or moves.
 _ROWS: Final = 64
-#: Where working space begins [bytes]: at a cache line.
-ALIGN: Final = 64
 #: Size of the newly read part of a gulp, at most [bytes]: 96 MiB take 6 % longer for a FAST beam, 224 gain 2 %.
 GULP_BYTES: Final = 160 << 20
 
@@ -143,7 +142,7 @@ class Budget:
         self.threads = threads
         engines = [e for level in levels for e in level.engines]
         self.work = max(e.work for e in engines)
-        self.fixed = threads * (self.work + ALIGN) + sum(e.nbytes for e in engines)
+        self.fixed = threads * (self.work + LINE) + sum(e.nbytes for e in engines)
         self.unit = max(level.downsample for level in levels)
 
     def working(self, gulp: int, staged: bool) -> int:
@@ -273,8 +272,7 @@ class Workspaces:
     def __init__(self, threads: int, size: int) -> None:
         self._free: SimpleQueue[NDArray[np.int8]] = SimpleQueue()
         for _ in range(threads):
-            space = np.empty(size + ALIGN, np.int8)
-            self._free.put(space[-space.ctypes.data % ALIGN :])
+            self._free.put(aligned(size, np.int8))
 
     @contextmanager
     def one(self) -> Iterator[NDArray[np.int8]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pulsar.cleaning.robust import MAD_TO_SIGMA
 from pulsar.config.model import FoldConfig
+from pulsar.data.aligned import aligned
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
@@ -81,26 +82,17 @@ class _Level:
     nslots: int = 0
 
 
-def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
-    """An empty array that begins with a cache line: vectors of its rows then never straddle two."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(size + 64, dtype=np.uint8)
-    first = -raw.ctypes.data % 64
-    return raw[first : first + size].view(dtype).reshape(shape)
-
-
 class _Space:
     """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
 
     def __init__(self, widest: int, columns: int, levels: Sequence[_Level]) -> None:
         top = levels[-1].level
         sums = [part.sums for level in levels for parts in level.parts for part in parts]
-        self.table = _aligned((max((p.size for p in sums if p is not None), default=0),), np.uint8)
+        self.table = aligned(max((p.size for p in sums if p is not None), default=0), np.uint8)
         # Lanes without a band are never written, but read.
         row = LANE_TILE + LANE_GAP
-        self.stash = _aligned((max(len(level.groups) for level in levels) * LANES * row,), np.int16)
-        self.stash[:] = 0
-        self.lanes = _aligned((LANE_TILE, LANES), np.int16)
+        self.stash = aligned(max(len(level.groups) for level in levels) * LANES * row, np.int16)
+        self.lanes = aligned((LANE_TILE, LANES), np.int16)
         self.halves = [np.empty(widest * (columns >> k), dtype=np.int16) for k in (1, 2)[:top]]
         self.narrow = np.empty(TILE, dtype=np.int16)
         self.wide = np.empty(TILE, dtype=np.int32)
@@ -123,7 +115,7 @@ class _Space:
         ngroups, ncands, nslots, nchans = len(level.groups), len(level.cands), level.nslots, data.shape[0]
         lanes = 1 if len(part.bands) == 1 else LANES
         if self.sums.size < (ncands * lanes + 4) * nslots:
-            self.sums = _aligned(((ncands * lanes + 4) * nslots,), np.int32)
+            self.sums = aligned((ncands * lanes + 4) * nslots, np.int32)
         acc = self.sums[: ncands * lanes * nslots].reshape(ncands, nslots, lanes)
         parts = self.sums[-4 * nslots :].reshape(4, nslots)
         common = level.starts, level.members, level.slots

@@ -19,11 +19,12 @@ from scipy.fft import irfft, rfft
 from scipy.optimize import minimize
 
 from pulsar.config.model import OrbitsConfig
+from pulsar.data.aligned import aligned
 from pulsar.errors import ConfigError
 from pulsar.orbits.bank import Bank, Slice
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
-from pulsar.searches.fft import HALF_TAPS
+from pulsar.searches.fft import HALF_WEIGHTS, Room
 from pulsar.searches.search import threshold_logp
 from pulsar_kernels import fft, harmonics, whiten
 from pulsar_kernels.fft import make_plan, work_size
@@ -288,14 +289,11 @@ class OrbitSearch:
         b = self._buffers()
         self._resampled(white, turn, x, y, b.series)
         fft.real_fft(b.series, b.flat, self._plan, b.work, PAD, b.real, b.imag)
+        powers = b.work[: self.n]
         harmonics.white_powers(
-            *(b.real, b.imag, PAD, np.log(self._knots), self._level, b.weights, b.none, b.none, 0.0, b.work[: self.n])
+            *(b.real, b.imag, PAD, np.log(self._knots), self._level, HALF_WEIGHTS, b.none, b.none, 0.0, powers)
         )
-        while True:
-            count = harmonics.harmonic_peaks(b.work[: self.n], self._limits, self._grid, b.index, b.stages, b.power)
-            if count <= b.index.size:
-                return b.index[:count], b.stages[:count], b.power[:count]
-            b.grow(int(1.5 * count))
+        return b.room.raised(powers, self._limits, self._grid)
 
     def _resampled(self, white: NDArray[np.float32], turn: float, x: float, y: float, out: NDArray[np.float32]) -> None:
         fine = RATIO / self.dt
@@ -473,20 +471,10 @@ class _Buffers:
         self.series = np.zeros(n, dtype=np.float32)
         self.real = np.zeros(n // 2 + 2 * PAD, dtype=np.float32)
         self.imag = np.zeros_like(self.real)
-        space = np.zeros(max(plan.work, n) + 16, dtype=np.float32)
-        skip = -(space.ctypes.data // 4) % 16
-        self.work = space[skip : skip + max(plan.work, n)]
+        self.work = aligned(max(plan.work, n), np.float32)
         self.flat = np.zeros(4)
         self.none = np.zeros(0, dtype=np.float32)
-        w = 1.0 / (np.pi * (np.arange(HALF_TAPS) + 0.5))
-        self.weights = np.asarray(w / np.sqrt(2.0 * np.sum(w**2)), dtype=np.float32)
-        self.grow(4096)
-
-    def grow(self, capacity: int) -> None:
-        """Make room for this many peaks."""
-        self.index = np.zeros(capacity, dtype=np.int64)
-        self.stages = np.zeros(capacity, dtype=np.int64)
-        self.power = np.zeros(capacity, dtype=np.float32)
+        self.room = Room()
 
 
 def template_samples(tobs: float, high: float) -> int:

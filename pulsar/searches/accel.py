@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import AccelConfig
+from pulsar.data.aligned import aligned
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
 from pulsar.searches.response import DW, TOGETHER, Extent, Piece, Plane, coarsest, grid_part
@@ -375,12 +376,9 @@ class _Buffers:
         self.real = np.zeros(nbins, dtype=np.float32)
         self.imag = np.zeros(nbins, dtype=np.float32)
         self.plane = np.zeros(0, dtype=np.uint8)
-        floats = np.zeros(work_floats(n) + 2 * n * TOGETHER + 16, dtype=np.float32)
-        floats = floats[-(floats.ctypes.data // 4) % 16 :]
-        self.work = floats[: work_floats(n)]
-        self.short = floats[work_floats(n) : work_floats(n) + 2 * n * TOGETHER].reshape(TOGETHER, 2, n)
-        staged = np.zeros(staged_bytes(n) + 64, dtype=np.uint8)
-        self.staged = staged[-staged.ctypes.data % 64 :][: staged_bytes(n)]
+        self.work = aligned(work_floats(n), np.float32)
+        self.short = aligned((TOGETHER, 2, n), np.float32)
+        self.staged = aligned(staged_bytes(n), np.uint8)
         # For every band.
         pitch = 16 * plane.shape(2 * search.nbins)[1]
         shape = (len(search.nharms), 2 * plane.valid // CELL + 1, (pitch + WIDE) // CELL)
@@ -393,9 +391,7 @@ class _Buffers:
         if self.plane.size >= plane.plane_bytes:
             return
         # Rows begin at cache lines; the transform is done when the plane is filled.
-        space = np.zeros(plane.plane_bytes + 64, dtype=np.uint8)
-        skip = -space.ctypes.data % 64
-        self.plane = space[skip : skip + plane.plane_bytes]
+        self.plane = aligned(plane.plane_bytes, np.uint8)
         self.transform = self.plane[: 4 * plane.lengths.work].view(np.float32)
 
     def room(self, found: int, search: AccelSearch) -> int:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.aligned import aligned
 from pulsar_kernels import ffa, longwave, moments
 
 #: Fewest and usual least number of phase bins.
@@ -214,9 +215,9 @@ class Buffers:
         self.halved = np.zeros(finest, dtype=np.float32)
         self.sums = np.zeros(finest + 1, dtype=np.int32)
         coarse, work, tile = _sizes(levels)
-        self.coarse = _aligned(coarse + 64, np.int16)
-        self.work = _aligned(work, np.int16)
-        self.tile = _aligned(tile, np.int32)
+        self.coarse = aligned(coarse + 64, np.int16)
+        self.work = aligned(work, np.int16)
+        self.tile = aligned(tile, np.int32)
         ntrials = trial_periods(levels)
         self.best = np.zeros(ntrials + 16, dtype=np.float32)
         self.which = np.zeros(ntrials + 16, dtype=np.uint8)
@@ -238,14 +239,6 @@ def _sizes(levels: tuple[Level, ...]) -> tuple[int, int, int]:
         max((ffa.work_size(step.nsamps, bins) for step, bins in every), default=0),
         max((ffa.tile_size(bins, int(step.widths[-1])) for step, bins in every), default=0),
     )
-
-
-def _aligned(n: int, kind: type) -> NDArray[Any]:
-    """Zeros that begin at a cache line."""
-    size = np.dtype(kind).itemsize
-    space: NDArray[Any] = np.zeros(n + 64 // size, dtype=kind)
-    skip = -space.ctypes.data // size % (64 // size)
-    return space[skip : skip + n]
 
 
 def halved(x: NDArray[np.float32], times: int, space: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -5,20 +5,22 @@ of 1, 2, 4 ... up to 32 powers, threshold by trial-corrected significance, one r
 does and how well is measured is in docs/search.md.
 """
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import FFTConfig
+from pulsar.data.aligned import aligned
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
 from pulsar.searches.search import Band, Circumstances, Cost, HarmonicSearch, Pairs
 from pulsar_kernels import harmonics, peaks
 
-#: Taps of the half-bin interpolation.
+#: Taps of the half-bin interpolation, and what they count, so that the power of noise stays what it is.
 HALF_TAPS = 8
+_TAPS = 1.0 / (np.pi * (np.arange(HALF_TAPS) + 0.5))
+HALF_WEIGHTS = (_TAPS / np.sqrt(2.0 * np.sum(_TAPS**2))).astype(np.float32)
 
 #: Samples searched a second, with 32 harmonics, by one core (benchmarks/speed.py search fft).
 RATE = 240.0e6
@@ -34,6 +36,31 @@ def trials_per_bin(logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
     """Independent trials that one stage of sums adds per bin of its top harmonic, at single-trial ln p."""
     decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
     return np.asarray(np.clip(TRIALS_STAGE[0] + TRIALS_STAGE[1] * decades, 0.5, TRIALS_SINGLE), dtype=np.float64)
+
+
+#: Top harmonic (its place in the powers), row of the ranges, and power of raised sums.
+Raised = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+
+
+class Room:
+    """Room for raised sums, which grows when they need more."""
+
+    def __init__(self) -> None:
+        self._columns: Raised = _columns(16384)
+
+    def raised(self, powers: NDArray[np.float32], ranges: NDArray[np.int64], thresholds: NDArray[np.float32]) -> Raised:
+        """Local maxima of sums of powers above thresholds: `pulsar_kernels.harmonics.harmonic_peaks`.
+
+        They are there until this is called again.
+        """
+        while (count := harmonics.harmonic_peaks(powers, ranges, thresholds, *self._columns)) > self._columns[0].size:
+            self._columns = _columns(int(1.5 * count))
+        index, row, power = self._columns
+        return index[:count], row[:count], power[:count]
+
+
+def _columns(capacity: int) -> Raised:
+    return np.zeros(capacity, np.int64), np.zeros(capacity, np.int64), np.zeros(capacity, np.float32)
 
 
 class FFTSearch(HarmonicSearch["_Buffers"]):
@@ -124,11 +151,6 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         ranges, thresholds = zip(mine, *self._also, strict=True)
         return np.concatenate(ranges), np.concatenate(thresholds)
 
-    @cached_property
-    def _weights(self) -> NDArray[np.float32]:
-        w = 1.0 / (np.pi * (np.arange(HALF_TAPS) + 0.5))
-        return np.asarray(w / np.sqrt(2.0 * np.sum(w**2)), dtype=np.float32)
-
     def _make_buffers(self) -> "_Buffers":
         return _Buffers(self.nfft, self._work)
 
@@ -177,7 +199,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
 
     def _white_powers(self, series: NDArray[Any], birdies: Pairs, buffers: "_Buffers") -> bool:
         """Fill the white amplitudes and half-bin powers; False when the series is constant."""
-        buffers.found = -1
+        buffers.raised = None
         levels = self.amplitudes.fill(series, birdies, buffers.real, buffers.imag, buffers.work)
         if levels is None:
             return False
@@ -187,7 +209,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
             PAD,
             self.noise.centres,
             levels,
-            self._weights,
+            HALF_WEIGHTS,
             self.noise.inverse,
             self.noise.own,
             self.noise.inverse_rest,
@@ -195,18 +217,14 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         )
         return True
 
-    def raised(self, buffers: "_Buffers") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    def raised(self, buffers: "_Buffers") -> Raised:
         """Raised sums of the spectrum in a work space: top harmonic (half bins), range and power.
 
         Ranges are the stages of this search, and after them those of `also_raise`. Looked for once for each spectrum.
         """
-        while buffers.found < 0:
-            found = harmonics.harmonic_peaks(buffers.half, *self._wanted, buffers.index, buffers.ranges, buffers.power)
-            if found > buffers.index.shape[0]:
-                buffers.grow(int(1.5 * found))
-            else:
-                buffers.found = found
-        return buffers.index[: buffers.found], buffers.ranges[: buffers.found], buffers.power[: buffers.found]
+        if buffers.raised is None:
+            buffers.raised = buffers.room.raised(buffers.half, *self._wanted)
+        return buffers.raised
 
     def _detect(self, buffers: "_Buffers") -> NDArray[Any]:
         index, stages, powers = self.raised(buffers)
@@ -253,19 +271,11 @@ class _Buffers:
         self.of: tuple[NDArray[Any], Pairs] | None = None
         # One piece for all, which the system puts on large pages.
         sizes = _sizes(nfft, work)
-        block = np.zeros(sum(sizes) + 16, dtype=np.float32)
-        skip = -(block.ctypes.data // 4) % 16
-        self.real, self.imag, self.work = np.split(block[skip : skip + sum(sizes)], np.cumsum(sizes)[:2])
+        self.real, self.imag, self.work = np.split(aligned(sum(sizes), np.float32), np.cumsum(sizes)[:2])
         self.real = self.real[: nbins + 2 * PAD]
         self.imag = self.imag[: nbins + 2 * PAD]
         #: Half-bin powers: the transform is done when they are filled.
         self.half = self.work[:nfft]
-        #: Raised sums of them, -1 where they have not been looked for.
-        self.found = -1
-        self.grow(16384)
-
-    def grow(self, capacity: int) -> None:
-        """Make room for this many raised grid points."""
-        self.index = np.zeros(capacity, dtype=np.int64)
-        self.ranges = np.zeros(capacity, dtype=np.int64)
-        self.power = np.zeros(capacity, dtype=np.float32)
+        #: Raised sums of them, None where they have not been looked for; and room for these.
+        self.raised: Raised | None = None
+        self.room = Room()

@@ -20,9 +20,9 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import MIN_BIN, MIN_CYCLES
+from pulsar.searches.fft import Room
 from pulsar.searches.search import PeriodicSearch, threshold_logp
 from pulsar.stack.grid import POINTS, StackGrid
-from pulsar_kernels import harmonics
 
 #: Independent trials per bin of the powers of one harmonic, and what each stage of harmonics adds per bin of its top
 #: harmonic, from benchmarks/calibrate.py stack: at p = 1e-4 of many epochs, by how much less of one, what every
@@ -157,7 +157,8 @@ class StackSearch:
             Structured, with the fields of DETECTION_COLUMNS, best first. `power` is nharm plus the excess over noise in
             units of the noise of one epoch: (power - nharm) / sqrt(nharm) is the S/N of the sum.
         """
-        index, nharm, total = self._peaks(powers)
+        index, stages, sums = Room().raised(powers, self.limits, np.array(self.thresholds, dtype=np.float32))
+        nharm, total = np.left_shift(1, stages), sums.astype(np.float64)
         logp = np.zeros(index.size)
         for h in np.unique(nharm):
             rows = nharm == h
@@ -176,19 +177,6 @@ class StackSearch:
         for row, i, h in zip(out, index[chosen], nharm[chosen], strict=True):
             row["freq"], row["freq_err"] = self._refined(powers, int(i), int(h))
         return out
-
-    def _peaks(self, powers: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Local maxima above the threshold: index of the top harmonic, harmonics, sum."""
-        thresholds = np.array(self.thresholds, dtype=np.float32)
-        capacity = 16384
-        while True:
-            index, stages = np.zeros(capacity, dtype=np.int64), np.zeros(capacity, dtype=np.int64)
-            total = np.zeros(capacity, dtype=np.float32)
-            count = harmonics.harmonic_peaks(powers, self.limits, thresholds, index, stages, total)
-            if count <= capacity:
-                break
-            capacity = int(1.5 * count)
-        return index[:count], np.left_shift(1, stages[:count]), total[:count].astype(np.float64)
 
     def harmonic_points(self, place: float, nharm: int) -> NDArray[np.int64]:
         """The points of the grid at which the harmonics of a frequency are.
