@@ -39,6 +39,10 @@ class StageTime(NamedTuple):
     cpu: float
 
 
+#: How a stage tells that more is done, and how it has ended.
+Telling = tuple[Callable[[float], None], Callable[[str, StageTime], None]]
+
+
 class Progress:
     """Progress of a run on stderr, and the one place that warnings go through.
 
@@ -162,20 +166,45 @@ class Progress:
                 self._add(name, spent)
             finish(state, spent)
 
-    def _start(
-        self, name: str, total: float | None, unit: str, foreseen: bool
-    ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
+    def _start(self, name: str, total: float | None, unit: str, foreseen: bool) -> Telling:
         if self.mode == "quiet":
-            return _no_tick, _no_finish
+            return _nothing, _nothing
         if self.mode == "bars":
             return self._start_bar(name, total, unit, foreseen)
-        if self.mode == "notebook":
-            return self._start_cell(name, total, unit)
-        return self._start_log(name, total, unit, foreseen)
+        start = shown = time.monotonic()
+        done = 0.0
+        cell = _Cell(_bar(name, 0.0 if total else None, unit)) if self.mode == "notebook" else None
+        interval = self.interval if cell is None else CELL_INTERVAL
 
-    def _start_bar(
-        self, name: str, total: float | None, unit: str, foreseen: bool
-    ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
+        def tick(n: float = 1) -> None:
+            nonlocal done, shown
+            with self._lock:
+                done += n
+                now = time.monotonic()
+                if now - shown < interval:
+                    return
+                shown = now
+                part = min(done / total, 1.0) if total else None
+                if cell is not None:
+                    cell.show(_bar(name, part, unit))
+                elif part is None or not foreseen:
+                    of = f"{done:.4g}" if part is None else f"{done:.0f} of {total:.0f}"
+                    self._line(f"{name}: {of} {unit}".rstrip())
+                else:
+                    left = f", {_seconds((now - start) * (1.0 - part) / part)} left" if part >= _TELLING else ""
+                    self._line(f"{name}: {100 * part:.0f} % of {total:.4g} {unit}".rstrip() + left)
+
+        def finish(state: str, spent: StageTime) -> None:
+            text = f"{name}: {state} in {_seconds(spent.wall)}"
+            with self._lock:
+                if cell is not None:
+                    cell.show(text)
+                else:
+                    self._line(f"{text} ({_seconds(spent.cpu)} of processor)")
+
+        return tick, finish
+
+    def _start_bar(self, name: str, total: float | None, unit: str, foreseen: bool) -> Telling:
         outer = self._bars is not None
         if self._bars is None:
             self._bars = _new_bars(self.stream)
@@ -198,59 +227,6 @@ class Progress:
             if not outer:
                 bars.stop()
                 self._bars = None
-
-        return tick, finish
-
-    def _start_cell(
-        self, name: str, total: float | None, unit: str
-    ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
-        start = time.monotonic()
-        done, shown = 0.0, start
-        cell = _Cell(_bar(name, 0.0 if total else None, unit))
-
-        def tick(n: float = 1) -> None:
-            nonlocal done, shown
-            with self._lock:
-                done += n
-                now = time.monotonic()
-                if now - shown < CELL_INTERVAL:
-                    return
-                shown = now
-                cell.show(_bar(name, min(done / total, 1.0) if total else None, unit))
-
-        def finish(state: str, spent: StageTime) -> None:
-            with self._lock:
-                cell.show(f"{name}: {state} in {_seconds(spent.wall)}")
-
-        return tick, finish
-
-    def _start_log(
-        self, name: str, total: float | None, unit: str, foreseen: bool
-    ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
-        start = time.monotonic()
-        done, shown = 0.0, start
-
-        def tick(n: float = 1) -> None:
-            nonlocal done, shown
-            with self._lock:
-                done += n
-                now = time.monotonic()
-                if now - shown < self.interval:
-                    return
-                shown = now
-                text = f"{name}: {done:.4g} {unit}".rstrip()
-                if total and not foreseen:
-                    text = f"{name}: {done:.0f} of {total:.0f} {unit}".rstrip()
-                elif total:
-                    part = min(done / total, 1.0)
-                    text = f"{name}: {100 * part:.0f} % of {total:.4g} {unit}".rstrip()
-                    if part >= _TELLING:
-                        text += f", {_seconds((now - start) * (1.0 - part) / part)} left"
-                self._line(text)
-
-        def finish(state: str, spent: StageTime) -> None:
-            with self._lock:
-                self._line(f"{name}: {state} in {_seconds(spent.wall)} ({_seconds(spent.cpu)} of processor)")
 
         return tick, finish
 
@@ -286,12 +262,8 @@ def _bar(name: str, part: float | None, unit: str) -> str:
     return f"{label}<progress value='{part:.3f}' max='1'></progress> {100 * part:.0f} % of the {html.escape(unit)}"
 
 
-def _no_tick(_n: float = 1) -> None:
-    """Quiet mode counts nothing."""
-
-
-def _no_finish(_state: str, _spent: StageTime) -> None:
-    """Quiet mode tells nothing."""
+def _nothing(*_told: object) -> None:
+    """Quiet mode counts and tells nothing."""
 
 
 def _seconds(value: float) -> str:
