@@ -9,6 +9,7 @@ Three routes lead to the same series, sample by sample; `choose_route` takes the
 
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -109,29 +110,28 @@ class Batch:
         return Batch(self.first + low, self.stage.part(low, high), lambda i: self.row(low + i))
 
 
+def between(batches: Generator[Batch], first: int, last: int) -> Iterator[Batch]:
+    """The trials `first` to `last` - 1 of batches, which are closed at the end."""
+    with closing(batches):
+        for batch in batches:
+            inside = batch.within(first, last)
+            if inside is not None:
+                yield inside
+
+
 def batch_ranges(plan: DMPlan) -> list[tuple[int, int]]:
     """Trials that one tree makes together: first, and the one after the last, in the plan."""
     ranges = []
-    first = 0
-    for stage in plan.stages:
+    for first, stage in plan.numbered():
         edges = batch_edges(plan.method, plan.freqs.size, stage.nsamps, stage.ndms)
         ranges += [(first + low, first + high) for low, high in pairwise(edges)]
-        first += stage.ndms
     return ranges
 
 
 def batches_of(plan: DMPlan, first: int, last: int) -> DMPlan:
     """The plan of the batches in which the trials `first` to `last` - 1 are: what `choose_route` has to look at."""
     wanted = [(low, high) for low, high in batch_ranges(plan) if low < last and high > first]
-    low, high = wanted[0][0], wanted[-1][1]
-    stages = []
-    begin = 0
-    for stage in plan.stages:
-        some = max(low - begin, 0), min(high - begin, stage.ndms)
-        if some[0] < some[1]:
-            stages.append(stage.part(*some))
-        begin += stage.ndms
-    return replace(plan, stages=tuple(stages))
+    return plan.part(wanted[0][0], wanted[-1][1])
 
 
 def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
@@ -258,14 +258,12 @@ class _Job:
 
 def _jobs(source: SampleSource, plan: DMPlan, threads: int, start: int, stop: int) -> list[_Job]:
     jobs = []
-    first = 0
-    for number, stage in enumerate(plan.stages):
+    for number, (first, stage) in enumerate(plan.numbered()):
         rows = start - first, stop - first
         jobs += [
             _Job(number, first + engine.row, engine)
             for engine in stage_engines(source, stage, plan.method, threads, rows)
         ]
-        first += stage.ndms
     return jobs
 
 

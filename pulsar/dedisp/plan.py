@@ -13,7 +13,8 @@ The best possible is what endlessly fine steps at the original sampling would le
 narrowest pulse of interest (``width_min``).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Final
@@ -195,6 +196,18 @@ class DMPlan:
     def points(self) -> float:
         """Samples of all series."""
         return sum(float(stage.ndms) * stage.nsamps for stage in self.stages)
+
+    def numbered(self) -> Iterator[tuple[int, DMStage]]:
+        """Every stage, and before it the index of its first trial."""
+        first = 0
+        for stage in self.stages:
+            yield first, stage
+            first += stage.ndms
+
+    def part(self, first: int, last: int) -> "DMPlan":
+        """The plan of the trials `first` to `last` - 1."""
+        ends = [(stage, max(first - at, 0), min(last - at, stage.ndms)) for at, stage in self.numbered()]
+        return replace(self, stages=tuple(stage.part(low, high) for stage, low, high in ends if low < high))
 
     def stage_of(self, index: int) -> tuple[int, int]:
         """Stage, and row within it, of trial `index`."""

@@ -47,8 +47,7 @@ def halvings(plan: "DMPlan", config: "Config") -> NDArray[np.int64]:
     everything = config.accel.enabled and config.accel.loss == 0.0
     if config.search.loss == 0.0 or everything or plan.tolerance == 0.0:
         return chosen
-    first = 0
-    for stage in plan.stages:
+    for first, stage in plan.numbered():
         smearing = stage.parts()
         low, times = 0, 1
         most = min(stage.nsamps / (_FEWEST * max(config.search.parts)), 0.5 * FASTEST / HARMONICS / stage.tsamp)
@@ -66,7 +65,6 @@ def halvings(plan: "DMPlan", config: "Config") -> NDArray[np.int64]:
                 break
             chosen[first + low : first + stage.ndms] = times
             times += 1
-        first += stage.ndms
     return chosen
 
 
@@ -139,12 +137,10 @@ def halved(series: NDArray[Any], times: int) -> NDArray[Any]:
 def stretches(plan: "DMPlan", times: NDArray[np.int64]) -> "list[tuple[DMStage, int]]":
     """The trials of every stage of a plan that are halved equally often, and how often that is, in ascending DM."""
     found = []
-    first = 0
-    for stage in plan.stages:
+    for first, stage in plan.numbered():
         mine = times[first : first + stage.ndms]
         edges = [0, *(np.flatnonzero(np.diff(mine)) + 1).tolist(), stage.ndms]
         found += [(stage.part(low, high), int(mine[low])) for low, high in pairwise(edges)]
-        first += stage.ndms
     return found
 
 

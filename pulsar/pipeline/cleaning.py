@@ -1,7 +1,7 @@
 """The mask of an observation, measured or taken from a file, and lines of interference: one way for all."""
 
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -287,7 +287,7 @@ def zero_dm(source: "CleanedSource", header: Header, config: Config, means: Mean
         return None
     plan = make_plan(header, config.dedisp.model_copy(update={"dm_lo": 0.0}), freqs=source.freqs)
     count = first_trials(plan) if config.rfi.learn else 1
-    part = replace(plan, stages=(plan.stages[0].part(0, count),))
+    part = plan.part(0, count)
     route = choose_route(part, threads=means.threads, memory=means.memory)
     with means.progress.stage("dedispersion", count, "DMs") as tick:
         batches = dedispersed(source, part, route, threads=means.threads, scratch=means.scratch, progress=tick)

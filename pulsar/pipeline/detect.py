@@ -13,7 +13,8 @@ from pulsar.cleaning.common import FASTEST, find_lines, line_dms
 from pulsar.config.model import Config
 from pulsar.data.observation import called, unchanged
 from pulsar.data.series import check_varies
-from pulsar.dedisp.batches import Batch, Route, batch_ranges, dedispersed
+from pulsar.data.source import SampleSource
+from pulsar.dedisp.batches import Batch, Route, batch_ranges, between, dedispersed
 from pulsar.dedisp.plan import DMPlan, few_trials
 from pulsar.dedisp.stream import dedisperse
 from pulsar.dedisp.subbands import Shared, Subbands
@@ -249,22 +250,9 @@ def _batches(
     """The trials from the first of a span to before its last, batch by batch."""
     if route is None:
         raise PulsarError("an already dedispersed series is not dedispersed")
-    batches = dedispersed(
-        source,
-        trials,
-        route,
-        threads=means.threads,
-        scratch=means.scratch,
-        start=span[0],
-        stop=span[1],
-        progress=progress,
-        reserve=reserve,
-    )
-    with closing(batches):
-        for batch in batches:
-            inside = batch.within(*span)
-            if inside is not None:
-                yield inside
+    how: dict[str, Any] = {"threads": means.threads, "scratch": means.scratch, "reserve": reserve}
+    batches = dedispersed(source, trials, route, start=span[0], stop=span[1], progress=progress, **how)
+    yield from between(batches, *span)
 
 
 def _learnt(batch: Batch, finder: BatchSearch) -> list[Birdie]:

@@ -198,8 +198,7 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig, halved: NDArray[np.int64] 
     trials: list[tuple[Band, float]] = []
     # Between neighbours there is no more than a turn over the band: a few channels tell.
     freqs = plan.freqs[:: max(plan.freqs.size // CHANNELS, 1)]
-    first = 0
-    for stage in plan.stages:
+    for first, stage in plan.numbered():
         edges = np.linspace(0, stage.ndms, min(max(stage.ndms // FEWEST, 1), PARTS) + 1).astype(int)
         for low, high in pairwise(edges.tolist()):
             part = stage.part(low, high)
@@ -221,7 +220,6 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig, halved: NDArray[np.int64] 
                     trials.append((nested[level - 1], before - ndms))
                 before = ndms
             trials.append((nested[-1], before))
-        first += stage.ndms
     fastest = max(config.p_fast, config.p_min or 0.0)
     cost = (
         f"accel.loss: up to {100 * config.loss:g} % of the S/N of a pulsar of {1e3 * fastest:g} ms and "

@@ -7,7 +7,7 @@ back. Who carries tasks to workers is a `Crew`: this module knows of no cluster.
 import hashlib
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pulsar.cleaning.birdies import pairs
 from pulsar.config.model import Config
 from pulsar.data.observation import Observation
-from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, choose_route, dedispersed
+from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, between, choose_route, dedispersed
 from pulsar.dedisp.engine import stage_seconds
 from pulsar.dedisp.plan import DMPlan, make_plan
 from pulsar.dedisp.sampling import halvings
@@ -211,10 +211,8 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     halved = halvings(plan, config)
     bands = plan_bands(plan, config, halved)
     trials = trials_of(bands[1], plan)
-    first = 0
-    for stage, dedispersion in zip(plan.stages, stage_seconds(plan), strict=True):
+    for (first, stage), dedispersion in zip(plan.numbered(), stage_seconds(plan), strict=True):
         costs[first : first + stage.ndms] += dedispersion / stage.ndms
-        first += stage.ndms
     for length in lengths_of(plan, halved):
         for series, of_search in search_costs(config, length, bands, trials, run.accel_memory // run.threads):
             for cost, rows in of_search:
@@ -313,7 +311,6 @@ def search_range(task: RangeTask) -> Found:
     opened = _opened(shared)
     part = batches_of(opened.plan, task.first, task.last)
     route = choose_route(part, threads=shared.threads, memory=shared.memory)
-    found = []
     batches = dedispersed(
         opened.source,
         opened.plan,
@@ -323,11 +320,7 @@ def search_range(task: RangeTask) -> Found:
         start=task.first,
         stop=task.last,
     )
-    with closing(batches):
-        for batch in batches:
-            inside = batch.within(task.first, task.last)
-            if inside is not None:
-                found.append(opened.finder.search(inside, shared.birdies))
+    found = [opened.finder.search(batch, shared.birdies) for batch in between(batches, task.first, task.last)]
     return bounded(Found.join(found), lambda _: None)
 
 

@@ -86,12 +86,10 @@ class SomeTrials:
     def plan(self, whole: "DMPlan") -> "DMPlan":
         """The plan of these alone."""
         stages = []
-        first = 0
-        for stage in whole.stages:
+        for first, stage in whole.numbered():
             mine = self.rows[(self.rows >= first) & (self.rows < first + stage.ndms)] - first
             if mine.size:
                 stages.append(replace(stage, dms=stage.dms[mine]))
-            first += stage.ndms
         return replace(whole, stages=tuple(stages))
 
 

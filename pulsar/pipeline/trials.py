@@ -172,8 +172,8 @@ def set_plan(obs: SeriesSet) -> DMPlan:
 
 def batches_of_set(obs: SeriesSet, plan: DMPlan) -> Iterator[Batch]:
     """The series of a set, read when they are asked for; the first batch holds all that lines are learnt from."""
-    most, first = first_trials(plan), 0
-    for stage in plan.stages:
+    most = first_trials(plan)
+    for first, stage in plan.numbered():
         for at in range(0, stage.ndms, most):
             end = min(at + most, stage.ndms)
 
@@ -181,7 +181,6 @@ def batches_of_set(obs: SeriesSet, plan: DMPlan) -> Iterator[Batch]:
                 return np.asarray(obs.series(base + i, nsamps).data)
 
             yield Batch(first + at, stage.part(at, end), row)  # type: ignore[arg-type]  # float32 is searched as well
-        first += stage.ndms
 
 
 def independent_trials(header: Header, dms: NDArray[np.float64], downsample: int, freqs: NDArray[np.float64]) -> float:
