@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_picture, note, out
-from pulsar.cli.options import Debug, Json, Overwrite, Quiet
+from pulsar.cli.options import Debug, Json, Overwrite, Quiet, argument, option
 from pulsar.cli.tables import print_table
 from pulsar.data.numbers import si
 from pulsar.pipeline.rates import rates_file
@@ -18,62 +18,10 @@ if TYPE_CHECKING:
     from pulsar.bench.case import Case
     from pulsar.bench.figures import Run, StageFigure
 
-Kernels = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[KERNEL]...",
-        help="Kernels to measure, by name or by how several begin (unpack, fold).",
-        show_default="all, without --stages",
-    ),
-]
-BenchThreads = Annotated[
-    int, typer.Option("--threads", metavar="N", min=1, help="Threads that run each kernel side by side.")
-]
-Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.001, help="CPU seconds for each figure.")]
-
-Repeats = Annotated[
-    int, typer.Option("--repeats", metavar="N", min=1, help="Measurements of each figure, which share --seconds.")
-]
-Listed = Annotated[bool, typer.Option("--list", help="List what can be measured.")]
-Compared = Annotated[
-    tuple[Path, Path] | None,
-    typer.Option("--compare", metavar="A.json B.json", help="Compare two runs of --json.", show_default=False),
-]
-Plot = Annotated[
-    Path | None, typer.Option("--plot", metavar="PNG", help="Draw what --compare finds.", show_default=False)
-]
-Roofline = Annotated[
-    Path | None,
-    typer.Option(
-        "--roofline", metavar="PNG", help="Draw the kernels under the limits of the machine.", show_default=False
-    ),
-]
-
 
 def _extent(name: str, counted: str) -> Any:
     about = f"{counted} on which the named kernels are measured."
-    return typer.Option(f"--{name}", metavar="N,...", help=about, show_default="as searches have it")
-
-
-Samples = Annotated[str | None, _extent("nsamps", "Numbers of samples (2^20 is one)")]
-Channels = Annotated[str | None, _extent("nchans", "Numbers of channels")]
-Trials = Annotated[str | None, _extent("ndms", "Numbers of trial DMs")]
-Types = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        metavar="T,...",
-        help="Types of samples that the named kernels take in: uint8, uint16, float32 ...; --list tells.",
-        show_default="as searches have it",
-    ),
-]
-Stages = Annotated[
-    bool, typer.Option("--stages", help="Measure the stages of the pipeline, with one thread and with two.")
-]
-Save = Annotated[
-    bool,
-    typer.Option("--save", help="Measure what searches take on this machine, a minute or two, and keep it for plans."),
-]
+    return option(f"--{name}", about, "N,...", default="as searches have it")
 
 
 #: Verdicts on the second run, in the table.
@@ -81,21 +29,44 @@ VERDICTS = {"faster": "faster", "slower": "slower", "same": "as fast, within the
 
 
 def command(
-    kernels: Kernels = None,
+    kernels: Annotated[
+        list[str] | None,
+        argument(
+            "[KERNEL]...",
+            "Kernels to measure, by name or by how several begin (unpack, fold).",
+            default="all, without --stages",
+        ),
+    ] = None,
     as_json: Json = False,
-    listed: Listed = False,
-    compared: Compared = None,
-    plot: Plot = None,
-    roofline: Roofline = None,
-    save: Save = False,
-    threads: BenchThreads = 1,
-    seconds: Seconds = 0.3,
-    repeats: Repeats = 5,
-    nsamps: Samples = None,
-    nchans: Channels = None,
-    ndms: Trials = None,
-    dtype: Types = None,
-    stages: Stages = False,
+    listed: Annotated[bool, option("--list", "List what can be measured.")] = False,
+    compared: Annotated[
+        tuple[Path, Path] | None, option("--compare", "Compare two runs of --json.", "A.json B.json", default=False)
+    ] = None,
+    plot: Annotated[Path | None, option("--plot", "Draw what --compare finds.", "PNG", default=False)] = None,
+    roofline: Annotated[
+        Path | None, option("--roofline", "Draw the kernels under the limits of the machine.", "PNG", default=False)
+    ] = None,
+    save: Annotated[
+        bool, option("--save", "Measure what searches take on this machine, a minute or two, and keep it for plans.")
+    ] = False,
+    threads: Annotated[int, option("--threads", "Threads that run each kernel side by side.", "N", min=1)] = 1,
+    seconds: Annotated[float, option("--seconds", "CPU seconds for each figure.", "S", min=0.001)] = 0.3,
+    repeats: Annotated[int, option("--repeats", "Measurements of each figure, which share --seconds.", "N", min=1)] = 5,
+    nsamps: Annotated[str | None, _extent("nsamps", "Numbers of samples (2^20 is one)")] = None,
+    nchans: Annotated[str | None, _extent("nchans", "Numbers of channels")] = None,
+    ndms: Annotated[str | None, _extent("ndms", "Numbers of trial DMs")] = None,
+    dtype: Annotated[
+        str | None,
+        option(
+            "--dtype",
+            "Types of samples that the named kernels take in: uint8, uint16, float32 ...; --list tells.",
+            "T,...",
+            default="as searches have it",
+        ),
+    ] = None,
+    stages: Annotated[
+        bool, option("--stages", "Measure the stages of the pipeline, with one thread and with two.")
+    ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     _debug: Debug = False,
