@@ -28,12 +28,11 @@ from pulsar.folding.refine import refine
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter, Target
-from pulsar.pipeline.cleaning import learn_in_series
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import LEAST_MEMORY, Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.start import opened
-from pulsar.pipeline.trials import Clean, cleaned, dms_of_series, trial_series
+from pulsar.pipeline.trials import Clean, cleaned, dms_of_series, lines_of, trial_series
 from pulsar.pipeline.write import fill_barycentre, fill_fold, fill_place
 from pulsar.sources.features import features
 from pulsar.sources.score import score, scorer_of
@@ -175,8 +174,7 @@ def _searched(obs: Observation, clean: Clean, windows: Sequence[Window], config:
     ):
         for index, series in trial_series(obs, clean, dms, left, downsample=downsample, tick=tick):
             dm, tsamp = float(dms[index]), header.tsamp * downsample
-            learnt = learn_in_series(series, tsamp, config)[0] if header.is_series else []
-            lines = [(line.freq, line.width) for line in (*clean.birdies, *learnt)]
+            lines = lines_of(obs, clean, series, config)
             spectrum = Spectrum(np.ascontiguousarray(series), tsamp, lines)
             if not spectrum.varies:
                 raise DataError(f"{obs.files[0].path}: the series at DM {dm:g} does not vary: is everything masked?")

@@ -65,24 +65,8 @@ def _level(below: _Nodes, dms: NDArray[np.float64], fan: int, slack: float) -> _
     rowid = np.empty((nnodes, dms.size), np.int32)
     node, stats = np.empty(capacity, np.int64), np.empty((capacity, 4))
     child, shift = np.empty((capacity, fan), np.int64), np.empty((capacity, fan), np.int64)
-    nrows = choose_rows(
-        fan,
-        dms,
-        slack,
-        below.count,
-        below.slope,
-        below.spread,
-        below.rowid,
-        below.stats,
-        count,
-        slope,
-        spread,
-        rowid,
-        node,
-        child,
-        shift,
-        stats,
-    )
+    known = (below.count, below.slope, below.spread, below.rowid, below.stats)
+    nrows = choose_rows(fan, dms, slack, *known, count, slope, spread, rowid, node, child, shift, stats)
     stats, node, child, shift = stats[:nrows].copy(), node[:nrows].copy(), child[:nrows].copy(), shift[:nrows].copy()
     return _Nodes(count, slope, spread, rowid, stats, node, child, shift)
 

@@ -142,9 +142,7 @@ class DMStage:
 
     def part(self, first: int, last: int) -> "DMStage":
         """The trials `first` to `last` - 1 alone."""
-        return DMStage(
-            self.dms[first:last], self.downsample, self.nsamps, self.tsamp, self.smearing, self.smearing_high
-        )
+        return replace(self, dms=self.dms[first:last])
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,15 +263,8 @@ class _Band:
     def smearing(self, dm: float, downsample: int, step: float) -> Smearing:
         """All parts at one DM."""
         best = float(self.best(np.array([dm]))[0])
-        return Smearing(
-            dm,
-            self.channel * dm,
-            downsample * self.tsamp,
-            self.across * step / _SQRT12,
-            self.missed(downsample),
-            self.width,
-            best,
-        )
+        samples = downsample * self.tsamp, self.across * step / _SQRT12, self.missed(downsample)
+        return Smearing(dm, self.channel * dm, *samples, self.width, best)
 
 
 def make_plan(header: Header, config: DedispConfig, freqs: NDArray[np.float64] | None = None) -> DMPlan:
@@ -320,16 +311,7 @@ def make_plan(header: Header, config: DedispConfig, freqs: NDArray[np.float64] |
             # The last step is partly that of the next stage.
             for i, j in ((first, 0), (last - 1, -2 if steps.size > 1 else -1))
         )
-        stages.append(
-            DMStage(
-                dms[first:last],
-                factor,
-                header.nsamps // factor,
-                header.tsamp * factor,
-                smearing=low,
-                smearing_high=high,
-            )
-        )
+        stages.append(DMStage(dms[first:last], factor, header.nsamps // factor, header.tsamp * factor, low, high))
     return DMPlan(
         stages=tuple(stages),
         freqs=live,

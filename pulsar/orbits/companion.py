@@ -10,13 +10,12 @@ from pulsar.config.model import MOST_PARTS, AccelConfig
 from pulsar.constants import C
 from pulsar.errors import ConfigError
 from pulsar.orbits.bank import projected_size
+from pulsar.searches.response import MAX_Z
 
 #: Mass of the pulsar [M_sun], as usual (Lorimer & Kramer 2004, section 9.2.1).
 PULSAR: Final = 1.4
 #: Part of an orbit in which its acceleration may pass for constant (Ransom et al. 2003, section 1).
 STEADY: Final = 0.1
-#: Largest drift that is searched [bins of 1/T]: the bound of `accel.zmax`.
-_MOST_DRIFT: Final = 1200.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def orbit_range(tobs: float, companion: float, period: float, config: AccelConfi
     rate, freq = 2.0 * np.pi / period, 1.0 / config.p_fast
     size = projected_size(period, PULSAR, companion)
     drift = freq * size * rate**2 * tobs**2
-    parts = max(math.ceil(tobs / (STEADY * period)), math.ceil(math.sqrt(drift / _MOST_DRIFT)), 1)
+    parts = max(math.ceil(tobs / (STEADY * period)), math.ceil(math.sqrt(drift / MAX_Z)), 1)
     length = tobs / parts
     return OrbitRange(
         size=size,

@@ -14,11 +14,9 @@ from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError
 from pulsar.orbits.bank import projected_size
 from pulsar.orbits.search import Octave, OrbitSearch, octaves, template_memory
-from pulsar.pipeline.trials import dms_of_series
+from pulsar.pipeline.trials import SAME_DM, dms_of_series
 from pulsar.sky.barycentre import barycentric_samples, motion_of
 
-#: DMs of series agree with those asked for [pc cm^-3].
-SAME_DM: Final = 1e-4
 #: Samples in a period of the highest frequency, at least, where raw data have as many: what a profile is folded from.
 PER_CYCLE: Final = 8
 #: Templates are tried for so long in each octave, and no fewer than three, to tell what one takes [CPU s].
@@ -147,6 +145,8 @@ class OrbitsPlan:
     layout : Layout
     config : OrbitsConfig
     octaves : tuple of OctavePlan
+    searches : tuple of OrbitSearch
+        Of each octave.
     independent : float
         Independent ones among the DMs.
     threads : int
@@ -157,6 +157,7 @@ class OrbitsPlan:
     layout: Layout
     config: OrbitsConfig
     octaves: tuple[OctavePlan, ...]
+    searches: tuple[OrbitSearch, ...]
     independent: float
     threads: int
     memory: int
@@ -165,12 +166,6 @@ class OrbitsPlan:
     def seconds(self) -> float:
         """CPU seconds of the search of all DMs, without cleaning and dedispersion."""
         return float(len(self.layout.dms) * sum(octave.seconds for octave in self.octaves))
-
-    def searches(self) -> list[OrbitSearch]:
-        """The search of each octave."""
-        share = 1.0 / (len(self.octaves) * self.independent)
-        header = self.layout.header
-        return [OrbitSearch(header.nsamps, header.tsamp, octave.octave, self.config, share) for octave in self.octaves]
 
     def summary(self) -> list[str]:
         """The plan in words."""
@@ -220,7 +215,7 @@ def plan_orbits(layout: Layout, config: Config, independent: float, threads: int
         raise ConfigError(f"frequencies from {asked.f_min:g} to {asked.f_max:g} Hz: expected MIN < MAX")
     bands = octaves(asked.f_min, asked.f_max)
     share = 1.0 / (len(bands) * independent)
-    searches = [OrbitSearch(header.nsamps, header.tsamp, band, asked, share) for band in bands]
+    searches = tuple(OrbitSearch(header.nsamps, header.tsamp, band, asked, share) for band in bands)
     series, each = template_memory(max(search.n for search in searches))
     fixed = COPIES * series + SERIES_BYTES * header.nsamps
     if room < fixed + each:
@@ -231,7 +226,7 @@ def plan_orbits(layout: Layout, config: Config, independent: float, threads: int
         )
     threads = max(min(threads, int((room - fixed) // each)), 1)
     rows = tuple(OctavePlan(s.octave, s.bank.count, s.n, tried(s)) for s in searches)
-    return OrbitsPlan(layout, asked, rows, independent, threads, fixed + threads * each)
+    return OrbitsPlan(layout, asked, rows, searches, independent, threads, fixed + threads * each)
 
 
 def tried(search: OrbitSearch) -> float:

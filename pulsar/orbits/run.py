@@ -31,11 +31,10 @@ from pulsar.orbits.bank import least_companion
 from pulsar.orbits.plan import OctavePlan, OrbitsPlan, lay_out, plan_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch, Peaks
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.cleaning import learn_in_series
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means, stage_memory, thread_count
 from pulsar.pipeline.start import fingerprint, opened
-from pulsar.pipeline.trials import cleaned, independent_trials, shifted, trial_series
+from pulsar.pipeline.trials import cleaned, independent_trials, lines_of, trial_series
 from pulsar.pipeline.write import fill_place
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios
@@ -219,17 +218,15 @@ def _found(
     obs: Observation, plan: OrbitsPlan, config: Config, checkpoint: Checkpoint, out: Path, progress: Progress
 ) -> Iterator[Found]:
     """The signals at all DMs."""
-    layout, header = plan.layout, obs.header
+    layout = plan.layout
     memory = max(stage_memory(config, obs) - plan.memory, 64 << 20)
     means = replace(Means.of(config, obs, progress, out), memory=memory)
-    searches = plan.searches()
     clean = cleaned(obs, config, means)
     for index, series in trial_series(obs, clean, layout.dms, means, downsample=layout.downsample):
-        learnt = learn_in_series(series, header.tsamp, config)[0] if header.is_series else []
-        lines = shifted([*clean.birdies, *learnt], layout.voverc)
+        lines = lines_of(obs, clean, series, config, layout.voverc)
         chosen = series if layout.chosen is None else series[layout.chosen]
         data = np.ascontiguousarray(chosen[: layout.header.nsamps])
-        for number, (octave, search) in enumerate(zip(plan.octaves, searches, strict=True)):
+        for number, (octave, search) in enumerate(zip(plan.octaves, plan.searches, strict=True)):
             stage = f"dm{index:04d}-{number}"
             kept = checkpoint.load(stage)
             if kept is None:
@@ -240,7 +237,8 @@ def _found(
                     orbits = []
                 else:
                     orbits = _searched(search, white, octave, plan.threads, title, checkpoint.within(stage), progress)
-                checkpoint.save(stage, orbits=_orbit_rows(orbits))
+                rows = [[*astuple(orbit)[:-1], *orbit.errors] for orbit in orbits]
+                checkpoint.save(stage, orbits=np.array(rows, dtype=np.float64).reshape(-1, 12))
             else:
                 orbits = _orbits_from(kept["orbits"])
             for orbit in orbits:
@@ -271,22 +269,15 @@ def _searched(
                 continue
             peaks.join(search.peaks(white, slices[first:stop], threads, tick))
             if stop < len(slices):
-                checkpoint.save("partly", done=np.array(stop), peaks=_peak_rows(peaks))
+                rows = np.array([[*key, *row] for key, row in peaks.best.items()], dtype=np.float64).reshape(-1, 8)
+                checkpoint.save("partly", done=np.array(stop), peaks=rows)
             first, spent = stop, 0.0
     with progress.clock("refinement"):
         return search.signals(white, peaks)
 
 
-def _peak_rows(peaks: Peaks) -> NDArray[np.float64]:
-    return np.array([[*key, *row] for key, row in peaks.best.items()], dtype=np.float64).reshape(-1, 8)
-
-
 def _peaks_from(rows: NDArray[np.float64]) -> Peaks:
     return Peaks({(int(row[0]), int(row[1])): tuple(float(v) for v in row[2:]) for row in rows})
-
-
-def _orbit_rows(orbits: Sequence[Orbit]) -> NDArray[np.float64]:
-    return np.array([[*astuple(orbit)[:-1], *orbit.errors] for orbit in orbits], dtype=np.float64).reshape(-1, 12)
 
 
 def _orbits_from(rows: NDArray[np.float64]) -> list[Orbit]:

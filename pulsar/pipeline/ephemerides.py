@@ -43,11 +43,6 @@ class Origin:
     epoch: float = nan
 
     @classmethod
-    def of_par(cls, model: "TimingModel") -> "Origin":
-        """That of an ephemeris."""
-        return cls("par", model.name, model.ra_deg, model.dec_deg, model.epoch)
-
-    @classmethod
     def of_candidate(cls, header: Header) -> "Origin":
         """That of a candidate of another observation."""
         return cls("candidate", header.source, header.ra_deg, header.dec_deg, header.tmid)
@@ -166,7 +161,8 @@ class FromPar:
     @property
     def origin(self) -> Origin:
         """Where the period comes from."""
-        return Origin.of_par(self.model)
+        model = self.model
+        return Origin("par", model.name, model.ra_deg, model.dec_deg, model.epoch)
 
     def params(self, header: Header) -> FoldParams:
         """Frequency and derivatives that the telescope sees at mid-observation.

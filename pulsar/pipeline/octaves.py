@@ -42,7 +42,6 @@ CHANNELS = 64
 _PERIODS = np.geomspace(1.0, 4.0, 17)
 #: Steps over those of the DM plan that are looked at.
 _STEPS = np.concatenate([[1.0], np.geomspace(1.1, 16.0, 40)])
-_SQRT12 = float(np.sqrt(12.0))
 #: Independent ones among the DMs that are searched for wide pulses: most are wider than the narrowest, for which they
 #: are spaced (benchmarks/noise.py files: 24 of 54 expected false alarms when all count, 82 of 108 with this factor on
 #: other seeds).

@@ -281,13 +281,6 @@ def _parts(first: int, last: int, total: NDArray[np.float64], share: float) -> l
     return list(pairwise(edges))
 
 
-@dataclass(frozen=True, eq=False)
-class _Opened:
-    source: "MaskedSource"
-    plan: DMPlan
-    finder: BatchSearch
-
-
 def search_range(task: RangeTask) -> Found:
     """Search a range of trial DMs: what a worker does.
 
@@ -308,25 +301,25 @@ def search_range(task: RangeTask) -> Found:
         The mask is not there, or this is another version of the program.
     """
     shared = task.shared
-    opened = _opened(shared)
-    part = batches_of(opened.plan, task.first, task.last)
+    source, finder = _opened(shared)
+    part = batches_of(finder.plan, task.first, task.last)
     route = choose_route(part, threads=shared.threads, memory=shared.memory)
     batches = dedispersed(
-        opened.source,
-        opened.plan,
+        source,
+        finder.plan,
         route,
         threads=shared.threads,
         scratch=Path(shared.scratch),
         start=task.first,
         stop=task.last,
     )
-    found = [opened.finder.search(batch, shared.birdies) for batch in between(batches, task.first, task.last)]
+    found = [finder.search(batch, shared.birdies) for batch in between(batches, task.first, task.last)]
     return bounded(Found.join(found), lambda _: None)
 
 
 # A worker does several ranges of a run: what all need is made once.
 @lru_cache(maxsize=1)
-def _opened(shared: Shared) -> _Opened:
+def _opened(shared: Shared) -> tuple[MaskedSource, BatchSearch]:
     host = socket.gethostname()
     if software_version() != shared.version:
         raise PulsarError(
@@ -354,8 +347,7 @@ def _opened(shared: Shared) -> _Opened:
             f"{host}: trial DMs come out differently than in the run: the worker needs the same versions of Python "
             "and its packages"
         )
-    finder = BatchSearch(plan, config, threads=shared.threads, memory=shared.accel_memory, gaps=gaps_of(obs))
-    return _Opened(source, plan, finder)
+    return source, BatchSearch(plan, config, threads=shared.threads, memory=shared.accel_memory, gaps=gaps_of(obs))
 
 
 def _without_pulsars(source: "MaskedSource", path: str, host: str) -> "MaskedSource":

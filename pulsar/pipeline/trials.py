@@ -1,9 +1,9 @@
 """Series of an observation at a few trial DMs, one after the other: where searches that are no run begin."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,16 @@ from pulsar.dedisp.batches import Batch, choose_route, dedispersed
 from pulsar.dedisp.plan import DMPlan, few_trials
 from pulsar.errors import ConfigError
 from pulsar.io.series import SeriesSet
-from pulsar.pipeline.cleaning import clean_source, find_mask, first_trials, given_birdies, zero_dm
+from pulsar.pipeline.cleaning import clean_source, find_mask, first_trials, given_birdies, learn_in_series, zero_dm
 from pulsar.pipeline.octaves import independent_dms
 from pulsar.pipeline.room import Means
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
     from pulsar.cleaning.source import CleanedSource
+
+#: DMs of series agree with those asked for [pc cm^-3].
+SAME_DM: Final = 1e-4
 
 
 def dms_of_series(obs: Observation) -> NDArray[np.float64]:
@@ -85,17 +88,24 @@ def cleaned(obs: Observation, config: Config, means: Means) -> Clean:
     return Clean(source, birdies, source.freqs, header.bandwidth * (1.0 - mask.fraction_lost))
 
 
-def shifted(birdies: "Sequence[Birdie]", voverc: float) -> list[tuple[float, float]]:
-    """Frequencies and widths [Hz] of topocentric lines at the barycentre: higher as the telescope moves away.
+def lines_of(
+    obs: Observation, clean: Clean, series: NDArray[Any], config: Config, voverc: float = 0.0
+) -> list[tuple[float, float]]:
+    """Lines that are left out of a series, frequencies and widths [Hz]; of a dedispersed one those that it shows, too.
 
     Parameters
     ----------
-    birdies : sequence of Birdie
+    obs : Observation
+    clean : Clean
+    series : ndarray, shape (nsamps,)
+    config : Config
     voverc : float
-        Velocity of the telescope away from the source over that of light; NaN without barycentre.
+        Velocity of the telescope away from the source over that of light: lines at the barycentre are higher as it
+        moves away. NaN without barycentre.
     """
+    learnt = learn_in_series(series, obs.header.tsamp, config)[0] if obs.header.is_series else []
     doppler = 1.0 + (voverc if np.isfinite(voverc) else 0.0)
-    return [(b.freq * doppler, b.width * doppler) for b in birdies]
+    return [(line.freq * doppler, line.width * doppler) for line in (*clean.birdies, *learnt)]
 
 
 def trial_series(

@@ -110,30 +110,26 @@ def _label(table: NDArray[Any], header: Header, config: Config, progress: Progre
     progress.message(f"known pulsars at this position: {names or 'none'}")
 
 
+def fill(row: Any, source: Any, *names: str) -> None:
+    """Fill the columns of a row that have the names of attributes."""
+    for name in names:
+        row[name] = getattr(source, name)
+
+
 def fill_fold(row: Any, fold: Fold) -> None:
     """Fill a row of the candidates table with what a refined fold tells."""
     after = fold.after
-    row["freq"] = after.freq
-    row["period"] = 1.0 / after.freq
-    row["period_err"] = fold.freq_err / after.freq**2
-    row["fdot"] = after.fdot
-    row["fdot_err"] = fold.fdot_err
-    row["fddot"] = after.fddot
-    row["accel"] = -C * after.fdot / after.freq
-    row["accel_err"] = C * fold.fdot_err / after.freq
-    row["dm"] = after.dm
-    row["dm_err"] = fold.dm_err
-    row["snr"] = fold.snr
-    row["width"] = fold.width
+    fill(row, after, "freq", "fdot", "fddot", "dm")
+    fill(row, fold, "fdot_err", "dm_err", "snr", "width")
+    row["period"], row["period_err"] = 1.0 / after.freq, fold.freq_err / after.freq**2
+    row["accel"], row["accel_err"] = -C * after.fdot / after.freq, C * fold.fdot_err / after.freq
 
 
 def fill_place(row: Any, header: Header) -> None:
     """Fill a row with when and where it was observed."""
     row["epoch"] = header.tmid
-    row["beam"] = -1 if header.beam is None else header.beam
-    row["nbeams"] = 1
-    row["ra_deg"] = header.ra_deg
-    row["dec_deg"] = header.dec_deg
+    row["beam"], row["nbeams"] = -1 if header.beam is None else header.beam, 1
+    fill(row, header, "ra_deg", "dec_deg")
 
 
 def fill_part(row: Any, label: str, header: Header) -> None:
@@ -182,19 +178,13 @@ def candidate_table(
     table = empty_table(CANDIDATE_COLUMNS, len(ordered))
     folds: list[tuple[str, Fold]] = []
     idents = {candidate.uid: f"c{i + 1:04d}" for i, candidate in enumerate(ordered)}
-    for i, candidate in enumerate(ordered):
-        row = table[i]
+    for i, (row, candidate) in enumerate(zip(table, ordered, strict=True)):
         best, fold = candidate.best, candidate.fold
-        ident = idents[candidate.uid]
-        row["rank"] = i + 1
-        row["id"] = ident
-        row["uid"] = candidate.uid
-        row["parent"] = candidate.parent
-        row["relation"] = candidate.relation
-        row["reasons"] = "; ".join(candidate.reasons)
-        row["nattached"] = candidate.nattached
-        row["kind"] = str(best["kind"])
-        row["found_by"] = ",".join(candidate.found_by)
+        row["rank"], row["id"] = i + 1, idents[candidate.uid]
+        fill(row, candidate, "uid", "parent", "relation", "nattached", "score")
+        for name in ("kind", "sigma", "sigma_single", "nharm"):
+            row[name] = best[name]
+        row["reasons"], row["found_by"] = "; ".join(candidate.reasons), ",".join(candidate.found_by)
         fill_place(row, header)
         if fold is not None:
             fill_fold(row, fold)
@@ -207,23 +197,14 @@ def candidate_table(
                     config=telescope,
                     za_deg=header.za_deg,
                 )
-            folds.append((ident, fold))
+            folds.append((idents[candidate.uid], fold))
         else:
-            row["freq"] = candidate.freq
-            row["period"] = 1.0 / candidate.freq
-            row["period_err"] = candidate.freq_err / candidate.freq**2
-            row["fdot"] = float(best["fdot"])
-            row["fddot"] = float(best["fddot"])
+            fill(row, candidate, "freq", "dm")
+            row["period"], row["period_err"] = 1.0 / candidate.freq, candidate.freq_err / candidate.freq**2
+            row["fdot"], row["fddot"] = best["fdot"], best["fddot"]
             row["accel"] = -C * row["fdot"] / candidate.freq
-            row["dm"] = candidate.dm
-        row["period_alt"] = candidate.alternative
-        row["sigma"] = best["sigma"]
-        row["sigma_single"] = best["sigma_single"]
-        row["nharm"] = best["nharm"]
-        row["ndetections"] = candidate.group.ndetections
-        row["dm_detected"] = candidate.group.dm
-        row["score"] = candidate.score
-        row["rfi_flags"] = ",".join(candidate.flags)
+        row["period_alt"], row["rfi_flags"] = candidate.alternative, ",".join(candidate.flags)
+        row["ndetections"], row["dm_detected"] = candidate.group.ndetections, candidate.group.dm
         fill_part(row, candidate.part, header)
         row["harmonic_of"] = idents.get(candidate.parent, "")
     fill_barycentre(table, header)

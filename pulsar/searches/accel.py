@@ -319,17 +319,13 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
             return self._table(0)
         plane = self.plane
         nharm = np.left_shift(1, b.hits[:found, 2])
-        hits = np.empty((found, 5))
         # From the middle of a sample near it to the middle of the data.
         late = 0.5 * plane.filled - plane.block.origin / plane.n
         r = b.hits[:found, 0] / (2.0 * nharm)
         z = plane.dz * b.hits[:found, 1] / nharm
         w = DW * b.bends[:found] / nharm
-        hits[:, 0] = r + z * late + 0.5 * w * late**2
-        hits[:, 1] = z + w * late
-        hits[:, 2] = w
-        hits[:, 3] = nharm
-        hits[:, 4] = b.hits[:found, 3] / self._steps
+        r, z = r + z * late + 0.5 * w * late**2, z + w * late
+        hits = np.column_stack([r, z, w, nharm, b.hits[:found, 3] / self._steps])
         logp = stats.power_logp(hits[:, 4], nharm)
         order = np.argsort(logp, kind="stable")
         # Bytes hold strong powers roughly, and which of f, 2 f, 3 f ... comes first matters.

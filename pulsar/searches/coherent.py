@@ -9,7 +9,7 @@ docs/search.md.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,10 @@ from numpy.typing import NDArray
 from pulsar.config.model import CoherentConfig, FFTConfig
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Lengths
-from pulsar.searches.fft import FFTSearch
+from pulsar.searches.fft import FFTSearch, _Buffers
 from pulsar.searches.search import Band, Circumstances, Cost, Pairs, ProfileSearch
-from pulsar_kernels import coherent, longwave
-from pulsar_kernels.coherent import make_ladder, responses
-
-if TYPE_CHECKING:
-    from pulsar.searches.fft import _Buffers
-    from pulsar_kernels.coherent import Ladder
+from pulsar_kernels import coherent
+from pulsar_kernels.coherent import Ladder, make_ladder, responses
 
 #: Harmonics summed by the first look, harmonics of the profile, its bins, and the highest frequency [Hz]: there half a
 #: turn of the highest harmonic is half of the narrowest pulse that the folding search looks for, 0.003 P^-1/2 turns.
@@ -64,8 +60,6 @@ TRIALS = (9.5, 5.0, 4.5)
 #: Full width at half maximum of a pulse whose mean square harmonic number is m: sqrt(ln 2) / (pi sqrt m) turns, for a
 #: Gaussian.
 _FWHM = math.sqrt(math.log(2.0)) / math.pi
-#: What is attached to a known source: expectations from 1.5 on, 1.2 times that and 4.5 more (as in the folding search).
-_KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
 
 
 @dataclass(frozen=True)
@@ -284,9 +278,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
             return self._table(0)
         freq, snr = raised[0] / self.span, np.ascontiguousarray(raised[1])
         width = np.array([self._widths[int(n)][int(s)] for n, s in zip(raised[2], raised[3], strict=True)])
-        alive = np.ones(freq.size, dtype=np.bool_)
-        for f, full in birdies:
-            alive &= np.abs(freq - f) > 0.5 * full
+        alive = self._outside(freq, birdies)
         rows: list[int] = []
         for i in np.argsort(-snr, kind="stable"):
             if not alive[i]:
@@ -294,8 +286,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
             if len(rows) == self.config.max_detections:
                 break
             rows.append(int(i))
-            source = np.array([freq[i], snr[i], width[i], 0.0])
-            longwave.explained(freq, snr, alive, source, self.tobs, _KNOWN)
+            self._explain(freq, snr, alive, (freq[i], snr[i], width[i], 0.0))
             alive[i] = False
         # That of a straight line through phases, each known to 0.8 w / S.
         error = math.sqrt(12.0) * 0.8 * width[rows] / (snr[rows] * self.tobs)

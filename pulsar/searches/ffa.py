@@ -54,8 +54,6 @@ TRIALS = (1.9, 0.5, 4.0)
 
 #: In place of the S/N of all boxes of all trials.
 _NOT_ALL = np.zeros((0, 0), dtype=np.float32)
-#: What is attached to a known source: expectations from 1.5 on, 1.2 times that and 4.5 more.
-_KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
 #: Without the sources that explain it a trial of another one keeps more of its S/N than this.
 STILL_THERE = 0.3
 #: Of n equal pulses in a turn the period is a part of the trial's; it is listed if its own trial has this of the S/N:
@@ -271,9 +269,7 @@ class FFASearch(ProfileSearch[Buffers]):
         width = self._boxes[which, buffers.which[index]] / nbins
         level = self._owners[which, 0]
         trials = _Trials(index, freq, best[index].astype(np.float64), width, nbins, level)
-        alive = np.ones(len(index), dtype=np.bool_)
-        for f, full in birdies:
-            alive &= np.abs(freq - f) > 0.5 * full
+        alive = self._outside(freq, birdies)
         rows: list[tuple[float, float, float, float]] = []
         roots, owner = self._list_sources(buffers, trials, alive, birdies, rows)
         if len(rows) < self.config.max_detections:
@@ -322,7 +318,7 @@ class FFASearch(ProfileSearch[Buffers]):
                 rows.append((source.freq, source.freq_err, snr[i], source.width))
             alive[i] = False
             others = alive.copy()
-            longwave.explained(freq, snr, alive, np.array(source.root), self.tobs, _KNOWN)
+            self._explain(freq, snr, alive, source.root)
             owner[others & ~alive] = len(roots)
             roots.append(source.root)
         return roots, owner

@@ -32,12 +32,6 @@ TRIALS_SINGLE = 1.9
 TRIALS_STAGE = (0.76, 0.27)
 
 
-def trials_per_bin(logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Independent trials that one stage of sums adds per bin of its top harmonic, at single-trial ln p."""
-    decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
-    return np.asarray(np.clip(TRIALS_STAGE[0] + TRIALS_STAGE[1] * decades, 0.5, TRIALS_SINGLE), dtype=np.float64)
-
-
 #: Top harmonic (its place in the powers), row of the ranges, and power of raised sums.
 Raised = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
@@ -93,16 +87,12 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         self.amplitudes = Amplitudes(lengths)
         self.noise = self.amplitudes.noise
         self.r_lo, self.r_hi = lengths.bin_range(config.p_min, config.p_max)
-        nstages = int(config.nharm).bit_length()
-        self.nharms = tuple(1 << s for s in range(nstages))
-        limits = np.zeros((nstages, 2), dtype=np.int64)
-        top_bins = []
-        for s, h in enumerate(self.nharms):
-            limits[s, 0] = int(np.ceil(2 * h * self.r_lo))
-            limits[s, 1] = min(2 * self.nbins, int(np.floor(2 * h * self.r_hi)) + 1)
-            top_bins.append(max(0, int(limits[s, 1] - limits[s, 0])) / 2 * self.nsamps / self.nfft)
-        self._limits = limits
-        self._top_bins = (top_bins[0], sum(top_bins[1:]))
+        self.nharms = tuple(1 << s for s in range(int(config.nharm).bit_length()))
+        h = np.array(self.nharms)
+        ends = np.ceil(2 * h * self.r_lo), np.minimum(2 * self.nbins, np.floor(2 * h * self.r_hi) + 1)
+        self._limits = np.column_stack(ends).astype(np.int64)
+        top_bins = np.maximum(np.diff(self._limits)[:, 0], 0) / 2 * self.nsamps / self.nfft
+        self._top_bins = float(top_bins[0]), float(top_bins[1:].sum())
         self._also: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         self._solve_threshold(config.threshold)
 
@@ -119,7 +109,9 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p."""
         single, summed = self._top_bins
-        per_series = np.maximum(TRIALS_SINGLE * single + trials_per_bin(logp) * summed, 1.0)
+        decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
+        stage = np.clip(TRIALS_STAGE[0] + TRIALS_STAGE[1] * decades, 0.5, TRIALS_SINGLE)
+        per_series = np.maximum(TRIALS_SINGLE * single + stage * summed, 1.0)
         return np.asarray(per_series * self.ntrials_dm, dtype=np.float64)
 
     def set_threshold(self, logp: float) -> None:
@@ -203,17 +195,10 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         levels = self.amplitudes.fill(series, birdies, buffers.real, buffers.imag, buffers.work)
         if levels is None:
             return False
+        noise = self.noise
         harmonics.white_powers(
-            buffers.real,
-            buffers.imag,
-            PAD,
-            self.noise.centres,
-            levels,
-            HALF_WEIGHTS,
-            self.noise.inverse,
-            self.noise.own,
-            self.noise.inverse_rest,
-            buffers.half,
+            *(buffers.real, buffers.imag, PAD, noise.centres, levels, HALF_WEIGHTS),
+            *(noise.inverse, noise.own, noise.inverse_rest, buffers.half),
         )
         return True
 

@@ -350,13 +350,11 @@ class Plane(Extent):
             first = min(first, self.rows[0] // (2 * self.nharm))
         pieces: list[Piece] = []
         at = GUARD
-        last = self._last_needed
-        where = []
+        # The last row that is a lower harmonic of another.
+        last = (self.rows[1] * (self.nharm - 1) + self.nharm // 2) // self.nharm if self.nharm > 1 else -1
         for lo in range(first, -(-self.rows[1] // 2), self.valid):
             count = min(self.valid, -(-self.rows[1] // 2) - lo)
             centre, groups = self.shape(2 * (lo + count), self._share(2 * lo, 2 * (lo + count)))
-            where.append((lo, count, centre, groups))
-        for lo, count, centre, groups in where:
             pieces.append(Piece(lo, count, centre, groups, at))
             if 2 * lo <= last:
                 at = pieces[-1].end
@@ -371,11 +369,6 @@ class Plane(Extent):
                 if low < high and part * low - 1.0 < stop and part * high + 1.0 > start:
                     share = max(share, part)
         return share
-
-    @property
-    def _last_needed(self) -> int:
-        """Last row that is a lower harmonic of another."""
-        return (self.rows[1] * (self.nharm - 1) + self.nharm // 2) // self.nharm if self.nharm > 1 else -1
 
     @property
     def _stored_bytes(self) -> int:

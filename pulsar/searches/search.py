@@ -6,7 +6,7 @@ needs, its cost, its kernels. The list of all is in :mod:`pulsar.searches.regist
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -18,6 +18,7 @@ from pulsar.config.model import Config, Section
 from pulsar.data.candidate import DETECTION_COLUMNS, Column, dtype_of
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
+from pulsar_kernels import longwave
 
 if TYPE_CHECKING:
     from pulsar.searches.fft import FFTSearch
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MIN_SAMPLES = 256
 
 B = TypeVar("B")
+#: What is attached to a known source of pulses: expectations from 1.5 on, 1.2 times that and 4.5 more.
+_KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
 
 #: Frequencies and full widths [Hz] of known interference.
 Pairs = tuple[tuple[float, float], ...]
@@ -345,6 +348,20 @@ class ProfileSearch(PeriodicSearch[B]):
         #: ln of the single-trial probability at the threshold, and the S/N there.
         self.logp_threshold = float(logp)
         self.snr_threshold = float(stats.sigma_from_logp(self.logp_threshold))
+
+    @staticmethod
+    def _outside(freq: NDArray[np.float64], birdies: Pairs) -> NDArray[np.bool_]:
+        """True for the frequencies that are in no line of interference."""
+        alive = np.ones(freq.size, dtype=np.bool_)
+        for line, full in birdies:
+            alive &= np.abs(freq - line) > 0.5 * full
+        return alive
+
+    def _explain(
+        self, freq: NDArray[np.float64], snr: NDArray[np.float64], alive: NDArray[np.bool_], source: Sequence[float]
+    ) -> None:
+        """Strike off what is of a known source (`pulsar_kernels.longwave.explained`)."""
+        longwave.explained(freq, snr, alive, np.array(source), self.tobs, _KNOWN)
 
     def _pulses(
         self,

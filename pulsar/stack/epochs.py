@@ -19,11 +19,10 @@ from pulsar.data.observation import Observation, called
 from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
-from pulsar.pipeline.cleaning import learn_in_series
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means, stage_memory
 from pulsar.pipeline.start import opened
-from pulsar.pipeline.trials import Clean, cleaned, dms_of_series, shifted, trial_series
+from pulsar.pipeline.trials import SAME_DM, cleaned, dms_of_series, lines_of, trial_series
 from pulsar.sky.barycentre import barycentric, barycentric_samples
 from pulsar.sky.catalogue import separation
 from pulsar.stack.files import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store
@@ -36,8 +35,6 @@ MARGIN: Final = 1.0005
 SAME_TSAMP: Final = 1e-8
 #: Positions further apart are not of one stack [deg].
 MOST_APART: Final = 1.0
-#: DMs of series agree with those of the store [pc cm^-3].
-SAME_DM: Final = 1e-4
 #: Bytes per sample of the common transform that making powers takes.
 POWER_BYTES: Final = 40
 
@@ -132,7 +129,7 @@ def add_epoch(
                     lines, beyond = [], 0
                     for dm_index, row in chain([first], series):
                         if dm_index == 0:
-                            lines = _lines(obs, clean, row, config, info.voverc)
+                            lines = lines_of(obs, clean, row, config, info.voverc)
                         beyond += _write_powers(writer, maker, dm_index, row if chosen is None else row[chosen], lines)
                     writer.finish(replace(info, beyond=beyond), provenance.record(progress.times))
         return Added(store.folder / info.name, True)
@@ -256,14 +253,6 @@ def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path, prog
             "--memory, or begin a stack of shorter pieces (stack.tobs) or fewer samples (stack.downsample)"
         )
     return replace(Means.of(config, obs, progress, folder), memory=left)
-
-
-def _lines(
-    obs: Observation, clean: Clean, first: NDArray[Any], config: Config, voverc: float
-) -> list[tuple[float, float]]:
-    """Lines that are left out, at the barycentre; of dedispersed series those of the first, too."""
-    learnt = learn_in_series(first, obs.header.tsamp, config)[0] if obs.header.is_series else []
-    return shifted([*clean.birdies, *learnt], voverc)
 
 
 def _write_powers(

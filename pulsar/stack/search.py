@@ -116,9 +116,9 @@ class StackSearch:
             raise ConfigError(f"p_min {config.p_min:g} s is not below p_max {config.p_max:g} s: swap them")
         f_lo = max(1.0 / config.p_max if config.p_max is not None else MIN_CYCLES / self.tobs, MIN_BIN / self.tobs)
         f_hi = 1.0 / config.p_min if config.p_min is not None else np.inf
-        limits = np.zeros((len(self.nharms), 2), dtype=np.int64)
-        for s, h in enumerate(self.nharms):
-            limits[s] = np.ceil(h * f_lo / grid.step), min(float(grid.npoints), np.floor(h * f_hi / grid.step) + 1)
+        h = np.array(self.nharms)
+        ends = np.ceil(h * f_lo / grid.step), np.minimum(grid.npoints, np.floor(h * f_hi / grid.step) + 1)
+        limits = np.column_stack(ends).astype(np.int64)
         if limits[0, 1] <= limits[0, 0]:
             raise ConfigError(
                 f"no period from {1.0 / f_hi:g} to {1.0 / f_lo:g} s is in this stack, which has frequencies up to "
