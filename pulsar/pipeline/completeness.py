@@ -8,12 +8,13 @@ that the run would have had with it on the sky. The run itself is not touched.
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import pairs
+from pulsar.cleaning.source import MaskedSource
 from pulsar.config.model import Config, FoldConfig
 from pulsar.constants import KDM
 from pulsar.data.candidate import empty_table
@@ -22,6 +23,7 @@ from pulsar.data.header import WHOLE, Header, Part
 from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import choose_route, dedispersed
+from pulsar.dedisp.plan import DMPlan
 from pulsar.dedisp.subbands import Subbands
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.cleaning import gaps_of
@@ -30,8 +32,8 @@ from pulsar.pipeline.follow import follow_up, group_detections
 from pulsar.pipeline.injections import (
     TOGETHER,
     Place,
+    Places,
     band_delay,
-    draw_place,
     groups_of,
     place_dms,
     region,
@@ -47,13 +49,8 @@ from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.stages import BatchSearch, Found
 from pulsar.sources.candidate import Candidate
 from pulsar.synthesis.cleaned import InjectedSource, Injector
+from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.population import smeared
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.source import MaskedSource
-    from pulsar.dedisp.plan import DMPlan
-    from pulsar.synthesis.model import Burst, Pulsar
-    from pulsar.synthesis.population import Asked
 
 #: A burst comes where at least this part of the channels is live.
 LEAST_LIVE: Final = 0.5
@@ -123,7 +120,8 @@ def measure(
     pace = Pace()
     with progress.stage("completeness", wanted.places, "DMs with injected signals") as tick:
         groups = groups_of(config) if config.completeness.population else [[]] * len(dms)
-        places = [_draw(ground, number, dm, groups[number]) for number, dm in enumerate(dms)]
+        drawn = ground.places()
+        places = [drawn.draw(number, dm, groups[number]) for number, dm in enumerate(dms)]
         for where in (where for place in places for where in place.left_out):
             progress.warning(f"{where}: left out: the sky shows something there, or no time has data")
         lists = _lists(places)
@@ -167,9 +165,9 @@ class _Ground:
     def __init__(
         self,
         samples: Samples,
-        source: "MaskedSource",
+        source: MaskedSource,
         plan: RunPlan,
-        trials: "DMPlan",
+        trials: DMPlan,
         detected: Detected,
         candidates: Sequence[Candidate],
         judged: Judged,
@@ -196,28 +194,22 @@ class _Ground:
         """Delay over the band for a DM of 1 [s]."""
         return band_delay(self.source.freqs)
 
-    def snr_of(self, pulsar: "Pulsar", flux: float) -> float:
+    def places(self) -> Places:
+        """Where signals may be injected."""
+        few = [rows for octaves in self.finder.bands[1].values() for rows in octaves.nested()]
+        found = Found(self.detections, self.detected.events)
+        return Places(self.samples.header, self.trials, self.config, found, few, self.is_live, self.snr_of)
+
+    def is_live(self, burst: Burst) -> bool:
+        """True if a burst comes where there are data."""
+        return self.injector.live_share(burst) >= LEAST_LIVE
+
+    def snr_of(self, pulsar: Pulsar, flux: float) -> float:
         """S/N of a pulsar of a mean flux density [mJy] in what is not masked."""
         header = self.samples.header
         width = smeared_duty(header, pulsar.period, pulsar.duty, pulsar.dm)
         telescope = telescope_of(header, self.config.telescope)
         return flux / flux_of(1.0, width, header, self.samples.bandwidth, telescope)
-
-
-def _draw(ground: _Ground, number: int, dm: float, asked: "Sequence[Asked]") -> Place:
-    """The signals of a place."""
-    return draw_place(
-        number,
-        dm,
-        ground.samples.header,
-        ground.trials,
-        ground.config,
-        [rows for octaves in ground.finder.bands[1].values() for rows in octaves.nested()],
-        Found(ground.detections, ground.detected.events),
-        lambda burst: ground.injector.live_share(burst) >= LEAST_LIVE,
-        asked=asked,
-        snr_of=ground.snr_of,
-    )
 
 
 def _lists(places: Sequence[Place]) -> list[list[Place]]:

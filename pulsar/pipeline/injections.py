@@ -260,98 +260,124 @@ def _share_a_period(first: "Asked", second: "Asked") -> bool:
     return any(abs(ratio / near - 1.0) < PERIOD_ROOM for near in NEAR_RATIOS)
 
 
-def draw_place(
-    number: int,
-    dm: float,
-    header: Header,
-    trials: "DMPlan",
-    config: Config,
-    few: Sequence[NDArray[np.bool_]],
-    found: Found,
-    is_live: "Callable[[Burst], bool]",
-    asked: "Sequence[Asked]" = (),
-    snr_of: "Callable[[Pulsar, float], float] | None" = None,
-) -> Place:
-    """The signals of a place, where the sky shows nothing of its own; the same for the same number and settings.
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where signals are injected into a run: at its DMs, where the sky shows nothing of its own.
 
-    Parameters
+    Attributes
     ----------
-    number : int
-    dm : float
-        [pc cm^-3]
     header : Header
     trials : DMPlan
     config : Config
-    few : sequence of ndarray of bool, shape (ndms,)
-        Trial DMs that are searched for wide pulses, and for low frequencies with a drift.
     found : Found
         What the run has found.
+    few : sequence of ndarray of bool, shape (ndms,)
+        Trial DMs that are searched for wide pulses, and for low frequencies with a drift.
     is_live : callable
         Whether a burst comes where there are data.
-    asked : sequence of Asked
-        Of the place, in place of what the law gives it.
-    snr_of : callable, optional
+    snr_of : callable
         S/N of a pulsar of a mean flux density [mJy].
     """
-    ranges = ranges_of(header, trials, config)
-    rng = np.random.default_rng([config.completeness.seed, number])
-    across = band_delay(trials.freqs)
-    periodic = bool(enabled(config, periodic=True))
-    left_out: list[str] = []
-    singles = BURSTS if config.single_pulse.enabled else 0
-    wanted = asked or [*[Asked()] * (PULSARS if periodic else 0), *[Asked("burst")] * singles]
-    pulsars: list[Pulsar] = []
-    for k, want in enumerate(a for a in wanted if a.kind == "pulsar"):
-        stratum = (0, 1) if asked else (k, PULSARS)
-        for attempt in range(2 * TRIES):
-            pulsar = draw_pulsar(rng, header, ranges, dm, stratum, want)
-            # In short data, where bins are wide, all are at some ratio to something.
-            ratios = NEAR_RATIOS if attempt < TRIES else NEAR_RATIOS[:1]
-            if pulsar is not None and _is_free(pulsar, dm, pulsars, found.detections, header, across, ratios):
-                if want.flux is not None and snr_of is not None:
-                    pulsar = pulsar.model_copy(update={"snr": snr_of(pulsar, want.flux)})
-                pulsars.append(pulsar)
-                break
-        else:
-            left_out.append(want.where)
-    bursts: list[Burst] = []
-    for want in (a for a in wanted if a.kind == "burst"):
-        for _ in range(TRIES):
-            single = draw_burst(rng, header, ranges, dm, want)
-            if single is not None and is_live(single) and _is_quiet(single, bursts, found.events, across):
-                bursts.append(single)
-                break
-        else:
-            left_out.append(want.where)
-    widths, lengths = [p.duty * p.period for p in pulsars], [b.width for b in bursts]
-    rows, alone = _rows(trials, few, dm, across, widths, lengths, row_counts(trials.ndms, config))
-    rows = rows if pulsars else set()
-    numbers = np.array(sorted(rows | alone), dtype=np.int64)
-    searched = SomeTrials(numbers, np.isin(numbers, np.array(sorted(rows), dtype=np.int64)))
-    return Place(number, dm, tuple(pulsars), tuple(bursts), searched, tuple(filter(None, left_out)))
 
+    header: Header
+    trials: DMPlan
+    config: Config
+    found: Found
+    few: Sequence[NDArray[np.bool_]]
+    is_live: Callable[[Burst], bool]
+    snr_of: Callable[[Pulsar, float], float]
 
-def _is_free(
-    pulsar: "Pulsar",
-    dm: float,
-    pulsars: "Sequence[Pulsar]",
-    detections: NDArray[Any],
-    header: Header,
-    across: float,
-    ratios: Sequence[float],
-) -> bool:
-    """True if neither the sky nor another pulsar of the place has this period, or one at these ratios."""
-    near = np.abs(detections["dm"] - dm) * across < max(0.5 * pulsar.period, 0.01)
-    taken = np.concatenate([detections["freq"][near], [placed.freq for placed in pulsars]])
-    off = np.abs(taken[:, None] - pulsar.freq * np.array(ratios)[None, :]) * header.tobs
-    return not bool(np.any(off < NEAR_BINS))
+    @property
+    def across(self) -> float:
+        """Delay over the band for a DM of 1 [s]."""
+        return band_delay(self.trials.freqs)
 
+    def draw(self, number: int, dm: float, asked: Sequence[Asked] = ()) -> Place:
+        """The signals of a place: the same for the same number and settings.
 
-def _is_quiet(burst: "Burst", bursts: "Sequence[Burst]", events: NDArray[Any], across: float) -> bool:
-    """True if neither the sky nor another burst of the place has anything at this time."""
-    if any(abs(burst.time - placed.time) < REGION * (burst.width + placed.width) for placed in bursts):
-        return False
-    return not bool(np.any(region(burst, events, across)))
+        Parameters
+        ----------
+        number : int
+        dm : float
+            [pc cm^-3]
+        asked : sequence of Asked
+            Of the place, in place of what the law gives it.
+        """
+        header, config = self.header, self.config
+        ranges = ranges_of(header, self.trials, config)
+        rng = np.random.default_rng([config.completeness.seed, number])
+        left_out: list[str] = []
+        npulsars = PULSARS if enabled(config, periodic=True) else 0
+        singles = BURSTS if config.single_pulse.enabled else 0
+        wanted = asked or [*[Asked()] * npulsars, *[Asked("burst")] * singles]
+        pulsars: list[Pulsar] = []
+        for k, want in enumerate(a for a in wanted if a.kind == "pulsar"):
+            stratum = (0, 1) if asked else (k, PULSARS)
+            for attempt in range(2 * TRIES):
+                pulsar = draw_pulsar(rng, header, ranges, dm, stratum, want)
+                # In short data, where bins are wide, all are at some ratio to something.
+                ratios = NEAR_RATIOS if attempt < TRIES else NEAR_RATIOS[:1]
+                if pulsar is not None and self._is_free(pulsar, dm, pulsars, ratios):
+                    if want.flux is not None:
+                        pulsar = pulsar.model_copy(update={"snr": self.snr_of(pulsar, want.flux)})
+                    pulsars.append(pulsar)
+                    break
+            else:
+                left_out.append(want.where)
+        bursts: list[Burst] = []
+        for want in (a for a in wanted if a.kind == "burst"):
+            for _ in range(TRIES):
+                single = draw_burst(rng, header, ranges, dm, want)
+                if single is not None and self.is_live(single) and self._is_quiet(single, bursts):
+                    bursts.append(single)
+                    break
+            else:
+                left_out.append(want.where)
+        rows, alone = self._rows(dm, [p.duty * p.period for p in pulsars], [b.width for b in bursts])
+        rows = rows if pulsars else set()
+        numbers = np.array(sorted(rows | alone), dtype=np.int64)
+        searched = SomeTrials(numbers, np.isin(numbers, np.array(sorted(rows), dtype=np.int64)))
+        return Place(number, dm, tuple(pulsars), tuple(bursts), searched, tuple(filter(None, left_out)))
+
+    def _is_free(self, pulsar: Pulsar, dm: float, pulsars: Sequence[Pulsar], ratios: Sequence[float]) -> bool:
+        """True if neither the sky nor another pulsar of the place has this period, or one at these ratios."""
+        detections = self.found.detections
+        near = np.abs(detections["dm"] - dm) * self.across < max(0.5 * pulsar.period, 0.01)
+        taken = np.concatenate([detections["freq"][near], [placed.freq for placed in pulsars]])
+        off = np.abs(taken[:, None] - pulsar.freq * np.array(ratios)[None, :]) * self.header.tobs
+        return not bool(np.any(off < NEAR_BINS))
+
+    def _is_quiet(self, burst: Burst, bursts: Sequence[Burst]) -> bool:
+        """True if neither the sky nor another burst of the place has anything at this time."""
+        if any(abs(burst.time - placed.time) < REGION * (burst.width + placed.width) for placed in bursts):
+            return False
+        return not bool(np.any(region(burst, self.found.events, self.across)))
+
+    def _rows(self, dm: float, widths: Sequence[float], bursts: Sequence[float]) -> tuple[set[int], set[int]]:
+        """Trial DMs that are searched for the periods, and those for the bursts, of a place."""
+        dms, across = self.trials.dms, self.across
+        nearest = int(np.argmin(np.abs(dms - dm)))
+        core, far = row_counts(dms.size, self.config)
+        first, last = max(nearest - core, 0), min(nearest + core, dms.size - 1)
+        rows = set(range(first, last + 1))
+        if widths and across > 0:
+            # Half the widest pulse over the band: further off there is less of it everywhere.
+            reach = 0.5 * max(widths) / across
+            ends = np.searchsorted(dms, [dm - reach, dm + reach]).clip(0, dms.size - 1)
+            rows |= set(np.linspace(min(int(ends[0]), first), first, far + 1).astype(int).tolist())
+            rows |= set(np.linspace(last, max(int(ends[1]), last), far + 1).astype(int).tolist())
+        for chosen in self.few:
+            # The trials for wide pulses, and those for low frequencies with a drift, are fewer.
+            wide = np.flatnonzero(chosen)
+            at = int(np.argmin(np.abs(dms[wide] - dm))) if wide.size else 0
+            rows |= set(wide[max(at - 1, 0) : at + 2].tolist())
+        singles = set(rows) if bursts else set()
+        if bursts and across > 0:
+            reach = REACH * max(bursts) / across
+            low, high = (int(i) for i in np.searchsorted(dms, [dm - reach, dm + reach]))
+            low, high = max(min(low, first), nearest - BURST_ROWS), min(max(high, last), nearest + BURST_ROWS)
+            singles |= set(range(max(low, 0), min(high, dms.size - 1) + 1))
+        return rows, singles
 
 
 def region(burst: "Burst", events: NDArray[Any], across: float) -> NDArray[np.bool_]:
@@ -359,41 +385,6 @@ def region(burst: "Burst", events: NDArray[Any], across: float) -> NDArray[np.bo
     late = np.abs(events["dm"] - burst.dm) * across
     reach = REACH * burst.width + 0.5 * events["width"]
     return np.asarray((late <= reach) & (np.abs(events["time"] - burst.time) <= late + reach))
-
-
-def _rows(
-    trials: "DMPlan",
-    few: Sequence[NDArray[np.bool_]],
-    dm: float,
-    across: float,
-    widths: Sequence[float],
-    bursts: Sequence[float],
-    counts: tuple[int, int],
-) -> tuple[set[int], set[int]]:
-    """Trial DMs that are searched for the periods, and those for the bursts, of a place."""
-    dms = trials.dms
-    nearest = int(np.argmin(np.abs(dms - dm)))
-    core, far = counts
-    first, last = max(nearest - core, 0), min(nearest + core, dms.size - 1)
-    rows = set(range(first, last + 1))
-    if widths and across > 0:
-        # Half the widest pulse over the band: further off there is less of it everywhere.
-        reach = 0.5 * max(widths) / across
-        ends = np.searchsorted(dms, [dm - reach, dm + reach]).clip(0, dms.size - 1)
-        rows |= set(np.linspace(min(int(ends[0]), first), first, far + 1).astype(int).tolist())
-        rows |= set(np.linspace(last, max(int(ends[1]), last), far + 1).astype(int).tolist())
-    for chosen in few:
-        # The trials for wide pulses, and those for low frequencies with a drift, are fewer.
-        wide = np.flatnonzero(chosen)
-        at = int(np.argmin(np.abs(dms[wide] - dm))) if wide.size else 0
-        rows |= set(wide[max(at - 1, 0) : at + 2].tolist())
-    singles = set(rows) if bursts else set()
-    if bursts and across > 0:
-        reach = REACH * max(bursts) / across
-        low, high = (int(i) for i in np.searchsorted(dms, [dm - reach, dm + reach]))
-        low, high = max(min(low, first), nearest - BURST_ROWS), min(max(high, last), nearest + BURST_ROWS)
-        singles |= set(range(max(low, 0), min(high, dms.size - 1) + 1))
-    return rows, singles
 
 
 def check_wanted(header: Header, plan: "RunPlan", config: Config) -> None:
