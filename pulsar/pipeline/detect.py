@@ -15,7 +15,8 @@ from pulsar.data.observation import called, unchanged
 from pulsar.data.series import check_varies
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import Batch, Route, batch_ranges, between, dedispersed
-from pulsar.dedisp.plan import DMPlan, few_trials
+from pulsar.dedisp.plan import few_trials
+from pulsar.dedisp.store import Reserve
 from pulsar.dedisp.stream import dedisperse
 from pulsar.dedisp.subbands import Shared, Subbands
 from pulsar.errors import PulsarError
@@ -23,7 +24,6 @@ from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import gaps_of, given_birdies, learn_in_series, learn_lines
 from pulsar.pipeline.plan import RunPlan
-from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import find_pulses
 from pulsar.pipeline.ranges import search_ranges
 from pulsar.pipeline.room import Means
@@ -35,8 +35,6 @@ from pulsar.searches.fft import FFTSearch
 
 if TYPE_CHECKING:
     from pulsar.cleaning.common import Lines
-    from pulsar.data.source import SampleSource
-    from pulsar.dedisp.store import Reserve
     from pulsar.pipeline.ranges import Crew
 
 # Part of the work on a trial DM that is done when its series is there.
@@ -117,9 +115,9 @@ def detect(
             source = Shared(samples.source, subbands) if subbands else samples.source
             with unchanged(obs):
                 if crew is None:
-                    search_trials(source, finder, plan.route, state, known, means, reserve)
+                    TrialSearch(source, finder, plan.route, known, means, reserve).search(state)
                 else:
-                    _learn_at_zero(source, finder, plan.route, state, known, means)
+                    TrialSearch(source, finder, plan.route, known, means).learn(state)
                     search_ranges(obs, trials, state, config, means, checkpoint, crew)
 
     found, birdies = detections_of(trials.ndms, search, checkpoint, means.progress.message)
@@ -163,68 +161,83 @@ def pulses_of(
     return find_pulses(events, finder.plan.dms, tsamps, samples, finder.pulse_trials(), config, means.progress)
 
 
-def search_trials(
-    source: "SampleSource",
-    finder: BatchSearch,
-    route: Route | None,
-    state: Searched,
-    known: Sequence[Birdie],
-    means: Means,
-    reserve: "Reserve | None" = None,
-) -> None:
-    """Dedisperse and search, batch by batch, what is left.
+@dataclass(frozen=True, eq=False)
+class TrialSearch:
+    """Samples that are dedispersed, batch by batch, and searched.
 
-    Parameters
+    Attributes
     ----------
     source : SampleSource
     finder : BatchSearch
     route : Route
-    state : Searched
-        It is brought up to date.
     known : sequence of Birdie
         Lines that are left out beside those that the series at DM 0 shows.
     means : Means
     reserve : Reserve, optional
         Memory for the samples that dedispersion keeps, asked for ahead.
     """
-    ndms, progress = finder.plan.ndms, means.progress
-    left = state.left(0, ndms)
-    if not left:
-        return
-    with progress.stage("searching", ndms, "DMs", clocked=False) as tick:
-        tick(state.ndone)
-        span = left[0][0], left[-1][1]
-        batches = _batches(source, finder.plan, route, span, means, lambda n: tick(DEDISPERSION_SHARE * n), reserve)
-        with closing(batches):
-            while True:
-                with progress.clock("dedispersion"):
-                    batch = next(batches, None)
-                if batch is None:
-                    break
-                with progress.clock("search"):
-                    if state.birdies is None:
-                        state.birdies = _lines(batch, finder, known, progress)
-                    state.search(batch, finder, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n))
 
+    source: SampleSource
+    finder: BatchSearch
+    route: Route | None
+    known: Sequence[Birdie]
+    means: Means
+    reserve: Reserve | None = None
 
-def _learn_at_zero(
-    source: "SampleSource",
-    finder: BatchSearch,
-    route: Route | None,
-    state: Searched,
-    known: Sequence[Birdie],
-    means: Means,
-) -> None:
-    """Learn the lines at DM 0 before others search."""
-    if state.birdies is not None:
-        return
-    _, last = batch_ranges(finder.plan)[0]
-    with (
-        means.progress.stage("lines at DM 0", last, "DMs") as tick,
-        closing(_batches(source, finder.plan, route, (0, last), means, tick)) as batches,
-    ):
-        state.birdies = _lines(next(batches), finder, known, means.progress)
-    state.save()
+    def search(self, state: Searched) -> None:
+        """Search what is left; the state is brought up to date."""
+        ndms, progress = self.finder.plan.ndms, self.means.progress
+        left = state.left(0, ndms)
+        if not left:
+            return
+        with progress.stage("searching", ndms, "DMs", clocked=False) as tick:
+            tick(state.ndone)
+            batches = self._batches((left[0][0], left[-1][1]), lambda n: tick(DEDISPERSION_SHARE * n))
+            with closing(batches):
+                while True:
+                    with progress.clock("dedispersion"):
+                        batch = next(batches, None)
+                    if batch is None:
+                        break
+                    with progress.clock("search"):
+                        if state.birdies is None:
+                            state.birdies = self._lines(batch)
+                        state.search(batch, self.finder, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n))
+
+    def learn(self, state: Searched) -> None:
+        """Learn the lines at DM 0 before others search."""
+        if state.birdies is not None:
+            return
+        _, last = batch_ranges(self.finder.plan)[0]
+        with (
+            self.means.progress.stage("lines at DM 0", last, "DMs") as tick,
+            closing(self._batches((0, last), tick)) as batches,
+        ):
+            state.birdies = self._lines(next(batches))
+        state.save()
+
+    def _batches(self, span: tuple[int, int], progress: Callable[[float], None]) -> Generator[Batch]:
+        """The trials from the first of a span to before its last, batch by batch."""
+        if self.route is None:
+            raise PulsarError("an already dedispersed series is not dedispersed")
+        how: dict[str, Any] = {"threads": self.means.threads, "scratch": self.means.scratch, "reserve": self.reserve}
+        first, last = span
+        batches = dedispersed(
+            self.source, self.finder.plan, self.route, start=first, stop=last, progress=progress, **how
+        )
+        yield from between(batches, first, last)
+
+    def _lines(self, batch: Batch) -> list[Birdie]:
+        """Lines that are left out of all spectra: those that are known, and what the series at DM 0 shows."""
+        learnt = _learnt(batch, self.finder)
+        birdies = merged([*self.known, *learnt])
+        if birdies:
+            lost = fraction_lost(birdies, 0.5 / self.finder.plan.tsamp)
+            self.means.progress.message(
+                f"{len(birdies)} lines of periodic interference ({len(learnt)} learnt at DM 0) are left out: "
+                f"{100 * lost:.2g} % of the spectrum"
+            )
+        return birdies
 
 
 def _search_set(obs: SeriesSet, finder: BatchSearch, state: Searched, known: Sequence[Birdie], means: Means) -> None:
@@ -238,42 +251,12 @@ def _search_set(obs: SeriesSet, finder: BatchSearch, state: Searched, known: Seq
             state.search(batch, finder, tick)
 
 
-def _batches(
-    source: "SampleSource",
-    trials: DMPlan,
-    route: Route | None,
-    span: tuple[int, int],
-    means: Means,
-    progress: Callable[[float], None],
-    reserve: "Reserve | None" = None,
-) -> Generator[Batch]:
-    """The trials from the first of a span to before its last, batch by batch."""
-    if route is None:
-        raise PulsarError("an already dedispersed series is not dedispersed")
-    how: dict[str, Any] = {"threads": means.threads, "scratch": means.scratch, "reserve": reserve}
-    batches = dedispersed(source, trials, route, start=span[0], stop=span[1], progress=progress, **how)
-    yield from between(batches, *span)
-
-
 def _learnt(batch: Batch, finder: BatchSearch) -> list[Birdie]:
     """Undispersed lines in the series at DM 0, if that is in the batch and they are to be learnt."""
     return learn_lines(batch, finder.plan, finder.config) if finder.config.rfi.learn else []
 
 
-def _lines(batch: Batch, finder: BatchSearch, known: Sequence[Birdie], progress: Progress) -> list[Birdie]:
-    """Lines that are left out of all spectra: those that are known, and what the series at DM 0 shows."""
-    learnt = _learnt(batch, finder)
-    birdies = merged([*known, *learnt])
-    if birdies:
-        lost = fraction_lost(birdies, 0.5 / finder.plan.tsamp)
-        progress.message(
-            f"{len(birdies)} lines of periodic interference ({len(learnt)} learnt at DM 0) are left out: "
-            f"{100 * lost:.2g} % of the spectrum"
-        )
-    return birdies
-
-
-def lines_at_zero(samples: Samples, config: Config, means: Means) -> "Lines":
+def lines_at_zero(samples: Samples, config: Config, means: Means) -> Lines:
     """Lines in the series at DM 0 of cleaned samples, and what is of them at a few other DMs."""
     source, header = samples.source, samples.header
     if source is None:

@@ -21,7 +21,7 @@ from pulsar.dedisp.plan import DMPlan
 from pulsar.folding.subtracted import Taken, without
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import gaps_of
-from pulsar.pipeline.detect import Detected, search_trials
+from pulsar.pipeline.detect import Detected, TrialSearch
 from pulsar.pipeline.follow import families, follow_up, group_detections
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.room import Means
@@ -180,7 +180,7 @@ class _Run:
 
         def search(state: Searched) -> None:
             with unchanged(obs):
-                search_trials(source, finder, plan.route, state, birdies, means)
+                TrialSearch(source, finder, plan.route, birdies, means).search(state)
 
         found, _ = detections_of(self.trials.ndms, search, checkpoint, means.progress.message, birdies)
         return found.detections

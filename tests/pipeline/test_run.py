@@ -165,7 +165,7 @@ def test_an_interrupted_run_goes_on(product, sky_file, tmp_path, monkeypatch):
     assert (tmp_path / "run.h5.parts" / "detections.npz").exists()
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "search_trials", stop)
+        patch.setattr(pipeline.TrialSearch, "search", stop)
         run = search(sky_file, config, out, resume=True)
     np.testing.assert_array_equal(run.rows("candidates")["period"], product.rows("candidates")["period"])
     np.testing.assert_array_equal(run.rows("single_pulses")["time"], product.rows("single_pulses")["time"])
