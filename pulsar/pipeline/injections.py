@@ -2,20 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.source import MaskedSource
 from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
+from pulsar.dedisp.plan import DMPlan
 from pulsar.dedisp.subbands import Subbands
 from pulsar.errors import ConfigError
 from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
+from pulsar.pipeline.plan import RunPlan
+from pulsar.pipeline.room import Means
 from pulsar.pipeline.stages import Found, SomeTrials
 from pulsar.searches.registry import enabled
+from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.population import (
     MOST_SMEARED,
     MOST_TOLD,
@@ -26,13 +31,6 @@ from pulsar.synthesis.population import (
     read_asked,
     smeared,
 )
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.source import MaskedSource
-    from pulsar.dedisp.plan import DMPlan
-    from pulsar.pipeline.plan import RunPlan
-    from pulsar.pipeline.room import Means
-    from pulsar.synthesis.model import Burst, Pulsar
 
 #: Completeness is told of runs from which on it costs little beside [CPU s by the plan].
 LONG_RUN: Final = 900.0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.candidate import DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, dtype_of, empty_table
-from pulsar.data.flags import split, weight
+from pulsar.data.flags import RFI, split, weight
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.samples import Samples
@@ -28,8 +28,6 @@ MOST_GROUPS = 50
 MOST_REPEATS = 400
 #: Significance from which a period of repeating pulses is a detection.
 REPEATS_SIGMA = 3.0
-#: The score of a pulse that looks like interference is taken times this; so many pulses of a candidate tell of it.
-SHAPE_FACTOR = 0.1
 LEAST_TOLD = 3
 #: What has the DM of several sweeps within this factor is flagged for it.
 NEAR_FACTOR = 1.2
@@ -110,7 +108,7 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: N
         flags = pulse_reasons(cutout, float(row["snr"]))
         if flags:
             row["rfi_flags"] = ",".join(filter(None, [str(row["rfi_flags"]), *flags]))
-            row["score"] *= SHAPE_FACTOR
+            row["score"] *= RFI
         if row["source"]:
             sweeps.setdefault(str(row["source"]), []).append("sweep" in flags)
     low, high = sweep_dms(table)

@@ -10,9 +10,6 @@ from hypothesis import strategies as st
 
 import pulsar
 from pulsar.data.flags import BY_NAME, FLAGS, docs_table, split, weight
-from pulsar.nights import merge
-from pulsar.pipeline import pulses
-from pulsar.sources import pulses as verdicts
 
 SOURCES = Path(pulsar.__file__).parent
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cleaning.md"
@@ -117,13 +114,6 @@ def test_a_score_is_lowered_by_the_worst_flag(flags, one):
 @given(flags=st.lists(names, unique=True))
 def test_flags_go_through_their_column(flags):
     assert split(",".join(flags)) == tuple(flags)
-
-
-def test_factors_in_use_are_those_of_the_table():
-    assert BY_NAME["multibeam"].weight == merge.RFI_FACTOR
-    assert BY_NAME["width limit"].weight == verdicts.LIMIT_FACTOR
-    assert BY_NAME["storm"].weight == verdicts.STORM_FACTOR
-    assert BY_NAME["sweep"].weight == BY_NAME["narrow-band"].weight == pulses.SHAPE_FACTOR
 
 
 def test_all_flags_of_a_row_fit_into_their_column():
