@@ -256,7 +256,7 @@ def _learnt(batch: Batch, finder: BatchSearch) -> list[Birdie]:
     return learn_lines(batch, finder.plan, finder.config) if finder.config.rfi.learn else []
 
 
-def lines_at_zero(samples: Samples, config: Config, means: Means) -> Lines:
+def lines_at_zero(samples: Samples, config: Config, means: Means) -> "Lines":
     """Lines in the series at DM 0 of cleaned samples, and what is of them at a few other DMs."""
     source, header = samples.source, samples.header
     if source is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,6 @@ from pulsar.dedisp.plan import DMPlan
 from pulsar.dedisp.subbands import Subbands
 from pulsar.errors import ConfigError
 from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
-from pulsar.pipeline.plan import RunPlan
-from pulsar.pipeline.room import Means
 from pulsar.pipeline.stages import Found, SomeTrials
 from pulsar.searches.registry import enabled
 from pulsar.synthesis.model import Burst, Pulsar
@@ -31,6 +29,10 @@ from pulsar.synthesis.population import (
     read_asked,
     smeared,
 )
+
+if TYPE_CHECKING:
+    from pulsar.pipeline.plan import RunPlan
+    from pulsar.pipeline.room import Means
 
 #: Completeness is told of runs from which on it costs little beside [CPU s by the plan].
 LONG_RUN: Final = 900.0

@@ -319,7 +319,7 @@ def search_range(task: RangeTask) -> Found:
 
 # A worker does several ranges of a run: what all need is made once.
 @lru_cache(maxsize=1)
-def _opened(shared: Shared) -> tuple[MaskedSource, BatchSearch]:
+def _opened(shared: Shared) -> "tuple[MaskedSource, BatchSearch]":
     host = socket.gethostname()
     if software_version() != shared.version:
         raise PulsarError(
