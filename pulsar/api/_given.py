@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
+from pulsar.api._taken import taken
 from pulsar.config.load import keys_called, load_config
 from pulsar.config.model import Config
 from pulsar.config.options import OPTIONS, Option
@@ -143,7 +144,8 @@ def threads_of(threads: Any) -> int:
 
 @contextmanager
 def observed(name: str, data: Any, config: Config) -> Iterator[Observation]:
-    """An observation of what a function was given: itself, a series, or files, which are closed at the end.
+    """An observation of what a function was given: itself, a series, data of another package, or files, which are
+    closed at the end.
 
     Raises
     ------
@@ -152,6 +154,7 @@ def observed(name: str, data: Any, config: Config) -> Iterator[Observation]:
     DataError
         The files cannot be read.
     """
+    data = taken(name, data)
     if isinstance(data, TimeSeries):
         yield SeriesInMemory(data)
     elif isinstance(data, Observation):

@@ -110,7 +110,8 @@ def search(
     ----------
     data : TimeSeries, Filterbank, Observation, path or sequence of paths
         One observation of one beam: your own array, as ``pulsar.TimeSeries(x, tsamp)`` or
-        ``pulsar.Filterbank.from_array(data, freqs, tsamp)``; what `pulsar.open` returns; or its files.
+        ``pulsar.Filterbank.from_array(data, freqs, tsamp)``; a series or a band of astropy, lightkurve, stingray,
+        sigpyproc or `your`; what `pulsar.open` returns; or its files.
     config : Config, name of a preset, or path of a TOML file, optional
         ``pulsar.load_config("fast-19beam", ["fold.ncands=300"])`` changes single values. Options of the command line
         are settings: ``--zmax 50`` is ``["accel.zmax=50"]``.
@@ -267,6 +268,7 @@ def fold(
     Parameters
     ----------
     data : TimeSeries, Filterbank, Observation, path or sequence of paths
+        Or a series or a band of another package, as for :func:`search`.
     period : float or Quantity
         Topocentric period at `epoch` [s].
     dm : float or Quantity, optional

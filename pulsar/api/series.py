@@ -10,6 +10,7 @@ from numpy.lib import recfunctions
 from numpy.typing import ArrayLike
 
 from pulsar.api._given import kind_of, named_settings, observed
+from pulsar.api._taken import taken
 from pulsar.config.load import load_section
 from pulsar.config.model import AccelConfig, CoherentConfig, Config, FFAConfig, FFTConfig, SinglePulseConfig
 from pulsar.data.arguments import number, quantities
@@ -301,6 +302,7 @@ def _search(section: str, data: Any, tsamp: Any, values: dict[str, Any], birdies
 
 def _series(name: str, data: Any, tsamp: Any) -> TimeSeries:
     """The data that were given, as a series."""
+    data = taken(name, data)
     if isinstance(data, TimeSeries):
         if tsamp is not None:
             raise ConfigError(f"{name}: a TimeSeries has its own tsamp: leave it out")

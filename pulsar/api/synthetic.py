@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsar.api._given import named_settings, observed, progress_of, settings_of, threads_of
+from pulsar.api._taken import taken
 from pulsar.config.model import Config
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
@@ -146,6 +147,7 @@ def inject(
         raise ConfigError(f"nbits = {nbits!r}: expected 1, 2, 4, 8, 16 or 32")
     signals: dict[str, Any] = {"pulsars": added.pulsars, "bursts": added.bursts, "rfi": added.rfi}
     common: dict[str, Any] = {**signals, "seed": added.seed, "threads": threads_of(settings.run.threads)}
+    data = taken("inject", data)
     if isinstance(data, TimeSeries):
         if out is not None or nbits is not None:
             raise ConfigError("inject: a TimeSeries is given back: out and nbits go with channels")
