@@ -1,8 +1,9 @@
 """``pulsar export``: candidates and bursts in the formats of other programs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pulsar.cli.console import check_not_input, out, write_bytes
 from pulsar.cli.options import Debug, Overwrite, Quiet, argument, option, progress_mode
@@ -19,18 +20,34 @@ if TYPE_CHECKING:
 
 def command(
     run: Annotated[Path, argument("RUN.h5", "Product of `pulsar search` or `pulsar fold`.")],
-    idents: Annotated[list[str], option("--id", "Candidate, or single pulse; may be repeated.", "ID")],
+    idents: Annotated[
+        list[str] | None, option("--id", "Candidate, or single pulse; may be repeated.", "ID", default=False)
+    ] = None,
     par: Annotated[bool, option("--par", "Ephemeris for tempo, tempo2, PINT and `pulsar fold`.")] = False,
     bestprof: Annotated[bool, option("--bestprof", "Profile and facts as prepfold's text.")] = False,
     pfd: Annotated[bool, option("--pfd", "Fold as prepfold's binary file.")] = False,
     psrfits: Annotated[bool, option("--psrfits", "Fold as an archive, for PSRCHIVE and others.")] = False,
     tim: Annotated[bool, option("--tim", "Times of arrival, by the profile itself.")] = False,
+    wideband: Annotated[bool, option("--wideband", "Of --tim: one time, with the DM as flags for PINT.")] = False,
     table: Annotated[bool, option("--csv", "Profile as a table.")] = False,
     dat: Annotated[bool, option("--dat", "Series of its files, with .inf: as `pulsar dedisperse`.")] = False,
     dm: Annotated[float | None, option("--dm", "DM of the series [pc/cm3].", "DM", default="the candidate's")] = None,
     burst: Annotated[
         bool, option("--burst", "Single pulse, cut out of its files, as burst classifiers read it (HDF5).")
     ] = False,
+    voevent: Annotated[bool, option("--voevent", "Single pulse as a VOEvent of a fast radio burst.")] = False,
+    obscore: Annotated[
+        bool, option("--obscore", "The product itself as rows of ObsCore (VOTable); needs no --id.")
+    ] = False,
+    author: Annotated[
+        str,
+        option(
+            "--author", "Of --voevent and --obscore: IVO identifier, ivo://org.example/survey.", "IVOID", default=False
+        ),
+    ] = "",
+    role: Annotated[
+        Literal["observation", "test"], option("--role", "Of --voevent: what it is sent for.")
+    ] = "observation",
     output: Annotated[Path | None, option("--out -o", "File to write.", "FILE", default="<RUN>_<ID>.<format>")] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -39,23 +56,34 @@ def command(
     """Write candidates and bursts as other programs read them, and print the commands that confirm them."""
     asked = {"par": par, "bestprof": bestprof, "pfd": pfd, "psrfits": psrfits, "tim": tim, "csv": table}
     forms = [form for form, wanted in asked.items() if wanted]
-    if not (forms or dat or burst):
-        raise ConfigError("give what to write: --par, --bestprof, --pfd, --psrfits, --tim, --csv, --dat or --burst")
+    if not (forms or dat or burst or voevent or obscore):
+        raise ConfigError(
+            "give what to write: --par, --bestprof, --pfd, --psrfits, --tim, --csv, --dat, --burst, --voevent or "
+            "--obscore"
+        )
     if dm is not None and not dat:
         raise ConfigError("--dm is of the series that --dat writes")
-    idents = list(dict.fromkeys(idents))
-    count = (len(forms) + dat + burst) * len(idents)
+    if wideband and not tim:
+        raise ConfigError("--wideband is of the times that --tim writes")
+    idents = list(dict.fromkeys(idents or ()))
+    if not idents and (forms or dat or burst or voevent):
+        raise ConfigError("give the candidate, or single pulse: --id ID")
+    count = (len(forms) + dat + burst + voevent) * len(idents) + obscore
     if output is not None and count > 1:
         raise ConfigError(f"--out names one file, but {count} are asked for: leave it out")
     export = Export(read(run), idents, output, overwrite, quiet)
     rows = {ident: export.row(ident) for ident in idents}
     orbits = {str(row["id"]) for row in export.product.rows("orbits/found")}
     if forms and orbits.isdisjoint(idents):
-        export.folds(forms)
+        export.folds(forms, wideband=wideband)
     elif forms:
         export.orbits(forms)
     if burst:
         export.bursts()
+    if voevent:
+        export.events(rows, author, role)
+    if obscore:
+        export.observations(author)
     if dat:
         for ident, row in rows.items():
             export.series(ident, row, float(row["dm"]) if dm is None else dm)
@@ -97,12 +125,13 @@ class Export:
             write_bytes(path, content, overwrite=self.overwrite)
             out(str(path))
 
-    def folds(self, forms: list[str]) -> None:
+    def folds(self, forms: list[str], *, wideband: bool) -> None:
         """Write what is made of folds."""
-        from pulsar.handover.formats import FORMATS
+        from pulsar.handover.formats import FORMATS, wideband_tim
 
+        makers = {**FORMATS, "tim": wideband_tim} if wideband else FORMATS
         candidates = [candidate_of(self.product, ident) for ident in self.idents]
-        contents = [(self.name(each.ident, form), FORMATS[form](each)) for each in candidates for form in forms]
+        contents = [(self.name(each.ident, form), makers[form](each)) for each in candidates for form in forms]
         self.write(contents, [file for each in candidates for file in each.files])
 
     def orbits(self, forms: list[str]) -> None:
@@ -134,6 +163,27 @@ class Export:
             inputs += files
             contents.append((self.name(ident, "h5"), burst_bytes(row, cutout, header, files[0].name)))
         self.write(contents, inputs)
+
+    def events(self, rows: Mapping[str, dict[str, Any]], author: str, role: str) -> None:
+        """Write single pulses as events."""
+        from pulsar.handover.voevent import voevent_bytes
+        from pulsar.io.product.provenance import settings_of
+
+        telescope = settings_of(self.product.provenance).telescope
+        contents = []
+        for ident, row in rows.items():
+            if "time" not in row:
+                raise ConfigError(f"{self.product.path}: {ident} is no single pulse: --voevent is of those")
+            content = voevent_bytes(row, self.product.observation_of(row), telescope, author, role)
+            contents.append((self.name(ident, "xml"), content))
+        self.write(contents, [])
+
+    def observations(self, author: str) -> None:
+        """Write the rows of ObsCore of the product."""
+        from pulsar.handover.vo import obscore_votable
+
+        path = self.output or self.product.path.with_name(f"{self.product.path.stem}_obscore.vot")
+        self.write([(path, obscore_votable(self.product, author))], [])
 
     def series(self, ident: str, row: dict[str, Any], dm: float) -> None:
         """Write the series of the files of a row at a DM."""

@@ -100,6 +100,7 @@ def command(
         Path | None,
         option("--template", "Profile to match, of `pulsar export --csv`.", "X.csv", default="the profile of the fold"),
     ] = None,
+    wideband: Annotated[bool, option("--wideband", "Of --toas: one time, with the DM as flags for PINT.")] = False,
     imported: Annotated[
         bool, option("--import", "The files are folds: PRESTO's .pfd, or .phcx; measure and judge them as ours.")
     ] = False,
@@ -114,7 +115,9 @@ def command(
         check_not_input(picture, [*files, *([] if output is None else [output])])
 
     if imported:
-        of_samples = asdict(wanted) | dict(given.options) | {"toas": toas, "template": template}
+        of_samples = (
+            asdict(wanted) | dict(given.options) | {"toas": toas, "template": template, "wideband": wideband or None}
+        )
         for name in ("threads", "memory"):
             of_samples.pop(name, None)
         usual = asdict(Wanted())
@@ -129,7 +132,7 @@ def command(
         raise typer.BadParameter("give the product to write: --out FOLD.h5", param_hint="--out")
     settings = given.config()
     sources = wanted.ephemerides(files, settings)
-    from pulsar.handover.timing import LEAST_SNR, read_template, tim_text, toas_of
+    from pulsar.handover.timing import LEAST_SNR, read_template, tim_text, toas_of, wideband_of
 
     check_new(output, [*inputs(files, settings), *wanted.inputs()], overwrite=overwrite)
     if picture is not None and len(sources) != 1:
@@ -138,8 +141,8 @@ def command(
         if len(sources) != 1:
             raise ConfigError(f"--toas {toas}: times of arrival are of one pulsar, {len(sources)} are to be folded")
         check_new(toas, [*files, *wanted.inputs(), output], overwrite=overwrite)
-    elif template is not None:
-        raise ConfigError(f"--template {template}: goes with --toas X.tim")
+    elif template is not None or wideband:
+        raise ConfigError(f"{'--wideband' if template is None else f'--template {template}'}: goes with --toas X.tim")
     shape = None if template is None else read_template(template)
     from pulsar.followup.folding import fold_files
 
@@ -149,7 +152,10 @@ def command(
     print_subtracted(run.rows("subtracted/pulsars"))
     ident = run.ids[0] if run.ids else ""
     if toas is not None:
+        ntoas = 1 if wideband else ntoas
         times = toas_of(run.fold(ident), run.observation, ntoas, shape)
+        if wideband:
+            times = [wideband_of(toa, run.fold(ident), run.observation) for toa in times]
         if not times:
             raise DataError(f"{toas}: no pulse is strong enough (S/N {LEAST_SNR:g}) for a time of arrival")
         name = str(run.candidate(ident)["known_source"]) or ident

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from pulsar.cli.console import note, out, output_folder, print_json
+from pulsar.cli.console import check_new, note, out, output_folder, print_json, write_bytes
 from pulsar.cli.options import (
     Debug,
     Display,
@@ -27,13 +27,15 @@ from pulsar.cli.options import (
 from pulsar.cli.tables import print_accel, print_candidates, print_lists, print_pulses
 from pulsar.data.text import cell
 from pulsar.errors import ConfigError
-from pulsar.handover.candidate import commands
+from pulsar.handover.candidate import candidate_of, commands
+from pulsar.handover.candyjar import CANDYJAR_LIST, candyjar_text, picture_of
 from pulsar.io.labels import labels_of, uid_of
 from pulsar.io.product.reader import read
 from pulsar.report.why import Asked
 from pulsar.report.why import why as answer
 
 if TYPE_CHECKING:
+    from astropy.table import Table
     from numpy.typing import NDArray
 
     from pulsar.io.labels import Labels
@@ -166,9 +168,13 @@ def candidates(
     runs: Products,
     top: Annotated[int | None, option("--top", "Only the best N.", "N", min=1)] = None,
     form: Annotated[
-        Literal["table", "csv", "json", "ecsv", "accel"],
-        option("--format", "How to print them; accel: in the manner of PRESTO's accelsearch."),
+        Literal["table", "csv", "json", "ecsv", "votable", "fits", "accel", "candyjar"],
+        option("--format", "How to print them; accel: in the manner of PRESTO's accelsearch; candyjar: for CandyJar."),
     ] = "table",
+    output: Annotated[
+        Path | None, option("--out -o", "Of votable and fits: file to write; of candyjar: folder.", "FILE|DIR")
+    ] = None,
+    overwrite: Overwrite = False,
     *,
     wanted: Wanted,
     judged: JudgedFiles = None,
@@ -177,6 +183,7 @@ def candidates(
     """List the candidates, or the single pulses, of runs, best first: one row a source."""
     if form == "accel" and wanted.table != "candidates":
         raise ConfigError("--format accel is of periodic candidates: single pulses have no such list")
+    _check_output(form, output, wanted, overwrite=overwrite)
     products = [read(path) for path in runs]
     labels = labels_of(runs, judged or ())
     lists = [product.rows(wanted.table) for product in products]
@@ -190,11 +197,14 @@ def candidates(
         # NaN, which is unknown, comes last.
         order = order[np.lexsort((-rows["snr"][order], -rows["score"][order]))]
     order = order[:top]
-    if form == "ecsv":
-        _print_ecsv(products, order, wanted.table, labels)
+    if form in ("ecsv", "votable", "fits"):
+        _print_table_of(form, _whole(products, order, wanted.table, labels), wanted.table, output, overwrite=overwrite)
         return
     sources = [product for product, table in zip(products, lists, strict=True) for _ in table]
     of = [sources[i] for i in order]
+    if form == "candyjar" and output is not None:
+        _write_candyjar(rows[order], of, output)
+        return
     chosen = _with_texts(rows[order], [str(product.path) for product in of] if len(runs) > 1 else [], labels)
     if form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -264,7 +274,8 @@ def _powers(product: "Run") -> dict[str, float]:
     return dict(zip(best["uid"].tolist(), best["power"].tolist(), strict=True))
 
 
-def _print_ecsv(products: "Sequence[Run]", order: "NDArray[Any]", name: str, labels: "Labels") -> None:
+def _whole(products: "Sequence[Run]", order: "NDArray[Any]", name: str, labels: "Labels") -> "Table":
+    """The rows in order, as an astropy table with units."""
     from astropy.table import vstack
 
     tables = [product.table(name) for product in products]
@@ -273,7 +284,60 @@ def _print_ecsv(products: "Sequence[Run]", order: "NDArray[Any]", name: str, lab
             table["label"] = [labels.told(uid_of(row)) for row in product.rows(name)]
         if len(products) > 1:
             table.add_column([str(product.path)] * len(table), name="product", index=0)
-    vstack(tables, metadata_conflicts="silent")[order].write(sys.stdout, format="ascii.ecsv")
+    return vstack(tables, metadata_conflicts="silent")[order]
+
+
+def _check_output(form: str, output: Path | None, wanted: Wanted, *, overwrite: bool) -> None:
+    """Refuse an output that cannot be, before anything is read."""
+    if output is None:
+        if form in ("fits", "candyjar"):
+            raise ConfigError(f"--format {form}: give the {'file' if form == 'fits' else 'folder'} to write: --out")
+        return
+    if form not in ("votable", "fits", "candyjar"):
+        raise ConfigError(f"--out {output}: --format {form} goes to the screen: > {output}")
+    if form == "candyjar":
+        if wanted.table != "candidates":
+            raise ConfigError("--format candyjar is of periodic candidates: CandyJar has no single pulses")
+        if (output / CANDYJAR_LIST).exists() and not overwrite:
+            raise ConfigError(f"{output}: holds {CANDYJAR_LIST} already; give --overwrite, or another --out")
+    else:
+        check_new(output, [], overwrite=overwrite)
+
+
+def _print_table_of(form: str, table: "Table", name: str, output: Path | None, *, overwrite: bool) -> None:
+    """Print or write a list with its units."""
+    if form == "ecsv":
+        table.write(sys.stdout, format="ascii.ecsv")
+        return
+    from pulsar.handover.vo import list_fits, list_votable
+
+    content = list_votable(table, name) if form == "votable" else list_fits(table, name)
+    if output is None:
+        sys.stdout.write(content.decode())
+        return
+    write_bytes(output, content, overwrite=overwrite)
+    out(str(output))
+
+
+def _write_candyjar(rows: "NDArray[Any]", of: "Sequence[Run]", folder: Path) -> None:
+    """Write the folder that CandyJar opens: its list, and a sheet of each candidate; those without a fold have none."""
+    from pulsar.data.unfinished import write_whole
+    from pulsar.report.drawn import Task, draw_all
+
+    folded = [(run, row) for run, row in zip(of, rows, strict=True) if str(row["id"]) in run.ids]
+    if not folded:
+        raise ConfigError("--format candyjar: none of these candidates was folded: there is nothing to look at")
+    text = candyjar_text([(run, candidate_of(run, str(row["id"]))) for run, row in folded])
+    runs = list(dict.fromkeys(run for run, _ in folded))
+    tasks = [Task(runs.index(run), str(row["id"])) for run, row in folded]
+    output_folder(folder / "plots")
+    for (_, row), drawn in zip(folded, draw_all(runs, tasks), strict=True):
+        write_whole(folder / picture_of(row), drawn.image["png"])
+    # Last: a list whose pictures are there.
+    write_whole(folder / CANDYJAR_LIST, text.encode())
+    if len(folded) < len(rows):
+        note(f"{len(rows) - len(folded)} candidates were not folded: they are left out")
+    out(str(folder / CANDYJAR_LIST))
 
 
 def _cell(value: Any) -> Any:

@@ -3,13 +3,14 @@
 import getpass
 import webbrowser
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pulsar.cli.console import note, out, write_text
 from pulsar.cli.options import Debug, Overwrite, argument, option
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.labels import MOST_WHO, Labels, header, lines, plain, read_labels
+from pulsar.io.labels import MOST_WHO, Labels, Sidecar, beside, header, lines, plain, read_labels, uid_of, when_of
 from pulsar.io.product.reader import read
 from pulsar.triage.beside import merged_from
 
@@ -31,19 +32,56 @@ def command(
     port: Annotated[int, option("--port", "Port; 0: any that is free.", "N", min=0, max=65535)] = 0,
     browse: Annotated[bool, option("--open", "Open the page in a browser.")] = False,
     merge: Annotated[bool, option("--merge", "Put files of judgements into one (--out), and end.")] = False,
+    imported: Annotated[
+        Path | None, option("--import", "Keep what CandyJar's csv says of these candidates, and end.", "X.csv")
+    ] = None,
     output: Annotated[Path | None, option("--out -o", "Of --merge: file to write.", "FILE")] = None,
     overwrite: Overwrite = False,
     _debug: Debug = False,
 ) -> None:
     """Show candidates on a page of this machine, and keep what you judge them to be, key by key."""
     if merge:
-        if output is None or labels is not None or by is not None or browse or port:
+        if output is None or labels is not None or by is not None or imported is not None or browse or port:
             raise ConfigError("--merge takes files of judgements and --out FILE, and nothing else")
         _merge(paths, output, overwrite=overwrite)
         return
     if output is not None or overwrite:
         raise ConfigError("--out and --overwrite belong to --merge; judgements are kept in --labels FILE")
+    if imported is not None:
+        if browse or port:
+            raise ConfigError("--import keeps judgements and ends: --open and --port are of the page")
+        _import(imported, products_of(paths), labels, _name(by))
+        return
     _serve(products_of(paths), labels, _name(by), port, browse=browse)
+
+
+def _import(path: Path, runs: Sequence["Run"], labels: Path | None, who: str) -> None:
+    """Keep the classifications of a csv of CandyJar as judgements; those that are kept already stay as they are."""
+    from pulsar.handover.candyjar import CLASSES, picture_of, read_classes
+    from pulsar.triage.site import row_label
+
+    classes = read_classes(path)
+    count = 0
+    # They are not younger than the file.
+    when = when_of(path.stat().st_mtime)
+    for run in runs:
+        sidecar = Sidecar(beside(run.path) if labels is None else labels)
+        kept = {entry.key for entry in sidecar.read().entries}
+        new = []
+        for row in run.rows("candidates"):
+            word = classes.pop(picture_of(row), "")
+            if word:
+                count += 1
+                entry = row_label(uid_of(row), run, {name: row[name].item() for name in row.dtype.names or ()})
+                new.append(replace(entry, label=CLASSES[word], note=f"CandyJar: {word}", who=who, when=when))
+        new = [entry for entry in new if entry.key not in kept]
+        if new:
+            sidecar.add(new)
+            out(f"{sidecar.path}: {len(new)} judgements of {who}")
+    if not count:
+        raise ConfigError(f"{path}: classifies no candidate of {', '.join(str(run.path) for run in runs)}")
+    if classes:
+        note(f"{len(classes)} candidates of {path} are of other products")
 
 
 def _merge(paths: Sequence[Path], output: Path, *, overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 import html
 import math
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,16 @@ def number(value: Any, form: str, unknown: str = "-") -> str:
     """A number in that format; `unknown` where it is not known."""
     value = float(value)
     return format(value, form) if math.isfinite(value) else unknown
+
+
+def utc_of(mjd: float) -> datetime:
+    """The moment of an MJD (UTC), days of 86400 s."""
+    return datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=mjd)
+
+
+def iso_time(mjd: float) -> str:
+    """The same as text to the microsecond, without a zone: 2020-05-31T06:00:00.000000."""
+    return utc_of(mjd).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def value_error(value: Any, uncertainty: Any) -> str:

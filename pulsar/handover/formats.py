@@ -7,7 +7,7 @@ import numpy as np
 
 from pulsar.handover.candidate import Exported
 from pulsar.handover.presto import bestprof_text, pfd_bytes
-from pulsar.handover.timing import par_text, tim_text, toas_of, without_noise
+from pulsar.handover.timing import par_text, tim_text, toas_of, wideband_of, without_noise
 
 
 def _par(candidate: Exported) -> bytes:
@@ -20,6 +20,12 @@ def _bestprof(candidate: Exported) -> bytes:
 
 def _tim(candidate: Exported) -> bytes:
     return tim_text(toas_of(candidate.fold, candidate.header), candidate.header, candidate.name).encode()
+
+
+def wideband_tim(candidate: Exported) -> bytes:
+    """The one time of arrival of a fold, with its DM."""
+    toas = [wideband_of(toa, candidate.fold, candidate.header) for toa in toas_of(candidate.fold, candidate.header, 1)]
+    return tim_text(toas, candidate.header, candidate.name).encode()
 
 
 def _csv(candidate: Exported) -> bytes:

@@ -187,7 +187,12 @@ def beside(product: Path) -> Path:
 
 def now() -> str:
     """The time, as judgements have it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return when_of(datetime.now(UTC).timestamp())
+
+
+def when_of(seconds: float) -> str:
+    """A time, as judgements have it, of the seconds since 1970 (UTC)."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def checked(label: str) -> str:

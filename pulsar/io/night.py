@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
 from pulsar.data.header import Header
+from pulsar.data.numbers import utc_of
 from pulsar.data.observation import Gap
 from pulsar.data.text import file_name
 from pulsar.errors import DataError
@@ -322,7 +322,7 @@ def _pointing(source: str, date: str, beam: int | None, part: Sequence[tuple[Pat
 def _date(mjd: float) -> str:
     if not 0 < mjd < 2_000_000:
         return ""
-    return f"{datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=mjd):%Y%m%d}"
+    return f"{utc_of(mjd):%Y%m%d}"
 
 
 def _numbers(values: Sequence[int]) -> str:

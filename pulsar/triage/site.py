@@ -97,7 +97,7 @@ class Site:
             for row in (*_dicts(run.rows("candidates")), *_dicts(run.rows("single_pulses")[:MOST_PULSES])):
                 uid = uid_of(row)
                 if uid not in shown:
-                    shown[uid], places[uid] = _row_label(uid, run, row), target
+                    shown[uid], places[uid] = row_label(uid, run, row), target
                     self._rows[uid] = number, row
         if not shown:
             raise ConfigError(f"{', '.join(str(run.path) for run in runs)}: no candidate is in it: nothing to judge")
@@ -195,7 +195,16 @@ def _dicts(rows: Any) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
 
 
-def _row_label(uid: str, run: "Run", row: Mapping[str, Any]) -> Label:
+def row_label(uid: str, run: "Run", row: Mapping[str, Any]) -> Label:
+    """A judgement of a row without label, note, person and time.
+
+    Parameters
+    ----------
+    uid : str
+    run : Run
+    row : mapping
+        Of candidates or single pulses.
+    """
     return Label(
         uid,
         product=run.path.name,

@@ -560,6 +560,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("pointings", "input.csv", lambda _: [b"source,beam,ra,dec\nJ0534+2200,1,05:34:31,+22:00:52\nX,,83.6,-5\n"],
          texts, pointings),
     Kind("labels", "input.labels.ecsv", written.labels_files, texts, written.labels),
+    Kind("classes", "input.csv", written.class_files, texts, written.classes),
     Kind("request", "input.http", written.requests, texts, written.answered),
     Kind("binary", "input.par", lambda _: [p.encode() for p in written.BINARIES], written.stretched, par),
     Kind("pulsars", "input.cat", written.catalogue_files, written.stretched, catalogue),

@@ -22,7 +22,7 @@ COUNT = {
     "presto mask": 800, "zaplist": 400,
     "par": 60, "toml": 300, "sky": 400, "catalogue": 60, "pointings": 1000,
     "labels": 60, "request": 300, "binary": 100, "pulsars": 100, "template": 300, "survey": 200, "skies": 200,
-    "weights": 300, "rates": 300, "list": 500, "bench": 200, "mask": 10, "product": 3, "merge": 2,
+    "weights": 300, "rates": 300, "list": 500, "bench": 200, "classes": 600, "mask": 10, "product": 3, "merge": 2,
     "report": 1, "checkpoint": 600,
     "batch list": 60, "batch record": 20, "batch index": 15, "batch submission": 600, "batch array": 600,
     "fbh5 structure": 12, "mask structure": 12, "product structure": 6, "merge structure": 2, "report structure": 1,

@@ -148,6 +148,19 @@ def template(path: Path) -> str:
     return str(match(np.eye(1, 64)[0] * 9, read_template(path)))
 
 
+def class_files(_folder: Path) -> list[bytes]:
+    return [
+        b"beamid,utc,png,classification\n1,2020-05-31T06:00:00,plots/c0001_x.png,T1_CAND\n2,x,plots/b.png,UNCAT\n",
+        b"pointing_id,png_path,tobs,classification\n0,plots/c0001_x.png,300,RFI\n1,b.png,nan,NB_PSR\n",
+    ]
+
+
+def classes(path: Path) -> str:
+    from pulsar.handover.candyjar import read_classes
+
+    return str(len(read_classes(path)))
+
+
 # -- settings and skies --------------------------------------------------------------------------------------------
 
 SURVEY = b"""name = "drift"

@@ -13,7 +13,7 @@ from pulsar.constants import DAY
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
-from pulsar.handover.timing import match, read_template, series_of, template_from, tim_text, toas_of
+from pulsar.handover.timing import match, read_template, series_of, template_from, tim_text, toas_of, wideband_of
 from pulsar.io.product.reader import read
 from pulsar.sky.timing import TimingModel, read_par
 from pulsar.synthesis.model import Pulsar, Sky
@@ -150,6 +150,19 @@ def test_pulses_of_a_file_arrive_when_they_were_put_there(tmp_path: Path) -> Non
     assert len(other) == len(given) == 8
     apart = [(float(a[2]) - float(b[2])) * DAY for a, b in zip(other, given, strict=True)]
     assert np.ptp(apart) < 2 * errors.max()
+    # Or one time with the DM.
+    code, _, err = run("fold", path, *words, "--overwrite", "--toas", tmp_path / "z.tim", *template, "--wideband")
+    assert code == 0, err
+    (line,) = (tmp_path / "z.tim").read_text().splitlines()[1:]
+    flags = dict(zip(line.split()[5::2], map(float, line.split()[6::2]), strict=True))
+    assert abs(flags["-pp_dm"] - 30.0) < 5 * flags["-pp_dme"]
+    assert 1200.0 < float(line.split()[1]) < 1500.0
+
+
+def test_a_wideband_time_goes_into_a_file(tmp_path: Path) -> None:
+    code, out, err = run("fold", tmp_path / "a.fil", "--period", 1, "--dm", 3, "--out", tmp_path / "f.h5", "--wideband")
+    assert (code, out) == (2, "")
+    assert "--wideband: goes with --toas" in err
 
 
 def test_noise_gives_no_times() -> None:
@@ -172,3 +185,79 @@ def test_what_is_no_template_is_told(tmp_path: Path, text: str) -> None:
 def test_without_a_time_there_are_none() -> None:
     with pytest.raises(ConfigError, match="time of the observation"):
         toas_of(replace(make_fold(1), epoch=float("nan")), make_header())
+
+
+def test_a_wideband_time_is_told_where_it_does_not_depend_on_the_dm() -> None:
+    fold, header = make_fold(1), make_header()
+    profile = pulse(0.0, 20.0).astype(np.float32)
+    heights = np.array([1.0, 1.0, 4.0, 8.0])
+    bands = (heights[:, None] * profile).astype(np.float32)
+    freqs = np.array([1500.0, 1400.0, 1300.0, 1200.0])
+    fold = replace(fold, profile=profile, freq_phase=bands, band_freqs=freqs)
+    toa = toas_of(fold, header, 1)[0]
+    moved = wideband_of(toa, fold, header)
+    weights = heights**2
+    assert moved.freq**-2 == pytest.approx(weights @ freqs**-2 / weights.sum(), rel=1e-3)
+    # The same pulse at another frequency.
+    late = float(moved.mjd - toa.mjd) * DAY
+    assert late == pytest.approx(fold.after.dm / 2.41e-4 * (moved.freq**-2 - header.fch1**-2), rel=1e-6)
+    assert (moved.error, moved.snr) == (toa.error, toa.snr)
+
+
+def test_a_dm_that_noise_has_moved_leaves_the_time_of_its_bands() -> None:
+    """Time and DM of a straight line through delays of bands, whose errors are independent where we tell the time."""
+    rng = np.random.default_rng(3)
+    heights, freqs = np.array([2.0, 3.0, 5.0, 9.0]), np.array([1500.0, 1400.0, 1300.0, 1200.0])
+    fold = replace(make_fold(1), freq_phase=(heights[:, None] * pulse(0.0, 9.0)).astype(np.float32), band_freqs=freqs)
+    fold = replace(fold, profile=pulse(0.0, 20.0).astype(np.float32))
+    toa = toas_of(fold, make_header(), 1)[0]
+    at = wideband_of(toa, fold, make_header()).freq ** -2
+    x = freqs**-2
+    delays = rng.normal(size=(4000, 4)) / heights
+    w = heights**2
+    mean = (w @ x) / w.sum()
+    slope = delays @ (w * (x - mean)) / (w @ (x - mean) ** 2)
+    # The profile is the plain sum of bands that were aligned by that slope: so is its delay, by heights.
+    aligned = delays - slope[:, None] * (x - at)
+    late = aligned @ heights / heights.sum()
+    assert abs(np.corrcoef(late, slope)[0, 1]) < 4 / np.sqrt(4000)
+
+
+@pytest.mark.parametrize("changes", [{"dm_err": float("nan")}, {"freq_phase": np.zeros((8, 64), np.float32)}])
+def test_without_a_measured_dm_there_is_no_wideband_time(changes: dict[str, object]) -> None:
+    fold = make_fold(1)
+    toa = toas_of(fold, make_header(), 1)[0]
+    with pytest.raises(ConfigError, match="has measured no DM"):
+        wideband_of(toa, replace(fold, **changes), make_header())
+
+
+def test_pint_reads_times_and_dms_together(tmp_path: Path) -> None:
+    pytest.importorskip("pint", reason="PINT (pint-pulsar) is not installed")
+    pulsar = Pulsar(period=0.1, dm=30.0, snr=120.0, duty=0.06, phase0=0.3)
+    sky = {"nchans": 16, "fch1": 1500.0, "foff": -20.0, "tsamp": 5e-4, "tobs": 20.0, "telescope": "FAST"}
+    path = tmp_path / "a.fil"
+    write_filterbank(Sky(**sky, tstart=58999.25, seed=2, pulsars=(pulsar,)), path)
+    place = ("--set", "input.ra_deg=83.633", "--set", "input.dec_deg=22.0144")
+    code, _, err = run("fold", path, "--period", 0.1, "--dm", 30, "--out", tmp_path / "f.h5", "-q", *place)
+    assert code == 0, err
+    code, out, err = run("export", tmp_path / "f.h5", "--id", "c0001", "--par", "--tim", "--wideband", "-q")
+    assert code == 0, err
+    par, tim = out.splitlines()
+    with pint_offline("fast"):
+        from pint.models import get_model
+        from pint.residuals import WidebandTOAResiduals
+        from pint.toa import get_TOAs
+
+        model = get_model(par)
+        toas = get_TOAs(tim, model=model, include_bipm=False, planets=False, ephem="builtin")
+        assert toas.is_wideband()
+        residuals = WidebandTOAResiduals(toas, model)
+        (late,) = residuals.dm.resids.to_value("pc / cm3")
+        (error,) = residuals.dm.get_data_error().to_value("pc / cm3")
+        phase = model.phase(toas).frac.value[0]
+    fold = read(tmp_path / "f.h5").fold("c0001")
+    assert toas.ntoas == 1
+    assert error == pytest.approx(fold.dm_err, rel=1e-3)
+    # What was told of the DM as an ephemeris and as a flag is the same, and so is the time, at another frequency.
+    assert abs(late) < 1e-6
+    assert abs(phase - round(phase)) < 0.02

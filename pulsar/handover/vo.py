@@ -1,0 +1,178 @@
+"""Lists and products for the Virtual Observatory: VOTable, FITS tables, and rows of ObsCore.
+
+Words of UCDs are those of the IVOA's list (UCD1+ controlled vocabulary 1.6); columns of ObsCore with their units, UCDs
+and utypes those of its version 1.1 (Louys et al. 2017, table 6).
+"""
+
+import io
+import math
+import re
+from typing import Any, Final
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.votable import from_table
+from astropy.io.votable.tree import CooSys, VOTableFile
+from astropy.table import Column, Table
+
+from pulsar.constants import DAY, C
+from pulsar.data.header import Header
+from pulsar.errors import ConfigError
+from pulsar.io.product.reader import Run
+
+#: Column of a list -> its UCD. What has no word in the vocabulary, such as a spin frequency, has none.
+UCDS: Final = {
+    "id": "meta.id;meta.main", "uid": "meta.id", "rank": "stat.rank", "period": "time.period",
+    "period_err": "stat.error;time.period", "period_bary": "time.period", "period_alt": "time.period",
+    "accel": "phys.acceleration", "accel_err": "stat.error;phys.acceleration", "epoch": "time.epoch",
+    "mjd": "time.epoch", "dm": "phys.dispMeasure", "dm_err": "stat.error;phys.dispMeasure",
+    "dm_detected": "phys.dispMeasure", "snr": "stat.snr", "ra_deg": "pos.eq.ra;meta.main",
+    "dec_deg": "pos.eq.dec;meta.main", "gl": "pos.galactic.lon", "gb": "pos.galactic.lat",
+    "flux": "phot.flux.density;em.radio", "score": "stat.probability", "chance": "stat.probability",
+    "beam": "meta.id;instr.beam", "nbeams": "meta.number;instr.beam", "target": "meta.id;src",
+    "known_source": "meta.id.cross", "harmonic_of": "meta.id.parent", "source": "meta.id.parent",
+    "rfi_flags": "meta.code.qual", "reasons": "meta.note", "label": "meta.code.class",
+}  # fmt: skip
+#: Those that tell something else of a single pulse than of a candidate, whose width is in turns.
+OF_PULSES: Final = {"width": "time.duration;src.var.pulse"}
+_IVOID: Final = re.compile(r"ivo://[A-Za-z0-9][\w.~-]{2,}(/[\w.~-]+)*")
+
+
+def list_votable(table: Table, name: str) -> bytes:
+    """A list as a VOTable.
+
+    Parameters
+    ----------
+    table : astropy Table
+        Of candidates or single pulses, with units and descriptions.
+    name : {"candidates", "single_pulses"}
+    """
+    file = from_table(table, table_id=name)
+    ucds = UCDS | OF_PULSES if name == "single_pulses" else UCDS
+    for field in file.get_first_table().fields:
+        field.ucd = ucds.get(field.name)
+    return _with_frame(file, "ra_deg", "dec_deg")
+
+
+def list_fits(table: Table, name: str) -> bytes:
+    """A list as a table in a FITS file: units (TUNITn), descriptions (TCOMMn) and UCDs (TUCDn) stand in its header.
+
+    Texts are ASCII, as FITS wants them: other letters become question marks.
+
+    Parameters
+    ----------
+    table : astropy Table
+    name : {"candidates", "single_pulses"}
+    """
+    plain = Table(masked=False)
+    for column in table.itercols():
+        values = np.asarray(column.value if hasattr(column, "unit") and column.unit else column)
+        if values.dtype.kind in "UO":
+            values = np.char.encode(values.astype(np.str_), "ascii", "replace")
+        plain[column.info.name] = Column(values, unit=column.info.unit)
+    hdu = fits.table_to_hdu(plain, character_as_bytes=True)
+    hdu.name = name.upper()
+    ucds = UCDS | OF_PULSES if name == "single_pulses" else UCDS
+    for number, column in enumerate(table.itercols(), start=1):
+        for key, text in (("TCOMM", column.info.description), ("TUCD", ucds.get(column.info.name))):
+            if text:
+                hdu.header[f"{key}{number}"] = text
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)
+    return buffer.getvalue()
+
+
+def obscore_votable(run: Run, author: str) -> bytes:
+    """The rows of ObsCore of a product, one for each of its observations, as a VOTable.
+
+    Parameters
+    ----------
+    run : Run
+    author : str
+        IVO identifier of who publishes it.
+
+    Raises
+    ------
+    ConfigError
+        `author` is no identifier, or the product does not tell its observations.
+    """
+    checked_ivoid(author)
+    if not run.observations:
+        raise ConfigError(f"{run.path}: does not tell the observations that it was merged from: nothing to describe")
+    described = [_obscore(run, header, f"{author}?{run.path.name}#{i}") for i, header in enumerate(run.observations)]
+    table = Table({column[0]: [rows[at][1] for rows in described] for at, column in enumerate(described[0])})
+    file = from_table(table, table_id="ObsCore")
+    for field, (_, _, unit, ucd, utype) in zip(file.get_first_table().fields, described[0], strict=True):
+        field.unit, field.ucd, field.utype = unit or None, ucd, f"obscore:{utype}"
+    return _with_frame(file, "s_ra", "s_dec")
+
+
+def _obscore(run: Run, header: Header, did: str) -> list[tuple[str, Any, str, str, str]]:
+    """Name, value, unit, UCD and utype of each mandatory column, in the order of the standard."""
+    low, high = header.edges
+    start, length, nan = header.tstart, header.tobs, math.nan
+    size = max(1, round(run.path.stat().st_size / 1000))
+    name = f"{header.source or 'unnamed'}_{start:.6f}" + ("" if header.beam is None else f"_beam{header.beam}")
+    power = header.fcenter / header.chan_width if header.fcenter > 0 and header.chan_width > 0 else nan
+    place, time, band = "Char.SpatialAxis", "Char.TimeAxis", "Char.SpectralAxis"
+    return [
+        ("dataproduct_type", "measurements", "", "meta.code.class", "ObsDataset.dataProductType"),
+        ("calib_level", 4, "", "meta.code;obs.calib", "ObsDataset.calibLevel"),
+        ("obs_collection", "pulsar search", "", "meta.id", "DataID.collection"),
+        ("obs_id", name, "", "meta.id", "DataID.observationID"),
+        ("obs_publisher_did", did, "", "meta.ref.ivoid", "Curation.publisherDID"),
+        ("access_url", run.path.resolve().as_uri(), "", "meta.ref.url", "Access.reference"),
+        ("access_format", "application/x-hdf5", "", "meta.code.mime", "Access.format"),
+        ("access_estsize", size, "kbyte", "phys.size;meta.file", "Access.size"),
+        ("target_name", header.source, "", "meta.id;src", "Target.name"),
+        ("s_ra", header.ra_deg, "deg", "pos.eq.ra", f"{place}.Coverage.Location.Coord.Position2D.Value2.C1"),
+        ("s_dec", header.dec_deg, "deg", "pos.eq.dec", f"{place}.Coverage.Location.Coord.Position2D.Value2.C2"),
+        ("s_fov", nan, "deg", "phys.angSize;instr.fov", f"{place}.Coverage.Bounds.Extent.diameter"),
+        ("s_region", "", "", "pos.outline;obs.field", f"{place}.Coverage.Support.Area"),
+        ("s_resolution", nan, "arcsec", "pos.angResolution", f"{place}.Resolution.Refval.value"),
+        ("s_xel1", 1, "", "meta.number", f"{place}.numBins1"),
+        ("s_xel2", 1, "", "meta.number", f"{place}.numBins2"),
+        ("t_min", start, "d", "time.start;obs.exposure", f"{time}.Coverage.Bounds.Limits.StartTime"),
+        ("t_max", start + length / DAY, "d", "time.end;obs.exposure", f"{time}.Coverage.Bounds.Limits.StopTime"),
+        ("t_exptime", length, "s", "time.duration;obs.exposure", f"{time}.Coverage.Support.Extent"),
+        ("t_resolution", header.tsamp, "s", "time.resolution", f"{time}.Resolution.Refval.value"),
+        ("t_xel", header.nsamps, "", "meta.number", f"{time}.numBins"),
+        ("em_min", _wavelength(high), "m", "em.wl;stat.min", f"{band}.Coverage.Bounds.Limits.LoLimit"),
+        ("em_max", _wavelength(low), "m", "em.wl;stat.max", f"{band}.Coverage.Bounds.Limits.HiLimit"),
+        ("em_res_power", power, "", "spect.resolution", f"{band}.Resolution.ResolPower.refVal"),
+        ("em_xel", header.nchans, "", "meta.number", f"{band}.numBins"),
+        ("o_ucd", "stat.snr", "", "meta.ucd", "Char.ObservableAxis.ucd"),
+        ("pol_states", "/I/", "", "meta.code;phys.polarization", "Char.PolarizationAxis.stateList"),
+        ("pol_xel", 1, "", "meta.number", "Char.PolarizationAxis.numBins"),
+        ("facility_name", header.telescope, "", "meta.id;instr.tel", "Provenance.ObsConfig.Facility.name"),
+        ("instrument_name", header.machine, "", "meta.id;instr", "Provenance.ObsConfig.Instrument.name"),
+    ]
+
+
+def _wavelength(freq: float) -> float:
+    """[m] of a frequency [MHz]; NaN where that is not known."""
+    return C / (1e6 * freq) if freq > 0 else math.nan
+
+
+def checked_ivoid(author: str) -> str:
+    """An IVO identifier, if it is one (IVOA Identifiers 2.0): ``ivo://authority/path``.
+
+    Raises
+    ------
+    ConfigError
+        It is none.
+    """
+    if _IVOID.fullmatch(author) is None:
+        raise ConfigError(f"--author {author!r}: expected an IVO identifier, such as ivo://org.example/survey")
+    return author
+
+
+def _with_frame(file: VOTableFile, *position: str) -> bytes:
+    """The text of a VOTable whose columns of a position say that it is in the ICRS."""
+    file.resources[0].coordinate_systems.append(CooSys(ID="icrs", system="ICRS"))
+    for field in file.get_first_table().fields:
+        if field.name in position:
+            field.ref = "icrs"
+    buffer = io.BytesIO()
+    file.to_xml(buffer)
+    return buffer.getvalue()
