@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import DAY
+from pulsar.constants import DAY, KDM
 from pulsar.data.direction import dms, hms
 from pulsar.data.files import read_text
 from pulsar.data.fold import Fold, FoldParams
