@@ -16,10 +16,11 @@ from pulsar.cli.options import Display, Files, Given, Overwrite, inputs, option,
 from pulsar.cli.tables import print_candidates, print_imported, print_subtracted
 from pulsar.config.load import to_toml
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.lists import is_list
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import Target
-from pulsar.pipeline.ephemerides import Ephemeris, FromPar, ephemerides_of, rows_of
+from pulsar.pipeline.ephemerides import Ephemeris, FromPar, ephemerides_of, ephemerides_of_list, rows_of
 from pulsar.sky.timing import read_par
 
 if TYPE_CHECKING:
@@ -51,7 +52,11 @@ class Wanted:
     par: Annotated[list[Path] | None, option("--par", "Ephemeris of a pulsar; may be repeated.", "X.par")] = None
     candidates: Annotated[
         Path | None,
-        option("--candidates", "Fold the sources of this run; of a merged one those of the files.", "RUN.h5"),
+        option(
+            "--candidates",
+            "Fold the sources of this run, of a merged one those of the files; or a list: csv, ECSV, of PRESTO ...",
+            "RUN.h5|LIST",
+        ),
     ] = None
     everything: Annotated[
         bool, option("--all", "Of --candidates every row, also those that belong to another: harmonics ...")
@@ -71,6 +76,8 @@ class Wanted:
             raise ConfigError(f"--id chooses from --candidates RUN.h5: it does not go with {way}")
         if self.everything and (self.candidates is None or self.idents):
             raise ConfigError("--all goes with --candidates RUN.h5 and without --id")
+        if self.everything and self.candidates is not None and is_list(self.candidates):
+            raise ConfigError(f"--all is of rows of a product that belong to others: {self.candidates} is a list")
         if self.period is not None:
             if self.dm is None:
                 raise ConfigError("--period needs --dm (any for a dedispersed series, which has its own)")
@@ -79,6 +86,8 @@ class Wanted:
             return [Ephemeris(self.period, self.dm, self.accel, self.epoch)]
         if self.dm is not None or self.accel or self.epoch is not None:
             raise ConfigError("--dm, --accel and --epoch go with --period; candidates and ephemerides have their own")
+        if self.candidates is not None and is_list(self.candidates):
+            return [*ephemerides_of_list(self.candidates, self.idents or [])]
         if self.candidates is not None:
             return from_product(self.candidates, self.idents or [], files, config, everything=self.everything)
 

@@ -25,6 +25,7 @@ from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation, unchanged
 from pulsar.errors import ConfigError, DataError
 from pulsar.folding.refine import refine
+from pulsar.io.lists import is_list
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter, Target
@@ -109,7 +110,7 @@ def follow(
     progress = Progress("quiet") if progress is None else progress
     out = check_output(target.path, overwrite=target.overwrite)
     with output_lock(out, "pulsar follow"), opened(paths, config, progress) as obs:
-        if source.suffix.lower() in (".h5", ".hdf5"):
+        if not is_list(source):
             known = of_product(read(source), idents, least_score)
         elif least_score is None:
             known = of_list(source, obs.header.tmid, idents)

@@ -1,6 +1,6 @@
 """Candidates that are looked for again: of a product, or of a list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY, C
 from pulsar.data.fold import Fold
 from pulsar.data.header import Part
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError
 from pulsar.folding.profile import template_of
 from pulsar.io.labels import labels_of, uid_of
+from pulsar.io.lists import read_list
 from pulsar.io.product.reader import Run
 from pulsar.sky.barycentre import motion_of
 
@@ -26,17 +27,6 @@ BOX: Final = 1.19
 #: Most harmonics of a profile, and the part of its power that those have which are used.
 MOST_HARMONICS: Final = 32
 KEPT: Final = 0.98
-#: Column of a list -> names that are taken for it, and its unit; the name of a candidate is a text.
-COLUMNS: Final = {
-    "period": (("p", "p0", "period"), "s"),
-    "freq": (("f0", "freq"), "Hz"),
-    "fdot": (("f1", "fdot"), "Hz / s"),
-    "accel": (("accel", "acceleration"), "m / s2"),
-    "dm": (("dm",), "pc / cm3"),
-    "dm_err": (("dm_err",), "pc / cm3"),
-    "epoch": (("epoch", "pepoch"), "d"),
-}
-NAMES: Final = ("name", "id", "psrj")
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +166,7 @@ def _known(value: Any) -> float:
 
 
 def of_list(path: Path, mjd: float, idents: Sequence[str] = ()) -> list[Sought]:
-    """Candidates of a list: a table (csv, ECSV) with P or F0 at the barycentre, DM, and optionally more.
+    """Candidates of a list (:mod:`pulsar.io.lists`): a table has P or F0 at the barycentre, and DM.
 
     Parameters
     ----------
@@ -193,47 +183,15 @@ def of_list(path: Path, mjd: float, idents: Sequence[str] = ()) -> list[Sought]:
     DataError
         The file cannot be read.
     """
-    from astropy.table import Table
-
-    kind = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "ascii.csv"
-    try:
-        table = Table.read(path, format=kind)
-    except Exception as error:  # whatever astropy makes of a damaged one
-        raise DataError(f"{path}: cannot be read as a table (csv, ECSV): {error}") from error
-    own = {name.lower(): name for name in table.colnames}
-    if "dm" not in own or not {*COLUMNS["period"][0], *COLUMNS["freq"][0]} & set(own):
-        raise ConfigError(f"{path}: expected the columns P (or F0) and DM, has {', '.join(table.colnames)}")
-    column = {name: _column(path, table, own, *names) for name, names in COLUMNS.items()}
-    with np.errstate(divide="ignore"):
-        freq = np.where(np.isfinite(column["freq"]), column["freq"], 1.0 / column["period"])
-    wrong = np.flatnonzero(~((freq > 0) & np.isfinite(freq) & (column["dm"] >= 0)))
-    if wrong.size:
-        raise ConfigError(f"{path}: row {wrong[0] + 1}: expected a period above 0 s and a DM of 0 pc/cm3 or more")
-    fdot = np.nan_to_num(column["fdot"])
-    accel = np.where(np.isfinite(column["accel"]), column["accel"], -C * fdot / freq)
-    freq = freq + fdot * np.nan_to_num((mjd - column["epoch"]) * DAY)
-    called = next((table[own[name]] for name in NAMES if name in own), [f"c{i + 1:04d}" for i in range(len(table))])
-    rows = zip(called, freq, column["dm"], accel, np.nan_to_num(column["dm_err"]), strict=True)
-    sought = [
-        Sought(str(name)[:12], float(f), float(dm), gaussians(), accel=float(a), dm_err=float(error))
-        for name, f, dm, a, error in rows
+    return [
+        Sought(
+            entry.ident,
+            entry.freq + entry.fdot * _known((mjd - entry.epoch) * DAY),
+            entry.dm,
+            gaussians(),
+            barycentric=entry.barycentric is not False,
+            accel=-C * entry.fdot / entry.freq,
+            dm_err=entry.dm_err,
+        )
+        for entry in read_list(path, idents)
     ]
-    names = {entry.ident for entry in sought}
-    if len(names) < len(sought):
-        raise ConfigError(f"{path}: several rows have the same name (of 12 characters)")
-    asked = {ident[:12] for ident in idents}
-    if not sought or asked - names:
-        raise ConfigError(f"{path}: holds no candidate {' '.join(sorted(asked - names)) or 'to look for'}")
-    return [entry for entry in sought if not asked or entry.ident in asked]
-
-
-def _column(path: Path, table: Any, own: Mapping[str, str], names: Sequence[str], unit: str) -> NDArray[np.float64]:
-    """A column of a list in our unit, NaN where it says nothing."""
-    column = next((table[own[name]] for name in names if name in own), None)
-    if column is None:
-        return np.full(len(table), np.nan)
-    try:
-        values = column if column.unit is None else column.quantity.to(unit).value
-        return np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: column {column.name}: {error}") from error

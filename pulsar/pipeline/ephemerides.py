@@ -1,14 +1,17 @@
-"""Periods that are given: of an ephemeris or of rows of a product; and the likely faults where they show nothing."""
+"""Periods that are given: of an ephemeris, a list, rows of a product; and the likely faults where they show nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsar.constants import DAY, C
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
+from pulsar.io.lists import read_list
+from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import beam_width, separation
 
 if TYPE_CHECKING:
@@ -26,14 +29,16 @@ class Origin:
 
     Attributes
     ----------
-    kind : {"period", "par", "candidate"}
-        Given by hand, by an ephemeris, or found in an observation.
+    kind : {"period", "par", "candidate", "list"}
+        Given by hand, by an ephemeris, found in an observation, or of a list.
     name : str
         Of the pulsar or of the observed source.
     ra_deg, dec_deg : float
         Where it is [deg]; NaN: unknown.
     epoch : float
         MJD of the period; NaN: that of the fold.
+    place : str
+        File and row of a list.
     """
 
     kind: str = "period"
@@ -41,6 +46,7 @@ class Origin:
     ra_deg: float = nan
     dec_deg: float = nan
     epoch: float = nan
+    place: str = ""
 
     @classmethod
     def of_candidate(cls, header: Header) -> "Origin":
@@ -77,7 +83,7 @@ class KnownFold:
 
 @dataclass(frozen=True)
 class Ephemeris:
-    """A topocentric period to fold with.
+    """A period to fold with.
 
     Attributes
     ----------
@@ -97,6 +103,8 @@ class Ephemeris:
         Where it comes from, for what is said of a fold that shows nothing.
     fold : KnownFold, optional
         Its fold where it was found.
+    barycentric : bool
+        Period, acceleration and epoch (then TDB) are those at the barycentre; else those of the telescope.
     """
 
     period: float
@@ -107,6 +115,7 @@ class Ephemeris:
     fddot: float = 0.0
     origin: Origin = field(default_factory=Origin)
     fold: "KnownFold | None" = None
+    barycentric: bool = False
 
     def fold_of(self, header: Header) -> "KnownFold | None":
         """Its fold where it was found, if that is of the samples of a header."""
@@ -121,16 +130,24 @@ class Ephemeris:
             The period is not positive, shorter than two samples or longer than the data, or no longer positive at
             mid-observation.
         """
+        where = f"{self.origin.place}: " if self.origin.place else ""
         if not self.period > 0:
-            raise ConfigError(f"period {self.period:g} s: expected a positive number of seconds")
+            raise ConfigError(f"{where}period {self.period:g} s: expected a positive number of seconds")
         if self.period < 2 * header.tsamp:
-            raise ConfigError(f"period {self.period:g} s is shorter than two samples of {header.tsamp:g} s")
+            raise ConfigError(f"{where}period {self.period:g} s is shorter than two samples of {header.tsamp:g} s")
         if self.period > header.tobs:
             raise ConfigError(
-                f"period {self.period:g} s is longer than the data ({header.tobs:.4g} s): is its unit right?"
+                f"{where}period {self.period:g} s is longer than the data ({header.tobs:.4g} s): is its unit right?"
+            )
+        motion = motion_of(header) if self.barycentric else None
+        if self.barycentric and motion is None:
+            raise ConfigError(
+                f"{where}the period is that at the barycentre: the telescope and position of these data are needed for "
+                "that at the telescope: give --telescope, --ra and --dec"
             )
         fdot = -self.accel / (C * self.period)
-        away = 0.0 if self.epoch is None else (header.tmid - self.epoch) * DAY
+        middle = header.tmid if motion is None else motion.mjd_tdb
+        away = 0.0 if self.epoch is None else (middle - self.epoch) * DAY
         # Where nobody knows the time of the data, or of the candidate, it is taken to be of these.
         away = away if isfinite(away) else 0.0
         # A dedispersed series has the DM that it has, whatever is asked for.
@@ -138,10 +155,12 @@ class Ephemeris:
         params = FoldParams(1.0 / self.period, fdot, dm, self.fddot).at(away)
         if not params.freq > 0:
             raise ConfigError(
-                f"period {self.period:g} s with acceleration {self.accel:g} m/s2 at MJD {self.epoch} is not positive "
-                f"at mid-observation, MJD {header.tmid:.6f}; give the acceleration of that time"
+                f"{where}period {self.period:g} s with acceleration {self.accel:g} m/s2 at MJD {self.epoch} is not "
+                f"positive at mid-observation, MJD {header.tmid:.6f}; give the acceleration of that time"
             )
-        return params
+        if motion is None:
+            return params
+        return FoldParams(*motion.topocentric(params.freq, params.fdot), params.dm, params.fddot)
 
 
 @dataclass(frozen=True)
@@ -217,6 +236,37 @@ def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
     ]
 
 
+def ephemerides_of_list(path: Path, idents: Sequence[str] = ()) -> list[Ephemeris]:
+    """Ephemerides of a list of candidates (:mod:`pulsar.io.lists`).
+
+    What does not say in which frame it is, is taken to be of the telescope.
+
+    Parameters
+    ----------
+    path : Path
+    idents : sequence of str
+        Only those that are named; default: all.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`pulsar.io.lists.read_list`.
+    """
+    return [
+        Ephemeris(
+            1.0 / entry.freq,
+            entry.dm,
+            -C * entry.fdot / entry.freq,
+            entry.epoch if isfinite(entry.epoch) else None,
+            entry.ident,
+            entry.fddot,
+            Origin("list", epoch=entry.epoch, place=entry.place),
+            barycentric=bool(entry.barycentric),
+        )
+        for entry in read_list(path, idents)
+    ]
+
+
 def rows_of(run: "Run", header: Header) -> list[Any]:
     """The candidates of a merged product that are of the observation of a header, or of a part of it.
 
@@ -280,6 +330,10 @@ def doubts(fold: Fold, origin: Origin, header: Header) -> list[str]:
     elif origin.kind == "par":
         days = abs(header.tmid - origin.epoch)
         faults.append(f"does the ephemeris hold {days:.0f} days from its epoch?" if isfinite(days) else "")
+    elif origin.kind == "list" and not isfinite(origin.epoch):
+        faults.append(
+            f"{origin.place}: is its period ({period:.6g} s were folded) that at the telescope in these data?"
+        )
     elif isfinite(origin.epoch) and abs(header.tmid - origin.epoch) > 1.0 / 24.0:
         days = abs(header.tmid - origin.epoch)
         faults.append(f"the period was measured {days:.3g} days away: does it hold so long (--accel, --epoch, --par)?")

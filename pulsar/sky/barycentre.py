@@ -47,6 +47,11 @@ class Barycentric:
         """Barycentric frequency derivative: df/dt of f (1 + v/c), by barycentric time."""
         return (fdot * (1.0 + self.voverc) + freq * self.rate) * (1.0 + self.voverc)
 
+    def topocentric(self, freq: float, fdot: float) -> tuple[float, float]:
+        """Topocentric frequency and derivative of barycentric ones: the inverse of :meth:`freq` and :meth:`fdot`."""
+        doppler = 1.0 + self.voverc
+        return freq / doppler, (fdot / doppler - freq / doppler * self.rate) / doppler
+
     def accel(self, freq: float, fdot: float) -> float:
         """Barycentric line-of-sight acceleration [m/s^2]."""
         return -C * self.fdot(freq, fdot) / self.freq(freq)

@@ -570,6 +570,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("weights", "input.json", written.weights_files, written.stretched, written.weights),
     Kind("rates", "input.json", written.rates_files, written.stretched, written.rates),
     Kind("list", "input.txt", written.lists, texts, written.listed),
+    Kind("candidates", "input.txt", written.candidate_lists, written.stretched, written.candidates),
     Kind("bench", "input.json", written.document_files, written.stretched, written.document),
     Kind("mask", "input.h5", mask_files, hdf5, mask, slow=True),
     Kind("product", "input.h5", product_files, hdf5, product, slow=True),

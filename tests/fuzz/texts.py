@@ -243,6 +243,37 @@ def listed(path: Path) -> str:
     return f"{len(files_of([path], missing))} {len(missing)}"
 
 
+def candidate_lists(folder: Path) -> list[bytes]:
+    from pulsar.constants import C
+
+    series = (
+        " Epoch of observation (MJD)             =  58999.1245\n Barycentered?           (1 yes, 0 no)  =  0\n"
+        " Number of bins in the time series      =  65536\n Width of each time series bin (sec)    =  0.001\n"
+        " Dispersion measure (cm-3 pc)           =  40\n"
+    )
+    (folder / "input.inf").write_text(series)
+    found = f"1  33.1  579.5  2140.0  4  12.3(1)  81.3(1)  5328.25(13)  -2.3(3)x10^-4  -4.00(50)  {-4 * C:g}\n"
+    return [
+        b"name,P0,DM,accel,epoch\nJ1,0.0123,40,5,58999\n,2.5,7,,\n",
+        b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: P, unit: ms, datatype: float64}\n"
+        b"# - {name: DM, datatype: float64}\nP DM\n12.3 40.0\n",
+        f"Num Period FFT 'r' FFT 'z'\n{found}\n\n{series}".encode(),
+        f"Num Period FFT 'r' FFT 'z' FFT 'w'\n{found.replace('(50)  ', '(50)  0.0(5.0)  ')}\n\n{series}".encode(),
+        b"#file:candnum DM SNR sigma numharm ipow cpow P(ms) r z numhits\n"
+        b"input_ACCEL_20:1 40.0 30.1 33.0 4 579.5 2140.0 12.3 5328.2 -4.0 (2)\n  DM= 40.00 SNR=30.1 Sigma=33.0 ***\n",
+        b"#id dm acc F0 F1 F2 S/N\n1 40 0 81.3 -1e-4 0 30\n2 10 5 3.2 0 0 9\n",
+        b"#Pepoch 58999.1245\n#id dm_old dm_new f0_old f0_new f1_new acc_new\n1 41 40 80 81.3 0 2\n",
+    ]
+
+
+def candidates(path: Path) -> str:
+    from pulsar.pipeline.ephemerides import ephemerides_of_list
+
+    header = products.make_header()
+    given = ephemerides_of_list(path)
+    return repr(given) + repr([ephemeris.params(header) for ephemeris in given])
+
+
 def document_files(_folder: Path) -> list[bytes]:
     from pulsar.bench.figures import FORMAT, FORMAT_VERSION, Figure, Run, StageFigure
     from pulsar.bench.limits import Limits
