@@ -48,6 +48,7 @@ def command(
     role: Annotated[
         Literal["observation", "test"], option("--role", "Of --voevent: what it is sent for.")
     ] = "observation",
+    whole: Annotated[bool, option("--whole", "The fold with what was left out of it by hand.")] = False,
     output: Annotated[Path | None, option("--out -o", "File to write.", "FILE", default="<RUN>_<ID>.<format>")] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -61,6 +62,8 @@ def command(
             "give what to write: --par, --bestprof, --pfd, --psrfits, --tim, --csv, --dat, --burst, --voevent or "
             "--obscore"
         )
+    if whole and not forms:
+        raise ConfigError("--whole is of formats of folds: --par, --bestprof, --pfd, --psrfits, --tim and --csv")
     if dm is not None and not dat:
         raise ConfigError("--dm is of the series that --dat writes")
     if wideband and not tim:
@@ -75,7 +78,7 @@ def command(
     rows = {ident: export.row(ident) for ident in idents}
     orbits = {str(row["id"]) for row in export.product.rows("orbits/found")}
     if forms and orbits.isdisjoint(idents):
-        export.folds(forms, wideband=wideband)
+        export.folds(forms, whole=whole, wideband=wideband)
     elif forms:
         export.orbits(forms)
     if burst:
@@ -125,12 +128,12 @@ class Export:
             write_bytes(path, content, overwrite=self.overwrite)
             out(str(path))
 
-    def folds(self, forms: list[str], *, wideband: bool) -> None:
-        """Write what is made of folds."""
+    def folds(self, forms: list[str], *, whole: bool, wideband: bool) -> None:
+        """Write what is made of folds, or of the whole ones from which something was left out."""
         from pulsar.handover.formats import FORMATS, wideband_tim
 
         makers = {**FORMATS, "tim": wideband_tim} if wideband else FORMATS
-        candidates = [candidate_of(self.product, ident) for ident in self.idents]
+        candidates = [candidate_of(self.product, ident, whole=whole) for ident in self.idents]
         contents = [(self.name(each.ident, form), makers[form](each)) for each in candidates for form in forms]
         self.write(contents, [file for each in candidates for file in each.files])
 

@@ -12,7 +12,18 @@ import typer
 
 from pulsar.api import plot
 from pulsar.cli.console import check_new, check_not_input, check_picture, note, write_text
-from pulsar.cli.options import Display, Files, Given, Overwrite, inputs, option, options, period_seconds, product_file
+from pulsar.cli.options import (
+    Display,
+    Files,
+    Given,
+    Overwrite,
+    inputs,
+    option,
+    options,
+    period_seconds,
+    product_file,
+    span,
+)
 from pulsar.cli.tables import print_candidates, print_imported, print_subtracted
 from pulsar.config.load import to_toml
 from pulsar.errors import ConfigError, DataError
@@ -94,6 +105,19 @@ class Wanted:
         return [FromPar(read_par(path)) for path in self.par or ()]
 
 
+@dataclass(frozen=True)
+class Cleaned:
+    """What is left out of a fold that is there: options of ``pulsar fold``."""
+
+    zap_time: Annotated[
+        list[str] | None,
+        option("--zap-time", "Of FILE, a FOLD.h5, leave out these times [s from the start]; repeatable.", "LO:HI"),
+    ] = None
+    zap_freq: Annotated[
+        list[str] | None, option("--zap-freq", "Likewise these frequencies [MHz]; may be repeated.", "LO:HI")
+    ] = None
+
+
 @options("subtract", "nbins", "nsub", "cleaning")
 def command(
     files: Files,
@@ -113,6 +137,7 @@ def command(
     imported: Annotated[
         bool, option("--import", "The files are folds: PRESTO's .pfd, or .phcx; measure and judge them as ours.")
     ] = False,
+    cleaned: Cleaned,
     picture: Annotated[Path | None, option("--plot", "Plot sheet of the one fold (PNG, PDF or SVG).", "X.png")] = None,
     given: Given,
     overwrite: Overwrite = False,
@@ -123,23 +148,22 @@ def command(
         check_picture(picture, overwrite=overwrite)
         check_not_input(picture, [*files, *([] if output is None else [output])])
 
+    of_samples = (
+        asdict(wanted) | dict(given.options) | {"toas": toas, "template": template, "wideband": wideband or None}
+    )
     if imported:
-        of_samples = (
-            asdict(wanted) | dict(given.options) | {"toas": toas, "template": template, "wideband": wideband or None}
-        )
-        for name in ("threads", "memory"):
-            of_samples.pop(name, None)
-        usual = asdict(Wanted())
-        wrong = [name for name, value in of_samples.items() if value != usual.get(name)]
-        if wrong:
-            names = ", ".join(f"--{'id' if name == 'idents' else name}" for name in wrong)
-            raise ConfigError(f"--import takes folds as they are: {names} are of folding samples")
+        _check_folds("--import takes folds as they are", of_samples | asdict(cleaned))
         target = None if output is None else Target(output, overwrite, sys.argv)
         _import(list(dict.fromkeys(files)), given.config(), target, refine, picture, display.progress())
         return
     if output is None:
         raise typer.BadParameter("give the product to write: --out FOLD.h5", param_hint="--out")
     settings = given.config()
+    if cleaned.zap_time or cleaned.zap_freq:
+        more = {"idents": None, "no-refine": None if refine else True}
+        _check_folds("--zap-time and --zap-freq clean a fold that is there", of_samples | more)
+        _clean(files, wanted.idents or (), cleaned, settings, Target(output, overwrite, sys.argv), picture)
+        return
     sources = wanted.ephemerides(files, settings)
     from pulsar.handover.timing import LEAST_SNR, read_template, tim_text, toas_of, wideband_of
 
@@ -176,6 +200,35 @@ def command(
     if picture is not None:
         _draw(picture, run.fold(ident), run.candidate(ident), run.observation)
     progress.message(f"{output}: {len(run)} folds; plots: pulsar report {output}")
+
+
+def _check_folds(way: str, of_samples: dict[str, Any]) -> None:
+    """Refuse options, by their names, that make sense for samples only."""
+    usual = asdict(Wanted())
+    wrong = [
+        "id" if name == "idents" else name.replace("_", "-")
+        for name, value in of_samples.items()
+        if value != usual.get(name) and name not in ("threads", "memory")
+    ]
+    if wrong:
+        raise ConfigError(f"{way}: {', '.join(f'--{name}' for name in wrong)} are of folding samples")
+
+
+def _clean(
+    files: list[Path], idents: Sequence[str], cleaned: Cleaned, settings: "Config", target: Target, picture: Path | None
+) -> None:
+    """Measure the fold of a product without what is left out of it."""
+    from pulsar.followup.zapping import zap_fold
+
+    if len(files) != 1 or is_list(files[0]):
+        raise ConfigError("--zap-time and --zap-freq clean a fold of one product: pulsar fold FOLD.h5 --zap-time LO:HI")
+    check_new(target.path, files, overwrite=target.overwrite)
+    times = [span(text, "--zap-time", "times in s from the start", "10:20") for text in cleaned.zap_time or ()]
+    freqs = [span(text, "--zap-freq", "frequencies in MHz", "1160:1280") for text in cleaned.zap_freq or ()]
+    run = zap_fold(files[0], idents, times, freqs, settings, target, told=note)
+    print_candidates(run.rows("candidates"))
+    if picture is not None:
+        _draw(picture, run.fold(run.ids[0]), run.candidate(run.ids[0]), run.observation)
 
 
 def _import(

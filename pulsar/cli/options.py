@@ -330,13 +330,18 @@ def _ranges(texts: Iterable[str]) -> list[tuple[float, float]]:
 
 def frequency_range(text: str) -> tuple[float, float]:
     """The two frequencies [MHz] of ``LO:HI``."""
+    return span(text, "--zap", "frequencies in MHz", "1160:1280")
+
+
+def span(text: str, name: str, what: str, example: str) -> tuple[float, float]:
+    """The two numbers of ``LO:HI``, as an option takes them."""
     low, separator, high = text.partition(":")
     try:
         pair = (float(low), float(high))
     except ValueError:
         pair = (math.nan, math.nan)
     if not separator or not pair[0] <= pair[1]:
-        raise ConfigError(f"--zap {text}: expected two frequencies in MHz, the lower first, such as 1160:1280")
+        raise ConfigError(f"{name} {text}: expected two {what}, the lower first, such as {example}")
     return pair
 
 

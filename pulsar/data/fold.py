@@ -151,9 +151,11 @@ class FoldCube:
     levelled: LevelledFold | None = None
     resolution: float = 0.0
 
-    def without(self, subints: NDArray[np.bool_]) -> "FoldCube":
-        """The same without some of the sub-integrations, shape (nsubints,)."""
+    def without(self, subints: NDArray[np.bool_], bands: NDArray[np.bool_] | None = None) -> "FoldCube":
+        """The same without some of the sub-integrations, shape (nsubints,), and of the bands, shape (nbands,)."""
         keep = ~subints[:, None, None]
+        if bands is not None:
+            keep = keep & ~bands[:, None]
         levelled = self.levelled
         if levelled is not None:
             levelled = replace(levelled, data=np.where(keep, levelled.data, np.float32(0.0)))
@@ -263,10 +265,17 @@ class Fold:
             ("acceleration", f"{-C * self.after.fdot / f:.5g} m/s²" + _error(C * self.fdot_err / f, "m/s²")),
             ("DM", f"{self.dm:.6g} pc/cm³" + _error(self.dm_err, "pc/cm³")),
             ("S/N", f"{self.snr:.1f}"),
+            ("left out by hand", zapped(self)),
             ("duty cycle", f"{self.width:.3f}"),
             ("epoch", known(self.epoch, ".8f", "MJD (UTC)")),
         ]
         return facts("Fold", rows, line(np.tile(self.profile, 2)))
+
+
+def zapped(fold: Fold) -> str:
+    """What was left out of a fold by hand, in words; empty: nothing."""
+    told = [(fold.extra.get(f"zap_{name}"), unit) for name, unit in (("time", "s"), ("freq", "MHz"))]
+    return ", ".join(f"{span} {unit}" for spans, unit in told if isinstance(spans, list) for span in spans)
 
 
 def _error(value: float, unit: str) -> str:

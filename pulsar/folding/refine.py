@@ -94,7 +94,7 @@ def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = (), *, level
     # Samples in step with the turn leave bins empty: coarser bins until every one has its share.
     while data.shape[2] % 4 == 0 and data.shape[2] > 8:
         # All bands hold the same samples, turned: one of them shows the gaps that their sum would hide.
-        filled = variance[:, 0]
+        filled = variance[:, int(np.argmax(variance.any(axis=(0, 2))))]
         thin = filled.min(axis=1) < 0.2 * filled.mean(axis=1)
         if np.count_nonzero(thin) <= 0.1 * len(thin):
             break

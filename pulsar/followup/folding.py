@@ -140,6 +140,37 @@ def _start(ephemeris: Ephemeris | FromPar, header: Header, *, fit: bool) -> Fold
     return given if known is None or known.params is None else known.params
 
 
+def measured(cube: FoldCube, lines: Sequence[tuple[float, float]], *, fit: bool, search_dm: bool) -> Fold:
+    """A fold refined as those of a search are, or (`fit` False) measured where it was made.
+
+    Parameters
+    ----------
+    cube : FoldCube
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz] of periodic interference.
+    fit, search_dm : bool
+    """
+    if fit:
+        return steady_fold(cube, search_dm=search_dm, lines=lines)
+    return refine(cube, search_dm=search_dm, lines=lines, fit=False)
+
+
+def complete(table: NDArray[Any], header: Header, config: Config) -> None:
+    """Fill what follows from the folds of rows: barycentric values, flux density, the known pulsars that they are."""
+    fill_barycentre(table, header)
+    for row in table:
+        row["flux"] = mean_flux(
+            float(row["snr"]),
+            float(row["width"]),
+            tobs=header.tobs,
+            bandwidth=header.bandwidth,
+            config=config.telescope,
+            za_deg=header.za_deg,
+        )
+    if config.known.catalogue:
+        label(table, header, read_catalogue(config.known.catalogue), radius=config.known.radius)
+
+
 def fold_files(
     paths: Sequence[Path | str],
     ephemerides: Sequence[Ephemeris | FromPar],
@@ -193,44 +224,30 @@ def fold_files(
         with ProductWriter(target.path, overwrite=target.overwrite) as writer:
             store = partial(writer.table, "subtracted/pulsars")
             cubes = fold_cubes(obs, params, config, means=means, tell=store)
+            searched = [_known(ephemeris, obs.header) for ephemeris in ephemerides]
+            lines = [() if known is None else known.lines for known in searched]
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []
-                for cube, ephemeris in zip(cubes, ephemerides, strict=True):
-                    known = _known(ephemeris, obs.header)
-                    lines = () if known is None else known.lines
-                    if fit:
-                        fold = steady_fold(cube, search_dm=not obs.header.is_series, lines=lines)
-                    else:
-                        fold = refine(cube, search_dm=not obs.header.is_series, lines=lines, fit=False)
+                for cube, hit in zip(cubes, lines, strict=True):
+                    fold = measured(cube, hit, fit=fit, search_dm=not obs.header.is_series)
                     folds.append(Samples(obs).finished(fold, config.fold))
                     tick(1)
             names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
             table = empty_table(CANDIDATE_COLUMNS, len(folds))
-            for name, fold, row, ephemeris in zip(names, folds, table, ephemerides, strict=True):
-                fold_row(name, fold, obs.header, row, scorer, _known(ephemeris, obs.header))
-                writer.fold(name, fold)
-                if row["sigma"] < DETECTED and _known(ephemeris, obs.header) is None:
-                    why = doubts(fold, ephemeris.origin, obs.header)
+            for i, (name, fold, row) in enumerate(zip(names, folds, table, strict=True)):
+                fold_row(name, fold, obs.header, row, scorer, searched[i])
+                writer.fold(name, fold, cubes[i], lines[i])
+                if row["sigma"] < DETECTED and searched[i] is None:
+                    why = doubts(fold, ephemerides[i].origin, obs.header)
                     progress.warning(verdict(fold, float(row["sigma"]), name, why))
             # A parent that is not folded, too, would make a row of nobody's.
             table["harmonic_of"][~np.isin(table["harmonic_of"], names)] = ""
             table["relation"][table["harmonic_of"] == ""] = ""
-            fill_barycentre(table, obs.header)
-            for row in table:
-                row["flux"] = mean_flux(
-                    float(row["snr"]),
-                    float(row["width"]),
-                    tobs=obs.header.tobs,
-                    bandwidth=obs.header.bandwidth,
-                    config=config.telescope,
-                    za_deg=obs.header.za_deg,
-                )
-            if config.known.catalogue:
-                label(table, obs.header, read_catalogue(config.known.catalogue), radius=config.known.radius)
+            complete(table, obs.header, config)
             for row, ephemeris in zip(table, ephemerides, strict=True):
                 if isinstance(ephemeris, FromPar):
                     row["known_source"] = ephemeris.model.name
-            if any(_known(ephemeris, obs.header) is None for ephemeris in ephemerides):
+            if None in searched:
                 table = table[np.argsort(-table["snr"], kind="stable")]
             table["rank"] = np.arange(1, len(table) + 1)
             writer.observation(obs.header, obs.files, obs.gaps, obs.problems)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pulsar.data.direction import dms, hms
-from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.fold import Fold, FoldParams, zapped
 from pulsar.data.header import Header, Part
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run
@@ -45,11 +45,19 @@ class Exported:
     def origin(self) -> str:
         """Its product, target and S/N, in words."""
         target = f", {self.header.source}" if self.header.source else ""
-        return f"{self.ident} of {self.product.name}{target}: S/N {self.fold.snr:.1f}"
+        without = f", without {zapped(self.fold)}" if zapped(self.fold) else ""
+        return f"{self.ident} of {self.product.name}{target}: S/N {self.fold.snr:.1f}{without}"
 
 
-def candidate_of(run: Run, ident: str) -> Exported:
+def candidate_of(run: Run, ident: str, *, whole: bool = False) -> Exported:
     """A candidate of a product.
+
+    Parameters
+    ----------
+    run : Run
+    ident : str
+    whole : bool
+        Its fold with what was left out of it by hand.
 
     Raises
     ------
@@ -67,7 +75,7 @@ def candidate_of(run: Run, ident: str) -> Exported:
             f"{run.path}: {ident} was not folded (it belongs to {row['harmonic_of'] or 'none'}): nothing to export; "
             f"fold it first: pulsar fold FILE --candidates {run.path} --id {ident}"
         )
-    header, fold = run.observation_of(row), run.fold(ident)
+    header, fold = run.observation_of(row), run.fold(ident, whole=whole)
     # A fold of a part is that of a shorter observation.
     header = Part.of_label(fold.part).header(header)
     return Exported(ident, name_of(ident, row, header), row, fold, header, run.files_of(int(row["obs"])), run.path)

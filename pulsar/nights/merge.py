@@ -227,15 +227,9 @@ class _Observed:
         self._first: dict[int, int] = {}
         for run in runs:
             self._first[id(run)] = len(self.headers)
-            files, gaps, stored = (run.rows(f"observation{name}") for name in ("/files", "/gaps", "s"))
+            stored = run.rows("observations")
             for obs, header in enumerate(run.observations):
-                inputs = [
-                    InputFile(
-                        Path(str(r["path"])), int(r["start"]), int(r["nsamps"]), int(r["size"]), float(r["mtime"])
-                    )
-                    for r in files[files["obs"] == obs]
-                ]
-                lost = [Gap(int(r["start"]), int(r["nsamps"]), str(r["reason"])) for r in gaps[gaps["obs"] == obs]]
+                inputs, lost = run.inputs[obs]
                 # Of a file whose header is blank the name may tell.
                 source = header.source or (parse_name(inputs[0].path).source if inputs else "")
                 self.headers.append(header.with_(source=source))

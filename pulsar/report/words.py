@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pulsar.constants import C
 from pulsar.data.direction import dms, galactic, galactic_dm, hms
 from pulsar.data.flags import BY_NAME, split
-from pulsar.data.fold import Fold
+from pulsar.data.fold import Fold, zapped
 from pulsar.data.header import Header
 from pulsar.data.numbers import significant, small_error, value_error
 from pulsar.data.pulse import PulseCutout
@@ -185,6 +185,7 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
         ("DM", f"{value_error(fold.after.dm, fold.dm_err)} pc/cm³"),
         *share_of_galaxy(fold.after.dm, row, header),
         ("S/N", f"{fold.snr:.1f}   reduced χ² {fold.chi2_red:.2f}"),
+        ("left out", f"{zapped(fold)}, by hand" if zapped(fold) else ""),
         ("width", f"{wide}duty {fold.width:.3f}"),
         ("detection", _told(row, "sigma", f"{{:.1f}} σ, {row.get('nharm', '?')} harmonics")),
         ("found by", str(row.get("found_by") or "").replace(",", ", ")),

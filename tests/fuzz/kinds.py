@@ -351,6 +351,9 @@ def product_files(folder: Path) -> list[bytes]:
             [[], []], [[], []], merged=[("", 0.0), ("", 0.0)], problems=["one"],
         )  # fmt: skip
         writer.table("candidates", products.make_candidates())
+        cube = products.make_cube(levelled=True)
+        writer.fold("c0001", products.make_fold(1), cube, [(50.0, 0.1)])
+        writer.fold("c0001/whole", products.make_fold(2))
         writer.table("single_pulses", pulses)
         rng = np.random.default_rng(1)
         writer.pulse("p0001", PulseCutout(
@@ -381,6 +384,7 @@ def product(path: Path) -> str:
         lambda: [run.table(name) for name in schema.TABLES],
         lambda: (run.provenance, run.problems, run.rfi),
         lambda: [repr(f) + f._repr_html_() for f in (run.fold(i) for i in run.ids)],
+        lambda: [repr(run.cube(i)) + repr(run.fold(i, whole=True)) for i in run.ids],
         lambda: [repr(run.pulse(i)) for i in run.pulse_ids],
         lambda: print(repr(run), run._repr_html_(), run.observations),
         lambda: print("\n".join(why(run, Asked(freq=29.947)))),

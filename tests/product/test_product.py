@@ -1,5 +1,6 @@
 """The HDF5 product: what is written comes back, whole or not at all."""
 
+import dataclasses
 import os
 import re
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.products import make_candidates, make_fold, make_header, write_product
+from reference.alike import alike
+from reference.products import make_candidates, make_cube, make_fold, make_header, write_product
 
 from pulsar.cleaning.mask import Mask
 from pulsar.constants import KDM
@@ -111,6 +113,50 @@ def test_fold_round_trip(product: Path) -> None:
     for name in (*schema.FOLD_SCALARS, "before", "after"):
         assert getattr(found, name) == getattr(expected, name)
     assert found.extra == {"dm_fit": 0.97, "flags": ["a", "b"], "count": 3}
+
+
+@pytest.mark.parametrize("levelled", [False, True])
+def test_cube_round_trip(tmp_path: Path, levelled: bool) -> None:
+    # Of a series the frequency may not be known.
+    fold, lines = make_fold(1), ((50.0, 0.1), (100.0, 0.2))
+    cube = dataclasses.replace(make_cube(levelled=levelled), fref=1549.0 if levelled else np.inf)
+    path = tmp_path / "fold.h5"
+    with ProductWriter(path) as writer:
+        writer.observation(make_header())
+        writer.table("candidates", make_candidates())
+        writer.fold("c0001", fold, cube, lines)
+        writer.fold("c0001/whole", make_fold(2))
+    run = read(path)
+    found, own = run.cube("c0001")
+    assert own == lines
+    assert alike(found, cube)
+    assert run.ids == ("c0001",)
+    np.testing.assert_array_equal(run.fold("c0001").profile, fold.profile)
+    np.testing.assert_array_equal(run.fold("c0001", whole=True).profile, make_fold(2).profile)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("variance", -1.0, "does not hold sums and variances of the fold c0001"),
+        ("data", np.nan, "does not hold sums and variances"),
+        ("smooth", 0.0, "does not hold sums and variances"),
+        ("lags", None, "lags"),
+    ],
+)
+def test_a_damaged_cube_is_refused(tmp_path: Path, name: str, value: float | None, message: str) -> None:
+    path = tmp_path / "fold.h5"
+    with ProductWriter(path) as writer:
+        writer.observation(make_header())
+        writer.table("candidates", make_candidates())
+        writer.fold("c0001", make_fold(1), make_cube(levelled=True))
+    with h5py.File(path, "r+") as file:
+        if value is None:
+            del file[f"folds/c0001/cube/{name}"]
+        else:
+            file[f"folds/c0001/cube/{name}"][...] = value
+    with pytest.raises(DataError, match=message):
+        read(path).cube("c0001")
 
 
 def test_observation_and_provenance_round_trip(product: Path) -> None:
@@ -478,6 +524,10 @@ def test_the_documentation_lists_everything() -> None:
         schema.FOLD_ARRAYS,
         schema.FOLD_SCALARS,
         schema.FOLD_PART,
+        schema.CUBE_ARRAYS,
+        schema.LEVELLED_ARRAYS,
+        schema.CUBE_SCALARS,
+        schema.LEVELLED_SCALARS,
         schema.PULSE_ARRAYS,
         schema.PULSE_SCALARS,
     ):

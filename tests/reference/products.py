@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pulsar.cleaning.mask import Mask
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, dtype_of, empty_table
-from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise, LevelledFold
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.io.product.provenance import Provenance
@@ -76,6 +76,28 @@ def make_fold(seed: int, nbins: int = 64, nsubints: int = 16, nbands: int = 8, n
         epoch=59000.1,
         tobs=300.0,
         extra={"dm_fit": 0.97, "flags": ["a", "b"], "count": 3},
+    )
+
+
+def make_cube(*, levelled: bool = False) -> FoldCube:
+    """Of what :func:`make_fold` could have been made."""
+    fold, rng = make_fold(1), np.random.default_rng(5)
+    shape = (len(fold.time_edges) - 1, len(fold.band_freqs), 64)
+    noise = HarmonicNoise(np.linspace(9.0, 1.0, 33), np.linspace(8.0, 1.0, 33), 6.5)
+    data, flat = (rng.normal(size=shape).astype(np.float32) for _ in range(2))
+    return FoldCube(
+        data,
+        np.full(shape, 1.0),
+        fold.time_edges,
+        fold.band_freqs,
+        1549.0,
+        fold.before,
+        fold.tobs,
+        98.304e-6,
+        fold.epoch,
+        np.linspace(0.0, 0.1, shape[1]),
+        LevelledFold(flat, noise) if levelled else None,
+        2e-4,
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column, dtype_of
 from pulsar.data.direction import galactic
-from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise, LevelledFold
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import printable, shown
@@ -32,6 +32,8 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
 }
 #: Other numbers of a header are below this: an int32.
 _ANY: Final = (-float(1 << 31), float(1 << 31))
+#: Sums of a fold are below this: of samples within +-127, less of them than there can be.
+_MOST_SUM: Final = 127.0 * (1 << 53)
 #: Bytes that a row takes as it is listed (14 kB in `pulsar candidates --format json`), and how many may be taken so for
 #: each that is stored of the table: rows of real values have a hundred or more.
 _LISTED: Final = 8192
@@ -216,6 +218,44 @@ def read_fold(file: Hdf5, ident: str) -> Fold:
         values |= _scalars(file, group, attrs, schema.FOLD_PART) | {"part": printable(str(attrs["part"]))}
     extra = read_json(file, f"attribute extra of {group}", attrs.get("extra", "{}"), dict)
     return Fold(**values, extra=extra)
+
+
+def read_cube(file: Hdf5, ident: str) -> tuple[FoldCube, tuple[tuple[float, float], ...]]:
+    """Of what the fold of a candidate was made, and the lines [Hz] of interference that were left out of it.
+
+    Raises
+    ------
+    DataError
+        An array is missing, or does not go with the others.
+    """
+    fold, group = read_fold(file, ident), f"folds/{ident}/cube"
+    attrs = file.attributes(group)
+    # A series without a frequency is referred to an infinite one.
+    endless = attrs.get("fref") == math.inf
+    attrs |= {"fref": 0.0} if endless else {}
+    values = _measured(file, group, attrs, schema.CUBE_ARRAYS, schema.CUBE_SCALARS)
+    stored = read_json(file, f"attribute lines of {group}", attrs.get("lines", "[]"), list)
+    noise: dict[str, Any] = {}
+    if file.has(f"{group}/levelled"):
+        noise = _measured(file, group, attrs, schema.LEVELLED_ARRAYS, schema.LEVELLED_SCALARS)
+    nsubints, nbands, nbins = values["data"].shape
+    right = (nsubints + 1, nbands) == (len(fold.time_edges), len(fold.band_freqs)) and nbins % 2 == 0
+    right &= all(bool(np.all(np.abs(array) < _MOST_SUM)) for array in (values | noise).values())
+    if noise:
+        right &= noise["levelled"].shape == values["data"].shape and len(noise["smooth"]) == nbins // 2 + 1
+        right &= bool(np.all(noise["smooth"] > 0))
+    if not right or np.any(values["variance"] < 0):
+        raise file.damaged(f"{group} does not hold sums and variances of the fold {ident}")
+    try:
+        lines = tuple((float(freq), float(width)) for freq, width in stored)
+    except (ValueError, TypeError) as error:
+        raise file.damaged(f"attribute lines of {group} is no list of frequencies and widths") from error
+    levelled = None
+    if noise:
+        levelled = LevelledFold(noise["levelled"], HarmonicNoise(noise["measured"], noise["smooth"], noise["red"]))
+    values |= {"fref": math.inf} if endless else {}
+    axes = {name: getattr(fold, name) for name in ("time_edges", "band_freqs", "tobs", "epoch")}
+    return FoldCube(**values, **axes, params=fold.before, levelled=levelled), lines
 
 
 def read_pulse(file: Hdf5, ident: str) -> PulseCutout:

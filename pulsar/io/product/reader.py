@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pulsar.data.candidate import Column, dtype_of, empty_table
 from pulsar.data.closing import closed_on_error
 from pulsar.data.files import check_output
-from pulsar.data.fold import Fold
+from pulsar.data.fold import Fold, FoldCube
 from pulsar.data.header import Header
 from pulsar.data.injected import RECALL_COLUMNS, RELIABILITY_COLUMNS, recall, reliability
+from pulsar.data.observation import Gap, InputFile
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import file_name
 from pulsar.data.unfinished import write_whole
@@ -361,6 +362,21 @@ class Run:
         return tuple(Path(str(path)) for path in files["path"])
 
     @cached_property
+    def inputs(self) -> tuple[tuple[list[InputFile], list[Gap]], ...]:
+        """Files and gaps of each observation, as they were when it was read."""
+        files, gaps = (self.rows(f"observation/{name}") for name in ("files", "gaps"))
+        return tuple(
+            (
+                [
+                    InputFile(Path(str(r["path"])), *(r[key].item() for key in ("start", "nsamps", "size", "mtime")))
+                    for r in files[files["obs"] == obs]
+                ],
+                [Gap(int(r["start"]), int(r["nsamps"]), str(r["reason"])) for r in gaps[gaps["obs"] == obs]],
+            )
+            for obs in range(len(self.observations))
+        )
+
+    @cached_property
     def problems(self) -> tuple[str, ...]:
         """Oddities of the input files."""
         with self._open() as file:
@@ -440,8 +456,14 @@ class Run:
         row = rows[places[0]]
         return {key: row[key].item() for key in rows.dtype.names or ()}
 
-    def fold(self, ident: str) -> Fold:
+    def fold(self, ident: str, *, whole: bool = False) -> Fold:
         """The fold of one candidate; ``pulsar.plot`` draws it.
+
+        Parameters
+        ----------
+        ident : str
+        whole : bool
+            As it was made, with what was left out of it by hand (``pulsar fold --zap-time``, ``--zap-freq``).
 
         Raises
         ------
@@ -450,8 +472,26 @@ class Run:
         """
         with self._open() as file:
             if ident in file.names("folds"):
-                return parts.read_fold(file, ident)
+                cleaned = whole and file.has(f"folds/{ident}/whole")
+                return parts.read_fold(file, f"{ident}/whole" if cleaned else ident)
         raise UnknownNameError(f"{self.path}: {self._no_fold(ident)}; {_some(list(self.ids))}")
+
+    def cube(self, ident: str) -> tuple[FoldCube, tuple[tuple[float, float], ...]]:
+        """Of what a fold was made, all of it, and the lines [Hz] of interference that were left out: frequency, width.
+
+        Raises
+        ------
+        ConfigError
+            It was not kept: only `pulsar fold` does so.
+        """
+        self.fold(ident)
+        with self._open() as file:
+            if file.has(f"folds/{ident}/cube"):
+                return parts.read_cube(file, ident)
+        raise ConfigError(
+            f"{self.path}: holds sums of the fold {ident} only, over time and over frequency; fold it again, which "
+            f"keeps all of it: pulsar fold FILE --candidates {self.path} --id {ident} --out FOLD.h5"
+        )
 
     def _no_fold(self, ident: object) -> str:
         """Why there is no fold of a name."""

@@ -12,7 +12,7 @@ from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version. docs/product.md has the history.
-FORMAT_VERSION: Final = "1.14"
+FORMAT_VERSION: Final = "1.15"
 
 GROUPS: Final[dict[str, str]] = {
     "observation": "what was observed: the joined header as attributes (of several observations: what is the same in "
@@ -216,6 +216,33 @@ FOLD_PARAMS: Final[dict[str, str]] = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc 
 #: The same of folds of a part of the observation, and only of these.
 FOLD_PART: Final[dict[str, tuple[str, str]]] = {
     "start": ("s", "beginning of the part from the start of the observation"),
+}
+
+#: Array of the cube of a fold -> (unit, description); the names are those of pulsar.data.fold.FoldCube. The fold itself
+#: has the edges of the sub-integrations, the frequencies of the bands, and what it was folded with.
+CUBE_ARRAYS: Final[dict[str, tuple[str, str]]] = {
+    "data": ("", "sums as folded, in units of the noise of a channel-sample, shape (nsubints, nbands, nbins)"),
+    "variance": ("", "variance that noise alone gives each of them, shape (nsubints, nbands, nbins)"),
+    "lags": ("s", "time by which sub-integrations of a band lie later than time_edges, shape (nbands,)"),
+}
+
+#: Likewise, of the same sums without a level that wanders, and only where it does.
+LEVELLED_ARRAYS: Final[dict[str, tuple[str, str]]] = {
+    "levelled": ("", "sums without the wandering level, of white noise, shape (nsubints, nbands, nbins)"),
+    "measured": ("", "power of the noise beside each harmonic, over that of white noise, shape (nharmonics,)"),
+    "smooth": ("", "the same, as a curve that never rises, shape (nharmonics,)"),
+}
+
+#: Scalars of a cube -> (unit, description), stored as attributes.
+CUBE_SCALARS: Final[dict[str, tuple[str, str]]] = {
+    "fref": ("MHz", "frequency to which delays are referred"),
+    "tsamp": ("s", "sampling time of what was folded"),
+    "resolution": ("s", "length of what was put into a bin at once, 0 where that is not known"),
+}
+
+#: The same of what has been levelled.
+LEVELLED_SCALARS: Final[dict[str, tuple[str, str]]] = {
+    "red": ("", "standard errors by which the lowest harmonics were noisier than white noise"),
 }
 
 #: Array of a pulse that was cut out -> (unit, description); the names are those of pulsar.data.pulse.PulseCutout.

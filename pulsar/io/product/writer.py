@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM
 from pulsar.data.candidate import Column
 from pulsar.data.files import check_output
-from pulsar.data.fold import Fold
+from pulsar.data.fold import Fold, FoldCube
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.data.pulse import PulseCutout
@@ -44,6 +44,10 @@ class Target:
     path: Path
     overwrite: bool = False
     argv: Sequence[str] = ()
+
+
+#: Frequencies and full widths of lines of interference [Hz].
+Lines = Sequence[tuple[float, float]]
 
 
 class FileWriter(Hdf5Writer):
@@ -314,8 +318,18 @@ class ProductWriter(FileWriter):
             "orbits/profiles", shaped, "", "profile of each orbit in units of its noise, shape (norbits, nbins)"
         )
 
-    def fold(self, ident: str, fold: Fold) -> None:
-        """Store the fold of candidate `ident` as ``/folds/ident``."""
+    def fold(self, ident: str, fold: Fold, cube: FoldCube | None = None, lines: Lines = ()) -> None:
+        """Store the fold of candidate `ident` as ``/folds/ident``.
+
+        Parameters
+        ----------
+        ident : str
+        fold : Fold
+        cube : FoldCube, optional
+            Of which it was made: kept in it, so that it can be cleaned later.
+        lines : sequence of (float, float)
+            Frequencies and full widths [Hz] of periodic interference that was left out of it.
+        """
         scalars = schema.FOLD_SCALARS | (schema.FOLD_PART if fold.part else {})
         attrs: dict[str, Any] = {"part": fold.part} if fold.part else {}
         units = {}
@@ -326,6 +340,20 @@ class ProductWriter(FileWriter):
         attrs["extra"] = json.dumps(fold.extra, default=_plain)
         group = self._measured(f"folds/{ident}", f"fold of candidate {ident}", fold, schema.FOLD_ARRAYS, scalars, units)
         group.attrs.update(attrs)
+        if cube is not None:
+            self._cube(f"folds/{ident}/cube", cube, lines)
+
+    def _cube(self, name: str, cube: FoldCube, lines: Lines) -> None:
+        about = "what was folded, before any refinement"
+        lags = np.zeros(len(cube.band_freqs)) if cube.lags is None else cube.lags
+        group = self._measured(name, about, replace(cube, lags=lags), schema.CUBE_ARRAYS, schema.CUBE_SCALARS)
+        group.attrs["lines"] = json.dumps([list(line) for line in lines])
+        if cube.levelled is not None:
+            noise = cube.levelled.noise
+            group.attrs["red"] = noise.red
+            arrays = (cube.levelled.data, noise.measured, noise.smooth)
+            for (key, about_it), array in zip(schema.LEVELLED_ARRAYS.items(), arrays, strict=True):
+                self._array(f"{name}/{key}", np.asarray(array), *about_it)
 
     def pulse(self, ident: str, cutout: PulseCutout) -> None:
         """Store what surrounds single pulse `ident` as ``/pulses/ident``."""
@@ -336,7 +364,7 @@ class ProductWriter(FileWriter):
         self,
         name: str,
         about: str,
-        measured: Fold | PulseCutout,
+        measured: Fold | FoldCube | PulseCutout,
         arrays: Mapping[str, tuple[str, str]],
         scalars: Mapping[str, tuple[str, str]],
         more_units: Mapping[str, str] | None = None,
