@@ -317,16 +317,18 @@ def _noise_scale(spectra: NDArray[np.complex128], data: _Data, width: float, pha
     profiles = np.fft.irfft(residual[use], nbins, axis=1)
     sigma = np.sqrt(weight[use] * (1.0 - share[use]) / nbins)
     z = profiles / sigma[:, None]
-    worst = 1.0
-    for w in {1, max(round(width * nbins), 1)}:
-        if nbins - 2 * w < max(2 * w, 4):
+    worst, wide = 1.0, max(round(width * nbins), 1)
+    for w in {1, wide}:
+        # From half a width after the pulse to half a width before it: what is nearer is its own. Of a pulse that leaves
+        # nothing, all of the turn.
+        beside = nbins - 2 * (wide if nbins - 2 * wide >= 4 else w)
+        if beside < max(2 * w, 4):
             continue
-        # From half a width after the pulse to half a width before it: what is nearer is its own.
-        starts = (round((phase + width) * nbins) + np.arange(nbins - 3 * w + 1)) % nbins
+        starts = (round((phase + width) * nbins) + np.arange(beside - w + 1)) % nbins
         if len(starts) < w:
             continue
         # What a varying pulse takes from the mean of a turn is no noise beside it.
-        off = (starts[0] + np.arange(nbins - 2 * w)) % nbins
+        off = (starts[0] + np.arange(beside)) % nbins
         flat = z - np.median(z[:, off], axis=1, keepdims=True)
         total = np.cumsum(np.concatenate([flat, flat[:, :w]], axis=1), axis=1)
         total = np.concatenate([np.zeros((len(z), 1)), total], axis=1)

@@ -365,3 +365,18 @@ def test_a_pulse_of_more_than_half_a_turn_has_its_dm_and_period_within_errors(du
         fold = refine(cube)
         pulls.append([(fold.after.freq - 10.0 - df) / fold.freq_err, (fold.after.dm - 50.0 - ddm) / fold.dm_err])
     assert np.abs(pulls).max() < 4.0
+
+
+def test_pulses_that_vary_are_no_noise_beside_them():
+    # Sub-integrations of few turns are early and late, bright and faint: what is beside the pulse is white noise.
+    rng = np.random.default_rng(19)
+    nsub, nbins, width = 64, 128, 0.1
+    phase = (np.arange(nbins) + 0.5) / nbins - 0.5
+    late, bright = 0.01 * rng.normal(size=(nsub, 1)), 1.0 + 0.3 * rng.normal(size=(nsub, 1))
+    data = 30.0 * bright * np.exp(-0.5 * ((phase - late) / (width / 2.3548)) ** 2) + rng.normal(size=(nsub, nbins))
+    edges = np.linspace(0.0, 640.0, nsub + 1)
+    cube = FoldCube(
+        data[:, None, :].astype(np.float32), np.ones((nsub, 1, nbins)), edges, np.array([1400.0]), 1400.0,
+        FoldParams(1.0, 0.0, 0.0), 640.0, 1e-3, 60000.0,
+    )  # fmt: skip
+    assert refine(cube).extra["noise_scale"] == 1.0
