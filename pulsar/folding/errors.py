@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import i0e
+from scipy.special import i0e, ndtr, stdtrit
 
-from pulsar.folding.profile import drawn
+from pulsar.folding.profile import drawn, ratio_of
 from pulsar.folding.whiten import falling
 
 #: Places at which an integral over the power of a harmonic is summed, and its width beyond the mean [deviations].
@@ -36,13 +36,15 @@ def slopes_of(spectra: NDArray[np.complex128], template: NDArray[np.complex128])
     return np.asarray(-np.sum(omega * np.imag(spectra * np.conj(template)), axis=-1))
 
 
-def own_lateness(
+def own_scatter(
     slopes: NDArray[np.float64], white: NDArray[np.float64], response: NDArray[np.float64], nparams: int
-) -> float:
-    """Variance of lateness [turns^2] that profiles have beyond what white noise makes.
+) -> tuple[float, float, int]:
+    """Scatter of profiles about a fit: lateness of their own, or how far it is below that of white noise.
 
     A pulsar's pulses vary from turn to turn, and its profile over the band. The estimate is that of DerSimonian &
-    Laird (1986, Control. Clin. Trials 7, 177); 0 where nothing is left to tell.
+    Laird (1986, Control. Clin. Trials 7, 177). Where the scatter is below that of noise they cut it off at 0; errors
+    would then be too large in the mean. So the scatter is taken as it is, as by Hartung & Knapp (2001, Stat. Med. 20,
+    3875): errors from it, times :func:`student`, hold the truth as often as they say, whatever it is.
 
     Parameters
     ----------
@@ -54,14 +56,26 @@ def own_lateness(
         Slope of a profile that is late by a turn.
     nparams : int
         Parameters that were fitted.
+
+    Returns
+    -------
+    own, scale : float
+        Variance beyond white noise [turns^2], 0 or more; variance over that of white noise, 1 at most.
+    free : int
+        Degrees of freedom by which they are told; 0: own is 0, and scale 1.
     """
     use = white > 0
     free = int(np.count_nonzero(use)) - nparams
     if free < 1:
-        return 0.0
+        return 0.0, 1.0, 0
     squares = float(np.sum(slopes[use] ** 2 / white[use]))
     room = float(np.sum(response[use] ** 2 / white[use])) * free / (free + nparams)
-    return max(squares - free, 0.0) / room if room > 0.0 else 0.0
+    return max(squares - free, 0.0) / room if room > 0.0 else 0.0, min(squares / free, 1.0), free
+
+
+def student(free: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Part of a standard deviation of `free` degrees of freedom that holds as much as 1 sigma of a normal one."""
+    return np.asarray(stdtrit(np.asarray(free, dtype=np.float64), float(ndtr(1.0))), dtype=np.float64)
 
 
 def information_of(
@@ -149,14 +163,60 @@ def errors_of(
         response = response * _brightness(correlation, variance, response, axis)
     information = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, response)
     bread = np.linalg.pinv(information, rcond=_LEAST, hermitian=True)
-    meat = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, white)
+
+    def variance_of(jacobian: NDArray[np.float64], each: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the parameters, from that of independent slopes."""
+        return np.asarray(np.sum((bread @ jacobian.reshape(len(bread), -1)) ** 2 * each.ravel(), axis=1))
+
+    variance = variance_of(jacobian, white)
+    added, doubt = np.zeros_like(variance), np.zeros_like(variance)
     for axis, nparams in ((1, len(jacobian) - of_bands), (0, 1 + of_bands)):
+        answers, noises = response.sum(axis=axis), white.sum(axis=axis)
+        own, scale, free = own_scatter(slopes.sum(axis=axis), noises, answers, nparams)
+        if free == 0:
+            continue
         together = np.einsum("isb,sb->isb", jacobian, response).sum(axis=axis + 1)
-        own = own_lateness(slopes.sum(axis=axis), white.sum(axis=axis), response.sum(axis=axis), nparams)
-        meat += own * together @ together.T
+        # What of the variance by noise is between sub-integrations, or bands.
+        between = variance_of(ratio_of(together, np.broadcast_to(answers, together.shape)), noises)
+        variance = variance * (1.0 - (1.0 - scale) * np.minimum(ratio_of(between, variance), 1.0))
+        more = own * variance_of(together, np.ones_like(answers))
+        added += more
+        doubt += (more + scale * between) ** 2 / free
+    variance = variance + added
+    # Degrees of freedom of a sum of variances: Satterthwaite (1946, Biometrics Bull. 2, 110).
+    measured = doubt > 0
+    variance[measured] *= student(np.maximum(variance[measured] ** 2 / doubt[measured], 1.0)) ** 2
     powers, directions = np.linalg.eigh(information)
     untold = np.sum(directions[:, powers <= _LEAST * powers[-1]] ** 2, axis=1) > _LEAST
-    return np.where(untold, np.nan, np.sqrt(np.diag(bread @ meat @ bread)))
+    return np.where(untold, np.nan, np.sqrt(variance))
+
+
+def with_peaks(error: float, away: NDArray[np.float64], heights: NDArray[np.float64], snr: float) -> float:
+    """Error of a parameter where its peak is not the only one that the data allow.
+
+    The likelihood of a place goes as exp(S/N^2 / 2). Of a weak pulsar other places of the grid that was searched have
+    their share of it, mostly by noise: the error is the root of the second moment about the peak, which has a normal
+    one of this error.
+
+    Parameters
+    ----------
+    error : float
+        1 sigma, of the peak alone.
+    away : ndarray, shape (n,)
+        Places of an even grid, less that of the peak.
+    heights : ndarray, shape (n,)
+        S/N there.
+    snr : float
+        Of the peak.
+    """
+    excess = 0.5 * (heights**2 - snr**2)
+    # By 3 sigma: the highest place is another source then, and tells nothing of this one.
+    if len(away) < 2 or not np.isfinite(error) or excess.max() > 4.5:
+        return error
+    step = float(away[1] - away[0])
+    shares = np.exp(np.minimum(excess, 0.0)) * (np.abs(away) > max(3.0 * error, step))
+    peak = np.sqrt(2.0 * np.pi) * error / step
+    return float(np.sqrt((peak * error**2 + shares @ away**2) / (peak + shares.sum())))
 
 
 def _brightness(

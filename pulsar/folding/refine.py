@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise
-from pulsar.folding.errors import errors_of, slopes_of
+from pulsar.folding.errors import errors_of, slopes_of, with_peaks
 from pulsar.folding.profile import best_box, fine_box, template_of
 from pulsar.folding.whiten import RED, harmonic_noise, on_lines, without_pulse
 
@@ -529,6 +529,8 @@ def _measure(
         expected = expected * (snr / peak[0])
     else:
         around, curve, expected = np.zeros(1), np.array([snr]), np.array([snr])
+    grids = ((dfs - theta[0], plane.max(axis=0)), (dfdots - theta[1], plane.max(axis=1)), (around, curve))
+    errors = [with_peaks(own, at, s / scale, snr / scale) for own, (at, s) in zip(error.tolist(), grids, strict=True)]
     at_zero = _dm_profiles(spectra.sum(axis=0), data, np.array([-params.dm - theta[2]]))
     many = data.weight.shape[1] > 1
     box_dm0 = best_box(at_zero, data.variance)
@@ -547,9 +549,9 @@ def _measure(
     return Fold(
         before=params,
         after=after,
-        freq_err=float(error[0]),
-        fdot_err=float(error[1]),
-        dm_err=float(error[2]),
+        freq_err=errors[0],
+        fdot_err=errors[1],
+        dm_err=errors[2],
         snr=snr / scale,
         width=width,
         phase=phase,

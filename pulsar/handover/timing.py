@@ -27,7 +27,7 @@ from pulsar.data.header import Header
 from pulsar.data.numbers import significant
 from pulsar.data.text import ascii_only, file_name, printable
 from pulsar.errors import ConfigError, DataError
-from pulsar.folding.errors import own_lateness, slopes_of
+from pulsar.folding.errors import own_scatter, slopes_of, student
 from pulsar.folding.profile import fine_box, template_of
 from pulsar.sky.barycentre import arrival_times, barycentric
 from pulsar.sky.observatory import find_observatory
@@ -455,7 +455,7 @@ def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: Template
     middles = fold.time_edges[:-1] + 0.5 * lengths - 0.5 * fold.tobs
     # What is masked whole holds nothing.
     weights = np.where(np.ptp(rows, axis=1) > 0, lengths, 0.0)
-    wander = _wander(rows, weights, middles, own)
+    wander, scale = _wander(rows, weights, middles, own)
     toas = []
     for part in np.array_split(np.arange(len(rows)), min(groups, len(rows))):
         weight = weights[part]
@@ -468,7 +468,7 @@ def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: Template
         middle = float(weight @ middles[part] / weight.sum())
         at, freq = _passage(fold, middle, own.phase + shift)
         mjd = Decimal(fold.epoch) + Decimal(at) / Decimal(DAY)
-        error = float(np.hypot(error, np.sqrt(wander * np.sum(weight**2)) / weight.sum()))
+        error = float(np.sqrt(scale * error**2 + wander * np.sum(weight**2) / weight.sum() ** 2))
         toas.append(Toa(mjd, error / freq, _top(header), snr, float(weight.sum())))
     return toas
 
@@ -508,11 +508,14 @@ def wideband_of(toa: Toa, fold: Fold, header: Header) -> Toa:
 
 def _wander(
     rows: NDArray[np.float64], weights: NDArray[np.float64], middles: NDArray[np.float64], template: Template
-) -> float:
-    """Variance by which the pulse of a sub-integration is late or early beyond noise and a parabola [turns^2]."""
+) -> tuple[float, float]:
+    """Variance by which the pulse of a sub-integration is late or early beyond noise and a parabola [turns^2].
+
+    And the scale of the variance by noise; both with what few degrees of freedom make of them.
+    """
     use = weights > 0
     if np.count_nonzero(use) < 4:
-        return 0.0
+        return 0.0, 1.0
     whole = np.sqrt(weights[use]) @ rows[use] / np.sqrt(weights.sum())
     shift, _, snr = match(whole, template)
     nharm = min(rows.shape[1] // 2 + 1, len(template.spectrum))
@@ -525,7 +528,9 @@ def _wander(
     slopes, response = slopes_of(series_of(rows[use])[:, :nharm], model), height * information
     trend = np.polynomial.Polynomial.fit(middles[use], slopes / response, 2, w=height)
     white = np.full(len(slopes), information / (2.0 * rows.shape[1]))
-    return own_lateness(slopes - response * trend(middles[use]), white, response, nparams=3)
+    own, scale, free = own_scatter(slopes - response * trend(middles[use]), white, response, nparams=3)
+    factor = float(student(free)) ** 2
+    return factor * own, factor * scale
 
 
 def _passage(fold: Fold, middle: float, phase: float) -> tuple[float, float]:
