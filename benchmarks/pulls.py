@@ -9,7 +9,8 @@ Within 1 error should be 68.3 %, within 3 errors 99.7 %.
     python benchmarks/pulls.py --trials 2000 --toas
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from json import dumps
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from shared import First, Json, markdown, share
 from pulsar.constants import KDM
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
+from pulsar.folding.profile import fine_box
 from pulsar.folding.refine import refine
 from pulsar.handover.timing import toas_of
 
@@ -28,12 +30,12 @@ from pulsar.handover.timing import toas_of
 COUNT, TOP, BANDWIDTH, TOBS, DM = 1000.0, 1500.0, 300.0, 600.0, 60.0
 HEADER = Header(nchans=1, nsamps=1, tsamp=1e-3, fch1=TOP, foff=-1.0, tstart=60000.0)
 #: Numbers that are judged, and arrival times of a fold.
-NAMES, GROUPS = ("frequency", "derivative", "DM"), 8
+NAMES, GROUPS = ("frequency", "derivative", "DM", "width", "flux"), 8
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A pulsar: S/N, full width at half maximum [turns], period [s], and what of it varies."""
+    """A pulsar: S/N, full width at half maximum [turns], period [s], what of it varies; parts in time and band."""
 
     snr: float
     duty: float
@@ -42,9 +44,11 @@ class Kind:
     jitter: float = 0.0
     scintillation: float = 0.0
     evolution: float = 0.0
+    parts: tuple[int, int] = (64, 16)
 
     def __str__(self) -> str:
         varies = [f"{name} {getattr(self, name):g}" for name in ("m", "jitter", "scintillation", "evolution")]
+        varies += [f"{self.parts[0]} sub-integrations, {self.parts[1]} bands"] if self.parts != (64, 16) else []
         told = ", ".join(text for text in varies if not text.endswith(" 0"))
         return f"S/N {self.snr:g}, duty {self.duty:g}, P {self.period:g} s{', ' if told else ''}{told}"
 
@@ -56,14 +60,21 @@ KINDS = (
     *(Kind(snr, 0.05, scintillation=0.8) for snr in (20.0, 100.0)),
     Kind(300.0, 0.05, m=1.0, jitter=0.7, scintillation=0.8),
     Kind(200.0, 0.05, evolution=0.05),
+    *(Kind(snr, 0.05, parts=parts) for snr in (15.0, 60.0) for parts in ((8, 4), (5, 8))),
+    *(Kind(200.0, 0.1, 1.0, 1.0, 0.7, parts=(parts, 8)) for parts in (5, 8, 16)),
+    *(Kind(200.0, 0.1, 10.0, 1.0, 0.7, parts=(parts, 8)) for parts in (8, 30, 60)),
 )
 
 
-def make_cube(
-    rng: np.random.Generator, kind: Kind, shape: tuple[int, int, int] = (64, 16, 128)
-) -> tuple[FoldCube, NDArray[np.float64]]:
-    """A fold of a pulsar, and its true frequency, derivative and DM less those that it was folded with."""
-    nsubints, nbands, nbins = shape
+def make_cube(rng: np.random.Generator, kind: Kind, nbins: int = 128) -> tuple[FoldCube, NDArray[np.float64]]:
+    """A fold of a pulsar, and the truth.
+
+    That is its frequency, derivative and DM less those that it was folded with, the width of the box that fits it best
+    [turns], and its S/N times the root of width / (1 - width), as of a flux density.
+    """
+    shape = nsubints, nbands, nbins = *kind.parts, nbins
+    # The best box, 1.19 times as wide as half of the maximum, is told in bins: the truth is anywhere between them.
+    kind = replace(kind, duty=kind.duty + rng.uniform(-0.5, 0.5) / (1.19 * nbins))
     freq, freqs = 1.0 / kind.period, TOP - BANDWIDTH * np.arange(nbands) / nbands
     delays, k = KDM * (freqs**-2.0 - TOP**-2.0), np.arange(nbins // 2 + 1)
     edges = np.linspace(0.0, TOBS, nsubints + 1)
@@ -77,10 +88,17 @@ def make_cube(
     spectra[..., 0] = pulses[:, 0] = 0.0
     mean = np.fft.irfft(pulses.mean(axis=0), nbins)
     height = kind.snr * np.sqrt(COUNT / (nsubints * nbands * np.sum(mean**2)))
+    whole = np.zeros(8 * nbins + 1)
+    whole[: len(k)] = 16.0 * height * np.exp(-2.0 * (np.pi * k * kind.duty / 2.3548) ** 2)
+    whole[0] = 0.0
+    snr, width, _ = fine_box(whole, np.full(16 * nbins, 16.0 * COUNT / (nsubints * nbands)))
+    size = [width, snr * np.sqrt(width / (1.0 - width))]
     data = height * np.fft.irfft(spectra, nbins, axis=2) + np.sqrt(COUNT) * rng.normal(size=shape)
     params, tsamp = FoldParams(freq, 0.0, DM), kind.period / nbins
     counts = np.full(shape, COUNT)
-    return FoldCube(data.astype(np.float32), counts, edges, freqs, TOP, params, TOBS, tsamp, 60000.0), offsets
+    return FoldCube(data.astype(np.float32), counts, edges, freqs, TOP, params, TOBS, tsamp, 60000.0), np.append(
+        offsets, size
+    )
 
 
 def turns(
@@ -98,39 +116,44 @@ def turns(
 def scintles(rng: np.random.Generator, kind: Kind, nsubints: int, nbands: int) -> NDArray[np.float64]:
     """Brightness over time and band: exponential scintles of 8 sub-integrations and 4 bands, mean 1."""
     size = max(nsubints // 8, 1), max(nbands // 4, 1)
-    power = rng.exponential(size=size).repeat(nsubints // size[0], axis=0).repeat(nbands // size[1], axis=1)
-    return np.asarray(1.0 - kind.scintillation + kind.scintillation * power / power.mean())
+    power = rng.exponential(size=size).repeat(-(-nsubints // size[0]), axis=0).repeat(-(-nbands // size[1]), axis=1)
+    return np.asarray(1.0 - kind.scintillation + kind.scintillation * power[:nsubints, :nbands])
 
 
-def pulls_of(fold: Fold, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Differences from the truth in units of their errors, shape (3,)."""
-    after, before = fold.after, fold.before
-    measured = np.array([after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm])
-    return np.asarray((measured - offsets) / [fold.freq_err, fold.fdot_err, fold.dm_err])
+def pulls_of(fold: Fold, truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Differences from the truth in units of their errors, shape (5,)."""
+    after, before, flux = fold.after, fold.before, fold.snr * np.sqrt(fold.width / (1.0 - fold.width))
+    measured = [after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm, fold.width, flux]
+    errors = [fold.freq_err, fold.fdot_err, fold.dm_err, fold.width_err, fold.flux_err * flux]
+    return np.asarray((np.array(measured) - truth) / errors)
 
 
-def toa_pulls(fold: Fold) -> NDArray[np.float64]:
-    """What times of arrival are off a parabola of the turns, in units of their errors; empty for too few."""
+def toa_pulls(fold: Fold, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What times of arrival are off the true turns, but for their mean, in units of its error; empty for too few."""
     toas = toas_of(fold, HEADER, GROUPS)
-    if len(toas) < GROUPS:
+    if len(toas) < min(GROUPS, len(fold.time_phase)):
         return np.zeros(0)
-    seconds = np.array([float((toa.mjd - toas[0].mjd) * 86400) for toa in toas])
-    weight = np.array([1.0 / toa.error for toa in toas])
-    basis = np.vander(np.round(seconds * fold.after.freq) / (fold.after.freq * TOBS), 3) * weight[:, None]
-    fit, *_ = np.linalg.lstsq(basis, seconds * weight, rcond=None)
-    # Three numbers of the eight are in the parabola.
-    return np.asarray((seconds * weight - basis @ fit) / np.sqrt(1.0 - 3.0 / GROUPS))
+    seconds = np.array([float((toa.mjd - Decimal(fold.epoch)) * 86400) for toa in toas])
+    errors = np.array([toa.error for toa in toas]) * fold.after.freq
+    turns = seconds * (fold.before.freq + offsets[0] + 0.5 * offsets[1] * seconds)
+    late = turns - turns[0] - np.round(turns - turns[0])
+    weight = errors**-2.0 / np.sum(errors**-2.0)
+    # What is off the mean scatters by less than the times themselves: the mean has a share of each.
+    return np.asarray((late - weight @ late) / (errors * np.sqrt(1.0 - weight)))
 
 
 def main(
     trials: Annotated[int, typer.Option(help="folds of each kind")] = 400,
     first: First = 0,
+    kinds: Annotated[str, typer.Option(help="words in the names of kinds")] = "",
     toas: Annotated[bool, typer.Option("--toas", help="times of arrival, too")] = False,
     json: Json = None,
 ) -> None:
     names = [*NAMES, *(["arrival"] if toas else [])]
     rows, numbers = [], {}
     for number, kind in enumerate(KINDS):
+        if kinds not in str(kind):
+            continue
         pulls: dict[str, list[float]] = {name: [] for name in names}
         for seed in range(first, first + trials):
             cube, offsets = make_cube(np.random.default_rng([number, seed]), kind)
@@ -138,7 +161,7 @@ def main(
             for name, pull in zip(NAMES, pulls_of(fold, offsets), strict=True):
                 pulls[name].append(float(pull))
             if toas:
-                pulls["arrival"] += toa_pulls(fold).tolist()
+                pulls["arrival"] += toa_pulls(fold, offsets).tolist()
         shares = [[sum(abs(pull) < most for pull in pulls[name]) for most in (1.0, 3.0)] for name in names]
         cells = [
             f"{share(one, len(pulls[name]))}, {three / max(len(pulls[name]), 1):.3f}"

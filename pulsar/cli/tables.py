@@ -8,7 +8,7 @@ from typing import Any, Final
 from pulsar.cli.console import out
 from pulsar.data.candidate import DETECTED
 from pulsar.data.direction import dms, hms
-from pulsar.data.numbers import number, significant, value_error
+from pulsar.data.numbers import duty_cycle, number, significant, value_error
 
 #: Heading -> text of the cell: a format of the row (``{0}``), or a function of it.
 Columns = Mapping[str, str | Callable[[Any], str]]
@@ -123,7 +123,7 @@ RANK: Final[Columns] = {"rank": "{0[rank]}", "id": "{0[id]}"}
 STRENGTH: Final[Columns] = {
     "S/N": lambda r: number(r["snr"], ".1f"),
     "sigma": lambda r: number(r["sigma"], ".1f"),
-    "duty": lambda r: number(r["width"], ".3f"),
+    "duty": lambda r: duty_cycle(r["width"], r["width_err"]),
     "score": lambda r: number(r["score"], ".2f"),
 }
 PERIOD: Final[Columns] = {"period [ms]": lambda r: value_error(1e3 * r["period"], 1e3 * r["period_err"])}

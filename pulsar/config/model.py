@@ -268,6 +268,7 @@ class TelescopeConfig(Section):
 
     gain: float | None = setting(None, "gain at the zenith [K/Jy]; unset: no flux densities", gt=0)
     tsys: float = setting(25.0, "system temperature, sky included [K]", gt=0)
+    gain_err: float = setting(0.0, "part by which gain / tsys may be off, in errors of flux densities", ge=0)
     npol: Literal[1, 2] = setting(2, "polarisations that are summed")
     beta: float | None = setting(
         None, "S/N lost by digitisation, for limits on flux; default: 1.25, 1.06, 1 of 1, 2, more bits", ge=1

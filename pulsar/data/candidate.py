@@ -115,6 +115,7 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("sigma_single", "f4", "", "detection significance in a single trial"),
     Column("nharm", "i2", "", "harmonics summed in the detection"),
     Column("width", "f4", "", "duty cycle: width of the best boxcar in turns"),
+    Column("width_err", "f4", "", "1-sigma error of the width"),
     Column("ndetections", "i4", "", "detections that were grouped into this candidate"),
     Column("dm_detected", "f8", "pc / cm3", "trial DM of the strongest detection"),
     Column("beam", "i2", "", "beam number, -1 when unknown"),
@@ -136,6 +137,7 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column(
         "flux", "f8", "uJy", "mean flux density by the radiometer equation, NaN without gain and system temperature"
     ),
+    Column("flux_err", "f8", "uJy", "1-sigma error of the flux density, with that of telescope.gain_err"),
     Column("uid", "U12", "", "name for good: the same for the same detection of the same observation"),
     Column("parent", "U12", "", "uid of the candidate that explains it, empty where it stands for itself"),
     Column("relation", "U24", "", "what it is of its parent: same, harmonic 3/2, sidelobe, sighting"),

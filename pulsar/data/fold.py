@@ -212,6 +212,10 @@ class Fold:
         length are those of the part.
     part : str
         Which part, such as 3/4; empty for the whole.
+    width_err : float
+        1-sigma error of the width [turns].
+    flux_err : float
+        1-sigma error of the mean flux density, as a part of it: by noise, and what the pulsar scatters by.
     period, dm : float
         Refined topocentric period at `epoch` [s] and dispersion measure [pc cm^-3]: those of `after`.
     """
@@ -241,6 +245,8 @@ class Fold:
     extra: dict[str, Any] = field(default_factory=dict)
     start: float = 0.0
     part: str = ""
+    width_err: float = float("nan")
+    flux_err: float = float("nan")
 
     @property
     def period(self) -> float:
@@ -266,7 +272,7 @@ class Fold:
             ("DM", f"{self.dm:.6g} pc/cm³" + _error(self.dm_err, "pc/cm³")),
             ("S/N", f"{self.snr:.1f}"),
             ("left out by hand", zapped(self)),
-            ("duty cycle", f"{self.width:.3f}"),
+            ("duty cycle", f"{self.width:.3f}" + _error(self.width_err, "")),
             ("epoch", known(self.epoch, ".8f", "MJD (UTC)")),
         ]
         return facts("Fold", rows, line(np.tile(self.profile, 2)))
@@ -279,7 +285,7 @@ def zapped(fold: Fold) -> str:
 
 
 def _error(value: float, unit: str) -> str:
-    return f" ± {value:.2g} {unit}" if np.isfinite(value) else ""
+    return f" ± {value:.2g} {unit}".rstrip() if np.isfinite(value) else ""
 
 
 def turned(profiles: NDArray[np.float64], turns: NDArray[np.float64] | float) -> NDArray[np.float64]:

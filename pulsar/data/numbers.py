@@ -41,6 +41,11 @@ def value_error(value: Any, uncertainty: Any) -> str:
     return f"{value:.{digits}f}({scaled if digits else round(uncertainty)})"
 
 
+def duty_cycle(width: Any, uncertainty: Any) -> str:
+    """A duty cycle with its error in brackets; three digits where that is not known."""
+    return value_error(width, uncertainty) if float(uncertainty) > 0 else number(width, ".3f")
+
+
 def small_error(value: Any, uncertainty: Any) -> str:
     """The same with a power of ten, for numbers far from 1: -1.23(45)e-15."""
     value, uncertainty = float(value), float(uncertainty)

@@ -52,14 +52,23 @@ def fine_box(spectrum: NDArray[np.complex128], variance: NDArray[np.float64]) ->
     snr, width, phase : float
         Width and centre of the box [turns].
     """
-    nbins = len(variance)
-    k = np.arange(len(spectrum))
+    snr, width, phase = (float(values[0]) for values in fine_boxes(spectrum[None, :], variance))
+    return snr, width, phase
+
+
+def fine_boxes(
+    spectra: NDArray[np.complex128], variance: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The same of several profiles, shape (n,) each, for `spectra` of shape (n, nbins // 2 + 1)."""
+    nbins, rows = len(variance), np.arange(len(spectra))
+    k = np.arange(spectra.shape[1])
     early = np.arange(SUBSTEPS) / SUBSTEPS
-    shifted = spectrum * np.exp(2j * np.pi * k * early[:, None] / nbins)
-    snr, width, start = best_box(np.fft.irfft(shifted, nbins, axis=1), variance)
-    i = int(np.argmax(snr))
-    centre = (start[i] + 0.5 * width[i] + early[i]) / nbins
-    return float(snr[i]), float(width[i]) / nbins, float(centre % 1.0)
+    shifted = spectra[:, None, :] * np.exp(2j * np.pi * k * early[:, None] / nbins)
+    boxes = best_box(np.fft.irfft(shifted, nbins, axis=2).reshape(-1, nbins), variance)
+    snr, width, start = (values.reshape(len(rows), SUBSTEPS) for values in boxes)
+    i = np.argmax(snr, axis=1)
+    centre = (start[rows, i] + 0.5 * width[rows, i] + early[i]) / nbins
+    return snr[rows, i], width[rows, i] / nbins, centre % 1.0
 
 
 def template_of(spectrum: NDArray[np.complex128], total_variance: float, width: float) -> NDArray[np.complex128]:

@@ -17,6 +17,7 @@ from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise
 from pulsar.folding.errors import errors_of, slopes_of, with_peaks
 from pulsar.folding.profile import best_box, fine_box, template_of
+from pulsar.folding.sizes import size_errors
 from pulsar.folding.whiten import RED, harmonic_noise, on_lines, without_pulse
 
 #: Points of the DM curve on each side.
@@ -517,6 +518,8 @@ def _measure(
     if free.any():
         jacobian, size = _jacobian(data, free)
         error[free] = errors_of(jacobian, spectra, template, data.weight * scale**2, int(free[2]))[1:] / size[1:]
+    box = snr / scale, width, phase
+    width_err, flux_err = size_errors(spectra, template, data.weight * scale**2, data.variance * scale**2, box)
 
     # The curve is drawn around the refined DM; the model is the template as bright in every band as its weight.
     if len(offsets) > 1:
@@ -579,4 +582,6 @@ def _measure(
             "resolution": cube.resolution,
             "left_out": data.left_out,
         },
+        width_err=width_err,
+        flux_err=flux_err,
     )

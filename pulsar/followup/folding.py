@@ -30,9 +30,8 @@ from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.start import opened
 from pulsar.pipeline.subtracting import check_subtract, subtract
-from pulsar.pipeline.write import fill_barycentre, fill_fold, fill_place
+from pulsar.pipeline.write import fill_barycentre, fill_flux, fill_fold, fill_place
 from pulsar.sky.catalogue import label, read_catalogue
-from pulsar.sky.observatory import mean_flux
 from pulsar.sources.features import features
 from pulsar.sources.score import score, scorer_of
 
@@ -155,18 +154,11 @@ def measured(cube: FoldCube, lines: Sequence[tuple[float, float]], *, fit: bool,
     return refine(cube, search_dm=search_dm, lines=lines, fit=False)
 
 
-def complete(table: NDArray[Any], header: Header, config: Config) -> None:
+def complete(table: NDArray[Any], folds: Sequence[Fold], header: Header, config: Config) -> None:
     """Fill what follows from the folds of rows: barycentric values, flux density, the known pulsars that they are."""
     fill_barycentre(table, header)
-    for row in table:
-        row["flux"] = mean_flux(
-            float(row["snr"]),
-            float(row["width"]),
-            tobs=header.tobs,
-            bandwidth=header.bandwidth,
-            config=config.telescope,
-            za_deg=header.za_deg,
-        )
+    for fold, row in zip(folds, table, strict=True):
+        fill_flux(row, fold, header, header.bandwidth, config.telescope)
     if config.known.catalogue:
         label(table, header, read_catalogue(config.known.catalogue), radius=config.known.radius)
 
@@ -243,7 +235,7 @@ def fold_files(
             # A parent that is not folded, too, would make a row of nobody's.
             table["harmonic_of"][~np.isin(table["harmonic_of"], names)] = ""
             table["relation"][table["harmonic_of"] == ""] = ""
-            complete(table, obs.header, config)
+            complete(table, folds, obs.header, config)
             for row, ephemeris in zip(table, ephemerides, strict=True):
                 if isinstance(ephemeris, FromPar):
                     row["known_source"] = ephemeris.model.name

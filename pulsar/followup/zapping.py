@@ -122,7 +122,7 @@ def zap_fold(
     # What a search of the same data has said of it still holds.
     table["rfi_flags"], table["known_source"], table["rank"] = old["rfi_flags"], old["known_source"], 1
     table["score"] *= weight(split(str(old["rfi_flags"])))
-    complete(table, header, config)
+    complete(table, [fold], header, config)
     with ProductWriter(target.path, overwrite=target.overwrite) as writer:
         writer.observation(header, *run.inputs[0], run.problems)
         writer.table("candidates", table)

@@ -1,6 +1,7 @@
 """The product of a run: what its stages have made, written whole or not at all."""
 
 from collections.abc import Mapping, Sequence
+from math import hypot
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -120,9 +121,17 @@ def fill_fold(row: Any, fold: Fold) -> None:
     """Fill a row of the candidates table with what a refined fold tells."""
     after = fold.after
     fill(row, after, "freq", "fdot", "fddot", "dm")
-    fill(row, fold, "fdot_err", "dm_err", "snr", "width")
+    fill(row, fold, "fdot_err", "dm_err", "snr", "width", "width_err")
     row["period"], row["period_err"] = 1.0 / after.freq, fold.freq_err / after.freq**2
     row["accel"], row["accel_err"] = -C * after.fdot / after.freq, C * fold.fdot_err / after.freq
+
+
+def fill_flux(row: Any, fold: Fold, header: Header, bandwidth: float, telescope: TelescopeConfig) -> None:
+    """Fill a row with the flux density of a fold of so much bandwidth [MHz], and its error."""
+    row["flux"] = mean_flux(
+        fold.snr, fold.width, tobs=fold.tobs, bandwidth=bandwidth, config=telescope, za_deg=header.za_deg
+    )
+    row["flux_err"] = row["flux"] * hypot(fold.flux_err, telescope.gain_err)
 
 
 def fill_place(row: Any, header: Header) -> None:
@@ -189,14 +198,7 @@ def candidate_table(
         if fold is not None:
             fill_fold(row, fold)
             if telescope is not None:
-                row["flux"] = mean_flux(
-                    fold.snr,
-                    fold.width,
-                    tobs=fold.tobs,
-                    bandwidth=header.bandwidth if bandwidth is None else bandwidth,
-                    config=telescope,
-                    za_deg=header.za_deg,
-                )
+                fill_flux(row, fold, header, header.bandwidth if bandwidth is None else bandwidth, telescope)
             folds.append((idents[candidate.uid], fold))
         else:
             fill(row, candidate, "freq", "dm")

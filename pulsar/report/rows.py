@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column
 from pulsar.data.direction import dms, hms
-from pulsar.data.numbers import number, significant, value_error
+from pulsar.data.numbers import duty_cycle, number, significant, value_error
 from pulsar.data.text import printable
 from pulsar.io.product.schema import OBSERVATION_COLUMNS
 
@@ -82,7 +82,7 @@ CANDIDATES: Final = (
     Field("known_source", "known source", "", keep=1),
     Field("sigma", "sigma", ".1f"),
     Field("accel", "accel.", lambda r: _error("accel")(r) if significant(r["accel"], r["accel_err"]) else ""),
-    Field("width", "duty", ".3f"),
+    Field("width", "duty", lambda r: duty_cycle(r["width"], r.get("width_err", math.nan))),
     Field("npulses", "pulses", lambda r: str(r["npulses"]) if r["npulses"] > 0 else ""),
     Field("nharm", "summed", "d"),
     Field("ndetections", "det.", "d"),

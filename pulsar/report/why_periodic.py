@@ -11,6 +11,7 @@ from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.flags import BY_NAME, split
 from pulsar.data.header import Header, Part
+from pulsar.data.numbers import duty_cycle
 from pulsar.dedisp.plan import DMStage, make_plan
 from pulsar.dedisp.sampling import halvings, stretches
 from pulsar.errors import ConfigError, DataError
@@ -311,7 +312,8 @@ def row_text(row: Any) -> str:
     # Nothing of a stack is folded.
     judged = f"score {row['score']:.2f}" if np.isfinite(row["score"]) else "no score"
     cause = " (fold.ncands)" if np.isfinite(row["score"]) else ""
-    folded = f"folded S/N {row['snr']:.1f}" if np.isfinite(row["snr"]) else f"not folded{cause}"
+    duty = duty_cycle(row["width"], row["width_err"])
+    folded = f"folded S/N {row['snr']:.1f}, duty {duty}" if np.isfinite(row["snr"]) else f"not folded{cause}"
     alternative = f", or {row['period_alt']:.9g} s" if np.isfinite(row["period_alt"]) else ""
     known = f", {row['known_source']}" if row["known_source"] else ""
     if row["part"]:

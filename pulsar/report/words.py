@@ -14,7 +14,7 @@ from pulsar.data.direction import dms, galactic, galactic_dm, hms
 from pulsar.data.flags import BY_NAME, split
 from pulsar.data.fold import Fold, zapped
 from pulsar.data.header import Header
-from pulsar.data.numbers import significant, small_error, value_error
+from pulsar.data.numbers import duty_cycle, significant, small_error, value_error
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import printable
 
@@ -169,6 +169,7 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
     frame = "P bary" if header is not None and header.barycentric else "P topo"
     bary: Any = row.get("period_bary") if frame == "P topo" else None
     pdot_bary: Any = row.get("fdot_bary") if finite(bary) else None
+    flux: Any = row.get("flux")
     end = fold.start + fold.tobs
     half = w50(fold.profile, fold.width, fold.phase)
     wide = f"W50 {1e3 * half / freq:.3g} ms, " if math.isfinite(half) else ""
@@ -186,7 +187,8 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
         *share_of_galaxy(fold.after.dm, row, header),
         ("S/N", f"{fold.snr:.1f}   reduced χ² {fold.chi2_red:.2f}"),
         ("left out", f"{zapped(fold)}, by hand" if zapped(fold) else ""),
-        ("width", f"{wide}duty {fold.width:.3f}"),
+        ("width", f"{wide}duty {duty_cycle(fold.width, fold.width_err)}"),
+        ("mean flux", f"{value_error(flux, row.get('flux_err', math.nan))} µJy" if finite(flux) else ""),
         ("detection", _told(row, "sigma", f"{{:.1f}} σ, {row.get('nharm', '?')} harmonics")),
         ("found by", str(row.get("found_by") or "").replace(",", ", ")),
         ("part", f"{fold.part}: {fold.start:.6g} to {end:.6g} s of the observation" if fold.part else ""),

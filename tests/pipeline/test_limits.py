@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import pytest
+from reference.products import make_fold
 
 from pulsar.config.model import TelescopeConfig
-from pulsar.data.candidate import empty_table
+from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.header import Header
 from pulsar.data.injected import INJECTED_COLUMNS
 from pulsar.pipeline.limits import DUTIES, NEAREST, flux_limits, nearest, pooled_limits, telescope_of
+from pulsar.pipeline.write import fill_flux
 from pulsar.sky.observatory import digitisation_loss, flux_limit
 
 HEADER = Header(nchans=1024, nsamps=2_000_000, tsamp=64e-6, fch1=1450.0, foff=-0.25, tstart=59000.0, nbits=8)
@@ -25,6 +27,21 @@ def pulsars(count=200, threshold=10.0, obs=0):
     rows["snr"] = rng.uniform(6, 20, count)
     rows["found"] = rows["snr"] >= threshold
     return rows
+
+
+@pytest.mark.parametrize(("gain_err", "part"), [(0.0, 0.05), (0.12, 0.13)])
+def test_an_error_of_the_gain_is_one_of_the_flux(gain_err, part):
+    (row,) = empty_table(CANDIDATE_COLUMNS, 1)
+    fill_flux(row, make_fold(1), HEADER, 100.0, TELESCOPE.model_copy(update={"gain_err": gain_err}))
+    # 30 K / (2 K/Jy sqrt(2 * 300 s * 100 MHz)) = 61.2 uJy at S/N 1; a duty cycle of 9 % takes 0.314 of it.
+    assert row["flux"] == pytest.approx(35.0 * 61.24 * math.sqrt(0.09 / 0.91), rel=1e-3)
+    assert row["flux_err"] == pytest.approx(part * row["flux"])
+
+
+def test_without_a_gain_there_is_neither_flux_nor_error():
+    (row,) = empty_table(CANDIDATE_COLUMNS, 1)
+    fill_flux(row, make_fold(1), HEADER, 100.0, TelescopeConfig())
+    assert np.isnan([row["flux"], row["flux_err"]]).all()
 
 
 @pytest.mark.parametrize("width", [0.01, 0.1, 0.3])

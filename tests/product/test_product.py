@@ -159,6 +159,15 @@ def test_a_damaged_cube_is_refused(tmp_path: Path, name: str, value: float | Non
         read(path).cube("c0001")
 
 
+def test_folds_of_older_products_have_no_error_of_the_width(product: Path) -> None:
+    with h5py.File(product, "a") as file:
+        for name in schema.FOLD_LATER:
+            del file["folds/c0001"].attrs[name]
+    fold = read(product).fold("c0001")
+    assert np.isnan([fold.width_err, fold.flux_err]).all()
+    assert fold.width == make_fold(1).width
+
+
 def test_observation_and_provenance_round_trip(product: Path) -> None:
     run = read(product)
     assert run.observation == make_header()

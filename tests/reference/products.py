@@ -58,6 +58,8 @@ def make_fold(seed: int, nbins: int = 64, nsubints: int = 16, nbands: int = 8, n
         freq_err=2.1e-5,
         fdot_err=3e-8,
         dm_err=0.08,
+        width_err=0.004,
+        flux_err=0.05,
         snr=35.0,
         width=0.09,
         phase=0.41,

@@ -206,7 +206,7 @@ def read_fold(file: Hdf5, ident: str) -> Fold:
         An array is missing, or does not go with the others.
     """
     group = f"folds/{ident}"
-    attrs = file.attributes(group)
+    attrs = dict.fromkeys(schema.FOLD_LATER, math.nan) | dict(file.attributes(group))
     values = _measured(file, group, attrs, schema.FOLD_ARRAYS, schema.FOLD_SCALARS)
     for when in ("before", "after"):
         given = {key: attrs.get(f"{key}_{when}", 0.0) for key in schema.FOLD_PARAMS}

@@ -204,11 +204,16 @@ FOLD_SCALARS: Final[dict[str, tuple[str, str]]] = {
     "dm_err": ("pc / cm3", "1-sigma error of the refined DM"),
     "snr": ("", "boxcar S/N of the refined profile"),
     "width": ("", "width of that boxcar in turns"),
+    "width_err": ("", "1-sigma error of the width"),
+    "flux_err": ("", "1-sigma error of the mean flux density, as a part of it"),
     "phase": ("", "centre of that boxcar in turns"),
     "chi2_red": ("", "reduced chi-square of the refined profile against a constant"),
     "epoch": ("d", "MJD (UTC) of mid-observation"),
     "tobs": ("s", "length of the observation"),
 }
+
+#: Scalars that older products do not have: they are NaN.
+FOLD_LATER: Final = ("width_err", "flux_err")
 
 #: Numbers of what it was folded with, and of what was refined, likewise, with the ends _before and _after.
 FOLD_PARAMS: Final[dict[str, str]] = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc / cm3", "fddot": "Hz / s2"}
