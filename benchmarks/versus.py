@@ -2,6 +2,7 @@
 
     python benchmarks/versus.py series --log2n 22 --presto DIR --env DIR --json versus.json
     python benchmarks/versus.py series --log2n 24 --only ours,numharm --presto DIR --json versus.json
+    python benchmarks/versus.py red --presto DIR --json red.json
     python benchmarks/versus.py population --files 1 --presto DIR --json versus.json
     python benchmarks/versus.py real FOLDER --presto DIR --env DIR --json versus.json
     python benchmarks/versus.py table --json versus.json --into benchmarks/README.md
@@ -12,6 +13,10 @@
   tenth of its noise series exceeds (0.1 false alarms a series); a pulsar is found where a line above that is its, at
   its frequency or a simple ratio of it. The intervals are 68 % (Wilson); beside them stands what would be found were
   the false alarms wrong by their own binomial error.
+* `red`: series in red noise of knees from 0.1 to 50 Hz, of another population, which versus_series.py states, too.
+  Beside what is found stand what a published study finds, and what is possible: where a matched filter of the true
+  period and shape, in noise of known power, has the S/N that one trial of ours needs at the threshold. By chance is
+  found what passes, in a series of noise, for the pulsar of another series.
 * `population`: files of the random skies of population.py, from the raw file to the list. Equal false alarms means
   none: a pulsar counts where it stands above every source of its file that is no pulsar.
 * `real`: real series with known answers (FOLDER), where the pulsar stands in each list.
@@ -20,8 +25,8 @@
 absent is told and left out. (PulsarX has no search of series: what it does stands in peers.py.) Everything runs on one
 thread. `--json` is written after every search: a run that was ended goes on where it was, and with larger numbers it
 goes further. The tables are printed at the end, or put into the page `--into`: those of series and real files between
-the lines ``<!-- versus -->`` and ``<!-- /versus -->``, those of random skies between ``<!-- versus-population -->`` and
-``<!-- /versus-population -->``; what the file does not hold stays as it is.
+the lines ``<!-- versus -->`` and ``<!-- /versus -->``, those of red noise and of random skies between the same of
+``versus-red`` and ``versus-population``; what the file does not hold stays as it is.
 """
 
 import sys
@@ -32,7 +37,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from programs import PeerError, interpreter, write_dat
 from shared import First, commands
@@ -40,8 +44,7 @@ from table import put
 from versus_searches import Accelsearch, Searched, Searcher, Store, ours, riptide
 from versus_searches import population as run_population
 from versus_searches import real as run_real
-from versus_series import Truth, draw, found, strongest
-from versus_series import series as make_series
+from versus_series import Case, Truth, found, matched, red_noise, strongest, white_noise
 from versus_tables import tables
 
 from pulsar.errors import PulsarError
@@ -56,7 +59,7 @@ Env = Annotated[Path | None, typer.Option(metavar="DIR", help="virtual environme
 Only = Annotated[str, typer.Option(help="parts of names of programs, comma separated")]
 
 SEED = 1
-TSAMP = 60e-6
+TSAMP, RED_TSAMP = 60e-6, 128e-6
 
 
 @contextmanager
@@ -87,29 +90,30 @@ def record(searched: Searched, truth: Truth | None, tobs: float) -> dict[str, An
     ----------
     searched : Searched
     truth : Truth or None
-        None: noise alone.
+        None: no pulsar. Of a series of noise, it is one that is not there: what is its is so by chance.
     tobs : float
         Length of the series [s].
     """
     kept = {**asdict(searched), "lines": len(searched.lines)}
-    kept["best"] = searched.lines[0][1] if searched.lines else None
+    kept["best"], *single = searched.lines[0][1:] if searched.lines else [None]
+    # Ours say how significant it is if nothing else was tried.
+    kept["single"] = single[0] if single else None
     if truth is None:
         return kept
     kept["snr"], kept["millisecond"] = truth.snr, truth.millisecond
-    at = strongest([f for f, _ in searched.lines], [s for _, s in searched.lines], truth, tobs)
+    at = strongest([f for f, *_ in searched.lines], [s for _, s, *_ in searched.lines], truth, tobs)
     kept["own"] = None
     if at is not None:
-        freq, value = searched.lines[at]
+        freq, value, *_ = searched.lines[at]
         m, d = found(freq, truth, tobs) or (1, 1)
-        kept["own"] = value
-        kept["ratio"] = [m, d]
+        kept["own"], kept["ratio"] = value, [m, d]
         # Of the spin frequency, in bins.
         kept["error"] = (freq * d / m - truth.freq) * tobs
     return kept
 
 
 def run_series(
-    store: Store, searchers: Sequence[Searcher], log2n: int, counts: tuple[int, int], fewer: dict[str, tuple[int, int]]
+    store: Store, searchers: Sequence[Searcher], case: Case, counts: tuple[int, int], fewer: dict[str, tuple[int, int]]
 ) -> None:
     """Search series of noise and with pulsars, those that were not yet.
 
@@ -117,35 +121,35 @@ def run_series(
     ----------
     store : Store
     searchers : sequence
-    log2n : int
-        2^log2n samples.
+    case : Case
     counts : (int, int)
         Series of noise, and with a pulsar.
     fewer : dict
         The same for those that get another number of them, by a part of their name.
     """
-    nsamps = 1 << log2n
-    tobs = nsamps * TSAMP
-    drawn = draw(SEED, counts[1])
+    tobs = case.nsamps * case.tsamp
     with tempfile.TemporaryDirectory(prefix="pulsar-versus-") as folder:
         path = Path(folder) / "series.dat"
         for index in range(max(counts)):
-            for kind, truth in (("noise", None), ("pulsars", drawn[index] if index < counts[1] else None)):
-                which = kind == "pulsars"
+            truth = case.pulsars[index] if index < len(case.pulsars) else None
+            for which, kind in enumerate(("noise", "pulsars")):
                 left = []
                 for searcher in searchers:
                     own = next((c for part, c in fewer.items() if part in searcher.name), counts)
-                    done = store.entries("series", str(log2n), searcher.name, kind)
+                    done = store.entries(case.part, case.name, searcher.name, kind)
                     if index < min(own[which], counts[which]) and str(index) not in done:
                         left.append(searcher)
                 if not left:
                     continue
-                rng = np.random.default_rng([SEED, log2n, index, int(which)])
-                write_dat(path, make_series(truth, nsamps, TSAMP, rng), TSAMP)
+                data = case.series(index, with_pulsar=bool(which))
+                write_dat(path, data, case.tsamp)
+                ideal = {}
+                if truth is not None and which:
+                    ideal["matched"] = matched(data, truth, case.tsamp, case.knees[index])
                 for searcher in left:
-                    kept = record(searcher.search(path, TSAMP), truth, tobs)
-                    store.put(kept, "series", str(log2n), searcher.name, kind, str(index))
-            print(f"2^{log2n}: {index + 1} of {max(counts)}", file=sys.stderr, flush=True)
+                    kept = {**record(searcher.search(path, case.tsamp), truth, tobs), **ideal}
+                    store.put(kept, case.part, case.name, searcher.name, kind, str(index))
+            print(f"{case.part} {case.name}: {index + 1} of {max(counts)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -177,7 +181,24 @@ def series(
 ) -> None:
     """Dedispersed series with one pulsar each, and as many of noise alone."""
     with measuring(file, into) as store, programs(only, presto, env) as searchers:
-        run_series(store, searchers, log2n, (noise, pulsars), {"riptide": (riptides, riptides)})
+        case = white_noise(SEED, log2n, TSAMP, noise, pulsars)
+        run_series(store, searchers, case, (noise, pulsars), {"riptide": (riptides, riptides)})
+
+
+@app.command()
+def red(
+    log2n: Annotated[int, typer.Option(help="2^N samples of 128 us")] = 20,
+    count: Annotated[int, typer.Option(help="series of noise, and with a pulsar, of each range of knees")] = 200,
+    presto: Presto = None,
+    env: Env = None,
+    only: Only = "ours,numharm 16",
+    file: Json = None,
+    into: Into = None,
+) -> None:
+    """Series in red noise, of knees from 0.1 to 50 Hz: one pulsar each, and as many of noise alone."""
+    with measuring(file, into) as store, programs(only, presto, env, whiten=True) as searchers:
+        for case in red_noise(SEED, log2n, RED_TSAMP, count):
+            run_series(store, searchers, case, (count, count), {})
 
 
 @app.command()

@@ -63,7 +63,8 @@ def search(path, tsamp):
     key = len(data), tsamp
     if key not in kept:
         kept[key] = SeriesSearch(*key, CONFIG, trials=Trials(), memory=1 << 30)
-    return [(float(d["freq"]), float(d["sigma"])) for d in kept[key].search(data, 0.0).detections]
+    found = kept[key].search(data, 0.0).detections
+    return [(float(d["freq"]), float(d["sigma"]), float(d["sigma_single"])) for d in found]
 """
 
 #: Periods are searched with about as many phase bins as the narrowest pulses there ask for, with fewer where the
@@ -110,11 +111,11 @@ class Searched(Spent):
 
     Attributes
     ----------
-    lines : list of (float, float)
-        Frequencies [Hz] and significances, or S/N: the strongest first.
+    lines : list of (float, float) or (float, float, float)
+        Frequencies [Hz] and significances, or S/N: the strongest first. Of ours the significance of one trial, too.
     """
 
-    lines: list[tuple[float, float]] = field(default_factory=list)
+    lines: list[tuple[float, ...]] = field(default_factory=list)
 
 
 class Accelsearch:
@@ -209,7 +210,7 @@ class Worker:
             self._process = None
             process.communicate()
             raise PeerError(f"{self.name}: {last_line(self._said.read_text(errors='replace')) or 'ended'}") from None
-        lines = strongest_first([(float(freq), float(value)) for freq, value in answer["lines"]])
+        lines = strongest_first([tuple(map(float, line)) for line in answer["lines"]])
         cpu, wall = float(answer["cpu"]), float(answer["wall"])
         return Searched(lines=lines, cpu=cpu, wall=wall, memory=peak_memory(process.pid))
 
@@ -255,7 +256,7 @@ def riptide(python: Path | None) -> Worker:
     return Worker("riptide ffa_search", python, _RIPTIDE, "riptide")
 
 
-def strongest_first(lines: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def strongest_first(lines: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
     """The strongest lines."""
     return sorted(lines, key=lambda line: -line[1])[:MOST_LINES]
 
@@ -450,7 +451,7 @@ def population(store: Store, environments: Sequence[str], seeds: Iterable[int], 
             print(f"{name}: done", file=sys.stderr, flush=True)
 
 
-def sources(lines: Sequence[tuple[float, float]], tobs: float) -> list[tuple[float, float]]:
+def sources(lines: Sequence[tuple[float, ...]], tobs: float) -> list[tuple[float, ...]]:
     """Lines without those that are close to a stronger one: the strongest first.
 
     Parameters
@@ -460,8 +461,8 @@ def sources(lines: Sequence[tuple[float, float]], tobs: float) -> list[tuple[flo
     tobs : float
         Length [s].
     """
-    kept: list[tuple[float, float]] = []
-    for freq, value in sorted(lines, key=lambda line: -line[1]):
+    kept: list[tuple[float, ...]] = []
+    for freq, value, *_ in sorted(lines, key=lambda line: -line[1]):
         if all(abs(freq - other) * tobs > ONE_SOURCE for other, _ in kept):
             kept.append((freq, value))
     return kept

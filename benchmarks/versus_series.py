@@ -11,10 +11,15 @@ The population stands for what blind searches look for, and is this:
 * S/N is uniform from 5.5 to 11.5: that of a matched filter of the true period and shape over the whole series in white
   noise, the mean unknown.
 
+That of red noise (`red_noise`) has every one in noise of power 1 + (f / knee)^-2, the knee log-uniform within one of
+KNEES: period log-uniform from 2 ms to 10 s, width log-uniform from 0.01 to 0.2 turns, S/N uniform from 7 to 20, which
+is that in the white part of the noise alone.
+
 Pulsar `k` of a seed is the same however many are drawn, and so is the noise that a generator makes with and without it.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +36,10 @@ LEAST_MILLISECOND_WIDTH, LEAST_WIDTH, MOST_WIDTH = 0.02, 0.004, 0.35
 SNR = (5.5, 11.5)
 #: Power of red noise falls as frequency to this.
 RED_POWER = -2.0
+#: Knees of red noise [Hz]: in each of these, log-uniform.
+KNEES = ((0.1, 0.5), (0.5, 2.0), (2.0, 6.0), (6.0, 15.0), (15.0, 50.0))
+#: Of pulsars in red noise: periods [s], widths [turns] and S/N.
+RED_PERIODS, RED_WIDTHS, RED_SNR = (2e-3, 10.0), (0.01, 0.2), (7.0, 20.0)
 #: Phase bins of a pulse: a thirtieth of the narrowest.
 FINE = 8192
 #: Samples that are made at a time.
@@ -78,6 +87,64 @@ class Truth:
         return self.number % 3 == 0
 
 
+@dataclass(frozen=True)
+class Case:
+    """Series that are searched together: with and without pulsars, in noise of one kind.
+
+    Attributes
+    ----------
+    part, name : str
+        Where what was measured is kept.
+    seed : tuple of int
+    nsamps : int
+    tsamp : float
+        [s]
+    pulsars : tuple of Truth
+    knees : tuple of float
+        Of each series [Hz], with and without its pulsar; 0: white.
+    """
+
+    part: str
+    name: str
+    seed: tuple[int, ...]
+    nsamps: int
+    tsamp: float
+    pulsars: tuple[Truth, ...]
+    knees: tuple[float, ...]
+
+    def series(self, index: int, *, with_pulsar: bool) -> NDArray[np.float32]:
+        """One of them, shape (nsamps,)."""
+        rng = np.random.default_rng([*self.seed, index, int(with_pulsar)])
+        return series(self.pulsars[index] if with_pulsar else None, self.nsamps, self.tsamp, rng, self.knees[index])
+
+
+def white_noise(seed: int, log2n: int, tsamp: float, noise: int, pulsars: int) -> Case:
+    """Series of 2^log2n samples [s] in white noise, so many with pulsars."""
+    knees = (0.0,) * max(noise, pulsars)
+    return Case("series", str(log2n), (seed, log2n), 1 << log2n, tsamp, tuple(draw(seed, pulsars)), knees)
+
+
+def red_noise(seed: int, log2n: int, tsamp: float, n: int) -> Iterable[Case]:
+    """A case for each of KNEES, with so many series of 2^log2n samples.
+
+    Parameters
+    ----------
+    seed, log2n : int
+    tsamp : float
+        [s]
+    n : int
+    """
+    for number, (low, high) in enumerate(KNEES):
+        pulsars, knees = [], []
+        for index in range(n):
+            rng = np.random.default_rng([seed, 0x4ED, number, index])
+            period, duty, knee = (float(a * (b / a) ** rng.random()) for a, b in (RED_PERIODS, RED_WIDTHS, (low, high)))
+            pulsars.append(Truth(index, period, duty, float(rng.uniform(*RED_SNR)), float(rng.random())))
+            knees.append(knee)
+        name = f"{low:g}–{high:g}"
+        yield Case("red", name, (seed, log2n, number), 1 << log2n, tsamp, tuple(pulsars), tuple(knees))
+
+
 def draw(seed: int, n: int) -> list[Truth]:
     """The first pulsars of a seed.
 
@@ -121,6 +188,13 @@ def pulse(truth: Truth, tsamp: float) -> NDArray[np.float64]:
     return np.asarray(np.fft.irfft(harmonics * np.sinc(np.arange(len(harmonics)) * tsamp / truth.period), FINE))
 
 
+def red_power(nsamps: int, tsamp: float, knee: float) -> NDArray[np.float64]:
+    """Power of the noise of a series at its frequencies, over that of the white; the mean is as it is."""
+    power = np.ones(nsamps // 2 + 1)
+    power[1:] += (np.fft.rfftfreq(nsamps, tsamp)[1:] / knee) ** RED_POWER if knee else 0.0
+    return power
+
+
 def series(
     truth: Truth | None, nsamps: int, tsamp: float, rng: np.random.Generator, knee: float = 0.0
 ) -> NDArray[np.float32]:
@@ -144,12 +218,16 @@ def series(
     """
     data = rng.standard_normal(nsamps, dtype=np.float32)
     if knee > 0:
-        spectrum = np.fft.rfft(data)
-        freqs = np.fft.rfftfreq(nsamps, tsamp)
-        spectrum[1:] *= np.sqrt(1.0 + (freqs[1:] / knee) ** RED_POWER)
+        spectrum = np.fft.rfft(data) * np.sqrt(red_power(nsamps, tsamp, knee))
         data = np.fft.irfft(spectrum, nsamps).astype(np.float32)
-    if truth is None:
-        return data
+    if truth is not None:
+        add_pulsar(data, truth, tsamp)
+    return data
+
+
+def add_pulsar(data: NDArray[np.float32], truth: Truth, tsamp: float) -> None:
+    """Add a pulsar to samples of noise, shape (nsamps,), of a sampling time [s]."""
+    nsamps = len(data)
     pieces = [(start, min(start + PIECE, nsamps)) for start in range(0, nsamps, PIECE)]
     fine = pulse(truth, tsamp)
 
@@ -164,7 +242,29 @@ def series(
     height = truth.snr / math.sqrt(squares - total**2 / nsamps)
     for start, stop in pieces:
         data[start:stop] += (height * wave(start, stop)).astype(np.float32)
-    return data
+
+
+def matched(data: NDArray[np.float32], truth: Truth, tsamp: float, knee: float) -> float:
+    """S/N of a series to who knows all of the pulsar but its height, and the power of the noise.
+
+    With w the spectrum of the pulses, d that of the data, P the power of a noise of variance 1 above the knee, it is
+    Re Σ w* d/P over √(nsamps/2 Σ |w|²/P), which has unit variance: no search of any kind expects more.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (nsamps,)
+    truth : Truth
+    tsamp : float
+        [s]
+    knee : float
+        [Hz]; 0: white.
+    """
+    pulses = np.zeros_like(data)
+    add_pulsar(pulses, truth, tsamp)
+    power = red_power(len(data), tsamp, knee)[1:]
+    wave, spectrum = (np.fft.rfft(samples)[1:] for samples in (pulses, data))
+    squares = float(np.sum(np.abs(wave) ** 2 / power))
+    return float(np.sum((wave.conj() * spectrum).real / power)) / math.sqrt(0.5 * len(data) * squares)
 
 
 def found(freq: float, truth: Truth, tobs: float) -> tuple[int, int] | None:

@@ -136,6 +136,61 @@ def series_table(programs: dict[str, Any], log2n: str) -> str:
     return f"Series of 2^{log2n} samples:\n\n{markdown(headings, rows)}"
 
 
+#: What the best method of a published study recovers of pulsars that were injected into red noise of these knees [%].
+#: Its population could not be had.
+PUBLISHED = {"0.1–0.5": 76.2, "0.5–2": 75.2, "2–6": 69.7, "6–15": 61.4, "15–50": 48.7}
+
+
+def single_trial(noise: Sequence[dict[str, Any]], level: Threshold) -> float:
+    """Median significance, of one trial alone, of the highest lines of noise that are no surer than a threshold tells.
+
+    Parameters
+    ----------
+    noise : sequence of dict
+        Entries of series of noise.
+    level : Threshold
+        Of their highest lines.
+    """
+    lines = [entry for entry in noise if entry["best"] is not None]
+    return median(entry["single"] for entry in lines if level.low <= entry["best"] <= level.high)
+
+
+def red_table(cases: dict[str, Any]) -> str:
+    """Red noise: what is found at each knee, and what a search that knows all but the height could find."""
+    names = list(dict.fromkeys(name for programs in cases.values() for name in programs))
+    rows, totals = [], {name: np.zeros(5, np.int64) for name in names}
+    room = np.zeros(2, np.int64)
+    for knee, programs in cases.items():
+        cells = [knee, f"{PUBLISHED[knee]:.1f} %", "-"]
+        for name in names:
+            noise, pulsars = (list(programs.get(name, {}).get(kind, {}).values()) for kind in ("noise", "pulsars"))
+            if len(noise) < LEAST_NOISE or not pulsars:
+                cells += ["-"] * 3
+                continue
+            level = threshold([entry["best"] for entry in noise])
+            if name == "ours":
+                least = single_trial(noise, level)
+                possible = sum(entry["matched"] >= least for entry in pulsars)
+                cells[2] = f"{share(possible, len(pulsars))}, from S/N {least:.1f}"
+                room += possible, len(pulsars)
+            found = [entry for entry in pulsars if entry["own"] is not None and entry["own"] > level.value]
+            wrong = sum(entry["ratio"] != [1, 1] for entry in found)
+            counts = len(found), len(pulsars), wrong, above(noise, level.value), len(noise)
+            cells += found_cells(*counts)
+            totals[name] += counts
+        rows.append(cells)
+    last = ["all", "-", share(*room.tolist())]
+    rows.append(last + [cell for name in names for cell in found_cells(*totals[name].tolist())])
+    headings = ["knee [Hz]", "published", "possible"]
+    headings += [f"{name}: {text}" for name in names for text in ("found", "at a wrong harmonic", "by chance")]
+    return markdown(headings, rows)
+
+
+def found_cells(found: int, tried: int, wrong: int, chance: int, nseries: int) -> list[str]:
+    """Pulsars found, those of them at a wrong harmonic, and series of noise that have another's by chance."""
+    return [share(found, tried), f"{wrong} of {found}", f"{chance} of {nseries}"]
+
+
 def begun(programs: dict[str, Any]) -> dict[str, Any]:
     """Those that have searched anything."""
     return {name: entries for name, entries in programs.items() if entries}
@@ -338,6 +393,8 @@ def tables(content: dict[str, Any], *, short: bool = False) -> dict[str, str]:
     parts += [real_table(real)] if real else []
     if parts:
         found["versus"] = summary(content) if short else "\n\n".join([head, *parts])
+    if (red := content.get("red")) and not short:
+        found["versus-red"] = f"{head}\n\n{red_table(red)}"
     if skies:
         found["versus-population"] = population_summary(skies) if short else f"{head}\n\n{population_table(skies)}"
     return found

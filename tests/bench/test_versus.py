@@ -13,11 +13,12 @@ from population_sky import sky
 from programs import DTYPE, PeerError
 from versus import Store, app, record, run_series
 from versus_searches import Accelsearch, Searched, Worker, place, sources, strangers
-from versus_series import Truth, draw
+from versus_series import Case, Truth, draw, white_noise
 from versus_tables import (
     population_summary,
     population_table,
     real_table,
+    red_table,
     series_table,
     size,
     summary,
@@ -81,17 +82,21 @@ def test_record_has_the_strongest_line_and_the_strongest_of_the_pulsar():
     assert (kept["best"], kept["own"], kept["ratio"]) == (9.0, 6.0, [2, 1])
     assert kept["error"] == pytest.approx(0.1)
     assert record(Searched(lines=lines[:1]), TRUTH, 100.0)["own"] is None
-    noise = record(Searched(lines=lines), None, 100.0)
-    assert (noise["best"], "own" in noise) == (9.0, False)
+    noise = record(Searched(lines=[(7.77, 9.0, 11.0)]), None, 100.0)
+    assert (noise["best"], noise["single"], "own" in noise) == (9.0, 11.0, False)
     assert record(Searched(), None, 100.0)["best"] is None
 
 
-def test_what_was_ended_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(versus, "TSAMP", 1e-3)
+def white(noise: int, pulsars: int) -> Case:
+    """Short series."""
+    return white_noise(1, 10, 1e-3, noise, pulsars)
+
+
+def test_what_was_ended_goes_on(tmp_path):
     file = tmp_path / "versus.json"
     first, slow = Known("first", [(1.0, 2.0)]), Known("slow", [])
     store = Store(file)
-    run_series(store, [first, slow], 10, (2, 3), {"slow": (1, 1)})
+    run_series(store, [first, slow], white(2, 3), (2, 3), {"slow": (1, 1)})
     with pytest.raises(ConfigError, match="another run writes it"):
         Store(file)
     assert Store(file, write=False).entries("series") == store.entries("series")
@@ -100,7 +105,7 @@ def test_what_was_ended_goes_on(tmp_path, monkeypatch):
     assert len(slow.lengths) == 2
     again = Known("first", [(1.0, 3.0)])
     store = Store(file)
-    run_series(store, [again, slow], 10, (4, 3), {"slow": (1, 1)})
+    run_series(store, [again, slow], white(4, 3), (4, 3), {"slow": (1, 1)})
     store.close()
     assert len(again.lengths) == 2
     assert len(slow.lengths) == 2
@@ -119,15 +124,15 @@ def test_another_file_is_not_touched(tmp_path, text):
     assert [p.name for p in tmp_path.iterdir()] == ["other.json"]
 
 
-def test_noise_and_pulsars_are_the_same_for_all_and_in_all_runs(monkeypatch):
+def test_noise_and_pulsars_are_the_same_for_all_and_in_all_runs():
     class Reads(Known):
         def search(self, path: Path, tsamp: float) -> Searched:
             self.sums = [*getattr(self, "sums", []), float(np.fromfile(path, np.float32).sum())]
             return Searched()
 
     one, other, alone = Reads("one", []), Reads("other", []), Reads("alone", [])
-    run_series(Store(None), [one, other], 10, (2, 2), {})
-    run_series(Store(None), [alone], 10, (2, 2), {})
+    run_series(Store(None), [one, other], white(2, 2), (2, 2), {})
+    run_series(Store(None), [alone], white(2, 2), (2, 2), {})
     assert one.sums == other.sums == alone.sums
     assert len(set(one.sums)) == 4
 
@@ -313,6 +318,25 @@ def test_tables():
     assert tables({"machine": Store(None).content["machine"], "series": begun})["versus"].count("| ours |") == 1
     assert tables(Store(None).content) == {}
     assert [size(n) for n in (5, 5_000, 5_000_000, 5e9)] == ["5 B", "5 kB", "5 MB", "5 GB"]
+
+
+def test_red_noise_is_counted_beside_what_is_possible():
+    # The threshold is 8.9, and 0.7 more is what one trial alone says there.
+    noise = {str(n): {"best": n / 10, "single": n / 10 + 0.7, "own": None if n < 95 else 9.6} for n in range(100)}
+    noise["100"] = {"best": None, "single": None, "own": None}
+    pulsars = {
+        str(n): {"own": own, "ratio": ratio, "matched": matched}
+        for n, (own, ratio, matched) in enumerate(
+            [(9.5, [1, 1], 12.0), (9.2, [1, 2], 11.0), (8.8, [1, 1], 9.65), (None, [], 9.5), (None, [], 3.0)]
+        )
+    }
+    few = {"noise": {"0": noise["0"]}, "pulsars": pulsars}
+    case = {"ours": {"noise": noise, "pulsars": pulsars}, "PRESTO": few}
+    text = red_table({"0.1–0.5": case, "2–6": {**case, "PRESTO": case["ours"]}}).splitlines()
+    assert text[2] == (
+        "| 0.1–0.5 | 76.2 % | 60 % (38–78), from S/N 9.6 | 40 % (22–62) | 1 of 2 | 5 of 101 | - | - | - |"
+    )
+    assert text[4].startswith("| all | - | 60 % (44–74) | 40 % (26–56) | 2 of 4 | 10 of 202 | 40 % (22–62) |")
 
 
 def test_random_skies_are_counted_where_all_programs_had_them():

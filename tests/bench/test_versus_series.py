@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import versus_series
-from versus_series import SNR, Truth, draw, found, pulse, series, strongest
+from versus_series import KNEES, SNR, Truth, draw, found, matched, pulse, red_noise, series, strongest
 
 TSAMP = 1e-3
 
@@ -67,6 +67,36 @@ def test_red_noise_is_as_strong_as_the_white_at_its_knee():
         band = (freqs[1:] > low) & (freqs[1:] < high)
         ratio = np.mean(powers[1:][band] / expected[band])
         assert abs(ratio - 1.0) < 5 / np.sqrt(band.sum())
+
+
+def test_red_series_are_as_stated():
+    cases = list(red_noise(1, 12, TSAMP, 300))
+    assert [case.pulsars[:2] for case in cases] == [case.pulsars for case in red_noise(1, 12, TSAMP, 2)]
+    for case, (low, high) in zip(cases, KNEES, strict=True):
+        assert low <= min(case.knees) < max(case.knees) <= high
+        assert np.mean(np.log(case.knees)) == pytest.approx(0.5 * np.log(low * high), abs=0.07 * np.log(high / low))
+    pulsars = [one for case in cases for one in case.pulsars]
+    for values, low, high in (([p.period for p in pulsars], 2e-3, 10.0), ([p.duty for p in pulsars], 0.01, 0.2)):
+        assert low <= min(values) < 1.02 * low < 0.98 * high < max(values) <= high
+        assert np.mean(np.log(values)) == pytest.approx(0.5 * np.log(low * high), abs=0.03 * np.log(high / low))
+    assert np.mean([p.snr for p in pulsars]) == pytest.approx(13.5, abs=0.4)
+    assert len({case.series(0, with_pulsar=which).tobytes() for case in cases for which in (False, True)}) == 10
+
+
+@pytest.mark.parametrize(("knee", "kept"), [(0.0, 1.0), (5.0, 0.5)])
+def test_a_matched_filter_has_the_signal_to_noise_of_theory(knee, kept):
+    # Nearly a sinusoid of 5 Hz: at the knee the noise has twice the power.
+    truth = Truth(1, 0.2, 0.5, 8.0, 0.3)
+    seeds = range(300)
+    values = [
+        matched(series(truth, 1000, TSAMP, np.random.default_rng(seed), knee), truth, TSAMP, knee) for seed in seeds
+    ]
+    alone = [
+        matched(series(None, 1000, TSAMP, np.random.default_rng(seed), knee), truth, TSAMP, knee) for seed in seeds
+    ]
+    assert np.mean(values) == pytest.approx(8.0 * np.sqrt(kept), abs=0.3)
+    assert np.std(alone) == pytest.approx(1.0, abs=0.12)
+    assert np.mean(alone) == pytest.approx(0.0, abs=0.17)
 
 
 def test_a_frequency_is_a_pulsars_at_simple_ratios():
