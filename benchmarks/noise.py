@@ -1,4 +1,4 @@
-"""Chance detections in noise, against what thresholds promise: of whole files, of series, of stacks, of orbits.
+"""Chance detections in noise, against what thresholds promise.
 
     python benchmarks/noise.py files --seeds 40 --first 700 --zmax 50
     python benchmarks/noise.py series fft --threshold -2 --set fft.nharm=32 --seeds 400 --log2n 15

@@ -37,7 +37,7 @@ from programs import (
     missing_programs,
     write_dat,
 )
-from shared import Json, white_noise
+from shared import Json, markdown, white_noise
 
 from pulsar.bench import folding
 from pulsar.bench.case import power_of_two
@@ -45,7 +45,6 @@ from pulsar.bench.figures import empty_run
 from pulsar.bench.limits import Timing
 from pulsar.bench.stages import BAND, FAST, MEMORY, PULSAR, Survey, cleaned, run_dedispersion
 from pulsar.cleaning.source import CleanedSource
-from pulsar.cli.tables import print_table
 from pulsar.config.model import AccelConfig, FFAConfig, FFTConfig, FoldConfig, SinglePulseConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
@@ -419,22 +418,21 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def show(figures: Sequence[PeerFigure]) -> None:
-    """Print what other programs took."""
-    print_table(
-        {
-            "work": lambda f: f.work,
-            "program": lambda f: f.program if f.program.startswith(f.package) else f"{f.package} {f.program}",
-            "CPU [s]": lambda f: seconds(f.cpu_s),
-            "elapsed [s]": lambda f: seconds(f.wall_s),
-            "ours, CPU [s]": lambda f: seconds(f.ours_cpu_s),
-            "ratio": lambda f: "-" if f.ratio is None else f"{f.ratio:.1f}",
-            "remarks": lambda f: f.note if f.state == "measured" else f"{f.state}: {f.note}",
-        },
-        figures,
-        title="Other programs, one thread",
-        left=("work", "program", "remarks"),
-    )
+def peers_table(figures: Sequence[dict[str, Any]]) -> str:
+    """Other programs beside ours, from figures as they are in JSON."""
+    rows = [
+        [
+            f["work"],
+            f["program"] if f["program"].startswith(f["package"]) else f"{f['package']} `{f['program']}`",
+            seconds(f["cpu_s"]),
+            seconds(f["ours_cpu_s"]),
+            "-" if f["ratio"] is None else f"{f['ratio']:.{1 if f['ratio'] < 100 else 0}f} x",
+            f["note"] if f["state"] == "measured" else f"{f['state']}: {f['note']}",
+        ]
+        for f in figures
+    ]
+    headings = ["work", "program", "CPU [s]", "ours, CPU [s]", "takes", "remarks"]
+    return markdown(headings, rows)
 
 
 def main(
@@ -455,7 +453,7 @@ def main(
         )
     except PulsarError as error:
         raise SystemExit(str(error)) from None
-    show(figures)
+    print(peers_table(document(figures)["peers"]))
     if out is not None:
         out.write_text(json.dumps(document(figures), indent=2))
 

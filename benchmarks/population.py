@@ -46,8 +46,7 @@ import typer
 from numpy.typing import NDArray
 from population_sky import ENVIRONMENTS, FINE, PER_FILE, SNR, Signal, Sky, Truth, dedispersed, sky, write
 from population_truth import Fate, found_bursts, judge, scored
-from scores import reliability_table
-from shared import First, Json, Sets, markdown
+from shared import First, Json, Sets, markdown, reliability_table
 
 from pulsar.config.load import load_config
 from pulsar.run import search

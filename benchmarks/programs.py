@@ -449,15 +449,42 @@ def read_listing(path: Path) -> list[Line]:
     return lines
 
 
+def spectrum_lines(
+    folder: Path, stem: str, spent: Spent, *options: str, binaries: Path | None = None, whiten: bool = False
+) -> list[Line]:
+    """What accelsearch with these options finds in a series in a folder, after realfft, and rednoise where asked for.
+
+    Parameters
+    ----------
+    folder : Path
+    stem : str
+        Name of its ``.dat`` and ``.inf``.
+    spent : Spent
+        What it takes is added there.
+    options : str
+        Of accelsearch.
+    binaries : Path, optional
+        Folder of the programs; None: on PATH.
+    whiten : bool
+        Run rednoise.
+    """
+
+    def run(program: str, *words: str) -> None:
+        spent.run(folder, str(binaries / program) if binaries else program, *words)
+
+    run("realfft", f"{stem}.dat")
+    if whiten:
+        run("rednoise", f"{stem}.fft")
+        stem += "_red"
+    run("accelsearch", *options, f"{stem}.fft")
+    return [line for path in folder.glob(f"{stem}_ACCEL_*[0-9]") for line in read_listing(path)]
+
+
 def accelsearch_lines(series: NDArray[np.float32], tsamp: float, *options: str) -> list[Line]:
     """What realfft and accelsearch (on PATH) with these options find in a series."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_dat(folder / "series.dat", series - series.mean(), tsamp)
-        measured(("realfft", "series.dat"), folder)
-        measured(("accelsearch", *options, "series.fft"), folder)
-        listings = [path for path in folder.glob("series_ACCEL_*") if path.suffix == ""]
-        return [line for path in listings for line in read_listing(path)]
+        write_dat(Path(name) / "series.dat", series - series.mean(), tsamp)
+        return spectrum_lines(Path(name), "series", Spent(), *options)
 
 
 #: What is seen in a raw file, in the columns of our detections (PRESTO's sigma knows of no other DMs).
@@ -515,13 +542,10 @@ def presto_search(binaries: Path, observed: Sky, path: Path, dm_high: float, spe
             run("prepsubband", *options, "-mask", "m_rfifind.mask", "-o", "s", str(path.resolve()))
             for series in sorted(folder.glob("s_DM*.dat")):
                 name = series.stem
-                run("realfft", f"{name}.dat")
-                run("rednoise", f"{name}.fft")
                 # From below the slowest pulsar on.
                 options = ["-zmax", "0", "-numharm", "16", "-sigma", "4.0", "-flo", "0.15"]
-                run("accelsearch", *options, f"{name}_red.fft")
+                lines = spectrum_lines(folder, name, spent, *options, binaries=programs, whiten=True)
                 dm, tobs = float(name.rsplit("DM", 1)[1]), length * down * observed.tsamp
-                lines = read_listing(folder / f"{name}_red_ACCEL_0")
                 found += [(dm, line.r / tobs, line.sigma, line.sigma, "presto") for line in lines]
                 spent.left(folder.glob(f"{name}*"))
                 for old in folder.glob(f"{name}*"):

@@ -23,7 +23,6 @@ from shared import Outcome, commands, share
 SCENARIOS: tuple[Callable[..., Iterator[Outcome]], ...] = (
     recall_files.pulsars,
     recall_files.binaries,
-    recall_files.range_of_binaries,
     recall_files.bursts,
     recall_files.neighbours,
     recall_files.parts,
@@ -32,7 +31,6 @@ SCENARIOS: tuple[Callable[..., Iterator[Outcome]], ...] = (
     recall_files.follow,
     recall_series.octaves,
     recall_series.fewer_samples,
-    recall_series.drifts,
     recall_series.accelsearch,
     recall_series.orbits,
     recall_series.stack,

@@ -108,21 +108,13 @@ def words(made: Pulsar) -> str:
 
 
 #: The band, and the length, of the files that hold binaries.
-BINARIES = {"nchans": 128, "fch1": 1498.0, "foff": -4.0, "tsamp": 64e-6}
-BINARIES_NSAMPS = 1 << 19
-#: Part of the speed of light that is gained in an observation, or had in an orbit.
-MOST_SPEED = 0.09
-
-
-def orbit_of(accel: float, pb: float, phase: float) -> Orbit:
-    """A circular orbit whose largest acceleration this is."""
-    return Orbit(pb=pb, x=abs(accel) / C * (pb / (2 * np.pi)) ** 2, phase=phase)
+BINARIES = {"nchans": 128, "fch1": 1498.0, "foff": -4.0, "tsamp": 64e-6, "nsamps": 1 << 19}
 
 
 def draw_binaries(seed: int, snr: float) -> Sky:
     """A sky with a pulsar that drifts at its fundamental, one at its eighth harmonic, and one in an orbit."""
     rng = np.random.default_rng(5000 + seed)
-    tobs = BINARIES["tsamp"] * BINARIES_NSAMPS
+    tobs = BINARIES["tsamp"] * BINARIES["nsamps"]
     drawn = []
     for kind in ("fundamental", "eighth", "orbit"):
         period = 10 ** rng.uniform(np.log10(2e-3), np.log10(30e-3))
@@ -133,40 +125,11 @@ def draw_binaries(seed: int, snr: float) -> Sky:
         more: dict[str, Any] = {"accel": accel}
         if kind == "orbit":
             pb = tobs * rng.uniform(10, 20)
-            more = {"orbit": orbit_of(accel, pb, float(rng.uniform()))}
+            size = abs(accel) / C * (pb / (2 * np.pi)) ** 2
+            more = {"orbit": Orbit(pb=pb, x=size, phase=float(rng.uniform()))}
         phase = float(rng.uniform())
         drawn.append(Pulsar(period=period, dm=dm, duty=duty, snr=snr, phase0=phase, name=kind, **more))
-    return Sky(**BINARIES, nsamps=BINARIES_NSAMPS, seed=seed, pulsars=drawn)
-
-
-def draw_range(seed: int, count: int) -> Sky:
-    """A sky with pulsars of 1.5 to 30 ms, |z| up to 200 at their first, second or fourth harmonic, half in orbits."""
-    rng = np.random.default_rng(7000 + seed)
-    nsamps = BINARIES_NSAMPS // 2
-    tobs = nsamps * BINARIES["tsamp"]
-    drawn = []
-    for number in range(count):
-        # One in each part of the range of periods: none is another's harmonic.
-        low, high = np.log(1.5e-3), np.log(30e-3)
-        period = float(np.exp(low + (number + rng.uniform(0.0, 0.9)) / count * (high - low)))
-        harmonic = int(rng.choice([1, 2, 4]))
-        z = min(float(rng.uniform(0, 200)) / harmonic, MOST_SPEED * tobs / period) * rng.choice([-1, 1])
-        accel = -z * C * period / tobs**2
-        pb = tobs * rng.uniform(10, 20)
-        more: dict[str, Any] = {"accel": accel}
-        if rng.uniform() < 0.5 and abs(accel) / C * pb / (2 * np.pi) < MOST_SPEED:
-            more = {"orbit": orbit_of(accel, pb, float(rng.uniform()))}
-        made = Pulsar(
-            period=period,
-            dm=float(rng.uniform(4, 14)),
-            duty=float(np.exp(rng.uniform(np.log(0.1), np.log(0.3)))),
-            snr=float(rng.uniform(12, 20)),
-            phase0=float(rng.uniform()),
-            name=f"harmonic {harmonic}",
-            **more,
-        )
-        drawn.append(made)
-    return Sky(**BINARIES, nsamps=nsamps, seed=seed, pulsars=drawn)
+    return Sky(**BINARIES, seed=seed, pulsars=drawn)
 
 
 def drifting(run: Run, made: Pulsar) -> tuple[NDArray[Any], float]:
@@ -177,9 +140,6 @@ def drifting(run: Run, made: Pulsar) -> tuple[NDArray[Any], float]:
     return rows_near(rows, header, freq=freq, bins=1.5, dm=made.dm, dm_off=5.0), fdot * header.tobs**2
 
 
-BINARIES_SETS = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20"]
-
-
 def binaries(
     snr: float = 15.0, count: int = 45, zmax: float = 200.0, first: First = 0, sets: Sets = None
 ) -> Iterator[Outcome]:
@@ -188,7 +148,8 @@ def binaries(
     Three in a file: with |z| up to 190 at the fundamental (and so broad that only first harmonics lie within zmax), at
     the eighth harmonic, and in circular orbits of ten to twenty times the observation. --zmax 0: without acceleration.
     """
-    config = load_config(None, [*BINARIES_SETS, f"accel.zmax={zmax}", *(sets or [])])
+    settings = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20", f"accel.zmax={zmax}"]
+    config = load_config(None, [*settings, *(sets or [])])
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(first, first - (-count // 3)):
             sky = draw_binaries(seed, snr)
@@ -203,30 +164,6 @@ def binaries(
                     else "",
                     (made.name,),
                 )
-
-
-def range_of_binaries(count: int = 40, zmax: float = 200.0, first: First = 0, sets: Sets = None) -> Iterator[Outcome]:
-    """Accelerated pulsars of a range, by significance: all frequencies at all DMs (accel.loss 0), and in octaves.
-
-    P 1.5 to 30 ms, duty cycles of 10 to 30 %, S/N 12 to 20, |z| up to 200 at the first, second or fourth harmonic, half
-    of them in orbits; five in a file of 17 s.
-    """
-    settings = [*BINARIES_SETS, f"accel.zmax={zmax}", *(sets or [])]
-    forms = {"all": load_config(None, [*settings, "accel.loss=0"]), "octaves": load_config(None, settings)}
-    spent = dict.fromkeys(forms, 0.0)
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(first, first - (-count // 5)):
-            sky = draw_range(seed, 5)
-            runs = dict(zip(forms, search_sky(sky, Path(folder), *forms.values()), strict=True))
-            for form, run in runs.items():
-                spent[form] += run.provenance["stages"]["search"][1]
-            for made in sky.pulsars:
-                near = {form: drifting(run, made) for form, run in runs.items()}
-                yield Outcome(
-                    f"seed {seed} {made.name} {words(made)} z {near['all'][1]:.1f}",
-                    {form: float(rows["sigma"][0]) if rows.size else NAN for form, (rows, _) in near.items()},
-                )
-    print("CPU s of the searches: " + ", ".join(f"{form} {seconds:.1f}" for form, seconds in spent.items()))
 
 
 BURST_RECEIVERS = receivers(

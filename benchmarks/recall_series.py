@@ -19,7 +19,7 @@ from pulsar.config.load import load_config
 from pulsar.config.model import AccelConfig, Config, DedispConfig, OrbitsConfig
 from pulsar.connect.turns import connect as connect_nights
 from pulsar.connect.turns import fit
-from pulsar.constants import DAY, KDM, C
+from pulsar.constants import DAY, KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.engine import batch_size
 from pulsar.dedisp.plan import DMPlan, DMStage, make_plan
@@ -254,50 +254,10 @@ def fewer_samples(count: int = 100, snr: float = 9.0, seed: int = 1) -> Iterator
 TSAMP = 64e-6
 
 
-def accel_search(nsamps: int, zmax: float, nharm: int = 8) -> AccelSearch:
-    """An acceleration search of one series."""
-    return AccelSearch(nsamps, TSAMP, AccelConfig.model_validate({"zmax": zmax, "nharm": nharm}))
-
-
 def drifting(nsamps: int, freq: float, z: float, duty: float, snr: float, phase: float) -> NDArray[np.float32]:
     """Gaussian pulses: frequency at mid-observation [Hz], drift [bins], duty cycle, matched-filter S/N."""
     u = np.arange(nsamps) / nsamps - 0.5
     return (snr * gaussian_pulses(freq * nsamps * TSAMP * u + 0.5 * z * u**2 + phase, duty)).astype(np.float32)
-
-
-def drifts(count: int = 100, log2n: int = 20, zmax: float = 200.0, nharm: int = 8) -> Iterator[Outcome]:
-    """Pulsars of S/N 15 with and without the acceleration search, by significance, where that exceeds 2 sigma.
-
-    P 2 to 30 ms, 8 harmonics; |z| up to 190 at the fundamental (duty 25 to 50 %) or at the eighth harmonic (5 to 30 %),
-    and circular orbits of ten times the observation. The drift must be right within 3 bins.
-    """
-    nsamps = 1 << log2n
-    search, still = accel_search(nsamps, zmax, nharm), accel_search(nsamps, 0.0, nharm)
-    rng, tobs = np.random.default_rng(11), search.tobs
-    for kind in ("fundamental", "harmonic 8", "orbit"):
-        for seed in range(count):
-            series = white_noise(nsamps, 5000 + seed)
-            freq = float(1.0 / np.exp(rng.uniform(np.log(2e-3), np.log(30e-3))))
-            duty = float(rng.uniform(0.25, 0.5) if kind == "fundamental" else rng.uniform(0.05, 0.3))
-            z = float(rng.uniform(-0.95, 0.95) * zmax / (1 if kind == "fundamental" else 8))
-            if kind == "orbit":
-                # Over a tenth of the orbit, at its phase `at`; the drift is at most z.
-                at, omega = rng.uniform(0, 2 * np.pi), 2 * np.pi * 0.1 / tobs
-                t = (np.arange(nsamps) + 0.5) * TSAMP - 0.5 * tobs
-                a = -z * C / (freq * tobs**2)
-                path = a / omega**2 * (np.cos(at) - np.cos(omega * t + at) - np.sin(at) * omega * t)
-                z = float(z * np.cos(at))
-                series += (15.0 * gaussian_pulses(freq * (t - path / C), duty)).astype(np.float32)
-            else:
-                series += drifting(nsamps, freq, z, duty, 15.0, float(rng.uniform()))
-            values = {}
-            for name, finder, bins in (("without", still, 1.0 + 0.5 * abs(z)), ("acceleration", search, 2.0)):
-                found = finder.search(series)
-                near = (np.abs(found["freq"] - freq) * tobs < bins) & (found["sigma"] > 2.0)
-                if finder is search:
-                    near &= np.abs(found["fdot"] * tobs**2 - z) < 3.0
-                values[name] = float(found["sigma"][near].max()) if near.any() else NAN
-            yield Outcome(f"{kind} {seed} P {1e3 / freq:.4f} ms duty {duty:.2f} z {z:.1f}", values, "", (kind,))
 
 
 def accelsearch(
@@ -312,7 +272,7 @@ def accelsearch(
     that is related to no pulsar.
     """
     nsamps = 1 << log2n
-    search = accel_search(nsamps, zmax, nharm)
+    search = AccelSearch(nsamps, TSAMP, AccelConfig.model_validate({"zmax": zmax, "nharm": nharm}))
     rng = np.random.default_rng(7)
     strong = missed = 0
     unrelated = {"PRESTO": 0, "ours": 0}

@@ -1,5 +1,7 @@
-"""How long the parts of the program take, each by itself: searches of a series, reading, dedispersion, folding, start.
+"""How long the program takes: a beam of FAST, and its parts by themselves (a series, reading, folding, start, a page).
 
+    python benchmarks/speed.py beam --folder /data                         # simulated (4.3 GB), kept there, used again
+    python benchmarks/speed.py beam a.fits b.fits --set ffa.enabled=false
     python benchmarks/speed.py search accel --log2n 21 --set accel.zmax=200
     python benchmarks/speed.py start
     python benchmarks/speed.py --help
@@ -9,6 +11,7 @@ itself (dedispersion by tree and brute force among them) is told by `pulsar benc
 same by peers.py.
 """
 
+import json
 import os
 import resource
 import subprocess
@@ -16,19 +19,23 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from programs import measured
-from shared import NoiseSource, Sets, best_of, commands, cpu_of, kernel_clock, white_noise
+from shared import FAST, NoiseSource, Sets, best_of, commands, cpu_of, kernel_clock, markdown, white_noise
 
+from pulsar.bench.case import Size, power_of_two
 from pulsar.bench.limits import Timing
+from pulsar.bench.stages import MEMORY, NHARM, Survey
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, FoldConfig, OrbitsConfig
 from pulsar.data.fold import FoldParams
 from pulsar.data.header import Header
+from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.folding.folder import fold_many
 from pulsar.folding.refine import refine
 from pulsar.io.open import open_observation
@@ -37,12 +44,16 @@ from pulsar.orbits.plan import tried
 from pulsar.orbits.search import Octave, OrbitSearch, octaves
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.stages import BatchSearch
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.coherent import CoherentSearch
 from pulsar.searches.ffa import FFASearch
 from pulsar.searches.fft import FFTSearch
 from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar.synthesis import Pulsar, Sky, write_filterbank, write_psrfits
+
+# The page of many candidates is made and opened by references of the tests.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 app = commands(__doc__)
 SEARCHES: dict[str, Any] = {
@@ -336,6 +347,242 @@ def search_together(files: list[Path], dm: float) -> tuple[float, float]:
         raise SystemExit("a search failed")
     elapsed, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     return elapsed, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+BEAM_PULSARS = (
+    Pulsar(period=0.00537, dm=71.0, snr=20, duty=0.08),
+    Pulsar(period=0.0812, dm=452.0, snr=18, duty=0.04),
+    Pulsar(period=0.512, dm=842.0, snr=20, duty=0.03),
+)
+
+
+def beam_files(folder: Path, pol: str, nsamps: int) -> list[Path]:
+    """The files of the beam, simulated unless they are there."""
+    sky = Sky(**{**FAST, "nsamps": nsamps}, seed=7, pulsars=BEAM_PULSARS)
+    if pol == "AA+BB":
+        path = folder / f"beam-{nsamps}.fil"
+        return [path if path.exists() else write_filterbank(sky, path, threads=2)]
+    stem = f"beam-{nsamps}-{pol}"
+    found = sorted(folder.glob(f"{stem}_*.fits"))
+    return found or list(write_psrfits(sky, folder / f"{stem}.fits", npol=2, rows_per_file=512, threads=2))
+
+
+@app.command("beam")
+def fast_beam(
+    files: Annotated[list[Path] | None, typer.Argument(help="of your own")] = None,
+    folder: Annotated[Path | None, typer.Option(help="where the simulated files are kept")] = None,
+    pol: Annotated[str, typer.Option(help="AA+BB or AABB")] = "AA+BB",
+    nsamps: int = FAST["nsamps"],
+    tolerance: float = 0.1,
+    threads: int = 2,
+    memory: str = "8GiB",
+    sets: Sets = None,
+) -> None:
+    """One beam of FAST, from files to ranked candidates: elapsed and processor seconds by stage, and peak memory.
+
+    4096 channels, 1000-1500 MHz, 2^20 samples of 49.152 us (51.5 s), 8 bit, simulated (4.3 GB; AABB: two PSRFITS files,
+    8.7 GB) and kept in --folder, or files of your own; DM 0-1000 by the plan, 16 harmonics, sift, 50 folds. Compiled
+    code is cached, and the files are read once, before anything is timed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name)
+        paths = files or beam_files(folder or out, pol, nsamps)
+        options = ["--set", f"dedisp.tolerance={tolerance}", "--set", "fft.nharm=16", "--ncands", "50"]
+        options += [word for text in sets or [] for word in ("--set", text)]
+        options += ["--memory", memory, "--threads", str(threads)]
+        run_pulsar("search", *paths, "--dm", 0, 2, "--out", out / "warm.h5", *options)
+        timing, peak = run_pulsar("search", *paths, "--dm", 0, 1000, "--out", out / "run.h5", *options)
+        print(f"{timing.wall:.1f} s elapsed, {timing.cpu:.1f} CPU s, {threads} threads, {peak:.0f} MiB")
+        show_stages(out / "run.h5")
+
+
+#: What is measured as it grows.
+NCHANS, NDMS, NSAMPS = 256, 128, 1 << 18
+SAMPLES = [1 << k for k in range(18, 23)]
+DMS = [1 << k for k in range(5, 11)]
+SYSTEM = "... of the system, for memory"
+#: Spectra alone are searched.
+SPECTRA: dict[str, Any] = {
+    "fft": {"nharm": NHARM},
+    **{name: {"enabled": False} for name in ("coherent", "ffa", "single_pulse")},
+}
+
+#: By name, numbers of samples or DMs, and seconds.
+Lines = dict[str, tuple[list[int], list[float]]]
+
+
+class Parts(NamedTuple):
+    """CPU time of the parts of one run [s]."""
+
+    user: float
+    system: float
+    search: float
+
+
+def dedispersion(survey: Survey, data: NDArray[np.int8], search: bool) -> Parts:
+    """Dedisperse a survey, and search all its series if `search`."""
+    source, plan = NoiseSource(survey.sky.header, data), survey.plan()
+    finder = BatchSearch(plan, Config.model_validate(SPECTRA), threads=1, memory=MEMORY)
+    searching = 0.0
+    start = resource.getrusage(resource.RUSAGE_SELF)
+    for batch in dedispersed(source, plan, choose_route(plan, threads=1, memory=MEMORY), threads=1):
+        if search:
+            searching += cpu_of(finder.search, batch)
+    end = resource.getrusage(resource.RUSAGE_SELF)
+    return Parts(end.ru_utime - start.ru_utime - searching, end.ru_stime - start.ru_stime, searching)
+
+
+def one_series(nsamps: int) -> float:
+    """CPU time of the search of one series [s], the least of several."""
+    series = np.rint(np.random.default_rng(1).normal(0.0, 200.0, nsamps)).astype(np.int16)
+    finder = FFTSearch(nsamps, 64e-6, Config.model_validate(SPECTRA).fft)
+    finder.search(series)
+    return best_of(5, finder.search, series)
+
+
+def measure_growth(rounds: int) -> tuple[Lines, Lines]:
+    """Times against samples, and against DMs."""
+    data = np.random.default_rng(1).integers(-14, 15, (NCHANS, SAMPLES[-1]), dtype=np.int8)
+    dedispersion(Survey(Size(NSAMPS, NCHANS, 32)), data, True)  # compiles
+    by_samples = np.full((3, len(SAMPLES)), np.inf)
+    by_dms = np.full((3, len(DMS)), np.inf)
+    for _ in range(rounds):
+        for i, n in enumerate(SAMPLES):
+            user, system, _ = dedispersion(Survey(Size(n, NCHANS, NDMS)), data, False)
+            by_samples[:, i] = np.minimum(by_samples[:, i], (user, system, one_series(n)))
+        for i, n in enumerate(DMS):
+            by_dms[:, i] = np.minimum(by_dms[:, i], dedispersion(Survey(Size(NSAMPS, NCHANS, n)), data, True))
+    names = (f"dedispersion, {NDMS} DMs", SYSTEM, "search of one series")
+    samples = {name: (SAMPLES, times.tolist()) for name, times in zip(names, by_samples, strict=True)}
+    names = ("dedispersion, 2^18 samples", SYSTEM, "search of all series")
+    return samples, {name: (DMS, times.tolist()) for name, times in zip(names, by_dms, strict=True)}
+
+
+def exponent(x: list[int], y: list[float]) -> float:
+    """Of the power law that fits best."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def show_lines(lines: Lines, unit: str) -> None:
+    """A table in Markdown."""
+    x = next(iter(lines.values()))[0]
+    rows = [
+        [name, *(f"{value:.3g}" for value in y), "" if name == SYSTEM else f"{exponent(x, y):.2f}"]
+        for name, (_, y) in lines.items()
+    ]
+    print(markdown([f"CPU [s] for {unit}", *map(power_of_two, x), "exponent"], rows), end="\n\n")
+
+
+def plot_growth(samples: Lines, dms: Lines, path: Path) -> None:
+    """Both as an image, with the line of proportional growth through each first point."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    for axis, lines, label in zip(axes, (samples, dms), ("samples", "trial DMs"), strict=True):
+        shown = {name: line for name, line in lines.items() if name != SYSTEM}
+        for colour, (name, (x, y)) in enumerate(shown.items()):
+            axis.plot(x, y, "o-", color=f"C{colour}", label=f"{name}: exponent {exponent(x, y):.2f}")
+            axis.plot(x, [y[0] * n / x[0] for n in x], "--", color=f"C{colour}", alpha=0.5)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set(xlabel=label, ylabel="CPU [s]")
+        axis.legend(fontsize=8)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+@app.command("scaling")
+def growth(png: Annotated[Path | None, typer.Option("--plot", metavar="PNG")] = None, rounds: int = 3) -> None:
+    """How CPU time grows with samples and with trial DMs: 256 channels in memory, 1000-1500 MHz, 64 us, one thread.
+
+    Samples: 2^18 to 2^22, for 128 DMs, and for the search of one series. DMs: 32 to 1024, steps of 0.5, 2^18 samples.
+    Every point is the least of some rounds over all points. The exponent is that of the power law that fits best: 1 is
+    linear; an FFT of n samples takes n log n, which is 1.07 here. Dedispersion is split into the time of the program
+    and that of the system, which fetches fresh pages of memory (over 2 GB at 2^22): what a page costs depends on what
+    else the machine's memory is used for, so this part is stated but not fitted.
+    """
+    samples, dms = measure_growth(rounds)
+    show_lines(samples, "samples")
+    show_lines(dms, "DMs")
+    if png is not None:
+        plot_growth(samples, dms, png)
+
+
+#: What is done, as JavaScript that does it.
+ACTIONS = {
+    "sort by DM": "lists.get('candidates').sort(lists.get('candidates').columns.findIndex(c => c.key === 'dm'))",
+    "filter": "lists.get('candidates').input.value = 'dm>50 snr>8'; lists.get('candidates').refresh()",
+    "clear": "lists.get('candidates').clear()",
+    "open a sheet": "lists.get('candidates').select(lists.get('candidates').view[500], true)",
+    "next row": "lists.get('candidates').move(1)",
+}
+
+
+@app.command("page")
+def page_of_many(
+    run: Annotated[Path, typer.Argument(help="product of a real run")],
+    count: int = 1000,
+    keep: Annotated[Path | None, typer.Option(help="folder in which product and page stay")] = None,
+) -> None:
+    """The page of 1,000 candidates: how long it takes to make, how large it is, how long a browser takes with it.
+
+    The folds of a real run, such as that of ``pulsar demo``, are repeated with other periods, DMs and noise until there
+    are enough. Needs Chromium. Times in it are from the start of loading until the lists are there, and from an action
+    until the page is laid out, of one process on this machine.
+    """
+    from reference.many import many
+
+    with tempfile.TemporaryDirectory() as folder:
+        where = keep or Path(folder)
+        where.mkdir(parents=True, exist_ok=True)
+        make_page(many(read(run), where / "many.h5", count, pulses=count), where / "report")
+        open_page(where / "report" / "index.html")
+
+
+def make_page(product: Path, folder: Path) -> None:
+    """Print time and size."""
+    from pulsar.report.page import tasks_of, write_report
+
+    run = read(product)
+    sheets = len(tasks_of([run], None))
+    before, start = ended_cpu(), time.perf_counter()
+    page = write_report([run], folder)
+    wall, spent = time.perf_counter() - start, ended_cpu() - before
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"made: {sheets} sheets in {wall:.1f} s, {spent:.1f} s of processor, {1e3 * spent / sheets:.0f} ms each")
+    print(f"size: {size / 1e6:.1f} MB, of which the page {page.stat().st_size / 1e6:.1f} MB")
+    print(f"      a sheet {(size - page.stat().st_size) / sheets / 1e3:.1f} kB")
+
+
+def ended_cpu() -> float:
+    """CPU seconds of this process and of those that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def open_page(page: Path) -> None:
+    """Print how long the browser takes."""
+    from reference.browser import Browser
+
+    frame = "await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));"
+    with Browser(1280, 800) as browser:
+        ready = []
+        for _ in range(5):
+            browser.ask("Page.navigate", url="about:blank")
+            browser.open(page)
+            ready.append(float(browser.run("document.documentElement.dataset.ready")))
+        print(f"opens: {min(ready):.0f} ms, of five times the worst {max(ready):.0f} ms")
+        for name, script in ACTIONS.items():
+            # Do it, lay the page out, note the time [ms], and let it be drawn.
+            timed = f"const s = performance.now(); {script}; document.body.offsetHeight; t.push(performance.now() - s);"
+            loop = f"for (let i = 0; i < 9; i++) {{ {timed} {frame} }}"
+            times = json.loads(browser.run(f"(async () => {{ const t = []; {loop} return JSON.stringify(t); }})()"))
+            print(f"{name}: {sorted(times)[len(times) // 2]:.0f} ms")
 
 
 if __name__ == "__main__":

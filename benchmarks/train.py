@@ -29,8 +29,7 @@ from population_sky import ENVIRONMENTS, sky
 from population_truth import row_bins, whose
 from scipy.optimize import minimize
 from scipy.special import expit
-from scores import Evaluation, evaluate
-from shared import commands
+from shared import Evaluation, commands, evaluate
 from zoo import file_of
 from zoo_skies import ZOO, belongs
 

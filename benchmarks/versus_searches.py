@@ -34,7 +34,7 @@ from programs import (
     missing_programs,
     peak_memory,
     presto_search,
-    read_listing,
+    spectrum_lines,
 )
 
 from pulsar.config.resources import usable_cores
@@ -138,12 +138,10 @@ class Accelsearch:
             folder = Path(there).parent
         self.folder = folder.absolute() if folder else None
 
-    def _program(self, name: str) -> str:
-        return str(self.folder / name) if self.folder else name
-
     def missing(self) -> str:
         """How to provide it, "" when it is there."""
-        return missing_programs("PRESTO", map(self._program, ("realfft", "accelsearch")))
+        folder = self.folder or Path()
+        return missing_programs("PRESTO", [str(folder / name) for name in ("realfft", "accelsearch")])
 
     def search(self, path: Path, tsamp: float) -> Searched:
         """Search a ``.dat``, whose ``.inf`` is beside it, of a sampling time [s].
@@ -157,16 +155,11 @@ class Accelsearch:
             before = [path.name, path.with_suffix(".inf").name]
             for file in before:
                 (folder / file).symlink_to(path.with_name(file).absolute())
-            found, spectrum = Searched(), f"{stem}.fft"
-            found.run(folder, self._program("realfft"), path.name)
-            if self._whiten:
-                found.run(folder, self._program("rednoise"), spectrum)
-                spectrum = f"{stem}_red.fft"
+            found = Searched()
             options = ("-zmax", "0", "-numharm", str(self._nharm), "-sigma", str(LEAST_SIGMA), "-flo", str(LOWEST))
-            found.run(folder, self._program("accelsearch"), *options, spectrum)
+            lines = spectrum_lines(folder, stem, found, *options, binaries=self.folder, whiten=self._whiten)
             found.left(file for file in folder.iterdir() if file.name not in before)
             tobs = path.stat().st_size // 4 * tsamp
-            lines = read_listing(folder / f"{Path(spectrum).stem}_ACCEL_0")
             found.lines = strongest_first([(line.r / tobs, line.sigma) for line in lines])
         return found
 

@@ -23,8 +23,7 @@ from typing import Annotated, Any, get_args
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from scores import reliability_table, top_recall
-from shared import First, Json, Sets, commands, markdown
+from shared import First, Json, Sets, commands, markdown, reliability_table, top_recall
 from zoo_skies import RECEIVERS, ZOO, Verdict, belongs, draw, in_turns, is_burst, judge, of_pulsar, skies
 
 import pulsar

@@ -49,7 +49,7 @@ TOGETHER: Final = 3
 SUBBAND_PART: Final = 0.1
 MOST_CHANNELS: Final = 256
 #: Channels times samples that are added to subbands a second, by one core (measured on the FAST beam of
-#: benchmarks/fast_beam.py).
+#: benchmarks/speed.py beam).
 BANDS_RATE: Final = 1.5e10
 #: Trial DMs on either side of a place that are searched in any case, and further ones that stand for the rest, at most;
 #: of a run of few DMs so many hundredths of them, or each place would take as long as a part of the run.

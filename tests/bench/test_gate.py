@@ -8,7 +8,7 @@ import numpy as np
 import population_sky as skies
 import pytest
 from population_truth import found_bursts, judge, scored
-from scores import evaluate
+from shared import evaluate
 
 from pulsar.config.load import load_config
 from pulsar.run import search

@@ -236,10 +236,10 @@ def test_script_prints_and_writes(
     monkeypatch.setattr(peers, "measure_peers", lambda *_, **told: asked.update(told) or figures)
     run_script("--json", str(tmp_path / "peers.json"), "--rounds", "7")
     assert asked["rounds"] == 7
-    lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
-    assert "work PRESTO prepfold 2 2.1 0.5 4.0 a note" in lines
-    assert "work sigpyproc dedisperse - - - - absent: give it" in lines
-    assert "work PulsarX px - - 0.5 - failed: no memory" in lines
+    lines = capsys.readouterr().out.splitlines()
+    assert "| work | PRESTO `prepfold` | 2 | 0.5 | 4.0 x | a note |" in lines
+    assert "| work | sigpyproc dedisperse | - | - | - | absent: give it |" in lines
+    assert "| work | PulsarX `px` | - | 0.5 | - | failed: no memory |" in lines
     document = json.loads((tmp_path / "peers.json").read_text())
     assert document["figures"] == document["stages"] == []
     assert [f["state"] for f in document["peers"]] == ["measured", "absent", "failed"]

@@ -12,7 +12,7 @@ import population_sky as skies
 import population_truth as truth
 import pytest
 from programs import presto_plan, read_listing
-from scores import reliability_table
+from shared import reliability_table
 
 import pulsar
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scores import Share, auc, evaluate, recall_at_precision, reliability, top_recall
+from shared import Share, auc, evaluate, recall_at_precision, reliability, top_recall
 
 LABELS = np.array([1, 0, 1, 0, 0], dtype=bool)
 SCORES = np.array([0.9, 0.8, 0.7, 0.7, 0.1])

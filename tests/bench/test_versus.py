@@ -11,10 +11,7 @@ import versus
 import versus_searches
 from population_sky import sky
 from programs import DTYPE, PeerError
-from versus import Store, app, record, run_series
-from versus_searches import Accelsearch, Searched, Worker, place, sources, strangers
-from versus_series import Case, Truth, draw, white_noise
-from versus_tables import (
+from table import (
     population_summary,
     population_table,
     real_table,
@@ -25,6 +22,8 @@ from versus_tables import (
     tables,
     threshold,
 )
+from versus import Case, Store, Truth, app, draw, record, run_series, white_noise
+from versus_searches import Accelsearch, Searched, Worker, place, sources, strangers
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, empty_table
 from pulsar.errors import ConfigError
@@ -334,9 +333,10 @@ def test_red_noise_is_counted_beside_what_is_possible():
     case = {"ours": {"noise": noise, "pulsars": pulsars}, "PRESTO": few}
     text = red_table({"0.1–0.5": case, "2–6": {**case, "PRESTO": case["ours"]}}).splitlines()
     assert text[2] == (
-        "| 0.1–0.5 | 76.2 % | 60 % (38–78), from S/N 9.6 | 40 % (22–62) | 1 of 2 | 5 of 101 | - | - | - |"
+        "| 0.1–0.5 | 76.2 % | 60 % (38–78), from S/N 9.6 | 40 % (22–62) of 5 | 1 of 2 | 5 of 101 | - | - | - |"
     )
-    assert text[4].startswith("| all | - | 60 % (44–74) | 40 % (26–56) | 2 of 4 | 10 of 202 | 40 % (22–62) |")
+    total = "| all | - | 60 % (44–74) | 40 % (26–56) of 10 | 2 of 4 | 10 of 202 | 40 % (22–62) of 5 |"
+    assert text[4].startswith(total)
 
 
 def test_random_skies_are_counted_where_all_programs_had_them():

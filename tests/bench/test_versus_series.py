@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import versus_series
-from versus_series import KNEES, SNR, Truth, draw, found, matched, pulse, red_noise, series, strongest
+import versus
+from versus import KNEES, SNR, Truth, draw, found, make_series, matched, pulse, red_noise, strongest
 
 TSAMP = 1e-3
 
@@ -34,10 +34,10 @@ def test_population_is_as_stated():
 
 @pytest.mark.parametrize(("period", "duty"), [(0.7, 0.02), (0.0123, 0.1), (0.0021, 0.3)])
 def test_snr_is_that_of_a_matched_filter(monkeypatch, period, duty):
-    monkeypatch.setattr(versus_series, "PIECE", 1000)  # several, the last one shorter
+    monkeypatch.setattr(versus, "PIECE", 1000)  # several, the last one shorter
     truth = Truth(1, period, duty, 8.0, 0.3)
-    alone = series(None, 20_001, TSAMP, np.random.default_rng(5))
-    wave = series(truth, 20_001, TSAMP, np.random.default_rng(5)).astype(np.float64) - alone
+    alone = make_series(None, 20_001, TSAMP, np.random.default_rng(5))
+    wave = make_series(truth, 20_001, TSAMP, np.random.default_rng(5)).astype(np.float64) - alone
     wave -= wave.mean()
     assert np.sqrt(wave @ wave) == pytest.approx(8.0, rel=1e-4)
     assert alone.std() == pytest.approx(1.0, abs=0.02)
@@ -45,7 +45,7 @@ def test_snr_is_that_of_a_matched_filter(monkeypatch, period, duty):
 
 def test_pulse_has_its_width_and_place():
     truth = Truth(1, 0.5, 0.05, 1000.0, 0.25)
-    wave = series(truth, 5000, TSAMP, np.random.default_rng(1))
+    wave = make_series(truth, 5000, TSAMP, np.random.default_rng(1))
     middle = (np.argmax(wave[:500]) + 0.5) * TSAMP / 0.5
     assert middle == pytest.approx(0.25, abs=0.005)
     shape = pulse(truth, TSAMP)
@@ -58,7 +58,7 @@ def test_pulse_has_its_width_and_place():
 
 def test_red_noise_is_as_strong_as_the_white_at_its_knee():
     nsamps, knee = 1 << 17, 5.0
-    data = series(None, nsamps, TSAMP, np.random.default_rng(2), knee)
+    data = make_series(None, nsamps, TSAMP, np.random.default_rng(2), knee)
     assert data.dtype == np.float32
     powers = np.abs(np.fft.rfft(data)) ** 2 / nsamps
     freqs = np.fft.rfftfreq(nsamps, TSAMP)
@@ -87,13 +87,11 @@ def test_red_series_are_as_stated():
 def test_a_matched_filter_has_the_signal_to_noise_of_theory(knee, kept):
     # Nearly a sinusoid of 5 Hz: at the knee the noise has twice the power.
     truth = Truth(1, 0.2, 0.5, 8.0, 0.3)
-    seeds = range(300)
-    values = [
-        matched(series(truth, 1000, TSAMP, np.random.default_rng(seed), knee), truth, TSAMP, knee) for seed in seeds
-    ]
-    alone = [
-        matched(series(None, 1000, TSAMP, np.random.default_rng(seed), knee), truth, TSAMP, knee) for seed in seeds
-    ]
+
+    def measured(which, seed):
+        return matched(make_series(which, 1000, TSAMP, np.random.default_rng(seed), knee), truth, TSAMP, knee)
+
+    values, alone = ([measured(which, seed) for seed in range(300)] for which in (truth, None))
     assert np.mean(values) == pytest.approx(8.0 * np.sqrt(kept), abs=0.3)
     assert np.std(alone) == pytest.approx(1.0, abs=0.12)
     assert np.mean(alone) == pytest.approx(0.0, abs=0.17)
