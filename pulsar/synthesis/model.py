@@ -30,6 +30,7 @@ LEVELS: Final[dict[int, tuple[float, float]]] = {
 }
 
 Depth = Literal[1, 2, 4, 8, 16, 32]
+Positive = Annotated[float, Field(gt=0)]
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -152,6 +153,10 @@ class Burst(Model):
     width: Annotated[float, Field(gt=0, description="full width at half maximum [s]")] = 1e-3
     scattering: Annotated[float, Field(ge=0, description="scattering time at 1 GHz [s], goes as f^-4")] = 0.0
     spectral_index: Annotated[float, Field(ge=-10, le=10, description="fluence goes as f^index")] = 0.0
+    spectrum: Annotated[
+        tuple[Positive, Positive] | None,
+        Field(description="middle and full width at half maximum of a Gaussian spectrum [MHz]; default: none"),
+    ] = None
     name: Annotated[str, Field(description="label in the truth file")] = ""
 
 

@@ -97,10 +97,16 @@ def smearing(header: Header, dm: float, freqs: NDArray[np.float64]) -> NDArray[n
 
 
 def _weights(
-    header: Header, index: float, chan_ok: NDArray[np.bool_] | NDArray[np.float64] | None
+    header: Header,
+    index: float,
+    chan_ok: NDArray[np.bool_] | NDArray[np.float64] | None,
+    spectrum: tuple[float, float] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Relative amplitudes of the channels, and the share of its samples in which each has a signal."""
     weights = np.asarray((header.freqs / header.fcenter) ** index, dtype=np.float64)
+    if spectrum is not None:
+        middle, width = spectrum
+        weights = weights * np.exp2(-((2.0 * (header.freqs - middle) / width) ** 2))
     share = np.ones(header.nchans) if chan_ok is None else np.asarray(chan_ok, dtype=np.float64)
     weights = np.where(share > 0, weights, 0.0)
     if not weights.any():
@@ -320,7 +326,7 @@ def burst_signal(
     shift = round(before / span * nbins)
     profiles = np.roll(profiles, shift, axis=1)
     cumulative = _integral(profiles)
-    weights, share = _weights(header, burst.spectral_index, chan_ok)
+    weights, share = _weights(header, burst.spectral_index, chan_ok, burst.spectrum)
     power = sampled_power(profiles, header.tsamp / span)
     per_amplitude = math.sqrt(span / header.tsamp * float(np.sum(share * weights**2 * power[rows])))
     return BurstSignal(

@@ -519,3 +519,17 @@ def test_a_measured_profile_is_simulated_as_it_is():
     own = (measured - measured.min()) / (measured - measured.min()).mean()
     expected = np.roll(own, -19)
     np.testing.assert_allclose(made, 0.5 * (expected + np.roll(expected, -1)), atol=0.02 * own.max())
+
+
+def test_bursts_fill_a_part_of_the_band():
+    header = with_(nchans=256, foff=-2.0).header
+    low, high = header.edges
+    middle, width = low + 0.3 * (high - low), 0.1 * (high - low)
+    burst = Burst(time=1.0, snr=12.0, spectrum=(middle, width))
+    signal = burst_signal(header, burst)
+    amps = signal.amps / signal.amps.max()
+    assert header.freqs[np.argmax(amps)] == pytest.approx(middle, abs=header.chan_width)
+    assert np.sum(amps > 0.5) * header.chan_width == pytest.approx(width, abs=2.0 * header.chan_width)
+    # The S/N is that of a filter that knows the spectrum.
+    alike = burst_signal(header, burst.model_copy(update={"spectrum": None}))
+    assert np.sum(signal.amps**2) == pytest.approx(np.sum(alike.amps**2), rel=0.01)
