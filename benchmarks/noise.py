@@ -59,7 +59,8 @@ def files(
     first: First = 500,
     threshold: Annotated[list[float] | None, typer.Option(help="[sigma]; may be repeated")] = None,
     zmax: Annotated[float, typer.Option(help="search accelerations too")] = 0.0,
-    only: Annotated[str, typer.Option(help="fft, coherent, ffa or accel alone")] = "",
+    only: Annotated[str, typer.Option(help="fft, coherent, ffa, pulse or accel alone")] = "",
+    sets: Sets = None,
 ) -> None:
     """Sources that the whole program lists of files of noise, by the search that found them.
 
@@ -76,6 +77,7 @@ def files(
         off = [{"pulse": "single_pulse"}.get(kind, kind) for kind in kinds if kind not in (only, "accel")]
         settings += [f"{name}.enabled=false" for name in off]
         kinds = [only]
+    settings += sets or []
     sigmas: dict[str, list[float]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(seeds):

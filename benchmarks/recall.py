@@ -24,6 +24,7 @@ SCENARIOS: tuple[Callable[..., Iterator[Outcome]], ...] = (
     recall_files.pulsars,
     recall_files.binaries,
     recall_files.bursts,
+    recall_files.bands,
     recall_files.neighbours,
     recall_files.parts,
     recall_files.formats,

@@ -232,6 +232,90 @@ def bursts(
     print(f"{extra} pulses more; DM pulls: mean {np.mean(pulls):.2f}, rms {np.std(pulls):.2f}")
 
 
+#: Widths of the spectra of bursts over that of the band, at half maximum.
+FILLINGS = (0.1, 0.25, 0.5, 1.0)
+BAND = {"nchans": 256, "fch1": 1499.0, "foff": -1.953125, "tsamp": 512e-6, "nsamps": 1 << 15}
+
+
+def draw_spectra(seed: int, filling: float, snr: tuple[float, float]) -> Sky:
+    """A sky with six bursts of Gaussian spectra whose middles are anywhere in the band."""
+    rng = np.random.default_rng([3000 + seed, round(100 * filling)])
+    nchans, fch1, foff, tsamp, nsamps = BAND.values()
+    drawn = []
+    for k in range(6):
+        dm, width = rng.uniform(50, 500), 10 ** rng.uniform(-2.7, -2)
+        middle = fch1 + foff * nchans * rng.uniform()
+        drawn.append(
+            Burst(
+                time=(k + rng.uniform(0.3, 0.7)) * (nsamps * tsamp - 2.0) / 6,
+                dm=dm,
+                snr=10 ** rng.uniform(*np.log10(snr)),
+                width=width,
+                spectrum=(middle, filling * abs(foff) * nchans),
+            )
+        )
+    return Sky(**BAND, seed=seed, bursts=drawn)
+
+
+def bands(
+    files: Annotated[int, typer.Option(help="of every width")] = 6,
+    snr: tuple[float, float] = (8.0, 20.0),
+    counts: Annotated[str, typer.Option(help="bands beside the whole")] = "1,2,4",
+    first: First = 0,
+    sets: Sets = None,
+) -> Iterator[Outcome]:
+    """Bursts of Gaussian spectra searched in the whole band, and in parts of it too, by S/N over the ideal one.
+
+    Widths at half maximum of 0.1 to 1 of the band (1000 to 1500 MHz), 2 to 10 ms, DMs of 50 to 500. The S/N is that of
+    a filter that knows the spectrum. Rows that are no burst are told, and how far DMs are off in their errors.
+    """
+    off = [f"{name}.enabled=false" for name in ("fft", "coherent", "ffa", "completeness")]
+    forms = {"whole": "[1]", "bands": f"[{counts}]"}
+    pulls: list[float] = []
+    extra = dict.fromkeys(forms, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        configs = [
+            load_config(None, ["dedisp.dm_hi=550", *off, f"single_pulse.bands={b}", *(sets or [])])
+            for b in forms.values()
+        ]
+        for filling in FILLINGS:
+            for seed in range(first, first + files):
+                sky = draw_spectra(seed, filling, snr)
+                runs = search_sky(sky, Path(folder), *configs)
+                tables = {name: run.rows("single_pulses") for name, run in zip(forms, runs, strict=True)}
+                free = {name: np.ones(len(table), dtype=bool) for name, table in tables.items()}
+                for made in sky.bursts:
+                    values, remarks = dict.fromkeys(forms, NAN), []
+                    for name, table in tables.items():
+                        low, high = (
+                            np.nan_to_num(table["freq_lo"], nan=1000.0),
+                            np.nan_to_num(table["freq_hi"], nan=1500.0),
+                        )
+                        # Off in DM is off in time, by the mean delay of the band that shows it.
+                        late = KDM * (1.0 / (low * high) - sky.fch1**-2.0)
+                        when = table["time"] + (table["dm"] - made.dm) * late
+                        near = free[name] & (np.abs(when - made.time) < 1.5 * made.width)
+                        near &= np.abs(table["dm"] - made.dm) < 4.0 * table["dm_err"]
+                        for at in np.flatnonzero(near)[:1]:
+                            row, free[name][at] = table[at], False
+                            values[name] = float(row["snr"]) / made.snr
+                            where = f"{row['freq_lo']:.0f}-{row['freq_hi']:.0f}" if row["freq_lo"] > 0 else "all"
+                            remarks.append(f"{name}: {where}, score {row['score']:.2f} {row['rfi_flags']}".strip())
+                            if name == "bands":
+                                pulls.append(float((row["dm"] - made.dm) / row["dm_err"]))
+                    middle, width = made.spectrum or (NAN, NAN)
+                    yield Outcome(
+                        f"seed {seed} t {made.time:.3f} s DM {made.dm:.1f} S/N {made.snr:.1f} at {middle:.0f} MHz, "
+                        f"{width:.0f} wide",
+                        values,
+                        "; ".join(remarks),
+                        (f"filling {filling:g}",),
+                    )
+                for name in forms:
+                    extra[name] += int(np.count_nonzero(free[name]))
+    print(f"rows that are none: {extra}; DM pulls: mean {np.mean(pulls):.2f}, rms {np.std(pulls):.2f}")
+
+
 PAIRS = {"nchans": 64, "fch1": 1496.0, "foff": -4.0, "tsamp": 512e-6, "nsamps": 1 << 16}
 PAIR_KINDS = ("random", "near")
 

@@ -21,7 +21,7 @@ from pulsar.pipeline.completeness import measure
 from pulsar.pipeline.detect import detect, lines_at_zero
 from pulsar.pipeline.follow import follow_up, group_detections
 from pulsar.pipeline.injections import first_subbands
-from pulsar.pipeline.plan import RunPlan, dry_run, replanned
+from pulsar.pipeline.plan import RunPlan, dry_run, replanned, with_threshold
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.ranking import ranked
 from pulsar.pipeline.rates import learning
@@ -148,6 +148,7 @@ def _run(
     # That kernels are compiled, once, must not be counted into the time that a search takes.
     kernels.wait(progress)
     plan = replanned(plan, samples, config, progress)
+    config = with_threshold(config, plan)
     subbands = first_subbands(samples.source, header, plan, config, means)
     detected = detect(
         samples, plan, config, means, checkpoint, common=common, subbands=subbands, crew=crew, reserve=reserve

@@ -315,12 +315,12 @@ def _degrees(name: str, text: str, unit: str) -> float:
     return value
 
 
-def _part_counts(text: str) -> list[int]:
+def _counts(name: str, text: str) -> list[int]:
     try:
         return [int(number) for number in text.split(",")]
     except ValueError:
         raise ConfigError(
-            f"--parts {text}: expected whole numbers, such as 1,2,4: the whole, its halves and its quarters"
+            f"{name} {text}: expected whole numbers, such as 1,2,4: the whole, its halves and its quarters"
         ) from None
 
 
@@ -372,7 +372,8 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "porb": orbital_period,
     "ra": right_ascension,
     "dec": declination,
-    "parts": _part_counts,
+    "parts": functools.partial(_counts, "--parts"),
+    "bands": functools.partial(_counts, "--bands"),
     "zap": _ranges,
 }
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pulsar.cli.console import out
 from pulsar.data.candidate import DETECTED
 from pulsar.data.direction import dms, hms
-from pulsar.data.numbers import duty_cycle, number, significant, value_error
+from pulsar.data.numbers import band_text, duty_cycle, number, significant, value_error
 
 #: Heading -> text of the cell: a format of the row (``{0}``), or a function of it.
 Columns = Mapping[str, str | Callable[[Any], str]]
@@ -153,6 +153,7 @@ PULSE: Final[Columns] = {
     "time [s]": lambda r: number(r["time"], ".4f"),
     **DM,
     "width [ms]": lambda r: number(1e3 * r["width"], ".3g"),
+    "band [MHz]": lambda r: band_text(r["freq_lo"], r["freq_hi"], "-"),
     **{name: cell for name, cell in STRENGTH.items() if name != "duty"},
     "label": "{0[label]}",
     "remarks": _pulse_remarks,
@@ -228,7 +229,7 @@ def _print_ranked(columns: Columns, rows: Any, kind: str, top: int | None, merge
         idle.add("epoch [MJD]")
     shown = rows[:top]
     columns = {name: cell for name, cell in columns.items() if name not in idle}
-    print_table(columns, shown, left=LEFT, sparse=("part", "accel [m/s2]", "found by"), **more)
+    print_table(columns, shown, left=LEFT, sparse=("part", "band [MHz]", "accel [m/s2]", "found by"), **more)
     if len(shown) < len(rows):
         out(f"... and {len(rows) - len(shown)} more")
 

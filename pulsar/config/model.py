@@ -210,6 +210,16 @@ class FFAConfig(Section):
         return self
 
 
+def _different_counts(value: tuple[int, ...], name: str, whole: str) -> tuple[int, ...]:
+    """Numbers of equal parts in order, all of them different."""
+    if not value or min(value) < 1 or max(value) > MOST_PARTS or len(set(value)) < len(value):
+        raise ValueError(
+            f"{name} {list(value)}: give different whole numbers from 1 to {MOST_PARTS}, such as 1,2,4 for the whole "
+            f"{whole}, its halves and its quarters"
+        )
+    return tuple(sorted(value))
+
+
 class SinglePulseConfig(Section):
     """Search for single pulses, and for the period of repeating ones."""
 
@@ -219,6 +229,14 @@ class SinglePulseConfig(Section):
     shape: Literal["boxcar", "gaussian"] = setting("boxcar", "matched filter")
     max_events: int = setting(10_000, "most events kept per DM", ge=1)
     cutouts: int = setting(20, "pulses whose DM-time plot and spectrum are stored", ge=0)
+    bands: tuple[int, ...] = setting(
+        (1,), "equal bands that are searched for pulses beside the whole, 1: 2 its halves, 4 its quarters, ..."
+    )
+
+    @field_validator("bands")
+    @classmethod
+    def _counts(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return _different_counts(value, "bands", "band")
 
 
 class SearchConfig(Section):
@@ -241,12 +259,7 @@ class SearchConfig(Section):
     @field_validator("parts")
     @classmethod
     def _counts(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or min(value) < 1 or max(value) > MOST_PARTS or len(set(value)) < len(value):
-            raise ValueError(
-                f"parts {list(value)}: give different whole numbers from 1 to {MOST_PARTS}, such as 1,2,4 for the "
-                "whole, its halves and its quarters"
-            )
-        return tuple(sorted(value))
+        return _different_counts(value, "parts", "observation")
 
 
 class SiftConfig(Section):

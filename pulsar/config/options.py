@@ -34,7 +34,7 @@ class Option(NamedTuple):
 #: where the telescope looks.
 GROUPS: Final = {
     "cleaning": ("zap", "mask", "zerodm", "threads", "memory"),
-    "searches": ("zmax", "accel_max", "wmax", "parts", "no_fft", "no_coherent", "no_ffa", "no_single_pulse"),
+    "searches": ("zmax", "accel_max", "wmax", "parts", "bands", "no_fft", "no_coherent", "no_ffa", "no_single_pulse"),
     "position": ("ra", "dec"),
 }
 #: Name of an option, with underscores -> what it sets.
@@ -50,6 +50,7 @@ OPTIONS: Final = {
     "accel_max": Option(("accel.accel_max",), "A", text="search accelerations up to this [m/s2]"),
     "wmax": Option(("accel.wmax",), "N", text="with --zmax: search jerks up to this change of the drift [bins of 1/T]"),
     "parts": Option(("search.parts",), "1,2,4"),
+    "bands": Option(("single_pulse.bands",), "1,2,4"),
     "no_fft": Option(("fft.enabled",), off=(False,)),
     "no_coherent": Option(("coherent.enabled",), off=(False,)),
     "no_ffa": Option(("ffa.enabled",), off=(False,)),

@@ -192,6 +192,8 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
         "probability that unrelated sources of pulses of other times agree with it as well as those that do; NaN where "
         "none agrees, or none was compared",
     ),
+    Column("freq_lo", "f8", "MHz", "lower edge of the band that shows it best, NaN for the whole band"),
+    Column("freq_hi", "f8", "MHz", "upper edge of that band, NaN for the whole band"),
 )
 
 

@@ -57,6 +57,11 @@ def small_error(value: Any, uncertainty: Any) -> str:
     return f"{value_error(value * scale, uncertainty * scale)}e{power}"
 
 
+def band_text(low: Any, high: Any, between: str = "–") -> str:
+    """Edges of a part of the band, in words; empty for the whole."""
+    return f"{low:.6g}{between}{high:.6g}" if low < high else ""
+
+
 def significant(value: Any, uncertainty: Any) -> bool:
     """True if a value is more than three of its errors from zero: otherwise its digits say nothing."""
     return bool(abs(float(value)) > 3 * float(uncertainty))

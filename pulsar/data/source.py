@@ -95,6 +95,46 @@ class Relay(Derived, ABC):
         """Use or change samples from `start` on, all within the observation."""
 
 
+#: Samples of all channels that are read at once for some of them [bytes].
+PIECE_BYTES: Final = 8 << 20
+
+
+class BandSource(Derived):
+    """Some neighbouring channels of another source; a `SampleSource` itself. Delays are referred to what they were.
+
+    Parameters
+    ----------
+    source : SampleSource
+    low, high : float
+        Edges of the band [MHz]: channels whose centres are from `low` to below `high`.
+    """
+
+    def __init__(self, source: SampleSource, low: float, high: float) -> None:
+        super().__init__(source)
+        inside = np.flatnonzero((source.freqs >= low) & (source.freqs < high))
+        self._rows = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
+        self.freqs = np.ascontiguousarray(source.freqs[self._rows])
+
+    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+        """As of the source."""
+        nchans, n = self.source.freqs.size, out.shape[1]
+        step = max(PIECE_BYTES // nchans, 1)
+        every = np.empty((nchans, min(step, n)), dtype=np.int8)
+        for at in range(0, n, step):
+            piece = every[:, : min(step, n - at)]
+            self.source.read_into(start + at, piece)
+            out[:, at : at + step] = piece[self._rows]
+
+
+#: Lower and upper edge of a part of the band [MHz]; None: the whole.
+Edges = tuple[float, float] | None
+
+
+def in_band(source: SampleSource, band: Edges) -> SampleSource:
+    """The channels of a source in a part of the band."""
+    return source if band is None else BandSource(source, *band)
+
+
 class PartSource(Derived):
     """Some consecutive samples of another source; a `SampleSource` itself.
 

@@ -254,7 +254,7 @@ class _Signals:
         ground, across, config = self.ground, self.ground.across, self.ground.config
         old, new = ground.detected.events, self.found.events
         events = _by_dm([old[~region(burst, old, across)], new[region(burst, new, across)]])
-        pulses, _ = pulses_of(events, ground.samples, ground.finder, config, ground.means)
+        pulses, _ = pulses_of(events, ground.samples, ground.finder, config, ground.means, ground.detected.bands)
         most = config.single_pulse.cutouts
         cutouts = cutouts_of(pulses, self.bursts, most, ground.means.progress, ground.cutouts)
         judge_shapes(pulses, dict(cutouts), ground.detected.dms)
@@ -315,7 +315,7 @@ class _List:
         ground, chosen, config, means = self.ground, self.chosen, self.ground.config, self.ground.means
         events = ground.detected.events
         events = _by_dm([events[~np.isin(events["dm_index"], self.rows)], *(signals.others() for signals in chosen)])
-        pulses, repeating = pulses_of(events, ground.samples, ground.finder, config, means)
+        pulses, repeating = pulses_of(events, ground.samples, ground.finder, config, means, ground.detected.bands)
         kept = ground.detections[~np.isin(ground.detections["dm_index"], self.periodic)]
         detections = _by_dm([kept, *(signals.found.detections for signals in chosen)])
         detected = replace(

@@ -1,7 +1,7 @@
 """From samples to detections: dedispersion and all searches, checkpointed on the way."""
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pulsar.cleaning.birdies import Birdie, Spectrum, fraction_lost, merged, pairs
 from pulsar.cleaning.common import FASTEST, find_lines, line_dms
 from pulsar.config.model import Config
+from pulsar.data.numbers import band_text
 from pulsar.data.observation import called, unchanged
 from pulsar.data.series import check_varies
-from pulsar.data.source import SampleSource
+from pulsar.data.source import SampleSource, in_band
 from pulsar.dedisp.batches import Batch, Route, batch_ranges, between, dedispersed
 from pulsar.dedisp.plan import few_trials
 from pulsar.dedisp.store import Reserve
@@ -24,18 +25,19 @@ from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import gaps_of, given_birdies, learn_in_series, learn_lines
 from pulsar.pipeline.plan import RunPlan
-from pulsar.pipeline.pulses import find_pulses
+from pulsar.pipeline.pulses import BandEvents, band_events, find_pulses
 from pulsar.pipeline.ranges import search_ranges
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.searched import Searched, detections_of
-from pulsar.pipeline.stages import BatchSearch, pulse_trials, search_series
+from pulsar.pipeline.searches import pulses_only
+from pulsar.pipeline.stages import BatchSearch, Found, pulse_trials, search_series
 from pulsar.pipeline.trials import batches_of_set
 from pulsar.searches.fft import FFTSearch
 
 if TYPE_CHECKING:
     from pulsar.cleaning.common import Lines
-    from pulsar.pipeline.ranges import Crew
+    from pulsar.pipeline.ranges import Crew, Workers
 
 # Part of the work on a trial DM that is done when its series is there.
 DEDISPERSION_SHARE = 0.3
@@ -59,6 +61,8 @@ class Detected:
         Channels that were used [MHz]; empty for a dedispersed series.
     birdies : list of Birdie
         What was left out of the spectra.
+    bands : tuple of BandEvents
+        Events in parts of the band.
     """
 
     detections: NDArray[Any]
@@ -67,6 +71,7 @@ class Detected:
     dms: NDArray[np.float64]
     freqs: NDArray[np.float64]
     birdies: list[Birdie]
+    bands: tuple[BandEvents, ...] = ()
 
 
 def detect(
@@ -105,25 +110,65 @@ def detect(
     trials = plan.dm
     if trials is None:
         return _detect_series(samples, plan, config, means, known)
+    gaps = gaps_of(samples.obs)
+    finder = BatchSearch(trials, config, threads=means.threads, memory=plan.accel_memory, gaps=gaps)
+    bands = []
+    with ExitStack() as stack:
+        workers = None if crew is None else _kept(crew, stack)
+        found, birdies = _found(samples, plan, finder, means, checkpoint, known, subbands, workers, reserve)
+        for number, band in enumerate(plan.bands):
+            if band.dm is None or band.band is None:
+                continue
+            means.progress.message(f"single pulses from {band_text(*band.band, ' to ')} MHz")
+            of_band = BatchSearch(band.dm, pulses_only(config), threads=means.threads, memory=0, gaps=gaps)
+            own = checkpoint.within(f"band{number}")
+            pulsed, _ = _found(samples, band, of_band, means, own, birdies, crew=workers)
+            bands.append(band_events(pulsed.events, of_band, band.band))
+    pulses, repeating = pulses_of(found.events, samples, finder, config, means, bands)
+    detections = np.concatenate([found.detections, repeating])
+    return Detected(detections, found.events, pulses, trials.dms, samples.freqs, birdies, tuple(bands))
+
+
+def _found(
+    samples: Samples,
+    plan: RunPlan,
+    finder: BatchSearch,
+    means: Means,
+    checkpoint: Checkpoint,
+    known: Sequence[Birdie],
+    subbands: Sequence[Subbands] = (),
+    crew: "Crew | None" = None,
+    reserve: "Reserve | None" = None,
+) -> tuple[Found, list[Birdie]]:
+    """What is found in all trials of a plan, in its part of the band, and the lines that are left out there."""
     obs = samples.obs
-    finder = BatchSearch(trials, config, threads=means.threads, memory=plan.accel_memory, gaps=gaps_of(obs))
 
     def search(state: Searched) -> None:
         if isinstance(obs, SeriesSet):
             _search_set(obs, finder, state, known, means)
         elif samples.source is not None:
-            source = Shared(samples.source, subbands) if subbands else samples.source
+            source = in_band(Shared(samples.source, subbands) if subbands else samples.source, plan.band)
             with unchanged(obs):
                 if crew is None:
                     TrialSearch(source, finder, plan.route, known, means, reserve).search(state)
                 else:
                     TrialSearch(source, finder, plan.route, known, means).learn(state)
-                    search_ranges(obs, trials, state, config, means, checkpoint, crew)
+                    search_ranges(obs, finder.plan, state, finder.config, means, checkpoint, crew, plan.band)
 
-    found, birdies = detections_of(trials.ndms, search, checkpoint, means.progress.message)
-    pulses, repeating = pulses_of(found.events, samples, finder, config, means)
-    detections = np.concatenate([found.detections, repeating])
-    return Detected(detections, found.events, pulses, trials.dms, samples.freqs, birdies)
+    return detections_of(finder.plan.ndms, search, checkpoint, means.progress.message)
+
+
+def _kept(crew: "Crew", stack: ExitStack) -> "Crew":
+    """The same workers for several searches, until the end of a stack; none before they are needed."""
+    workers: list[Workers] = []
+
+    @contextmanager
+    def kept() -> Iterator["Workers"]:
+        if not workers:
+            workers.append(stack.enter_context(crew()))
+        yield workers[0]
+
+    return kept
 
 
 def _detect_series(samples: Samples, plan: RunPlan, config: Config, means: Means, known: list[Birdie]) -> Detected:
@@ -147,18 +192,22 @@ def _detect_series(samples: Samples, plan: RunPlan, config: Config, means: Means
         )
     dms, tsamps = np.array([header.dm]), np.array([header.tsamp])
     ntrials = pulse_trials(series.nsamps, header.tsamp, config)
-    pulses, repeating = find_pulses(found.events, dms, tsamps, samples, ntrials, config, means.progress)
+    events = BandEvents(found.events, dms, tsamps, samples.freqs, ntrials)
+    pulses, repeating = find_pulses([events], samples, config, means.progress)
     detections = np.concatenate([found.detections, repeating])
     return Detected(detections, found.events, pulses, dms, samples.freqs, birdies)
 
 
 def pulses_of(
-    events: NDArray[Any], samples: Samples, finder: BatchSearch, config: Config, means: Means
+    events: NDArray[Any],
+    samples: Samples,
+    finder: BatchSearch,
+    config: Config,
+    means: Means,
+    bands: Sequence[BandEvents] = (),
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Single pulses, and the periods of repeating ones (:func:`find_pulses`), of the events in all trials of a run."""
-    stages = finder.plan.stages
-    tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in stages])
-    return find_pulses(events, finder.plan.dms, tsamps, samples, finder.pulse_trials(), config, means.progress)
+    return find_pulses([band_events(events, finder), *bands], samples, config, means.progress)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pulsar.cleaning.store import MaskFile
 from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
+from pulsar.data.source import Edges
 from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.engine import stage_seconds
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
@@ -26,10 +28,12 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.samples import Samples
-from pulsar.pipeline.searches import Length, enabled_searches, lengths_of, plan_searches
+from pulsar.pipeline.searches import Length, enabled_searches, lengths_of, plan_searches, pulses_only
+from pulsar.pipeline.stages import pulse_threshold
 from pulsar.pipeline.subtracting import check_subtract, subtract_seconds
 from pulsar.pipeline.trials import set_plan
 from pulsar.searches.registry import SEARCHES, enabled
+from pulsar.sources.sweep import LEAST_GROUPS
 
 # Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/speed.py fold; elsewhere good to a factor of two.
 FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
@@ -86,6 +90,13 @@ class RunPlan:
         Known pulsars that are taken out of the samples first.
     injections : Amount or None
         Signals that are injected to tell the completeness; None: none.
+    band : Edges
+        Of the part of the band that it is for.
+    bands : tuple of RunPlan
+        Of parts of the band in which single pulses are searched, too.
+    pulse_snr : float
+        With parts of the band: S/N from which single pulses are kept, more than the settings say, so that all searches
+        together promise the same false alarms.
     """
 
     dm: DMPlan | None
@@ -111,6 +122,9 @@ class RunPlan:
     least_memory: int = 0
     injections: Amount | None = None
     subtracted: int = 0
+    band: Edges = None
+    bands: "tuple[RunPlan, ...]" = ()
+    pulse_snr: float = 0.0
 
     @property
     def ndms(self) -> int:
@@ -143,6 +157,8 @@ class RunPlan:
         for said in (self.octaves, self.halved):
             if said:
                 yield said
+        if self.bands:
+            yield _bands_text(self)
         if self.subtracted:
             some = "1 known pulsar is" if self.subtracted == 1 else f"{self.subtracted} known pulsars are"
             yield f"{some} taken out of the samples first"
@@ -162,6 +178,18 @@ class RunPlan:
         if route.kind == "samples":
             return f" in batches, {_size(route.held)} in memory"
         return " in memory" if route.passes == 1 else f" in {route.passes} passes over the file"
+
+
+def _bands_text(plan: RunPlan) -> str:
+    """The search in parts of the band and its cost, in words."""
+    widths = [f"{high - low:.4g}" for low, high in (band.band for band in plan.bands if band.band)]
+    bands = " and ".join(f"{widths.count(width)} bands of {width} MHz" for width in dict.fromkeys(widths))
+    more = sum(band.work["dedispersion"] for band in plan.bands)
+    times = plan.work["dedispersion"] / (plan.work["dedispersion"] - more)
+    return (
+        f"single pulses are searched in {bands}, too, from S/N {plan.pulse_snr:.2f} on: {times:.1f} times the "
+        "dedispersion of the whole"
+    )
 
 
 def _size(nbytes: float) -> str:
@@ -253,10 +281,58 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         cpu = subtract_seconds(count, float(header.nsamps) * nchans, route.passes + 1)
         plan = replace(plan, subtracted=count, seconds={**plan.seconds, "subtraction": cpu / threads})
     injections = amount(plan, config)
-    if injections is None:
+    if injections is not None:
+        seconds = {**plan.seconds, "completeness": injections.cpu / threads}
+        plan = replace(plan, injections=injections, seconds=seconds)
+    return _with_bands(plan, obs, config, freqs)
+
+
+def _with_bands(plan: RunPlan, obs: Observation, config: Config, freqs: NDArray[np.float64]) -> RunPlan:
+    """The plan of a run with those of the parts of the band in which single pulses are searched, too."""
+    counts = [count for count in config.single_pulse.bands if count > 1] if config.single_pulse.enabled else []
+    low, high = obs.header.edges
+    bands: list[RunPlan] = []
+    for count in counts:
+        if obs.header.nchans < LEAST_GROUPS * count:
+            raise ConfigError(
+                f"single_pulse.bands = {count}: bands of {obs.header.nchans / count:.3g} channels each, at least "
+                f"{LEAST_GROUPS} are needed: give fewer bands (--bands)"
+            )
+        for first, last in pairwise(np.linspace(low, high, count + 1).tolist()):
+            inside = freqs[(freqs >= first) & (freqs < last)]
+            if inside.size >= LEAST_GROUPS:
+                bands.append(_band_plan(plan, dry_run(obs, pulses_only(config), freqs=inside), (first, last)))
+    if not bands:
         return plan
-    seconds = {**plan.seconds, "completeness": injections.cpu / threads}
-    return replace(plan, injections=injections, seconds=seconds)
+
+    def more(name: str, *keys: str) -> dict[str, float]:
+        own: dict[str, float] = getattr(plan, name)
+        return own | {key: own[key] + sum(getattr(band, name)[key] for band in bands) for key in keys}
+
+    return replace(
+        plan,
+        bands=tuple(bands),
+        pulse_snr=pulse_threshold([each.dm for each in (plan, *bands) if each.dm is not None], config),
+        trials=more("trials", "single_pulse"),
+        work=more("work", "dedispersion", "search"),
+        seconds=more("seconds", "dedispersion", "single_pulse"),
+    )
+
+
+def _band_plan(whole: RunPlan, plan: RunPlan, band: tuple[float, float]) -> RunPlan:
+    """The plan of a part of the band, of which all channels are read."""
+    passes = 1 if plan.route is None else plan.route.passes
+    reading = float(whole.nsamps) * (whole.nchans - plan.nchans) * passes / READ_RATE
+    more = 1.0 + reading / plan.work["dedispersion"]
+    work, seconds = (own | {"dedispersion": more * own["dedispersion"]} for own in (plan.work, plan.seconds))
+    return replace(plan, band=band, work=work, seconds=seconds)
+
+
+def with_threshold(config: Config, plan: RunPlan) -> Config:
+    """The settings with the S/N from which single pulses are kept where parts of the band are searched, too."""
+    if not plan.bands:
+        return config
+    return config.model_copy(update={"single_pulse": config.single_pulse.model_copy(update={"snr": plan.pulse_snr})})
 
 
 def replanned(plan: RunPlan, samples: Samples, config: Config, progress: Progress) -> RunPlan:
@@ -290,6 +366,10 @@ def _check_periods(header: Header, config: Config) -> None:
 def _series_plan(obs: Observation, config: Config, threads: int, memory: int) -> RunPlan:
     """The plan of what is dedispersed already: one series, or the trials of a set."""
     header = obs.header
+    if config.single_pulse.enabled and config.single_pulse.bands != (1,):
+        raise ConfigError(
+            f"{called(obs)}: dedispersed series have no channels for single_pulse.bands (--bands): leave it out"
+        )
     trials = set_plan(obs) if isinstance(obs, SeriesSet) else None
     if trials is None:
         lengths = [Length(header.nsamps, header.tsamp, 0, 1)]

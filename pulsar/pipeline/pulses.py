@@ -1,18 +1,21 @@
 """Single pulses of a run: from events at all DMs to the table, the periods of repeating ones, and cut-outs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
+from pulsar.constants import DAY, KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, dtype_of, empty_table
 from pulsar.data.flags import RFI, split, weight
 from pulsar.data.pulse import PulseCutout
+from pulsar.data.source import Edges, in_band
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.samples import Samples
-from pulsar.searches.pulses import cluster, cut_out
+from pulsar.searches.pulses import Pulses, cluster, cut_out, joined_bands
 from pulsar.searches.repeats import repeats, sources_by_dm
 from pulsar.sources import pulses as verdicts
 from pulsar.sources.company import share_of_the_sky
@@ -21,6 +24,7 @@ from pulsar.sources.sweep import pulse_reasons
 
 if TYPE_CHECKING:
     from pulsar.data.source import SampleSource
+    from pulsar.pipeline.stages import BatchSearch
     from pulsar.searches.repeats import Repeats
 
 #: Groups of pulses at one DM that are tested for a period, those of most pulses, and pulses of each, the strongest.
@@ -36,13 +40,50 @@ NEAR_FACTOR = 1.2
 LEAST_ALIKE = 2
 
 
-#: Time, DM and width of a pulse: what is cut out depends on nothing else.
-PulsePlace = tuple[float, float, float]
+#: Time, DM, width and band of a pulse: what is cut out depends on nothing else.
+PulsePlace = tuple[float, float, float, Edges]
 
 
 def place_of(row: Any) -> PulsePlace:
     """Where a single pulse is."""
-    return float(row["time"]), float(row["dm"]), float(row["width"])
+    return float(row["time"]), float(row["dm"]), float(row["width"]), band_of(row)
+
+
+def band_of(row: Any) -> Edges:
+    """The part of the band that shows a single pulse best."""
+    return (float(row["freq_lo"]), float(row["freq_hi"])) if row["freq_lo"] < row["freq_hi"] else None
+
+
+@dataclass(frozen=True, eq=False)
+class BandEvents:
+    """Events of single pulses in a band.
+
+    Attributes
+    ----------
+    events : ndarray
+        Fields of EVENT_COLUMNS.
+    dms, tsamps : ndarray, shape (ndms,)
+        Trial DMs [pc cm^-3], and the sampling time of the series of each [s].
+    freqs : ndarray
+        Channels that were used [MHz].
+    ntrials : float
+        Independent trials of all its series.
+    band : Edges
+    """
+
+    events: NDArray[Any]
+    dms: NDArray[np.float64]
+    tsamps: NDArray[np.float64]
+    freqs: NDArray[np.float64]
+    ntrials: float
+    band: Edges = None
+
+
+def band_events(events: NDArray[Any], finder: "BatchSearch", band: Edges = None) -> BandEvents:
+    """Events that a search has found."""
+    plan = finder.plan
+    tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in plan.stages])
+    return BandEvents(events, plan.dms, tsamps, plan.freqs, finder.pulse_trials(), band)
 
 
 def cutouts_of(
@@ -78,7 +119,7 @@ def cutouts_of(
     with progress.stage("cutting out", len(chosen), "pulses") as tick:
         for row in chosen:
             cutout = known.get(place_of(row))
-            out.append((str(row["id"]), cut_out(source, row) if cutout is None else cutout))
+            out.append((str(row["id"]), cut_out(in_band(source, band_of(row)), row) if cutout is None else cutout))
             tick(1)
     return out
 
@@ -147,26 +188,17 @@ def sweeps_share(table: NDArray[Any], dms: NDArray[np.float64]) -> float:
 
 
 def find_pulses(
-    events: NDArray[Any],
-    dms: NDArray[np.float64],
-    tsamps: NDArray[np.float64],
-    samples: Samples,
-    ntrials: float,
-    config: Config,
-    progress: Progress,
+    searched: Sequence[BandEvents], samples: Samples, config: Config, progress: Progress
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Cluster events into pulses and look for the period of those that repeat.
 
     Parameters
     ----------
-    events : ndarray
-        Fields of EVENT_COLUMNS.
-    dms, tsamps : ndarray, shape (ndms,)
-        Trial DMs [pc cm^-3], and the sampling time of the series of each [s].
+    searched : sequence of BandEvents
+        The whole band first. Pulses are clustered and judged in each by itself; those of several bands that are one
+        are told by :func:`pulsar.searches.pulses.joined_bands`.
     samples : Samples
         That were searched.
-    ntrials : float
-        Independent trials of the run.
     config : Config
     progress : Progress
 
@@ -180,32 +212,13 @@ def find_pulses(
     none = np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
     if not config.single_pulse.enabled:
         return empty_table(SINGLE_PULSE_COLUMNS, 0), none
-    header, freqs, fref = samples.header, samples.freqs, None
-    if samples.source is not None:
-        fref = samples.source.fref
-    elif freqs.size:
-        fref = float(freqs.max())
-    else:
-        freqs = np.array([header.fch1])
-    with progress.stage("clustering", len(events), "events"):
-        found = cluster(
-            events,
-            dms,
-            freqs,
-            tsamps,
-            tobs=header.tobs,
-            tstart=header.tstart,
-            ntrials=ntrials,
-            threshold=config.single_pulse.snr,
-            width_max=config.single_pulse.width_max,
-            fref=fref,
-            beam=header.beam,
-        )
-        table = found.table
-        table["ra_deg"], table["dec_deg"] = header.ra_deg, header.dec_deg
-        if len(table):
-            widest = float(config.single_pulse.width_max)
-            verdicts.judge(table, found.at_zero, found.at_end, widest, dms=dms)
+    header, whole = samples.header, searched[0]
+    dms, tsamps, number = whole.dms, whole.tsamps, sum(len(events.events) for events in searched)
+    with progress.stage("clustering", number, "events"):
+        ntrials = sum(events.ntrials for events in searched)
+        clustered = [_clustered(events, samples, ntrials, config) for events in searched]
+        table, told = joined_bands(clustered, config.single_pulse.snr)
+        dropped = sum(pulses.dropped for pulses in clustered)
         groups = sources_by_dm(table)
         spared = verdicts.of_one_dm(table, groups, dms)
         rows = []
@@ -221,15 +234,55 @@ def find_pulses(
             if period is not None:
                 rows.append(_detection(period, pulses, dms, header.tobs))
                 spared[group] = True
-        storms = verdicts.storm(table, found.told, spared, config.single_pulse.snr, dms=dms.size)
+        storms = verdicts.storm(table, told, spared, config.single_pulse.snr, dms=dms.size)
         table = verdicts.in_order(verdicts.merge_storms(table, storms))
         table["id"] = [f"p{k:04d}" for k in table["rank"]]
     for storm in storms:
         progress.message(f"a storm of {storm.size} weak events at any DM is one of the single pulses")
-    if len(events):
-        lost = f" ({found.dropped} events too many left out)" if found.dropped else ""
-        progress.message(f"{len(events)} events of {len(table)} single pulses{lost}")
+    if number:
+        lost = f" ({dropped} events too many left out)" if dropped else ""
+        progress.message(f"{number} events of {len(table)} single pulses{lost}")
     return table, np.concatenate([none, *rows])
+
+
+def _clustered(events: BandEvents, samples: Samples, ntrials: float, config: Config) -> Pulses:
+    """Pulses of a band, judged by what it shows alone."""
+    header, freqs, fref = samples.header, events.freqs, None
+    if samples.source is not None:
+        fref = samples.source.fref
+    elif freqs.size:
+        fref = float(freqs.max())
+    else:
+        freqs = np.array([header.fch1])
+    rows, late = events.events, 0.0
+    if events.band is not None and fref is not None:
+        # From one trial to the next a pulse stays where it is at the highest channel of the band, and not above it.
+        late = KDM * (float(freqs.max()) ** -2.0 - fref**-2.0)
+        rows, fref = rows.copy(), float(freqs.max())
+        rows["time"] += late * rows["dm"]
+    pulses = cluster(
+        rows,
+        events.dms,
+        freqs,
+        events.tsamps,
+        tobs=header.tobs,
+        tstart=header.tstart,
+        ntrials=ntrials,
+        threshold=config.single_pulse.snr,
+        width_max=config.single_pulse.width_max,
+        fref=fref,
+        beam=header.beam,
+    )
+    table = pulses.table
+    table["ra_deg"], table["dec_deg"] = header.ra_deg, header.dec_deg
+    if events.band is not None:
+        table["freq_lo"], table["freq_hi"] = events.band
+        table["time"] -= late * table["dm"]
+        table["mjd"] = header.tstart + table["time"] / DAY
+    if len(table):
+        widest = float(config.single_pulse.width_max)
+        verdicts.judge(table, pulses.at_zero, pulses.at_end, widest, dms=events.dms)
+    return replace(pulses, mean=pulses.mean + late)
 
 
 def _detection(found: "Repeats", pulses: NDArray[Any], dms: NDArray[np.float64], tobs: float) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pulsar.cleaning.birdies import pairs
 from pulsar.config.model import Config
 from pulsar.data.observation import Observation
+from pulsar.data.source import Edges, in_band
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, between, choose_route, dedispersed
 from pulsar.dedisp.engine import stage_seconds
 from pulsar.dedisp.plan import DMPlan, make_plan
@@ -98,6 +99,8 @@ class Shared:
         Digest of the trial DMs.
     threads, memory, accel_memory : int
         Of a task: memory of dedispersion, and of the acceleration search [byte].
+    band : Edges
+        Of the part of the band that is searched.
     """
 
     files: tuple[str, ...]
@@ -112,6 +115,7 @@ class Shared:
     threads: int
     memory: int
     accel_memory: int
+    band: Edges
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def search_ranges(
     means: Means,
     checkpoint: Checkpoint,
     crew: Crew,
+    band: Edges,
 ) -> None:
     """Have all trials searched that are not yet, and store what comes back on the way.
 
@@ -145,6 +150,8 @@ def search_ranges(
     checkpoint : Checkpoint
         Of the run, whose mask workers read.
     crew : Crew
+    band : Edges
+        Of the part of the band that is searched.
 
     Raises
     ------
@@ -174,6 +181,7 @@ def search_ranges(
             threads=own.threads,
             memory=own.memory - own.search_memory,
             accel_memory=own.accel_memory,
+            band=band,
         )
         reading = obs.header.nsamps * (obs.header.nchans / READ_RATE + plan.freqs.size * MOVE_SECONDS["samples"])
         ranges = cut(batch_ranges(plan), trial_costs(plan, config, own), left, workers.count, reading)
@@ -319,7 +327,7 @@ def search_range(task: RangeTask) -> Found:
 
 # A worker does several ranges of a run: what all need is made once.
 @lru_cache(maxsize=1)
-def _opened(shared: Shared) -> "tuple[MaskedSource, BatchSearch]":
+def _opened(shared: Shared) -> tuple[SampleSource, BatchSearch]:
     host = socket.gethostname()
     if software_version() != shared.version:
         raise PulsarError(
@@ -338,9 +346,10 @@ def _opened(shared: Shared) -> "tuple[MaskedSource, BatchSearch]":
             f"{shared.mask}: cannot be read on {host}: all workers must see the folder of the product under this path"
         )
     quiet = Progress("quiet")
-    source: MaskedSource = clean_source(obs, mask_of(arrays), config, threads=shared.threads, progress=quiet)
+    cleaned: MaskedSource = clean_source(obs, mask_of(arrays), config, threads=shared.threads, progress=quiet)
     if shared.subtracted:
-        source = _without_pulsars(source, shared.subtracted, host)
+        cleaned = _without_pulsars(cleaned, shared.subtracted, host)
+    source = in_band(cleaned, shared.band)
     plan = make_plan(obs.header, config.dedisp, freqs=source.freqs)
     if _digest(plan) != shared.dms:
         raise PulsarError(

@@ -71,9 +71,22 @@ class SearchOf(NamedTuple):
 
 def periodic_only(config: Config) -> Config:
     """The settings of parts: single pulses are found in the whole."""
-    others = [search.name for search in SEARCHES if not search.periodic]
+    return _without(config, [search.name for search in SEARCHES if not search.periodic])
+
+
+def pulses_only(config: Config) -> Config:
+    """The settings of a band in part of the frequencies: nothing but single pulses is found in it."""
+    config = _without(config, ["completeness", *(search.name for search in SEARCHES if search.periodic)])
+    pulses = config.single_pulse.model_copy(update={"bands": (1,)})
     return config.model_copy(
-        update={name: getattr(config, name).model_copy(update={"enabled": False}) for name in others}
+        update={"single_pulse": pulses, "search": config.search.model_copy(update={"parts": (1,)})}
+    )
+
+
+def _without(config: Config, names: Sequence[str]) -> Config:
+    """The settings with some sections switched off."""
+    return config.model_copy(
+        update={name: getattr(config, name).model_copy(update={"enabled": False}) for name in names}
     )
 
 

@@ -15,6 +15,7 @@ from pulsar.data.work import share_out
 from pulsar.dedisp.sampling import halved, halvings
 from pulsar.pipeline.octaves import independent_dms, independent_periodic, plan_bands
 from pulsar.pipeline.searches import part_rooms, searches_of, trial_shares
+from pulsar.searches import stats
 from pulsar.searches.search import EVERYTHING, Band, BandTrials
 from pulsar.searches.single_pulse import SinglePulseSearch
 
@@ -199,6 +200,34 @@ class SeriesSearch:
 def pulse_trials(nsamps: int, tsamp: float, config: Config) -> float:
     """Independent trials of the search for single pulses in one series."""
     return SinglePulseSearch.estimate(nsamps, tsamp, config.single_pulse).trials
+
+
+def pulse_threshold(plans: "Sequence[DMPlan]", config: Config) -> float:
+    """S/N at which the searches for pulses by all plans promise as many false alarms as the first does by the settings.
+
+    Parameters
+    ----------
+    plans : sequence of DMPlan
+        Of the whole band, and of bands in it: their noise is as good as independent, and trials add up.
+    config : Config
+    """
+    lengths = [
+        (number, stage.nsamps, stage.tsamp, independent_dms(stage, plan.freqs))
+        for number, plan in enumerate(plans)
+        for stage in plan.stages
+    ]
+
+    def expected(snr: float, most: int) -> float:
+        section = config.single_pulse.model_copy(update={"snr": snr})
+        trials = sum(
+            SinglePulseSearch.estimate(nsamps, tsamp, section).trials * ndms
+            for number, nsamps, tsamp, ndms in lengths
+            if number < most
+        )
+        return float(np.log(trials) + stats.logp_from_sigma(snr))
+
+    snr = config.single_pulse.snr
+    return stats.inverse_tail(lambda value: expected(value, len(plans)), expected(snr, 1), snr, snr + 1.0, 1e-6)
 
 
 #: Bins of 1/T that a line takes beside its own width: its main lobe, and those added on either side of it.

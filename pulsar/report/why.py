@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from pulsar.config.model import Config
 from pulsar.data.header import Header
+from pulsar.data.numbers import band_text
 from pulsar.data.validated import validated
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
@@ -241,9 +242,11 @@ def _pulse_rows(run: Run, time: float, dm: float | None) -> Iterator[str]:
 def _pulse_text(row: Any) -> str:
     """A row of single pulses in words."""
     texts = flag_texts(row)
+    band = band_text(row["freq_lo"], row["freq_hi"], " to ")
     return (
         f"{row['id']}: at {row['time']:.4f} s, DM {row['dm']:.5g}, S/N {row['snr']:.1f}, width "
-        f"{1e3 * row['width']:.3g} ms, score {row['score']:.2f}, {row['ndetections']} events"
+        f"{1e3 * row['width']:.3g} ms, "
+        f"{f'best from {band} MHz, ' if band else ''}score {row['score']:.2f}, {row['ndetections']} events"
         + (f"; flags: {', '.join(texts)}" if texts else "")
         + (f"; in the phase of {row['source']}" if row["source"] else "")
     )
@@ -271,9 +274,10 @@ def _of_dm(matches: NDArray[Any], dm: float | None, header: Header) -> NDArray[n
 def _limits(run: Run, config: Config, dm: float | None) -> Iterator[str]:
     """The thresholds and ranges that kept it off."""
     header, sp, pulses = run.observation, config.single_pulse, run.rows("single_pulses")
+    more = "" if sp.bands == (1,) else ", and a little more for the trials of all bands"
     yield (
-        f"no pulse above S/N {sp.snr:g} (single_pulse.snr) of {header.tsamp * 1e3:.3g} to {sp.width_max * 1e3:.3g} "
-        "ms width (single_pulse.width_max)"
+        f"no pulse above S/N {sp.snr:g} (single_pulse.snr{more}) of {header.tsamp * 1e3:.3g} to "
+        f"{sp.width_max * 1e3:.3g} ms width (single_pulse.width_max)"
     )
     if dm is not None and not header.is_series and not config.dedisp.dm_lo <= dm <= config.dedisp.dm_hi:
         yield dm_range(config, dm)

@@ -14,7 +14,7 @@ from pulsar.data.direction import dms, galactic, galactic_dm, hms
 from pulsar.data.flags import BY_NAME, split
 from pulsar.data.fold import Fold, zapped
 from pulsar.data.header import Header
-from pulsar.data.numbers import duty_cycle, significant, small_error, value_error
+from pulsar.data.numbers import band_text, duty_cycle, significant, small_error, value_error
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import printable
 
@@ -244,13 +244,14 @@ def pulse_numbers(cutout: PulseCutout, row: Mapping[str, Any], header: Header | 
     header : Header, optional
         Of the observation of the row.
     """
-    dm = row.get("dm", cutout.dm)
+    dm, band = row.get("dm", cutout.dm), band_text(row.get("freq_lo", math.nan), row.get("freq_hi", math.nan))
     return _known(
         ("time", f"{cutout.time:.6f} s after the start"),
         ("arrival", f"MJD {cutout.mjd:.9f} at {cutout.fref:.6g} MHz" if math.isfinite(cutout.mjd) else ""),
         ("DM", f"{value_error(dm, row.get('dm_err', math.nan))} pc/cm³"),
         *share_of_galaxy(float(dm), row, header),
         ("S/N", _told(row, "snr", "{:.1f}")),
+        ("band", f"{band} MHz shows it best" if band else ""),
         ("width", f"{1e3 * cutout.width:.3g} ms" if finite(cutout.width) else ""),
         ("significance", _told(row, "sigma", "{:.1f} σ after all trials")),
         ("events", str(row.get("ndetections") or "")),

@@ -4,9 +4,9 @@ A pulse is seen at many DMs around its own, earlier at higher ones, wider and we
 and how that is told from a second pulse, is in docs/single-pulses.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ class Pulses:
     at_end : ndarray of bool
         Pulses that a level that wanders may make at the end of the data, where ever fewer channels are left; and those
         of which the lowest channels are not in the data, nor enough DMs told, to show that they are dispersed.
+    mean, across : float
+        Mean delay of the channels that were searched, and that over all of them, for a DM of 1 [s].
     """
 
     table: NDArray[Any]
@@ -65,6 +67,8 @@ class Pulses:
     told: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     at_zero: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     at_end: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    mean: float = 0.0
+    across: float = 0.0
 
     def __len__(self) -> int:
         return len(self.table)
@@ -249,7 +253,7 @@ def cluster(
     at_end |= cut & (facts[:, 2] < LEAST_TOLD) & (dms.size > 1)
     # All of it is in the last channels to end.
     at_end |= cut & (table["time"] + table["width"] > tobs) & (dms.size > 1)
-    return Pulses(table, labels, dropped, told, at_zero, at_end)
+    return Pulses(table, labels, dropped, told, at_zero, at_end, mean, e_lo - e_hi)
 
 
 def _judge(
@@ -276,6 +280,76 @@ def _judge(
     for which, name in flags:
         names = np.where(which, np.where(names == "", name, np.char.add(np.char.add(names, ","), name)), names)
     table["rfi_flags"] = names
+
+
+#: What a pulse leaves in another band explains nothing below this part of the threshold, as within a band.
+WEAKEST: Final = 0.35
+#: Arrivals in two bands may part by so many errors of the DM.
+APART: Final = 3.0
+
+
+def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Pulses of several bands of frequency, one row for each: that of the band in which its S/N is highest.
+
+    From the strongest on, a row explains those of other bands that lie in its bow tie there, and are no stronger than
+    what it leaves, by the rule for pieces within a band (`pulsar_kernels.clusters.absorb`). The bow tie is that of the
+    frequencies which the two bands have in common, of bands side by side those of the other.
+
+    Parameters
+    ----------
+    bands : sequence of Pulses
+        Of the same observation, with times that refer to the same frequency.
+    threshold : float
+        S/N from which events were kept.
+
+    Returns
+    -------
+    table : ndarray
+        Fields of SINGLE_PULSE_COLUMNS, best first; `ndetections` counts the events of all bands.
+    told : ndarray of bool
+        Pulses whose S/N at many DMs of some band follow those of a dispersed pulse.
+    """
+    bands = [pulses for pulses in bands if len(pulses)] or bands[:1]
+    if len(bands) == 1:
+        return bands[0].table, bands[0].told
+    number = np.repeat(np.arange(len(bands)), [len(pulses) for pulses in bands])
+    table = np.concatenate([pulses.table for pulses in bands])
+    order = np.argsort(-table["snr"], kind="stable")
+    table, number = table[order], number[order]
+    told = np.concatenate([pulses.told for pulses in bands])[order]
+    mean, across = (np.array([getattr(pulses, name) for pulses in bands])[number] for name in ("mean", "across"))
+    low, high = np.nan_to_num(table["freq_lo"], nan=0.0), np.nan_to_num(table["freq_hi"], nan=np.inf)
+    time, dm, width, snr = (table[name].astype(np.float64) for name in ("time", "dm", "width", "snr"))
+    error = APART * np.nan_to_num(table["dm_err"])
+    # How far a row reaches: smeared until it is as weak as that, and at whatever frequency.
+    smeared = width * (snr / (WEAKEST * threshold)) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.nanmax((mean + across) / across, initial=1.0)
+    reach = width.max(initial=0.0) + smeared * ratio + error * np.ptp(mean)
+    by_time = np.argsort(time, kind="stable")
+    first, last = (np.searchsorted(time[by_time], time + side) for side in (-reach, reach))
+    free = np.ones(len(table), dtype=np.bool_)
+    kept = []
+    for i in range(len(table)):
+        if not free[i]:
+            continue
+        kept.append(i)
+        free[i] = False
+        rest = by_time[first[i] : last[i]]
+        rest = rest[free[rest] & (number[rest] != number[i])]
+        within = (low[i] >= low[rest]) & (high[i] <= high[rest])
+        mean_of, across_of = np.where(within, mean[i], mean[rest]), np.where(within, across[i], across[rest])
+        smearing = np.abs(dm[rest] - dm[i]) * across_of
+        r = smearing / width[i]
+        left = snr[i] * (1.0 + r * (clusters.LINEAR + r)) ** -0.25
+        explained = (left >= WEAKEST * threshold) & (snr[rest] <= clusters.EXPLAINED[0] * left + clusters.EXPLAINED[1])
+        off = np.abs(time[rest] - time[i] + (dm[rest] - dm[i]) * mean_of)
+        allowed = 0.5 * (width[i] + width[rest] + smearing) + error[i] * np.abs(mean_of - mean[i])
+        own = rest[explained & (off <= allowed)]
+        free[own] = False
+        table["ndetections"][i] += table["ndetections"][own].sum()
+        told[i] |= told[own].any()
+    return table[kept], told[kept]
 
 
 #: Elements in a width of the pulse.
