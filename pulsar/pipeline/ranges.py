@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pulsar.cleaning.birdies import pairs
 from pulsar.config.model import Config
 from pulsar.data.observation import Observation
-from pulsar.data.source import Edges, in_band
+from pulsar.data.source import Edges, SampleSource, in_band
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, between, choose_route, dedispersed
 from pulsar.dedisp.engine import stage_seconds
 from pulsar.dedisp.plan import DMPlan, make_plan
