@@ -123,18 +123,18 @@ def rates_file() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "pulsar-search" / "rates.json"
 
 
-def read_rates() -> Rates:
+def read_rates(path: Path | None = None) -> Rates:
     """Costs on this machine; the defaults where there is no file, or none that can be used."""
     stages = {name: StageRate(start) for name, start in STARTS.items()}
     with suppress(DataError):
-        found = _read(rates_file()).machines.get(platform.node(), Rates({}))
+        found = _read(rates_file() if path is None else path).machines.get(platform.node(), Rates({}))
         return Rates({name: found.stages.get(name, stage) for name, stage in stages.items()}, found.searches)
     return Rates(stages)
 
 
-def write_rates(rates: Rates) -> None:
+def write_rates(rates: Rates, path: Path | None = None) -> None:
     """Keep them, beside those of other machines that share the folder; nothing where it cannot be written."""
-    path = rates_file()
+    path = rates_file() if path is None else path
     known = _Machines({})
     with suppress(DataError):
         known = _read(path)

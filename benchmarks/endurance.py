@@ -1,9 +1,9 @@
 """What becomes of searches that are disturbed: one that is killed again and again, and a batch on a bad day.
 
-python benchmarks/faults.py kills --folder /data                # 25.8 s of 4096 channels, DM 0-1000; 40 kills
-python benchmarks/faults.py kills --nsamps 131072 --count 10 --seed 5
-python benchmarks/faults.py kills --twice 3                     # each run is killed three times
-python benchmarks/faults.py soak --units 200 --seed 1 --faults 10   # as root
+python benchmarks/endurance.py kills --folder /data                # 25.8 s of 4096 channels, DM 0-1000; 40 kills
+python benchmarks/endurance.py kills --nsamps 131072 --count 10 --seed 5
+python benchmarks/endurance.py kills --twice 3                     # each run is killed three times
+python benchmarks/endurance.py soak --units 200 --seed 1 --faults 10   # as root
 """
 
 import contextlib
