@@ -37,8 +37,8 @@ class Grid(NamedTuple):
         Row of `bad` that tells of each part; negative: nothing in it is folded.
     bad : ndarray of bool, shape (nblocks, nchans)
         What is not folded.
-    subints : ndarray of int64, shape (nparts,)
-        Sub-integration of each part.
+    subints : ndarray, shape (2,)
+        Turn with which the first sub-integration begins, and turns of each: in every channel they begin at one phase.
     bands : ndarray of int64, shape (nchans,)
         Band of each channel.
     """
@@ -49,7 +49,7 @@ class Grid(NamedTuple):
     edges: NDArray[np.int64]
     blocks: NDArray[np.int64]
     bad: NDArray[np.bool_]
-    subints: NDArray[np.int64]
+    subints: NDArray[np.float64]
     bands: NDArray[np.int64]
 
 
@@ -71,13 +71,35 @@ def _bins(phase: float, rate: float, first: int, nbins: int, out: NDArray[np.int
 
 
 @kernel(inline=True)
-def _stretch(at: int, grid: Grid, c: int, nbins: int, out: NDArray[np.int32]) -> None:
-    """Phase bins of the samples of channel `c` from `at` on, all of one stretch."""
+def _line(at: int, grid: Grid, c: int) -> tuple[int, float, float]:
+    """First sample of the stretch that `at` is in, its turns in channel `c`, and turns from sample to sample."""
     anchor = at // STRETCH * STRETCH
     t = (anchor + 0.5) * grid.tsamp - grid.spin[3] - grid.delays[c]
     phase = _turns(t, grid.spin)
-    rate = (_turns(t + STRETCH * grid.tsamp, grid.spin) - phase) / STRETCH
-    _bins(phase - math.floor(phase), rate, at - anchor, nbins, out)
+    return anchor, phase, (_turns(t + STRETCH * grid.tsamp, grid.spin) - phase) / STRETCH
+
+
+@kernel(inline=True)
+def _number(i: int, phase: float, rate: float, subints: NDArray[np.float64]) -> int:
+    """Sub-integration of the sample that is `i` after the beginning of its stretch."""
+    number: int = math.floor((phase + rate * np.float64(i) - subints[0]) / subints[1])
+    return number
+
+
+@kernel(inline=True)
+def _piece(
+    at: int, stop: int, anchor: int, phase: float, rate: float, subints: NDArray[np.float64], most: int
+) -> tuple[int, int]:
+    """Sub-integration, of so many, that sample `at` is in, and where the samples up to `stop` leave it."""
+    number = _number(at - anchor, phase, rate, subints)
+    end = at + 1
+    if rate > 0.0:
+        turn = subints[0] + subints[1] * np.float64(number + 1)
+        # One less than where the straight line says, as roundings may have it there.
+        end = max(anchor + math.ceil(min((turn - phase) / rate, np.float64(STRETCH))) - 1, end)
+        while end < stop and _number(end - anchor, phase, rate, subints) <= number:
+            end += 1
+    return min(max(number, 0), most - 1), min(end, stop)
 
 
 @kernel(inline=True)
@@ -110,7 +132,7 @@ def fold_cells(
     rows : ndarray of int64, shape (nchans, nbins, 2)
         The same of each channel.
     """
-    edges, blocks, bad, subints, bands = grid.edges, grid.blocks, grid.bad, grid.subints, grid.bands
+    edges, blocks, bad, bands = grid.edges, grid.blocks, grid.bad, grid.bands
     nchans, n = data.shape
     nbins = rows.shape[1]
     where = np.empty(STRETCH, np.int32)
@@ -120,9 +142,11 @@ def fold_cells(
         while at < start + n:
             part, stop = _part_at(at, edges, part, start + n)
             if blocks[part] >= 0 and not bad[blocks[part], c]:
+                anchor, phase, rate = _line(at, grid, c)
+                subint, stop = _piece(at, stop, anchor, phase, rate, grid.subints, cells.shape[0])
                 size = stop - at
-                _stretch(at, grid, c, nbins, where[:size])
-                own, cell = rows[c], cells[subints[part], bands[c]]
+                _bins(phase - math.floor(phase), rate, at - anchor, nbins, where[:size])
+                own, cell = rows[c], cells[subint, bands[c]]
                 for j in range(size):
                     value = np.int64(data[c, at - start + j])
                     k = where[j]
@@ -155,6 +179,7 @@ def subtract_cells(
     shapes: NDArray[np.float64],
     shape_of: NDArray[np.int64],
     gains: NDArray[np.float64],
+    levels: NDArray[np.float64],
     factors: NDArray[np.float64],
     keys: NDArray[np.int64],
 ) -> None:
@@ -176,12 +201,14 @@ def subtract_cells(
         Which of them each sub-integration of each band has.
     gains : ndarray, shape (nsubints, nbands)
         What it is multiplied with there,
+    levels : ndarray, shape (nsubints, nbands)
+        what is added to that [levels],
     factors : ndarray, shape (nchans,)
-        and in each channel.
+        and what both are multiplied with in each channel.
     keys : ndarray of int64, shape (nchans,)
         Random numbers of 32 bits, one for each channel.
     """
-    edges, blocks, bad, subints, bands = grid.edges, grid.blocks, grid.bad, grid.subints, grid.bands
+    edges, blocks, bad, bands = grid.edges, grid.blocks, grid.bad, grid.bands
     nchans, n = data.shape
     nbins = shapes.shape[1]
     where = np.empty(STRETCH, np.int32)
@@ -192,12 +219,16 @@ def subtract_cells(
         while at < start + n:
             part, stop = _part_at(at, edges, part, start + n)
             if blocks[part] >= 0 and not bad[blocks[part], c]:
-                if subints[part] != made:
-                    made = subints[part]
+                anchor, phase, rate = _line(at, grid, c)
+                subint, stop = _piece(at, stop, anchor, phase, rate, grid.subints, gains.shape[0])
+                if subint != made:
+                    made = subint
                     shape = shapes[shape_of[made, bands[c]]]
-                    gain = gains[made, bands[c]] * factors[c] * PARTS
+                    factor = factors[c] * PARTS
+                    gain, level = gains[made, bands[c]] * factor, levels[made, bands[c]] * factor
                     for k in range(nbins):
-                        table[k] = np.int32(np.round(min(max(gain * shape[k], -254.0 * PARTS), 254.0 * PARTS)))
-                _stretch(at, grid, c, nbins, where[: stop - at])
+                        value = gain * shape[k] + level
+                        table[k] = np.int32(np.round(min(max(value, -254.0 * PARTS), 254.0 * PARTS)))
+                _bins(phase - math.floor(phase), rate, at - anchor, nbins, where[: stop - at])
                 _take(data[c, at - start : stop - start], table, where[: stop - at], at, keys[c])
             at = stop

@@ -321,8 +321,8 @@ def subtract_cells(size: Size) -> Work:
     keys = rng.integers(0, 1 << 32, nchans).astype(np.int64)
     zero = np.zeros(1, dtype=np.int64)
     bad, bands = np.zeros((1, nchans), dtype=np.bool_), np.zeros(nchans, dtype=np.int64)
-    place = subtract.Grid(tsamp, spin, delays, np.array([0, n]), zero, bad, zero, bands)
-    template = shape, zero.reshape(1, 1), np.ones((1, 1)), np.ones(nchans), keys
+    place = subtract.Grid(tsamp, spin, delays, np.array([0, n]), zero, bad, np.array([-8.0, n]), bands)
+    template = shape, zero.reshape(1, 1), np.ones((1, 1)), np.zeros((1, 1)), np.ones(nchans), keys
 
     def run() -> None:
         out[:] = data

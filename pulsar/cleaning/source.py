@@ -341,13 +341,6 @@ class Live:
     blocks: NDArray[np.int64]
     bad: NDArray[np.bool_]
 
-    def cut(self, at: NDArray[np.int64]) -> "Live":
-        """The same in parts that do not go over some samples."""
-        edges = np.unique(np.concatenate([self.edges, at]))
-        edges = edges[(edges >= self.edges[0]) & (edges <= self.edges[-1])]
-        part = np.searchsorted(self.edges, edges[:-1], side="right") - 1
-        return Live(edges, self.blocks[part], self.bad)
-
 
 def live_parts(source: MaskedSource) -> Live:
     """The live parts of cleaned samples.

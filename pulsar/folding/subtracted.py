@@ -4,13 +4,14 @@ A template is ``profile[phase] * gain[time, band] * factor[channel]``. How finel
 what Mallows' C_p has least: the squares of what the template leaves in the cells, in units of noise, and twice the
 number of parameters (Mallows 1973, Technometrics 15, 661). This estimates the squares of what will be left of the
 pulsar plus what of the noise is taken with it, so that neither a weak pulsar nor noise pays for freedom that is not
-needed. What the parameters scatter by noise alone is taken back: each is drawn towards the mean of all by the part of
-its square that the scatter does not tell from noise (DerSimonian & Laird 1986, Control. Clin. Trials 7, 177).
+needed. Where it is less with a number for each turn, as pulses vary so much, each turn has a brightness of its own.
+What the parameters scatter by noise alone is taken back: each is drawn towards the mean of all by the part of its
+square that the scatter does not tell from noise (DerSimonian & Laird 1986, Control. Clin. Trials 7, 177).
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -41,6 +42,10 @@ _SEED, _STREAM = 0, 6100
 
 #: Phase bins at least.
 LEAST_BINS: Final = 4
+#: Variance of the brightness of turns, that of their mean being 1, beyond which it is not looked at: few pulsars have
+#: more than 4.
+_MOST_VARIANCE: Final = 4.0
+_ARRAYS: Final = ("shapes", "shape_of", "gains", "factors", "turns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,10 @@ class Template:
         By which it is multiplied in each channel.
     grid : tuple of int
         Sub-integrations and bands that have a gain, and those that have a profile, of their own.
+    turns : ndarray, shape (nturns,)
+        Brightness of each turn over that of its sub-integration; empty where they do not differ.
+    level : float
+        Mean of a pulse over a turn, in units of the noise of a sample, by which brighter turns are higher.
     """
 
     shapes: NDArray[np.float64]
@@ -66,6 +75,8 @@ class Template:
     gains: NDArray[np.float64]
     factors: NDArray[np.float64]
     grid: tuple[int, int, int, int]
+    turns: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    level: float = 0.0
 
     @property
     def nbins(self) -> int:
@@ -76,7 +87,7 @@ class Template:
     def nparams(self) -> int:
         """Numbers that were measured: bins of profiles, gains, factors that differ."""
         own = int(np.count_nonzero(self.factors != 1.0))
-        return self.shapes.size + self.grid[0] * self.grid[1] + own
+        return self.shapes.size + self.grid[0] * self.grid[1] + own + self.turns.size
 
 
 def _coarse(cells: NDArray[np.float64], nsubints: int, nbands: int) -> NDArray[np.float64]:
@@ -221,7 +232,7 @@ def grid_shape(source: MaskedSource, params: FoldParams, config: SubtractConfig,
     """
     turn = 1.0 / (params.freq * source.tsamp)
     nchans = len(source.freqs)
-    # 16 turns: of the scatter of single pulses no more than this part is taken with a sub-integration.
+    # 16 turns: of the scatter of single pulses no more than this part is taken with a sub-integration and band.
     nsubints = _power(min(config.nsubints, source.nsamps / turn / 16))
     nbands = _power(min(config.nbands, nchans))
     nbins = max(_power(min(config.nbins, OVERSAMPLE * turn)), LEAST_BINS)
@@ -231,7 +242,7 @@ def grid_shape(source: MaskedSource, params: FoldParams, config: SubtractConfig,
     return nsubints, nbands, max(nbins, LEAST_BINS)
 
 
-def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, int]) -> "Grid":
+def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, int], boundary: float = 0.0) -> "Grid":
     """Where the samples of an observation go when they are folded, as the kernels take it.
 
     Parameters
@@ -240,23 +251,33 @@ def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, i
     params : FoldParams
         Topocentric, at mid-observation.
     shape : tuple of int
-        Sub-integrations, bands, phase bins.
+        Sub-integrations, of whole turns, the last ones of which may be empty; bands; phase bins.
+    boundary : float
+        Phase at which sub-integrations begin [turns].
     """
     nchans, (nsubints, nbands, _) = len(source.freqs), shape
-    edges = np.round(np.linspace(0, source.nsamps, nsubints + 1)).astype(np.int64)
-    live = live_parts(source).cut(edges)
-    subints = np.searchsorted(edges, live.edges[:-1], side="right") - 1
-    tmid = 0.5 * source.nsamps * source.tsamp
+    live = live_parts(source)
+    delays = KDM * params.dm * (source.freqs**-2.0 - source.fref**-2.0)
+    first, last = _turns_seen(source, params, delays)
+    begin = np.floor(first - boundary) + boundary
     return Grid(
         source.tsamp,
-        np.array([params.freq, params.fdot, params.fddot, tmid]),
-        KDM * params.dm * (source.freqs**-2.0 - source.fref**-2.0),
+        np.array([params.freq, params.fdot, params.fddot, 0.5 * source.nsamps * source.tsamp]),
+        delays,
         live.edges,
         live.blocks,
         live.bad,
-        np.clip(subints, 0, nsubints - 1).astype(np.int64),
+        np.array([begin, max(np.ceil((last - begin) / nsubints), 1.0)]),
         np.arange(nchans, dtype=np.int64) * nbands // nchans,
     )
+
+
+def _turns_seen(source: MaskedSource, params: FoldParams, delays: NDArray[np.float64]) -> tuple[float, float]:
+    """Turns from mid-observation with which the samples begin, in the channel that is last, and end, in the first."""
+    half = 0.5 * source.nsamps * source.tsamp
+    t = np.array([-half - delays.max(), half - delays.min()])
+    first, last = t * (params.freq + t * (params.fdot / 2.0 + t * params.fddot / 6.0))
+    return float(first), float(last)
 
 
 def fold_grid(
@@ -332,12 +353,25 @@ class Taken:
     grid : Grid
     shape : tuple of int
         Sub-integrations, bands, phase bins of the cells in which it was measured.
+    single : Grid or None
+        The same with every turn for itself, where they differ.
     """
 
     params: FoldParams
     template: Template
     grid: "Grid"
     shape: tuple[int, int, int]
+    single: "Grid | None" = None
+
+    def cells(self) -> tuple["Grid", NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Cells in which the template is taken out: their grid, and profile, gain and level of each."""
+        shape_of, gains, turns = self.template.shape_of, self.template.gains, self.template.turns[:, None]
+        if self.single is None:
+            return self.grid, shape_of, gains, np.zeros(gains.shape)
+        of_turn = _subints_of(self.single, len(turns), self.grid, len(gains))
+        gains = gains[of_turn]
+        single = self.single._replace(bands=self.grid.bands)
+        return single, shape_of[of_turn], gains * turns, self.template.level * gains * (turns - 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -480,14 +514,96 @@ def measure_template(
     grid = make_grid(source, params, shape)
     cells, rows = fold_grid(source, grid, shape, threads=threads, memory=memory, progress=progress)
     hit = harmonics_on_lines(cells, grid, lines)
-    if not hit.any():
-        template = fit_template(cells, rows, grid.bands)
-        return Taken(params, template, grid, shape), _folded(cells, template)
-    free = without_harmonics(cells, hit)
-    template = fit_template(free, without_harmonics(rows, hit), grid.bands)
-    profile = profile_beside_lines(cells, template.gains, grid, hit)
-    shapes = template.shapes + profile.reshape(template.nbins, -1).mean(axis=1)
-    return Taken(params, replace(template, shapes=shapes), grid, shape), _folded(free, template)
+    free, rows = (without_harmonics(x, hit) if hit.any() else x for x in (cells, rows))
+    template = fit_template(free, rows, grid.bands)
+    taken, there = Taken(params, template, grid, shape), _folded(free, template)
+    if config.nsubints > 1:
+        taken = _turn_by_turn(source, taken, there.snr, hit, threads, memory)
+    if hit.any():
+        profile = profile_beside_lines(cells, template.gains, grid, hit)
+        shapes = template.shapes + profile.reshape(template.nbins, -1).mean(axis=1)
+        taken = replace(taken, template=replace(taken.template, shapes=shapes))
+    return taken, there
+
+
+def _subints_of(single: "Grid", nturns: int, grid: "Grid", nsubints: int) -> NDArray[np.int64]:
+    """Sub-integration of a grid in which the middle of each turn of another is."""
+    middles = single.subints[0] + np.arange(nturns) + 0.5
+    number = np.floor((middles - grid.subints[0]) / grid.subints[1]).astype(np.int64)
+    return np.asarray(np.clip(number, 0, nsubints - 1))
+
+
+def _turn_by_turn(
+    source: MaskedSource, taken: Taken, snr: float, hit: NDArray[np.bool_], threads: int, memory: int
+) -> Taken:
+    """A template with the brightness of every turn, if that leaves less (Mallows' C_p); one more pass over the samples.
+
+    Of N turns whose brightness has the variance V, that of S/N 1 for the mean of all, it leaves less where V S^2 > N.
+    """
+    template, grid = taken.template, taken.grid
+    nbands, nbins = template.gains.shape[1], template.nbins
+    share = np.bincount(grid.bands, minlength=nbands) / grid.bands.size
+    models = np.einsum("b,sb,sbk->sk", share, template.gains, template.shapes[template.shape_of])
+    # Turns begin half of one from the pulse.
+    _, width, start = best_box(models.mean(axis=0)[None, :], np.ones(nbins))
+    centre = float(start[0] + 0.5 * width[0]) / nbins
+    first, last = _turns_seen(source, taken.params, grid.delays)
+    nturns = int(np.ceil(last - first)) + 1
+    if _MOST_VARIANCE * snr**2 < nturns or 2 * COPIES * 16 * nturns * nbins > memory:
+        return taken
+    single = make_grid(source, taken.params, (nturns, 1, nbins), centre + 0.5)
+    cells = fold_grid(source, single, (nturns, 1, nbins), threads=threads, memory=memory)[0][:, 0]
+    kept = hit[: nbins // 2 + 1]
+    cells = without_harmonics(cells, kept) if kept.any() else cells
+    of_turn = _subints_of(single, nturns, grid, len(models))
+    models = models[of_turn]
+    num, den = _matched(cells, models)
+    each = 2.0 * np.count_nonzero(den > 0) - float(np.sum(ratio_of(num**2, den)))
+    if each >= 2.0 - float(num.sum() ** 2 / max(den.sum(), 1e-300)):
+        return taken
+    turns, own = drawn(num, den), den > 0
+    gains = np.einsum("b,sb->s", share, template.gains)[of_turn]
+    levels = ratio_of(cells[..., 0].sum(axis=1), cells[..., 1].sum(axis=1))[own]
+    beside = -_lowest(models.mean(axis=0)) / max(float(gains.mean()), 1e-300)
+    level = _level((gains * (turns - 1.0))[own], levels, beside)
+    return replace(taken, template=replace(template, turns=turns, level=level), single=single)
+
+
+def _matched(
+    cells: NDArray[np.float64], models: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums of samples times a profile in each turn, and of its squares, in units of the noise that there is.
+
+    That is told by how the same sums differ from turn to turn at other phases, of which most have no pulse.
+    """
+    nbins = models.shape[1]
+    spectra = np.fft.rfft(levelled(cells[..., 0], cells[..., 1])) * np.fft.rfft(models).conj()
+    sums, den = np.fft.irfft(spectra, nbins), (cells[..., 1] * models**2).sum(axis=1)
+    own = den > 0
+    beside = sums[own, nbins // 8 : nbins - nbins // 8]
+    differ = np.mean((beside - beside.mean(axis=0)) ** 2 / den[own, None], axis=0)
+    noise = max(float(np.median(differ)) if differ.size else 1.0, 1.0)
+    return sums[:, 0] / noise, den / noise
+
+
+def _lowest(profile: NDArray[np.float64]) -> float:
+    """Level beside a pulse: the lowest mean of a quarter of the turn."""
+    width = max(profile.size // 4, 1)
+    sums = np.cumsum(np.concatenate([[0.0], profile, profile[:width]]))
+    return float(np.min(sums[width:] - sums[:-width])) / width
+
+
+def _level(brightness: NDArray[np.float64], levels: NDArray[np.float64], beside: float) -> float:
+    """By how much brighter turns are higher: profiles have no mean, pulses have one.
+
+    It is what the profile lacks beside the pulse, less what the level of the samples has followed: as the levels of the
+    turns tell, in the noise that they have. Before that it is what the profile lacks, give or take as much.
+    """
+    away = brightness - brightness.mean()
+    power = max(float(away @ away), 1e-300)
+    fitted = float(away @ levels) / power
+    noise = float(np.var(levels - fitted * away)) / power
+    return max((fitted / noise + beside / beside**2) / (1.0 / noise + 1.0 / beside**2), 0.0)
 
 
 def measure_rest(
@@ -534,13 +650,15 @@ class SubtractedSource(Relay):
             (stream_keys(_SEED, _STREAM + number, chans) >> np.uint64(32)).astype(np.int64)
             for number in range(len(self.taken))
         ]
+        self._cells = [pulsar.cells() for pulsar in self.taken]
         # Levels, of which noise has SIGMA_LEVELS.
         self._shapes = [pulsar.template.shapes * SIGMA_LEVELS for pulsar in self.taken]
 
     def _meet(self, start: int, data: NDArray[np.int8]) -> None:
-        for pulsar, shapes, keys in zip(self.taken, self._shapes, self._keys, strict=True):
-            template = pulsar.template
-            subtract_cells(data, start, pulsar.grid, shapes, template.shape_of, template.gains, template.factors, keys)
+        for pulsar, cells, shapes, keys in zip(self.taken, self._cells, self._shapes, self._keys, strict=True):
+            grid, shape_of, gains, levels = cells
+            levels = levels * SIGMA_LEVELS
+            subtract_cells(data, start, grid, shapes, shape_of, gains, levels, pulsar.template.factors, keys)
 
 
 def measure_templates(
@@ -592,8 +710,10 @@ def packed(taken: Sequence[Taken]) -> dict[str, NDArray[Any]]:
         arrays[f"params{i}"] = np.array([params.freq, params.fdot, params.dm, params.fddot])
         arrays[f"shape{i}"] = np.array(pulsar.shape)
         arrays[f"grid{i}"] = np.array(template.grid)
-        for name in ("shapes", "shape_of", "gains", "factors"):
+        for name in _ARRAYS:
             arrays[f"{name}{i}"] = getattr(template, name)
+        arrays[f"level{i}"] = np.array(template.level)
+        arrays[f"boundary{i}"] = np.array(np.nan if pulsar.single is None else pulsar.single.subints[0] % 1.0)
     return arrays
 
 
@@ -605,7 +725,10 @@ def unpacked(arrays: dict[str, NDArray[Any]], source: MaskedSource) -> list[Take
         nsubints, nbands, nbins = (int(x) for x in arrays[f"shape{i}"])
         shape = nsubints, nbands, nbins
         a, b, c, d = (int(x) for x in arrays[f"grid{i}"])
-        shapes, shape_of, gains, factors = (arrays[f"{x}{i}"] for x in ("shapes", "shape_of", "gains", "factors"))
-        template = Template(shapes, shape_of, gains, factors, (a, b, c, d))
-        pulsars.append(Taken(params, template, make_grid(source, params, shape), shape))
+        level = float(arrays[f"level{i}"])
+        template = Template(grid=(a, b, c, d), level=level, **{name: arrays[f"{name}{i}"] for name in _ARRAYS})
+        boundary, single = float(arrays[f"boundary{i}"]), None
+        if template.turns.size:
+            single = make_grid(source, params, (template.turns.size, 1, template.nbins), boundary)
+        pulsars.append(Taken(params, template, make_grid(source, params, shape), shape, single))
     return pulsars

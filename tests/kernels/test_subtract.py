@@ -15,12 +15,14 @@ TSAMP = 1e-3
 def case(seed, nchans, n, start, shape):
     """Samples, and all that both kernels take beside them; a few parts around the samples, some of them dead."""
     rng = np.random.default_rng(seed)
-    nsubints, nbands, _ = shape
+    _, nbands, _ = shape
     data = rng.integers(-128, 128, (nchans, n)).astype(np.int8)
     inner = rng.integers(start, start + n + 1, 4)
     edges = np.unique(np.concatenate([[0, start + n + 10], inner])).astype(np.int64)
     nparts = len(edges) - 1
     spin = np.array([rng.uniform(0.5, 200.0), rng.uniform(-1, 1), rng.uniform(-0.1, 0.1), rng.uniform(0, 5)])
+    # Sub-integrations of 1 to 3 turns, of which the first begins some before the samples.
+    turn = np.floor(oracle.turns(start * TSAMP - spin[3], spin)) + rng.uniform(-3.0, 1.0)
     return data, (
         start,
         TSAMP,
@@ -29,7 +31,7 @@ def case(seed, nchans, n, start, shape):
         edges,
         rng.integers(-1, 3, nparts).astype(np.int64),
         rng.random((3, nchans)) < 0.3,
-        np.sort(rng.integers(0, nsubints, nparts)).astype(np.int64),
+        np.array([turn, rng.integers(1, 4)]),
         (np.arange(nchans) * nbands // nchans).astype(np.int64),
     )
 
@@ -41,6 +43,7 @@ def template(seed, nchans, shape, size=20.0):
         rng.normal(0, size, (3, nbins)),
         rng.integers(0, 3, (nsubints, nbands)).astype(np.int64),
         rng.uniform(-2, 2, (nsubints, nbands)),
+        rng.normal(0, 0.1 * size, (nsubints, nbands)),
         rng.uniform(0.5, 1.5, nchans),
         rng.integers(0, 2**32, nchans).astype(np.int64),
     )
@@ -114,12 +117,13 @@ def plain(nchans, n, level):
             np.array([0, n], dtype=np.int64),
             zero,
             np.zeros((1, nchans), dtype=np.bool_),
-            zero,
+            np.array([0.0, n * TSAMP + 1.0]),
             np.zeros(nchans, dtype=np.int64),
         ),
         np.full((1, 1), level),
         zero.reshape(1, 1),
         one,
+        0.0 * one,
         np.ones(nchans),
         rng.integers(0, 2**32, nchans).astype(np.int64),
     )

@@ -22,6 +22,15 @@ def bin_of(i, delay, tsamp, spin, nbins):
     return min(int(phase * nbins), nbins - 1), phase
 
 
+def subint_of(i, delay, tsamp, spin, subints, nsubints):
+    """Sub-integration of sample i: turns are counted on a straight line over each stretch of samples."""
+    begin = i // STRETCH * STRETCH
+    t = (begin + 0.5) * tsamp - spin[3] - delay
+    low, high = turns(t, spin), turns(t + STRETCH * tsamp, spin)
+    number = math.floor((low + (high - low) / STRETCH * (i - begin) - subints[0]) / subints[1])
+    return min(max(number, 0), nsubints - 1)
+
+
 def part_of(i, edges):
     """Part of the observation that a sample is in."""
     return next(p for p in range(len(edges) - 1) if edges[p] <= i < edges[p + 1])
@@ -51,13 +60,14 @@ def fold(data, start, tsamp, spin, delays, edges, blocks, bad, subints, bands, s
             part = part_of(start + j, edges)
             if live(c, part, blocks, bad):
                 k, _ = bin_of(start + j, delays[c], tsamp, spin, nbins)
-                for into in (cells[subints[part], bands[c], k], rows[c, k]):
+                subint = subint_of(start + j, delays[c], tsamp, spin, subints, nsubints)
+                for into in (cells[subint, bands[c], k], rows[c, k]):
                     into += (int(value), 1)
     return cells, rows
 
 
 def subtract(
-    data, start, tsamp, spin, delays, edges, blocks, bad, subints, bands, shapes, shape_of, gains, factors, keys
+    data, start, tsamp, spin, delays, edges, blocks, bad, subints, bands, shapes, shape_of, gains, levels, factors, keys
 ):
     """The samples without the template."""
     out = data.copy()
@@ -67,8 +77,8 @@ def subtract(
             part = part_of(i, edges)
             if live(c, part, blocks, bad):
                 k, _ = bin_of(i, delays[c], tsamp, spin, shapes.shape[1])
-                where = subints[part], bands[c]
-                level = gains[where] * factors[c] * shapes[shape_of[where]][k]
+                where = subint_of(i, delays[c], tsamp, spin, subints, len(gains)), bands[c]
+                level = factors[c] * (gains[where] * shapes[shape_of[where]][k] + levels[where])
                 taken = math.floor((round(level * 65536) + dither(i, int(keys[c]))) / 65536)
                 out[c, j] = min(max(int(value) - taken, -127), 127)
     return out
