@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import signal
 import sys
 import traceback
@@ -137,19 +138,35 @@ app = typer.Typer(
 )
 
 
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"pulsar-search {__version__}")
-        raise typer.Exit
+def _print_versions(all_packages: bool) -> None:
+    from pulsar import __version__
+
+    typer.echo(f"pulsar-search {__version__}")
+    if all_packages:
+        from pulsar.io.product.provenance import cpu_model, versions
+
+        for name, number in list(versions().items())[1:]:
+            typer.echo(f"{name} {number}")
+        typer.echo(f"{platform.platform()}, {cpu_model()}")
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    all_packages: Annotated[
+        bool,
+        typer.Option("--all", help="With --version: that of Python, of packages that matter, and the machine."),
     ] = False,
 ) -> None:
     """From a raw radio observation to ranked pulsar candidates in one HDF5 file."""
+    if version:
+        _print_versions(all_packages)
+        raise typer.Exit
+    if all_packages:
+        raise typer.BadParameter("goes with --version only", param_hint="--all")
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
     from pulsar.config.resources import check_address_space, check_environment
 
     # Before numba is loaded, which has words of its own for the one, and none for the other.

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import platform
 import pty
 import re
 import subprocess
@@ -57,12 +58,19 @@ def test_help_and_version() -> None:
     assert all(command in out for command in COMMANDS)
     code, out, _ = run("--version")
     assert (code, out.split()[0]) == (0, "pulsar-search")
+    assert len(out.splitlines()) == 1
+    code, out, _ = run("--version", "--all")
+    names = [line.split()[0] for line in out.splitlines()]
+    assert (code, names[:4]) == (0, ["pulsar-search", "python", "numpy", "scipy"])
+    assert platform.machine() in out.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
     "args",
     [
         ("nonsense",),
+        ("--all",),
+        ("--all", "config", "list"),
         ("search",),
         ("search", "--nonsense", "x.fil"),
         ("candidates", "x.h5", "--format", "xml"),
