@@ -139,8 +139,6 @@ app = typer.Typer(
 
 
 def _print_versions(all_packages: bool) -> None:
-    from pulsar import __version__
-
     typer.echo(f"pulsar-search {__version__}")
     if all_packages:
         from pulsar.io.product.provenance import cpu_model, versions
