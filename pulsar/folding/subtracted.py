@@ -602,8 +602,8 @@ def _level(brightness: NDArray[np.float64], levels: NDArray[np.float64], beside:
     away = brightness - brightness.mean()
     power = max(float(away @ away), 1e-300)
     fitted = float(away @ levels) / power
-    noise = float(np.var(levels - fitted * away)) / power
-    return max((fitted / noise + beside / beside**2) / (1.0 / noise + 1.0 / beside**2), 0.0)
+    noise, prior = max(float(np.var(levels - fitted * away)) / power, 1e-300), beside**2
+    return max((fitted * prior + beside * noise) / (prior + noise), 0.0)
 
 
 def measure_rest(

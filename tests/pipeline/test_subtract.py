@@ -40,6 +40,7 @@ from pulsar.synthesis import Pulsar, Rfi, Sky, make, write_filterbank
 BRIGHT = Pulsar(name="bright", period=0.1012345, dm=45.0, snr=150, duty=0.04)
 WEAK = Pulsar(name="weak", period=0.0371277, dm=80.0, snr=16, duty=0.06)
 SHAPE = {"nchans": 64, "fch1": 1496.0, "foff": -8.0, "tsamp": 512e-6, "nsamps": 1 << 16, "seed": 21}
+GIB = 1 << 30
 SETTINGS = ["dedisp.dm_lo=30", "dedisp.dm_hi=100", "dedisp.dm_step=2", "fold.ncands=8", "ffa.enabled=false"]
 
 
@@ -386,6 +387,44 @@ def test_a_template_does_not_follow_the_beat_with_another_pulsar():
     dm = (fast.dm / fast.period + 2 * slow.dm / slow.period) / line
     assert power(without(source, [template for template, _ in measured]), line, dm) < 12.0
     assert power(without(source, one_after_the_other), line, dm) > 30.0
+
+
+@pytest.mark.parametrize("nulling", [0.0, 0.5])
+def test_a_template_knows_each_turn_where_turns_differ(nulling):
+    # Of a pulsar that is off in half of its turns a mean profile would leave V S^2 / N in all, V being 1, N 111.
+    pulsar = Pulsar(name="bright", period=0.3012345, dm=45.0, snr=250, duty=0.03, nulling=nulling)
+    block = make(Sky(pulsars=(pulsar,), **SHAPE), threads=2)
+    obs, settings = Filterbank(block.data, block.header), RfiConfig(learn=False, enabled=False)
+    source = CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
+    params = FoldParams(1 / pulsar.period, 0.0, 45.0)
+    taken, _ = measure_template(source, params, SubtractConfig(), threads=2, memory=GIB)
+    turns = taken.template.turns
+    assert (turns.size > 0) == (nulling > 0.0)
+    assert beside(without(source, [taken]), pulsar) < 2.0
+    again = unpacked(packed([taken]), source)
+    np.testing.assert_array_equal(read(SubtractedSource(source, again)), read(SubtractedSource(source, [taken])))
+
+
+def test_turns_without_a_pulse_are_told_from_those_with_one():
+    pulsar = Pulsar(name="bright", period=0.3012345, dm=45.0, snr=250, duty=0.03, nulling=0.5)
+    block = make(Sky(pulsars=(pulsar,), **SHAPE), threads=2)
+    obs, settings = Filterbank(block.data, block.header), RfiConfig(learn=False, enabled=False)
+    source = CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
+    params = FoldParams(1 / pulsar.period, 0.0, 45.0)
+    taken, _ = measure_template(source, params, SubtractConfig(), threads=2, memory=GIB)
+    # Of the first and the last not all channels are there. Half of the turns have all that there is.
+    gains = taken.cells()[2].mean(axis=1)[1:-2]
+    assert np.all((np.abs(gains) < 0.5) | (np.abs(gains - gains.max()) < 0.5))
+    assert gains.max() == pytest.approx(gains.size / np.count_nonzero(gains > 1.0), rel=0.15)
+    steady = measure_template(source, params, SubtractConfig(nsubints=1), threads=2, memory=GIB)[0]
+    assert steady.template.turns.size == 0
+    assert beside(without(source, [steady]), pulsar) > 10.0
+
+
+def beside(source, pulsar):
+    """Mean power at some frequencies between the first harmonics of a pulsar, that of white noise being 1."""
+    places = [k + part for k in range(1, 6) for part in (0.2, 0.3, 0.4)]
+    return np.mean([power(source, place / pulsar.period, pulsar.dm) for place in places])
 
 
 def power(source, freq, dm):
