@@ -21,6 +21,8 @@ from pulsar.io.memory import EVEN
 
 #: Columns of tables of times that hold the intensity, where there are several.
 _INTENSITY: Final = ("flux", "counts", "intensity", "value")
+#: Samples of a series, with those of its gaps, over those that are given, at most: memory is for the others.
+MOST_MISSING: Final = 16
 
 
 def taken(name: str, data: Any) -> Any:
@@ -74,7 +76,7 @@ def _of_table(name: str, table: Any) -> TimeSeries:
         )
     values = table[meant[0]]
     if hasattr(values, "filled"):
-        values = values.filled(np.nan)
+        values = values.astype(np.float64).filled(np.nan)
     start = table.time[0]
     seconds = np.asarray((table.time - start).to_value("s"), dtype=np.float64)
     return _even(name, seconds, np.asarray(getattr(values, "value", values)), float(start.utc.mjd))
@@ -84,8 +86,13 @@ def _even(name: str, seconds: NDArray[np.float64], values: NDArray[Any], start: 
     """Samples at times [s] as a series: NaN where a time is missing."""
     if len(seconds) < 2 or not np.all(np.diff(seconds) > 0):
         raise ConfigError(f"{name}: expected two times or more, ascending")
-    step = step or float(np.median(np.diff(seconds)))
+    step = step or _step(seconds)
     places = np.rint((seconds - seconds[0]) / step).astype(np.int64)
+    if places[-1] + 1 > MOST_MISSING * len(values):
+        raise ConfigError(
+            f"{name}: {len(values)} samples of {step:g} s are spread over {seconds[-1] - seconds[0]:g} s: give the "
+            "stretches between the gaps one by one"
+        )
     # The step is known no better than the times: their whole length tells it.
     step = float(seconds[-1] - seconds[0]) / max(int(places[-1]), 1)
     late = (seconds - seconds[0]) / step - places
@@ -100,6 +107,19 @@ def _even(name: str, seconds: NDArray[np.float64], values: NDArray[Any], start: 
     whole = np.full(places[-1] + 1, np.nan)
     whole[places] = values
     return TimeSeries(whole, step, tstart=start)
+
+
+def _step(seconds: NDArray[np.float64]) -> float:
+    """Step of times [s]: of the whole where none is missing, else of those that are next to each other.
+
+    Times are rounded (MJDs to 0.6 us): over their whole length that is nothing, from one to the next it adds up.
+    """
+    whole = float(seconds[-1] - seconds[0]) / (len(seconds) - 1)
+    if np.max(np.abs((seconds - seconds[0]) / whole - np.arange(len(seconds)))) <= EVEN:
+        return whole
+    steps = np.diff(seconds)
+    middle = float(np.median(steps))
+    return float(np.mean(steps[np.abs(steps - middle) < 0.5 * middle]))
 
 
 class _Band(BaseObservation):

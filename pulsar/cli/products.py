@@ -183,7 +183,7 @@ def candidates(
     """List the candidates, or the single pulses, of runs, best first: one row a source."""
     if form == "accel" and wanted.table != "candidates":
         raise ConfigError("--format accel is of periodic candidates: single pulses have no such list")
-    _check_output(form, output, wanted, overwrite=overwrite)
+    _check_output(form, output, [*runs, *(judged or ())], wanted, overwrite=overwrite)
     products = [read(path) for path in runs]
     labels = labels_of(runs, judged or ())
     lists = [product.rows(wanted.table) for product in products]
@@ -287,7 +287,7 @@ def _whole(products: "Sequence[Run]", order: "NDArray[Any]", name: str, labels: 
     return vstack(tables, metadata_conflicts="silent")[order]
 
 
-def _check_output(form: str, output: Path | None, wanted: Wanted, *, overwrite: bool) -> None:
+def _check_output(form: str, output: Path | None, inputs: Sequence[Path], wanted: Wanted, *, overwrite: bool) -> None:
     """Refuse an output that cannot be, before anything is read."""
     if output is None:
         if form in ("fits", "candyjar"):
@@ -301,7 +301,7 @@ def _check_output(form: str, output: Path | None, wanted: Wanted, *, overwrite: 
         if (output / CANDYJAR_LIST).exists() and not overwrite:
             raise ConfigError(f"{output}: holds {CANDYJAR_LIST} already; give --overwrite, or another --out")
     else:
-        check_new(output, [], overwrite=overwrite)
+        check_new(output, inputs, overwrite=overwrite)
 
 
 def _print_table_of(form: str, table: "Table", name: str, output: Path | None, *, overwrite: bool) -> None:

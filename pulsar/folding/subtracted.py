@@ -364,14 +364,14 @@ class Taken:
     single: "Grid | None" = None
 
     def cells(self) -> tuple["Grid", NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """Cells in which the template is taken out: their grid, and profile, gain and level of each."""
+        """Cells in which the template is taken out: their grid, and profile, gain and level [levels] of each."""
         shape_of, gains, turns = self.template.shape_of, self.template.gains, self.template.turns[:, None]
         if self.single is None:
             return self.grid, shape_of, gains, np.zeros(gains.shape)
         of_turn = _subints_of(self.single, len(turns), self.grid, len(gains))
         gains = gains[of_turn]
         single = self.single._replace(bands=self.grid.bands)
-        return single, shape_of[of_turn], gains * turns, self.template.level * gains * (turns - 1.0)
+        return single, shape_of[of_turn], gains * turns, self.template.level * SIGMA_LEVELS * gains * (turns - 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -549,7 +549,7 @@ def _turn_by_turn(
     centre = float(start[0] + 0.5 * width[0]) / nbins
     first, last = _turns_seen(source, taken.params, grid.delays)
     nturns = int(np.ceil(last - first)) + 1
-    if _MOST_VARIANCE * snr**2 < nturns or 2 * COPIES * 16 * nturns * nbins > memory:
+    if _MOST_VARIANCE * snr**2 < nturns or nturns * (2 * COPIES * 16 * nbins + 32 * nbands) > memory:
         return taken
     single = make_grid(source, taken.params, (nturns, 1, nbins), centre + 0.5)
     cells = fold_grid(source, single, (nturns, 1, nbins), threads=threads, memory=memory)[0][:, 0]
@@ -657,7 +657,6 @@ class SubtractedSource(Relay):
     def _meet(self, start: int, data: NDArray[np.int8]) -> None:
         for pulsar, cells, shapes, keys in zip(self.taken, self._cells, self._shapes, self._keys, strict=True):
             grid, shape_of, gains, levels = cells
-            levels = levels * SIGMA_LEVELS
             subtract_cells(data, start, grid, shapes, shape_of, gains, levels, pulsar.template.factors, keys)
 
 

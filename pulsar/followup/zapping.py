@@ -123,6 +123,9 @@ def zap_fold(
     table["rfi_flags"], table["known_source"], table["rank"] = old["rfi_flags"], old["known_source"], 1
     table["score"] *= weight(split(str(old["rfi_flags"])))
     complete(table, [fold], header, config)
+    # The flux density is of the time and the band that are left.
+    for name in ("flux", "flux_err"):
+        table[name] /= np.sqrt(np.mean(~subints) * np.mean(~bands))
     with ProductWriter(target.path, overwrite=target.overwrite) as writer:
         writer.observation(header, *run.inputs[0], run.problems)
         writer.table("candidates", table)

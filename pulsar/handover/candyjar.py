@@ -127,6 +127,8 @@ def read_classes(path: Path) -> dict[str, str]:
         raise DataError(f"{path}: expected {expected}")
     classes = {}
     for number, line in enumerate(lines[1:], start=2):
+        if not line:
+            continue
         if len(line) != len(names):
             raise DataError(f"{path}: line {number} has {len(line)} cells, its heading {len(names)}")
         cells = dict(zip(names, line, strict=True))

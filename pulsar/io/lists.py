@@ -181,6 +181,10 @@ def _column(
     column = next((table[own[name]] for name in names if name in own), None)
     if column is None:
         return np.full(len(table), np.nan)
+    if np.ndim(column) != 1:
+        raise ConfigError(f"{path}: column {column.name}: expected one number in a row")
+    if hasattr(column, "mjd"):
+        return np.ma.filled(np.ma.asarray(column.mjd, dtype=np.float64), np.nan)
     try:
         values = column if column.unit is None else column.quantity.to(unit).value
         return np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)

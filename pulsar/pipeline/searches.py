@@ -85,9 +85,10 @@ def pulses_only(config: Config) -> Config:
 
 def _without(config: Config, names: Sequence[str]) -> Config:
     """The settings with some sections switched off."""
-    return config.model_copy(
-        update={name: getattr(config, name).model_copy(update={"enabled": False}) for name in names}
-    )
+    # Accelerations are searched where there is a largest.
+    none = {"accel": {"zmax": 0.0, "accel_max": None, "wmax": 0.0}}
+    off = {name: none.get(name, {"enabled": False}) for name in names}
+    return config.model_copy(update={name: getattr(config, name).model_copy(update=off[name]) for name in names})
 
 
 def searches_of(config: Config, count: int, tobs: float) -> list[tuple[type[Search[Any]], Any]]:

@@ -206,3 +206,30 @@ def test_a_reader_that_gives_less_than_it_promises_is_told(block: Any) -> None:
 def test_what_was_taken_before_is_taken_as_it_was() -> None:
     for data in (np.zeros(5), [1.0, 2.0], "a.fil", None, pulsar.TimeSeries(pulses(), STEP)):
         assert taken("search", data) is data
+
+
+@pytest.mark.parametrize(("step", "count"), [(1e-3, 40_000), (256e-6, 100_000), (1e-2, 100_000)])
+def test_times_that_are_rounded_are_even(step: float, count: int) -> None:
+    # As MJDs in 64 bits are, to 0.6 us.
+    times = Time(59000.0 + np.arange(count) * step / 86400.0, format="mjd")
+    values = np.arange(count, dtype=np.float64)
+    series = taken("X", AstropySeries(time=times, data={"counts": values}))
+    assert series.tsamp == pytest.approx(step, rel=1e-6)
+    assert len(series.data) == count
+    kept = np.arange(count) % 1000 != 17
+    series = taken("X", AstropySeries(time=times[kept], data={"counts": values[kept]}))
+    assert len(series.data) == count
+    assert np.count_nonzero(np.isnan(series.data)) == np.count_nonzero(~kept)
+
+
+def test_masked_counts_are_missing() -> None:
+    times = Time(59000.0, format="mjd") + np.arange(1000) * STEP * u.s
+    counts = MaskedColumn(np.arange(1000), mask=np.arange(1000) == 7, name="counts")
+    series = taken("X", AstropySeries(time=times, data={"counts": counts}))
+    assert np.flatnonzero(np.isnan(series.data)).tolist() == [7]
+
+
+def test_nights_apart_are_no_series() -> None:
+    night = np.arange(1000) * STEP
+    with pytest.raises(ConfigError, match="give the stretches between the gaps one by one"):
+        taken("X", LightCurve(np.concatenate([night, night + 3e7]), np.ones(2000), STEP))

@@ -94,3 +94,12 @@ def test_what_is_not_there_is_told(products: list[Path], words: tuple[str, ...],
     code, out, err = run("candidates", products[0], *words)
     assert (code, out) == (2, "")
     assert told in err
+
+
+@pytest.mark.parametrize("form", ["fits", "votable"])
+def test_a_list_does_not_replace_its_product(products: list[Path], form: str) -> None:
+    before = products[0].read_bytes()
+    code, _, err = run("candidates", *products, "--format", form, "--out", products[0], "--overwrite")
+    assert code == 2
+    assert str(products[0]) in err
+    assert products[0].read_bytes() == before

@@ -94,6 +94,21 @@ def test_it_is_the_snr_of_data_that_never_had_these(folder: Path, tmp_path: Path
     assert second.snr == pytest.approx(first.snr, rel=0.1)
 
 
+def test_the_flux_density_is_of_what_is_left(folder: Path, tmp_path: Path) -> None:
+    fold = read(folder / "dirty.h5").fold("c0001")
+    sets = ("--set", "telescope.gain=1", "--set", "telescope.tsys=20")
+    units = []
+    for first in (0.5, 0.97):
+        path = tmp_path / f"{first}.h5"
+        times = f"{fold.start + first * fold.tobs + 1e-3}:1e9"
+        assert run("fold", folder / "dirty.h5", "--zap-time", times, "--out", path, "-q", *sets)[0] == 0
+        left, row = read(path).fold("c0001"), read(path).rows("candidates")[0]
+        share = np.mean(np.any(left.time_phase != 0.0, axis=1))
+        # By the radiometer equation, over the time that is left.
+        units.append(row["flux"] / (left.snr * np.sqrt(left.width / (1.0 - left.width) / share)))
+    assert units[0] == pytest.approx(units[1], rel=0.01)
+
+
 def test_the_whole_fold_stays_and_is_had_on_request(folder: Path, tmp_path: Path) -> None:
     once, twice = tmp_path / "once.h5", tmp_path / "twice.h5"
     assert run("fold", folder / "dirty.h5", "--id", "c0001", *ZAP, "--out", once, "-q")[0] == 0

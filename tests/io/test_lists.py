@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.table import Table
+from astropy.time import Time
 from reference.command import run
 
 from pulsar.config.load import load_config
@@ -235,6 +238,16 @@ def test_what_is_wrong_is_named_with_its_row_and_column(
     with pytest.raises(error, match=words) as raised:
         read_list(path)
     assert str(path) in str(raised.value)
+
+
+def test_times_of_astropy_are_epochs_and_columns_of_arrays_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.ecsv"
+    table = Table({"P0": [0.1, 0.2], "DM": [3.0, 4.0], "epoch": Time([59000.5, 59001.25], format="mjd")})
+    table.write(path)
+    assert [entry.epoch for entry in read_list(path)] == [59000.5, 59001.25]
+    Table({"P0": [0.1, 0.2], "DM": np.ones((2, 3))}).write(path, overwrite=True)
+    with pytest.raises(ConfigError, match="column DM: expected one number in a row"):
+        read_list(path)
 
 
 def test_a_list_on_the_command_line(observed: Path, tmp_path: Path) -> None:

@@ -268,3 +268,10 @@ def test_signals_are_injected_beside_bands(in_a_quarter, with_bands, tmp_path):
     found, without = (each.rows("completeness/injected")["found"].tolist() for each in (run, whole))
     assert found == without
     assert any(found)
+
+
+def test_bands_are_searched_beside_accelerations(in_a_quarter, with_bands, tmp_path):
+    rows = searched(in_a_quarter, tmp_path / "run.h5", "[1,2,4]", "accel.zmax=20").rows("single_pulses")
+    expected = with_bands.rows("single_pulses")
+    for name in ("time", "dm", "snr", "freq_lo", "freq_hi"):
+        np.testing.assert_array_equal(rows[name], expected[name])
