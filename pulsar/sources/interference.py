@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pulsar.cleaning.birdies import MAINS_HARMONICS, MAINS_WANDER
 from pulsar.constants import LEAST_DM
 from pulsar.data.fold import Fold
 from pulsar.searches.sift import Group
@@ -13,6 +12,10 @@ from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE
 from pulsar.sources.features import dm_shift
 from pulsar.sources.score import UNDISPERSED, reasons
 
+#: Harmonics of the mains that a fold may be, and part by which they wander: further out, as cleaning looks for lines,
+#: windows would hold one in eight of all frequencies.
+MAINS_HARMONICS = 6
+MAINS_TOLERANCE = 0.005
 #: Harmonics of a noise diode that are looked at.
 DIODE_HARMONICS = 64
 #: Delay over the band below which a hum counts as undispersed [pulse widths].
@@ -165,7 +168,7 @@ def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bo
         Whether the fold tells a DM (not so for a dedispersed series).
     """
     freq = fold.after.freq
-    near = any(abs(freq / (k * f0) - 1.0) < MAINS_WANDER for f0 in mains for k in range(1, MAINS_HARMONICS + 1))
+    near = any(abs(freq / (k * f0) - 1.0) < MAINS_TOLERANCE for f0 in mains for k in range(1, MAINS_HARMONICS + 1))
     return near and _may_be_undispersed(fold, dispersion_known)
 
 
