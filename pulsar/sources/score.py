@@ -305,6 +305,9 @@ def reasons(features: dict[str, float]) -> tuple[str, ...]:
     # Pulses that vary much have a third of a strong S/N: a flag is for what surely does not repeat.
     if "unsteady" in flags and features["repeats"] >= REPEATING:
         flags.remove("unsteady")
+    # Scattering and noise take a part of the likeness: a flag is for what has none of it left.
+    if "no dm curve" in flags and terms["unlike"] < 1.0:
+        flags.remove("no dm curve")
     return tuple(flags)
 
 

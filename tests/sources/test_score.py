@@ -221,6 +221,7 @@ def test_flags_go_with_penalties():
     assert reasons(good | {"snr": 339.0, "repeats": 28.8}) == ()
     assert reasons(good | {"accel": 5000.0, "fdot_sigma": 20.0}) == ("unphysical",)
     assert reasons(good | {"dm_match": 0.1}) == ("no dm curve",)
+    assert reasons(good | {"dm_match": 0.77}) == ()
     assert score(good | {"dm_match": 0.6}) < 0.8 < score(good | {"dm_match": 0.88})
     # Noise finds its best fold at any width; a strong pulsar may have any.
     weak = good | {"snr": 8.0, "repeats": 5.0}
