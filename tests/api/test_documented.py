@@ -38,8 +38,16 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["pulsar.data.series", "pulsar.io.memory", "pulsar.api.synthetic"])
-def test_the_examples_of_the_documentation_give_what_they_say(module: str) -> None:
+#: Modules whose docstrings have examples.
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "pulsar").rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_the_examples_of_docstrings_give_what_they_say(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted > 0
     assert result.failed == 0
