@@ -145,7 +145,7 @@ def in_site(path: str) -> str | None:
     """The page, or picture, of the site that shows a file of the repository; None where there is none."""
     if path in TAKEN:
         return TAKEN[path]
-    if path.startswith("docs/") and path.endswith(".md"):
+    if path.startswith("docs/") and path.endswith((".md", ".png")):
         return path.removeprefix("docs/")
     if path.startswith("examples/") and path.endswith(".ipynb"):
         return f"notebooks/{path.removeprefix('examples/').removesuffix('.ipynb')}.md"
@@ -163,6 +163,8 @@ def relinked(text: str, source: str, page: str) -> str:
             return match[0]
         shown = in_site(posixpath.normpath(posixpath.join(posixpath.dirname(source), target)))
         if shown is None:
+            if bang:
+                log.warning("%s: the site has no picture %s", source, target)
             return words
         return f"{bang}[{words}]({posixpath.relpath(shown, posixpath.dirname(page) or '.')}{anchor or ''})"
 
