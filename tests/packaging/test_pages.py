@@ -155,6 +155,26 @@ def test_files_that_are_named_are_there() -> None:
     assert [pair for pair in sorted(named) if not (ROOT / pair[1]).exists()] == []
 
 
+def test_the_paper_has_what_the_journal_asks_for() -> None:
+    text = (DOCS / "paper" / "paper.md").read_text(encoding="utf-8")
+    entries = re.findall(
+        r"^@\w+\{(\w+),\n(.*?)^\}", (DOCS / "paper" / "paper.bib").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert set(re.findall(r"@(\w+\d{4})", text)) == {key for key, _ in entries}
+    assert all(re.search(r"^  doi = \{10\.\d{4,}/\S+\}$", entry, re.MULTILINE) for _, entry in entries)
+    needed = ["Summary", "Statement of need", "State of the field", "Software design", "Research impact statement"]
+    assert re.findall(r"^# (.*)$", text, re.MULTILINE)[:6] == [*needed, "AI usage disclosure"]
+    assert 750 <= len(text.split()) <= 1750
+    (figure,) = re.findall(r"\]\((\S+\.png)\)", text)
+    assert (DOCS / "paper" / figure).is_file()
+    # Figures of comparisons are those of the README.
+    field = text[text.index("# State of the field") : text.index("# Software design")]
+    shares = re.findall(r"\d+ %|\d+\.\d\d(?= and| s)", field)
+    assert len(shares) == 5
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [share for share in shares if share not in readme] == []
+
+
 @pytest.mark.parametrize("page", ["cli.md", "howto/batch.md"])
 def test_settings_that_are_shown_are_read(tmp_path: Path, page: str) -> None:
     (text,) = blocks(DOCS / page, "toml")
