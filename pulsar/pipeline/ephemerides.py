@@ -103,8 +103,9 @@ class Ephemeris:
         Where it comes from, for what is said of a fold that shows nothing.
     fold : KnownFold, optional
         Its fold where it was found.
-    barycentric : bool
-        Period, acceleration and epoch (then TDB) are those at the barycentre; else those of the telescope.
+    barycentric : bool or None
+        True: period, acceleration and epoch (then TDB) are those at the barycentre; False: those of the telescope;
+        None: those of the data.
     """
 
     period: float
@@ -115,7 +116,7 @@ class Ephemeris:
     fddot: float = 0.0
     origin: Origin = field(default_factory=Origin)
     fold: "KnownFold | None" = None
-    barycentric: bool = False
+    barycentric: bool | None = None
 
     def fold_of(self, header: Header) -> "KnownFold | None":
         """Its fold where it was found, if that is of the samples of a header."""
@@ -139,26 +140,34 @@ class Ephemeris:
             raise ConfigError(
                 f"{where}period {self.period:g} s is longer than the data ({header.tobs:.4g} s): is its unit right?"
             )
-        motion = motion_of(header) if self.barycentric else None
-        if self.barycentric and motion is None:
-            raise ConfigError(
-                f"{where}the period is that at the barycentre: the telescope and position of these data are needed for "
-                "that at the telescope: give --telescope, --ra and --dec"
-            )
-        fdot = -self.accel / (C * self.period)
-        middle = header.tmid if motion is None else motion.mjd_tdb
-        away = 0.0 if self.epoch is None else (middle - self.epoch) * DAY
+        freq, fdot, epoch, middle = 1.0 / self.period, -self.accel / (C * self.period), self.epoch, header.tmid
+        motion = None
+        if self.barycentric not in (None, header.barycentric):
+            # The telescope moves as it does in the middle of the data, or as it did at the epoch of its period.
+            at_epoch = header.with_(barycentric=False, tstart=epoch or 0.0, nsamps=0)
+            motion = motion_of(header if self.barycentric else at_epoch)
+            if motion is None:
+                here, there = ("barycentre", "telescope") if self.barycentric else ("telescope", "barycentre")
+                raise ConfigError(
+                    f"{where}the period is that at the {here}: the telescope and position of these data are needed for "
+                    f"that at the {there}: give --telescope, --ra and --dec"
+                )
+            if self.barycentric:
+                middle = motion.mjd_tdb
+            else:
+                freq, fdot, epoch = motion.freq(freq), motion.fdot(freq, fdot), motion.mjd_tdb
+        away = 0.0 if epoch is None else (middle - epoch) * DAY
         # Where nobody knows the time of the data, or of the candidate, it is taken to be of these.
         away = away if isfinite(away) else 0.0
         # A dedispersed series has the DM that it has, whatever is asked for.
         dm = header.dm if header.is_series and isfinite(header.dm) else self.dm
-        params = FoldParams(1.0 / self.period, fdot, dm, self.fddot).at(away)
+        params = FoldParams(freq, fdot, dm, self.fddot).at(away)
         if not params.freq > 0:
             raise ConfigError(
                 f"{where}period {self.period:g} s with acceleration {self.accel:g} m/s2 at MJD {self.epoch} is not "
                 f"positive at mid-observation, MJD {header.tmid:.6f}; give the acceleration of that time"
             )
-        if motion is None:
+        if motion is None or header.barycentric:
             return params
         return FoldParams(*motion.topocentric(params.freq, params.fdot), params.dm, params.fddot)
 
@@ -231,6 +240,7 @@ def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
             0.0 if not isfinite(row["fddot"]) else float(row["fddot"]),
             Origin.of_candidate(run.observation_of(row)),
             known(row),
+            run.observation_of(row).barycentric,
         )
         for row in rows
     ]
@@ -239,7 +249,7 @@ def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
 def ephemerides_of_list(path: Path, idents: Sequence[str] = ()) -> list[Ephemeris]:
     """Ephemerides of a list of candidates (:mod:`pulsar.io.lists`).
 
-    What does not say in which frame it is, is taken to be of the telescope.
+    What does not say in which frame it is, is taken to be in that of the data.
 
     Parameters
     ----------
@@ -261,7 +271,7 @@ def ephemerides_of_list(path: Path, idents: Sequence[str] = ()) -> list[Ephemeri
             entry.ident,
             entry.fddot,
             Origin("list", epoch=entry.epoch, place=entry.place),
-            barycentric=bool(entry.barycentric),
+            barycentric=entry.barycentric,
         )
         for entry in read_list(path, idents)
     ]

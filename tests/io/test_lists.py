@@ -18,7 +18,7 @@ from pulsar.io.lists import read_list
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import Target
-from pulsar.pipeline.ephemerides import Ephemeris, ephemerides_of_list
+from pulsar.pipeline.ephemerides import Ephemeris, ephemerides_of, ephemerides_of_list
 from pulsar.sky.barycentre import motion_of
 from pulsar.synthesis import Sky, write_filterbank
 from pulsar.synthesis.model import Pulsar
@@ -159,6 +159,22 @@ def test_a_list_of_barycentred_series_is_folded_at_the_telescope(
     assert snr_of(observed, [given], tmp_path) == pytest.approx(best, rel=0.03)
     with pytest.raises(ConfigError, match=r"b_DM40.00_ACCEL_20: line 4: .* --telescope, --ra and --dec"):
         given.params(header.with_(telescope=""))
+
+
+def test_periods_at_the_telescope_are_folded_in_barycentred_series(observed: Path, best: float, tmp_path: Path) -> None:
+    series, product = tmp_path / "bary.dat", tmp_path / "a.h5"
+    assert run("dedisperse", observed, "--dm", DM, "--no-rfi", "--bary", "--out", series, "-q")[0] == 0
+    args = ("--period", PERIOD, "--dm", DM, "--accel", ACCEL, "--no-refine", "--out", product)
+    assert run("fold", observed, *args, "-q")[0] == 0
+    path = tmp_path / "a_DM40.00_ACCEL_20"
+    path.write_text(accelsearch(R, Z, inf(START)))
+    with open_observation(series) as obs:
+        header = obs.header
+    assert header.barycentric
+    for given in (*ephemerides_of_list(path), *ephemerides_of(read(product), read(product).rows("candidates"))):
+        assert snr_of(series, [given], tmp_path) == pytest.approx(best, rel=0.03)
+        with pytest.raises(ConfigError, match=r"that at the telescope: .* --telescope, --ra and --dec"):
+            given.params(header.with_(telescope=""))
 
 
 def test_what_presto_has_found_at_the_telescope_is_followed_from_there(tmp_path: Path) -> None:
