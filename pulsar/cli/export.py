@@ -68,6 +68,13 @@ def command(
         raise ConfigError("--dm is of the series that --dat writes")
     if wideband and not tim:
         raise ConfigError("--wideband is of the times that --tim writes")
+    if forms and (burst or voevent):
+        way = "burst" if burst else "voevent"
+        raise ConfigError(f"--{way} is of single pulses, --{forms[0]} of candidates: export them one after the other")
+    if voevent or obscore:
+        from pulsar.handover.vo import checked_ivoid
+
+        checked_ivoid(author)
     idents = list(dict.fromkeys(idents or ()))
     if not idents and (forms or dat or burst or voevent):
         raise ConfigError("give the candidate, or single pulse: --id ID")
@@ -81,12 +88,13 @@ def command(
         export.folds(forms, whole=whole, wideband=wideband)
     elif forms:
         export.orbits(forms)
-    if burst:
-        export.bursts()
+    # What reads the files comes last.
     if voevent:
         export.events(rows, author, role)
     if obscore:
         export.observations(author)
+    if burst:
+        export.bursts()
     if dat:
         for ident, row in rows.items():
             export.series(ident, row, float(row["dm"]) if dm is None else dm)

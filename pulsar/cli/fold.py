@@ -164,6 +164,8 @@ def command(
         _check_folds("--zap-time and --zap-freq clean a fold that is there", of_samples | more)
         _clean(files, wanted.idents or (), cleaned, settings, Target(output, overwrite, sys.argv), picture)
         return
+    if wideband and not refine:
+        raise ConfigError("--wideband tells the DM that is measured: it does not go with --no-refine")
     sources = wanted.ephemerides(files, settings)
     from pulsar.handover.timing import LEAST_SNR, read_template, tim_text, toas_of, wideband_of
 
@@ -174,6 +176,10 @@ def command(
         if len(sources) != 1:
             raise ConfigError(f"--toas {toas}: times of arrival are of one pulsar, {len(sources)} are to be folded")
         check_new(toas, [*files, *wanted.inputs(), output], overwrite=overwrite)
+        if wideband:
+            with closing(open_observation(*files, config=settings.input)) as obs:
+                if min(obs.header.nchans, settings.fold.nbands) < 2:
+                    raise ConfigError(f"{files[0]}: --wideband tells a DM, which one band does not measure")
     elif template is not None or wideband:
         raise ConfigError(f"{'--wideband' if template is None else f'--template {template}'}: goes with --toas X.tim")
     shape = None if template is None else read_template(template)

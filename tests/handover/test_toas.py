@@ -165,6 +165,16 @@ def test_a_wideband_time_goes_into_a_file(tmp_path: Path) -> None:
     assert "--wideband: goes with --toas" in err
 
 
+def test_where_no_dm_will_be_measured_wideband_times_are_refused_before_anything_is_folded(tmp_path: Path) -> None:
+    words = ("--period", 1, "--dm", 3, "--out", tmp_path / "f.h5", "--toas", tmp_path / "x.tim", "--wideband")
+    code, _, err = run("fold", tmp_path / "none.fil", *words, "--no-refine")
+    assert (code, "it does not go with --no-refine" in err) == (2, True)
+    write_filterbank(Sky(nchans=1, fch1=1500.0, foff=-20.0, tsamp=1e-3, tobs=4.0), tmp_path / "a.fil")
+    code, _, err = run("fold", tmp_path / "a.fil", *words)
+    assert (code, "a.fil: --wideband tells a DM, which one band does not measure" in err) == (2, True)
+    assert not (tmp_path / "f.h5").exists()
+
+
 def test_noise_gives_no_times() -> None:
     fold = make_fold(1)
     rng = np.random.default_rng(4)

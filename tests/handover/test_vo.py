@@ -279,6 +279,21 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, words: tuple[str, ...],
     assert told in err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--par", "--voevent", "--author", AUTHOR), "--voevent is of single pulses, --par of candidates"),
+        (("--csv", "--burst"), "--burst is of single pulses, --csv of candidates"),
+        (("--burst", "--voevent"), "expected an IVO identifier"),
+    ],
+)
+def test_kinds_that_do_not_go_together_are_refused_before_the_product_is_read(
+    tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    code, _, err = run("export", tmp_path / "none.h5", "--id", "p0001", *words)
+    assert (code, told in err) == (2, True)
+
+
 def test_moments_of_days() -> None:
     assert iso_time(59000.25) == "2020-05-31T06:00:00.000000"
     assert iso_time(51544.0) == "2000-01-01T00:00:00.000000"
