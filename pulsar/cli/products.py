@@ -324,7 +324,9 @@ def _write_candyjar(rows: "NDArray[Any]", of: "Sequence[Run]", folder: Path) -> 
     from pulsar.data.unfinished import write_whole
     from pulsar.report.drawn import Task, draw_all
 
-    folded = [(run, row) for run, row in zip(of, rows, strict=True) if str(row["id"]) in run.ids]
+    pairs = [(run, row) for run, row in zip(of, rows, strict=True) if str(row["id"]) in run.ids]
+    # A judgement is of a candidate, of whatever copy of its product: it is shown once.
+    folded = list({picture_of(row): (run, row) for run, row in reversed(pairs)}.values())[::-1]
     if not folded:
         raise ConfigError("--format candyjar: none of these candidates was folded: there is nothing to look at")
     text = candyjar_text([(run, candidate_of(run, str(row["id"]))) for run, row in folded])
@@ -335,8 +337,10 @@ def _write_candyjar(rows: "NDArray[Any]", of: "Sequence[Run]", folder: Path) -> 
         write_whole(folder / picture_of(row), drawn.image["png"])
     # Last: a list whose pictures are there.
     write_whole(folder / CANDYJAR_LIST, text.encode())
-    if len(folded) < len(rows):
-        note(f"{len(rows) - len(folded)} candidates were not folded: they are left out")
+    if unfolded := len(rows) - len(pairs):
+        note(f"{unfolded} candidates were not folded: they are left out")
+    if again := len(pairs) - len(folded):
+        note(f"{again} candidates stand in several of these products: each is written once, of the first in the list")
     out(str(folder / CANDYJAR_LIST))
 
 

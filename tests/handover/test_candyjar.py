@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -83,6 +84,17 @@ def test_a_folder_with_a_list_is_kept(product: Path) -> None:
     assert "holds candidates.csv already" in err
     written(product, "--overwrite", "--top", 1)
     assert len(opened(folder)) == 1
+
+
+def test_a_candidate_of_two_copies_of_a_product_is_there_once(product: Path) -> None:
+    copy = shutil.copy(product, product.with_name("copy.h5"))
+    folder = product.with_name("jar")
+    code, _, err = run("candidates", product, copy, "--all", "--format", "candyjar", "--out", folder)
+    assert code == 0, err
+    assert "2 candidates stand in several of these products" in err
+    pictures = [row["png_path"] for row in opened(folder)]
+    assert len(pictures) == len(set(pictures)) == 2
+    assert pictures == [row["png_path"] for row in opened(written(product, "--overwrite"))]
 
 
 def test_commas_in_texts_cut_no_line(tmp_path: Path) -> None:
