@@ -308,13 +308,14 @@ def _noise_scale(spectra: NDArray[np.complex128], data: _Data, width: float, pha
     """
     times = spectra.sum(axis=1)
     nsub, nbins = times.shape[0], data.nbins
-    if nsub < 3:
-        return 1.0
     weight = data.weight.sum(axis=1)
     share = weight / weight.sum()
+    use = share > 0.25 / nsub
+    # Of two sub-integrations each is what the other is not.
+    if np.count_nonzero(use) < 3:
+        return 1.0
     residual = times - share[:, None] * times.sum(axis=0)
     residual[:, 0] = 0.0
-    use = share > 0.25 / nsub
     profiles = np.fft.irfft(residual[use], nbins, axis=1)
     sigma = np.sqrt(weight[use] * (1.0 - share[use]) / nbins)
     z = profiles / sigma[:, None]

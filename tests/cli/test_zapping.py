@@ -109,6 +109,17 @@ def test_the_flux_density_is_of_what_is_left(folder: Path, tmp_path: Path) -> No
     assert units[0] == pytest.approx(units[1], rel=0.01)
 
 
+def test_one_sub_integration_may_be_all_that_is_left(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    code, _, err = run("fold", folder / "clean.h5", "--zap-time", "1.1:1e9", "--out", out, "-q")
+    assert code == 0, err
+    fold = read(out).fold("c0001")
+    assert np.count_nonzero(fold.time_phase.any(axis=1)) == 1
+    # What one does beside its pulse nothing tells.
+    assert fold.extra["noise_scale"] == 1.0
+    assert fold.snr == pytest.approx(read(folder / "clean.h5").fold("c0001").snr / np.sqrt(32), rel=0.3)
+
+
 def test_the_whole_fold_stays_and_is_had_on_request(folder: Path, tmp_path: Path) -> None:
     once, twice = tmp_path / "once.h5", tmp_path / "twice.h5"
     assert run("fold", folder / "dirty.h5", "--id", "c0001", *ZAP, "--out", once, "-q")[0] == 0
