@@ -1,6 +1,6 @@
 """Folding of given periods, without a search: one streamed pass, refinement, and a product."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,22 +109,33 @@ def fold_given(obs: Observation, params: FoldParams, config: Config, *, fit: boo
 
 
 def fold_row(
-    ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer", known: KnownFold | None = None
+    ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer", detected: Mapping[str, Any] | None = None
 ) -> None:
-    """Fill a row of the candidates table for a period that was given, or is known in the same data."""
+    """Fill a row of the candidates table for a period that was given, or is known in the same data.
+
+    Parameters
+    ----------
+    ident : str
+    fold : Fold
+        Is told its features.
+    header : Header
+    row : mapping
+    scorer : Scorer
+    detected : mapping, optional
+        What a search of the same data says: fields `sigma`, `ndetections` and `rfi_flags`.
+    """
     fill_place(row, header)
     fill_fold(row, fold)
     row["id"] = ident
     row["kind"] = "fold"
     row["dm_detected"] = fold.before.dm
     row["sigma"] = fold_sigma(fold)
-    if known is None:
-        row["score"] = score(features(fold), scorer)
-        return
-    for name in ("harmonic_of", "relation", "rfi_flags"):
-        row[name] = known.row[name]
-    values = features(fold, sigma=float(known.row["sigma"]), ndetections=int(known.row["ndetections"]))
-    row["score"] = score(values, scorer) * weight(split(str(known.row["rfi_flags"])))
+    values = features(fold)
+    if detected is not None:
+        row["rfi_flags"] = detected["rfi_flags"]
+        values |= {name: float(detected[name]) for name in ("sigma", "ndetections")}
+    fold.extra["features"] = values
+    row["score"] = score(values, scorer) * weight(split(str(row["rfi_flags"])))
 
 
 def _known(ephemeris: Ephemeris | FromPar, header: Header) -> KnownFold | None:
@@ -227,9 +238,12 @@ def fold_files(
             names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
             table = empty_table(CANDIDATE_COLUMNS, len(folds))
             for i, (name, fold, row) in enumerate(zip(names, folds, table, strict=True)):
-                fold_row(name, fold, obs.header, row, scorer, searched[i])
+                known = searched[i]
+                if known is not None:
+                    row["harmonic_of"], row["relation"] = known.row["harmonic_of"], known.row["relation"]
+                fold_row(name, fold, obs.header, row, scorer, None if known is None else known.row)
                 writer.fold(name, fold, cubes[i], lines[i])
-                if row["sigma"] < DETECTED and searched[i] is None:
+                if row["sigma"] < DETECTED and known is None:
                     why = doubts(fold, ephemerides[i].origin, obs.header)
                     progress.warning(verdict(fold, float(row["sigma"]), name, why))
             # A parent that is not folded, too, would make a row of nobody's.

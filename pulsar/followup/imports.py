@@ -24,7 +24,6 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.write import fill_barycentre
 from pulsar.searches.sift import Group
 from pulsar.sky.catalogue import label, read_catalogue
-from pulsar.sources.features import features
 from pulsar.sources.interference import Interference, flags_of
 from pulsar.sources.score import scorer_of
 
@@ -109,11 +108,9 @@ def imported_table(found: Sequence[Imported], config: Config) -> NDArray[Any]:
         rows, fold = table[i : i + 1], one.fold
         known = Interference(config.sift.mains, config.rfi.diodes, dispersion_known=not one.header.is_series)
         fold_row(f"c{i + 1:04d}", fold, one.header, rows[0], scorer)
-        values = features(fold)
-        fold.extra["features"] = dict(values)
         # Nobody has searched here: all that is known is the fold.
         alone = Group("", fold.before, np.zeros(0, dtype=np.int64), fold.before.dm, fold.before.dm)
-        flags = flags_of(alone, fold, values, known)
+        flags = flags_of(alone, fold, fold.extra["features"], known)
         rows["rfi_flags"] = ",".join(flags)
         rows["score"] *= flag_table.weight(flags)
         rows["obs"] = i

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
-from pulsar.data.flags import split, weight
 from pulsar.data.fold import FoldCube
 from pulsar.errors import ConfigError
 from pulsar.followup.folding import complete, fold_row, measured
@@ -72,6 +71,12 @@ def touched(cube: FoldCube, times: Spans, freqs: Spans) -> tuple[Mask, Mask]:
     return masks[0], masks[1]
 
 
+def _number_of(values: Any, name: str) -> float:
+    """A number of what a product tells of a fold; NaN where it does not."""
+    value = values.get(name) if isinstance(values, dict) else None
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
 def zap_fold(
     product: Path, idents: Sequence[str], times: Spans, freqs: Spans, config: Config, target: Target, *, told: Told
 ) -> "Run":
@@ -118,10 +123,11 @@ def zap_fold(
             fold.extra[f"zap_{name}"] = [f"{low:g}:{high:g}" for low, high in spans]
     record = Provenance(target.argv, [product], to_toml(config, with_help=False), 1)
     table = empty_table(CANDIDATE_COLUMNS, 1)
-    fold_row(ident, fold, header, table[0], scorer_of(config.sift.weights))
     # What a search of the same data has said of it still holds.
-    table["rfi_flags"], table["known_source"], table["rank"] = old["rfi_flags"], old["known_source"], 1
-    table["score"] *= weight(split(str(old["rfi_flags"])))
+    detected = {name: _number_of(whole.extra.get("features"), name) for name in ("sigma", "ndetections")}
+    scorer = scorer_of(config.sift.weights)
+    fold_row(ident, fold, header, table[0], scorer, {"rfi_flags": old["rfi_flags"], **detected})
+    table["known_source"], table["rank"] = old["known_source"], 1
     complete(table, [fold], header, config)
     # The flux density is of the time and the band that are left.
     for name in ("flux", "flux_err"):

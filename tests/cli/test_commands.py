@@ -18,6 +18,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTED, empty_table
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
 from pulsar.pipeline.ephemerides import Ephemeris, Origin, doubts
+from pulsar.sources.score import score
 
 PERIOD, DM = 0.0331, 56.0
 
@@ -259,6 +260,21 @@ def test_fold_usage(observation: Path, product: Path, tmp_path: Path, args: tupl
     assert code == 2
     assert message in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fold_that_is_cleaned_is_scored_with_what_the_search_has_detected(
+    observation: Path, product: Path, folder: Path
+) -> None:
+    whole, left = folder / "whole.h5", folder / "left.h5"
+    args = ("--candidates", product, "--id", "c0001", "--out", whole, "-q")
+    assert run("fold", observation, *args)[0] == 0
+    code, _, err = run("fold", whole, "--zap-time", "0:0.1", "--out", left, "-q")
+    assert code == 0, err
+    found = read(product).candidate("c0001")
+    for path in (whole, left):
+        values = read(path).fold("c0001").extra["features"]
+        assert (values["sigma"], values["ndetections"]) == (found["sigma"], found["ndetections"])
+        assert read(path).candidate("c0001")["score"] == pytest.approx(score(values))
 
 
 def test_inject(observation: Path, folder: Path) -> None:
