@@ -201,8 +201,14 @@ def subtract(
         return Subtracted(source, empty_table(SUBTRACTED_COLUMNS, 0))
     progress = means.progress
     kept = None if checkpoint is None else checkpoint.load("subtracted")
-    if kept is not None:
-        old = unpacked(kept, source)
+    if checkpoint is not None and kept is not None:
+        try:
+            old = unpacked(kept, source)
+        except KeyError as error:
+            raise ConfigError(
+                f"{checkpoint.folder}: its templates of pulsars are of an earlier version of this program, with which "
+                "this one cannot go on: search again without --resume, or remove that folder"
+            ) from error
         progress.message(f"{len(old)} pulsars are subtracted: their templates are taken from the interrupted run")
         return Subtracted(SubtractedSource(source, old), kept["rows"])
     folds = _folds(source, pulsars, header, config, means)

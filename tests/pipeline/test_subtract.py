@@ -29,6 +29,7 @@ from pulsar.folding.subtracted import (
 from pulsar.handover.timing import par_text
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline import ranges
+from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.start import fingerprint
@@ -172,6 +173,17 @@ def test_an_interrupted_run_goes_on_with_its_templates(folder, second, monkeypat
     run = search(folder / "both.fil", settings, out, resume=True)
     for table in ("candidates", "subtracted/pulsars"):
         assert run.rows(table).tobytes() == second.rows(table).tobytes()
+
+
+def test_templates_of_an_earlier_version_are_not_gone_on_with(folder, source, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "run.h5", "mark", resume=False)
+    taken, _ = measure_template(source, PARAMS, SubtractConfig(nbins=16), threads=1, memory=GIB)
+    arrays = packed([taken])
+    del arrays["level0"]
+    checkpoint.save("subtracted", **arrays)
+    means = Means(1, GIB, folder, Progress(level="error"))
+    with pytest.raises(ConfigError, match=r"run\.h5\.parts: .* earlier version .* without --resume"):
+        subtract(source, source.obs.header, config(f"{folder / 'first.h5'}:c0001"), means, checkpoint)
 
 
 def test_other_pulsars_are_another_run(folder):
