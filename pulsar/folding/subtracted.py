@@ -552,7 +552,10 @@ def _turn_by_turn(
     if _MOST_VARIANCE * snr**2 < nturns or nturns * (2 * COPIES * 16 * nbins + 32 * nbands) > memory:
         return taken
     single = make_grid(source, taken.params, (nturns, 1, nbins), centre + 0.5)
-    cells = fold_grid(source, single, (nturns, 1, nbins), threads=threads, memory=memory)[0][:, 0]
+    # Each thread has cells of its own, of whole numbers, as far as there is room for them.
+    parts = max(min(threads, len(source.freqs), memory // (2 * 16 * nturns * nbins) - 1), 1)
+    apart = single._replace(bands=np.arange(len(source.freqs)) * parts // len(source.freqs))
+    cells = fold_grid(source, apart, (nturns, parts, nbins), threads=threads, memory=memory)[0].sum(axis=1)
     kept = hit[: nbins // 2 + 1]
     cells = without_harmonics(cells, kept) if kept.any() else cells
     of_turn = _subints_of(single, nturns, grid, len(models))

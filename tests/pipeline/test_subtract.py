@@ -17,6 +17,7 @@ from pulsar.config.model import RfiConfig, SubtractConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.errors import ConfigError, DataError
+from pulsar.folding import subtracted
 from pulsar.folding.subtracted import (
     SubtractedSource,
     fold_grid,
@@ -415,6 +416,28 @@ def test_a_template_knows_each_turn_where_turns_differ(nulling):
     assert beside(without(source, [taken]), pulsar) < 2.0
     again = unpacked(packed([taken]), source)
     np.testing.assert_array_equal(read(SubtractedSource(source, again)), read(SubtractedSource(source, [taken])))
+
+
+def test_turns_are_folded_by_all_threads_and_are_the_same(monkeypatch):
+    pulsar = Pulsar(name="bright", period=0.3012345, dm=45.0, snr=250, duty=0.03, nulling=0.5)
+    block = make(Sky(pulsars=(pulsar,), **SHAPE), threads=2)
+    obs, settings = Filterbank(block.data, block.header), RfiConfig(learn=False, enabled=False)
+    source = CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
+    params, fold, channels = FoldParams(1 / pulsar.period, 0.0, 45.0), subtracted.fold_cells, []
+
+    def noted(data, start, grid, cells, rows):
+        # A turn has cells of its own in the second pass.
+        if cells.shape[0] > SubtractConfig().nsubints:
+            channels.append(len(data))
+        fold(data, start, grid, cells, rows)
+
+    monkeypatch.setattr(subtracted, "fold_cells", noted)
+    first, third = (
+        packed([measure_template(source, params, SubtractConfig(), threads=n, memory=GIB)[0]]) for n in (1, 3)
+    )
+    assert set(channels) == {64, 22, 21}
+    for name, array in first.items():
+        np.testing.assert_array_equal(third[name], array)
 
 
 def test_turns_without_a_pulse_are_told_from_those_with_one():
