@@ -1,7 +1,6 @@
 """Folding of given periods, without a search: one streamed pass, refinement, and a product."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,40 +14,33 @@ from pulsar.data.flags import split, weight
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
-from pulsar.folding import folder
 from pulsar.folding.fundamental import fold_sigma
 from pulsar.folding.refine import refine
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter, Target
-from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
+from pulsar.pipeline.cleaning import given_mask
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, KnownFold, doubts, verdict
 from pulsar.pipeline.follow import steady_fold
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
-from pulsar.pipeline.samples import Samples
+from pulsar.pipeline.samples import Samples, clean
 from pulsar.pipeline.start import opened
-from pulsar.pipeline.subtracting import check_subtract, subtract
+from pulsar.pipeline.subtracting import check_subtract
 from pulsar.pipeline.write import fill_barycentre, fill_flux, fill_fold, fill_place
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sources.features import features
 from pulsar.sources.score import score, scorer_of
 
 if TYPE_CHECKING:
-    from pulsar.cleaning.source import MaskedSource
     from pulsar.io.product.reader import Run
     from pulsar.sources.score import Scorer
 
 
-def fold_cubes(
-    obs: Observation,
-    params: Sequence[FoldParams],
-    config: Config,
-    *,
-    means: Means,
-    tell: Callable[[NDArray[Any]], None] | None = None,
-) -> list[FoldCube]:
+def folded(
+    obs: Observation, params: Sequence[FoldParams], config: Config, means: Means
+) -> tuple[Samples, list[FoldCube]]:
     """Clean and fold an observation; all candidates in one streamed pass.
 
     Parameters
@@ -59,30 +51,20 @@ def fold_cubes(
         Topocentric, at mid-observation.
     config : Config
     means : Means
-    tell : callable, optional
-        Told which pulsars were taken out of the samples before, fields of SUBTRACTED_COLUMNS.
 
     Raises
     ------
     ConfigError, DataError
         A pulsar that is to be taken out makes no sense for these data, or its file cannot be read.
     """
-    header, progress = obs.header, means.progress
-    check_subtract(header, config)
-    if header.is_series:
-        with unchanged(obs), progress.stage("folding", total=header.nsamps, unit="samples") as tick:
-            cubes = Samples(obs).cubes(params, config.fold, means)
-            tick(header.nsamps)
-        return cubes
-    mask = find_mask(obs, config, threads=means.threads, progress=progress).mask
-    source: MaskedSource = clean_source(obs, mask, config, threads=means.threads, progress=progress)
-    if config.subtract.pulsars:
-        without = subtract(source, header, config, means)
-        source = without.source
-        if tell is not None:
-            tell(without.rows)
-    with unchanged(obs), progress.stage("folding", total=header.nsamps, unit="samples") as tick:
-        return folder.fold_many(source, params, config.fold, threads=means.threads, memory=means.memory, progress=tick)
+    check_subtract(obs.header, config)
+    samples = clean(obs, config, means)
+    if samples.source is not None:
+        return samples, samples.cubes(params, config.fold, means)
+    with unchanged(obs), means.progress.stage("folding", total=obs.header.nsamps, unit="samples") as tick:
+        cubes = samples.cubes(params, config.fold, means)
+        tick(obs.header.nsamps)
+    return samples, cubes
 
 
 def fold_given(obs: Observation, params: FoldParams, config: Config, *, fit: bool, progress: Progress) -> Fold:
@@ -102,10 +84,10 @@ def fold_given(obs: Observation, params: FoldParams, config: Config, *, fit: boo
     Raises
     ------
     ConfigError, DataError
-        As :func:`fold_cubes`.
+        As :func:`folded`.
     """
-    cube = fold_cubes(obs, [params], config, means=Means.of(config, obs, progress))[0]
-    return Samples(obs).finished(refine(cube, search_dm=not obs.header.is_series, fit=fit), config.fold)
+    samples, (cube,) = folded(obs, [params], config, Means.of(config, obs, progress))
+    return samples.finished(refine(cube, search_dm=not obs.header.is_series, fit=fit), config.fold)
 
 
 def fold_row(
@@ -166,10 +148,13 @@ def measured(cube: FoldCube, lines: Sequence[tuple[float, float]], *, fit: bool,
 
 
 def complete(table: NDArray[Any], folds: Sequence[Fold], header: Header, config: Config) -> None:
-    """Fill what follows from the folds of rows: barycentric values, flux density, the known pulsars that they are."""
+    """Fill what follows from the folds of rows: barycentric values, flux density, the known pulsars that they are.
+
+    Flux densities are of the band that each fold tells, which is without what was masked.
+    """
     fill_barycentre(table, header)
     for fold, row in zip(folds, table, strict=True):
-        fill_flux(row, fold, header, header.bandwidth, config.telescope)
+        fill_flux(row, fold, header, fold.extra["bandwidth"], config.telescope)
     if config.known.catalogue:
         label(table, header, read_catalogue(config.known.catalogue), radius=config.known.radius)
 
@@ -225,15 +210,17 @@ def fold_files(
         if not obs.header.is_series:
             live_frequencies(obs, config)  # refuses when all channels are zapped
         with ProductWriter(target.path, overwrite=target.overwrite) as writer:
-            store = partial(writer.table, "subtracted/pulsars")
-            cubes = fold_cubes(obs, params, config, means=means, tell=store)
+            samples, cubes = folded(obs, params, config, means)
+            if samples.subtracted is not None:
+                writer.table("subtracted/pulsars", samples.subtracted)
             searched = [_known(ephemeris, obs.header) for ephemeris in ephemerides]
             lines = [() if known is None else known.lines for known in searched]
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []
                 for cube, hit in zip(cubes, lines, strict=True):
                     fold = measured(cube, hit, fit=fit, search_dm=not obs.header.is_series)
-                    folds.append(Samples(obs).finished(fold, config.fold))
+                    folds.append(samples.finished(fold, config.fold))
+                    folds[-1].extra["bandwidth"] = samples.bandwidth
                     tick(1)
             names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
             table = empty_table(CANDIDATE_COLUMNS, len(folds))

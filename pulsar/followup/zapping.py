@@ -128,10 +128,13 @@ def zap_fold(
     scorer = scorer_of(config.sift.weights)
     fold_row(ident, fold, header, table[0], scorer, {"rfi_flags": old["rfi_flags"], **detected})
     table["known_source"], table["rank"] = old["known_source"], 1
-    complete(table, [fold], header, config)
     # The flux density is of the time and the band that are left.
+    bandwidth = _number_of(whole.extra, "bandwidth")
+    bandwidth = bandwidth if np.isfinite(bandwidth) else header.bandwidth
+    fold.extra["bandwidth"] = bandwidth * float(np.mean(~bands))
+    complete(table, [fold], header, config)
     for name in ("flux", "flux_err"):
-        table[name] /= np.sqrt(np.mean(~subints) * np.mean(~bands))
+        table[name] /= np.sqrt(np.mean(~subints))
     with ProductWriter(target.path, overwrite=target.overwrite) as writer:
         writer.observation(header, *run.inputs[0], run.problems)
         writer.table("candidates", table)

@@ -110,7 +110,7 @@ class Samples:
         return with_dm_curve(self.obs, fold, config) if isinstance(self.obs, SeriesSet) else fold
 
 
-def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint) -> Samples:
+def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint | None = None) -> Samples:
     """The cleaned samples of an observation, less the pulsars that are to be taken out; series as they are.
 
     Parameters
@@ -118,7 +118,7 @@ def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint
     obs : Observation
     config : Config
     means : Means
-    checkpoint : Checkpoint
+    checkpoint : Checkpoint, optional
         Has the mask and the templates of an interrupted run, or is given them.
 
     Raises
@@ -128,11 +128,12 @@ def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint
     """
     if obs.header.is_series:
         return Samples(obs)
-    kept = checkpoint.load("mask")
+    kept = None if checkpoint is None else checkpoint.load("mask")
     if kept is not None:
         mask = mask_of(kept)
     else:
         mask = find_mask(obs, config, threads=means.threads, progress=means.progress).mask
+    if checkpoint is not None and kept is None:
         checkpoint.save("mask", **{f.name: np.asarray(getattr(mask, f.name)) for f in fields(mask)})
     means.progress.message(mask.summary())
     source = clean_source(obs, mask, config, threads=means.threads, progress=means.progress)

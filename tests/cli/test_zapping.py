@@ -109,6 +109,24 @@ def test_the_flux_density_is_of_what_is_left(folder: Path, tmp_path: Path) -> No
     assert units[0] == pytest.approx(units[1], rel=0.01)
 
 
+def test_the_flux_density_is_of_the_band_that_is_not_masked(folder: Path, tmp_path: Path) -> None:
+    sets = ("--set", "telescope.gain=1", "--set", "telescope.tsys=20", *PLAIN[4:])
+    units = []
+    # Half of the band, left out before the fold, after it, or not.
+    half = "1260:1372"
+    for name, band, zap, later in (("all", 1, (), ()), ("half", 0.5, ("--zap", half), ()), ("late", 1, (), (half,))):
+        path, left = tmp_path / f"{name}.h5", tmp_path / f"{name}_left.h5"
+        args = ("--period", PERIOD, "--dm", DM, "--out", path, *sets)
+        assert run("fold", folder / "clean.fil", *args, *zap)[0] == 0
+        cleaned = ("--zap-time", "0:1", *(word for span in later for word in ("--zap-freq", span)))
+        assert run("fold", path, *cleaned, "--out", left, "-q", *sets[:4])[0] == 0
+        for product, share in ((path, band), (left, 0.5 * 31 / 32 if name != "all" else 31 / 32)):
+            fold, row = read(product).fold("c0001"), read(product).candidate("c0001")
+            # By the radiometer equation, over the band and the time that are left.
+            units.append(row["flux"] / fold.snr / np.sqrt(fold.width / (1.0 - fold.width) / share))
+    assert units == pytest.approx([units[0]] * 6, rel=0.01)
+
+
 def test_one_sub_integration_may_be_all_that_is_left(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
     code, _, err = run("fold", folder / "clean.h5", "--zap-time", "1.1:1e9", "--out", out, "-q")
