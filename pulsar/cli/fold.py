@@ -273,7 +273,7 @@ def _tell_differences(run: "Run", config: "Config") -> None:
     searched, own = (tomllib.loads(text) for text in (run.provenance.get("config", ""), to_toml(config)))
     names = [
         f"{section}.{key}"
-        for section in ("rfi", "fold")
+        for section in ("rfi", "fold", "subtract")
         for key in sorted(searched.get(section, {}).keys() | own[section].keys())
         if key != "ncands" and searched.get(section, {}).get(key) != own[section].get(key)
     ]

@@ -1,6 +1,7 @@
 """Folding of given periods, without a search: one streamed pass, refinement, and a product."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
 from pulsar.folding.fundamental import fold_sigma
 from pulsar.folding.refine import refine
+from pulsar.folding.subtracted import Taken, without
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter, Target
@@ -27,21 +29,29 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples, clean
 from pulsar.pipeline.start import opened
-from pulsar.pipeline.subtracting import check_subtract
+from pulsar.pipeline.subtracting import check_subtract, templates_of
 from pulsar.pipeline.write import fill_barycentre, fill_flux, fill_fold, fill_place
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sources.features import features
 from pulsar.sources.score import score, scorer_of
 
 if TYPE_CHECKING:
+    from pulsar.cleaning.source import MaskedSource
     from pulsar.io.product.reader import Run
     from pulsar.sources.score import Scorer
 
 
 def folded(
-    obs: Observation, params: Sequence[FoldParams], config: Config, means: Means
+    obs: Observation,
+    params: Sequence[FoldParams],
+    config: Config,
+    means: Means,
+    known: Sequence[KnownFold | None] = (),
 ) -> tuple[Samples, list[FoldCube]]:
     """Clean and fold an observation; all candidates in one streamed pass.
+
+    A search may have folded some of them without strong sources (:mod:`pulsar.pipeline.residual`): so are they here, in
+    a pass for each set of these.
 
     Parameters
     ----------
@@ -51,6 +61,8 @@ def folded(
         Topocentric, at mid-observation.
     config : Config
     means : Means
+    known : sequence of KnownFold or None, optional
+        The fold of each that a search of these samples has made.
 
     Raises
     ------
@@ -59,12 +71,38 @@ def folded(
     """
     check_subtract(obs.header, config)
     samples = clean(obs, config, means)
-    if samples.source is not None:
-        return samples, samples.cubes(params, config.fold, means)
-    with unchanged(obs), means.progress.stage("folding", total=obs.header.nsamps, unit="samples") as tick:
-        cubes = samples.cubes(params, config.fold, means)
-        tick(obs.header.nsamps)
-    return samples, cubes
+    if samples.source is None:
+        with unchanged(obs), means.progress.stage("folding", total=obs.header.nsamps, unit="samples") as tick:
+            made = samples.cubes(params, config.fold, means)
+            tick(obs.header.nsamps)
+        return samples, made
+    cubes: dict[int, FoldCube] = {}
+    for own, rows in _residuals(samples.source, known, len(params), config, means):
+        made = replace(samples, source=own).cubes([params[i] for i in rows], config.fold, means)
+        cubes |= dict(zip(rows, made, strict=True))
+    return samples, [cubes[i] for i in range(len(params))]
+
+
+def _residuals(
+    source: "MaskedSource", known: Sequence[KnownFold | None], count: int, config: Config, means: Means
+) -> "list[tuple[MaskedSource, list[int]]]":
+    """Samples without strong sources, and which of `count` folds are made in them, as in a search."""
+    strong = [() if fold is None else fold.strong for fold in known] or [()] * count
+    sets = [tuple(params for params, out in each if out) for each in strong]
+    templates: dict[FoldParams, Taken] = {}
+    if any(sets):
+        params = list(dict.fromkeys(params for each in strong for params, _ in each))
+        lines = next(fold.lines for fold in known if fold is not None)
+        means.progress.message(
+            f"of {len(params)} strong sources each is taken out of what is not of it, as in the search"
+        )
+        measured = templates_of(source, params, config, means, lines)
+        least = config.subtract.min_snr
+        templates = {p: taken for p, (taken, there) in zip(params, measured, strict=True) if there.snr >= least}
+    return [
+        (without(source, [templates[params] for params in out if params in templates]), [i for i in range(count) if sets[i] == out])
+        for out in dict.fromkeys(sets)
+    ]
 
 
 def fold_given(obs: Observation, params: FoldParams, config: Config, *, fit: bool, progress: Progress) -> Fold:
@@ -210,10 +248,10 @@ def fold_files(
         if not obs.header.is_series:
             live_frequencies(obs, config)  # refuses when all channels are zapped
         with ProductWriter(target.path, overwrite=target.overwrite) as writer:
-            samples, cubes = folded(obs, params, config, means)
+            searched = [_known(ephemeris, obs.header) for ephemeris in ephemerides]
+            samples, cubes = folded(obs, params, config, means, searched)
             if samples.subtracted is not None:
                 writer.table("subtracted/pulsars", samples.subtracted)
-            searched = [_known(ephemeris, obs.header) for ephemeris in ephemerides]
             lines = [() if known is None else known.lines for known in searched]
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -68,12 +69,16 @@ class KnownFold:
         Of its candidate, fields of CANDIDATE_COLUMNS.
     observed : Header
         Of the samples in which it was found.
+    strong : tuple of (FoldParams, bool)
+        Sources without which these were searched again, the strongest first, and whether each was taken out of the
+        samples in which it was folded.
     """
 
     params: FoldParams | None
     lines: tuple[tuple[float, float], ...]
     row: Any
     observed: Header
+    strong: tuple[tuple[FoldParams, bool], ...] = ()
 
     def is_of(self, header: Header) -> bool:
         """True if a header tells of the samples that were searched: of their time, band, beam and source."""
@@ -221,14 +226,21 @@ def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
     rows : sequence of mapping or void
         Fields of CANDIDATE_COLUMNS.
     """
+    idents = {str(row["uid"]): str(row["id"]) for row in run.rows("candidates") if row["id"] in run.folds}
+    refined = cache(lambda ident: run.fold(ident).after)
     lines = tuple((float(line["freq"]), float(line["width"])) for line in run.rows("rfi/birdies"))
 
     def known(row: Any) -> KnownFold | None:
         """Folds of parts, and of products that hold several observations, are made anew."""
         if run.is_merged or row["part"]:
             return None
-        before = run.fold(str(row["id"])).before if row["id"] in run.folds else None
-        return KnownFold(before, lines, row, run.observation_of(row))
+        if row["id"] not in run.folds:
+            return KnownFold(None, lines, row, run.observation_of(row))
+        fold = run.fold(str(row["id"]))
+        residual = fold.extra.get("residual")
+        taken = residual.items() if isinstance(residual, dict) else ()
+        strong = tuple((refined(idents[uid]), bool(out)) for uid, out in taken if uid in idents)
+        return KnownFold(fold.before, lines, row, run.observation_of(row), strong)
 
     return [
         Ephemeris(

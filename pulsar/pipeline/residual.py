@@ -137,6 +137,10 @@ class _Run:
         groups = sorted([*before, *groups], key=lambda group: -group.sigma)
         earlier = frozenset(group.uid for group in before)
         weak = follow_up(rest, both, groups, config, means, taken=strong, before=earlier)
+        # Who folds these samples again has to know in which each fold was made.
+        for candidate, own in [*((c, (c.uid, c.parent)) for c in theirs), *((c, ()) for c in weak)]:
+            if candidate.fold is not None:
+                candidate.fold.extra["residual"] = {source_of.uid: source_of.uid not in own for source_of in strong}
         return both, families([*theirs, *weak])
 
     def _without(self, taken: Sequence[tuple[Candidate, Taken]]) -> MaskedSource:
