@@ -100,7 +100,10 @@ def _residuals(
         least = config.subtract.min_snr
         templates = {p: taken for p, (taken, there) in zip(params, measured, strict=True) if there.snr >= least}
     return [
-        (without(source, [templates[params] for params in out if params in templates]), [i for i in range(count) if sets[i] == out])
+        (
+            without(source, [templates[params] for params in out if params in templates]),
+            [i for i in range(count) if sets[i] == out],
+        )
         for out in dict.fromkeys(sets)
     ]
 

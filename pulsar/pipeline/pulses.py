@@ -219,6 +219,7 @@ def find_pulses(
         clustered = [_clustered(events, samples, ntrials, config) for events in searched]
         table, told = joined_bands(clustered, config.single_pulse.snr)
         dropped = sum(pulses.dropped for pulses in clustered)
+        means = {events.band: pulses.mean for events, pulses in zip(searched, clustered, strict=True)}
         groups = sources_by_dm(table)
         spared = verdicts.of_one_dm(table, groups, dms)
         rows = []
@@ -228,6 +229,7 @@ def find_pulses(
             pulses = pulses[np.argsort(pulses["time"], kind="stable")]
             weight = 1.0 / np.maximum(np.nan_to_num(pulses["dm_err"]), 1e-3) ** 2
             dm = float(np.sum(weight * pulses["dm"]) / np.sum(weight))
+            pulses = _arrivals(pulses, dm, means)
             # Half a width over the S/N, but no better than the samples.
             errors = np.hypot(0.5 * pulses["width"] / pulses["snr"], float(tsamps.min()) / np.sqrt(12.0))
             period = repeats(pulses["time"], pulses["snr"], dm, errors=errors, sigma=REPEATS_SIGMA)
@@ -243,6 +245,35 @@ def find_pulses(
         lost = f" ({dropped} events too many left out)" if dropped else ""
         progress.message(f"{number} events of {len(table)} single pulses{lost}")
     return table, np.concatenate([none, *rows])
+
+
+def _arrivals(pulses: NDArray[Any], dm: float, means: Mapping[Edges, float]) -> NDArray[Any]:
+    """Pulses of a source in order of time; those that several bands show once, the strongest, at the DM of all.
+
+    Of a narrow band the DM is poorly known, and with it the time at the highest frequency, but not that in its middle.
+
+    Parameters
+    ----------
+    pulses : ndarray
+        Fields of SINGLE_PULSE_COLUMNS, in order of time.
+    dm : float
+        Of the source [pc cm^-3].
+    means : mapping of Edges to float
+        Mean delay of each band for a DM of 1 [s].
+    """
+    bands = [band_of(row) for row in pulses]
+    if not any(bands):
+        return pulses
+    number = np.array([list(means).index(band) for band in bands])
+    pulses = pulses.copy()
+    pulses["time"] += (pulses["dm"] - dm) * np.array(list(means.values()))[number]
+    order = np.argsort(-pulses["snr"], kind="stable")
+    pulses, number = pulses[order], number[order]
+    time, width = pulses["time"], pulses["width"]
+    again = np.abs(time[:, None] - time) <= 0.5 * (width[:, None] + width)
+    again &= number[:, None] != number
+    pulses = pulses[~np.tril(again).any(axis=1)]
+    return pulses[np.argsort(pulses["time"], kind="stable")]
 
 
 def _clustered(events: BandEvents, samples: Samples, ntrials: float, config: Config) -> Pulses:

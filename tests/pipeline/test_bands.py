@@ -1,10 +1,12 @@
 """Single pulses in halves and quarters of the band beside the whole: bursts that fill a part of it, and all others."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pipeline.test_ranges import Here
+from reference.products import make_header
 from typer.testing import CliRunner
 
 import pulsar
@@ -17,6 +19,8 @@ from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run
 from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.pulses import BandEvents, find_pulses
 from pulsar.pipeline.stages import pulse_threshold, pulse_trials
 from pulsar.run import search
 from pulsar.searches import stats
@@ -227,6 +231,30 @@ def test_pieces_of_a_pulse_of_a_quarter_are_not_pulses_of_the_whole():
     joined, _ = joined_bands([of_band(1000.0, 1500.0, *pieces), narrow], 7.0)
     assert joined["snr"].tolist() == [12.0]
     assert joined["ndetections"].tolist() == [5]
+
+
+def test_a_burst_that_two_bands_show_is_one_turn_of_those_that_repeat(monkeypatch):
+    # In the lowest quarter DMs are off by up to 100, and times at the highest frequency by up to 0.2 s: no one row.
+    low, rng = (1000.0, 1125.0), np.random.default_rng(2)
+    late = of_band(*low).mean
+    turns = np.array([0, 1, 3, 4, 8, 9, 13, 15])
+    off = rng.uniform(40.0, 100.0, turns.size) * rng.choice([-1.0, 1.0], turns.size)
+    whole = of_band(1000.0, 1500.0, *((1.0 + 0.731 * k, 220.0, 0.3, 4e-3, 12.0) for k in turns))
+    again = ((1.0 + 0.731 * k - d * late, 220.0 + d, 40.0, 4e-3, 11.0) for k, d in zip(turns, off, strict=True))
+    found = [whole, of_band(*low, *again)]
+    assert len(joined_bands(found, 7.0)[0]) == 16
+    events = [
+        BandEvents(np.zeros(0), np.arange(100.0, 400.0), np.full(300, TSAMP), np.zeros(0), 1e6, band)
+        for band in (None, low)
+    ]
+    monkeypatch.setattr("pulsar.pipeline.pulses._clustered", lambda *_: found.pop(0))
+    samples = SimpleNamespace(header=make_header())
+    table, repeating = find_pulses(events, samples, load_config(None), Progress("quiet"))
+    assert len(table) == 16
+    (row,) = repeating
+    assert row["freq"] == pytest.approx(1.0 / 0.731, rel=1e-4)
+    # S/N of a fold of all turns, of each burst once.
+    assert row["snr"] == pytest.approx(8 * 12.0 / np.sqrt(make_header().tobs * row["freq"]), rel=1e-3)
 
 
 def test_channels_of_a_band_are_those_of_the_whole():
