@@ -189,10 +189,10 @@ class Handler(BaseHTTPRequestHandler):
             return "html", site.page
         if path == "labels":
             return "json", as_json(site.labels())
-        if path == "beside":
-            rows = site.beside(query.get("uid", [""])[0])
-            if rows is not None:
-                return "json", as_json(rows)
+        asked = {"beside": site.beside, "cleaning": site.cleaning}.get(path)
+        told = None if asked is None else asked(query.get("uid", [""])[0])
+        if told is not None:
+            return "json", as_json(told)
         name, _, kind = path.rpartition(".")
         # Sheets are looked up among those that there are: no path leads to a file.
         sheet = site.sheet(f"{name}.png") if kind in ("png", "json") else None

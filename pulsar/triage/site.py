@@ -1,6 +1,7 @@
 """The pages of the server: the page of products, its sheets drawn when they are asked for, and the judgements."""
 
 import json
+import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsar.errors import ConfigError
+from pulsar.handover.candidate import commands
 from pulsar.io.labels import MOST_NOTE, Label, Labels, Sidecar, beside, checked, now, plain, read_labels, uid_of
 from pulsar.report.drawn import Desk, Drawn, Task
 from pulsar.report.page import MOST_PULSES, served_page
@@ -188,6 +190,27 @@ class Site:
                     self._tasks[path] = Task(at, ident, pulse=pulse)
             out.append({"told": told, "sheet": path})
         return {"rows": out}
+
+    def cleaning(self, uid: str) -> dict[str, Any] | None:
+        """The commands that measure a row's fold without some of it, but for what is left out; None: no such row."""
+        if uid not in self._rows:
+            return None
+        number, row = self._rows[uid]
+        run, ident = self._sources[number], str(row["id"])
+        if "period" not in row or ident not in run.ids:
+            return {"commands": []}
+        stem = f"{run.path.stem}_{ident}"
+        with self._drawing:
+            fold = run.fold(ident, whole=True)
+            try:
+                run.cube(ident)
+                lines = [shlex.join(["pulsar", "fold", str(run.path), "--id", ident])]
+            except ConfigError:
+                # A search keeps sums of its folds: it is folded again first, all of which is kept.
+                lines = [commands(run, row)[0], shlex.join(["pulsar", "fold", f"{stem}.h5"])]
+        axes = ("time", "s", fold.time_edges), ("freq", "MHz", fold.band_freqs)
+        spans = [[name, f"{axis.min():.6g} to {axis.max():.6g} {unit}"] for name, unit, axis in axes if len(axis) > 1]
+        return {"commands": lines, "spans": spans, "out": shlex.quote(f"{stem}_clean.h5")}
 
 
 def _dicts(rows: Any) -> list[dict[str, Any]]:

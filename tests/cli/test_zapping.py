@@ -1,5 +1,6 @@
 """Folds of a product without some sub-integrations and bands: what is left is measured as the fold was."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pulsar.followup.zapping import touched
 from pulsar.io.product.reader import read
 from pulsar.synthesis import Sky, write_filterbank
 from pulsar.synthesis.model import Pulsar
+from pulsar.triage.site import Site
 
 PERIOD, DM = 0.0523, 40.0
 NCHANS, NSAMPS, TSAMP = 16, 1 << 15, 1e-3
@@ -202,6 +204,18 @@ def test_what_cannot_be_left_out_is_told(folder: Path, tmp_path: Path, args: tup
     assert code == 2
     assert message in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_of_the_page_cleans_the_fold(folder: Path, tmp_path: Path) -> None:
+    site = Site([read(folder / "dirty.h5")], "ann")
+    told = site.cleaning(next(iter(site.keeper.rows)))
+    assert told is not None
+    assert [name for name, _ in told["spans"]] == ["time", "freq"]
+    (line,) = told["commands"]
+    code, _, err = run(*shlex.split(line)[1:], *ZAP, "--out", tmp_path / "out.h5", "-q")
+    assert code == 0, err
+    assert zapped(read(tmp_path / "out.h5").fold("c0001")) == "8:10 s, 1413:1427 MHz"
+    assert site.cleaning("none") is None
 
 
 def test_products_with_sums_only_say_how_to_get_a_fold_that_can_be_cleaned(tmp_path: Path) -> None:

@@ -139,6 +139,41 @@ def test_by_key_over_a_kill(product: Path) -> None:
 
 
 @browser_only
+def test_a_key_shows_the_command_that_cleans_a_fold(product: Path) -> None:
+    with viewed(product) as (_, link), Browser(1280, 800) as browser:
+        browser.visit(link)
+        browser.wait("document.documentElement.dataset.labels")
+        browser.key("j")
+        browser.key("Enter")
+        browser.key("l")
+        browser.wait("document.querySelectorAll('#triage-beside input').length === 2")
+        fold = read(product).fold("c0001")
+        text = text_of(browser, "#triage-beside label")
+        assert text == f"Leave out times, of 0 to {fold.time_edges.max():.6g} s "
+        # The first field has the focus.
+        browser.type("8:10 55.5:60")
+        browser.key("Tab")
+        browser.type("1410:1430")
+        first, second = text_of(browser, "#triage-beside pre").splitlines()
+        assert first.endswith(f"--candidates {product} --id c0001 --out many_c0001.h5")
+        zaps = "--zap-time 8:10 --zap-time 55.5:60 --zap-freq 1410:1430"
+        assert second == f"pulsar fold many_c0001.h5 {zaps} --out many_c0001_clean.h5"
+        browser.type(" ; rm x")
+        assert text_of(browser, "#triage-beside pre") == ";: expected two numbers, LO:HI"
+        # Keys that are typed there judge nothing, and Escape leaves the sheet open.
+        browser.key("Escape")
+        browser.wait("!document.getElementById('triage-beside').open")
+        assert browser.run("document.getElementById('sheet').hidden") is False
+        assert text_of(browser, "#triage-progress") == "0 of 40 judged"
+        # One without a fold.
+        browser.key("End")
+        browser.key("l")
+        browser.wait("document.getElementById('triage-beside').open")
+        assert "It was not folded" in text_of(browser, "#triage-beside")
+        assert [c for c in browser.complaints() if "/favicon.ico" not in c] == []
+
+
+@browser_only
 def test_what_others_say_is_seen(product: Path) -> None:
     rows = read(product).rows()
     told = {"when": "2026-01-02T03:04:05Z", "who": "bob"}

@@ -127,10 +127,33 @@ async function besides(row) {
   dialog.showModal();
 }
 
+// The command that leaves out of a fold what is typed; who looks at it runs it.
+async function cleaned(row) {
+  const dialog = byId("triage-beside");
+  const found = await asked(`cleaning?uid=${encodeURIComponent(nameOf(row))}`);
+  const command = element("pre", {}), fields = (found.spans || []).map(([name, reach]) =>
+    [name, reach, element("input", { type: "text", placeholder: "LO:HI LO:HI" })]);
+  const fill = () => {
+    const words = fields.flatMap(([name, , input]) => (input.value.match(/\S+/g) || []).map(span => [name, span]));
+    const wrong = words.find(([, span]) => !/^\d*\.?\d+:\d*\.?\d+$/.test(span));
+    const zaps = words.map(([name, span]) => ` --zap-${name} ${span}`).join("");
+    command.textContent = wrong ? `${wrong[1]}: expected two numbers, LO:HI`
+      : zaps ? `${found.commands.join("\n")}${zaps} --out ${found.out}` : "";
+  };
+  const labels = fields.map(([name, reach, input]) => {
+    input.addEventListener("input", fill);
+    return element("label", {}, `Leave out ${name === "time" ? "times" : "frequencies"}, of ${reach} `, input);
+  });
+  const told = found.commands.length ? "The fold is measured without these by" : "It was not folded: nothing can be left out.";
+  dialog.replaceChildren(element("h2", {}, row.i), ...labels, element("p", {}, told), command);
+  dialog.showModal();
+}
+
 const MORE = {
   x: list => nextUnjudged(list),
   z: () => undo(),
   c: list => { if (list.current) note(list); },
+  l: list => { if (list.current) cleaned(list.current).catch(error => tell(error.message)); },
   b: list => { if (list.current) besides(list.current).catch(error => tell(error.message)); },
 };
 
@@ -143,6 +166,8 @@ document.addEventListener("keydown", event => {
       list.select(list.current);
       event.preventDefault();
     }
+    // The dialog alone is closed.
+    if (event.target.closest("dialog")) event.stopImmediatePropagation();
     return;
   }
   if (!list || list.id === "observations") return;
@@ -161,7 +186,7 @@ window.addEventListener("hashchange", () => setTimeout(progress));
 window.addEventListener("focus", () => reload().catch(error => tell(error.message)));
 window.addEventListener("DOMContentLoaded", () => {
   const help = [["x", "next row without a label of yours"], ["P I K N U", "judge, and on to the next without a label"],
-    ["c", "note (comment)"], ["z", "undo"], ["b", "beams and nights that show the same, beside each other"],
+    ["c", "note (comment)"], ["z", "undo"], ["l", "leave out times or frequencies of the fold: the command"], ["b", "beams and nights that show the same, beside each other"],
     ["/", "filter, also by label: label=pulsar, label=, -label:noise"]];
   const place = document.querySelector("#help .labels");
   place.after(...help.map(([keys, text]) => element("div", {}, element("dt", {}, ...keys.split(" ").flatMap(key =>
