@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from noise import pulse_search, quantised_noise
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft as scipy_fft
 from scipy.optimize import brentq
@@ -21,13 +20,14 @@ from scipy.special import ndtr
 from scipy.stats import gamma
 from shared import First, commands, white_noise
 
-from pulsar.config.model import AccelConfig, CoherentConfig, FFAConfig, FFTConfig, OrbitsConfig
+from pulsar.config.model import AccelConfig, CoherentConfig, FFAConfig, FFTConfig, OrbitsConfig, SinglePulseConfig
 from pulsar.orbits.bank import Bank
 from pulsar.searches import repeats as repeating
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.coherent import CoherentSearch
 from pulsar.searches.ffa import FFASearch
 from pulsar.searches.fft import FFTSearch
+from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar.stack.grid import POINTS, StackGrid
 from pulsar.stack.search import StackSearch
 
@@ -181,10 +181,11 @@ def pulses(
     """
     levels = np.arange(4.5, 6.01, 0.25)
     for width in map(int, widths.split(",")):
-        search = pulse_search(levels[0], width, shape)
+        config = {"snr": levels[0], "width_max": 1e-4 * width, "shape": shape, "max_events": 10**6}
+        search = SinglePulseSearch(1 << 20, 1e-4, SinglePulseConfig.model_validate(config))
         counts = np.zeros(levels.size)
         for seed in range(seeds):
-            snr = search.search(quantised_noise(seed))["snr"]
+            snr = search.search(np.rint(300.0 * white_noise(1 << 20, seed)).astype(np.int16))["snr"]
             counts += [np.count_nonzero(snr >= level) for level in levels]
         trials = counts / ndtr(-levels) / (seeds * search.nsamps)
         cells = "  ".join(f"{t:6.2f}±{t / np.sqrt(max(c, 1)):.2f}" for t, c in zip(trials, counts, strict=True))

@@ -8,6 +8,7 @@ other arguments.
 
 import pickle
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +61,8 @@ def main() -> None:
             seen[line] = max(seen.get(line, 0.0), seconds)
     lines = []
     for line in sorted(seen, key=lambda key: (-seen[key], key)):
-        path, _, arguments = line.partition("(")
-        parts, row = [], f'"{path}('
-        for k, argument in enumerate(arguments.split(", ")):
-            piece = argument if k == 0 else f", {argument}"
-            if len(row) + len(piece) > 108:
-                parts.append(f'{row}"')
-                row = '"'
-            row += piece
-        parts.append(f'{row}"')
-        lines.append(f"    {parts[0]}," if len(parts) == 1 else "\n".join(f"    {p}" for p in parts) + ",")
+        parts = [f'    "{part}"' for part in textwrap.wrap(line, 108, drop_whitespace=False)]
+        lines.append("\n".join(parts) + ",")
     TARGET.write_text(HEAD + "\n".join(lines) + "\n)\n")
 
 

@@ -8,31 +8,23 @@ A trial-corrected threshold of s sigma promises Q(s) chance sources in a run (mo
 expected number is -ln(1 - Q)). Printed is the chance of so few, or so many, beside it.
 """
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from recall_series import NOISE, found_orbits, halved_series, night_lengths, orbit_search
-from scipy.special import ndtr
 from scipy.stats import poisson
-from shared import First, Sets, commands, search_sky, white_noise
+from shared import First, Sets, commands, searched, white_noise
 
 from pulsar.config.load import load_config
-from pulsar.config.model import FFTConfig, OrbitsConfig, SinglePulseConfig
+from pulsar.config.model import FFTConfig, OrbitsConfig
 from pulsar.data.header import Part
-from pulsar.io.product.writer import Target
 from pulsar.pipeline.stages import SeriesSearch, Trials, search_series
-from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
-from pulsar.stack.epochs import add_epoch
 from pulsar.stack.grid import POINTS, GridPowers, StackGrid, decoded, encode
-from pulsar.stack.run import search_stack
 from pulsar.stack.search import StackSearch
-from pulsar.synthesis import Sky, write_filterbank
+from pulsar.synthesis import Sky
 
 app = commands(__doc__)
 Threshold = Annotated[float, typer.Option(help="trial-corrected [sigma]")]
@@ -44,13 +36,9 @@ OTHERS = 10**6
 def compare(name: str, sigmas: Sequence[float], runs: int, *thresholds: float) -> None:
     """Print how many are above each threshold in so many runs, and how many are promised."""
     for threshold in thresholds:
-        report(name, threshold, int(np.sum(np.array(sigmas) > threshold)), runs, runs * expected_from_sigma(threshold))
-
-
-def report(name: str, threshold: float, count: int, runs: int, promised: float) -> None:
-    """Print what was found and what was promised."""
-    chance = min(poisson.cdf(count, promised), poisson.sf(count - 1, promised))
-    print(f"{name} above {threshold:.2f}: {count} in {runs}, {promised:.2f} promised (p {chance:.3f})", flush=True)
+        count, promised = int(np.sum(np.array(sigmas) > threshold)), runs * expected_from_sigma(threshold)
+        chance = min(poisson.cdf(count, promised), poisson.sf(count - 1, promised))
+        print(f"{name} above {threshold:.2f}: {count} in {runs}, {promised:.2f} promised (p {chance:.3f})", flush=True)
 
 
 @app.command()
@@ -79,16 +67,14 @@ def files(
         kinds = [only]
     settings += sets or []
     sigmas: dict[str, list[float]] = {kind: [] for kind in kinds}
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(seeds):
-            nsamps = 2**17 + 1717 * seed
-            sky = Sky(nchans=128, fch1=1498.0, foff=-4.0, tsamp=128e-6, nsamps=nsamps, seed=first + seed)
-            (run,) = search_sky(sky, Path(folder), load_config(None, settings))
-            rows = run.rows("candidates")
-            for kind in kinds:
-                found = run.rows("single_pulses") if kind == "pulse" else rows[rows["kind"] == kind]
-                sigmas[kind] += found["sigma"].tolist()
-            print(f"seed {seed}: {len(rows)} sources, best {max(rows['sigma'], default=np.nan):.2f}", flush=True)
+    band = {"nchans": 128, "fch1": 1498.0, "foff": -4.0, "tsamp": 128e-6}
+    skies = (Sky(**band, nsamps=2**17 + 1717 * seed, seed=first + seed) for seed in range(seeds))
+    for seed, (_, run) in enumerate(searched(skies, load_config(None, settings))):
+        rows = run.rows("candidates")
+        for kind in kinds:
+            found = run.rows("single_pulses") if kind == "pulse" else rows[rows["kind"] == kind]
+            sigmas[kind] += found["sigma"].tolist()
+        print(f"seed {seed}: {len(rows)} sources, best {max(rows['sigma'], default=np.nan):.2f}", flush=True)
     for kind, values in sigmas.items():
         compare(kind, values, seeds, *thresholds)
 
@@ -143,33 +129,6 @@ def halved(seeds: int = 300, seed: int = 3) -> None:
 
 
 @app.command()
-def pulses(
-    snr: float = 5.0,
-    seeds: int = 300,
-    first: First = OTHERS,
-    widths: Annotated[str, typer.Option(help="widest pulses [samples]")] = "1,2,4,8,16,64,1024",
-    shape: Literal["boxcar", "gaussian"] = "boxcar",
-) -> None:
-    """Events of the single-pulse search in series of 2^20 samples."""
-    for width in map(int, widths.split(",")):
-        search = pulse_search(snr, width, shape)
-        count = sum(len(search.search(quantised_noise(seed))) for seed in range(first, first + seeds))
-        promised = seeds * search.ntrials * float(ndtr(-snr))
-        report(f"events, widest {width} samples,", snr, count, seeds, promised)
-
-
-def pulse_search(snr: float, width_max: int, shape: str) -> SinglePulseSearch:
-    """A search of 2^20 samples of 0.1 ms that lists everything."""
-    values = {"snr": snr, "width_max": 1e-4 * width_max, "shape": shape, "max_events": 10**6}
-    return SinglePulseSearch(1 << 20, 1e-4, SinglePulseConfig.model_validate(values))
-
-
-def quantised_noise(seed: int) -> NDArray[np.int16]:
-    """2^20 samples of white noise of 300 levels."""
-    return np.rint(300.0 * white_noise(1 << 20, seed)).astype(np.int16)
-
-
-@app.command()
 def stack(seeds: int = 60, nights: int = 16, unequal: Unequal = False, threshold: Threshold = -2.0) -> None:
     """Detections in stacks of nights of 2^16 samples, which go through all but the files."""
     nsamps, table = 1 << 16, decoded()
@@ -187,25 +146,6 @@ def stack(seeds: int = 60, nights: int = 16, unequal: Unequal = False, threshold
             total += w * table[encode(makers[n].powers(rng.standard_normal(n, dtype=np.float32)))[0]]
         sigmas += search.search(total.astype(np.float32))["sigma"].tolist()
     compare(f"stacks of {nights} nights", sigmas, seeds, threshold)
-
-
-@app.command()
-def stacked_files(seeds: int = 20, nights: int = 4, threshold: Threshold = -2.0) -> None:
-    """Candidates in stacks of raw files of 64 channels, over many DMs."""
-    config = load_config("default", ["dedisp.dm_hi=60", f"fft.threshold={threshold}", "stack.barycentre=false"])
-    sigmas: list[float] = []
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            for night in range(nights):
-                sky = Sky(
-                    nchans=64, fch1=1450.0, foff=-6.0, tsamp=256e-6, nsamps=1 << 15, seed=1000 * seed + night,
-                    tstart=59000.0 + night,
-                )  # fmt: skip
-                add_epoch([write_filterbank(sky, folder / f"night{night}.fil")], folder / "store", config)
-            rows = search_stack(folder / "store", Target(folder / "found.h5"), config).rows("candidates")
-            sigmas += rows["sigma"][rows["harmonic_of"] == ""].tolist()
-    compare(f"stacks of {nights} raw files", sigmas, seeds, threshold)
 
 
 @app.command()

@@ -74,11 +74,6 @@ def pulses_at_dm(plan: DMPlan, row: int, turns: NDArray[Any], binary: dict[str, 
     return np.asarray((scale * shape).astype(np.float32)[turns])
 
 
-def steps(series: NDArray[Any]) -> NDArray[np.int16]:
-    """A series in steps of a 32nd of its noise, as those of a run are kept."""
-    return np.round(32.0 * series).astype(np.int16)
-
-
 def draw_binary(rng: np.random.Generator) -> dict[str, float]:
     """P 1.5 to 30 ms, duty 10 to 30 %, S/N 12 to 20, DM 0 to 1000, |z| up to 200 at harmonic 1, 2 or 4."""
     period = float(np.exp(rng.uniform(np.log(1.5e-3), np.log(30e-3))))
@@ -122,7 +117,9 @@ def significance(finder: BatchSearch, plan: DMPlan, seed: list[int], binary: dic
             continue
         times = int(finder.halvings[index])
         search = finder.prepared(stage, times).whole.searches[0].within(replace(band, high=min(band.high, top)))
-        found = search.search(halved(steps(noise + pulses_at_dm(plan, index, turns, binary)), times))
+        # In steps of a 32nd of the noise, as series of a run are kept.
+        series = np.round(32.0 * (noise + pulses_at_dm(plan, index, turns, binary))).astype(np.int16)
+        found = search.search(halved(series, times))
         near = (np.abs(found["freq"] - 1.0 / binary["period"]) * tobs < 2.0) & (found["sigma"] > 0.0)
         near &= np.abs(found["fdot"] * tobs**2 - binary["z"]) < 4.0
         sigma = np.fmax.reduce([sigma, *found["sigma"][near]])
@@ -509,3 +506,7 @@ def kept_snr(nchans: int, tsamp: float, dm: float, width: float, nsamps: int, me
         best = max(best, float(np.sum(signal * wave) / np.sqrt(np.sum(wave**2))))
     ideal = train(0.0, whole) - train(0.0, whole).mean()
     return (best / without[:whole].std()) / (amplitude * np.sqrt(nchans) * np.sqrt(np.sum(ideal**2)) / sigma)
+
+
+#: For recall.py.
+SCENARIOS = (octaves, fewer_samples, accelsearch, orbits, stack, connect, dedispersion)

@@ -1,23 +1,26 @@
 """What the scripts have in common: options, clocks, noise, pulses, skies that are searched, counts, scores, tables."""
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from pulsar.bench.limits import measure
 from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.data.injected import wilson
-from pulsar.io.product.reader import Run
 from pulsar.run import search
 from pulsar.synthesis import Sky, write_filterbank
 
@@ -68,16 +71,9 @@ def commands(about: str | None) -> typer.Typer:
     )
 
 
-def cpu_of(call: Callable[..., object], *args: Any) -> float:
-    """CPU seconds of one call."""
-    start = time.process_time()
-    call(*args)
-    return time.process_time() - start
-
-
 def best_of(repeat: int, call: Callable[..., object], *args: Any) -> float:
     """Least CPU seconds of several calls."""
-    return min(cpu_of(call, *args) for _ in range(repeat))
+    return measure([partial(call, *args)], 0.0, least=repeat).cpu
 
 
 @contextmanager
@@ -90,27 +86,18 @@ def kernel_clock() -> Iterator[dict[str, float]]:
     def timed(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
             start = time.perf_counter()
-            try:
-                return kernel(*args)
-            finally:
-                spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+            result = kernel(*args)
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+            return result
 
         return call
 
-    modules = [module for name, module in sys.modules.items() if name.startswith("pulsar_kernels.")]
-    kernels = [
-        (module, name, value)
-        for module in modules
-        for name, value in vars(module).items()
-        if isinstance(value, CPUDispatcher)
-    ]
-    try:
-        for module, name, kernel in kernels:
-            setattr(module, name, timed(name, kernel))
+    with ExitStack() as stack:
+        for module in [sys.modules[name] for name in sys.modules if name.startswith("pulsar_kernels.")]:
+            for name, kernel in list(vars(module).items()):
+                if isinstance(kernel, CPUDispatcher):
+                    stack.enter_context(patch.object(module, name, timed(name, kernel)))
         yield spent
-    finally:
-        for module, name, kernel in kernels:
-            setattr(module, name, kernel)
 
 
 class NoiseSource:
@@ -160,12 +147,16 @@ def band_delay(header: Header) -> float:
     return float(KDM * (header.freqs[-1] ** -2.0 - header.freqs[0] ** -2.0))
 
 
-def search_sky(sky: Sky, folder: Path, *configs: Config) -> list[Run]:
-    """Write a sky as an 8-bit filterbank file, and search it with each configuration."""
-    path = write_filterbank(sky, folder / "sky.fil", threads=2, overwrite=True)
-    runs = [search(path, config, folder / f"run{n}.h5", overwrite=True) for n, config in enumerate(configs)]
-    path.unlink()
-    return runs
+def searched(skies: Iterable[Sky], *configs: Config) -> Iterator[tuple[Any, ...]]:
+    """Every sky, written as an 8-bit filterbank file and searched with each configuration, and the runs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for sky in skies:
+            path = write_filterbank(sky, folder / "sky.fil", threads=2, overwrite=True)
+            outs = [folder / f"run{n}.h5" for n in range(len(configs))]
+            runs = [search(path, config, out, overwrite=True) for config, out in zip(configs, outs, strict=True)]
+            path.unlink()
+            yield sky, *runs
 
 
 def rows_near(
@@ -175,6 +166,15 @@ def rows_near(
     near = np.abs(rows["freq"] - freq) * header.tobs < bins
     near &= np.abs(rows["dm"] - dm) < dm_off
     return rows[near & (rows["harmonic_of"] == "")]
+
+
+def words_of(row: np.void) -> str:
+    """A candidate or a single pulse of a product in a few words."""
+    if "period" in (row.dtype.names or ()):
+        text = f"{row['kind']} P {row['period']:.7g} s DM {row['dm']:.1f} S/N {row['snr']:.1f} sigma {row['sigma']:.1f}"
+    else:
+        text = f"pulse t {row['time']:.3f} s DM {row['dm']:.1f} S/N {row['snr']:.1f} width {1e3 * row['width']:.2f} ms"
+    return f"{text} score {row['score']:.2f} {row['rfi_flags']}".rstrip()
 
 
 def share(found: int, tried: int) -> str:
@@ -220,6 +220,11 @@ class Share:
         """Upper end of the interval."""
         return float(wilson(self.k, self.n)[1]) if self.n else 1.0
 
+    @property
+    def percent(self) -> str:
+        """Fraction and interval; "-" of none."""
+        return f"{100 * self.value:.0f} % ({100 * self.low:.0f}–{100 * self.high:.0f})" if self.n else "-"
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.k} of {self.n})"
 
@@ -252,9 +257,6 @@ class Evaluation:
     n, positives : int
     auc, auc_err : float
         Area under the receiver's curve, and its error (Hanley & McNeil 1982, Radiology 143, 29).
-    recall : Share
-        Of the pulsars, at the lowest threshold of at least the precision `precision`.
-    precision : float
     top1, top5 : Share
         Pulsars among the first 1 % and 5 % of the list, of all that these can hold.
     brier : float
@@ -269,8 +271,6 @@ class Evaluation:
     positives: int
     auc: float
     auc_err: float
-    recall: Share
-    precision: float
     top1: Share
     top5: Share
     brier: float
@@ -278,19 +278,14 @@ class Evaluation:
     ece: float
     bins: tuple[Bin, ...]
 
-    def __str__(self) -> str:
-        lines = [
-            f"n {self.n}, pulsars {self.positives}",
-            f"AUC                       {self.auc:.4f} +/- {self.auc_err:.4f}",
-            f"recall at precision {self.precision:.2f}  {self.recall}",
-            f"recall in the top 1 %     {self.top1}",
-            f"recall in the top 5 %     {self.top5}",
-            f"Brier score               {self.brier:.4f} ({self.brier_constant:.4f} for the mean alone)",
-            f"calibration error         {self.ece:.4f}",
-            "score      mean   real",
-        ]
-        lines += [f"{b.low:.1f}-{b.high:.1f}    {b.mean:.3f}  {b.real}" for b in self.bins if b.real.n]
-        return "\n".join(lines)
+    def table(self, title: str) -> str:
+        """The summary, and a row for each tenth that has any."""
+        rows = [[f"{b.low:.1f}–{b.high:.1f}", f"{b.mean:.3f}", str(b.real)] for b in self.bins if b.real.n]
+        return (
+            f"{title}: {self.n} rows, {self.positives} real; calibration error {self.ece:.4f}, Brier score "
+            f"{self.brier:.4f}; in the first 1 % of the list {self.top1}, 5 % {self.top5}\n"
+            + markdown(["score", "mean", "real"], rows)
+        )
 
 
 def auc(scores: Array, labels: NDArray[Any]) -> tuple[float, float]:
@@ -317,17 +312,6 @@ def auc(scores: Array, labels: NDArray[Any]) -> tuple[float, float]:
     return a, float(np.sqrt(max(variance, 0.0)))
 
 
-def recall_at_precision(scores: Array, labels: NDArray[Any], precision: float) -> Share:
-    """The most pulsars that a threshold takes of whose selection at least a part `precision` are pulsars."""
-    real = np.asarray(labels) > 0
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(real[order])
-    # Between equal scores there is no threshold.
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0.0, True)) if len(order) else np.zeros(0, dtype=int)
-    good = last[hits[last] >= precision * (last + 1)]
-    return Share(int(hits[good].max()) if len(good) else 0, int(np.count_nonzero(real)))
-
-
 def top_recall(scores: Array, labels: NDArray[Any], part: float) -> Share:
     """Pulsars in the first part of the list, of all (or of as many as fit into it)."""
     real = np.asarray(labels) > 0
@@ -349,7 +333,7 @@ def reliability(scores: Array, labels: NDArray[Any], nbins: int = 10) -> tuple[B
     return tuple(bins)
 
 
-def evaluate(scores: Array, labels: NDArray[Any], precision: float = 0.93) -> Evaluation:
+def evaluate(scores: Array, labels: NDArray[Any]) -> Evaluation:
     """All numbers of a ranking.
 
     Parameters
@@ -358,8 +342,6 @@ def evaluate(scores: Array, labels: NDArray[Any], precision: float = 0.93) -> Ev
         Probabilities, 0 to 1.
     labels : ndarray, shape (n,)
         1 (or True) for pulsars.
-    precision : float
-        At which the recall is given.
     """
     scores, real = np.asarray(scores, dtype=np.float64), np.asarray(labels) > 0
     area, error = auc(scores, real)
@@ -371,8 +353,6 @@ def evaluate(scores: Array, labels: NDArray[Any], precision: float = 0.93) -> Ev
         positives=int(np.count_nonzero(real)),
         auc=area,
         auc_err=error,
-        recall=recall_at_precision(scores, real, precision),
-        precision=precision,
         top1=top_recall(scores, real, 0.01),
         top5=top_recall(scores, real, 0.05),
         brier=float(np.mean((scores - real) ** 2)) if len(real) else float("nan"),
@@ -387,10 +367,4 @@ def reliability_table(title: str, pairs: Iterable[tuple[float, bool]]) -> str:
     given = list(pairs)
     if not given:
         return f"{title}: no rows"
-    judged = evaluate(np.array([p for p, _ in given]), np.array([real for _, real in given]))
-    rows = [[f"{b.low:.1f}–{b.high:.1f}", f"{b.mean:.3f}", str(b.real)] for b in judged.bins if b.real.n]
-    return (
-        f"{title}: {judged.n} rows, {judged.positives} real; calibration error {judged.ece:.4f}, Brier score "
-        f"{judged.brier:.4f}; in the first 1 % of the list {judged.top1}, 5 % {judged.top5}\n"
-        + markdown(["score", "mean", "real"], rows)
-    )
+    return evaluate(np.array([p for p, _ in given]), np.array([real for _, real in given])).table(title)

@@ -1,41 +1,40 @@
-"""How long the program takes: a beam of FAST, and its parts by themselves (a series, reading, folding, start, a page).
+"""How long the program takes: a beam of FAST, its parts by themselves (a series, reading, folding), and kills.
 
     python benchmarks/speed.py beam --folder /data                         # simulated (4.3 GB), kept there, used again
     python benchmarks/speed.py beam a.fits b.fits --set ffa.enabled=false
     python benchmarks/speed.py search accel --log2n 21 --set accel.zmax=200
-    python benchmarks/speed.py start
+    python benchmarks/speed.py kills --folder /data --twice 3              # each run is killed three times
     python benchmarks/speed.py --help
 
 CPU seconds of one thread, of code that was compiled before; the least of several calls. What every kernel takes by
 itself (dedispersion by tree and brute force among them) is told by `pulsar bench`, and what other programs take for the
-same by peers.py.
+same by `versus.py work`.
 """
 
-import json
 import os
+import random
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
+import h5py
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from programs import measured
-from shared import FAST, NoiseSource, Sets, best_of, commands, cpu_of, kernel_clock, markdown, white_noise
+from programs import PATIENCE, last_line, measured, run
+from shared import FAST, NoiseSource, Sets, best_of, commands, kernel_clock, white_noise, words_of
 
-from pulsar.bench.case import Size, power_of_two
 from pulsar.bench.limits import Timing
-from pulsar.bench.stages import MEMORY, NHARM, Survey
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, FoldConfig, OrbitsConfig
 from pulsar.data.fold import FoldParams
 from pulsar.data.header import Header
-from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.folding.folder import fold_many
 from pulsar.folding.refine import refine
 from pulsar.io.open import open_observation
@@ -44,25 +43,11 @@ from pulsar.orbits.plan import tried
 from pulsar.orbits.search import Octave, OrbitSearch, octaves
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.stages import BatchSearch
-from pulsar.searches.accel import AccelSearch
-from pulsar.searches.coherent import CoherentSearch
-from pulsar.searches.ffa import FFASearch
-from pulsar.searches.fft import FFTSearch
-from pulsar.searches.single_pulse import SinglePulseSearch
+from pulsar.searches import registry
 from pulsar.synthesis import Pulsar, Sky, write_filterbank, write_psrfits
 
-# The page of many candidates is made and opened by references of the tests.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
 app = commands(__doc__)
-SEARCHES: dict[str, Any] = {
-    "fft": FFTSearch,
-    "coherent": CoherentSearch,
-    "accel": AccelSearch,
-    "ffa": FFASearch,
-    "single_pulse": SinglePulseSearch,
-}
+SEARCHES: dict[str, Any] = {search.name: search for search in registry.SEARCHES}
 
 
 @app.command()
@@ -125,7 +110,7 @@ def fold(
     cpu, wall = time.process_time(), time.perf_counter()
     cubes = fold_many(NoiseSource(header, noise), params, FoldConfig(), threads=threads, memory=1 << 30)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    refined = cpu_of(lambda: [refine(cube) for cube in cubes])
+    refined = best_of(1, lambda: [refine(cube) for cube in cubes])
     print(
         f"{candidates} candidates, {nchans} channels x {nsamps} samples: folded in {cpu:.2f} CPU s, {wall:.2f} elapsed "
         f"({nchans * nsamps * candidates / cpu / 1e9:.1f} G channel-samples/s), refined in {refined:.2f}"
@@ -217,94 +202,14 @@ def run_pulsar(*arguments: object, environment: dict[str, str] | None = None) ->
     return timing, memory / 2**20
 
 
-@app.command()
-def program() -> None:
-    """The whole program on 256 channels x 2^18 samples x 512 DMs, 16 harmonics, 5 folds: by stage, and peak memory.
-
-    The peer's chain for it (planned prepsubband, realfft, accelsearch -zmax 0, sifting, 5 folds) took 125 to 145 CPU
-    seconds on a machine of this kind and left over 2,000 files.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sky = Sky(tsamp=64e-6, nsamps=2**18, seed=5, pulsars=(Pulsar(period=0.00537, dm=71.0, snr=25, duty=0.08),))
-        path = write_filterbank(sky, folder / "speed.fil", threads=2)
-        options = ["--dm", "0", "127.75", "--set", "dedisp.dm_step=0.25", "--set", "dedisp.max_downsample=1"]
-        options += ["--set", "fft.nharm=16", "--ncands", "5", "--threads", "1"]
-        run_pulsar("search", path, "--out", folder / "warm.h5", *options)
-        timing, peak = run_pulsar("search", path, "--out", folder / "run.h5", *options)
-        print(f"256 channels x 2^18 samples x 512 DMs: {timing.cpu:.1f} CPU s, peak {peak:.0f} MiB")
-        show_stages(folder / "run.h5")
-
-
 def show_stages(product: Path) -> None:
     """Print what the stages of a search took, and its first candidates."""
-    run = read(product)
-    for stage, (wall, cpu) in run.provenance["stages"].items():
+    found = read(product)
+    for stage, (wall, cpu) in found.provenance["stages"].items():
         print(f"  {stage:14s} {wall:6.2f} s elapsed  {cpu:6.2f} CPU s")
-    rows = run.rows("candidates")
+    rows = found.rows("candidates")
     for row in rows[rows["harmonic_of"] == ""][:5]:
-        print(f"  P {row['period']:.9f} s, DM {row['dm']:.2f}, S/N {row['snr']:.1f}, score {row['score']:.2f}")
-
-
-@app.command("memory")
-def bounded_memory(gib: float = 6.0, bound: str = "1GiB") -> None:
-    """A file of so many GiB with and without a bound on memory: time, peak, and the same candidates."""
-    drawn = (Pulsar(period=0.00537, dm=71.0, snr=25, duty=0.08), Pulsar(period=0.8123, dm=52.0, snr=25, duty=0.04))
-    sky = Sky(
-        nchans=1024, fch1=1499.755859375, foff=-0.48828125, tsamp=65.536e-6, nsamps=int(gib * 2**20), seed=5,
-        pulsars=drawn,
-    )  # fmt: skip
-    tables = []
-    with tempfile.TemporaryDirectory() as name:
-        path = write_filterbank(sky, Path(name) / "big.fil", threads=2)
-        for size in (bound, "12GiB"):
-            out = path.with_suffix(f".{size}.h5")
-            timing, peak = run_pulsar("search", path, "--dm", 40, 100, "--memory", size, "--out", out)
-            tables.append(read(out).rows("candidates"))
-            about = f"{gib:g} GiB file, --memory {size}"
-            print(f"{about}: {timing.cpu:.0f} CPU s, peak {peak:.0f} MiB, {len(tables[-1])} candidates", flush=True)
-    same = len(tables[0]) == len(tables[1]) and all(
-        np.allclose(tables[0][key], tables[1][key], rtol=1e-6, equal_nan=True) for key in ("period", "dm", "snr")
-    )
-    print("the same candidates" if same else "DIFFERENT candidates")
-
-
-@app.command()
-def start(repeat: int = 5) -> None:
-    """How long the program takes to start, in fresh processes, against what is promised; exit code 1 if it is missed.
-
-    `pulsar --help` and `pulsar info` on a file; `pulsar search` on a small one (64 channels x 2^16 samples, DM 0-50)
-    with an empty numba cache, less what it takes afterwards: the compilation that a user waits for once; and the whole
-    of it afterwards. Judged is the elapsed time, or the CPU time of the process where that is less: a machine busy with
-    other work must not fail it. The least of some runs; with an empty cache one.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        environment = {"NUMBA_CACHE_DIR": str(folder / "cache")}
-
-        def least(runs: int, *arguments: object) -> Timing:
-            times = [run_pulsar(*arguments, environment=environment)[0] for _ in range(runs)]
-            return Timing(min(t.cpu for t in times), min(t.wall for t in times), runs)
-
-        pulsar = Pulsar(period=0.0731, dm=21.0, snr=25, duty=0.05)
-        sky = Sky(nchans=64, foff=-7.8125, fch1=1496.0, tsamp=128e-6, nsamps=1 << 16, pulsars=(pulsar,))
-        file = write_filterbank(sky, folder / "small.fil")
-        small = ("search", file, "--dm", 0, 50, "--out", folder / "run.h5", "--overwrite", "--quiet")
-        helped, info = least(repeat, "--help"), least(repeat, "info", file)
-        cold, warm = least(1, *small), least(repeat, *small)
-    compilation = Timing(cold.cpu - warm.cpu, cold.wall - warm.wall, 1)
-    missed = False
-    for work, timing, limit in (
-        ("pulsar --help", helped, 0.4),
-        ("pulsar info", info, 1.0),
-        ("compilation, first search", compilation, 60.0),
-        ("small search, compiled", warm, 3.0),
-    ):
-        good = min(timing.wall, timing.cpu) < limit
-        missed = missed or not good
-        verdict = "ok" if good else "MISSED"
-        print(f"{work:<26} {timing.wall:7.2f} s elapsed  {timing.cpu:7.2f} CPU s  limit {limit:4g} s  {verdict}")
-    raise typer.Exit(1 if missed else 0)
+        print(f"  {words_of(row)}")
 
 
 @app.command()
@@ -396,193 +301,95 @@ def fast_beam(
         show_stages(out / "run.h5")
 
 
-#: What is measured as it grows.
-NCHANS, NDMS, NSAMPS = 256, 128, 1 << 18
-SAMPLES = [1 << k for k in range(18, 23)]
-DMS = [1 << k for k in range(5, 11)]
-SYSTEM = "... of the system, for memory"
-#: Spectra alone are searched.
-SPECTRA: dict[str, Any] = {
-    "fft": {"nharm": NHARM},
-    **{name: {"enabled": False} for name in ("coherent", "ffa", "single_pulse")},
-}
+def everything(path: Path) -> dict[str, Any]:
+    """All that is in a product but how and when it was made."""
+    content: dict[str, Any] = {}
 
-#: By name, numbers of samples or DMs, and seconds.
-Lines = dict[str, tuple[list[int], list[float]]]
+    def take(name: str, node: Any) -> None:
+        if not name.startswith("provenance"):
+            content[name] = repr(node[()].tolist()) if isinstance(node, h5py.Dataset) else ""
+            content[f"{name} attributes"] = {key: repr(value) for key, value in node.attrs.items()}
 
-
-class Parts(NamedTuple):
-    """CPU time of the parts of one run [s]."""
-
-    user: float
-    system: float
-    search: float
+    with h5py.File(path) as file:
+        file.visititems(take)
+    return content
 
 
-def dedispersion(survey: Survey, data: NDArray[np.int8], search: bool) -> Parts:
-    """Dedisperse a survey, and search all its series if `search`."""
-    source, plan = NoiseSource(survey.sky.header, data), survey.plan()
-    finder = BatchSearch(plan, Config.model_validate(SPECTRA), threads=1, memory=MEMORY)
-    searching = 0.0
-    start = resource.getrusage(resource.RUSAGE_SELF)
-    for batch in dedispersed(source, plan, choose_route(plan, threads=1, memory=MEMORY), threads=1):
-        if search:
-            searching += cpu_of(finder.search, batch)
-    end = resource.getrusage(resource.RUSAGE_SELF)
-    return Parts(end.ru_utime - start.ru_utime - searching, end.ru_stime - start.ru_stime, searching)
-
-
-def one_series(nsamps: int) -> float:
-    """CPU time of the search of one series [s], the least of several."""
-    series = np.rint(np.random.default_rng(1).normal(0.0, 200.0, nsamps)).astype(np.int16)
-    finder = FFTSearch(nsamps, 64e-6, Config.model_validate(SPECTRA).fft)
-    finder.search(series)
-    return best_of(5, finder.search, series)
-
-
-def measure_growth(rounds: int) -> tuple[Lines, Lines]:
-    """Times against samples, and against DMs."""
-    data = np.random.default_rng(1).integers(-14, 15, (NCHANS, SAMPLES[-1]), dtype=np.int8)
-    dedispersion(Survey(Size(NSAMPS, NCHANS, 32)), data, True)  # compiles
-    by_samples = np.full((3, len(SAMPLES)), np.inf)
-    by_dms = np.full((3, len(DMS)), np.inf)
-    for _ in range(rounds):
-        for i, n in enumerate(SAMPLES):
-            user, system, _ = dedispersion(Survey(Size(n, NCHANS, NDMS)), data, False)
-            by_samples[:, i] = np.minimum(by_samples[:, i], (user, system, one_series(n)))
-        for i, n in enumerate(DMS):
-            by_dms[:, i] = np.minimum(by_dms[:, i], dedispersion(Survey(Size(NSAMPS, NCHANS, n)), data, True))
-    names = (f"dedispersion, {NDMS} DMs", SYSTEM, "search of one series")
-    samples = {name: (SAMPLES, times.tolist()) for name, times in zip(names, by_samples, strict=True)}
-    names = ("dedispersion, 2^18 samples", SYSTEM, "search of all series")
-    return samples, {name: (DMS, times.tolist()) for name, times in zip(names, by_dms, strict=True)}
-
-
-def exponent(x: list[int], y: list[float]) -> float:
-    """Of the power law that fits best."""
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
-
-
-def show_lines(lines: Lines, unit: str) -> None:
-    """A table in Markdown."""
-    x = next(iter(lines.values()))[0]
-    rows = [
-        [name, *(f"{value:.3g}" for value in y), "" if name == SYSTEM else f"{exponent(x, y):.2f}"]
-        for name, (_, y) in lines.items()
-    ]
-    print(markdown([f"CPU [s] for {unit}", *map(power_of_two, x), "exponent"], rows), end="\n\n")
-
-
-def plot_growth(samples: Lines, dms: Lines, path: Path) -> None:
-    """Both as an image, with the line of proportional growth through each first point."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
-    for axis, lines, label in zip(axes, (samples, dms), ("samples", "trial DMs"), strict=True):
-        shown = {name: line for name, line in lines.items() if name != SYSTEM}
-        for colour, (name, (x, y)) in enumerate(shown.items()):
-            axis.plot(x, y, "o-", color=f"C{colour}", label=f"{name}: exponent {exponent(x, y):.2f}")
-            axis.plot(x, [y[0] * n / x[0] for n in x], "--", color=f"C{colour}", alpha=0.5)
-        axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
-        axis.set(xlabel=label, ylabel="CPU [s]")
-        axis.legend(fontsize=8)
-        axis.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
-
-
-@app.command("scaling")
-def growth(png: Annotated[Path | None, typer.Option("--plot", metavar="PNG")] = None, rounds: int = 3) -> None:
-    """How CPU time grows with samples and with trial DMs: 256 channels in memory, 1000-1500 MHz, 64 us, one thread.
-
-    Samples: 2^18 to 2^22, for 128 DMs, and for the search of one series. DMs: 32 to 1024, steps of 0.5, 2^18 samples.
-    Every point is the least of some rounds over all points. The exponent is that of the power law that fits best: 1 is
-    linear; an FFT of n samples takes n log n, which is 1.07 here. Dedispersion is split into the time of the program
-    and that of the system, which fetches fresh pages of memory (over 2 GB at 2^22): what a page costs depends on what
-    else the machine's memory is used for, so this part is stated but not fitted.
-    """
-    samples, dms = measure_growth(rounds)
-    show_lines(samples, "samples")
-    show_lines(dms, "DMs")
-    if png is not None:
-        plot_growth(samples, dms, png)
-
-
-#: What is done, as JavaScript that does it.
-ACTIONS = {
-    "sort by DM": "lists.get('candidates').sort(lists.get('candidates').columns.findIndex(c => c.key === 'dm'))",
-    "filter": "lists.get('candidates').input.value = 'dm>50 snr>8'; lists.get('candidates').refresh()",
-    "clear": "lists.get('candidates').clear()",
-    "open a sheet": "lists.get('candidates').select(lists.get('candidates').view[500], true)",
-    "next row": "lists.get('candidates').move(1)",
-}
-
-
-@app.command("page")
-def page_of_many(
-    run: Annotated[Path, typer.Argument(help="product of a real run")],
-    count: int = 1000,
-    keep: Annotated[Path | None, typer.Option(help="folder in which product and page stay")] = None,
+@app.command()
+def kills(
+    folder: Annotated[Path | None, typer.Option(help="where the simulated file is kept")] = None,
+    nsamps: int = 1 << 19,
+    dm: Annotated[float, typer.Option(help="highest DM")] = 1000.0,
+    count: Annotated[int, typer.Option(help="kills in all")] = 40,
+    twice: Annotated[int, typer.Option(help="kills of each run")] = 1,
+    calm: Annotated[int, typer.Option(help="undisturbed runs")] = 3,
+    seed: int = 1,
+    threads: int = 2,
 ) -> None:
-    """The page of 1,000 candidates: how long it takes to make, how large it is, how long a browser takes with it.
+    """A search of a FAST beam is killed at random times and gone on with: is the product the same, how much done twice?
 
-    The folds of a real run, such as that of ``pulsar demo``, are repeated with other periods, DMs and noise until there
-    are enough. Needs Chromium. Times in it are from the start of loading until the lists are there, and from an action
-    until the page is laid out, of one process on this machine.
+    A kill is SIGKILL for all processes of the run, at a time drawn evenly from what an undisturbed run takes; then the
+    same command goes on with `--resume` to the end. Done twice is the processor time of all its processes less that of
+    an undisturbed run (the median of `--calm` runs; their scatter is the error), and as a part of that. The program's
+    own is told apart from that of the system, which on a virtual machine is mostly memory that the host has to find
+    anew; and what a start takes, imports, kernels and writing: that of a search of a file with next to nothing in it.
+    All that the product holds must be the same, but for how and when it was made. Exit code 1 if it is not. Elapsed
+    time is told, too, which says little on a machine with others on it.
     """
-    from reference.many import many
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as name:
+        room = Path(name)
+        out = room / "run.h5"
+        file = beam_files(folder or room, "AA+BB", nsamps)[0]
+        nothing = write_filterbank(Sky(nchans=64, nsamps=1 << 14), room / "nothing.fil", threads=1)
 
-    with tempfile.TemporaryDirectory() as folder:
-        where = keep or Path(folder)
-        where.mkdir(parents=True, exist_ok=True)
-        make_page(many(read(run), where / "many.h5", count, pulses=count), where / "report")
-        open_page(where / "report" / "index.html")
+        def search(path: Path, *more: object, after: float = PATIENCE) -> tuple[NDArray[np.float64], bool]:
+            """Elapsed time, that of the program and of the system; true if it ended before it was killed."""
+            words = ("search", path, "--out", out, "-q", "--threads", threads, *more)
+            ran = run([sys.executable, "-m", "pulsar", *map(str, words)], room, {}, after)
+            if ran.code not in (0, -signal.SIGKILL):
+                raise SystemExit(f"exit code {ran.code}: {last_line(ran.err)}")
+            return np.array([ran.wall, ran.user, ran.system]), ran.code == 0
 
-
-def make_page(product: Path, folder: Path) -> None:
-    """Print time and size."""
-    from pulsar.report.page import tasks_of, write_report
-
-    run = read(product)
-    sheets = len(tasks_of([run], None))
-    before, start = ended_cpu(), time.perf_counter()
-    page = write_report([run], folder)
-    wall, spent = time.perf_counter() - start, ended_cpu() - before
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"made: {sheets} sheets in {wall:.1f} s, {spent:.1f} s of processor, {1e3 * spent / sheets:.0f} ms each")
-    print(f"size: {size / 1e6:.1f} MB, of which the page {page.stat().st_size / 1e6:.1f} MB")
-    print(f"      a sheet {(size - page.stat().st_size) / sheets / 1e3:.1f} kB")
-
-
-def ended_cpu() -> float:
-    """CPU seconds of this process and of those that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in used)
-
-
-def open_page(page: Path) -> None:
-    """Print how long the browser takes."""
-    from reference.browser import Browser
-
-    frame = "await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));"
-    with Browser(1280, 800) as browser:
-        ready = []
-        for _ in range(5):
-            browser.ask("Page.navigate", url="about:blank")
-            browser.open(page)
-            ready.append(float(browser.run("document.documentElement.dataset.ready")))
-        print(f"opens: {min(ready):.0f} ms, of five times the worst {max(ready):.0f} ms")
-        for name, script in ACTIONS.items():
-            # Do it, lay the page out, note the time [ms], and let it be drawn.
-            timed = f"const s = performance.now(); {script}; document.body.offsetHeight; t.push(performance.now() - s);"
-            loop = f"for (let i = 0; i < 9; i++) {{ {timed} {frame} }}"
-            times = json.loads(browser.run(f"(async () => {{ const t = []; {loop} return JSON.stringify(t); }})()"))
-            print(f"{name}: {sorted(times)[len(times) // 2]:.0f} ms")
+        search(nothing)
+        start = search(nothing, "--overwrite")[0]
+        undisturbed = []
+        for _ in range(calm):
+            undisturbed.append(search(file, "--dm", 0, dm, "--overwrite")[0])
+            print("undisturbed: {:.1f} s elapsed, {:.1f} + {:.1f} CPU s".format(*undisturbed[-1]), flush=True)
+        whole, want = np.median(undisturbed, axis=0), everything(out)
+        out.unlink()
+        again = []
+        different = done = 0
+        while done < count:
+            spent, at, ended = -whole, list[float](), False
+            while not ended:
+                after = chance.uniform(0.0, float(whole[0])) if len(at) < twice else PATIENCE
+                more, ended = search(file, "--dm", 0, dm, "--resume", after=after)
+                spent = spent + more
+                at += [] if ended else [after]
+            same = everything(out) == want and not out.with_name("run.h5.parts").exists()
+            different, done = different + (not same), done + len(at)
+            out.unlink()
+            if at:
+                again.append(spent / len(at))
+                print(
+                    f"killed after {', '.join(f'{second:.1f}' for second in at)} s: "
+                    f"{'the same' if same else 'ANOTHER PRODUCT'}, each "
+                    "{1:.2f} + {2:.2f} CPU s more, {0:.1f} s elapsed".format(*again[-1]),
+                    flush=True,
+                )
+    print(f"{done} kills, {different} other products; a start takes {start[1]:.2f} + {start[2]:.2f} CPU s")
+    elapsed, own, system = np.array(again).T
+    for label, values, of in (
+        ("done twice at a kill [CPU]", own + system, whole[1] + whole[2]),
+        ("  of the program's own", own, whole[1]),
+        ("  and without the start", own - start[1], whole[1]),
+        ("elapsed", elapsed, whole[0]),
+    ):
+        low, high = np.median(values), max(values)
+        print(f"{label}: median {low:.2f} s ({100 * low / of:.1f} %), worst {high:.2f} s ({100 * high / of:.1f} %)")
+    raise typer.Exit(1 if different else 0)
 
 
 if __name__ == "__main__":

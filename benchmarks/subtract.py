@@ -18,8 +18,9 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter1d
-from shared import commands, cpu_of
+from shared import best_of, commands, words_of
 
+from pulsar import simulate
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, SubtractConfig
 from pulsar.constants import KDM
@@ -35,7 +36,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.subtracting import subtract
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Sky
 
 app = commands(__doc__)
 BRIGHT = {"period": 0.2531234, "dm": 56.0, "duty": 0.03}
@@ -90,15 +91,13 @@ def pulses(kind: str, header: Header, snr: float, seed: int) -> NDArray[np.float
     return out
 
 
-def observations(folder: Path, kind: str, snr: float, seed: int) -> tuple[Filterbank, Filterbank]:
+def observations(kind: str, snr: float, seed: int) -> tuple[Filterbank, Filterbank]:
     """The weak pulsar in noise, and the bright one added to it."""
-    path = folder / "weak.fil"
-    write_filterbank(Sky(seed=seed, pulsars=(Pulsar(**WEAK),), **SKY), path, overwrite=True)
-    with open_observation(path) as obs:
-        codes, header = obs.read().data.copy(), obs.header
+    weak = simulate(sky=Sky(seed=seed, pulsars=(Pulsar(**WEAK),), **SKY))
+    codes, header = weak.read().data, weak.header
     both = CODES * pulses(kind, header, snr, seed) + codes
     both += np.random.default_rng(seed + 1).random(both.shape, dtype=np.float32)
-    return Filterbank(codes, header), Filterbank(np.clip(np.floor(both), 0, 255).astype(np.uint8), header)
+    return weak, Filterbank(np.clip(np.floor(both), 0, 255).astype(np.uint8), header)
 
 
 def own_rows(run: Run) -> NDArray[Any]:
@@ -148,7 +147,7 @@ def kinds(
 
 def report(kind: str, snr: float, seed: int, folder: Path) -> None:
     """Print all of one kind."""
-    weak, both = observations(folder, kind, snr, seed)
+    weak, both = observations(kind, snr, seed)
     first, second, config = with_and_without(both, SETTINGS, folder)
     alone = search(weak, load_config(None, SETTINGS), folder / "alone.h5", overwrite=True)
     row = second.rows("subtracted/pulsars")[0]
@@ -211,17 +210,13 @@ def real(path: Path) -> None:
             brightest = max(bursts["snr"], default=0.0)
             print(f"{label}: {len(own_rows(run))} rows, {len(bursts)} single pulses, the brightest {brightest:.1f}")
             for row in run.rows("candidates")[:6]:
-                print(
-                    f"    P {row['period']:.7g} s, DM {row['dm']:.4g}, S/N {row['snr']:.1f}, sigma {row['sigma']:.1f}, "
-                    f"score {row['score']:.2f} {row['harmonic_of']} {row['rfi_flags']} {row['known_source']}"
-                )
+                print(f"    {words_of(row)} {row['harmonic_of']} {row['known_source']}")
 
 
 @app.command()
 def cost(snr: float = 300.0) -> None:
     """Processor time of reading the cleaned samples, of the same without a pulsar, and of measuring it."""
-    with tempfile.TemporaryDirectory() as name:
-        _, both = observations(Path(name), "steady", snr, 1)
+    _, both = observations("steady", snr, 1)
     config = load_config(None, SETTINGS)
     mask = find_mask(both, config, threads=1, progress=QUIET).mask
     source = clean_source(both, mask, config, threads=1, progress=QUIET)
@@ -235,12 +230,12 @@ def cost(snr: float = 300.0) -> None:
             cleaned.read_into(start, data)
 
     scale = 1e9 / (source.nchans * source.nsamps)
-    for _ in range(3):
-        measuring = cpu_of(lambda: measure_template(source, params, SubtractConfig(), **given))
-        print(
-            f"ns a sample of a channel: measuring the template {scale * measuring:.2f}, reading, cleaned "
-            f"{scale * cpu_of(read_all, source):.2f}, less the pulsar {scale * cpu_of(read_all, subtracted):.2f}"
-        )
+    measuring = best_of(3, lambda: measure_template(source, params, SubtractConfig(), **given))
+    plain, without = best_of(3, read_all, source), best_of(3, read_all, subtracted)
+    print(
+        f"ns a sample of a channel: measuring the template {scale * measuring:.2f}, reading, cleaned "
+        f"{scale * plain:.2f}, less the pulsar {scale * without:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from shared import Evaluation, commands, evaluate
 from zoo import file_of
 from zoo_skies import ZOO, belongs
 
+from pulsar.cli.console import plain
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.labels import beside, labels_of, uid_of
@@ -138,39 +139,6 @@ def parts_of(y: NDArray[np.bool_], nparts: int, seed: int) -> NDArray[np.int64]:
     return parts
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """Weights, and what they and those expected are worth on examples.
-
-    Attributes
-    ----------
-    coefficients : Coefficients
-    left_out : Evaluation
-        Each group judged by weights that were learnt from the others.
-    expected : Evaluation
-        All of them judged by EXPECTED.
-    before, after : Evaluation or None
-        What was added judged by weights of the others alone, and by those that learn from both, in parts left out.
-    """
-
-    coefficients: Coefficients
-    left_out: Evaluation
-    expected: Evaluation
-    before: Evaluation | None = None
-    after: Evaluation | None = None
-
-    @property
-    def evaluations(self) -> dict[str, Evaluation]:
-        """All of them, by what they are."""
-        found = {
-            "groups left out": self.left_out,
-            "weights as expected": self.expected,
-            "added, before": self.before,
-            "added, after": self.after,
-        }
-        return {name: evaluation for name, evaluation in found.items() if evaluation is not None}
-
-
 def terms_of(table: Table) -> Array:
     """Terms of the score of each row, those that count for a pulsar first; shape (n, nterms).
 
@@ -241,8 +209,8 @@ def groups_of(table: Table, nparts: int, seed: int) -> NDArray[np.int64]:
 
 
 def learn(
-    table: Table, *, added: Table | None = None, nparts: int = 5, seed: int = 1, precision: float = 0.93
-) -> Learnt:
+    table: Table, *, added: Table | None = None, nparts: int = 5, seed: int = 1
+) -> tuple[Coefficients, dict[str, Evaluation]]:
     """Learn the weights of the score, and judge each group by weights that have not seen it.
 
     Parameters
@@ -253,8 +221,15 @@ def learn(
         Further ones, such as one's own: judged before and after they are learnt from.
     nparts, seed : int
         Parts by chance where there are no groups.
-    precision : float
-        At which recall is given.
+
+    Returns
+    -------
+    coefficients : Coefficients
+        Learnt from all.
+    evaluations : dict of str to Evaluation
+        "groups left out": each group judged by weights that were learnt from the others; "weights as expected": all
+        judged by EXPECTED; "added, before" and "added, after": what was added judged by weights of the others alone,
+        and by those that learn from both, in parts left out.
 
     Raises
     ------
@@ -263,15 +238,17 @@ def learn(
     """
     terms, group = terms_of(table), groups_of(table, nparts, seed)
     nothing = np.zeros((0, terms.shape[1])), np.zeros(0, dtype=np.bool_)
-    left_out = evaluate(_left_out(terms, table.y, group, *nothing), table.y, precision)
-    expected = evaluate(EXPECTED.probabilities(terms), table.y, precision)
-    if added is None:
-        return Learnt(fit_weights(terms, table.y), left_out, expected)
-    more = terms_of(added)
-    before = fit_weights(terms, table.y).probabilities(more)
-    after = _left_out(more, added.y, groups_of(added, nparts, seed), terms, table.y)
-    whole = fit_weights(np.concatenate([terms, more]), np.concatenate([table.y, added.y]))
-    return Learnt(whole, left_out, expected, evaluate(before, added.y, precision), evaluate(after, added.y, precision))
+    scores = {
+        "groups left out": (_left_out(terms, table.y, group, *nothing), table.y),
+        "weights as expected": (EXPECTED.probabilities(terms), table.y),
+    }
+    learnt = fit_weights(terms, table.y)
+    if added is not None:
+        more, parts = terms_of(added), groups_of(added, nparts, seed)
+        scores["added, before"] = learnt.probabilities(more), added.y
+        scores["added, after"] = _left_out(more, added.y, parts, terms, table.y), added.y
+        learnt = fit_weights(np.concatenate([terms, more]), np.concatenate([table.y, added.y]))
+    return learnt, {name: evaluate(*pair) for name, pair in scores.items()}
 
 
 def _left_out(
@@ -305,21 +282,11 @@ def joined(tables: Sequence[Table]) -> Table:
     return Table(first.names, x, y, ", ".join(t.origin for t in tables))
 
 
-def plain(value: Any) -> Any:
-    """Numbers as JSON has them: what is unknown is null."""
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
 @app.command()
 def weights(
     tables: Annotated[list[Path], typer.Argument(metavar="TABLE ...", help="csv, or a judged product")],
     add: Annotated[list[Path] | None, typer.Option(help="further labels, judged before and after")] = None,
     folds: Annotated[int, typer.Option(help="parts where rows have no group")] = 5,
-    precision: Annotated[float, typer.Option(help="at which recall is given")] = 0.93,
     seed: Annotated[int, typer.Option(help="of the parts")] = 1,
     out: Annotated[Path | None, typer.Option(metavar="WEIGHTS.json", help="write the weights")] = None,
     overwrite: Annotated[bool, typer.Option(help="replace existing ones")] = False,
@@ -330,19 +297,19 @@ def weights(
             raise ConfigError(f"{out}: exists already; give --overwrite to replace it, or another --out")
         given = joined([read_table(path) for path in tables])
         added = joined([read_table(path) for path in add]) if add else None
-        learnt = learn(given, added=added, nparts=folds, seed=seed, precision=precision)
+        coefficients, evaluations = learn(given, added=added, nparts=folds, seed=seed)
         labels = given.y if added is None else np.concatenate([given.y, added.y])
         about = {
             "trained_on": {"rows": len(labels), "pulsars": int(labels.sum())},
             "seed": seed,
-            "evaluation": {name: plain(asdict(each)) for name, each in learnt.evaluations.items()},
+            "evaluation": {name: plain(asdict(each)) for name, each in evaluations.items()},
         }
-        for name, value in zip([*learnt.coefficients.names, "bias"], learnt.coefficients.signed(), strict=True):
+        for name, value in zip([*coefficients.names, "bias"], coefficients.signed(), strict=True):
             print(f"{name:12s} {value:+.2f}")
-        for name, each in learnt.evaluations.items():
-            print(f"\n{name}\n{each}")
+        for name, each in evaluations.items():
+            print(f"\n{each.table(name)}\n\nAUC {each.auc:.4f} ± {each.auc_err:.4f}")
         if out is not None:
-            write_whole(out, weights_text(learnt.coefficients, about))
+            write_whole(out, weights_text(coefficients, about))
     except PulsarError as error:
         print(f"train.py: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from None

@@ -1,78 +1,88 @@
 """What is found, by whom, at equal false alarms and at what cost: our search, PRESTO and riptide on the same data.
 
-    python benchmarks/versus.py series --log2n 22 --presto DIR --env DIR --json versus.json
-    python benchmarks/versus.py series --log2n 24 --only ours,numharm --presto DIR --json versus.json
-    python benchmarks/versus.py red --presto DIR --json red.json
-    python benchmarks/versus.py population --files 1 --presto DIR --json versus.json
-    python benchmarks/versus.py real FOLDER --presto DIR --env DIR --json versus.json
+    python benchmarks/versus.py series --log2n 22 --env DIR --json versus.json
+    python benchmarks/versus.py series --log2n 24 --only ours,numharm --json versus.json
+    python benchmarks/versus.py red --json red.json
+    python benchmarks/versus.py population --files 1 --json versus.json
+    python benchmarks/versus.py real FOLDER --env DIR --json versus.json
+    python benchmarks/versus.py work --fast --searches --json work.json
     python benchmarks/versus.py table --json versus.json --into benchmarks/README.md
-    python benchmarks/versus.py table --json versus.json --short --into README.md
 
-* `series`: dedispersed series with one pulsar each, of the population below (a third millisecond pulsars, S/N 5.5 to
-  11.5), and as many of noise alone. A program's threshold is what the highest line of a tenth of its noise series
-  exceeds (0.1 false alarms a series); a pulsar is found where a line above that is its, at its frequency or a simple
-  ratio of it. The intervals are 68 % (Wilson); beside them stands what would be found were the false alarms wrong by
-  their own binomial error.
-* `red`: series in red noise of knees from 0.1 to 50 Hz, of another population, below, too. Beside what is found stand
+* `series`: dedispersed series with one pulsar each, of the population of versus_series.py (a third millisecond pulsars,
+  S/N 5.5 to 11.5), and as many of noise alone. A program's threshold is what the highest line of a tenth of its noise
+  series exceeds (0.1 false alarms a series); a pulsar is found where a line above that is its, at its frequency or a
+  simple ratio of it. The intervals are 68 % (Wilson); beside them stands what would be found were the false alarms
+  wrong by their own binomial error.
+* `red`: series in red noise of knees from 0.1 to 50 Hz, of another population, there, too. Beside what is found stand
   what a published study finds, and what is possible: where a matched filter of the true period and shape, in noise of
   known power, has the S/N that one trial of ours needs at the threshold. By chance is found what passes, in a series of
   noise, for the pulsar of another series.
 * `population`: files of the random skies of population.py, from the raw file to the list. Equal false alarms means
   none: a pulsar counts where it stands above every source of its file that is no pulsar.
 * `real`: real series with known answers (FOLDER), where the pulsar stands in each list.
+* `work`: the same work by PRESTO's and PulsarX's programs (on PATH), in CPU seconds, one thread each: a file of 256
+  channels dedispersed and folded, series searched; with `--fast` a beam of FAST dedispersed too (4.3 GB and 1.1 GB of
+  temporary files), with `--searches` series searched for accelerations (by accelsearch alone: the spectrum is made
+  before). Everything runs three times in turn (`--rounds`), ours too, and the least counts; what has taken 10 s is not
+  run again.
 
-`--presto` is the folder of PRESTO's programs (without, PATH), `--env` the virtual environment of riptide; what is
-absent is told and left out. (PulsarX has no search of series: what it does stands in peers.py.) Everything runs on one
-thread. `--json` is written after every search: a run that was ended goes on where it was, and with larger numbers it
-goes further. The tables are printed at the end, or put into the page `--into`: those of series and real files between
-the lines ``<!-- versus -->`` and ``<!-- /versus -->``, those of red noise and of random skies between the same of
-``versus-red`` and ``versus-population``; what the file does not hold stays as it is.
-
-The population stands for what blind searches look for, and is this:
-
-* every third is a millisecond pulsar: period log-uniform from 1.2 to 30 ms, full width at half maximum log-normal about
-  0.1 turns with 0.2 dex, within 0.02 to 0.35;
-* the others have log-normal periods about 0.6 s with 0.35 dex, within 0.03 to 10 s, and widths by the law of pulsars,
-  0.02 turns (P / 1 s)^-1/2, log-normal about it with 0.2 dex, within 0.004 to 0.35 (Rankin 1990, ApJ 352, 247, has the
-  power; the median width of catalogued pulsars at 1 s is some 7 degrees);
-* pulses are von Mises functions, averaged over a sample as they are recorded;
-* S/N is uniform from 5.5 to 11.5: that of a matched filter of the true period and shape over the whole series in white
-  noise, the mean unknown.
-
-That of red noise (`red_noise`) has every one in noise of power 1 + (f / knee)^-2, the knee log-uniform within one of
-KNEES: period log-uniform from 2 ms to 10 s, width log-uniform from 0.01 to 0.2 turns, S/N uniform from 7 to 20, which
-is that in the white part of the noise alone.
-
-Pulsar `k` of a seed is the same however many are drawn, and so is the noise that a generator makes with and without it.
+PRESTO's programs are looked for on PATH, `--env` is the virtual environment of riptide; what is absent is told and left
+out. Build them for this processor (``-O3 -march=native``), and let PRESTO's `makewisdom` run
+once. Everything runs on one thread. `--json` is written after every search: a run that was ended goes on where it was,
+and with larger numbers it goes further. The tables are printed at the end, or put into the page `--into`: those of
+series and real files between the lines ``<!-- versus -->`` and ``<!-- /versus -->``, those of red noise, random skies
+and work between the same of ``versus-red``, ``versus-population`` and ``versus-work``; what the file does not hold
+stays as it is.
 """
 
-import math
+import json
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from numpy.typing import ArrayLike, NDArray
-from programs import PeerError, interpreter, write_dat
+from numpy.typing import NDArray
+from peers import works
+from population import DM_HIGH
+from population_sky import Sky, sky, write
+from population_truth import RATIOS, Fate, judge, judge_detections
+from programs import (
+    Accelsearch,
+    PeerError,
+    Searched,
+    Searcher,
+    Spent,
+    compare,
+    interpreter,
+    missing_programs,
+    ours,
+    presto_search,
+    riptide,
+    write_dat,
+)
 from shared import First, commands
 from table import put, tables
-from versus_searches import Accelsearch, Searched, Searcher, Store, ours, riptide
-from versus_searches import population as run_population
-from versus_searches import real as run_real
+from versus_series import Case, Truth, found, matched, red_noise, white_noise
 
-from pulsar.errors import PulsarError
+from pulsar.bench.stages import BAND, FAST
+from pulsar.config.resources import usable_cores
+from pulsar.data.unfinished import write_whole
+from pulsar.errors import ConfigError, PulsarError
+from pulsar.io.open import open_observation
+from pulsar.io.product.provenance import cpu_model, versions
+from pulsar.io.product.reader import Run
 
 app = commands(__doc__)
 Json = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="what was measured is kept, and found, there")
 ]
 Into = Annotated[Path | None, typer.Option(metavar="README.md", help="put the tables between its marks")]
-Presto = Annotated[Path | None, typer.Option(metavar="DIR", help="folder of PRESTO's programs; default: on PATH")]
 Env = Annotated[Path | None, typer.Option(metavar="DIR", help="virtual environment that has riptide-ffa")]
 Only = Annotated[str, typer.Option(help="parts of names of programs, comma separated")]
 
@@ -80,300 +90,65 @@ SEED = 1
 TSAMP, RED_TSAMP = 60e-6, 128e-6
 
 
-MILLISECOND_PERIODS = (1.2e-3, 30e-3)
-#: Median width of millisecond pulsars [turns].
-MILLISECOND_WIDTH = 0.1
-#: Median [s], scatter [dex] and range [s] of the other periods.
-PERIOD, PERIOD_DEX, PERIODS = 0.6, 0.35, (0.03, 10.0)
-#: Width at a period of 1 s [turns], power of the period, and scatter of all widths [dex].
-WIDTH, WIDTH_POWER, WIDTH_DEX = 0.02, -0.5, 0.2
-LEAST_MILLISECOND_WIDTH, LEAST_WIDTH, MOST_WIDTH = 0.02, 0.004, 0.35
-SNR = (5.5, 11.5)
-#: Power of red noise falls as frequency to this.
-RED_POWER = -2.0
-#: Knees of red noise [Hz]: in each of these, log-uniform.
-KNEES = ((0.1, 0.5), (0.5, 2.0), (2.0, 6.0), (6.0, 15.0), (15.0, 50.0))
-#: Of pulsars in red noise: periods [s], widths [turns] and S/N.
-RED_PERIODS, RED_WIDTHS, RED_SNR = (2e-3, 10.0), (0.01, 0.2), (7.0, 20.0)
-#: Phase bins of a pulse: a thirtieth of the narrowest.
-FINE = 8192
-#: Samples that are made at a time.
-PIECE = 1 << 20
-#: A line is a pulsar's within this many bins of 1/length [bins] of its frequency times one of the RATIOS ...
-BINS = 1.0
-#: ... m/d in lowest terms: harmonics up to the 16th, and up to the 8th of a half, a third and a quarter of it.
-RATIOS = tuple((m, 1) for m in range(1, 17)) + tuple(
-    (m, d) for d in (2, 3, 4) for m in range(1, 9) if math.gcd(m, d) == 1
-)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """A pulsar as it was drawn.
-
-    Attributes
-    ----------
-    number : int
-        Its place among those of its seed.
-    period : float
-        [s]
-    duty : float
-        Full width at half maximum, before sampling [turns].
-    snr : float
-        Of a matched filter on the whole series in white noise.
-    phase : float
-        Of the pulse's middle at the start [turns].
-    """
-
-    number: int
-    period: float
-    duty: float
-    snr: float
-    phase: float
-
-    @property
-    def freq(self) -> float:
-        """Spin frequency [Hz]."""
-        return 1.0 / self.period
-
-    @property
-    def millisecond(self) -> bool:
-        """Whether it is one of the millisecond pulsars."""
-        return self.number % 3 == 0
-
-
-@dataclass(frozen=True)
-class Case:
-    """Series that are searched together: with and without pulsars, in noise of one kind.
-
-    Attributes
-    ----------
-    part, name : str
-        Where what was measured is kept.
-    seed : tuple of int
-    nsamps : int
-    tsamp : float
-        [s]
-    pulsars : tuple of Truth
-    knees : tuple of float
-        Of each series [Hz], with and without its pulsar; 0: white.
-    """
-
-    part: str
-    name: str
-    seed: tuple[int, ...]
-    nsamps: int
-    tsamp: float
-    pulsars: tuple[Truth, ...]
-    knees: tuple[float, ...]
-
-    def series(self, index: int, *, with_pulsar: bool) -> NDArray[np.float32]:
-        """One of them, shape (nsamps,)."""
-        rng = np.random.default_rng([*self.seed, index, int(with_pulsar)])
-        return make_series(
-            self.pulsars[index] if with_pulsar else None, self.nsamps, self.tsamp, rng, self.knees[index]
-        )
-
-
-def white_noise(seed: int, log2n: int, tsamp: float, noise: int, pulsars: int) -> Case:
-    """Series of 2^log2n samples [s] in white noise, so many with pulsars."""
-    knees = (0.0,) * max(noise, pulsars)
-    return Case("series", str(log2n), (seed, log2n), 1 << log2n, tsamp, tuple(draw(seed, pulsars)), knees)
-
-
-def red_noise(seed: int, log2n: int, tsamp: float, n: int) -> Iterable[Case]:
-    """A case for each of KNEES, with so many series of 2^log2n samples.
+class Store:
+    """What was measured, in a file that is whole after every entry.
 
     Parameters
     ----------
-    seed, log2n : int
-    tsamp : float
-        [s]
-    n : int
+    path : Path or None
+        None: in memory only.
+
+    Raises
+    ------
+    ConfigError
+        The file is none of this script.
     """
-    for number, (low, high) in enumerate(KNEES):
-        pulsars, knees = [], []
-        for index in range(n):
-            rng = np.random.default_rng([seed, 0x4ED, number, index])
-            period, duty, knee = (float(a * (b / a) ** rng.random()) for a, b in (RED_PERIODS, RED_WIDTHS, (low, high)))
-            pulsars.append(Truth(index, period, duty, float(rng.uniform(*RED_SNR)), float(rng.random())))
-            knees.append(knee)
-        name = f"{low:g}–{high:g}"
-        yield Case("red", name, (seed, log2n, number), 1 << log2n, tsamp, tuple(pulsars), tuple(knees))
 
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.content: dict[str, Any] = {}
+        if path is not None and path.exists():
+            try:
+                self.content = json.loads(path.read_text())
+                self.content["machine"]
+            except (ValueError, KeyError, TypeError):
+                raise ConfigError(f"{path}: not a file of this script; give another name") from None
+        self.content.setdefault("machine", {"cpu": cpu_model(), "cores": usable_cores(), "versions": versions()})
 
-def draw(seed: int, n: int) -> list[Truth]:
-    """The first pulsars of a seed.
+    def entries(self, *keys: str) -> dict[str, Any]:
+        """What there is under these keys."""
+        node = self.content
+        for key in keys:
+            node = node.setdefault(key, {})
+        return node
 
-    Parameters
-    ----------
-    seed : int
-    n : int
-        How many.
-    """
-    rng = np.random.default_rng([seed, 0x5E71E5])
-    drawn = []
-    for number in range(n):
-        # As many numbers for each, so that the next ones are the same.
-        period_at, snr_at, phase = rng.random(3)
-        period_off, width_off = rng.standard_normal(2)
-        if number % 3 == 0:
-            low, high = MILLISECOND_PERIODS
-            period = low * (high / low) ** period_at
-            duty, least = MILLISECOND_WIDTH, LEAST_MILLISECOND_WIDTH
-        else:
-            period = float(np.clip(PERIOD * 10 ** (PERIOD_DEX * period_off), *PERIODS))
-            duty, least = WIDTH * period**WIDTH_POWER, LEAST_WIDTH
-        duty = float(np.clip(duty * 10 ** (WIDTH_DEX * width_off), least, MOST_WIDTH))
-        snr = SNR[0] + (SNR[1] - SNR[0]) * snr_at
-        drawn.append(Truth(number, float(period), duty, float(snr), float(phase)))
-    return drawn
-
-
-def pulse(truth: Truth, tsamp: float) -> NDArray[np.float64]:
-    """The pulse averaged over a sample, its peak before that 1, at FINE phases from its middle on.
-
-    Parameters
-    ----------
-    truth : Truth
-    tsamp : float
-        [s]
-    """
-    concentration = math.log(2.0) / (1.0 - math.cos(math.pi * truth.duty))
-    shape = np.exp(concentration * (np.cos(2.0 * np.pi * np.arange(FINE) / FINE) - 1.0))
-    harmonics = np.fft.rfft(shape)
-    return np.asarray(np.fft.irfft(harmonics * np.sinc(np.arange(len(harmonics)) * tsamp / truth.period), FINE))
-
-
-def red_power(nsamps: int, tsamp: float, knee: float) -> NDArray[np.float64]:
-    """Power of the noise of a series at its frequencies, over that of the white; the mean is as it is."""
-    power = np.ones(nsamps // 2 + 1)
-    power[1:] += (np.fft.rfftfreq(nsamps, tsamp)[1:] / knee) ** RED_POWER if knee else 0.0
-    return power
-
-
-def make_series(
-    truth: Truth | None, nsamps: int, tsamp: float, rng: np.random.Generator, knee: float = 0.0
-) -> NDArray[np.float32]:
-    """Noise of variance 1, and a pulsar in it.
-
-    Parameters
-    ----------
-    truth : Truth or None
-        None: noise alone. Its period is constant.
-    nsamps : int
-    tsamp : float
-        [s]
-    rng : numpy.random.Generator
-        Makes the noise, the same with and without a pulsar.
-    knee : float
-        Where red noise is as strong as the white [Hz]; 0: none. The S/N of the pulsar does not know of it.
-
-    Returns
-    -------
-    ndarray of float32, shape (nsamps,)
-    """
-    data = rng.standard_normal(nsamps, dtype=np.float32)
-    if knee > 0:
-        spectrum = np.fft.rfft(data) * np.sqrt(red_power(nsamps, tsamp, knee))
-        data = np.fft.irfft(spectrum, nsamps).astype(np.float32)
-    if truth is not None:
-        add_pulsar(data, truth, tsamp)
-    return data
-
-
-def add_pulsar(data: NDArray[np.float32], truth: Truth, tsamp: float) -> None:
-    """Add a pulsar to samples of noise, shape (nsamps,), of a sampling time [s]."""
-    nsamps = len(data)
-    pieces = [(start, min(start + PIECE, nsamps)) for start in range(0, nsamps, PIECE)]
-    fine = pulse(truth, tsamp)
-
-    def wave(start: int, stop: int) -> NDArray[np.float64]:
-        turns = (np.arange(start, stop) + 0.5) * (tsamp / truth.period) - truth.phase
-        return np.asarray(fine[np.floor(turns % 1.0 * FINE + 0.5).astype(np.int64) % FINE])
-
-    total = squares = 0.0
-    for piece in pieces:
-        samples = wave(*piece)
-        total, squares = total + float(samples.sum()), squares + float(samples @ samples)
-    height = truth.snr / math.sqrt(squares - total**2 / nsamps)
-    for start, stop in pieces:
-        data[start:stop] += (height * wave(start, stop)).astype(np.float32)
-
-
-def matched(data: NDArray[np.float32], truth: Truth, tsamp: float, knee: float) -> float:
-    """S/N of a series to who knows all of the pulsar but its height, and the power of the noise.
-
-    With w the spectrum of the pulses, d that of the data, P the power of a noise of variance 1 above the knee, it is
-    Re Σ w* d/P over √(nsamps/2 Σ |w|²/P), which has unit variance: no search of any kind expects more.
-
-    Parameters
-    ----------
-    data : ndarray of float32, shape (nsamps,)
-    truth : Truth
-    tsamp : float
-        [s]
-    knee : float
-        [Hz]; 0: white.
-    """
-    pulses = np.zeros_like(data)
-    add_pulsar(pulses, truth, tsamp)
-    power = red_power(len(data), tsamp, knee)[1:]
-    wave, spectrum = (np.fft.rfft(samples)[1:] for samples in (pulses, data))
-    squares = float(np.sum(np.abs(wave) ** 2 / power))
-    return float(np.sum((wave.conj() * spectrum).real / power)) / math.sqrt(0.5 * len(data) * squares)
-
-
-def found(freq: float, truth: Truth, tobs: float) -> tuple[int, int] | None:
-    """The ratio m/d at which a frequency is a pulsar's, None where it is not; of several the simplest.
-
-    Parameters
-    ----------
-    freq : float
-        [Hz]
-    truth : Truth
-    tobs : float
-        Length of the series [s].
-    """
-    fits = [(m, d) for m, d in RATIOS if abs(freq - truth.freq * m / d) * tobs <= BINS]
-    return min(fits, key=lambda ratio: ratio[0] * ratio[1], default=None)
-
-
-def strongest(freqs: ArrayLike, values: ArrayLike, truth: Truth, tobs: float) -> int | None:
-    """Which line of a list is the strongest of a pulsar's, None where it has none.
-
-    Parameters
-    ----------
-    freqs, values : array_like, shape (n,)
-        Frequencies [Hz], and significances or S/N.
-    truth : Truth
-    tobs : float
-        Length of the series [s].
-    """
-    strengths = np.asarray(values, dtype=np.float64)
-    own = [i for i, freq in enumerate(np.asarray(freqs, dtype=np.float64)) if found(float(freq), truth, tobs)]
-    return max(own, key=lambda i: strengths[i], default=None)
+    def put(self, value: Any, *keys: str) -> None:
+        """Enter something, and write the file."""
+        self.entries(*keys[:-1])[keys[-1]] = value
+        self.content["machine"]["date"] = datetime.now(UTC).date().isoformat()
+        if self._path is not None:
+            write_whole(self._path, json.dumps(self.content))
 
 
 @contextmanager
-def programs(only: str, presto: Path | None, env: Path | None, *, whiten: bool = False) -> Iterator[list[Searcher]]:
+def programs(only: str, env: Path | None, *, whiten: bool = False) -> Iterator[list[Searcher]]:
     """Those that are there and asked for; of the others it is told how to provide them."""
     searchers: list[Searcher] = [
         ours(),
-        Accelsearch(16, presto, whiten=whiten),
-        Accelsearch(32, presto, whiten=whiten),
+        Accelsearch(16, whiten=whiten),
+        Accelsearch(32, whiten=whiten),
         riptide(interpreter(env)),
     ]
     searchers = [searcher for searcher in searchers if any(word in searcher.name for word in only.split(","))]
-    with ExitStack() as stack:
-        there = []
+    missing = {searcher.name: searcher.missing() for searcher in searchers}
+    for name, why in missing.items():
+        if why:
+            print(f"{name}: {why}", file=sys.stderr)
+    try:
+        yield [searcher for searcher in searchers if not missing[searcher.name]]
+    finally:
         for searcher in searchers:
-            if missing := searcher.missing():
-                print(f"{searcher.name}: {missing}", file=sys.stderr)
-            else:
-                there.append(searcher)
-                stack.callback(searcher.close)
-        yield there
+            searcher.close()
 
 
 def record(searched: Searched, truth: Truth | None, tobs: float) -> dict[str, Any]:
@@ -394,14 +169,12 @@ def record(searched: Searched, truth: Truth | None, tobs: float) -> dict[str, An
     if truth is None:
         return kept
     kept["snr"], kept["millisecond"] = truth.snr, truth.millisecond
-    at = strongest([f for f, *_ in searched.lines], [s for _, s, *_ in searched.lines], truth, tobs)
     kept["own"] = None
-    if at is not None:
-        freq, value, *_ = searched.lines[at]
-        m, d = found(freq, truth, tobs) or (1, 1)
-        kept["own"], kept["ratio"] = value, [m, d]
-        # Of the spin frequency, in bins.
-        kept["error"] = (freq * d / m - truth.freq) * tobs
+    for freq, value, *_ in searched.lines:
+        if ratio := found(freq, truth, tobs):
+            m, d = ratio
+            # The error is that of the spin frequency, in bins.
+            return {**kept, "own": value, "ratio": [m, d], "error": (freq * d / m - truth.freq) * tobs}
     return kept
 
 
@@ -445,19 +218,195 @@ def run_series(
             print(f"{case.part} {case.name}: {index + 1} of {max(counts)}", file=sys.stderr, flush=True)
 
 
+#: What PRESTO's sifting leaves out: lower DMs, and what is seen at fewer of them.
+SIFT_DM, SIFT_DMS = 2.0, 2
+#: Lines of one source: this close [bins of 1/length].
+ONE_SOURCE = 1.0
+#: Where lists begin that are read: 6 sigma is the default of PRESTO's sifting, S/N 7 that of riptide's rseek.
+SHOWN = {"PRESTO": 6.0, "riptide": 7.0}
+#: A line is the pulsar's within this of its period, relatively: so well the answers are known.
+PERIOD_ERROR = 1e-4
+
+
+#: Real series, and the period [s] of the pulsar in each; None where there is none.
+REAL = {
+    "series/GBT_J1807-0847.dat": 0.1637113,
+    "series/lovell_psr0.dat": 0.2265362,
+    "series/lovell_psr2.dat": 0.476596,
+    "series/lovell_psr4.dat": 0.299013,
+    "series/lovell_psr5.dat": 0.714571,
+    "series/Lband_DM62.00.dat": None,
+}
+
+
+def our_search(path: Path, folder: Path, *options: str) -> tuple[Run, dict[str, Any]]:
+    """``pulsar search`` on a file: the product, and what the process took from its start to its end.
+
+    Parameters
+    ----------
+    path, folder : Path
+        The product is written to the folder.
+    options : str
+        More of the command's options.
+
+    Raises
+    ------
+    PeerError
+        It ends with an error.
+    """
+    out, spent = folder / f"{path.stem}.h5", Spent()
+    command = [sys.executable, "-m", "pulsar", "search", str(path.absolute()), "--out", str(out), "--threads", "1"]
+    command += ["--quiet", "--no-completeness", "--set", "output.detections=true", *options]
+    spent.run(folder, *command)
+    spent.left([out])
+    return Run(out), asdict(spent)
+
+
+def strangers(lines: NDArray[Any], observed: Sky) -> NDArray[np.float64]:
+    """Significances of what other programs list and is no pulsar's, whatever its DM: the strongest first.
+
+    Lines at one frequency are one source; what their sifting would leave out is left out.
+
+    Parameters
+    ----------
+    lines : structured ndarray
+        With freq, dm and sigma.
+    observed : Sky
+    """
+    lines = np.sort(lines[lines["dm"] >= SIFT_DM], order="freq")
+    if not lines.size:
+        return np.zeros(0)
+    groups = np.split(lines, np.flatnonzero(np.diff(lines["freq"]) * observed.tobs > ONE_SOURCE) + 1)
+    strongest = []
+    for group in groups:
+        best = group[np.argmax(group["sigma"])]
+        away = [np.abs(best["freq"] - pulsar.freq * RATIOS[:, 0] / RATIOS[:, 1]).min() for pulsar in observed.pulsars]
+        if len(np.unique(group["dm"])) >= SIFT_DMS and min(away, default=np.inf) * observed.tobs > 0.5:
+            strongest.append(float(best["sigma"]))
+    return np.sort(np.array(strongest))[::-1]
+
+
+def examine_ours(path: Path, folder: Path, observed: Sky) -> dict[str, Any]:
+    """What our list has of a sky, as numbers of its pulsars, and its cost."""
+    run, cost = our_search(path, folder, "--dm", "0", str(DM_HIGH))
+    fates, false, _ = judge(run.rows("candidates"), run.rows("detections"), observed)
+    above = [n for n, fate in enumerate(fates) if fate.rows > 0 and fate.false_above == 0]
+    listed = [n for n, fate in enumerate(fates) if fate.listed]
+    return {"injected": len(fates), "above": above, "listed": listed, "false": len(false), **cost}
+
+
+def examine_presto(path: Path, observed: Sky) -> dict[str, Any]:
+    """What accelsearch has of a sky, as numbers of its pulsars, and the cost of PRESTO's programs."""
+    spent = Spent()
+    lines = presto_search(observed, path, DM_HIGH, spent)
+    strange = strangers(lines, observed)
+    fates = []
+    for number, pulsar in enumerate(observed.pulsars):
+        fate = Fate(asdict(pulsar))
+        judge_detections(lines, number, observed, fate)
+        fates.append(fate)
+    level = float(strange[0]) if strange.size else 0.0
+    return {
+        "injected": len(fates),
+        "above": [n for n, fate in enumerate(fates) if fate.detected > level],
+        "listed": [n for n, fate in enumerate(fates) if fate.detected >= SHOWN["PRESTO"]],
+        "false": int(np.sum(strange >= SHOWN["PRESTO"])),
+        **asdict(spent),
+    }
+
+
+def examine_skies(store: Store, environments: Sequence[str], seeds: Iterable[int], *, presto: bool) -> None:
+    """Random skies through ours, and PRESTO's programs where they are there: those that were not yet."""
+    for seed in seeds:
+        for environment in environments:
+            name = f"{environment}-{seed}"
+            programs = ("ours", "PRESTO") if presto else ("ours",)
+            missing = [program for program in programs if name not in store.entries("population", program)]
+            if not missing:
+                continue
+            with tempfile.TemporaryDirectory(prefix="pulsar-versus-") as temporary:
+                folder = Path(temporary)
+                path = folder / f"{name}.fil"
+                observed = write(sky(environment, seed), path)
+                if "ours" in missing:
+                    store.put(examine_ours(path, folder, observed), "population", "ours", name)
+                if "PRESTO" in missing:
+                    store.put(examine_presto(path, observed), "population", "PRESTO", name)
+            print(f"{name}: done", file=sys.stderr, flush=True)
+
+
+def sources(lines: Sequence[tuple[float, ...]], tobs: float) -> list[tuple[float, ...]]:
+    """Lines without those that are close to a stronger one: the strongest first.
+
+    Parameters
+    ----------
+    lines : sequence of (float, float)
+        Frequencies [Hz] and significances.
+    tobs : float
+        Length [s].
+    """
+    kept: list[tuple[float, ...]] = []
+    for freq, value, *_ in sorted(lines, key=lambda line: -line[1]):
+        if all(abs(freq - other) * tobs > ONE_SOURCE for other, _ in kept):
+            kept.append((freq, value))
+    return kept
+
+
+def place(freqs: Iterable[float], period: float | None, tobs: float) -> int:
+    """Where in a list the pulsar stands as its period, from 1; 0 where it does not.
+
+    Parameters
+    ----------
+    freqs : iterable of float
+        [Hz]
+    period : float or None
+        [s]
+    tobs : float
+        Length [s].
+    """
+    if period is None:
+        return 0
+    allowed = max(PERIOD_ERROR / period, 0.3 / tobs)
+    return next((n for n, freq in enumerate(freqs, 1) if abs(freq - 1.0 / period) <= allowed), 0)
+
+
+def examine_real(store: Store, searchers: Sequence[Searcher], folder: Path) -> None:
+    """Real series through all programs, those that were not yet; in place of ours, ``pulsar search`` runs.
+
+    Of its list rows count that are attached to no other and have no flag.
+    """
+    for name, period in REAL.items():
+        path = folder / name
+        with open_observation(path) as obs:
+            tobs, tsamp = obs.header.tobs, obs.header.tsamp
+        for searcher in searchers:
+            if name in store.entries("real", searcher.name):
+                continue
+            if searcher.name == "ours":
+                with tempfile.TemporaryDirectory(prefix="pulsar-versus-") as temporary:
+                    run, kept = our_search(path, Path(temporary))
+                    rows = np.sort(run.rows("candidates"), order="rank")
+                freqs = rows["freq"][(rows["harmonic_of"] == "") & (rows["rfi_flags"] == "")].tolist()
+            else:
+                searched = searcher.search(path, tsamp)
+                least = next(value for word, value in SHOWN.items() if word in searcher.name)
+                freqs = [freq for freq, *_ in sources([line for line in searched.lines if line[1] >= least], tobs)]
+                kept = asdict(searched)
+                kept.pop("lines")
+            kept |= {"shown": len(freqs), "place": place(freqs, period, tobs), "period": period}
+            store.put(kept, "real", searcher.name, name)
+        print(f"{name}: done", file=sys.stderr, flush=True)
+
+
 @contextmanager
-def measuring(file: Path | None, into: Path | None, *, short: bool = False, write: bool = True) -> Iterator[Store]:
+def measuring(file: Path | None, into: Path | None) -> Iterator[Store]:
     """What was measured, open to more of it; then its tables are printed, or put into a page."""
-    store = Store(None)
     try:
-        store = Store(file, write=write)
+        store = Store(file)
         yield store
     except (PulsarError, PeerError) as error:
         raise SystemExit(str(error)) from None
-    finally:
-        store.close()
-    texts = tables(store.content, short=short)
-    put(texts, into)
+    put(tables(store.content), into)
 
 
 @app.command()
@@ -466,14 +415,13 @@ def series(
     noise: Annotated[int, typer.Option(help="series of noise")] = 100,
     pulsars: Annotated[int, typer.Option(help="series with a pulsar")] = 100,
     riptides: Annotated[int, typer.Option("--riptide", help="of each kind for riptide, which takes long")] = 40,
-    presto: Presto = None,
     env: Env = None,
     only: Only = "",
     file: Json = None,
     into: Into = None,
 ) -> None:
     """Dedispersed series with one pulsar each, and as many of noise alone."""
-    with measuring(file, into) as store, programs(only, presto, env) as searchers:
+    with measuring(file, into) as store, programs(only, env) as searchers:
         case = white_noise(SEED, log2n, TSAMP, noise, pulsars)
         run_series(store, searchers, case, (noise, pulsars), {"riptide": (riptides, riptides)})
 
@@ -482,14 +430,13 @@ def series(
 def red(
     log2n: Annotated[int, typer.Option(help="2^N samples of 128 us")] = 20,
     count: Annotated[int, typer.Option(help="series of noise, and with a pulsar, of each range of knees")] = 200,
-    presto: Presto = None,
     env: Env = None,
     only: Only = "ours,numharm 16",
     file: Json = None,
     into: Into = None,
 ) -> None:
     """Series in red noise, of knees from 0.1 to 50 Hz: one pulsar each, and as many of noise alone."""
-    with measuring(file, into) as store, programs(only, presto, env, whiten=True) as searchers:
+    with measuring(file, into) as store, programs(only, env, whiten=True) as searchers:
         for case in red_noise(SEED, log2n, RED_TSAMP, count):
             run_series(store, searchers, case, (count, count), {})
 
@@ -499,40 +446,53 @@ def population(
     envs: Annotated[str, typer.Option(help="environments, comma separated")] = "clean,red,impulses",
     first: First = 0,
     files: Annotated[int, typer.Option(help="files of each environment")] = 1,
-    presto: Presto = None,
     file: Json = None,
     into: Into = None,
 ) -> None:
     """Random skies of population.py, from the raw file to the list."""
     with measuring(file, into) as store:
-        accelsearch = Accelsearch(16, presto)
-        if missing := accelsearch.missing():
+        missing = missing_programs(("rfifind", "prepsubband", "realfft", "rednoise", "accelsearch"))
+        if missing:
             print(f"PRESTO: {missing}", file=sys.stderr)
-        run_population(store, envs.split(","), range(first, first + files), None if missing else accelsearch.folder)
+        examine_skies(store, envs.split(","), range(first, first + files), presto=not missing)
 
 
 @app.command()
 def real(
     folder: Annotated[Path, typer.Argument(help="where the real files are")],
-    presto: Presto = None,
     env: Env = None,
     only: Only = "",
     file: Json = None,
     into: Into = None,
 ) -> None:
     """Real series with known answers: where the pulsar stands in each list."""
-    with measuring(file, into) as store, programs(only, presto, env, whiten=True) as searchers:
-        run_real(store, searchers, folder)
+    with measuring(file, into) as store, programs(only, env, whiten=True) as searchers:
+        examine_real(store, searchers, folder)
 
 
 @app.command()
-def table(
+def work(
+    fast: Annotated[bool, typer.Option(help="dedisperse one beam of FAST too")] = False,
+    searches: Annotated[bool, typer.Option(help="accelerations too")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="of which the least counts")] = 3,
     file: Json = None,
     into: Into = None,
-    short: Annotated[bool, typer.Option(help="a short one, with a column for each package")] = False,
 ) -> None:
+    """The same work by other programs and ours, in CPU seconds."""
+    with measuring(file, into) as store:
+        for contest in works((BAND, FAST) if fast else (BAND,), searches=searches):
+
+            def tell(text: str, what: str = contest.work) -> None:
+                print(f"{what}: {text}", file=sys.stderr, flush=True)
+
+            if contest.work not in store.entries("work"):
+                store.put(compare(contest.ours, contest.peers, rounds, tell), "work", contest.work)
+
+
+@app.command()
+def table(file: Json = None, into: Into = None) -> None:
     """Tables of what was measured."""
-    with measuring(file, into, short=short, write=False):
+    with measuring(file, into):
         pass
 
 

@@ -1,10 +1,8 @@
 """A zoo of interference times injected pulsars and bursts: what masking costs, what it gains, and what a survey lists.
 
-    python benchmarks/zoo.py methods --seeds 3                            # the settings as they are, and nothing
-    python benchmarks/zoo.py methods --methods all --seeds 2              # each method on and off
-    python benchmarks/zoo.py methods --only mix-fast --method default --verbose
+    python benchmarks/zoo.py methods --seeds 3               # the settings as they are, and nothing
+    python benchmarks/zoo.py methods --only mix-fast --set rfi.iqrm=0 --verbose
     python benchmarks/zoo.py low-dm                          # methods against broadband interference, at DM 0 to 300
-    python benchmarks/zoo.py inject real.fil --seeds 5       # signals injected into real files
     python benchmarks/zoo.py survey                          # 510 files, one list: an hour and a half of one core
 
 The observations are those of zoo_skies.py. They are searched as a user searches them, over DM 0 to 520.
@@ -14,17 +12,18 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from shared import First, Json, Sets, commands, markdown, reliability_table, top_recall
-from zoo_skies import RECEIVERS, ZOO, Verdict, belongs, draw, in_turns, is_burst, judge, of_pulsar, skies
+from shared import First, Json, Sets, commands, markdown, reliability_table, top_recall, words_of
+from zoo_skies import RECEIVERS, ZOO, Verdict, belongs, in_turns, is_burst, judge, of_pulsar, skies
 
 import pulsar
 from pulsar.cleaning.mask import make_mask
@@ -35,7 +34,7 @@ from pulsar.config.model import Config, RfiConfig
 from pulsar.errors import PulsarError
 from pulsar.io.open import open_observation
 from pulsar.run import search
-from pulsar.synthesis import Burst, Pulsar, inject, make, write_filterbank
+from pulsar.synthesis import Burst, Pulsar, make, write_filterbank
 from pulsar.synthesis.model import Sky
 
 app = commands(__doc__)
@@ -45,59 +44,19 @@ BASE += ["single_pulse.cutouts=40"]
 # FAST's settings know the period of the noise diode; the ranges that they zap are a method of their own here.
 BY_RECEIVER = {"fast": ["rfi.diodes=[0.201326592, 2.0]"], "parkes": []}
 
-# How strong a method is where it is off by default [sigma].
+# How strong clipping is where it is off by default [sigma].
 ON = 6.0
-ZERODM = tuple(kind for kind in get_args(RfiConfig.model_fields["zerodm"].annotation) if kind != "off")
 # Strange candidates, and pulses, of a search that are told in words.
 MOST_WORDS = 12
-
-Methods = Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="this method; may be repeated")]
-AllMethods = Annotated[str, typer.Option("--methods", help="few: default and nothing; or all")]
+# Changes of the section rfi with which nothing is done: whatever can be switched off is.
+OFF: dict[str, Any] = {
+    name: False if isinstance(field.default, bool) else 0.0
+    for name, field in RfiConfig.model_fields.items()
+    if isinstance(field.default, bool) or (field.description or "").endswith("0: off")
+}
+METHODS: dict[str, dict[str, Any]] = {"default": {}, "nothing": {**OFF, "zerodm": "off", "diodes": ()}}
 Jobs = Annotated[int, typer.Option(help="processes; 0: as many as cores")]
-
-
-def switches() -> dict[str, tuple[Any, Any]]:
-    """Fields of the section rfi that can be switched off: their values for off, and for on."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for name, field in RfiConfig.model_fields.items():
-        if isinstance(field.default, bool):
-            found[name] = (False, True)
-        elif (field.description or "").endswith("0: off"):
-            found[name] = (0.0, field.default or ON)
-    return found
-
-
-def changes_of_methods() -> dict[str, dict[str, Any]]:
-    """Changes of the section rfi by name of the method: as it is, nothing, and each switch alone turned over."""
-    default = RfiConfig()
-    off: dict[str, Any] = {name: no for name, (no, _) in switches().items()}
-    found: dict[str, dict[str, Any]] = {"default": {}, "nothing": {**off, "zerodm": "off", "diodes": ()}}
-    for name, (no, yes) in switches().items():
-        is_on = getattr(default, name) != no
-        found[f"{'without' if is_on else 'with'} {name}"] = {name: no if is_on else yes}
-    for kind in ZERODM:
-        if kind != default.zerodm:
-            found[f"with zerodm {kind}"] = {"zerodm": kind}
-    if default.zerodm != "off":
-        found["without zerodm"] = {"zerodm": "off"}
-    found["without diodes"] = {"diodes": ()}
-    found["with zaps of FAST"] = {"zap": load_config("fast-19beam", []).rfi.zap}
-    return found
-
-
-def chosen_methods(method: Sequence[str] | None, methods: str) -> list[str]:
-    """Names of methods as they are asked for."""
-    known = list(changes_of_methods())
-    names = list(dict.fromkeys(method or (known if methods == "all" else ["default", "nothing"])))
-    return known_names("method", names, known)
-
-
-def known_names(kind: str, names: list[str], known: Sequence[str]) -> list[str]:
-    """The names, all of which must be known."""
-    for name in names:
-        if name not in known:
-            raise SystemExit(f"unknown {kind} {name!r}: known are {', '.join(known)}")
-    return names
+Kind = StrEnum("Kind", {kind: kind for kind in ZOO})
 
 
 def settings(receiver: str, changes: dict[str, Any], extra: Iterable[str]) -> Config:
@@ -125,7 +84,7 @@ def verdict_of(path: Path, config: Config, pulsars: tuple[Pulsar, ...], bursts: 
 
 @dataclass(frozen=True)
 class Observed:
-    """An observation of the zoo: what each method makes of it clean, and contaminated."""
+    """An observation of the zoo: what each of METHODS makes of it clean, and contaminated."""
 
     kind: str
     seed: int
@@ -133,25 +92,22 @@ class Observed:
     dirty: dict[str, Verdict]
 
 
-def observe(task: tuple[str, int, list[str], bool, Sequence[str]]) -> Observed:
-    """Make an observation, clean and contaminated, and search it with each method.
+def observe(task: tuple[str, int, Sequence[str]]) -> Observed:
+    """Make an observation, clean and contaminated, and search it with each of METHODS.
 
     Parameters
     ----------
-    task : (str, int, list of str, bool, sequence of str)
-        Kind and seed, methods, whether all of them are tried on the clean one, and settings.
+    task : (str, int, sequence of str)
+        Kind and seed, and settings.
     """
-    kind, seed, names, costs, extra = task
-    changes = changes_of_methods()
+    kind, seed, extra = task
     found: list[dict[str, Verdict]] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{kind}-{seed}.fil"
-        # In the clean one with nothing done: what there is to be found. With the settings as they are, and others: what
-        # they cost.
-        everywhere = list(dict.fromkeys(["nothing", "default", *(names if costs else ())]))
-        for sky, methods in zip(skies(kind, seed), (everywhere, names), strict=True):
+        # In the clean one with nothing done: what there is to be found. With the settings as they are: what they cost.
+        for sky in skies(kind, seed):
             write_filterbank(sky, path, overwrite=True)
-            configs = {name: settings(ZOO[kind][0], changes[name], extra) for name in methods}
+            configs = {name: settings(ZOO[kind][0], changes, extra) for name, changes in METHODS.items()}
             found.append({name: verdict_of(path, config, sky.pulsars, sky.bursts) for name, config in configs.items()})
     return Observed(kind, seed, *found)
 
@@ -161,100 +117,96 @@ def percent(part: float, digits: int = 1) -> str:
     return "-" if np.isnan(part) else f"{100 * part:.{digits}f} %"
 
 
-def kept(pairs: Iterable[tuple[Verdict, Verdict]]) -> tuple[int, int, list[float]]:
-    """Signals that the first verdicts have, how many of them the second have, and with how much of their S/N."""
-    both = [(a, b) for first, second in pairs for a, b in zip(first.signals, second.signals, strict=True) if a > 0]
-    ratios = [b / a for a, b in both if b > 0]
-    return len(both), len(ratios), ratios
+@dataclass(frozen=True)
+class Kept:
+    """Signals that are found with nothing done in clean observations, and what is made of them.
+
+    Attributes
+    ----------
+    found : int
+        In the clean ones.
+    left : int
+        Of these in the others.
+    ratio : float
+        Median S/N of these over the first.
+    """
+
+    found: int
+    left: int
+    ratio: float
+
+    @classmethod
+    def of(cls, results: Iterable[Observed], name: str, *, clean: bool = False) -> "Kept":
+        """Of contaminated observations with a method, or of the clean ones."""
+        both = []
+        for observed in results:
+            verdict = (observed.clean if clean else observed.dirty)[name]
+            both += [(a, b) for a, b in zip(observed.clean["nothing"].signals, verdict.signals, strict=True) if a > 0]
+        ratios = [b / a for a, b in both if b > 0]
+        return cls(len(both), len(ratios), float(np.median(ratios)) if ratios else float("nan"))
+
+    @property
+    def part(self) -> float:
+        """Of what was found."""
+        return self.left / max(self.found, 1)
 
 
-def pairs_of(results: Sequence[Observed], name: str) -> list[tuple[Verdict, Verdict]]:
-    """Clean observations with nothing done, and contaminated ones with a method."""
-    return [(observed.clean["nothing"], observed.dirty[name]) for observed in results]
+def kinds_of(results: Sequence[Observed]) -> dict[str, list[Observed]]:
+    """Observations by the kind of interference."""
+    return {kind: [o for o in results if o.kind == kind] for kind in dict.fromkeys(o.kind for o in results)}
 
 
 def by_kind(results: Sequence[Observed], name: str) -> str:
     """The table of observations for one method."""
     rows = []
-    for kind in dict.fromkeys(observed.kind for observed in results):
-        some = [observed for observed in results if observed.kind == kind]
-        found, left, _ = kept(pairs_of(some, name))
-        dirty = [observed.dirty[name] for observed in some]
-        rows.append(
-            [
-                kind,
-                f"{found}/{sum(len(v.signals) for v in dirty)}",
-                percent(left / max(found, 1), 0),
-                str(sum(v.flagged for v in dirty)),
-                f"{np.mean([len(v.candidates) for v in dirty]):.3g}",
-                f"{np.mean([len(v.pulses) for v in dirty]):.3g}",
-                f"{np.mean([v.others for v in dirty]):.3g}",
-                percent(float(np.mean([v.masked for v in dirty]))),
-            ]
-        )
+    for kind, some in kinds_of(results).items():
+        kept, dirty = Kept.of(some, name), [observed.dirty[name] for observed in some]
+        cells = [kind, f"{kept.found}/{sum(len(v.signals) for v in dirty)}", percent(kept.part, 0)]
+        cells.append(str(sum(v.flagged for v in dirty)))
+        counts = [(len(v.candidates), len(v.pulses), v.others) for v in dirty]
+        cells += [f"{mean:.3g}" for mean in np.mean(counts, axis=0)]
+        rows.append([*cells, percent(float(np.mean([v.masked for v in dirty])))])
     headings = ["interference", "found in clean", "of these in contaminated", "flagged", "candidates without a flag"]
     return markdown([*headings, "pulses without", "with flags, too", "masked"], rows)
 
 
-def by_method(results: Sequence[Observed], names: Sequence[str]) -> str:
-    """The table of methods over all observations, and what they cost in clean ones."""
+def by_method(results: Sequence[Observed]) -> str:
+    """The settings as they are, and nothing, over all observations; and what they cost in clean ones."""
     rows = []
-    for name in names:
-        found, left, _ = kept(pairs_of(results, name))
-        kinds = {}
-        for kind in dict.fromkeys(observed.kind for observed in results):
-            some = pairs_of([observed for observed in results if observed.kind == kind], name)
-            there, its, _ = kept(some)
-            kinds[kind] = its / max(there, 1), float(np.mean([dirty.strange for _, dirty in some]))
-        lost, most = min(kinds, key=lambda k: kinds[k][0]), max(kinds, key=lambda k: kinds[k][1])
-        clean = [(observed.clean["nothing"], observed.clean[name]) for observed in results if name in observed.clean]
-        there, its, ratios = kept(clean)
-        masked = float(np.mean([v.masked for _, v in clean])) if clean else float("nan")
-        rows.append(
-            [
-                name,
-                f"{left} of {found} ({percent(left / max(found, 1))})",
-                f"{lost} {percent(kinds[lost][0], 0)}",
-                f"{np.mean([observed.dirty[name].strange for observed in results]):.2f}",
-                f"{most} {kinds[most][1]:.3g}",
-                f"{np.mean([observed.dirty[name].cpu for observed in results]):.2f}",
-                f"{there - its} of {there}",
-                percent(1.0 - float(np.median(ratios)) if ratios else float("nan"), 2),
-                percent(masked, 2),
-            ]
-        )
+    for name in METHODS:
+        kept, clean = Kept.of(results, name), Kept.of(results, name, clean=True)
+        parts, strange = {}, {}
+        for kind, some in kinds_of(results).items():
+            parts[kind] = Kept.of(some, name).part
+            strange[kind] = float(np.mean([observed.dirty[name].strange for observed in some]))
+        worst, most = min(parts, key=parts.__getitem__), max(strange, key=strange.__getitem__)
+        dirty = [(observed.dirty[name].strange, observed.dirty[name].cpu) for observed in results]
+        unflagged, cpu = np.mean(dirty, axis=0)
+        cells = [name, f"{kept.left} of {kept.found} ({percent(kept.part)})", f"{worst} {percent(parts[worst], 0)}"]
+        cells += [f"{unflagged:.2f}", f"{most} {strange[most]:.3g}", f"{cpu:.2f}"]
+        cells += [f"{clean.found - clean.left} of {clean.found}", percent(1.0 - clean.ratio, 2)]
+        rows.append([*cells, percent(float(np.mean([observed.clean[name].masked for observed in results])), 2)])
     headings = ["method", "found of what clean data have", "worst", "unflagged a file", "most", "CPU [s]"]
     return markdown([*headings, "clean: lost", "of the S/N", "masked"], rows)
 
 
 @app.command()
 def methods(
-    only: Annotated[list[str] | None, typer.Option(metavar="KIND", help="of the zoo; may be repeated")] = None,
-    method: Methods = None,
-    methods: AllMethods = "few",
+    only: Annotated[list[Kind], typer.Option(metavar="KIND", help="of the zoo; may be repeated")] = (),
     seeds: Annotated[int, typer.Option(help="observations of each kind")] = 1,
     first: First = 0,
-    costs: Annotated[int, typer.Option(help="clean observations of each receiver with every method")] = 3,
     jobs: Jobs = 0,
-    tables: Annotated[bool, typer.Option(help="the table of observations for every method")] = False,
     verbose: Annotated[bool, typer.Option(help="what is lost and what is strange")] = False,
     json_file: Json = None,
     sets: Sets = None,
 ) -> None:
-    """Each observation clean and contaminated, with the settings as they are, with nothing, and with methods changed.
+    """Each observation clean and contaminated, with the settings as they are, and with nothing done.
 
     Of what is found in the clean one: how much is found in the other? How many candidates and pulses above 3 sigma
-    (corrected for trials) are neither injected nor flagged? In the clean ones: what does each method cost?
+    (corrected for trials) are neither injected nor flagged? In the clean ones: what do the settings cost? A method by
+    itself is turned over by --set, such as rfi.iqrm=0.
     """
-    names = chosen_methods(method, methods)
-    kinds = known_names("observation", list(only or ZOO), list(ZOO))
-    few: dict[str, int] = {}
-    tasks = []
-    for kind in kinds:
-        for seed in range(first, first + seeds):
-            receiver = ZOO[kind][0]
-            few[receiver] = few.get(receiver, 0) + 1
-            tasks.append((kind, seed, names, few[receiver] <= costs, sets or []))
+    tasks = [(str(kind), seed, sets or []) for kind in only or ZOO for seed in range(first, first + seeds)]
     results = []
     with ProcessPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
         for observed in pool.map(observe, tasks):
@@ -264,9 +216,9 @@ def methods(
             print(f"{observed.kind} {observed.seed}: {', '.join(counts)}", flush=True)
             if verbose:
                 print("\n".join(explain(observed)), flush=True)
-    for name in names if tables else names[:1]:
+    for name in METHODS:
         print(f"\n{name}:\n\n{by_kind(results, name)}")
-    print(f"\n{by_method(results, names)}")
+    print(f"\n{by_method(results)}")
     if json_file:
         json_file.write_text(json.dumps([asdict(observed) for observed in results], indent=1))
 
@@ -288,49 +240,6 @@ def explain(observed: Observed) -> Iterator[str]:
                 yield f"    {name}: ... {len(listed) - MOST_WORDS} more"
 
 
-@app.command("inject")
-def injected(
-    files: list[Path],
-    method: Methods = None,
-    methods: AllMethods = "few",
-    seeds: int = 1,
-    first: First = 0,
-    sets: Sets = None,
-) -> None:
-    """Pulsars and bursts injected into real files as noise: how many are found, and what masking costs of the S/N."""
-    changes, names = changes_of_methods(), chosen_methods(method, methods)
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "injected.fil"
-        for file in files:
-            verdicts: dict[str, list[Verdict]] = {name: [] for name in names}
-            for seed in range(first, first + seeds):
-                with open_observation(file) as obs:
-                    pulsars, bursts = draw(obs.header, seed)
-                    inject(obs, path, pulsars=pulsars, bursts=bursts, seed=seed, overwrite=True)
-                for name in names:
-                    config = settings("parkes", changes[name], sets or [])
-                    verdicts[name].append(verdict_of(path, config, pulsars, bursts))
-            for name, some in verdicts.items():
-                ratios = kept(zip(verdicts.get("nothing", some), some, strict=True))[2]
-                counts = [
-                    f"{sum(snr > 0 for v in some for snr in each(v))}/{sum(len(each(v)) for v in some)}"
-                    for each in (lambda v: v.pulsars, lambda v: v.bursts)
-                ]
-                rows.append(
-                    [
-                        file.name,
-                        name,
-                        *counts,
-                        f"{np.median(ratios) if ratios else np.nan:.3f}",
-                        f"{np.mean([v.strange for v in some]):.2g}",
-                        percent(float(np.mean([v.masked for v in some]))),
-                    ]
-                )
-    headings = ["file", "method", "pulsars", "bursts", "S/N over that with nothing", "unflagged a file", "masked"]
-    print(markdown(headings, rows, left=2))
-
-
 @app.command()
 def low_dm(sets: Sets = None) -> None:
     """What methods against broadband interference, each alone, leave of signals of low DM in clean data.
@@ -339,29 +248,27 @@ def low_dm(sets: Sets = None) -> None:
     """
     dms = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
     # What masking does to bright signals is another question.
-    nothing = {**changes_of_methods()["nothing"], "enabled": True}
-    alone: dict[str, dict[str, Any]] = {f"zerodm {kind}": {"zerodm": kind} for kind in ZERODM}
-    alone["clip"] = {"clip": switches()["clip"][1]}
-    signals: dict[str, Callable[[float], dict[str, Any]]] = {}
+    nothing = {**METHODS["nothing"], "enabled": True}
+    alone: dict[str, dict[str, Any]] = {f"zerodm {kind}": {"zerodm": kind} for kind in ("mean", "zdot")}
+    alone["clip"] = {"clip": RfiConfig.model_fields["clip"].default or ON}
+    signals: dict[str, dict[str, Pulsar | Burst]] = {}
     for snr in (15.0, 150.0):
         for period, duty in ((0.005, 0.1), (0.089, 0.05), (1.3, 0.03)):
-            signals[f"pulsar {1e3 * period:g} ms, duty {duty:g}, S/N {snr:g}"] = lambda dm, p=period, d=duty, s=snr: {
-                "pulsars": (Pulsar(period=p, dm=dm, duty=d, snr=s),)
-            }
+            made = Pulsar(period=period, dm=0.0, duty=duty, snr=snr)
+            signals[f"pulsar {1e3 * period:g} ms, duty {duty:g}, S/N {snr:g}"] = {"pulsars": made}
         for width in (1e-3, 1e-2):
-            signals[f"burst {1e3 * width:g} ms, S/N {snr:g}"] = lambda dm, w=width, s=snr: {
-                "bursts": (Burst(time=8.3, dm=dm, width=w, snr=s),)
-            }
-    headings = ["method", "receiver", "signal", *(f"DM {dm:g}" for dm in dms)]
-    print(markdown(headings, [], left=3))
+            made = Burst(time=8.3, dm=0.0, width=width, snr=snr)
+            signals[f"burst {1e3 * width:g} ms, S/N {snr:g}"] = {"bursts": made}
+    print(markdown(["method", "receiver", "signal", *(f"DM {dm:g}" for dm in dms)], [], left=3))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "low.fil"
         for receiver, base in RECEIVERS.items():
             bare = make(base, nbits=32).data
-            for signal, fields in signals.items():
+            for words, signal in signals.items():
                 parts: dict[str, list[float]] = {name: [] for name in alone}
                 for dm in dms:
-                    sky = base.model_copy(update=fields(dm))
+                    fields = {kind: (made.model_copy(update={"dm": dm}),) for kind, made in signal.items()}
+                    sky = base.model_copy(update=fields)
                     write_filterbank(sky, path, overwrite=True)
                     # In units of the noise of each channel.
                     template = (make(sky, nbits=32).data - bare) / bare.std(axis=1, keepdims=True)
@@ -372,7 +279,7 @@ def low_dm(sets: Sets = None) -> None:
                         parts[name].append(filtered(path, template, config) / without)
                 for name, values in parts.items():
                     cells = " | ".join(percent(value, 0) for value in values)
-                    print(f"| {name} | {receiver} | {signal} | {cells} |", flush=True)
+                    print(f"| {name} | {receiver} | {words} | {cells} |", flush=True)
 
 
 def filtered(path: Path, template: NDArray[np.float32], config: Config) -> float:
@@ -446,33 +353,33 @@ def examine(task: tuple[int, int, Sequence[str], Path | None]) -> File:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file.fil"
         product = path.with_suffix(".h5") if keep is None else keep / f"{number}-{every}.h5"
-        began = time.process_time()
+        cpu = 0.0
         if product.exists():
             run = pulsar.read(product)
         else:
             write_filterbank(sky, path)
             began = time.process_time()
             run = search(path, settings(ZOO[kind][0], {}, extra), product)
-        cpu = time.process_time() - began
+            cpu = time.process_time() - began
         rows, pulses, header = run.rows("candidates"), run.rows("single_pulses"), run.observation
-    listed, seen = [], False
-    for row in np.sort(rows[rows["harmonic_of"] == ""], order="rank"):
-        real = not seen and any(belongs(row, made, header, 1, 1) for made in pulsars)
-        seen |= real
-        words = f"P {row['period']:.7g} s DM {row['dm']:.1f} S/N {row['snr']:.1f} sigma {row['sigma']:.1f}"
-        listed.append((float(row["score"]), real, f"{words} {row['rfi_flags']}".rstrip()))
-    single, pulsing = [], [made for made in pulsars if in_turns(pulses, made, header)]
-    for row in pulses[pulses["source"] == ""]:
-        real = any(is_burst(row, made, header) for made in bursts) or any(of_pulsar(row, p, header) for p in pulsing)
-        words = f"t {row['time']:.3f} s DM {row['dm']:.1f} S/N {row['snr']:.1f} width {1e3 * row['width']:.2f} ms"
-        single.append((float(row["score"]), real, f"{words} {row['rfi_flags']}".rstrip()))
-    detected = (
-        any(belongs(row, made, header, 3, 3) for row in rows for made in pulsars)
-        or bool(pulsing)
-        or any(is_burst(row, made, header) for row in pulses for made in bursts)
-    )
+
+    def is_one(row: np.void, most: int) -> bool:
+        return any(belongs(row, made, header, most, most) for made in pulsars)
+
+    def is_flash(row: np.void) -> bool:
+        return any(is_burst(row, made, header) for made in bursts)
+
+    alone = np.sort(rows[rows["harmonic_of"] == ""], order="rank")
+    first = next((n for n, row in enumerate(alone) if is_one(row, 1)), -1)
+    listed = [(float(row["score"]), n == first, words_of(row)) for n, row in enumerate(alone)]
+    pulsing = [made for made in pulsars if in_turns(pulses, made, header)]
+    single = [
+        (float(row["score"]), is_flash(row) or any(of_pulsar(row, made, header) for made in pulsing), words_of(row))
+        for row in pulses[pulses["source"] == ""]
+    ]
+    detected = bool(pulsing) or any(is_one(row, 3) for row in rows) or any(map(is_flash, pulses))
     signal = "pulsar" if pulsars else "burst" if bursts else ""
-    return File(f"{kind}-{seed}", listed, single, signal, bool(detected), cpu)
+    return File(f"{kind}-{seed}", listed, single, signal, detected, cpu)
 
 
 def summary(files: Sequence[File]) -> list[str]:

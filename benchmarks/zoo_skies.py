@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
-from shared import band_delay
+from shared import band_delay, words_of
 
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
@@ -196,16 +196,8 @@ def draw(header: Header, seed: int) -> tuple[tuple[Pulsar, ...], tuple[Burst, ..
         ratios = [p.period / period * k for p in pulsars for k in (1, 2, 3, 4)]
         if smear > 0.2 * period or any(abs(r - round(r)) < 2e-3 for r in ratios):
             continue
-        pulsars.append(
-            Pulsar(
-                name=f"pulsar{i}",
-                period=period,
-                dm=dm,
-                duty=duty,
-                snr=rng.uniform(10, 20),
-                phase0=rng.uniform(-0.5, 0.5),
-            )
-        )
+        shape = {"period": period, "dm": dm, "duty": duty, "snr": rng.uniform(10, 20)}
+        pulsars.append(Pulsar(name=f"pulsar{i}", **shape, phase0=rng.uniform(-0.5, 0.5)))
     bursts: list[Burst] = []
     room = header.tobs - float(header.delays(500.0)[-1]) - 0.5
     if room <= 1.0:
@@ -416,18 +408,8 @@ def judge(
         tuple(found_pulsars),
         tuple(found_bursts),
         int(flagged),
-        tuple(
-            f"{row['kind']} f {row['freq']:.4f} Hz DM {row['dm']:.1f} sigma {row['sigma']:.1f} S/N {row['snr']:.1f} "
-            f"score {row['score']:.2f}"
-            for row in other
-            if not row["rfi_flags"]
-        ),
-        tuple(
-            f"pulse t {row['time']:.3f} s DM {row['dm']:.1f} S/N {row['snr']:.1f} width {1e3 * row['width']:.2f} ms "
-            f"score {row['score']:.2f}"
-            for row in lone
-            if not row["rfi_flags"]
-        ),
+        tuple(words_of(row) for row in other if not row["rfi_flags"]),
+        tuple(words_of(row) for row in lone if not row["rfi_flags"]),
         len(other) + len(lone),
         0.0 if mask is None else masked_part(mask, header),
         cpu,

@@ -40,7 +40,7 @@ from pulsar.dedisp.stream import (
 from pulsar.errors import ConfigError
 from pulsar_kernels.dedisperse import halve, requantise
 
-# Measured with benchmarks/speed.py read and program on one core, rounded down.
+# Measured with benchmarks/speed.py read, and searches of 256 channels, on one core, rounded down.
 READ_RATE: Final = 4e9  # raw samples read and cleaned a second
 SCRATCH_RATE: Final = 0.8e9  # bytes written to the scratch file and read back a second
 #: Seconds per channel-sample to move it through the buffers of a stream, and to put it into memory for good.

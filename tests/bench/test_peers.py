@@ -1,6 +1,6 @@
 """Other programs beside ours: stand-ins on PATH and in an environment, absent ones, and those that fail."""
 
-import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from pathlib import Path
 import peers
 import programs
 import pytest
-import typer
-from peers import boxcars, dedispersion, fold, measure_peers, search
-from programs import Contest, PeerError, PeerFigure, Program, Script, hold, interpreter, last_line, measured
+import versus
+from peers import Contest, dedispersion, fold, search, works
+from programs import Peer, PeerError, compare, interpreter, last_line, measured, missing_module
 from typer.testing import CliRunner
 
 from pulsar.bench.stages import TINY
@@ -84,7 +84,7 @@ def test_what_fails_says_so_with_its_last_line(program: Make, tmp_path: Path) ->
         measured((str(tmp_path / "nowhere"),), tmp_path)
     program("idle", "echo nothing to do")
     with pytest.raises(PeerError, match=r"wrote no \*.dat"):
-        Program("PRESTO", "idle", (("idle",),), "*.dat").run(tmp_path)
+        Peer("PRESTO `idle`", (("idle",),), "*.dat").run()
     assert [last_line(t) for t in ("", "a\n b \n\n", "1\r2\r")] == ["", "b", "2"]
 
 
@@ -95,77 +95,67 @@ def test_a_slow_program_is_ended(program: Make, tmp_path: Path, monkeypatch: pyt
         measured(("forever",), tmp_path)
 
 
-def test_contest_has_measured_absent_and_failed_peers(program: Make) -> None:
+def test_least_times_of_peers_that_are_there(program: Make) -> None:
     program("good", f"echo > out.dat; {spin(0.1)}")
     program("bad", "echo no memory >&2; exit 1")
     ran: list[int] = []
-    contest = Contest(
-        "work",
-        lambda: ran.append(1),
-        (
-            Program("PRESTO", "good", (("good",),), "*.dat", note="a note"),
-            Program("PRESTO", "bad", (("bad",),), "*.dat"),
-            Program("PulsarX", "nowhere", (("good",), ("nowhere-to-be-found",)), "*.dat"),
-        ),
+    others = (
+        Peer("PRESTO `good`", (("good",),), "*.dat", note="a note"),
+        Peer("PRESTO `bad`", (("bad",),), "*.dat"),
+        Peer("PulsarX", (("good",), ("nowhere-to-be-found",)), "*.dat"),
     )
     told: list[str] = []
-    good, bad, absent = hold(contest, 2, told.append)
+    found = compare(lambda: ran.append(1), others, 2, told.append)
     assert len(ran) == 3  # and once before
-    assert (good.state, good.note, good.rounds) == ("measured", "a note", 2)
-    assert good.cpu_s is not None
-    assert good.ours_cpu_s is not None
-    assert good.ratio == pytest.approx(good.cpu_s / good.ours_cpu_s)
-    assert (bad.state, bad.note, bad.cpu_s, bad.ratio) == ("failed", "no memory", None, None)
-    assert told.count("work: bad, 1 of 2") == 1
-    assert "work: bad, 2 of 2" not in told
-    assert (absent.state, absent.ours_cpu_s) == ("absent", None)
-    assert absent.note == "no nowhere-to-be-found: put its programs on PATH"
+    assert list(found) == ["PRESTO `good`"]
+    good = found["PRESTO `good`"]
+    assert good["note"] == "a note"
+    assert 0.1 <= good["cpu"] <= good["wall"] + 0.05
+    assert 0.0 < good["ours"] < 0.1
+    assert told.count("PRESTO `good`, 2 of 2") == 1
+    assert told.count("PRESTO `bad`, 1 of 2") == told.count("PRESTO `bad`: no memory") == 1
+    assert "PRESTO `bad`, 2 of 2" not in told
+    assert "PulsarX: no nowhere-to-be-found: put its programs on PATH" in told
 
 
 def test_ours_does_not_run_without_a_peer(program: Make) -> None:
     def never() -> None:
         raise AssertionError
 
-    figures = hold(Contest("work", never, (Program("PRESTO", "x", (("nowhere-to-be-found",),), "*"),)), 3, ignore)
-    assert [f.state for f in figures] == ["absent"]
+    assert compare(never, (Peer("PRESTO", (("nowhere-to-be-found",),), "*"),), 3, ignore) == {}
 
 
 def test_a_handicap_is_told(program: Make) -> None:
     program("slow", "echo > out.dat; echo \"Warning: you should run 'makewisdom'.\"")
-    contest = Contest("work", lambda: None, (Program("PRESTO", "slow", (("slow",),), "*.dat", note="a note"),))
-    assert hold(contest, 1, ignore)[0].note == "a note; its makewisdom was not run"
+    found = compare(lambda: None, (Peer("PRESTO", (("slow",),), "*.dat", note="a note"),), 1, ignore)
+    assert found["PRESTO"]["note"] == "a note; its makewisdom was not run"
 
 
-def test_long_runs_are_not_repeated(program: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    program("good", "echo > out.dat")
-    monkeypatch.setattr(programs, "ENOUGH", 0.0)
-    contest = Contest("work", lambda: None, (Program("PRESTO", "good", (("good",),), "*.dat"),))
-    assert hold(contest, 3, ignore)[0].rounds == 1
+def test_long_runs_are_not_repeated(program: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program("good", f"echo > out.dat; echo x >> {tmp_path}/count")
+    monkeypatch.setattr(programs, "ENOUGH", 1e-9)
+    found = compare(lambda: None, (Peer("PRESTO", (("good",),), "*.dat"),), 3, ignore)
+    assert (tmp_path / "count").read_text() == "x\n"
+    assert 0.0 < found["PRESTO"]["cpu"] < math.inf
 
 
-def test_python_runs_in_its_own_environment(env: Path, tmp_path: Path) -> None:
+def test_modules_of_another_environment(env: Path, tmp_path: Path) -> None:
     python = interpreter(env)
-    lines = "import fine, json, sys; print('hello'); print(json.dumps({'cpu': float(sys.argv[1]), 'wall': 3.0}))"
-    script = Script("sigpyproc", "s", python, "fine", lines, ("2.0",))
-    assert script.missing() == ""
-    timing, _ = script.run(tmp_path)
-    assert (timing.cpu, timing.wall) == (2.0, 3.0)
-    assert "no nofine in that environment" in Script("riptide", "r", python, "nofine", "").missing()
-    assert "--env" in Script("riptide", "r", None, "fine", "").missing()
-    with pytest.raises(PeerError, match=r"^ValueError: odd$"):
-        Script("riptide", "r", python, "fine", "raise ValueError('odd')").run(tmp_path)
-    with pytest.raises(PeerError, match=r"^no times$"):
-        Script("riptide", "r", python, "fine", "print('no times')").run(tmp_path)
+    assert missing_module(python, "fine") == ""
+    assert "no nofine in that environment" in missing_module(python, "nofine")
+    assert "--env" in missing_module(None, "fine")
     assert interpreter(None) is None
     with pytest.raises(ConfigError, match="has no bin/python"):
         interpreter(tmp_path)
 
 
 def test_every_contest_runs_ours_and_hands_the_file_to_the_programs(
-    program: Make, env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(peers, "SERIES", (4096,))
     tiny = replace(TINY, subbands=(16, 32, 64))
+    monkeypatch.setattr(versus, "BAND", tiny)
+    monkeypatch.setattr(versus, "FAST", replace(tiny, size=tiny.size._replace(ndms=4)))
     seen = tmp_path / "seen"
     for name, output in (
         ("prepsubband", "out_DM0.00.dat"),
@@ -176,26 +166,31 @@ def test_every_contest_runs_ours_and_hands_the_file_to_the_programs(
     ):
         check = 'for f; do last=$f; done; test -s "$last" || test "$last" = series-4096.fft'
         program(name, f'echo {name} "$@" >> {seen}; {check} || {{ echo no "$last"; exit 1; }}; echo > {output}')
-    figures = measure_peers([tiny, tiny], ignore, env=env, rounds=1)
-    states = {(f.work.split(",")[0], f.program): f for f in figures}
-    measured = {program for (_, program), f in states.items() if f.state == "measured"}
-    assert measured == {
-        "prepsubband -nsub 16",
-        "prepsubband -nsub 32",
-        "dedisperse_all_fil",
-        "prepfold",
-        "prepfold -nosearch",
-        "realfft + accelsearch -zmax 0",
-    }
-    absent = {program for (_, program), f in states.items() if f.state == "absent"}
-    assert absent == {"sigpyproc dedisperse_plan", "riptide boxcar_snr"}
-    assert len(figures) == 4 + 2 + 1 + 1 + 4  # the second survey is dedispersed only
-    notes = {f.program: f.note for f in figures}
-    assert notes["prepsubband -nsub 32"] == ""
-    assert notes["prepsubband -nsub 16"].startswith("smears DMs at the ends of the range by ")
+    versus.app(["work", "--fast", "--rounds", "1", "--json", str(tmp_path / "work.json")], standalone_mode=False)
+    shown = capsys.readouterr()
+    assert "no " not in shown.err
+    rows = [line.split(" | ") for line in shown.out.splitlines() if line.startswith("| ")][2:]
+    assert rows[3][0] == "| fold and refine a candidate, 32 channels x 2^12 samples"
+    assert [row[1] for row in rows] == [
+        "PRESTO `prepsubband -nsub 16`",
+        "PRESTO `prepsubband -nsub 32`",
+        "PulsarX `dedisperse_all_fil`",
+        "PRESTO `prepfold`",
+        "PRESTO `prepfold -nosearch`",
+        "PRESTO `realfft + accelsearch -zmax 0`",
+        # The second survey is dedispersed only.
+        "PRESTO `prepsubband -nsub 16`",
+        "PRESTO `prepsubband -nsub 32`",
+        "PulsarX `dedisperse_all_fil`",
+    ]
+    assert rows[0][5].startswith("smears DMs at the ends of the range by ")
+    assert rows[1][5].strip(" |") == ""
     lines = seen.read_text().splitlines()
     assert "-numdms 8 " in lines[0]
     assert "realfft series-4096.dat" in lines
+    # What was measured stays.
+    versus.app(["work", "--rounds", "1", "--json", str(tmp_path / "work.json")], standalone_mode=False)
+    assert len(seen.read_text().splitlines()) == len(lines)
 
 
 def test_a_series_is_one_that_readers_understand(tmp_path: Path) -> None:
@@ -207,52 +202,30 @@ def test_a_series_is_one_that_readers_understand(tmp_path: Path) -> None:
 
 def test_ours_of_the_other_contests(tmp_path: Path) -> None:
     path = TINY.write(tmp_path)
-    for contest in dedispersion(TINY, path, None):
+    for contest in dedispersion(TINY, path):
         contest.ours()
     fold(TINY, path).ours()
-    profiles = boxcars(None)
-    assert profiles.work == "boxcar S/N, 10 widths on profiles of 64 bins, 2^20 in all"
-    profiles.ours()
 
 
-def run_script(*arguments: str) -> int | str | None:
-    """Exit code of the script."""
-    app = typer.Typer()
-    app.command()(peers.main)
-    with pytest.raises(SystemExit) as ended:
-        app(list(arguments))
-    return ended.value.code
-
-
-def test_script_prints_and_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    figures = [
-        PeerFigure("work", "PRESTO", "prepfold", "measured", "a note", 1, 2.0, 2.1, 0.5, 0.6, 4.0),
-        PeerFigure("work", "sigpyproc", "sigpyproc dedisperse", "absent", "give it"),
-        PeerFigure("work", "PulsarX", "px", "failed", "no memory", ours_cpu_s=0.5, ours_wall_s=0.6),
-    ]
-    asked = {}
-    monkeypatch.setattr(peers, "measure_peers", lambda *_, **told: asked.update(told) or figures)
-    run_script("--json", str(tmp_path / "peers.json"), "--rounds", "7")
-    assert asked["rounds"] == 7
-    lines = capsys.readouterr().out.splitlines()
-    assert "| work | PRESTO `prepfold` | 2 | 0.5 | 4.0 x | a note |" in lines
-    assert "| work | sigpyproc dedisperse | - | - | - | absent: give it |" in lines
-    assert "| work | PulsarX `px` | - | 0.5 | - | failed: no memory |" in lines
-    document = json.loads((tmp_path / "peers.json").read_text())
-    assert document["figures"] == document["stages"] == []
-    assert [f["state"] for f in document["peers"]] == ["measured", "absent", "failed"]
+def test_accelerations_are_searched_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "SERIES", ())
+    monkeypatch.setattr(peers, "ACCELERATIONS", ((10, 20, 0, 2), (10, 20, 40, 2)))
+    one: Contest
+    one, other = list(works((TINY,), searches=True))[-2:]
+    assert one.work == "accelerations in 2^10 samples, zmax 20, 2 harmonics"
+    assert [peer.program for peer in one.peers] == ["PRESTO `accelsearch`", "PRESTO `accelsearch -inmem`"]
+    assert other.work.endswith("zmax 20, wmax 40, 2 harmonics")
+    assert [peer.uncounted for peer in other.peers] == [1]
+    one.ours()
 
 
 def test_no_rounds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_script("--rounds", "0") == 2
-    assert "'--rounds'" in capsys.readouterr().err
+    assert CliRunner().invoke(versus.app, ["work", "--rounds", "0"]).exit_code == 2
 
 
-def test_wrong_environment_is_told() -> None:
+def test_wrong_environment_is_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="has no bin/python"):
-        peers.main(env=Path("/nowhere"))
+        versus.app(["real", str(tmp_path), "--env", "/nowhere"], standalone_mode=False)
 
 
 @pytest.mark.usefixtures("small_copies")

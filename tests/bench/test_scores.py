@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from shared import Share, auc, evaluate, recall_at_precision, reliability, top_recall
+from shared import Share, auc, evaluate, reliability, top_recall
 
 LABELS = np.array([1, 0, 1, 0, 0], dtype=bool)
 SCORES = np.array([0.9, 0.8, 0.7, 0.7, 0.1])
@@ -21,14 +21,6 @@ def test_the_error_of_auc_is_that_of_many_samples() -> None:
     y = np.arange(200) < 60
     found = [auc(rng.normal(size=200) + 1.2 * y, y) for _ in range(300)]
     assert np.std([a for a, _ in found]) == pytest.approx(np.mean([e for _, e in found]), rel=0.2)
-
-
-def test_recall_at_a_precision_takes_equal_scores_together() -> None:
-    assert recall_at_precision(SCORES, LABELS, 1.0) == Share(1, 2)
-    # 0.7 takes both of its candidates: two of four.
-    assert recall_at_precision(SCORES, LABELS, 0.6) == Share(1, 2)
-    assert recall_at_precision(SCORES, LABELS, 0.5) == Share(2, 2)
-    assert recall_at_precision(SCORES[:0], LABELS[:0], 0.5).n == 0
 
 
 def test_the_top_of_a_list() -> None:

@@ -8,11 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import peers as other_programs
 import pytest
 import table as script
 import typer
-from programs import PeerFigure
 
 from pulsar.bench.figures import StageFigure, empty_run
 from pulsar.bench.limits import Limits
@@ -35,7 +33,7 @@ def bench(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
-    """A run without kernels: a stage and three peers."""
+    """A run without kernels."""
     common = {
         "stage": "clean",
         "about": "all of it",
@@ -51,13 +49,8 @@ def whole(tmp_path: Path) -> Path:
         StageFigure(threads=2, cpu_s=0.21, wall_s=0.11, samples_per_s=2e9, fraction=0.5,
                     cpu_low_s=0.21, cpu_high_s=0.21, speedup=1.9, overhead=1.05, **common),
     ]  # fmt: skip
-    peers = (
-        PeerFigure("fold", "PRESTO", "prepfold", "measured", "a note", 3, 20.0, 21.0, 0.1, 0.1, 200.0),
-        PeerFigure("fold", "sigpyproc", "sigpyproc fold", "absent", "give it"),
-        PeerFigure("fold", "PulsarX", "px", "failed", "no memory", ours_cpu_s=0.1, ours_wall_s=0.1),
-    )
     path = tmp_path / "whole.json"
-    path.write_text(json.dumps(other_programs.document(peers) | {"stages": list(map(asdict, stages))}))
+    path.write_text(json.dumps(asdict(replace(RUN, stages=stages))))
     return path
 
 
@@ -100,37 +93,17 @@ def test_tables_go_to_stdout_or_into_a_file(table: Callable[..., Done], bench: P
         assert page.read_text() == f"before\n<!-- bench -->\n{shown.out}<!-- /bench -->\nafter\n"
 
 
-def test_stages_and_peers_have_tables_of_their_own(
-    table: Callable[..., Done], bench: Path, whole: Path, tmp_path: Path
-) -> None:
+def test_stages_have_a_table_of_their_own(table: Callable[..., Done], bench: Path, whole: Path, tmp_path: Path) -> None:
     lines = table(bench, whole).out.splitlines()
     assert "| `clean` all of it | 1 G | 3 G | 200 | 210 | 110 | 1.90 x | 5 % | 50 % of copy |" in lines
-    assert "| fold | PRESTO `prepfold` | 20 | 0.1 | 200 x | a note |" in lines
-    assert "| fold | sigpyproc fold | - | - | - | absent: give it |" in lines
-    assert "| fold | PulsarX `px` | - | 0.1 | - | failed: no memory |" in lines
     page = tmp_path / "page.md"
-    page.write_text(
-        "".join(f"<!-- {mark} -->\nold {mark}\n<!-- /{mark} -->\n" for mark in ("peers", "bench", "stages"))
-    )
+    page.write_text("".join(f"<!-- {mark} -->\nold {mark}\n<!-- /{mark} -->\n" for mark in ("bench", "stages")))
     assert table(whole, "--into", page) == ("", "")
     text = page.read_text()
     assert "old bench" in text  # the run holds no kernels
-    assert "old peers" not in text
     assert "old stages" not in text
-    assert text.index("`prepfold`") < text.index("old bench") < text.index("`clean`")
+    assert text.index("old bench") < text.index("`clean`")
     assert "holds no kernels to plot" in table(whole, "--plot", tmp_path / "no.png").message
-
-
-def test_the_table_of_another_processor_stands_beside_the_first(
-    table: Callable[..., Done], whole: Path, tmp_path: Path
-) -> None:
-    page = tmp_path / "page.md"
-    marks = ("peers", "stages", "peers-zen9", "stages-zen9")
-    page.write_text("".join(f"<!-- {mark} -->\nold {mark}\n<!-- /{mark} -->\n" for mark in marks))
-    assert table(whole, "--beside", "zen9", "--into", page) == ("", "")
-    text = page.read_text()
-    assert [f"old {mark}\n" in text for mark in marks] == [True, True, False, False]
-    assert text.index("<!-- peers-zen9 -->") < text.index("`prepfold`") < text.index("<!-- /peers-zen9 -->")
 
 
 def test_plot(bench: Path, tmp_path: Path) -> None:

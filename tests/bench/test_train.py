@@ -102,10 +102,10 @@ def test_terms_are_those_of_the_score_and_what_a_table_lacks_is_unknown():
 def test_groups_are_left_out_whole_and_what_is_told_is_of_all():
     table = table_of(np.random.default_rng(4), 80)
     assert np.array_equal(groups_of(table, 5, 1), np.arange(80) % 4)
-    found = learn(table)
-    assert found.left_out.n == found.expected.n == 80
-    assert found.left_out.positives == 40
-    assert found.left_out.auc == 1.0
+    _, found = learn(table)
+    assert found["groups left out"].n == found["weights as expected"].n == 80
+    assert found["groups left out"].positives == 40
+    assert found["groups left out"].auc == 1.0
     lone = Table(table.names, np.concatenate([table.x[:, :3], np.ones((80, 1))], axis=1), table.y, "lone.csv")
     with pytest.raises(ConfigError, match=r"lone\.csv: all rows are of one group"):
         learn(lone)
@@ -138,7 +138,7 @@ def test_the_command_writes_what_it_learns_and_tells_what_it_is_worth(tmp_path, 
     told = capsys.readouterr().out
     assert "groups left out" in told
     assert "weights as expected" in told
-    assert read_weights(out.read_text()).signed() == pytest.approx(learn(table).coefficients.signed(), abs=2e-3)
+    assert read_weights(out.read_text()).signed() == pytest.approx(learn(table)[0].signed(), abs=2e-3)
     assert json.loads(out.read_text())["trained_on"] == {"rows": 60, "pulsars": 30}
     assert run(path, "--out", out) == 2
     assert "exists already" in capsys.readouterr().err
@@ -155,10 +155,10 @@ def test_added_labels_move_the_weights_and_are_judged_by_parts_left_out():
     table = table_of(rng, 80)
     # Where weak folds are pulsars, and strong ones are none.
     added = Table(table.names, table.x, ~table.y, "added")
-    found = learn(table, added=added)
-    assert found.before.auc < 0.1
-    assert found.after.brier < found.before.brier
-    assert found.coefficients.weights["strength"] < learn(table).coefficients.weights["strength"]
+    weights, found = learn(table, added=added)
+    assert found["added, before"].auc < 0.1
+    assert found["added, after"].brier < found["added, before"].brier
+    assert weights.weights["strength"] < learn(table)[0].weights["strength"]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import versus
-from versus import KNEES, SNR, Truth, draw, found, make_series, matched, pulse, red_noise, strongest
+import versus_series
+from versus_series import KNEES, SNR, Truth, draw, found, make_series, matched, pulse, red_noise
 
 TSAMP = 1e-3
 
@@ -34,7 +34,7 @@ def test_population_is_as_stated():
 
 @pytest.mark.parametrize(("period", "duty"), [(0.7, 0.02), (0.0123, 0.1), (0.0021, 0.3)])
 def test_snr_is_that_of_a_matched_filter(monkeypatch, period, duty):
-    monkeypatch.setattr(versus, "PIECE", 1000)  # several, the last one shorter
+    monkeypatch.setattr(versus_series, "PIECE", 1000)  # several, the last one shorter
     truth = Truth(1, period, duty, 8.0, 0.3)
     alone = make_series(None, 20_001, TSAMP, np.random.default_rng(5))
     wave = make_series(truth, 20_001, TSAMP, np.random.default_rng(5)).astype(np.float64) - alone
@@ -109,10 +109,3 @@ def test_a_frequency_is_a_pulsars_at_simple_ratios():
     assert found(0.8, truth, tobs) is None
     # In a short series several fit.
     assert found(4.3, truth, 1.0) == (1, 1)
-
-
-def test_strongest_line_of_a_pulsar():
-    truth, tobs = Truth(1, 0.25, 0.05, 8.0, 0.0), 100.0
-    assert strongest([7.77, 8.0, 4.0, 12.0], [9.0, 5.0, 6.0, 4.0], truth, tobs) == 2
-    assert strongest([7.77], [9.0], truth, tobs) is None
-    assert strongest([], [], truth, tobs) is None
