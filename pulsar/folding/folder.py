@@ -35,6 +35,7 @@ from pulsar.folding.plan import (
     plan_fold,
 )
 from pulsar.folding.sums import Sums, cube_of, empty_sums, levelled_fold, mark_slots
+from pulsar.searches.stats import median
 from pulsar_kernels.dedisperse import halve
 from pulsar_kernels.fold import (
     LANE_GAP,
@@ -416,23 +417,37 @@ def normalise(data: NDArray[Any], turn: float) -> NDArray[np.float32]:
     DataError
         When the series does not vary.
     """
+    return _level(_filled(data), turn)
+
+
+def _filled(data: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
+    """Samples about their median, without gaps; which were finite; and the scale of their noise.
+
+    All that :func:`normalise` does whatever the turn.
+    """
     x = np.asarray(data, dtype=np.float64)
     good = np.isfinite(x)
     if not np.any(good):
         raise DataError("the series holds no finite sample: there is nothing to fold")
-    # A constant in place of bad samples would be a step where the baseline drifts.
-    index = np.arange(len(x))
-    x = np.where(good, x, np.interp(index, index[good], x[good]))
-    x = x - float(np.median(x))
+    if not good.all():
+        # A constant in place of bad samples would be a step where the baseline drifts.
+        index = np.arange(len(x))
+        x = np.where(good, x, np.interp(index, index[good], x[good]))
+    x = x - median(x)
     # The scale for clipping must not see slow drifts: from differences of neighbours.
-    jump = float(np.median(np.abs(np.diff(x)))) * MAD_TO_SIGMA / np.sqrt(2.0) if len(x) > 1 else 0.0
+    return x, good, median(np.abs(np.diff(x))) * MAD_TO_SIGMA / np.sqrt(2.0) if len(x) > 1 else 0.0
+
+
+def _level(filled: tuple[NDArray[np.float64], NDArray[np.bool_], float], turn: float) -> NDArray[np.float32]:
+    """What :func:`normalise` does for a turn of so many samples."""
+    x, good, jump = filled
     base = running_mean(x, TURNS * turn)
     if jump > 0.0:
         base = running_mean(np.clip(x, base - CLIP * jump, base + CLIP * jump), TURNS * turn)
-    x -= base
+    x = x - base
     x[~good] = 0.0
     spread = x[good]
-    sigma = float(np.median(np.abs(spread - np.median(spread)))) * MAD_TO_SIGMA
+    sigma = median(np.abs(spread - median(spread))) * MAD_TO_SIGMA
     if not sigma > 0.0:
         sigma = float(np.std(spread))
     if not sigma > 0.0:
@@ -469,12 +484,12 @@ def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldCo
     nsamps = series.nsamps
     if nsamps == 0:
         raise DataError("nothing to fold: the series is empty")
-    slots = np.empty(nsamps, dtype=np.uint16)
+    slots, filled = np.empty(nsamps, dtype=np.uint16), _filled(series.data)
     cubes = []
     for p in params:
         plan = plan_fold(p, config, nsamps, series.tsamp)
         plan = replace(plan, nsubints=min(plan.nsubints, _SLOT_MAX // plan.nbins), level=0)
-        data = normalise(series.data, 1.0 / (p.freq * series.tsamp))
+        data = _level(filled, 1.0 / (p.freq * series.tsamp))
 
         def folded(plan: FoldPlan, p: FoldParams = p, data: NDArray[np.float32] = data) -> Sums:
             shape = (plan.nparts, 1, plan.nbins)

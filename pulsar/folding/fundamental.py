@@ -12,6 +12,7 @@ sub-integrations is the noise, harmonic by harmonic; no model of it is needed.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -61,17 +62,17 @@ class _Harmonics:
     nbins: int
     parts: NDArray[np.complex128]  # (nsubints, n)
 
-    @property
+    @cached_property
     def number(self) -> NDArray[np.int64]:
         """Harmonic numbers."""
         return np.arange(1, self.parts.shape[1] + 1, dtype=np.int64)
 
-    @property
+    @cached_property
     def shown(self) -> NDArray[np.bool_]:
         """Harmonics that the fold has: of those that lines of interference fall on it has neither pulse nor noise."""
         return shown(self.parts)
 
-    @property
+    @cached_property
     def excess(self) -> NDArray[np.float64]:
         """Coherent power above the noise of each harmonic; what the width of the bins took is given back."""
         n = len(self.parts)
@@ -79,7 +80,7 @@ class _Harmonics:
         noise = np.sum(np.abs(self.parts - mean) ** 2, axis=0) / (n - 1) if n > 1 else np.ones(len(mean))
         return np.asarray((n * np.abs(mean) ** 2 - noise) / np.sinc(self.number / self.nbins) ** 2)
 
-    @property
+    @cached_property
     def aliased(self) -> NDArray[np.float64]:
         """Most power that harmonics beyond those that the bins show can put into each.
 

@@ -6,8 +6,8 @@ brings the parameters within reach of a joint least-squares fit of a noise-filte
 the errors.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -400,37 +400,43 @@ def refine(
         shape keeps; and ``gain``, what each harmonic from 0 on was multiplied with.
     """
     data = _prepare(cube, lines)
-    plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, fit=fit)
+    plain, plain_whole = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, fit=fit)
     after, before = plain.after, cube.params
     aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
     times, weight = aligned.sum(axis=1), data.weight.sum(axis=1)
     noise = _known_noise(cube, data) or harmonic_noise(times, weight)
     plain.extra["red_noise"] = float("nan") if noise is None else noise.red
     if noise is None or noise.red < RED:
-        return plain
+        return plain_whole()
     data = _prepare(cube, lines, levelled=True)
     if cube.levelled is None:
         data.spectra *= noise.gain
-    white = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, fit=fit, noise=noise.evened())
+    white, white_whole = _refined(
+        cube, data, search_dm=search_dm, search_fdot=search_fdot, fit=fit, noise=noise.evened()
+    )
     if white.snr < plain.snr:
         # The pulses of a bright pulsar vary, which is noise beside its harmonics too, but not beside its pulses.
         away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight)
         if away is None or away.red < RED or white.snr > _SURE:
             # Not noise then, but pulses that vary.
             plain.extra["red_noise"] = 0.0
-            return plain
+            return plain_whole()
     shown = template_of(np.fft.rfft(white.profile.astype(np.float64)), float(data.nbins), white.width)
     shape = np.abs(shown / noise.gain) ** 2
     white.extra["red_noise"] = white.extra["whitened"] = noise.red
     white.extra["snr_unwhitened"] = plain.snr
     white.extra["gain"] = noise.gain
     white.extra["pulse_kept"] = float(np.sqrt(np.sum(shape * noise.gain**2) / np.sum(shape)))
-    return white
+    return white_whole()
+
+
+#: A fold without its errors, and what makes the same fold with them.
+_Measured = tuple[Fold, Callable[[], Fold]]
 
 
 def _refined(
     cube: FoldCube, data: _Data, *, search_dm: bool, search_fdot: bool, fit: bool, noise: HarmonicNoise | None = None
-) -> Fold:
+) -> _Measured:
     nsub, nbands = data.weight.shape
     params = cube.params
     fit_f, fit_d, fit_dm = nsub > 1, search_fdot and nsub > 3, search_dm and nbands > 1
@@ -503,8 +509,8 @@ def _measure(
     dfdots: NDArray[np.float64],
     plane: NDArray[np.float64],
     noise: HarmonicNoise | None,
-) -> Fold:
-    """All numbers and pictures of a fold at its refined parameters."""
+) -> _Measured:
+    """All numbers and pictures of a fold at its refined parameters; its errors, which take as long, when asked for."""
     params, nbins = cube.params, data.nbins
     spectra = data.aligned(*theta)
     summed = spectra.sum(axis=(0, 1))
@@ -515,12 +521,6 @@ def _measure(
         scale = min(scale, max(noise.scale(width), 1.0))
     total = float(data.weight.sum()) * scale**2
     template = template_of(summed, total, width)
-    error = np.full(3, np.nan)
-    if free.any():
-        jacobian, size = _jacobian(data, free)
-        error[free] = errors_of(jacobian, spectra, template, data.weight * scale**2, int(free[2]))[1:] / size[1:]
-    box = snr / scale, width, phase
-    width_err, flux_err = size_errors(spectra, template, data.weight * scale**2, data.variance * scale**2, box)
 
     # The curve is drawn around the refined DM; the model is the template as bright in every band as its weight.
     if len(offsets) > 1:
@@ -533,8 +533,6 @@ def _measure(
         expected = expected * (snr / peak[0])
     else:
         around, curve, expected = np.zeros(1), np.array([snr]), np.array([snr])
-    grids = ((dfs - theta[0], plane.max(axis=0)), (dfdots - theta[1], plane.max(axis=1)), (around, curve))
-    errors = [with_peaks(own, at, s / scale, snr / scale) for own, (at, s) in zip(error.tolist(), grids, strict=True)]
     at_zero = _dm_profiles(spectra.sum(axis=0), data, np.array([-params.dm - theta[2]]))
     many = data.weight.shape[1] > 1
     box_dm0 = best_box(at_zero, data.variance)
@@ -550,12 +548,12 @@ def _measure(
     # The mean takes one degree of freedom; the Nyquist and fractional turns take none that matters.
     chi2 = float(np.sum(profile.astype(np.float64) ** 2)) / (nbins - 1)
     after = FoldParams(params.freq + theta[0], params.fdot + theta[1], params.dm + theta[2], params.fddot)
-    return Fold(
+    fold = Fold(
         before=params,
         after=after,
-        freq_err=errors[0],
-        fdot_err=errors[1],
-        dm_err=errors[2],
+        freq_err=float("nan"),
+        fdot_err=float("nan"),
+        dm_err=float("nan"),
         snr=snr / scale,
         width=width,
         phase=phase,
@@ -583,6 +581,20 @@ def _measure(
             "resolution": cube.resolution,
             "left_out": data.left_out,
         },
-        width_err=width_err,
-        flux_err=flux_err,
     )
+
+    def whole() -> Fold:
+        error, noise = np.full(3, np.nan), data.weight * scale**2
+        if free.any():
+            jacobian, size = _jacobian(data, free)
+            error[free] = errors_of(jacobian, spectra, template, noise, int(free[2]))[1:] / size[1:]
+        grids = ((dfs - theta[0], plane.max(axis=0)), (dfdots - theta[1], plane.max(axis=1)), (around, curve))
+        pairs = zip(error.tolist(), grids, strict=True)
+        freq_err, fdot_err, dm_err = (with_peaks(own, at, s / scale, snr / scale) for own, (at, s) in pairs)
+        box = snr / scale, width, phase
+        width_err, flux_err = size_errors(spectra, template, noise, data.variance * scale**2, box)
+        return replace(
+            fold, freq_err=freq_err, fdot_err=fdot_err, dm_err=dm_err, width_err=width_err, flux_err=flux_err
+        )
+
+    return fold, whole

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.fold import HarmonicNoise
+from pulsar.searches.stats import median
 
 #: Fewest sub-integrations with which the noise beside a harmonic is told from the harmonic.
 FEWEST_PARTS: Final = 6
@@ -229,7 +230,7 @@ def _excess(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArr
     most = 1.0 + 5.0 / np.sqrt(n - 1)
     for k in range(2, nharm - 1):
         # From half to twice its number: what red noise and varying pulses add falls with frequency.
-        around = float(np.median(scatter[(k + 1) // 2 : min(2 * k, nharm - 2) + 1]))
+        around = median(scatter[(k + 1) // 2 : min(2 * k, nharm - 2) + 1])
         out[k] = scatter[k] / (most * around) if around > 0.0 else 0.0
     return out
 

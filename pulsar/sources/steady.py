@@ -72,12 +72,15 @@ def repeats(fold: Fold) -> float:
         NaN with fewer than two sub-integrations.
     """
     rows = fold.time_phase.astype(np.float64)
-    return float(np.max([_significance(one) for one in (rows, _without_odd(rows))]))
+    kept = _without_odd(rows)
+    every = _significance(rows)
+    return every if kept is rows else float(np.max([every, _significance(kept)]))
 
 
 def _without_odd(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sub-integrations, with zeros for the odd ones unless they are many."""
-    return np.where(odd_rows(rows)[:, None], 0.0, rows)
+    odd = odd_rows(rows)
+    return np.where(odd[:, None], 0.0, rows) if odd.any() else rows
 
 
 def odd_rows(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
