@@ -131,13 +131,15 @@ class Desk:
     runs : sequence of Run
     vector : {"", "pdf", "svg"}
         A format in which they are drawn, too.
+    resolution : float
+        Pixels in an inch.
     """
 
-    def __init__(self, runs: Sequence[Run], vector: str = "") -> None:
+    def __init__(self, runs: Sequence[Run], vector: str = "", resolution: float = sheet.RESOLUTION) -> None:
         self._runs, self._vector = runs, vector
         self._rows: dict[tuple[int, bool], dict[str, Any]] = {}
         self._files: dict[tuple[int, int], tuple[Path, ...]] = {}
-        self._sheet = sheet.empty_sheet()
+        self._sheet = sheet.empty_sheet(resolution)
 
     def _row(self, task: Task) -> dict[str, Any]:
         key = (task.run, task.pulse)

@@ -32,8 +32,8 @@ from pulsar.report.words import About, Lines, headline, observed, sides
 
 #: Size of a sheet [inches]: wide enough for the numbers, and readable beside the list on a small screen.
 SIZE: Final = (8.6, 6.6)
-#: Its pixels in an inch, 1032 x 792 in all: a thousand sheets in a folder of about 40 MB.
-RESOLUTION: Final = 120.0
+#: Its pixels in an inch, 1290 x 990 in all, as wide as the page shows it at most: a thousand sheets are about 55 MB.
+RESOLUTION: Final = 150.0
 #: Rows of an image are summed until a pulse has this S/N in each: weaker ones are lost in the noise to the eye,
 _ROW_SNR: Final = 2.0
 #: but never to fewer rows than these, nor the phases to fewer.
@@ -54,9 +54,9 @@ _PLANE: Final = 0.78
 Box = tuple[float, float, float, float]
 
 
-def empty_sheet() -> Sheet:
-    """A sheet of this size with nothing on it."""
-    return new_sheet(*SIZE, RESOLUTION)
+def empty_sheet(resolution: float = RESOLUTION) -> Sheet:
+    """A sheet of this size with nothing on it, and its pixels in an inch."""
+    return new_sheet(*SIZE, resolution)
 
 
 def draw(figure: Sheet, subject: Fold | PulseCutout, about: About) -> None:

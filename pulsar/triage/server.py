@@ -184,23 +184,10 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(http.HTTPStatus.BAD_REQUEST, message) from error
 
     def _shown(self, path: str, query: dict[str, list[str]]) -> tuple[str, bytes]:
-        site = self.server.site
-        if path == "":
-            return "html", site.page
-        if path == "labels":
-            return "json", as_json(site.labels())
-        asked = {"beside": site.beside, "cleaning": site.cleaning}.get(path)
-        told = None if asked is None else asked(query.get("uid", [""])[0])
-        if told is not None:
-            return "json", as_json(told)
-        name, _, kind = path.rpartition(".")
-        # Sheets are looked up among those that there are: no path leads to a file.
-        sheet = site.sheet(f"{name}.png") if kind in ("png", "json") else None
-        if sheet is None:
+        content = self.server.site.shown(path, query)
+        if content is None:
             raise Refused(http.HTTPStatus.NOT_FOUND, "nothing is there")
-        if kind == "png":
-            return "png", sheet.image["png"]
-        return "json", as_json({"a": sheet.numbers, "d": sheet.lines})
+        return content
 
     def _kept(self, path: str, _query: dict[str, list[str]]) -> tuple[str, bytes]:
         if path != "labels":

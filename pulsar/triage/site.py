@@ -15,13 +15,16 @@ from pulsar.handover.candidate import commands
 from pulsar.io.labels import MOST_NOTE, Label, Labels, Sidecar, beside, checked, now, plain, read_labels, uid_of
 from pulsar.report.drawn import Desk, Drawn, Task
 from pulsar.report.page import MOST_PULSES, served_page
+from pulsar.report.sheet import RESOLUTION
 from pulsar.triage.beside import others, place_of, sources
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
 
-#: Sheets that stay in memory, of about 40 kB each.
+#: Sheets that stay in memory, of about 55 kB each, those for dense screens of 140.
 MOST_SHEETS: Final = 500
+#: Before the address of a sheet: with twice the pixels each way, for dense screens. It takes 2.5 times as long.
+DENSE: Final = "dense/"
 
 
 class Keeper:
@@ -80,6 +83,8 @@ class Site:
         The person who judges.
     labels : Path, optional
         One file for the judgements of all; default: one beside each product.
+    scripts : sequence of str
+        Names of scripts that the page runs before that of the judgements.
 
     Raises
     ------
@@ -89,7 +94,9 @@ class Site:
         A file of judgements cannot be read.
     """
 
-    def __init__(self, runs: Sequence["Run"], who: str, labels: Path | None = None) -> None:
+    def __init__(
+        self, runs: Sequence["Run"], who: str, labels: Path | None = None, scripts: Sequence[str] = ()
+    ) -> None:
         self._sources = sources(runs)
         self._rows: dict[str, tuple[int, dict[str, Any]]] = {}
         shown: dict[str, Label] = {}
@@ -105,24 +112,39 @@ class Site:
             raise ConfigError(f"{', '.join(str(run.path) for run in runs)}: no candidate is in it: nothing to judge")
         kept = [path for path in (beside(run.path) for run in runs) if path.exists()]
         self.keeper = Keeper(who, shown, places, kept)
-        web = files("pulsar.triage") / "web"
-        script, style = ((web / name).read_text(encoding="utf-8") for name in ("triage.js", "triage.css"))
-        page = served_page(runs, [script], style)
+        page = served_page(runs, [part(name) for name in (*scripts, "triage.js")], part("triage.css"))
         self.page = page.text.encode()
         self._tasks = dict(page.sheets)
-        self._desk = Desk(self._sources)
+        self._desk, self._dense = Desk(self._sources), Desk(self._sources, resolution=2 * RESOLUTION)
         self._drawn: OrderedDict[str, Drawn] = OrderedDict()
         # Sheets are drawn, and judgements kept, one after the other.
         self._drawing, self._keeping = threading.Lock(), threading.Lock()
 
+    def shown(self, path: str, query: Mapping[str, Sequence[str]]) -> tuple[str, bytes] | None:
+        """Kind ("html", "json", "png") and content of what an address names, from that of the page; None: nothing."""
+        if path == "":
+            return "html", self.page
+        if path == "labels":
+            return "json", as_json(self.labels())
+        asked = {"beside": self.beside, "cleaning": self.cleaning}.get(path)
+        told = None if asked is None else asked(query.get("uid", [""])[0])
+        if told is not None:
+            return "json", as_json(told)
+        name, _, kind = path.rpartition(".")
+        # Sheets are looked up among those that there are: no path leads to a file.
+        sheet = self.sheet(f"{name}.png") if kind in ("png", "json") else None
+        if sheet is None:
+            return None
+        return (kind, sheet.image["png"] if kind == "png" else as_json({"a": sheet.numbers, "d": sheet.lines}))
+
     def sheet(self, path: str) -> Drawn | None:
         """The sheet of an address, from that of the page; None where there is none."""
         with self._drawing:
-            task = self._tasks.get(path)
+            task = self._tasks.get(path.removeprefix(DENSE))
             if task is None:
                 return None
             if path not in self._drawn:
-                self._drawn[path] = self._desk.draw(task)
+                self._drawn[path] = (self._dense if path.startswith(DENSE) else self._desk).draw(task)
             self._drawn.move_to_end(path)
             while len(self._drawn) > MOST_SHEETS:
                 self._drawn.popitem(last=False)
@@ -237,6 +259,11 @@ def row_label(uid: str, run: "Run", row: Mapping[str, Any]) -> Label:
         dm=float(row["dm"]),
         sigma=float(row["sigma"]),
     )
+
+
+def part(name: str) -> str:
+    """A file of what the browser runs."""
+    return (files("pulsar.triage") / "web" / name).read_text(encoding="utf-8")
 
 
 def as_json(value: Any) -> bytes:

@@ -155,6 +155,43 @@ def test_keys_go_through_the_list_and_open_sheets(opened: Browser) -> None:
     assert opened.run("document.getElementById('help').open") is False
 
 
+def test_a_sheet_has_a_pixel_for_each_of_the_screen(opened: Browser) -> None:
+    for key in ("j", "Enter", "Enter"):
+        opened.key(key)
+    image = "document.querySelector('#sheet-picture img')"
+    opened.run(f"new Promise(r => {image}.complete ? r(1) : {image}.onload = () => r(1))")
+    assert opened.run(f"{image}.clientWidth") > 1200
+    assert opened.run(f"{image}.naturalWidth >= {image}.clientWidth")
+
+
+def test_sheets_side_by_side(opened: Browser) -> None:
+    opened.run("lists.get('candidates').input.value = 'period<60'; lists.get('candidates').refresh()")
+    listed, count = shown(opened, "id"), int(told(opened).split()[0])
+    opened.key("j")
+    # None is loaded for a list.
+    assert [url for url in opened.asked() if url.endswith(".png")] == []
+    opened.key("g")
+    assert opened.run("document.querySelector('#candidates .tiles-button').getAttribute('aria-pressed')") == "true"
+    tiles = json.loads(
+        opened.run("JSON.stringify([...document.querySelectorAll('#candidates tr .tile')].map(t => t.offsetLeft))")
+    )
+    beside = tiles.index(tiles[0], 1)
+    assert beside >= 3
+    assert shown(opened, "id")[: len(listed)] == listed[: len(tiles)]
+    opened.wait("[...document.querySelectorAll('.tile img')].some(image => image.naturalWidth)")
+    # What is judged by the list of numbers is by the tiles, too: the same row, the same filter, the same order.
+    for key, place in (("ArrowDown", beside), ("ArrowRight", beside + 1), ("k", beside), ("ArrowUp", 0), ("j", 1)):
+        opened.key(key)
+        assert opened.run("lists.get('candidates').current.place") == place
+    opened.key("Enter")
+    assert opened.run("document.getElementById('sheet-title').textContent") == listed[1]
+    opened.key("g")
+    assert opened.run("document.querySelectorAll('.tile').length") == 0
+    assert opened.run("document.querySelector('tr[aria-current=true] .name').textContent") == listed[1]
+    assert told(opened) == f"{count} of {COUNT}"
+    assert opened.complaints() == []
+
+
 def test_what_belongs_to_a_row_is_reached_from_it(opened: Browser) -> None:
     opened.key("j")
     opened.key("Enter")

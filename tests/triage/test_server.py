@@ -1,6 +1,7 @@
 """The server of judgements: it answers to who has the link, and to nobody else."""
 
 import http.client
+import io
 import json
 import socket
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 from reference.products import make_header, write_beam, write_product
 
 from pulsar.config.model import Config
@@ -66,9 +68,13 @@ def test_the_page_and_its_sheets(server: Server) -> None:
     status, headers, image = asked(server, "GET", "/TOKEN/sheets/c0001.png")
     assert status == 200
     assert image.startswith(b"\x89PNG")
-    status, _, told = asked(server, "GET", "/TOKEN/sheets/c0001.json")
-    assert status == 200
-    assert "S/N 35.0" in json.loads(told)["a"]
+    for sheets in ("sheets", "dense/sheets"):
+        status, _, told = asked(server, "GET", f"/TOKEN/{sheets}/c0001.json")
+        assert status == 200
+        assert "S/N 35.0" in json.loads(told)["a"]
+    _, _, dense = asked(server, "GET", "/TOKEN/dense/sheets/c0001.png")
+    plain_size, dense_size = (Image.open(io.BytesIO(content)).size for content in (image, dense))
+    assert dense_size == (2 * plain_size[0], 2 * plain_size[1])
 
 
 def test_a_judgement_is_on_the_disk_when_it_is_answered(server: Server) -> None:

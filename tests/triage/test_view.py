@@ -190,6 +190,21 @@ def test_what_others_say_is_seen(product: Path) -> None:
         assert text_of(browser, "#triage-progress") == "1 of 40 judged"
 
 
+@browser_only
+def test_a_dense_screen_gets_twice_the_pixels(product: Path) -> None:
+    with viewed(product) as (_, link), Browser(1280, 800) as browser:
+        browser.ask("Emulation.setDeviceMetricsOverride", width=1280, height=800, deviceScaleFactor=2, mobile=False)
+        browser.visit(link)
+        for key in ("j", "Enter", "Enter"):
+            browser.key(key)
+        browser.wait("sheet.row.d")
+        image = "document.querySelector('#sheet-picture img')"
+        assert browser.run(f"{image}.clientWidth") > 1200
+        assert browser.run(f"{image}.naturalWidth >= 2 * {image}.clientWidth")
+        # For those who do not see it the numbers are told, too.
+        assert "S/N" in browser.run(f"{image}.alt")
+
+
 def test_lists_and_the_report_say_it(product: Path, tmp_path: Path) -> None:
     rows = read(product).rows()
     first: Any = {"when": "2026-01-02T03:04:05Z", "label": "pulsar"}

@@ -46,27 +46,45 @@ function show(list, row, open) {
 function fillSheet(list, row) {
   byId("sheet-title").textContent = row.i;
   byId("sheet-where").textContent = row.w;
-  const source = row.s || (data.images[row.i] ? `data:image/png;base64,${data.images[row.i]}` : "");
-  const picture = source ? element("img", { src: source, width: row.z[0], height: row.z[1],
-    alt: `Plot sheet of ${row.i}: ${row.a}; its numbers stand below` })
-    : element("p", { className: "soft" }, nameOf(row) ? "No sheet was drawn of this row." : "");
-  byId("sheet-picture").replaceChildren(picture);
+  // A server draws sheets for the screen that shows them.
+  const dense = window.pulsarSheet && devicePixelRatio > 1;
+  const fine = plain => dense && plain.s ? { ...plain, s: `dense/${plain.s}` } : plain;
+  const about = () => `Plot sheet of ${row.i}: ${row.a}; its numbers stand below`;
+  const shown = picture(fine(row), { alt: about() });
+  byId("sheet-picture").replaceChildren(shown);
   // A server that draws sheets when they are asked for tells then what they say.
   if (row.s && !row.d && window.pulsarSheet) {
-    window.pulsarSheet(row).then(told => {
+    const ask = () => window.pulsarSheet(fine(row)).then(told => {
       Object.assign(row, told);
-      if (sheet.row === row && row.d) fillSheet(list, row);
+      shown.alt = about();
+      if (sheet.row === row && row.d) fillFacts(list, row);
     });
+    shown.addEventListener("load", ask);
+    shown.addEventListener("error", ask);
   }
-  const facts = row.d || list.columns.map((c, at) => [c.title, c.text ? row.c[at] : row.c[at][1]]).filter(f => f[1]);
-  const pairs = facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
-  byId("sheet-facts").replaceChildren(...pairs);
+  fillFacts(list, row);
   byId("sheet-more").replaceChildren(...belongings(list, row));
   fillLabels(row);
   byId("sheet").scrollTop = 0;
   // The next one is there when it is asked for.
   const next = list.view[row.place + 1];
-  if (next && next.s) new Image().src = next.s;
+  if (next && next.s) picture(fine(next), { fetchPriority: "low" });
+}
+
+function fillFacts(list, row) {
+  const facts = row.d || list.columns.map((c, at) => [c.title, c.text ? row.c[at] : row.c[at][1]]).filter(f => f[1]);
+  const pairs = facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+  byId("sheet-facts").replaceChildren(...pairs);
+}
+
+// The sheet of a row. Where sheets have no address (in a notebook) there is window.pulsarPicture(image, name of a sheet).
+function picture(row, properties) {
+  const source = row.s || (data.images[row.i] ? `data:image/png;base64,${data.images[row.i]}` : "");
+  if (!source) return element("p", { className: "soft" }, nameOf(row) ? "No sheet was drawn of this row." : "");
+  const image = element("img", { width: row.z[0], height: row.z[1], ...properties });
+  if (row.s && window.pulsarPicture) window.pulsarPicture(image, row.s);
+  else image.src = source;
+  return image;
 }
 
 // Links to the owner of a row, to what belongs to it, and to its single pulses.
@@ -176,8 +194,8 @@ function nextTheme() {
 }
 
 const KEYS = {
-  j: list => list.move(1), ArrowDown: list => list.move(1), k: list => list.move(-1), J: list => list.move(-1),
-  ArrowUp: list => list.move(-1), PageDown: list => list.move(10), PageUp: list => list.move(-10),
+  j: list => list.move(1), ArrowDown: list => list.move(list.across()), k: list => list.move(-1), J: list => list.move(-1),
+  ArrowUp: list => list.move(-list.across()), PageDown: list => list.move(10), PageUp: list => list.move(-10),
   Home: list => list.move(-Infinity), End: list => list.move(Infinity),
   Enter: list => {
     if (!list.current) list.move(1);
@@ -185,6 +203,7 @@ const KEYS = {
     else toggleWide();
   },
   "/": list => { list.input.focus(); list.input.select(); },
+  g: list => list.toggleTiles(), ArrowRight: list => list.move(1), ArrowLeft: list => list.move(-1),
   m: list => { const map = list.find(".map"); if (map) map.open = !map.open; },
 };
 

@@ -82,6 +82,8 @@ class List {
     const boxes = section.querySelectorAll(".bar [type=checkbox]");
     for (const box of boxes) box.addEventListener("change", () => this.refresh());
     this.find(".filter-clear").addEventListener("click", () => this.clear());
+    this.tiles = this.find(".tiles-button");
+    if (this.tiles) this.tiles.addEventListener("click", () => this.toggleTiles());
     this.scroll.addEventListener("scroll", () => this.fill(), { passive: true });
     this.body.addEventListener("click", event => {
       const line = event.target.closest("tr");
@@ -180,13 +182,33 @@ class List {
     this.columns.forEach((column, at) => {
       const cell = document.createElement("td"), told = column.text ? row.c[at] : row.c[at][1];
       cell.className = this.look(column);
+      cell.dataset.title = column.title;
       if (column.key === "id") cell.append(element("button", { type: "button", className: "name" }, told));
       else cell.textContent = told;
       if (column.key === "rfi_flags" && told) cell.title = told;
       line.append(cell);
     });
     if (window.pulsarLabels || data.labels) line.append(element("td", { className: "text label" }, labelOf(row)));
+    if (this.tiled()) line.append(element("td", { className: "tile" }, picture(row, { loading: "lazy", alt: "" })));
     return line;
+  }
+
+  // Rows as tiles: their sheets side by side, in the order and under the filter of the list.
+  tiled() {
+    return this.section.classList.contains("tiled");
+  }
+
+  toggleTiles() {
+    if (!this.tiles) return;
+    this.tiles.setAttribute("aria-pressed", String(this.section.classList.toggle("tiled")));
+    this.refresh();
+    if (this.current && this.view[this.current.place] === this.current) this.select(this.current);
+  }
+
+  // Rows from one to that below it: as many as there are tiles beside each other.
+  across() {
+    const below = this.tiled() && this.current ? [...this.body.rows].findIndex(line => line.offsetTop > this.body.rows[0].offsetTop) : 1;
+    return Math.max(1, below);
   }
 
   lineOf(row) {

@@ -119,7 +119,7 @@ async function besides(row) {
   const dialog = byId("triage-beside");
   const found = await asked(`beside?uid=${encodeURIComponent(nameOf(row))}`);
   const figures = found.rows.map(other => element("figure", {}, element("figcaption", {}, other.told),
-    other.sheet ? element("img", { src: other.sheet, alt: `Plot sheet: ${other.told}` })
+    other.sheet ? picture({ s: other.sheet, z: [] }, { loading: "lazy", alt: `Plot sheet: ${other.told}` })
       : element("p", { className: "soft" }, "No sheet: it was not folded.")));
   const alone = found.rows.length > 1 ? []
     : [element("p", {}, "No other beam or night has a row of this period and DM.")];
