@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         search_fft,
         search_single_pulse,
         simulate,
+        view,
         write_report,
     )
     from pulsar.config.load import load_config
@@ -70,6 +71,7 @@ __all__ = [
     "search_fft",
     "search_single_pulse",
     "simulate",
+    "view",
     "write_report",
 ]
 

@@ -11,7 +11,7 @@ is given. What is wrong raises :class:`pulsar.ConfigError` (a value, a unit, a c
 
 from pulsar.api.drawing import plot
 from pulsar.api.observations import dedisperse, fold, import_fold, open, read, rfi, search  # noqa: A004
-from pulsar.api.results import export, write_report
+from pulsar.api.results import export, view, write_report
 from pulsar.api.series import search_accel, search_coherent, search_ffa, search_fft, search_single_pulse
 from pulsar.api.synthetic import inject, simulate
 
@@ -32,5 +32,6 @@ __all__ = [
     "search_fft",
     "search_single_pulse",
     "simulate",
+    "view",
     "write_report",
 ]

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pulsar.api._given import named_settings, progress_of
 from pulsar.data.files import check_output
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import candidate_of
-from pulsar.io.labels import labels_of
+from pulsar.io.labels import labels_of, person
 from pulsar.io.product.reader import Run
+
+if TYPE_CHECKING:
+    from anywidget import AnyWidget
 
 
 @named_settings()
@@ -97,3 +101,52 @@ def write_report(
     labels = labels_of(product.path for product in products)
     with progress_of(progress).stage("report", total=len(page.tasks_of(products, top)), unit="sheets") as tick:
         return page.write_report(products, target, top=top, one_file=one_file, labels=labels, tick=tick)
+
+
+@named_settings()
+def view(
+    runs: Run | Sequence[Run],
+    *,
+    labels: str | PathLike[str] | None = None,
+    by: str | None = None,
+    height: int = 720,
+) -> AnyWidget:
+    """Show the page of ``pulsar view`` in a notebook: lists, sheets, and keys by which candidates are judged.
+
+    Sheets are drawn by the kernel as they are looked at. A judgement is in the file when the page shows it as kept.
+
+    Parameters
+    ----------
+    runs : Run or sequence of Run
+    labels : path, optional
+        Keep judgements in this file; default: in that of ``pulsar view``, RUN.labels.ecsv beside each product.
+    by : str, optional
+        Name of who judges; default: that of the user.
+    height : int
+        Of the page [pixels].
+
+    Returns
+    -------
+    AnyWidget
+        Shows itself in notebooks.
+
+    Raises
+    ------
+    ConfigError
+        anywidget is not installed (``pip install 'pulsar-search[notebook]'``), no candidate is there, or judgements
+        cannot be kept: the folder is read-only, or a run is in memory only and no `labels` are named.
+    DataError
+        A file of judgements cannot be read.
+    """
+    from pulsar.triage.site import Site
+    from pulsar.triage.widget import SCRIPTS, widget
+
+    products, place = [runs] if isinstance(runs, Run) else list(runs), None if labels is None else Path(fspath(labels))
+    if not products:
+        raise ConfigError("view: runs: expected one Run at least")
+    if place is None and not all(run.path.is_file() for run in products):
+        raise ConfigError(
+            "view: a run in memory has no file beside which judgements are kept: save it, "
+            "pulsar.view(run.save('R.h5')), or name a file, labels='R.labels.ecsv'"
+        )
+    return widget(Site(products, person(by, "by='NAME'"), place, SCRIPTS), height)

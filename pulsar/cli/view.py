@@ -1,6 +1,5 @@
 """``pulsar view``: candidates judged in a browser."""
 
-import getpass
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pulsar.cli.console import note, out, write_text
 from pulsar.cli.options import Debug, Overwrite, argument, option
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.labels import MOST_WHO, Labels, Sidecar, beside, header, lines, plain, read_labels, uid_of, when_of
+from pulsar.io.labels import Labels, Sidecar, beside, header, lines, person, read_labels, uid_of, when_of
 from pulsar.io.product.reader import read
 from pulsar.triage.beside import merged_from
 
@@ -50,9 +49,9 @@ def command(
     if imported is not None:
         if browse or port:
             raise ConfigError("--import keeps judgements and ends: --open and --port are of the page")
-        _import(imported, products_of(paths), labels, _name(by))
+        _import(imported, products_of(paths), labels, person(by))
         return
-    _serve(products_of(paths), labels, _name(by), port, browse=browse)
+    _serve(products_of(paths), labels, person(by), port, browse=browse)
 
 
 def _import(path: Path, runs: Sequence["Run"], labels: Path | None, who: str) -> None:
@@ -95,18 +94,6 @@ def _merge(paths: Sequence[Path], output: Path, *, overwrite: bool) -> None:
             note(f"disputed: {judgement.product} {judgement.id} ({uid}): {labels.told(uid)}")
     people = {entry.who for entry in merged}
     out(f"{output}: {len(labels)} rows judged by {len(people)}: {', '.join(sorted(people))}")
-
-
-def _name(by: str | None) -> str:
-    if by is None:
-        try:
-            by = getpass.getuser()
-        except (OSError, KeyError):
-            raise ConfigError("this user has no name here; give --by NAME") from None
-    name = plain(by, MOST_WHO)
-    if not name:
-        raise ConfigError("--by: a name is needed")
-    return name
 
 
 def products_of(paths: Sequence[Path]) -> list["Run"]:

@@ -8,6 +8,7 @@ was told that it had been kept.
 
 import contextlib
 import csv
+import getpass
 import io
 import math
 import os
@@ -183,6 +184,25 @@ def uid_of(row: Mapping[str, Any] | Any) -> str:
 def beside(product: Path) -> Path:
     """Where the judgements of a product are kept."""
     return product.with_name(product.stem + SUFFIX)
+
+
+def person(by: str | None, option: str = "--by NAME") -> str:
+    """Name of who judges: as an option gives it, or else that of the user.
+
+    Raises
+    ------
+    ConfigError
+        It is empty, or the user has none.
+    """
+    if by is None:
+        try:
+            by = getpass.getuser()
+        except (OSError, KeyError):
+            raise ConfigError(f"this user has no name here; give {option}") from None
+    name = plain(by, MOST_WHO)
+    if not name:
+        raise ConfigError(f"{option}: a name is needed")
+    return name
 
 
 def now() -> str:

@@ -293,7 +293,7 @@ def _policy(scripts: Sequence[str]) -> str:
     allowed = " ".join(f"'sha256-{h}'" for h in hashes)
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; "
-        f"img-src 'self' file: data:; connect-src 'self'; script-src {allowed}"
+        f"img-src 'self' file: data: blob:; connect-src 'self'; script-src {allowed}"
     )
 
 

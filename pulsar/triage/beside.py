@@ -1,5 +1,6 @@
 """Rows of other beams and nights beside a candidate: those of the same period and DM."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,15 +50,14 @@ class Other:
 
 def sources(runs: Sequence["Run"]) -> list["Run"]:
     """The runs, and after them the products that they were merged from, as far as those are still there."""
-    known = {run.path.resolve(): run for run in runs}
-    for run in runs:
-        for path in merged_from(run):
-            if path.resolve() not in known:
-                try:
-                    known[path.resolve()] = read(path)
-                except PulsarError:
-                    continue  # was removed or replaced since: what it showed cannot be seen any more
-    return list(known.values())
+    shown, known = list(runs), {run.path.resolve() for run in runs}
+    for path in (path for run in runs for path in merged_from(run)):
+        if path.resolve() not in known:
+            known.add(path.resolve())
+            # What was removed or replaced since cannot be seen any more.
+            with contextlib.suppress(PulsarError):
+                shown.append(read(path))
+    return shown
 
 
 def merged_from(run: "Run") -> list[Path]:

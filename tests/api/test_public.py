@@ -59,7 +59,7 @@ def test_the_functions_are_these() -> None:
     assert FUNCTIONS == [
         "dedisperse", "export", "fold", "import_fold", "inject", "load_config", "open", "plot", "read", "rfi", "search",
         "search_accel", "search_coherent", "search_ffa", "search_fft", "search_single_pulse", "simulate",
-        "write_report",
+        "view", "write_report",
     ]  # fmt: skip
 
 
