@@ -16,7 +16,7 @@ from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import needs_others
 from pulsar.folding.profile import best_box
 from pulsar.searches.sift import Group
-from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, Candidate
+from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE, Candidate
 from pulsar.sources.detections import OFF, Model, Observed, Shares, sigma_of
 from pulsar.sources.residual import Left, left_of
 from pulsar.sources.source import Source
@@ -69,7 +69,7 @@ class Sky:
         self._folds: dict[str, Fold] = {}
         self._sources: dict[Name, Source] = {}
         self._there: dict[tuple[Name, str], There | None] = {}
-        self._turns: dict[tuple[str, int, frozenset[str], frozenset[int]], bool] = {}
+        self._turns: dict[tuple[str, str, frozenset[str], frozenset[int]], bool] = {}
         self._multiples: dict[tuple[str, str], int] = {}
         self._left: dict[tuple[str, frozenset[Name]], Left] = {}
 
@@ -232,8 +232,9 @@ class Sky:
             every = frozenset({n, *(m for m, snr in parts if snr > longer.snr / m**0.25)})
             stronger = [a for a in candidates if a.snr > longer.snr and a is not part]
             # Not its own parts, though: what they have it has, too.
-            own = {a.uid for a in stronger if a.uid in times and self._is_turn(longer, times[a.uid], (), every)}
-            return self._is_turn(longer, n, [a for a in stronger if a.uid not in own], every) == (candidate is longer)
+            own = {a.uid for a in stronger if a.uid in times and self._is_turn(longer, a, (), every)}
+            others = [a for a in stronger if a.uid not in own]
+            return self._is_turn(longer, part, others, every) == (candidate is longer)
         if self._same(candidate, rival) and abs(candidate.snr**2 - rival.snr**2) < max(_ALIKE, OFF * candidate.snr**2):
             return candidate.group.sigma > rival.group.sigma
         return candidate.snr > rival.snr
@@ -265,15 +266,19 @@ class Sky:
             self._multiples[key] = n if 1 <= n <= MOST_RATIO and abs(high - n * low) < near else 0
         return self._multiples[key]
 
-    def _is_turn(self, candidate: Candidate, n: int, stronger: Sequence[Candidate], divisors: frozenset[int]) -> bool:
+    def _is_turn(
+        self, candidate: Candidate, part: Candidate, stronger: Sequence[Candidate], divisors: frozenset[int]
+    ) -> bool:
         """True if a fold is at the period of its source, not at n times that, without what is of stronger ones.
 
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
         period is told halfway between, at 2 sqrt(n) / (n + 1). And harmonics that are no multiples of n must be there,
-        in the noise that there is; and those that are multiples of no divisor, with half of the significance that their
-        number makes expected: a blend of pulsars at several parts of it has none.
+        in the noise that there is, more surely where the part has the surer detection; and those that are multiples of
+        no divisor, with half of the significance that their number makes expected: a blend of pulsars at several parts
+        of it has none.
         """
-        key = candidate.uid, n, frozenset(rival.uid for rival in stronger), divisors
+        n, least = self._times(candidate, part), POSSIBLE if candidate.group.sigma > part.group.sigma else AGREE
+        key = candidate.uid, part.uid, frozenset(rival.uid for rival in stronger), divisors
         if key not in self._turns:
             names = [(rival.uid, frozenset[str]()) for rival in self._felt(candidate, stronger)]
             left = self._beside(candidate, names)
@@ -287,7 +292,7 @@ class Sky:
             number = np.arange(1, len(spectrum))
             others = np.mean(np.all([number % k != 0 for k in divisors], axis=0)) / np.mean(number % n != 0)
             odd = needs_others(fold, {n}) if single else 0.0
-            own = odd >= AGREE and needs_others(fold, divisors) >= 0.5 * odd * np.sqrt(others)
+            own = odd >= least and needs_others(fold, divisors) >= 0.5 * odd * np.sqrt(others)
             self._turns[key] = bool(single and own)
         return self._turns[key]
 
