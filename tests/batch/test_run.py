@@ -74,11 +74,11 @@ def test_a_product_that_was_cut_short_is_made_again(finished, tmp_path):
     for size in (0, 30, len(whole) // 2, len(whole) - 100):
         path.write_bytes(whole[:size])
         # A list over the others is made all the same, and says so.
-        run = merged(batch.folder, overwrite=True)
-        assert [o.source for o in run.observations] == ["SRC2"], size
-        assert any(told.startswith("SRC1_20200601: is not in this list") for told in run.problems)
         result = CliRunner().invoke(app, ["batch", "merge", str(batch.folder), "--overwrite"])
         assert result.exit_code == 3
+        run = read(batch.folder / "ALL.h5")
+        assert [o.source for o in run.observations] == ["SRC2"], size
+        assert any(told.startswith("SRC1_20200601: is not in this list") for told in run.problems)
         assert "1 products cannot be read and are passed over: SRC1_20200601" in result.stderr
         # What a run begins with.
         aside = path.with_name("SRC1_20200601.h5.damaged")

@@ -59,15 +59,15 @@ def test_stated_snr_is_that_of_a_fold_at_the_truth(clean):
     assert header.nsamps == observed.nsamps
     assert header.tsamp == observed.tsamp
     data = np.fromfile(path, np.uint8)[-observed.nsamps * observed.nchans :]
-    data = data.reshape(observed.nsamps, observed.nchans)
+    data = np.ascontiguousarray(data.reshape(observed.nsamps, observed.nchans).T, dtype=np.float32)
+    data = (data - data.mean(axis=1, keepdims=True)) / data.std(axis=1, keepdims=True)
     pulls = []
     for one in observed.pulsars:
         period, dm = one.period, one.dm
         series = np.zeros(observed.nsamps)
         for c, freq in enumerate(observed.freqs):
             shift = round(4149.377593 * dm * (freq**-2.0 - observed.fch1**-2.0) / observed.tsamp)
-            samples = data[:, c] - data[:, c].mean()
-            series[: len(samples) - shift] += samples[shift:] / samples.std()
+            series[: observed.nsamps - shift] += data[c, shift:]
         series /= np.sqrt(observed.nchans)
         shape = np.mean([shape_by_samples(one, observed, c) for c in range(0, observed.nchans, 16)], axis=0)
         turns = (np.arange(observed.nsamps) + 0.5) * observed.tsamp / period + one.phase

@@ -20,10 +20,10 @@ def within(pulls, most):
     "kind",
     [
         Kind(10.0, 0.05),
-        Kind(40.0, 0.05),
+        pytest.param(Kind(40.0, 0.05), marks=pytest.mark.slow),
         Kind(40.0, 0.3),
         Kind(400.0, 0.05, m=1.0, jitter=0.7),
-        Kind(400.0, 0.1, period=3.0, m=2.0, jitter=0.7),
+        pytest.param(Kind(400.0, 0.1, period=3.0, m=2.0, jitter=0.7), marks=pytest.mark.slow),
         Kind(300.0, 0.05, m=1.0, jitter=0.7, scintillation=0.8),
         Kind(200.0, 0.05, evolution=0.05),
     ],

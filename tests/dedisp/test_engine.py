@@ -167,13 +167,15 @@ def test_loss_of_snr_on_millisecond_pulsars(dm):
     ratios = []
     for period, duty in ((1.5e-3, 0.1), (2.3e-3, 0.1), (4.7e-3, 0.06), (10e-3, 0.05)):
         # The same noise with and without the pulsar: the difference is the signal, the rest its noise.
-        t = np.arange(nsamps)[None, :] - delay[:, None] * dm
-        phase = (t * tsamp / period - 0.4) % 1.0 - 0.5
         smear = 2 * KDM * dm * (500.0 / 256) / freqs**3
-        sigma = np.hypot(duty * period / 2.355, smear / np.sqrt(12))[:, None] / period
-        pulse = 4.0 * duty * period / 2.355 / (sigma * period) * np.exp(-0.5 * (phase / sigma) ** 2)
+        sigmas = np.hypot(duty * period / 2.355, smear / np.sqrt(12)) / period
+        data = np.empty_like(quiet)
+        for channel, sigma in enumerate(sigmas):
+            phase = ((np.arange(nsamps) - delay[channel] * dm) * tsamp / period - 0.4) % 1.0 - 0.5
+            pulse = 4.0 * duty * period / 2.355 / (sigma * period) * np.exp(-0.5 * (phase / sigma) ** 2)
+            data[channel] = np.rint(noise[channel] + pulse)
         snr = []
-        for found, empty in zip(series(np.rint(noise + pulse).astype(np.int8)), base, strict=True):
+        for found, empty in zip(series(data), base, strict=True):
             signal = (found - empty)[:n]
             snr.append(_strength(signal, period, tsamp) / empty[:n].std())
         ratios.append(snr[0] / snr[1])

@@ -55,24 +55,21 @@ def folds_of(series: TimeSeries, period: float, ratios=RATIOS) -> list[Fold]:
     return [refine(cube) for cube in fold_series(series, params, FoldConfig())]
 
 
-@pytest.mark.parametrize("base", [1, 1 / 2, 2])
+#: Pulses and S/N.
+PULSES = [
+    (SINGLE, 9.0), (SINGLE, 30.0), (SINGLE, 300.0), (NARROW, 12.0), (NARROW, 100.0), (WIDE, 9.0), (WIDE, 60.0),
+    (WIDE, 300.0), (INTERPULSE, 35.0), (INTERPULSE, 200.0), (EVEN, 80.0), (EVEN, 300.0), (DOUBLE, 14.0),
+    (DOUBLE, 100.0),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("pulses", "snr"),
+    ("pulses", "snr", "base"),
     [
-        (SINGLE, 9.0),
-        (SINGLE, 30.0),
-        (SINGLE, 300.0),
-        (NARROW, 12.0),
-        (NARROW, 100.0),
-        (WIDE, 9.0),
-        (WIDE, 60.0),
-        (WIDE, 300.0),
-        (INTERPULSE, 35.0),
-        (INTERPULSE, 200.0),
-        (EVEN, 80.0),
-        (EVEN, 300.0),
-        (DOUBLE, 14.0),
-        (DOUBLE, 100.0),
+        # The half for every other one, the double for the rest; all pairs are tried among what is slow.
+        pytest.param(pulses, snr, base, marks=[pytest.mark.slow] if base == (2, 1 / 2)[number % 2] else [])
+        for number, (pulses, snr) in enumerate(PULSES)
+        for base in (1, 1 / 2, 2)
     ],
 )
 def test_the_period_is_found_whichever_multiple_was_detected(pulses, snr, base):

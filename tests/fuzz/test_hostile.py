@@ -17,16 +17,16 @@ from pulsar.data.text import file_name, literal, printable
 
 #: Kind -> executions in every run of the tests: about a second of each.
 COUNT = {
-    "sigproc": 300, "tim": 600, "psrfits": 60, "fbh5": 20, "inf": 400, "dat": 200,
+    "sigproc": 300, "tim": 400, "psrfits": 60, "fbh5": 20, "inf": 130, "dat": 100,
     "pfd": 200, "phcx": 300, "asked": 150,
     "presto mask": 800, "zaplist": 400,
     "par": 60, "toml": 300, "sky": 400, "catalogue": 60, "pointings": 1000,
     "labels": 60, "request": 300, "binary": 100, "pulsars": 100, "template": 300, "survey": 200, "skies": 200,
     "weights": 300, "rates": 300, "list": 500, "candidates": 100, "bench": 200, "classes": 600, "mask": 10,
-    "product": 3, "merge": 2,
+    "product": 2, "merge": 2,
     "report": 1, "checkpoint": 600,
     "batch list": 60, "batch record": 20, "batch index": 15, "batch submission": 600, "batch array": 600,
-    "fbh5 structure": 12, "mask structure": 12, "product structure": 6, "merge structure": 2, "report structure": 1,
+    "fbh5 structure": 5, "mask structure": 10, "product structure": 3, "merge structure": 1, "report structure": 1,
 }  # fmt: skip
 #: Kind -> seeds that once failed.
 FAILED = {

@@ -20,22 +20,22 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def too_large(text: str, *, commands: bool = False) -> list[str]:
     """Functions of a file that are too long, or take too many arguments (those of commands are options)."""
-    comments = {
-        token.start[0]: token.string
-        for token in tokenize.generate_tokens(io.StringIO(text).readline)
-        if token.type == tokenize.COMMENT
-    }
     lines = text.splitlines()
     found = []
     for function in functions(ast.parse(text)):
-        told = [comments[at] for at in range(function.lineno, (function.end_lineno or 0) + 1) if at in comments]
-        size = code_lines(function, lines)
-        if size > LINES and not reason(told, LONG):
+        size, number = code_lines(function, lines), parameters(function)
+        if size > LINES and not reason(comments(text, function), LONG):
             found.append(f"{function.name} has {size} lines")
-        number = parameters(function)
-        if number > PARAMETERS and not commands and not reason(told, MANY):
+        if number > PARAMETERS and not commands and not reason(comments(text, function), MANY):
             found.append(f"{function.name} has {number} parameters")
     return found
+
+
+def comments(text: str, function: Function) -> list[str]:
+    """Comments within a function of a file."""
+    within = range(function.lineno, (function.end_lineno or 0) + 1)
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return [token.string for token in tokens if token.type == tokenize.COMMENT and token.start[0] in within]
 
 
 def functions(tree: ast.AST) -> Iterator[Function]:
@@ -59,8 +59,8 @@ def parameters(function: Function) -> int:
     return len(names) - (names[:1] in (["self"], ["cls"])) + (given.vararg is not None) + (given.kwarg is not None)
 
 
-def reason(comments: list[str], mark: str) -> bool:
-    return any(comment.startswith(mark) and len(comment) >= len(mark) + REASON for comment in comments)
+def reason(told: list[str], mark: str) -> bool:
+    return any(comment.startswith(mark) and len(comment) >= len(mark) + REASON for comment in told)
 
 
 def test_functions_are_small_or_say_why():

@@ -114,8 +114,9 @@ def test_searches_can_be_switched_off(nulling, tmp_path):
     run = search(nulling[1], load_config(None, [*QUICK, *off]), tmp_path / "fft.h5")
     assert set(run.rows("detections")["kind"]) <= {"fft"}
     assert len(run.rows("single_pulses")) == 0
-    only = ["fft.enabled=false", "coherent.enabled=false", "ffa.p_min=0.5", "dedisp.dm_lo=50", "dedisp.dm_hi=70"]
-    run = search(nulling[1], load_config(None, [*QUICK, *only, off[1]]), tmp_path / "f.h5")
+    only = ["fft.enabled=false", "coherent.enabled=false", "ffa.p_min=0.5", "ffa.p_max=5", off[1]]
+    only += ["dedisp.dm_lo=55", "dedisp.dm_hi=65"]
+    run = search(nulling[1], load_config(None, [*QUICK, *only]), tmp_path / "f.h5")
     assert set(run.rows("detections")["kind"]) == {"ffa"}
     assert run.rows("candidates")[0]["period"] == pytest.approx(3.0123, rel=1e-3)
     with pytest.raises(ConfigError, match="no search is switched on"):
@@ -123,7 +124,7 @@ def test_searches_can_be_switched_off(nulling, tmp_path):
 
 
 def test_the_coherent_search_takes_part_where_it_is_switched_on(nulling, tmp_path):
-    sets = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_lo=50", "dedisp.dm_hi=70"]
+    sets = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_lo=55", "dedisp.dm_hi=65"]
     alone = search(nulling[1], load_config(None, [*QUICK, *sets, "fft.enabled=false"]), tmp_path / "alone.h5")
     assert set(alone.rows("detections")["kind"]) == {"coherent"}
     best = alone.rows("candidates")[0]

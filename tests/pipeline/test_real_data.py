@@ -105,7 +105,7 @@ def test_nothing_but_the_pulsar_of_a_series_scores_above_a_half(run, name, perio
 
 
 def test_synthetic_two_bit(run):
-    best = run("bits/synthetic_2bit.fil", "dedisp.dm_hi=50", "fold.nbins=64").rows("candidates")[0]
+    best = run("bits/synthetic_2bit.fil", "dedisp.dm_lo=20", "dedisp.dm_hi=40", "fold.nbins=64").rows("candidates")[0]
     assert abs(best["period"] - 0.24999) < 3 * best["period_err"] + 1e-5
     assert abs(best["dm"] - 30) < 3 * best["dm_err"]
     assert best["snr"] == pytest.approx(94, rel=0.1)

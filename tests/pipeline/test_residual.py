@@ -16,7 +16,8 @@ from pulsar.synthesis import Pulsar, Sky, write_filterbank
 SHAPE = {"nchans": 64, "fch1": 1496.0, "foff": -4.0, "tsamp": 512e-6, "nsamps": 1 << 16, "seed": 5}
 TOBS = SHAPE["nsamps"] * SHAPE["tsamp"]
 SETS = [
-    "dedisp.dm_hi=90", "coherent.enabled=false", "single_pulse.enabled=false", "fold.ncands=20", "run.threads=2",
+    "dedisp.dm_hi=90", "coherent.enabled=false", "single_pulse.enabled=false", "fold.ncands=12", "run.threads=2",
+    "ffa.p_max=1",
 ]  # fmt: skip
 STRONG = Pulsar(name="strong", period=0.19, dm=60.0, snr=280, duty=0.07)
 #: Ratios to it of 1.01, and of 2 but for half a per cent.

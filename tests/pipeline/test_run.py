@@ -34,7 +34,7 @@ SKY = Sky(
     rfi=(Rfi(kind="dead", freqs=(1010, 1030)), Rfi(kind="mains", rate=50.0, strength=0.05)),
 )
 # The mains are to be seen.
-SETTINGS = ["dedisp.dm_hi=150", "run.threads=2", "fold.ncands=20", "rfi.learn=false"]
+SETTINGS = ["dedisp.dm_hi=150", "ffa.p_max=1.5", "run.threads=2", "fold.ncands=12", "rfi.learn=false"]
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +219,9 @@ def test_a_run_knows_what_stands_beside_its_files():
 
 def test_other_settings_do_not_resume(sky_file, tmp_path, monkeypatch):
     out = tmp_path / "run.h5"
-    before_folding(monkeypatch, search, sky_file, load_config(None, [*SETTINGS, "dedisp.dm_hi=20"]), out)
-    other = load_config(None, [*SETTINGS, "dedisp.dm_hi=50"])
+    sets = [*SETTINGS, "coherent.enabled=false", "single_pulse.enabled=false", "ffa.enabled=false"]
+    before_folding(monkeypatch, search, sky_file, load_config(None, [*sets, "dedisp.dm_hi=20"]), out)
+    other = load_config(None, [*sets, "dedisp.dm_hi=50"])
     before_folding(monkeypatch, search, sky_file, other, out, resume=True)
     with np.load(tmp_path / "run.h5.parts" / "detections.npz") as kept:
         assert kept["detections"]["dm"].max() > 20
