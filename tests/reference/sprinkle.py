@@ -18,7 +18,10 @@ def steps(start, nsamps, tsamp, delay, spin, offset, ends, quantiles, many, dith
             continue
         # f d + fdot d^2 / 2 = x, the root near x / f.
         x, f, half = turns - offset - spin[3], spin[0], 0.5 * spin[1]
-        d = x / f if half == 0 else (-f + np.sqrt(f * f + 4.0 * half * x)) / (2.0 * half)
+        square = f * f + 4.0 * half * x
+        if square < 0.0:
+            continue  # Of so many turns there is no time.
+        d = x / f if half == 0 else (-f + np.sqrt(square)) / (2.0 * half)
         sample = int(np.floor((d + spin[2] + delay) / tsamp))
         if start <= sample < start + nsamps:
             found.append(sample)
