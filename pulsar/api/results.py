@@ -142,8 +142,8 @@ def view(
     from pulsar.triage.widget import SCRIPTS, widget
 
     products, place = [runs] if isinstance(runs, Run) else list(runs), None if labels is None else Path(fspath(labels))
-    if not products:
-        raise ConfigError("view: runs: expected one Run at least")
+    if not products or not all(isinstance(run, Run) for run in products):
+        raise ConfigError("view: runs: expected one Run at least, as pulsar.read('RUN.h5') gives it")
     if place is None and not all(run.path.is_file() for run in products):
         raise ConfigError(
             "view: a run in memory has no file beside which judgements are kept: save it, "

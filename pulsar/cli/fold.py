@@ -50,7 +50,7 @@ class Wanted:
         float | None,
         option(
             "--period",
-            "Topocentric period: 0.1637 (seconds), 0.1637s, 163.7ms or 163700us.",
+            "Period, in the frame of the data: 0.1637 (seconds), 0.1637s, 163.7ms or 163700us.",
             "P",
             parser=period_seconds,
         ),

@@ -326,7 +326,10 @@ def _write_candyjar(rows: "NDArray[Any]", of: "Sequence[Run]", folder: Path) -> 
 
     pairs = [(run, row) for run, row in zip(of, rows, strict=True) if str(row["id"]) in run.ids]
     # A judgement is of a candidate, of whatever copy of its product: it is shown once.
-    folded = list({picture_of(row): (run, row) for run, row in reversed(pairs)}.values())[::-1]
+    shown: dict[str, tuple[Run, NDArray[Any]]] = {}
+    for run, row in pairs:
+        shown.setdefault(picture_of(row), (run, row))
+    folded = list(shown.values())
     if not folded:
         raise ConfigError("--format candyjar: none of these candidates was folded: there is nothing to look at")
     text = candyjar_text([(run, candidate_of(run, str(row["id"]))) for run, row in folded])

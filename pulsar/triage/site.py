@@ -214,25 +214,37 @@ class Site:
         return {"rows": out}
 
     def cleaning(self, uid: str) -> dict[str, Any] | None:
-        """The commands that measure a row's fold without some of it, but for what is left out; None: no such row."""
+        """How a row's fold is measured without some of it: words, commands but for what is left out, what that may be.
+
+        None: no such row.
+        """
         if uid not in self._rows:
             return None
         number, row = self._rows[uid]
         run, ident = self._sources[number], str(row["id"])
         if "period" not in row or ident not in run.ids:
-            return {"commands": []}
+            return {"told": "It was not folded: nothing can be left out."}
+        if row["part"]:
+            return {"told": "It was folded in a part of the observation: commands fold all of it."}
         stem = f"{run.path.stem}_{ident}"
         with self._drawing:
-            fold = run.fold(ident, whole=True)
+            fold, left_out = run.fold(ident, whole=True), run.fold(ident).extra
             try:
                 run.cube(ident)
                 lines = [shlex.join(["pulsar", "fold", str(run.path), "--id", ident])]
             except ConfigError:
+                if row["kind"] == "fold" or not run.path.is_file():
+                    return {"told": "Nothing can be left out: neither samples nor the whole fold are in a file."}
                 # A search keeps sums of its folds: it is folded again first, all of which is kept.
                 lines = [commands(run, row)[0], shlex.join(["pulsar", "fold", f"{stem}.h5"])]
         axes = ("time", "s", fold.time_edges), ("freq", "MHz", fold.band_freqs)
-        spans = [[name, f"{axis.min():.6g} to {axis.max():.6g} {unit}"] for name, unit, axis in axes if len(axis) > 1]
-        return {"commands": lines, "spans": spans, "out": shlex.quote(f"{stem}_clean.h5")}
+        spans = [
+            [name, f"{axis.min():.6g} to {axis.max():.6g} {unit}", " ".join(left_out.get(f"zap_{name}", ()))]
+            for name, unit, axis in axes
+            if len(axis) > 1
+        ]
+        told = "The fold is measured without these by"
+        return {"told": told, "commands": lines, "spans": spans, "out": shlex.quote(f"{stem}_clean.h5")}
 
 
 def _dicts(rows: Any) -> list[dict[str, Any]]:

@@ -210,11 +210,16 @@ def test_the_command_of_the_page_cleans_the_fold(folder: Path, tmp_path: Path) -
     site = Site([read(folder / "dirty.h5")], "ann")
     told = site.cleaning(next(iter(site.keeper.rows)))
     assert told is not None
-    assert [name for name, _ in told["spans"]] == ["time", "freq"]
+    assert [(name, zapped) for name, _, zapped in told["spans"]] == [("time", ""), ("freq", "")]
     (line,) = told["commands"]
     code, _, err = run(*shlex.split(line)[1:], *ZAP, "--out", tmp_path / "out.h5", "-q")
     assert code == 0, err
     assert zapped(read(tmp_path / "out.h5").fold("c0001")) == "8:10 s, 1413:1427 MHz"
+    # What is left out is where more is typed.
+    site = Site([read(tmp_path / "out.h5")], "ann")
+    again = site.cleaning(next(iter(site.keeper.rows)))
+    assert again is not None
+    assert [told for *_, told in again["spans"]] == ["8:10", "1413:1427"]
     assert site.cleaning("none") is None
 
 

@@ -100,8 +100,9 @@ def test_of_a_run_in_memory_a_file_for_judgements_is_asked(notebook: Any, run: R
     held = Run.in_memory(run.path)
     with pytest.raises(ConfigError, match="save it"):
         pulsar.view(held)
-    with pytest.raises(ConfigError, match="one Run at least"):
-        pulsar.view([])
+    for wrong in ([], "run.h5"):
+        with pytest.raises(ConfigError, match="one Run at least"):
+            pulsar.view(wrong)
     view: Any = pulsar.view([held, held], labels=tmp_path / "mine.ecsv", by="ann")
     uid = uid_of(run.rows()[0])
     view.asked("labels", json.dumps({"uid": uid, "label": "noise"}))
@@ -166,12 +167,13 @@ def test_keys_in_a_notebook(notebook: Any, run: Run, tmp_path: Path) -> None:
         sheets = [path for path in kernel.asked if path.startswith("sheets/")]
         assert sheets == [f"sheets/{ident}.{kind}" for ident in rows["id"][:2] for kind in ("png", "json")]
         assert read_labels(beside(run.path)).told(uid_of(rows[0])) == "pulsar"
-        # Of what is passed by while the kernel draws nothing is drawn: the third row, and then that where one stays.
+        # Of what is passed by while the kernel draws little is drawn; where one stays, it is.
         for _ in range(10):
             browser.key("j")
         kernel.answer(f"sheets/{rows['id'][10]}.json")
         drawn = [path for path in kernel.asked if path.endswith(".png")]
-        assert drawn[2:] == [f"sheets/{rows['id'][at]}.png" for at in (2, 10)]
+        assert drawn[-1] == f"sheets/{rows['id'][10]}.png"
+        assert len(drawn) < 8
         browser.key("g")
         before = len(kernel.asked)
         kernel.answer(f"sheets/{rows['id'][9]}.json")

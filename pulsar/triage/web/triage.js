@@ -44,7 +44,8 @@ window.pulsarLabels = {
 };
 
 window.pulsarSheet = row => asked(row.s.replace(/png$/, "json")).catch(error => {
-  tell(error.message);
+  // That a judgement was not kept stays to be read.
+  if (!byId("triage-problem").textContent) tell(error.message);
   return {};
 });
 
@@ -131,8 +132,8 @@ async function besides(row) {
 async function cleaned(row) {
   const dialog = byId("triage-beside");
   const found = await asked(`cleaning?uid=${encodeURIComponent(nameOf(row))}`);
-  const command = element("pre", {}), fields = (found.spans || []).map(([name, reach]) =>
-    [name, reach, element("input", { type: "text", placeholder: "LO:HI LO:HI" })]);
+  const command = element("pre", {}), fields = (found.spans || []).map(([name, reach, value]) =>
+    [name, reach, element("input", { type: "text", placeholder: "LO:HI LO:HI", value })]);
   const fill = () => {
     const words = fields.flatMap(([name, , input]) => (input.value.match(/\S+/g) || []).map(span => [name, span]));
     const wrong = words.find(([, span]) => !/^\d*\.?\d+:\d*\.?\d+$/.test(span));
@@ -144,8 +145,8 @@ async function cleaned(row) {
     input.addEventListener("input", fill);
     return element("label", {}, `Leave out ${name === "time" ? "times" : "frequencies"}, of ${reach} `, input);
   });
-  const told = found.commands.length ? "The fold is measured without these by" : "It was not folded: nothing can be left out.";
-  dialog.replaceChildren(element("h2", {}, row.i), ...labels, element("p", {}, told), command);
+  fill();
+  dialog.replaceChildren(element("h2", {}, row.i), ...labels, element("p", {}, found.told), command);
   dialog.showModal();
 }
 

@@ -25,13 +25,13 @@ process PULSAR_SEARCH {
     // A search may take 30 % more than --memory says.
     def memory = task.memory ? "--memory ${(task.memory.toMega() * 0.75) as long}MiB" : ''
     """
-    pulsar search ${files} --out ${prefix}.h5 --threads ${task.cpus} ${memory} --quiet ${config} ${args}
-    pulsar candidates ${prefix}.h5 --format csv > ${prefix}.csv
+    pulsar search ${files} --out "${prefix}.h5" --threads ${task.cpus} ${memory} --quiet ${config} ${args}
+    pulsar candidates "${prefix}.h5" --format csv > "${prefix}.csv"
     """
 
     stub:
     prefix = task.ext.prefix ?: "${meta.id}"
     """
-    touch ${prefix}.h5 ${prefix}.csv
+    touch "${prefix}.h5" "${prefix}.csv"
     """
 }
