@@ -149,7 +149,7 @@ class Ephemeris:
         motion = None
         if self.barycentric not in (None, header.barycentric):
             # The telescope moves as it does in the middle of the data, or as it did at the epoch of its period.
-            at_epoch = header.with_(barycentric=False, tstart=epoch or 0.0, nsamps=0)
+            at_epoch = header.with_(barycentric=False, tstart=epoch or middle, nsamps=0)
             motion = motion_of(header if self.barycentric else at_epoch)
             if motion is None:
                 here, there = ("barycentre", "telescope") if self.barycentric else ("telescope", "barycentre")
