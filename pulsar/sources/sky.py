@@ -69,7 +69,7 @@ class Sky:
         self._folds: dict[str, Fold] = {}
         self._sources: dict[Name, Source] = {}
         self._there: dict[tuple[Name, str], There | None] = {}
-        self._turns: dict[tuple[str, str, frozenset[str], frozenset[int]], bool] = {}
+        self._turns: dict[tuple[str, int, float, frozenset[str], frozenset[int]], bool] = {}
         self._multiples: dict[tuple[str, str], int] = {}
         self._left: dict[tuple[str, frozenset[Name]], Left] = {}
 
@@ -278,7 +278,7 @@ class Sky:
         of it has none.
         """
         n, least = self._times(candidate, part), POSSIBLE if candidate.group.sigma > part.group.sigma else AGREE
-        key = candidate.uid, part.uid, frozenset(rival.uid for rival in stronger), divisors
+        key = candidate.uid, n, least, frozenset(rival.uid for rival in stronger), divisors
         if key not in self._turns:
             names = [(rival.uid, frozenset[str]()) for rival in self._felt(candidate, stronger)]
             left = self._beside(candidate, names)
