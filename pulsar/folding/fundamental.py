@@ -172,25 +172,54 @@ def _significance(harmonics: _Harmonics, use: NDArray[np.bool_], *, alias: bool)
     return float(sigma_from_logp(correct_trials(min(logs), float(len(cuts)))))
 
 
-def needs_others(fold: Fold, divisors: Collection[int]) -> float:
-    """Significance [sigma] of the power in harmonics that are multiples of none of some numbers.
+def one_pulse(fold: Fold, box: tuple[int, int], n: int, divisors: Collection[int]) -> float:
+    """Significance [sigma] of one pulse in a turn, or of unequal ones, where n equal ones may be.
+
+    The surer of two tests of the harmonics that are multiples of none of some numbers, against what scatters between
+    sub-integrations: that of their power, for pulses of any shape (F test), and that of the sum of a box at the best of
+    the n places, less its mean at all of them (Student's t), which is one number where those harmonics are many and
+    weak.
 
     Parameters
     ----------
     fold : Fold
-    divisors : collection of int
+    box : tuple of int
+        First bin and number of bins of any of the equal pulses.
+    n : int
         From 2 on.
+    divisors : collection of int
+        From 2 on: n, or all by which the period may be too long.
 
     Returns
     -------
     float
-        Infinite where the fold has no harmonic as high as any of them.
+        Infinite where the fold has no harmonic as high as any of the divisors.
     """
     harmonics = _harmonics(fold)
-    some = [k for k in divisors if k <= len(harmonics.number)]
+    number = harmonics.number
+    some = [k for k in divisors if k <= len(number)]
     if not some:
         return float("inf")
-    return float(_significance(harmonics, np.all([harmonics.number % k != 0 for k in some], axis=0), alias=True))
+    use = np.all([number % k != 0 for k in some], axis=0) & harmonics.shown
+    surer = max(_significance(harmonics, use, alias=True), _box_significance(harmonics, use, box, n))
+    return float(sigma_from_logp(correct_trials(logp_from_sigma(surer), 2.0)))
+
+
+def _box_significance(harmonics: _Harmonics, use: NDArray[np.bool_], box: tuple[int, int], n: int) -> float:
+    """Significance [sigma] of a box at the best of n places in a turn, of some harmonics, corrected for the places."""
+    count, width = len(harmonics.parts), box[1]
+    phases = (box[0] + np.arange(width)) / harmonics.nbins
+    shape = np.exp(-2j * np.pi * np.outer(harmonics.number, phases)).sum(axis=1) * use
+    places = np.exp(-2j * np.pi * np.outer(np.arange(n) / n, harmonics.number)) * shape
+    sums = (harmonics.parts @ places.conj().T).real
+    # In white noise half of a harmonic's power is in phase with the box; aliases may all be.
+    white, aliased = (0.5 * float(np.sum(np.abs(shape) ** 2 * each)) for each in (1.0, harmonics.aliased))
+    scatter = np.var(sums, axis=0, ddof=1) if count > 1 else np.zeros(n)
+    noise = np.maximum(scatter, white) + aliased
+    t = float(np.max(sums.mean(axis=0) * np.sqrt(count / np.maximum(noise, 1e-300))))
+    # Half of the squares of t beyond this are of negative ones.
+    logp = _log_f_tail(t * t, 0.5, 0.5 * max(count - 1, 1)) - np.log(2.0)
+    return float(sigma_from_logp(correct_trials(logp, float(n)))) if t > 0.0 else 0.0
 
 
 def _left_out(harmonics: _Harmonics) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
-from pulsar.folding.fundamental import needs_others
+from pulsar.folding.fundamental import one_pulse
 from pulsar.folding.profile import best_box
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE, Candidate
@@ -272,10 +272,10 @@ class Sky:
         """True if a fold is at the period of its source, not at n times that, without what is of stronger ones.
 
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
-        period is told halfway between, at 2 sqrt(n) / (n + 1). And harmonics that are no multiples of n must be there,
-        in the noise that there is, more surely where the part has the surer detection; and those that are multiples of
-        no divisor, with half of the significance that their number makes expected: a blend of pulsars at several parts
-        of it has none.
+        period is told halfway between, at 2 sqrt(n) / (n + 1). And the pulses must not be equal, in the noise that there
+        is, more surely where the part has the surer detection; and harmonics that are multiples of no divisor must be
+        there, with half of the significance that their number makes expected: a blend of pulsars at several parts of
+        it has none.
         """
         n, least = self._times(candidate, part), POSSIBLE if candidate.group.sigma > part.group.sigma else AGREE
         key = candidate.uid, n, least, frozenset(rival.uid for rival in stronger), divisors
@@ -287,12 +287,12 @@ class Sky:
             spectrum = spectrum if left.own is None else spectrum * left.own
             shared = np.where(np.arange(len(spectrum)) % n == 0, np.sqrt(n) * spectrum, 0.0)
             profiles = np.fft.irfft([spectrum, shared], nbins, axis=1)
-            whole, part = best_box(profiles, np.ones(nbins))[0]
-            single = whole > 2.0 * np.sqrt(n) / (n + 1) * part
+            snr, width, start = best_box(profiles, np.ones(nbins))
+            single, box = snr[0] > 2.0 * np.sqrt(n) / (n + 1) * snr[1], (int(start[1]), int(width[1]))
             number = np.arange(1, len(spectrum))
             others = np.mean(np.all([number % k != 0 for k in divisors], axis=0)) / np.mean(number % n != 0)
-            odd = needs_others(fold, {n}) if single else 0.0
-            own = odd >= least and needs_others(fold, divisors) >= 0.5 * odd * np.sqrt(others)
+            odd = one_pulse(fold, box, n, {n}) if single else 0.0
+            own = odd >= least and one_pulse(fold, box, n, divisors) >= 0.5 * odd * np.sqrt(others)
             self._turns[key] = bool(single and own)
         return self._turns[key]
 

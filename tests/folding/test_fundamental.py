@@ -11,7 +11,7 @@ from pulsar.data.candidate import DETECTED
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.folding.folder import fold_series
-from pulsar.folding.fundamental import MOST, choose_period, coherent_logp, fold_sigma, needs_others, ntrials
+from pulsar.folding.fundamental import MOST, choose_period, coherent_logp, fold_sigma, ntrials, one_pulse
 from pulsar.folding.refine import refine
 
 RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4)
@@ -123,9 +123,23 @@ def test_noise_needs_no_harmonic():
     for _ in range(60):
         series = TimeSeries(rng.standard_normal(20000).astype(np.float32), TSAMP)
         fold = refine(fold_series(series, [FoldParams(1.0 / PERIOD)], FoldConfig())[0])
-        values.append(needs_others(fold, {2}))
+        values.append(one_pulse(fold, (10, 3), 2, {2}))
     # The refinement has looked for power; beyond 4 sigma is what a pulsar has.
     assert np.mean(np.array(values) > 4.0) < 0.05
+
+
+@pytest.mark.parametrize(("period", "low", "high"), [(PERIOD, 0.8, 1.0), (0.5 * PERIOD, 0.0, 0.05)])
+def test_one_weak_narrow_pulse_is_told_from_two_equal_ones(period, low, high):
+    """Its many odd harmonics are weak each; the box at its place against that half a turn later is one number."""
+    told = []
+    for seed in range(20):
+        series = sky(seed, NARROW, 8.5, turns=300 if period == PERIOD else 600, period=period)
+        fold = refine(fold_series(series, [FoldParams(1.0 / PERIOD)], FoldConfig())[0])
+        both = fold.profile.reshape(2, -1).sum(axis=0)
+        width = round(0.02 * len(fold.profile))
+        start = np.argmax(sum(np.roll(both, -i) for i in range(width)))
+        told.append(one_pulse(fold, (int(start), width), 2, {2}) > 3.0)
+    assert low <= np.mean(told) <= high
 
 
 def test_chance_of_coherence_is_what_it_says():
