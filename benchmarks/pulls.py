@@ -109,7 +109,11 @@ def turns(
     spread = np.log1p(kind.m**2)
     energies = rng.lognormal(-0.5 * spread, np.sqrt(spread), (nsubints, count))
     places = rng.normal(size=(nsubints, count)) * kind.jitter * sigma
-    whole = np.stack([e @ np.exp(-2j * np.pi * p[:, None] * k) for e, p in zip(energies, places, strict=True)]) / count
+    # Harmonic by harmonic: all pulses turn on by their places.
+    waves, step, whole = energies / count + 0j, np.exp(-2j * np.pi * places), np.empty((nsubints, len(k)), complex)
+    for harmonic in whole.T:
+        harmonic[:] = waves.sum(axis=1)
+        waves *= step
     return np.asarray(whole * np.exp(-2.0 * (1.0 - kind.jitter**2) * (np.pi * k * sigma) ** 2))
 
 
