@@ -1,32 +1,50 @@
-"""Chance detections in noise, against what thresholds promise.
+"""Chance detections in noise, against what thresholds promise; and the constants of searches that make the promise.
 
     python benchmarks/noise.py files --seeds 40 --first 700 --zmax 50
     python benchmarks/noise.py series fft --threshold -2 --set fft.nharm=32 --seeds 400 --log2n 15
-    python benchmarks/noise.py --help
+    python benchmarks/noise.py trials fft --seeds 200 --log2n 18
+    python benchmarks/noise.py --help; python benchmarks/noise.py trials --help
 
 A trial-corrected threshold of s sigma promises Q(s) chance sources in a run (more than one when s is negative: the
 expected number is -ln(1 - Q)). Printed is the chance of so few, or so many, beside it.
+
+For the constants (`trials`), detections in white noise whose single-trial probability is below p are counted; the count
+over p is the effective number of trials. It is printed for a unit (bin, cell ...) of the search, with its Poisson error
+and the count. What thresholds then promise is compared with other seeds by the other commands.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
+from numpy.typing import ArrayLike, NDArray
 from recall_series import NOISE, found_orbits, halved_series, night_lengths, orbit_search
-from scipy.stats import poisson
+from scipy import fft as scipy_fft
+from scipy.optimize import brentq
+from scipy.special import ndtr
+from scipy.stats import gamma, poisson
 from shared import First, Sets, commands, searched, white_noise
 
 from pulsar.config.load import load_config
-from pulsar.config.model import FFTConfig, OrbitsConfig
+from pulsar.config.model import AccelConfig, CoherentConfig, FFAConfig, FFTConfig, OrbitsConfig, SinglePulseConfig
 from pulsar.data.header import Part
+from pulsar.orbits.bank import Bank
 from pulsar.pipeline.stages import SeriesSearch, Trials, search_series
+from pulsar.searches import repeats as repeating
+from pulsar.searches.accel import AccelSearch
+from pulsar.searches.coherent import CoherentSearch
+from pulsar.searches.ffa import FFASearch
+from pulsar.searches.fft import FFTSearch
+from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
 from pulsar.stack.grid import POINTS, GridPowers, StackGrid, decoded, encode
 from pulsar.stack.search import StackSearch
 from pulsar.synthesis import Sky
 
 app = commands(__doc__)
+trials = commands("Constants of the searches that are counted in noise: independent trials, and what grids lose.")
+app.add_typer(trials, name="trials")
 Threshold = Annotated[float, typer.Option(help="trial-corrected [sigma]")]
 Unequal = Annotated[bool, typer.Option(help="nights of a quarter to the full length")]
 #: Seeds of series begin here: others than constants are made with, which have those from 0 on.
@@ -162,6 +180,328 @@ def orbits(seeds: int = 20, tobs: float = 1200.0, heaviest: float = 0.05, nharm:
         for orbit in found_orbits(search, white_noise(search.nsamps, seed))
     ]
     compare("orbits", sigmas, seeds, *thresholds)
+
+
+NHARMS = (1, 2, 4, 8, 16, 32)
+
+
+def count(
+    rows: Sequence[Sequence[Any]], probabilities: Sequence[float], series: Iterable[NDArray[Any]]
+) -> NDArray[np.float64]:
+    """Detections below each probability, shape (nrows, nprobabilities).
+
+    Parameters
+    ----------
+    rows : sequence of sequences of searches
+        One search for each probability, because what is merged depends on the threshold; or one for all of them.
+    probabilities : sequence of float
+        Of a single trial, the highest first.
+    series : iterable of ndarray
+    """
+    for row in rows:
+        for search, p in zip(row, probabilities, strict=False):
+            search.set_threshold(float(np.log(p)))
+    counts = np.zeros((len(rows), len(probabilities)))
+    for data in series:
+        for i, row in enumerate(rows):
+            if len(row) == 1:
+                logp = row[0].search(data)["logp"]
+                counts[i] += [np.count_nonzero(logp < np.log(p)) for p in probabilities]
+            else:
+                counts[i] += [len(search.search(data)) for search in row]
+    return counts
+
+
+def show(labels: Sequence[str], probabilities: Sequence[float], counts: NDArray[np.float64], units: ArrayLike) -> None:
+    """Print the effective trials a unit, of each row what it adds to the row before."""
+    print(" " * 24 + "  ".join(f"p={p:.1e}".rjust(24) for p in probabilities))
+    each = 1.0 / np.array(probabilities) / np.broadcast_to(units, len(labels))[:, None]
+    added = np.diff(counts, axis=0, prepend=0.0) * each
+    errors = np.sqrt(np.maximum(counts, 1)) * each
+    for label, values, error, n in zip(labels, added, errors, counts, strict=True):
+        cells = [f"{v:7.3f} ± {e:.3f} ({c:.0f})".rjust(24) for v, e, c in zip(values, error, n, strict=True)]
+        print(f"{label:24s}" + "  ".join(cells), flush=True)
+
+
+@trials.command()
+def fft(seeds: int = 200, log2n: int = 18) -> None:
+    """TRIALS_PER_BIN of pulsar/searches/fft.py: per bin of the top harmonic what each stage of sums adds.
+
+    They grow slowly with the threshold, because the chance of a maximum between grid points does.
+    """
+    nsamps, probabilities = 1 << log2n, (1e-4, 1e-5, 1e-6, 1e-7)
+    rows = []
+    for nharm in NHARMS:
+        config = FFTConfig.model_validate({"nharm": nharm, "max_detections": 100000})
+        rows.append([FFTSearch(nsamps, 1e-3, config) for _ in probabilities])
+    counts = count(rows, probabilities, (white_noise(nsamps, seed) for seed in range(seeds)))
+    bins = seeds * np.diff(rows[-1][0]._limits, axis=1)[: len(NHARMS), 0] / 2
+    show([f"{nharm} harmonics" for nharm in NHARMS], probabilities, counts, bins)
+
+
+@trials.command("stack")
+def stack_trials(seeds: int = 100, log2n: int = 17, epochs: int = 16) -> None:
+    """TRIALS_SINGLE and TRIALS_STAGE of pulsar/stack/search.py: as of fft, of sums of the powers of several epochs.
+
+    They hardly depend on the number of epochs.
+    """
+    nsamps, weights, probabilities = 1 << log2n, np.ones(epochs), (1e-4, 1e-5, 1e-6)
+    grid = StackGrid(1e-3, nsamps, POINTS * nsamps // 2, np.zeros(1))
+    rows = []
+    for nharm in NHARMS:
+        config = FFTConfig.model_validate({"nharm": nharm, "max_detections": 100000})
+        rows.append([StackSearch(grid, weights, weights * grid.span, config) for _ in probabilities])
+
+    def powers(rng: np.random.Generator) -> NDArray[np.float32]:
+        """Powers of white noise at quarter bins, shape (2 nsamps,)."""
+        series = rng.standard_normal(nsamps, dtype=np.float32) / np.float32(np.sqrt(nsamps))
+        amplitudes = scipy_fft.rfft(series, POINTS * nsamps)[:-1]
+        return np.asarray(amplitudes.real**2 + amplitudes.imag**2)
+
+    def total(seed: int) -> NDArray[np.float32]:
+        rng = np.random.default_rng(seed)
+        summed = sum((powers(rng) for _ in range(epochs)), np.zeros(grid.npoints, np.float32))
+        return np.asarray(summed / np.float32(epochs), np.float32)
+
+    counts = count(rows, probabilities, (total(seed) for seed in range(seeds)))
+    bins = seeds * np.diff(rows[-1][0].limits, axis=1)[:, 0] / POINTS
+    show([f"{nharm} harmonics" for nharm in NHARMS], probabilities, counts, bins)
+
+
+@trials.command()
+def accel(
+    seeds: int = 100,
+    log2n: int = 16,
+    zmax: Annotated[list[float] | None, typer.Option(help="may be repeated")] = None,
+    most_harmonics: int = 16,
+    wmax: float = 0.0,
+    decades: Annotated[int, typer.Option(help="p from 10^-decades on")] = 6,
+) -> None:
+    """TRIALS_LINE and, over -ln p, TRIALS_AREA of pulsar/searches/accel.py.
+
+    Per bin of the top harmonic (zmax 0), or per bin and width of the drift: that of single powers, then what each stage
+    of sums adds.
+    """
+    nsamps, probabilities = 1 << log2n, [10.0 ** -(decades + i) for i in range(3)]
+    nharms = [nharm for nharm in NHARMS if nharm <= most_harmonics]
+    for z in zmax or [0.0, 10.0, 50.0, 200.0]:
+        rows = []
+        for nharm in nharms:
+            config = {"zmax": z, "wmax": wmax, "nharm": nharm, "max_detections": 10**6}
+            rows.append([AccelSearch(nsamps, 1e-3, AccelConfig.model_validate(config))])
+        cells = [seeds * row[0].cells[-1, 1 if z > 0 else 0] for row in rows]
+        counts = count(rows, probabilities, (white_noise(nsamps, seed) for seed in range(seeds)))
+        show([f"zmax {z:g}, {nharm} harmonics" for nharm in nharms], probabilities, counts, cells)
+
+
+@trials.command()
+def coherent(seeds: int = 400, log2n: int = 20) -> None:
+    """TRIALS of pulsar/searches/coherent.py, per unit of a series (see CoherentSearch.ntrials).
+
+    They grow with the threshold: rarer maxima gain more by the refinement, and the first look loses fewer of them.
+    """
+    nsamps, probabilities = 1 << log2n, [float(p) for p in 10.0 ** np.arange(-8.0, -12.1, -0.5)]
+    search = CoherentSearch(nsamps, 60e-6, CoherentConfig())
+    counts = count([[search]], probabilities, (white_noise(nsamps, seed) for seed in range(seeds)))
+    show([f"2^{log2n} samples"], probabilities, counts, seeds * float(np.sum(search.units)))
+
+
+@trials.command()
+def ffa(seeds: int = 100, log2n: int = 17, duty_min: float = 0.002, duty_max: float = 0.2, p_min: float = 0.5) -> None:
+    """TRIALS of pulsar/searches/ffa.py, per unit of a series (see FFASearch.ntrials)."""
+    nsamps, probabilities = 1 << log2n, (1e-5, 1e-6, 1e-7, 1e-8)
+    config = {"duty_min": duty_min, "duty_max": duty_max, "p_min": p_min, "max_detections": 100000}
+    row = [FFASearch(nsamps, 1e-3, FFAConfig.model_validate(config)) for _ in probabilities]
+    print(f"{row[0].ntrial_periods} periods, {row[0].units:.3g} units in a series")
+    counts = count([row], probabilities, (white_noise(nsamps, seed) for seed in range(seeds)))
+    show([f"2^{log2n} samples"], probabilities, counts, seeds * row[0].units)
+
+
+@trials.command()
+def pulses(
+    seeds: int = 300,
+    widths: Annotated[str, typer.Option(help="widest pulses [samples]")] = "1,2,4,8,16,64,1024",
+    shape: Literal["boxcar", "gaussian"] = "boxcar",
+) -> None:
+    """Independent trials a sample in pulsar/searches/single_pulse.py, with the line in (S/N)^4 through them.
+
+    Counts of events above several S/N over Q(S/N) and the number of samples. They grow with S/N, because the rarer a
+    maximum the narrower it is, and hardly with the widest pulse beyond some 64 samples, because wide boxes have few
+    independent places.
+    """
+    levels = np.arange(4.5, 6.01, 0.25)
+    for width in map(int, widths.split(",")):
+        config = {"snr": levels[0], "width_max": 1e-4 * width, "shape": shape, "max_events": 10**6}
+        search = SinglePulseSearch(1 << 20, 1e-4, SinglePulseConfig.model_validate(config))
+        counts = np.zeros(levels.size)
+        for seed in range(seeds):
+            snr = search.search(np.rint(300.0 * white_noise(1 << 20, seed)).astype(np.int16))["snr"]
+            counts += [np.count_nonzero(snr >= level) for level in levels]
+        trials = counts / ndtr(-levels) / (seeds * search.nsamps)
+        cells = "  ".join(f"{t:6.2f}±{t / np.sqrt(max(c, 1)):.2f}" for t, c in zip(trials, counts, strict=True))
+        weight = np.sqrt(np.maximum(counts, 1)) / np.maximum(trials, 1e-9)
+        slope, value = np.polyfit(levels**4 - levels[0] ** 4, trials, 1, w=weight)
+        print(f"widest {width:5d}: {cells}   at 4.5: {value:.2f}, slope {slope:.5f}", flush=True)
+
+
+@trials.command()
+def repeats(sets: int = 3000, first: First = 0) -> None:
+    """CLUMPS of pulsar/searches/repeats.py: alignments that the search for a period of arrival times really tries.
+
+    For random times the chance that the search computes, exp(logp), should be uniform: the number of sets below x, over
+    x times their number, is what CLUMPS has to be multiplied with.
+    """
+    levels = np.array([0.2, 0.05, 0.01, 0.002])
+    for few, many in ((4, 4), (5, 6), (7, 9), (10, 15), (16, 25)):
+        counts = np.zeros(levels.size)
+        used = 0
+        for seed in range(first, first + sets):
+            rng = np.random.default_rng([seed, few])
+            times = np.sort(rng.uniform(0, 200.0, int(rng.integers(few, many + 1))))
+            found = repeating.repeats(times, errors=1e-3, p_min=0.2, sigma=-np.inf)
+            if found is not None:
+                used += 1
+                counts += np.exp(found.logp) < levels
+        ratio = counts / (levels * sets)
+        cells = "  ".join(
+            f"{x:g}: {r:.2f}±{r / np.sqrt(max(c, 1)):.2f}" for x, r, c in zip(levels, ratio, counts, strict=True)
+        )
+        print(f"{few:2d} to {many:2d} times, {used} of {sets} with a range to search: {cells}", flush=True)
+
+
+#: Samples of the short series in which a harmonic is looked at, and their times.
+SAMPLES = 64
+U = (np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5
+
+
+def sums(series: NDArray[Any], r: NDArray[Any], z: NDArray[Any]) -> NDArray[np.float64]:
+    """Summed powers of harmonics, shape (nharm, SAMPLES), at distances in bins and drift, shape (n, nharm)."""
+    turns = r[..., None] * U + 0.5 * z[..., None] * U**2
+    return np.asarray((np.abs((series * np.exp(-2j * np.pi * turns)).mean(axis=-1)) ** 2).sum(axis=-1))
+
+
+def square(size: float, points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points of a square in two dimensions, each of shape (points**2, 1)."""
+    a, b = np.meshgrid(np.linspace(-size, size, points), np.linspace(-size, size, points), indexing="ij")
+    return a.reshape(-1, 1), b.reshape(-1, 1)
+
+
+def excess_left(rng: np.random.Generator, nharm: int, steps: Sequence[float], power: float) -> list[float]:
+    """Part of the excess power that grids of these steps of drift leave of one signal; empty if it is too weak."""
+    harmonics = np.arange(1, nharm + 1) / nharm
+    r, z = 1000.0 + rng.uniform(), rng.uniform(-60.0, 60.0)
+    noise = rng.standard_normal((2, nharm, SAMPLES)) * np.sqrt(SAMPLES / 2.0)
+    lines = np.sqrt(power / nharm) * np.exp(2j * np.pi * rng.uniform(size=nharm))
+    series = lines[:, None] + noise[0] + 1j * noise[1]
+    at, size = np.zeros(2), np.array([0.6, 5.0])
+    a, b = square(1.0, 7)
+    for _ in range(6):
+        found = sums(series, (at[0] + size[0] * a) * harmonics, (at[1] + size[1] * b) * harmonics)
+        best = int(found.argmax())
+        # The next look is closer.
+        at, size = at + size * (a[best, 0], b[best, 0]), size * 0.4
+    peak = float(found.max())
+    if peak < power:
+        return []
+    parts = []
+    k = np.arange(1, nharm + 1)
+    for step in steps:
+        i, j = square(3.0, 7)
+        i, j = i.astype(int) + round(2.0 * r), j.astype(int) + round(z / step)
+        rows, drifts = (2 * i * k + nharm) // (2 * nharm), (2 * j * k + nharm) // (2 * nharm)
+        highest = sums(series, 0.5 * rows - r * harmonics, step * drifts - z * harmonics).max()
+        parts.append(float((highest - nharm) / (peak - nharm)))
+    return parts
+
+
+@trials.command()
+def drift_steps(
+    signals: int = 2000,
+    seed: int = 1,
+    logp: Annotated[list[float] | None, typer.Option(help="ln p of the threshold; may be repeated")] = None,
+    lost: Annotated[float, typer.Option(help="part of the signals that may have less")] = 0.04,
+) -> None:
+    """GRID of pulsar/searches/response.py: what a grid of half bins and drifts 2 to 7 bins apart leaves of signals.
+
+    Signals of 1, 2, 4 ... equal harmonics in white noise, whose summed power at its peak is at the threshold or a
+    little above, somewhere between the points of the grid. Printed is the part of the excess power (over what noise has
+    in the mean) that the highest sum of the grid has of that at the peak, for all but a few per cent of the signals;
+    and, for a grid point whose excess is no more than that, how many there are in noise among a million.
+    """
+    for level in logp or [-20.0, -27.0]:
+        for nharm in NHARMS[:-1]:
+            power = float(brentq(lambda x, n=nharm, p=level: gamma.logsf(x, n) - p, nharm, 500.0))
+            rng = np.random.default_rng([seed, nharm])
+            drawn = [excess_left(rng, nharm, (2.0, 3.0, 4.0, 5.0, 6.0, 7.0), power) for _ in range(signals)]
+            parts = [part for part in drawn if part]
+            quantile = np.quantile(parts, lost, axis=0)
+            noise = 1e6 * gamma.sf(nharm + quantile * (power - nharm), nharm)
+            cells = "  ".join(f"{q:.3f} ({n:.2g})" for q, n in zip(quantile, noise, strict=True))
+            print(f"ln p {level:g}, {nharm:2d} harmonics, {len(parts)} signals: {cells}", flush=True)
+
+
+def coordinates(
+    bank: Bank, turn: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """X and Y of orbits, in which the metric is flat."""
+    even, odd, _, _ = bank.metric.at(turn)
+    return bank.scale * x * even, bank.scale * y * odd
+
+
+def lost_between(bank: Bank, templates: NDArray[np.float64], rng: np.random.Generator) -> float:
+    """Part of the power of a random orbit, at the highest frequency, that its best template does not see.
+
+    Parameters
+    ----------
+    bank : Bank
+    templates : ndarray, shape (3, n)
+        Of the bank: rate of the orbit, and the two parts of its size.
+    rng : numpy.random.Generator
+    """
+    metric = bank.metric
+    turn = rng.uniform(metric.turn[0], metric.turn[-1])
+    least, most = (float(v) for v in bank.sizes(np.array(turn)))
+    size, angle = np.sqrt(rng.uniform(least**2, most**2)), rng.uniform(0.0, 2.0 * np.pi)
+    x, y = size * np.sin(angle), size * np.cos(angle)
+    own = coordinates(bank, np.array([turn]), np.array([x]), np.array([y]))
+    each = coordinates(bank, *templates)
+    _, _, bend_even, bend_odd = (float(v[0]) for v in metric.at(np.array([turn])))
+    bend = (own[0] * bend_even) ** 2 + (own[1] * bend_odd) ** 2
+    far = (each[0] - own[0]) ** 2 + (each[1] - own[1]) ** 2 + bend * (templates[0] - turn) ** 2
+    t = ((np.arange(512) + 0.5) / 512 - 0.5) * bank.tobs
+    best = 0.0
+    for its_turn, its_x, its_y in templates[:, np.argsort(far)[:30]].T:
+        delay = its_x * np.cos(its_turn * t) + its_y * np.sin(its_turn * t)
+        phase = 2.0 * np.pi * bank.freq * (delay - x * np.cos(turn * t) - y * np.sin(turn * t))
+        # At the best frequency: a trend is what another one takes up.
+        phase -= np.polyval(np.polyfit(t, phase, 1), t)
+        best = max(best, float(np.max(np.abs(np.fft.fft(np.exp(1j * phase), 4096)) ** 2)) / t.size**2)
+    return 1.0 - best
+
+
+@trials.command()
+def orbit_banks(orbits: Annotated[int, typer.Option(help="random ones of each bank")] = 300, seed: int = 1) -> None:
+    """Losses between the templates of circular orbits, of random orbits, measured with phases (docs/orbits.md)."""
+    print("P_orb [s]        T [s]  Hz   mismatch  m_c    templates  mean   95 %   most")
+    for p_lo, p_hi, tobs, freq, mismatch, heaviest in (
+        (1100.0, 1300.0, 1200.0, 170.0, 0.3, 0.1),
+        (1100.0, 1300.0, 1200.0, 170.0, 0.3, 0.02),
+        (900.0, 2400.0, 1200.0, 85.0, 0.3, 0.1),
+        (600.0, 1200.0, 2400.0, 85.0, 0.3, 0.05),
+        (2400.0, 12000.0, 1200.0, 170.0, 0.3, 0.3),
+        (1100.0, 1300.0, 1200.0, 170.0, 0.5, 0.1),
+        (1100.0, 1300.0, 1200.0, 170.0, 0.2, 0.1),
+    ):
+        bank = Bank(OrbitsConfig(p_min=p_lo, p_max=p_hi, heaviest=heaviest, mismatch=mismatch), freq, tobs)
+        slices = [(piece.turn, *bank.templates(piece)) for piece in bank.slices]
+        templates = np.concatenate([[np.full(x.size, turn), x, y] for turn, x, y in slices], axis=1)
+        rng = np.random.default_rng(seed)
+        part = np.array([lost_between(bank, templates, rng) for _ in range(orbits)])
+        print(
+            f"{p_lo:5g} to {p_hi:6g}  {tobs:5g}  {freq:4g}  {mismatch:8g}  {heaviest:4g}  {templates.shape[1]:9d}  "
+            f"{part.mean():.3f}  {np.quantile(part, 0.95):.3f}  {part.max():.3f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ MOST_HITS = 100_000
 EXACT_LOGP = -40.0
 EXACT_HITS = 500
 
-#: Independent trials from benchmarks/calibrate.py accel, of single powers and what each stage of sums adds: per
+#: Independent trials from benchmarks/noise.py trials accel, of single powers and what each stage of sums adds: per
 #: bin of the top harmonic without drift, and per bin, Z_WIDTH and unit of -ln p with it (a random field has the more
 #: peaks over an area, in units of p, the higher they are).
 TRIALS_LINE = (3.7, 1.8)

@@ -55,7 +55,7 @@ LOOKING = 0.2
 #: in the power spectrum takes 2.5 to 3 times what its RATE says.
 SECONDS = 4e-9
 #: Independent trials per unit (see CoherentSearch.ntrials) at p = 1e-8, more for every factor of ten below, and the
-#: fewest (benchmarks/calibrate.py coherent).
+#: fewest (benchmarks/noise.py trials coherent).
 TRIALS = (9.5, 5.0, 4.5)
 #: Full width at half maximum of a pulse whose mean square harmonic number is m: sqrt(ln 2) / (pi sqrt m) turns, for a
 #: Gaussian.

@@ -49,7 +49,7 @@ FEWEST_UNITS = 0.5
 #: Noise of a sample of a level in units of its running sums.
 FINE_UNIT = 64.0
 #: Independent trials per unit (see FFASearch.ntrials) at p = 1e-6, more for every factor of ten below, and the most
-#: (benchmarks/calibrate.py ffa).
+#: (benchmarks/noise.py trials ffa).
 TRIALS = (1.9, 0.5, 4.0)
 
 #: In place of the S/N of all boxes of all trials.

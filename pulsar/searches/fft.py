@@ -25,7 +25,7 @@ HALF_WEIGHTS = (_TAPS / np.sqrt(2.0 * np.sum(_TAPS**2))).astype(np.float32)
 #: Samples searched a second, with 32 harmonics, by one core (benchmarks/speed.py search fft).
 RATE = 240.0e6
 
-#: Independent trials per bin of the top harmonic, from benchmarks/calibrate.py fft: of single powers, and what
+#: Independent trials per bin of the top harmonic, from benchmarks/noise.py trials fft: of single powers, and what
 #: each stage of harmonic sums adds, at p = 1e-4 and for every factor of ten below (rarer maxima are further apart, so
 #: fewer of them are one and the same at several stages), but no more than single powers have.
 TRIALS_SINGLE = 1.9

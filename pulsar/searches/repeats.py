@@ -20,7 +20,7 @@ SHARE = 0.75
 STEP = 0.02
 #: Frequencies that are looked at more closely.
 NBEST = 64
-#: Independent alignments for a frequency step of arc over span and each of the times (benchmarks/calibrate.py repeats).
+#: Independent alignments for a frequency step of arc over span and each of the times (`noise.py trials repeats`).
 CLUMPS = 1.0 / 6.0
 #: Most times looked at, the strongest.
 MOST_TIMES = 64

@@ -28,7 +28,7 @@ PLANE_BYTES = 4_000_000_000
 #: Drift [bins] over which powers are one and the same.
 Z_WIDTH = 6.95
 #: Part of the excess power at the peak that the highest grid point beside it has of all but 4 % of signals, by the
-#: number of harmonics (1, 2, 4 ...), for drifts so many bins apart (benchmarks/calibrate.py drift-steps).
+#: number of harmonics (1, 2, 4 ...), for drifts so many bins apart (benchmarks/noise.py trials drift-steps).
 STEPS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 GRID = (
     (0.81, 0.78, 0.73, 0.66, 0.57, 0.48),

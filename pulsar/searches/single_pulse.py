@@ -42,7 +42,7 @@ AT_LIMIT = 0.9
 #: of white noise are (bright pulses are clipped on either baseline, so that a finer one hardly costs them).
 WANDERS = (0.02, 3.9)
 
-#: Independent trials a sample, from benchmarks/calibrate.py pulses: widest pulse in samples, number at S/N 4.5,
+#: Independent trials a sample, from benchmarks/noise.py trials pulses: widest pulse in samples, number at S/N 4.5,
 #: and what is added for each unit of (S/N)^4. So grows the number of tops of boxes with two free edges, as long as the
 #: edges are not as sharp as the samples.
 TRIALS: dict[str, tuple[tuple[float, float, float], ...]] = {

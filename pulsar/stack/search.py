@@ -25,7 +25,7 @@ from pulsar.searches.search import PeriodicSearch, threshold_logp
 from pulsar.stack.grid import POINTS, StackGrid
 
 #: Independent trials per bin of the powers of one harmonic, and what each stage of harmonics adds per bin of its top
-#: harmonic, from benchmarks/calibrate.py stack: at p = 1e-4 of many epochs, by how much less of one, what every
+#: harmonic, from benchmarks/noise.py trials stack: at p = 1e-4 of many epochs, by how much less of one, what every
 #: factor of ten below adds, and the most. Measured of 1, 4, 16 and 64 epochs at 1e-4, 1e-5, 1e-6: 0.75, 1.3, 1.8;
 #: 1.1, 1.8, 2.6; 1.2, 2.0, 2.2; 1.3, 1.9, 1.6 (the last of each +- 0.3); a tenth more than
 #: that is for levels of the noise that are known within a few per cent only (benchmarks/noise.py stack).

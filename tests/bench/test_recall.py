@@ -1,6 +1,5 @@
 """What the scenarios of recall.py are counted by, and that the constants of searches can be counted in noise."""
 
-import calibrate
 import noise
 import numpy as np
 import pytest
@@ -55,7 +54,7 @@ def test_kernels_are_timed_and_left_as_they_were():
 
 
 def test_trials_of_a_search_are_counted_at_each_threshold(capsys):
-    calibrate.fft(seeds=40, log2n=12)
+    noise.fft(seeds=40, log2n=12)
     single = capsys.readouterr().out.splitlines()[1]
     assert single.startswith("1 harmonics")
     found = [int(part.partition(")")[0]) for part in single.split("(")[1:]]
