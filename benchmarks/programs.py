@@ -2,38 +2,43 @@
 
 Nothing of them is imported. What is written in C runs as a user would run it, and its whole process counts; what is
 written in Python runs in an interpreter of its own environment. PRESTO's lists are read here, and its way from a raw
-file to them: rfifind, prepsubband, realfft, rednoise, accelsearch, with a plan as DDplan makes it. For versus.py here
-are also the searches of series that it compares: accelsearch is started anew for every series, as PRESTO is used, and
-its whole processes count. Ours and riptide live in a Python of their own that is given one series after the other, as
-their pipelines do: there only the work counts, from the file to the list, not imports and compilation, but the memory
-is that of the whole process.
+file to them: rfifind, prepsubband, realfft, rednoise, accelsearch, with a plan as DDplan makes it. The last part is for
+`versus.py work`: the same work as others do it, dedispersing, folding, searching series.
 """
 
 import contextlib
-import json
 import math
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from population_sky import Sky
+from shared import best_of, white_noise
 
-from pulsar.bench.limits import Timing, measure
+from pulsar.bench.case import power_of_two
+from pulsar.bench.stages import MEMORY, PULSAR, Survey, cleaned, run_dedispersion
+from pulsar.cleaning.source import CleanedSource
+from pulsar.config.model import AccelConfig, FFTConfig, FoldConfig
+from pulsar.constants import KDM
+from pulsar.data.fold import FoldParams
 from pulsar.data.header import Header
-from pulsar.errors import ConfigError
+from pulsar.folding.folder import fold_many
+from pulsar.folding.refine import refine
 from pulsar.io.series import write_series
+from pulsar.searches.accel import AccelSearch
+from pulsar.searches.fft import FFTSearch
 
 #: A program that takes longer has failed [s].
 PATIENCE = 3600.0
@@ -46,36 +51,10 @@ class PeerError(Exception):
     """A program did not do its work; the message is its last line."""
 
 
-def interpreter(env: Path | None) -> Path | None:
-    """The Python of a virtual environment.
-
-    Raises
-    ------
-    ConfigError
-        There is none.
-    """
-    if env is None:
-        return None
-    python = env.absolute() / "bin" / "python"
-    if not os.access(python, os.X_OK):
-        raise ConfigError(f"--env {env}: has no bin/python; give the folder of a virtual environment")
-    return python
-
-
 def missing_programs(programs: Iterable[str]) -> str:
     """How to provide those of some programs that are not there; "" if all are."""
     absent = [name for name in programs if shutil.which(name) is None]
     return f"no {', '.join(absent)}: put its programs on PATH" if absent else ""
-
-
-def missing_module(python: Path | None, module: str) -> str:
-    """How to provide a module that an interpreter cannot import; "" if it can."""
-    howto = f"give --env a virtual environment that has {module}"
-    if python is None:
-        return howto
-    probe = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
-    done = subprocess.run([python, "-c", probe], capture_output=True, check=False)
-    return f"no {module} in that environment: {howto}" if done.returncode else ""
 
 
 @dataclass(frozen=True)
@@ -107,8 +86,8 @@ class Ran:
 
     @property
     def cpu(self) -> float:
-        """Of the processor [s]."""
-        return self.user + self.system
+        """Of the processor, for both [s]."""
+        return max(self.user + self.system, 1e-6)
 
 
 def run(command: Sequence[str], folder: Path, environment: dict[str, str], patience: float) -> Ran:
@@ -147,10 +126,8 @@ def run(command: Sequence[str], folder: Path, environment: dict[str, str], patie
     return Ran(wall, usage.ru_utime, usage.ru_stime, watcher.memory, code, watcher.late, *texts)
 
 
-def measured(
-    command: Sequence[str], folder: Path, environment: dict[str, str] | None = None
-) -> tuple[Timing, int, str]:
-    """Run a command; its times, the most memory that it had [byte] and what it printed.
+def measured(command: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> Ran:
+    """Run a command that must come to its end.
 
     Parameters
     ----------
@@ -173,7 +150,7 @@ def measured(
         raise PeerError(f"{command[0]}: not done after {PATIENCE:g} s")
     if ran.code:
         raise PeerError(last_line(ran.err) or last_line(ran.out) or f"{command[0]}: exit {ran.code}")
-    return Timing(max(ran.cpu, 1e-6), ran.wall, 1), ran.memory, ran.out
+    return ran
 
 
 class _Watcher(threading.Thread):
@@ -235,8 +212,8 @@ class Spent:
 
     def run(self, folder: Path, *command: str) -> None:
         """Run a command in a folder, and add what it took; see :func:`measured`."""
-        timing, memory, _ = measured(command, folder)
-        self.cpu, self.wall, self.memory = self.cpu + timing.cpu, self.wall + timing.wall, max(self.memory, memory)
+        ran = measured(command, folder)
+        self.cpu, self.wall, self.memory = self.cpu + ran.cpu, self.wall + ran.wall, max(self.memory, ran.memory)
 
     def left(self, files: Iterable[Path]) -> None:
         """Count files."""
@@ -289,11 +266,11 @@ class Peer:
             for path in self.copied:
                 shutil.copy(path, folder)
             for number, command in enumerate(self.commands):
-                timing, _, text = measured(command, folder)
+                ran = measured(command, folder)
                 if number >= self.uncounted:
-                    cpu, wall = cpu + timing.cpu, wall + timing.wall
+                    cpu, wall = cpu + ran.cpu, wall + ran.wall
                 # Plans of FFTs made anew take longer than a search of 2^18 samples.
-                if "makewisdom" in text:
+                if "makewisdom" in ran.out:
                     note = f"{self.note}; its makewisdom was not run"
             if not any(folder.glob(self.output)):
                 raise PeerError(f"wrote no {self.output}")
@@ -320,17 +297,16 @@ def compare(
     dict
         By the name of the peer "cpu", "ours" and "note"; nothing of those that are absent or failed.
     """
-    there = []
-    for peer in peers:
-        if missing := peer.missing():
-            progress(f"{peer.program}: {missing}")
-        else:
-            there.append(peer)
+    missing = {peer.program: peer.missing() for peer in peers}
+    for program, why in missing.items():
+        if why:
+            progress(f"{program}: {why}")
+    there = [peer for peer in peers if not missing[peer.program]]
     found: dict[str, dict[str, Any]] = {}
     if there:
         ours()
     for number in range(rounds if there else 0):
-        own = measure([ours], 0.0, least=1).cpu
+        own = best_of(1, ours)
         for peer in list(there):
             before = found.get(peer.program, {"cpu": math.inf, "ours": math.inf, "wall": 0.0})
             try:
@@ -478,188 +454,130 @@ def presto_search(observed: Sky, path: Path, dm_high: float, spent: Spent) -> ND
     return np.array(found, DTYPE)
 
 
-#: accelsearch writes what it has from this on [sigma]: below any threshold here; and from this frequency [Hz].
-LEAST_SIGMA, LOWEST = 1.0, 0.1
-#: Lines of a list that are kept.
-MOST_LINES = 100
-
-_OURS = """
-import numpy as np
-from pulsar.config.model import Config
-from pulsar.pipeline.stages import SeriesSearch, Trials
-
-CONFIG = Config.model_validate({"single_pulse": {"enabled": False}})
-kept = {}
-
-def search(path, tsamp):
-    data = np.fromfile(path, np.float32)
-    key = len(data), tsamp
-    if key not in kept:
-        kept[key] = SeriesSearch(*key, CONFIG, trials=Trials(), memory=1 << 30)
-    found = kept[key].search(data, 0.0).detections
-    return [(float(d["freq"]), float(d["sigma"]), float(d["sigma_single"])) for d in found]
-"""
-
-#: Periods are searched with about as many phase bins as the narrowest pulses there ask for, with fewer where the
-#: sampling has no more, boxcars up to 0.35 turns.
-_RIPTIDE = """
-import numpy as np
-from riptide import TimeSeries, ffa_search, find_peaks
-
-RANGES = ((1.2e-3, 10e-3, 20), (10e-3, 0.1, 120), (0.1, 10.0, 240))
-FEWEST = 16
-
-def ranges(tsamp):
-    for low, high, most in RANGES:
-        low = max(low, FEWEST * tsamp)
-        while low < high:
-            bins = min(most, int(low / tsamp * 1.000001))
-            up = high if bins == most else min(high, 2 * low)
-            yield max(low, tsamp * bins * 1.000001), up, bins, bins + max(2, bins // 12)
-            low = up
-
-def search(path, tsamp):
-    series = TimeSeries.from_numpy_array(np.fromfile(path, np.float32), tsamp)
-    found = []
-    for low, high, least, most in ranges(tsamp):
-        _, gram = ffa_search(series, period_min=low, period_max=high, bins_min=least, bins_max=most, ducy_max=0.35)
-        found += [(float(peak.freq), float(peak.snr)) for peak in find_peaks(gram, smin=6.0)[0]]
-    return found
-"""
-
-_LOOP = """
-import json, sys, time
-
-for request in sys.stdin:
-    cpu, wall = time.process_time(), time.perf_counter()
-    lines = search(*json.loads(request))
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    print(json.dumps({"lines": lines, "cpu": cpu, "wall": wall}), flush=True)
-"""
+NHARM = 16
+#: Bins, subbands and sub-integrations of a fold.
+NBINS, NBANDS, NSUBINTS = 64, 32, 32
+#: Lengths of the series searched.
+SERIES = (1 << 21, 1 << 18)
+#: Series that are searched for accelerations: 2^n samples, zmax, wmax and harmonics.
+ACCELERATIONS = ((21, 200, 0, 8), (21, 50, 0, 8), (20, 1200, 0, 8), (18, 100, 400, 4))
 
 
-@dataclass
-class Searched(Spent):
-    """What a program made of one series.
+class Contest(NamedTuple):
+    """One piece of work, ours and the peers' ways to do it."""
 
-    Attributes
-    ----------
-    lines : list of (float, float) or (float, float, float)
-        Frequencies [Hz] and significances, or S/N: the strongest first. Of ours the significance of one trial, too.
-    """
-
-    lines: list[tuple[float, ...]] = field(default_factory=list)
+    work: str
+    ours: Callable[[], object]
+    peers: tuple[Peer, ...]
 
 
-class Accelsearch:
-    """PRESTO: realfft and accelsearch without acceleration.
+def works(surveys: Sequence[Survey], *, searches: bool = False) -> Iterator[Contest]:
+    """Pieces of work that are there until the next one is asked for.
 
     Parameters
     ----------
-    nharm : int
-        Most harmonics summed.
-    whiten : bool
-        Run rednoise between the two, as for real data.
+    surveys : sequence of Survey
+        On the first everything is done, on the others dedispersion alone.
+    searches : bool
+        The searches for accelerations, too.
     """
-
-    def __init__(self, nharm: int, *, whiten: bool = False) -> None:
-        self.name = f"PRESTO accelsearch -numharm {nharm}"
-        self._nharm, self._whiten = nharm, whiten
-
-    def missing(self) -> str:
-        """How to provide it, "" when it is there."""
-        return missing_programs(("realfft", "rednoise", "accelsearch"))
-
-    def search(self, path: Path, tsamp: float) -> Searched:
-        """Search a ``.dat``, whose ``.inf`` is beside it, of a sampling time [s].
-
-        Raises
-        ------
-        PeerError
-        """
-        with tempfile.TemporaryDirectory(prefix="pulsar-versus-") as name:
-            folder, stem = Path(name), path.stem
-            before = [path.name, path.with_suffix(".inf").name]
-            for file in before:
-                (folder / file).symlink_to(path.with_name(file).absolute())
-            found = Searched()
-            options = ("-zmax", "0", "-numharm", str(self._nharm), "-sigma", str(LEAST_SIGMA), "-flo", str(LOWEST))
-            lines = spectrum_lines(folder, stem, found, *options, whiten=self._whiten)
-            found.left(file for file in folder.iterdir() if file.name not in before)
-            tobs = path.stat().st_size // 4 * tsamp
-            found.lines = strongest_first([(line.r / tobs, line.sigma) for line in lines])
-        return found
-
-    def close(self) -> None:
-        """Nothing is kept."""
+    for number, survey in enumerate(surveys):
+        with tempfile.TemporaryDirectory(prefix="pulsar-bench-") as name:
+            folder = Path(name)
+            path = survey.write(folder)
+            yield from dedispersion(survey, path)
+            if number == 0:
+                yield fold(survey, path)
+                yield from (search(nsamps, survey.tsamp, folder) for nsamps in SERIES)
+                yield from (acceleration(*case, folder) for case in ACCELERATIONS if searches)
 
 
-class Worker:
-    """A Python of its own that searches one series after the other.
+def dedispersion(survey: Survey, path: Path) -> Iterator[Contest]:
+    """From a file to every series, which the peers write to disk: without making the mask, and with it.
 
-    Parameters
-    ----------
-    name : str
-    python : Path or None
-        The interpreter; None where there is none.
-    text : str
-        Defines ``search(path, tsamp)`` which returns frequencies and significances.
-    module : str
-        What must be importable.
+    `dedisperse_all_fil` measures the noise of the channels and takes it out, the others sum the samples as they are:
+    against these ours has made its mask before (PRESTO has a program of its own for that).
     """
+    header, ndms = survey.sky.header, survey.size.ndms
+    last, step = survey.dm_step * (ndms - 1), f"{survey.dm_step:g}"
+    masked: list[CleanedSource] = []
+    opened = ExitStack()
 
-    def __init__(self, name: str, python: Path | None, text: str, module: str) -> None:
-        self.name = name
-        self._python, self._text, self._module = python, text, module
-        self._process: subprocess.Popen[str] | None = None
+    def ours() -> None:
+        if not masked:
+            masked.append(opened.enter_context(cleaned(path)))
+        run_dedispersion(masked[0], survey, 1)
 
-    def missing(self) -> str:
-        """How to provide it, "" when it is there."""
-        return missing_module(self._python, self._module)
+    def all_ours() -> None:
+        with cleaned(path) as source:
+            run_dedispersion(source, survey, 1)
 
-    def search(self, path: Path, tsamp: float) -> Searched:
-        """Search a series; see :meth:`Accelsearch.search`."""
-        if self._process is None:
-            command = [str(self._python), "-c", self._text + _LOOP]
-            #: What it writes to stderr.
-            self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115, it is closed with the process
-            given = {"text": True, "env": os.environ | ONE_THREAD, "stderr": self._said}
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **given)
-        process = self._process
-        try:
-            print(json.dumps([str(path.absolute()), tsamp]), file=process.stdin, flush=True)
-            answer = json.loads(process.stdout.readline())
-        except (BrokenPipeError, ValueError):
-            self._process = None
-            process.communicate()
-            with self._said as said:
-                said.seek(0)
-                raise PeerError(f"{self.name}: {last_line(said.read()) or 'ended'}") from None
-        lines = strongest_first([tuple(map(float, line)) for line in answer["lines"]])
-        cpu, wall = float(answer["cpu"]), float(answer["wall"])
-        return Searched(lines=lines, cpu=cpu, wall=wall, memory=peak_memory(process.pid))
+    def subbands(number: int) -> Peer:
+        options = ("-nobary", "-noclip", "-ncpus", "1", "-nsub", str(number), "-lodm", "0", "-dmstep", step)
+        command = ("prepsubband", *options, "-numdms", str(ndms), "-o", "out", str(path))
+        # Channels are shifted for the middle of the DMs before they are summed to subbands.
+        smear = KDM * 0.5 * last * 2.0 * (500.0 / number) / float(header.freqs[-1]) ** 3 / survey.tsamp
+        note = "" if number == header.nchans else f"smears DMs at the ends of the range by {smear:.0f} samples"
+        return Peer(f"PRESTO `prepsubband -nsub {number}`", (command,), "out*.dat", note=note)
 
-    def close(self) -> None:
-        """End its process."""
-        if self._process is not None:
-            self._process.communicate()
-            self._said.close()
-            self._process = None
+    peers = tuple(subbands(n) for n in survey.subbands if header.nchans % n == 0)
+    yield Contest(f"dedisperse {survey.about}", ours, peers)
+    options = ("-t", "1", "--dms", "0", "--ddm", step, "--ndm", str(ndms), "--format", "presto", "-o", "out")
+    command = ("dedisperse_all_fil", *options, "-f", str(path))
+    peer = Peer("PulsarX `dedisperse_all_fil`", (command,), "out*.dat", note="ours makes its mask too")
+    yield Contest(f"normalise, dedisperse {survey.about}", all_ours, (peer,))
+    opened.close()
 
 
-Searcher = Accelsearch | Worker
+def fold(survey: Survey, path: Path) -> Contest:
+    """One candidate, from the file to its refined profile."""
+    config = FoldConfig(nbins=NBINS, nsubints=NSUBINTS, nbands=NBANDS)
+    params = [FoldParams(1.0 / PULSAR.period, 0.0, PULSAR.dm)]
+
+    def ours() -> None:
+        with cleaned(path) as source:
+            refine(fold_many(source, params, config, threads=1, memory=MEMORY)[0])
+
+    given = ("-p", repr(PULSAR.period), "-dm", repr(PULSAR.dm))
+    shape = ("-n", str(NBINS), "-nsub", str(NBANDS), "-npart", str(NSUBINTS))
+    options = ("-topo", "-noxwin", "-noclip", "-ncpus", "1", *given, *shape, "-o", "out")
+
+    def prepfold(note: str, *more: str) -> Peer:
+        name = " ".join(("prepfold", *more))
+        return Peer(f"PRESTO `{name}`", (("prepfold", *options, *more, str(path)),), "out*.pfd", note=note)
+
+    refined = prepfold("P, Pdot and DM refined as ours; plot included")
+    peers = refined, prepfold("nothing refined; plot included", "-nosearch")
+    size = f"{survey.size.nchans} channels x {power_of_two(survey.size.nsamps)} samples"
+    return Contest(f"fold and refine a candidate, {size}", ours, peers)
 
 
-def ours() -> Worker:
-    """The searches for periods of `pulsar search`, with their default settings."""
-    return Worker("ours", Path(sys.executable), _OURS, "pulsar")
+def search(nsamps: int, tsamp: float, folder: Path) -> Contest:
+    """One dedispersed series from its file to detections."""
+    name = f"series-{nsamps}"
+    path = write_dat(folder / f"{name}.dat", 100.0 + 20.0 * white_noise(nsamps, 1), tsamp)
+    finder = FFTSearch(nsamps, tsamp, FFTConfig.model_validate({"nharm": NHARM}))
+    commands = (("realfft", f"{name}.dat"), ("accelsearch", "-zmax", "0", "-numharm", str(NHARM), f"{name}.fft"))
+    files = (path, path.with_suffix(".inf"))
+    note = "started anew for every series"
+    peer = Peer("PRESTO `realfft + accelsearch -zmax 0`", commands, "*ACCEL_0*", files, note=note)
+    work = f"search a series of {power_of_two(nsamps)} samples, {NHARM} harmonics"
+    return Contest(work, lambda: finder.search(np.fromfile(path, dtype=np.float32)), (peer,))
 
 
-def riptide(python: Path | None) -> Worker:
-    """riptide's ffa_search and find_peaks over 1.2 ms to 10 s."""
-    return Worker("riptide ffa_search", python, _RIPTIDE, "riptide")
-
-
-def strongest_first(lines: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
-    """The strongest lines."""
-    return sorted(lines, key=lambda line: -line[1])[:MOST_LINES]
+def acceleration(log2n: int, zmax: float, wmax: float, nharm: int, folder: Path) -> Contest:
+    """One dedispersed series from its spectrum, theirs, or its samples, ours, to accelerated candidates."""
+    nsamps, tsamp = 1 << log2n, 64e-6
+    series = white_noise(nsamps, 1)
+    path = write_dat(folder / f"accel-{log2n}.dat", series - series.mean(), tsamp)
+    finder = AccelSearch(nsamps, tsamp, AccelConfig.model_validate({"zmax": zmax, "wmax": wmax, "nharm": nharm}))
+    given = ["-zmax", f"{zmax:g}", "-numharm", str(nharm), "-flo", "0.5"]
+    given += ["-wmax", f"{wmax:g}"] if wmax else []
+    files = (path, path.with_suffix(".inf"))
+    peers = []
+    for option in ((), ("-inmem",)) if not wmax else ((),):
+        commands = (("realfft", path.name), ("accelsearch", *given, *option, f"{path.stem}.fft"))
+        name = f"PRESTO `{' '.join(('accelsearch', *option))}`"
+        peers.append(Peer(name, commands, "*ACCEL_*", files, uncounted=1, note="on the finished spectrum"))
+    about = f"zmax {zmax:g}{f', wmax {wmax:g}' if wmax else ''}, {nharm} harmonics"
+    return Contest(f"accelerations in 2^{log2n} samples, {about}", lambda: finder.search(series), tuple(peers))

@@ -26,10 +26,9 @@ import h5py
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from programs import PATIENCE, last_line, measured, run
+from programs import PATIENCE, Ran, last_line, measured, run
 from shared import FAST, NoiseSource, Sets, best_of, commands, kernel_clock, white_noise, words_of
 
-from pulsar.bench.limits import Timing
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, FoldConfig, OrbitsConfig
@@ -195,11 +194,9 @@ def read_file(label: str, paths: list[Path]) -> None:
     )
 
 
-def run_pulsar(*arguments: object, environment: dict[str, str] | None = None) -> tuple[Timing, float]:
-    """Times and peak memory [MiB] of ``pulsar ARGUMENTS`` in a process of its own."""
-    command = [sys.executable, "-m", "pulsar", *map(str, arguments)]
-    timing, memory, _ = measured(command, Path.cwd(), environment or {})
-    return timing, memory / 2**20
+def run_pulsar(*arguments: object) -> Ran:
+    """Times and peak memory of ``pulsar ARGUMENTS`` in a process of its own."""
+    return measured([sys.executable, "-m", "pulsar", *map(str, arguments)], Path.cwd(), {})
 
 
 def show_stages(product: Path) -> None:
@@ -296,8 +293,8 @@ def fast_beam(
         options += [word for text in sets or [] for word in ("--set", text)]
         options += ["--memory", memory, "--threads", str(threads)]
         run_pulsar("search", *paths, "--dm", 0, 2, "--out", out / "warm.h5", *options)
-        timing, peak = run_pulsar("search", *paths, "--dm", 0, 1000, "--out", out / "run.h5", *options)
-        print(f"{timing.wall:.1f} s elapsed, {timing.cpu:.1f} CPU s, {threads} threads, {peak:.0f} MiB")
+        ran = run_pulsar("search", *paths, "--dm", 0, 1000, "--out", out / "run.h5", *options)
+        print(f"{ran.wall:.1f} s elapsed, {ran.cpu:.1f} CPU s, {threads} threads, {ran.memory / 2**20:.0f} MiB")
         show_stages(out / "run.h5")
 
 

@@ -25,8 +25,8 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from population import row_bins, whose
 from population_sky import ENVIRONMENTS, sky
-from population_truth import row_bins, whose
 from scipy.optimize import minimize
 from scipy.special import expit
 from shared import Evaluation, commands, evaluate

@@ -48,27 +48,25 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from peers import works
-from population import DM_HIGH
+from population import DM_HIGH, RATIOS, Fate, judge, judge_detections
 from population_sky import Sky, sky, write
-from population_truth import RATIOS, Fate, judge, judge_detections
-from programs import (
-    Accelsearch,
-    PeerError,
-    Searched,
-    Searcher,
-    Spent,
-    compare,
-    interpreter,
-    missing_programs,
-    ours,
-    presto_search,
-    riptide,
-    write_dat,
-)
+from programs import PeerError, Spent, compare, missing_programs, presto_search, works, write_dat
 from shared import First, commands
 from table import put, tables
-from versus_series import Case, Truth, found, matched, red_noise, white_noise
+from versus_series import (
+    Accelsearch,
+    Case,
+    Searched,
+    Searcher,
+    Truth,
+    found,
+    interpreter,
+    matched,
+    ours,
+    red_noise,
+    riptide,
+    white_noise,
+)
 
 from pulsar.bench.stages import BAND, FAST
 from pulsar.config.resources import usable_cores

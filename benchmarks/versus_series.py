@@ -1,4 +1,4 @@
-"""Series with one pulsar each, in white and in red noise, for versus.py; and which lines of a list are the pulsar's.
+"""Series with one pulsar each, in white and in red noise, for versus.py; what searches them, and finds in them.
 
 The population stands for what blind searches look for, and is this:
 
@@ -16,14 +16,28 @@ KNEES: period log-uniform from 2 ms to 10 s, width log-uniform from 0.01 to 0.2 
 is that in the white part of the noise alone.
 
 Pulsar `k` of a seed is the same however many are drawn, and so is the noise that a generator makes with and without it.
+
+Of the programs that search them accelsearch is started anew for every series, as PRESTO is used, and its whole
+processes count. Ours and riptide live in a Python of their own that is given one series after the other, as their
+pipelines do: there only the work counts, from the file to the list, not imports and compilation, but the memory is that
+of the whole process.
 """
 
+import json
 import math
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from programs import ONE_THREAD, PeerError, Spent, last_line, missing_programs, peak_memory, spectrum_lines
+
+from pulsar.errors import ConfigError
 
 MILLISECOND_PERIODS = (1.2e-3, 30e-3)
 #: Median width of millisecond pulsars [turns].
@@ -282,3 +296,216 @@ def found(freq: float, truth: Truth, tobs: float) -> tuple[int, int] | None:
     """
     fits = [(m, d) for m, d in RATIOS if abs(freq - truth.freq * m / d) * tobs <= BINS]
     return min(fits, key=lambda ratio: ratio[0] * ratio[1], default=None)
+
+
+#: accelsearch writes what it has from this on [sigma]: below any threshold here; and from this frequency [Hz].
+LEAST_SIGMA, LOWEST = 1.0, 0.1
+#: Lines of a list that are kept.
+MOST_LINES = 100
+
+_OURS = """
+import numpy as np
+from pulsar.config.model import Config
+from pulsar.pipeline.stages import SeriesSearch, Trials
+
+CONFIG = Config.model_validate({"single_pulse": {"enabled": False}})
+kept = {}
+
+def search(path, tsamp):
+    data = np.fromfile(path, np.float32)
+    key = len(data), tsamp
+    if key not in kept:
+        kept[key] = SeriesSearch(*key, CONFIG, trials=Trials(), memory=1 << 30)
+    found = kept[key].search(data, 0.0).detections
+    return [(float(d["freq"]), float(d["sigma"]), float(d["sigma_single"])) for d in found]
+"""
+
+#: Periods are searched with about as many phase bins as the narrowest pulses there ask for, with fewer where the
+#: sampling has no more, boxcars up to 0.35 turns.
+_RIPTIDE = """
+import numpy as np
+from riptide import TimeSeries, ffa_search, find_peaks
+
+RANGES = ((1.2e-3, 10e-3, 20), (10e-3, 0.1, 120), (0.1, 10.0, 240))
+FEWEST = 16
+
+def ranges(tsamp):
+    for low, high, most in RANGES:
+        low = max(low, FEWEST * tsamp)
+        while low < high:
+            bins = min(most, int(low / tsamp * 1.000001))
+            up = high if bins == most else min(high, 2 * low)
+            yield max(low, tsamp * bins * 1.000001), up, bins, bins + max(2, bins // 12)
+            low = up
+
+def search(path, tsamp):
+    series = TimeSeries.from_numpy_array(np.fromfile(path, np.float32), tsamp)
+    found = []
+    for low, high, least, most in ranges(tsamp):
+        _, gram = ffa_search(series, period_min=low, period_max=high, bins_min=least, bins_max=most, ducy_max=0.35)
+        found += [(float(peak.freq), float(peak.snr)) for peak in find_peaks(gram, smin=6.0)[0]]
+    return found
+"""
+
+_LOOP = """
+import json, sys, time
+
+for request in sys.stdin:
+    cpu, wall = time.process_time(), time.perf_counter()
+    lines = search(*json.loads(request))
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    print(json.dumps({"lines": lines, "cpu": cpu, "wall": wall}), flush=True)
+"""
+
+
+def interpreter(env: Path | None) -> Path | None:
+    """The Python of a virtual environment.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
+    if env is None:
+        return None
+    python = env.absolute() / "bin" / "python"
+    if not os.access(python, os.X_OK):
+        raise ConfigError(f"--env {env}: has no bin/python; give the folder of a virtual environment")
+    return python
+
+
+def missing_module(python: Path | None, module: str) -> str:
+    """How to provide a module that an interpreter cannot import; "" if it can."""
+    howto = f"give --env a virtual environment that has {module}"
+    if python is None:
+        return howto
+    probe = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    done = subprocess.run([python, "-c", probe], capture_output=True, check=False)
+    return f"no {module} in that environment: {howto}" if done.returncode else ""
+
+
+@dataclass
+class Searched(Spent):
+    """What a program made of one series.
+
+    Attributes
+    ----------
+    lines : list of (float, float) or (float, float, float)
+        Frequencies [Hz] and significances, or S/N: the strongest first. Of ours the significance of one trial, too.
+    """
+
+    lines: list[tuple[float, ...]] = field(default_factory=list)
+
+
+class Accelsearch:
+    """PRESTO: realfft and accelsearch without acceleration.
+
+    Parameters
+    ----------
+    nharm : int
+        Most harmonics summed.
+    whiten : bool
+        Run rednoise between the two, as for real data.
+    """
+
+    def __init__(self, nharm: int, *, whiten: bool = False) -> None:
+        self.name = f"PRESTO accelsearch -numharm {nharm}"
+        self._nharm, self._whiten = nharm, whiten
+
+    def missing(self) -> str:
+        """How to provide it, "" when it is there."""
+        return missing_programs(("realfft", "rednoise", "accelsearch"))
+
+    def search(self, path: Path, tsamp: float) -> Searched:
+        """Search a ``.dat``, whose ``.inf`` is beside it, of a sampling time [s].
+
+        Raises
+        ------
+        PeerError
+        """
+        with tempfile.TemporaryDirectory(prefix="pulsar-versus-") as name:
+            folder, stem = Path(name), path.stem
+            before = [path.name, path.with_suffix(".inf").name]
+            for file in before:
+                (folder / file).symlink_to(path.with_name(file).absolute())
+            found = Searched()
+            options = ("-zmax", "0", "-numharm", str(self._nharm), "-sigma", str(LEAST_SIGMA), "-flo", str(LOWEST))
+            lines = spectrum_lines(folder, stem, found, *options, whiten=self._whiten)
+            found.left(file for file in folder.iterdir() if file.name not in before)
+            tobs = path.stat().st_size // 4 * tsamp
+            found.lines = strongest_first([(line.r / tobs, line.sigma) for line in lines])
+        return found
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+class Worker:
+    """A Python of its own that searches one series after the other.
+
+    Parameters
+    ----------
+    name : str
+    python : Path or None
+        The interpreter; None where there is none.
+    text : str
+        Defines ``search(path, tsamp)`` which returns frequencies and significances.
+    module : str
+        What must be importable.
+    """
+
+    def __init__(self, name: str, python: Path | None, text: str, module: str) -> None:
+        self.name = name
+        self._python, self._text, self._module = python, text, module
+        self._process: subprocess.Popen[str] | None = None
+
+    def missing(self) -> str:
+        """How to provide it, "" when it is there."""
+        return missing_module(self._python, self._module)
+
+    def search(self, path: Path, tsamp: float) -> Searched:
+        """Search a series; see :meth:`Accelsearch.search`."""
+        if self._process is None:
+            command = [str(self._python), "-c", self._text + _LOOP]
+            #: What it writes to stderr.
+            self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115, it is closed with the process
+            given = {"text": True, "env": os.environ | ONE_THREAD, "stderr": self._said}
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **given)
+        process = self._process
+        try:
+            print(json.dumps([str(path.absolute()), tsamp]), file=process.stdin, flush=True)
+            answer = json.loads(process.stdout.readline())
+        except (BrokenPipeError, ValueError):
+            self._process = None
+            process.communicate()
+            with self._said as said:
+                said.seek(0)
+                raise PeerError(f"{self.name}: {last_line(said.read()) or 'ended'}") from None
+        lines = strongest_first([tuple(map(float, line)) for line in answer["lines"]])
+        cpu, wall = float(answer["cpu"]), float(answer["wall"])
+        return Searched(lines=lines, cpu=cpu, wall=wall, memory=peak_memory(process.pid))
+
+    def close(self) -> None:
+        """End its process."""
+        if self._process is not None:
+            self._process.communicate()
+            self._said.close()
+            self._process = None
+
+
+Searcher = Accelsearch | Worker
+
+
+def ours() -> Worker:
+    """The searches for periods of `pulsar search`, with their default settings."""
+    return Worker("ours", Path(sys.executable), _OURS, "pulsar")
+
+
+def riptide(python: Path | None) -> Worker:
+    """riptide's ffa_search and find_peaks over 1.2 ms to 10 s."""
+    return Worker("riptide ffa_search", python, _RIPTIDE, "riptide")
+
+
+def strongest_first(lines: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """The strongest lines."""
+    return sorted(lines, key=lambda line: -line[1])[:MOST_LINES]

@@ -7,7 +7,7 @@ one that hundreds of files would show. One of them takes 10 s; two are tried amo
 import numpy as np
 import population_sky as skies
 import pytest
-from population_truth import found_bursts, judge, scored
+from population import found_bursts, judge, scored
 from shared import evaluate
 
 from pulsar.config.load import load_config

@@ -8,13 +8,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import peers
 import programs
 import pytest
 import versus
-from peers import Contest, dedispersion, fold, search, works
-from programs import Peer, PeerError, compare, interpreter, last_line, measured, missing_module
+from programs import Contest, Peer, PeerError, compare, dedispersion, fold, last_line, measured, search, works
 from typer.testing import CliRunner
+from versus_series import interpreter, missing_module
 
 from pulsar.bench.stages import TINY
 from pulsar.cli import bench as command
@@ -65,12 +64,12 @@ def spin(seconds: float) -> str:
 def test_a_program_is_timed_in_cpu_seconds_of_its_process(program: Make, tmp_path: Path) -> None:
     program("worker", spin(0.3))
     program("sleeper", "sleep 0.3; echo one; echo two")
-    working, _, _ = measured(("worker",), tmp_path)
+    working = measured(("worker",), tmp_path)
     assert 0.25 < working.cpu < 3
-    waiting, _, text = measured(("sleeper",), tmp_path)
+    waiting = measured(("sleeper",), tmp_path)
     assert waiting.cpu < 0.2
     assert waiting.wall > 0.3
-    assert text == "one\ntwo\n"
+    assert waiting.out == "one\ntwo\n"
 
 
 def test_what_fails_says_so_with_its_last_line(program: Make, tmp_path: Path) -> None:
@@ -152,7 +151,7 @@ def test_modules_of_another_environment(env: Path, tmp_path: Path) -> None:
 def test_every_contest_runs_ours_and_hands_the_file_to_the_programs(
     program: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(peers, "SERIES", (4096,))
+    monkeypatch.setattr(programs, "SERIES", (4096,))
     tiny = replace(TINY, subbands=(16, 32, 64))
     monkeypatch.setattr(versus, "BAND", tiny)
     monkeypatch.setattr(versus, "FAST", replace(tiny, size=tiny.size._replace(ndms=4)))
@@ -208,8 +207,8 @@ def test_ours_of_the_other_contests(tmp_path: Path) -> None:
 
 
 def test_accelerations_are_searched_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "SERIES", ())
-    monkeypatch.setattr(peers, "ACCELERATIONS", ((10, 20, 0, 2), (10, 20, 40, 2)))
+    monkeypatch.setattr(programs, "SERIES", ())
+    monkeypatch.setattr(programs, "ACCELERATIONS", ((10, 20, 0, 2), (10, 20, 40, 2)))
     one: Contest
     one, other = list(works((TINY,), searches=True))[-2:]
     assert one.work == "accelerations in 2^10 samples, zmax 20, 2 harmonics"

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import population
 import population_sky as skies
-import population_truth as truth
 import pytest
 from programs import presto_plan, read_listing
 from shared import reliability_table
@@ -84,7 +83,7 @@ def test_a_fold_at_a_wrong_dm_or_period_finds_less(clean):
     observed, path = clean
     one = min(observed.pulsars, key=lambda p: p.period * p.width)
     right = skies.dedispersed(observed, path, one.dm)
-    away = one.dm + 3 * truth.width_in_dm(one, observed) + 2.0
+    away = one.dm + 3 * population.width_in_dm(one, observed) + 2.0
     wrong = skies.dedispersed(observed, path, away)
     turns = (np.arange(observed.nsamps) + 0.5) * observed.tsamp / one.period + one.phase
     template = skies.Signal(one, observed).template[(turns % 1.0 * skies.FINE).astype(int)]
@@ -179,7 +178,7 @@ def two():
 def test_rows_are_told_apart(two):
     a, b = (p.freq for p in two.pulsars)
     rows = listed((17.123, 200.0, "", ""), (a, 50.2, "", ""), (3 * a, 50.0, "", ""), (b, 120.0, "dm0", ""))
-    fates, false, chance = truth.judge(rows, detections(), two)
+    fates, false, chance = population.judge(rows, detections(), two)
     assert len(false) == 1
     assert false[0].startswith("#1 ")
     assert 0 <= chance < 1
@@ -196,7 +195,7 @@ def test_a_pulsar_listed_twice_or_only_as_a_harmonic_is_not_listed_once(two):
     rows = listed(
         (a, 50.2, "", ""), (a + 0.1 / two.tobs, 50.0, "", ""), (b, 120.0, "", "c0001"), (b / 2, 120.0, "", "")
     )
-    fates, false, _ = truth.judge(rows, detections(), two)
+    fates, false, _ = population.judge(rows, detections(), two)
     assert not false
     assert fates[0].listed
     assert not fates[0].once
@@ -209,22 +208,22 @@ def test_a_pulsar_listed_twice_or_only_as_a_harmonic_is_not_listed_once(two):
 def test_a_row_a_turn_away_or_at_another_dm_is_not_the_pulsar(two):
     a, b = (p.freq for p in two.pulsars)
     rows = listed((a + 0.5 / two.tobs, 50.0, "", ""), (b, 190.0, "", ""))
-    fates, false, _ = truth.judge(rows, detections(), two)
+    fates, false, _ = population.judge(rows, detections(), two)
     assert len(false) == 2
     assert not any(fate.listed for fate in fates)
 
 
 def test_detections_are_the_pulsars_only_where_its_dm_is_best(two):
     a, b = (p.freq for p in two.pulsars)
-    wide = truth.dm_tolerance(two.pulsars[1], two)
+    wide = population.dm_tolerance(two.pulsars[1], two)
     found = detections((2 * a, 50.0, 9.0), (a, 50.4, 7.0), (b, 120.0, 6.0), (b, 120.0 + 2 * wide, 8.0))
-    fates, _, _ = truth.judge(listed(), found, two)
+    fates, _, _ = population.judge(listed(), found, two)
     assert fates[0].detected == 9.0
     assert fates[0].fundamental == 7.0
     assert fates[0].detected_how == "fft at 2/1, DM 50.0"
     assert fates[1].detected == -np.inf
     # Stronger than the pulsar can be: interference.
-    fates, _, _ = truth.judge(listed(), detections((b, 120.0, 40.0)), two)
+    fates, _, _ = population.judge(listed(), detections((b, 120.0, 40.0)), two)
     assert fates[1].detected == -np.inf
 
 
@@ -320,20 +319,20 @@ def test_pulses_are_real_at_the_time_and_dm_of_a_burst_or_a_turn():
     rows["width"][3:] = one.width * one.period
     rows["snr"] = 8.0
     rows["snr"][3:] = one.snr / np.sqrt(observed.tobs / one.period)
-    assert truth.real_pulses(rows, observed).tolist() == [True, False, False, True, False]
+    assert population.real_pulses(rows, observed).tolist() == [True, False, False, True, False]
     # No turn of it is so strong, and no box so wide.
     strong, wide = rows.copy(), rows.copy()
     strong["snr"][3] = 60.0
     wide["width"][0] *= 4.0
-    assert truth.real_pulses(strong, observed).tolist() == [True, False, False, False, False]
-    assert not truth.real_pulses(wide, observed)[0]
+    assert population.real_pulses(strong, observed).tolist() == [True, False, False, False, False]
+    assert not population.real_pulses(wide, observed)[0]
     # Where the DM is off, the middle of the band stays where it is.
     middle = float(np.median(observed.delays))
     rows["dm"][0], rows["dm_err"][0] = burst.dm + 8, 3.0
     rows["time"][0] = burst.time - 8 * middle
-    assert truth.real_pulses(rows, observed)[0]
+    assert population.real_pulses(rows, observed)[0]
     rows["rfi_flags"][0] = "narrow-band"
-    fate = truth.found_bursts(rows, observed)[0]
+    fate = population.found_bursts(rows, observed)[0]
     assert (fate["rows"], fate["flagged"], fate["flags"]) == (0, 1, "narrow-band")
 
 

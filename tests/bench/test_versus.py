@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import versus
 from population_sky import sky
-from programs import DTYPE, Accelsearch, PeerError, Searched, Worker
+from programs import DTYPE, PeerError
 from table import population_table, real_table, red_table, series_table, size, tables, threshold, work_table
 from versus import Store, app, place, record, run_series, sources, strangers
-from versus_series import Case, Truth, draw, white_noise
+from versus_series import Accelsearch, Case, Searched, Truth, Worker, draw, white_noise
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, empty_table
 
