@@ -565,6 +565,10 @@ class Folds(Mapping[str, Fold]):
     def __getitem__(self, ident: str) -> Fold:
         return self._run.fold(ident)
 
+    def __contains__(self, ident: object) -> bool:
+        # Without it the fold would be read.
+        return ident in self._run.ids
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._run.ids)
 
