@@ -15,7 +15,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import chi2 as chi_square
 
@@ -201,7 +200,8 @@ def _solver(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """The matrix that makes parameters of what is wanted: its product with its transpose is their covariance."""
     size = np.linalg.norm(matrix, axis=0)
     q, r = np.linalg.qr(matrix / size)
-    return np.asarray(solve_triangular(r, q.T) / size[:, None], dtype=np.float64)
+    # A triangular solution wakes all threads of the library: 2 ms in place of 7 us.
+    return np.asarray(np.linalg.inv(r) @ q.T / size[:, None], dtype=np.float64)
 
 
 def connect(times: Times, reference: Sequence[float]) -> Connection:
