@@ -32,6 +32,8 @@ def _kernel_hash() -> str:
 # numba's disk cache does not notice an edit in a helper of another file: key it by all kernel sources.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "pulsar-search-tests" / _kernel_hash()))
 os.environ.setdefault("MPLBACKEND", "Agg")
+# The processes that share the tests share the cores: threads of linear algebra would wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # A shell that runs tests in the background has them ignore Ctrl-C, and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
