@@ -76,13 +76,17 @@ class Truth:
 
 @dataclass(frozen=True)
 class Burst:
-    """One burst, a Gaussian: when its middle reaches the highest channel [s], and its width at half maximum [s]."""
+    """One burst, a Gaussian: when its middle reaches the highest channel [s], and its width at half maximum [s].
+
+    Its spectrum is flat, or a Gaussian: middle and width at half maximum [MHz].
+    """
 
     name: str
     time: float
     dm: float
     width: float
     snr: float
+    spectrum: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -283,6 +287,8 @@ class Flash:
 
     def __init__(self, burst: Burst, empty: Sky) -> None:
         self.burst, self.sky = burst, empty
+        middle, extent = burst.spectrum or (0.0, np.inf)
+        self.heights = np.exp(-4.0 * np.log(2.0) * ((empty.freqs - middle) / extent) ** 2)
         self.reach = 2.0 * burst.width + 2.0 * max(empty.tsamp, burst.dm * float(empty.smears.max()))
         # The dedispersed series has the mean of the channels, of which each is sampled somewhere.
         offsets = np.arange(-self.reach, self.reach, empty.tsamp)
@@ -294,7 +300,7 @@ class Flash:
         sigma = self.burst.width / 2.3548200450309493
         steps = (np.arange(self.POINTS) - 0.5 * (self.POINTS - 1)) / self.POINTS
         shifts = np.add.outer(steps * self.sky.tsamp, steps * self.sky.smears[c] * self.burst.dm).ravel()
-        return np.mean(np.exp(-0.5 * ((offsets[:, None] + shifts) / sigma) ** 2), axis=1)
+        return self.heights[c] * np.mean(np.exp(-0.5 * ((offsets[:, None] + shifts) / sigma) ** 2), axis=1)
 
     def channel(self, c: int) -> tuple[int, NDArray[np.float32]]:
         """The first sample, and what the burst adds from there on."""

@@ -6,7 +6,8 @@
 
 A scenario draws signals from fixed seeds, searches, and says of each signal what every search made of it: S/N over the
 ideal one, or a significance. These are printed and counted, with 68 % intervals (Wilson). Here are scenarios of whole
-files through the whole program; those of single series are in recall_series.py.
+files through the whole program; those of single series are in recall_series.py, of files of a second maker in
+recall_skies.py.
 """
 
 import math
@@ -20,6 +21,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import recall_series
+import recall_skies
 import typer
 from numpy.typing import NDArray
 from shared import First, Outcome, Sets, band_delay, commands, rows_near, searched, share
@@ -589,10 +591,8 @@ def command(scenario: Callable[..., Found]) -> Callable[..., None]:
 
 
 app = commands(__doc__)
-FILES: tuple[Callable[..., Found], ...] = (
-    pulsars, binaries, bursts, bands, neighbours, parts, completeness, follow,
-)  # fmt: skip
-for scenario in (*FILES, *recall_series.SCENARIOS):
+FILES: tuple[Callable[..., Found], ...] = (pulsars, binaries, bursts, bands, neighbours, parts, completeness, follow)
+for scenario in (*FILES, *recall_skies.SCENARIOS, *recall_series.SCENARIOS):
     app.command(scenario.__name__.replace("_", "-"))(command(scenario))
 
 if __name__ == "__main__":
