@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import pulsar
 
 ROOT = Path(__file__).parents[2]
@@ -25,3 +27,13 @@ def test_the_recipe_asks_for_what_the_project_asks_for() -> None:
 def test_the_license_is_one() -> None:
     assert f"license: {PROJECT['license']}" in (ROOT / "CITATION.cff").read_text()
     assert f'"license": "{PROJECT["license"]}"' in (ROOT / ".zenodo.json").read_text()
+
+
+def test_the_recipe_renders() -> None:
+    rattler = pytest.importorskip("rattler_build", reason="renders recipes: pip install py-rattler-build")
+    (rendered,) = rattler.Stage0Recipe.from_file(ROOT / ".ci/conda/recipe.yaml").render()
+    told = rendered.recipe.to_dict()
+    assert told["package"] == {"name": PROJECT["name"], "version": pulsar.__version__}
+    assert told["build"]["noarch"] == "python"
+    assert f"python >={told['context']['python_min']}" in told["requirements"]["run"]
+    assert [set(test) for test in told["tests"]] == [{"python"}, {"script"}]
