@@ -283,13 +283,19 @@ class Flash:
     """A burst in the file: amplitude in units of a channel's noise, by channel."""
 
     #: Points over which a sample, and the dispersion inside a channel, are taken.
-    POINTS = 16
+    STEPS = (np.arange(16) - 7.5) / 16
 
     def __init__(self, burst: Burst, empty: Sky) -> None:
         self.burst, self.sky = burst, empty
         middle, extent = burst.spectrum or (0.0, np.inf)
         self.heights = np.exp(-4.0 * np.log(2.0) * ((empty.freqs - middle) / extent) ** 2)
         self.reach = 2.0 * burst.width + 2.0 * max(empty.tsamp, burst.dm * float(empty.smears.max()))
+        # The pulse as it is sampled, from which every channel takes what it smears: a hundred points to its sigma.
+        sigma = burst.width / 2.3548200450309493
+        self.times = np.arange(-2.0 * self.reach, 2.0 * self.reach, 0.01 * sigma)
+        self.sampled = np.mean(
+            [np.exp(-0.5 * ((self.times + step * empty.tsamp) / sigma) ** 2) for step in self.STEPS], axis=0
+        )
         # The dedispersed series has the mean of the channels, of which each is sampled somewhere.
         offsets = np.arange(-self.reach, self.reach, empty.tsamp)
         mean = np.mean([self.shape(offsets, c) for c in range(empty.nchans)], axis=0)
@@ -297,10 +303,8 @@ class Flash:
 
     def shape(self, offsets: NDArray[np.float64], c: int) -> NDArray[np.float64]:
         """What a channel records, peak about 1, at times [s] after the burst's middle there."""
-        sigma = self.burst.width / 2.3548200450309493
-        steps = (np.arange(self.POINTS) - 0.5 * (self.POINTS - 1)) / self.POINTS
-        shifts = np.add.outer(steps * self.sky.tsamp, steps * self.sky.smears[c] * self.burst.dm).ravel()
-        return self.heights[c] * np.mean(np.exp(-0.5 * ((offsets[:, None] + shifts) / sigma) ** 2), axis=1)
+        at = np.add.outer(offsets, self.STEPS * self.sky.smears[c] * self.burst.dm)
+        return self.heights[c] * np.mean(np.interp(at, self.times, self.sampled), axis=1)
 
     def channel(self, c: int) -> tuple[int, NDArray[np.float32]]:
         """The first sample, and what the burst adds from there on."""
