@@ -83,7 +83,7 @@ def frex(
                 f"{signal}, {extent:.0f} MHz wide at {middle:.0f}",
                 {"with or without a flag": ratio, "without": ratio if fate["rows"] else NAN},
                 f"score {fate['score']:.2f} {fate['flags']}, {len(extra)} false",
-                (sky.environment, "S/N 10 and more" if burst.snr >= 10.0 else "S/N below 10"),
+                (f"in {sky.environment}", "S/N 10 and more" if burst.snr >= 10.0 else "S/N below 10"),
             )
     for having, counts in false.items():
         word = "with" if having else "without"
