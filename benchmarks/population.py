@@ -295,7 +295,12 @@ def nearest(rows: NDArray[Any], truth: Truth, observed: Sky) -> list[str]:
 
 
 def same_pulse(
-    rows: NDArray[Any], times: NDArray[np.float64], dm: float, width: float, observed: Sky
+    rows: NDArray[Any],
+    times: NDArray[np.float64],
+    dm: float,
+    width: float,
+    observed: Sky,
+    spectrum: tuple[float, float] | None = None,
 ) -> NDArray[np.bool_]:
     """Rows that are a pulse of this DM and width at one of these times.
 
@@ -308,12 +313,16 @@ def same_pulse(
     dm, width : float
         The width [s] at half maximum.
     observed : Sky
+    spectrum : (float, float), optional
+        Middle and width [MHz] of the part of the band that it fills: only the delays there tell its DM.
     """
     wide = np.maximum(np.hypot(width, observed.tsamp), rows["width"])
-    sweep = float(np.ptp(observed.delays))
+    middle_freq, extent = spectrum or (0.0, np.inf)
+    delays = observed.delays[np.abs(observed.freqs - middle_freq) <= 0.5 * extent]
+    sweep = float(np.ptp(delays))
     allowed = np.maximum(DM_ERRORS * np.nan_to_num(rows["dm_err"]), BAND_WIDTHS * wide / sweep)
-    # Seen at too high a DM a pulse seems to come earlier at the highest channel, about the middle of the band.
-    middle = float(np.median(observed.delays))
+    # Seen at too high a DM a pulse seems to come earlier at the highest channel, about the middle of its band.
+    middle = float(np.median(delays))
     expected = np.asarray(times)[None, :] + ((dm - rows["dm"]) * middle)[:, None]
     off = np.abs(rows["time"][:, None] - expected).min(axis=1, initial=np.inf)
     close = np.abs(rows["dm"] - dm) <= allowed
@@ -326,7 +335,7 @@ def real_pulses(rows: NDArray[Any], observed: Sky) -> NDArray[np.bool_]:
     """Single pulses that are a burst or a turn of a pulsar."""
     real = np.zeros(len(rows), dtype=np.bool_)
     for burst in observed.bursts:
-        real |= same_pulse(rows, np.array([burst.time]), burst.dm, burst.width, observed)
+        real |= same_pulse(rows, np.array([burst.time]), burst.dm, burst.width, observed, burst.spectrum)
     for pulsar in observed.pulsars:
         # The middle of a pulse is at phase 0.5.
         first = (0.5 - pulsar.phase) * pulsar.period
@@ -343,7 +352,8 @@ def found_bursts(rows: NDArray[Any], observed: Sky) -> list[dict[str, Any]]:
     """What became of each burst: its rows without and with a flag, its best rank, score and S/N."""
     fates = []
     for burst in observed.bursts:
-        own = np.sort(rows[same_pulse(rows, np.array([burst.time]), burst.dm, burst.width, observed)], order="rank")
+        near = same_pulse(rows, np.array([burst.time]), burst.dm, burst.width, observed, burst.spectrum)
+        own = np.sort(rows[near], order="rank")
         plain = own[own["rfi_flags"] == ""]
         fate = asdict(burst) | {"rows": len(plain), "flagged": len(own) - len(plain), "flags": "", "rank": 0}
         fate |= {"score": float("nan"), "found": float("nan")}

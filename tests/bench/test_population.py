@@ -10,6 +10,7 @@ import numpy as np
 import population
 import population_sky as skies
 import pytest
+import recall_skies
 from programs import presto_plan, read_listing
 from shared import reliability_table
 
@@ -287,6 +288,8 @@ def test_the_script(tmp_path):
 def test_a_burst_is_recorded_with_its_snr_and_at_its_time(tmp_path):
     observed = replace(skies.sky("clean", 3, 0, 3), nsamps=140_000)
     assert len(observed.bursts) == 3
+    partial = replace(observed.bursts[2], spectrum=(float(np.median(observed.freqs)), 100.0))
+    observed = replace(observed, bursts=(*observed.bursts[:2], partial))
     skies.write(observed, tmp_path / "a.fil")
     pulls = []
     for one in observed.bursts:
@@ -331,6 +334,13 @@ def test_pulses_are_real_at_the_time_and_dm_of_a_burst_or_a_turn():
     rows["dm"][0], rows["dm_err"][0] = burst.dm + 8, 3.0
     rows["time"][0] = burst.time - 8 * middle
     assert population.real_pulses(rows, observed)[0]
+    # A part of the band leaves the DM open as far as a width's delay there.
+    part = rows[:1].copy()
+    part["time"], part["dm_err"] = burst.time, 0.01
+    part["dm"] = burst.dm + 3 * burst.width / np.ptp(observed.delays)
+    assert not population.real_pulses(part, observed)[0]
+    high = replace(observed, bursts=(replace(burst, spectrum=(observed.fch1, 20.0)),))
+    assert population.real_pulses(part, high)[0]
     rows["rfi_flags"][0] = "narrow-band"
     fate = population.found_bursts(rows, observed)[0]
     assert (fate["rows"], fate["flagged"], fate["flags"]) == (0, 1, "narrow-band")
@@ -341,3 +351,11 @@ def test_reliability_of_scores_in_a_table():
     assert "40 rows, 19 real; calibration error 0.0250" in text
     assert "| 0.9–1.0 | 0.950 | 0.950 " in text
     assert reliability_table("pulses", []) == "pulses: no rows"
+
+
+def test_files_like_frex_hold_a_whole_burst_each():
+    for seed in range(40):
+        (burst,) = (observed := recall_skies.draw_frex(seed, (8.0, 80.0))).bursts
+        assert 8.0 <= burst.snr <= 80.0
+        assert 0.0 < burst.time < burst.time + burst.dm * observed.delays.max() < observed.tobs
+        assert observed.tobs == pytest.approx(6.04, abs=0.01)
