@@ -34,6 +34,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "pulsar-se
 os.environ.setdefault("MPLBACKEND", "Agg")
 # The processes that share the tests share the cores: threads of linear algebra would wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Processes that are started have the buffers that users' have.
+os.environ.pop("PYTHONUNBUFFERED", None)
 # A shell that runs tests in the background has them ignore Ctrl-C, and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
