@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from population_sky import ENVIRONMENTS, Burst, Sky, Truth, recorded_profile, write
 from population import found_bursts, judge, real_pulses
+from population_sky import ENVIRONMENTS, Burst, Sky, Truth, recorded_profile, write
 from shared import FAST, First, Outcome, Sets
 
 from pulsar.config.load import load_config
