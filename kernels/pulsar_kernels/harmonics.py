@@ -21,7 +21,6 @@ from pulsar_kernels._ir import (
     integer,
     lane_bits,
     load,
-    lowest_bit,
     picked,
     plus,
     shuffle,
@@ -347,32 +346,6 @@ def _sums_plain(
             sums[s, at + i - start] = total
 
 
-def _maxima_code(builder: Any, args: Any) -> Any:
-    wide = vector_of(F32, 32)
-    before, here, after = (load(builder, args[0], plus(builder, args[1], k), wide) for k in (-1, 0, 1))
-    above = builder.fcmp_ordered(">", here, splat(builder, args[2], 32))
-    top = builder.and_(builder.fcmp_ordered(">=", here, before), builder.fcmp_ordered(">", here, after))
-    return lane_bits(builder, builder.and_(above, top))
-
-
-@vector(_maxima_code, returns=types.int64)
-def _maxima_32(sums: NDArray[np.float32], at: int, threshold: np.float32) -> int:
-    """Local maxima above a threshold among the 32 elements from `at` on, as bits."""
-    x = sums[at - 1 : at + 33]
-    top = (x[1:-1] > threshold) & (x[1:-1] >= x[:-2]) & (x[1:-1] > x[2:])
-    return sum(1 << k for k in range(32) if top[k])
-
-
-def _lowest_code(builder: Any, args: Any) -> Any:
-    return lowest_bit(builder, args[0])
-
-
-@vector(_lowest_code, returns=types.int64)
-def _lowest(bits: int) -> int:
-    """Number of the lowest bit that is set."""
-    return (bits & -bits).bit_length() - 1
-
-
 @kernel(inline=True)
 def _peaks(
     sums: NDArray[np.float32],
@@ -408,15 +381,13 @@ def _peaks(
             if first >= at + 32 or last <= at:
                 continue
             row = 32 + stage[r] * _ROW + 32 * g
-            bits = _maxima_32(sums, row, thresholds[r])
-            while bits != 0:
-                t = _lowest(bits)
-                bits &= bits - 1
-                if first <= at + t < last:
+            for t in range(max(first - at, 0), min(last - at, 32)):
+                top = sums[row + t]
+                if top > thresholds[r] and top >= sums[row + t - 1] and top > sums[row + t + 1]:
                     if found < capacity:
                         index[found] = at + t
                         ranges[found] = r
-                        power[found] = sums[row + t]
+                        power[found] = top
                     found += 1
     return found
 

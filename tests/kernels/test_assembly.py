@@ -98,7 +98,6 @@ CODES = {
     "correlate.bytes": Code(correlate._bytes_code, "q *f q q *b", 8, ("add floats", "multiply and add")),
     "harmonics.half_16": Code(harmonics._half_16_code, "*f *f q *f *f q f", None, ("multiply and add",)),
     "harmonics.sums_32": Code(harmonics._sums_32_code, "*f q q *f *f q", 5, ("add floats", "compare floats")),
-    "harmonics.maxima_32": Code(harmonics._maxima_code, "*f q f", None, ("compare floats",)),
     "coherent.dots": Code(coherent._dots_code, "*f *f *f *q *q q *f *f q", None, ("add floats", "multiply floats")),
     "coherent.pair": Code(coherent._pair_code, "*f *f *f q q", None, ("add floats",)),
     "coherent.shapes": Code(coherent._shapes_code, "*f q q *f", None, ("add floats",)),
