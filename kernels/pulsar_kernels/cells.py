@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar_kernels._ir import FUSE, floats, load, plus, shuffle, splat, store, vector_of
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import kernel
 from pulsar_kernels.either import of_series, sample
 
 #: Samples of a cell.
@@ -27,65 +26,21 @@ _SOME_CELLS = 2048
 _TOGETHER = 32
 
 
-def _cells_code(builder: Any, args: Any) -> None:
-    source = vector_of(args[0].type.pointee, 16)
-    origin = splat(builder, args[2], 16)
-
-    def half_cell(number: int) -> Any:
-        x = load(builder, args[0], plus(builder, args[1], 16 * number), source)
-        return builder.fsub(floats(builder, x), origin)
-
-    def added(a: Any, b: Any, first: list[int], second: list[int]) -> Any:
-        return builder.fadd(*[shuffle(builder, a, b, mask) for mask in (first, second)], flags=FUSE)
-
-    # Sums across lanes for 16 cells at once: neighbours within fours of lanes first, then the fours; one instruction
-    # each, and the results come out in order.
-    within = [[4 * g + k + 16 * v for g in range(4) for v in range(2) for k in (odd, odd + 2)] for odd in range(2)]
-    fours = [[4 * g + k + 16 * v for v in range(2) for g in (odd, odd + 2) for k in range(4)] for odd in range(2)]
-    waiting: list[list[tuple[int, Any]]] = [[], []]
-    for cell in range(16):
-        a, b = half_cell(2 * cell), half_cell(2 * cell + 1)
-        squares = builder.fadd(builder.fmul(a, a, flags=FUSE), builder.fmul(b, b, flags=FUSE), flags=FUSE)
-        for stack, value in zip(waiting, (builder.fadd(a, b, flags=FUSE), squares), strict=True):
-            depth = 0
-            while stack and stack[-1][0] == depth:
-                masks = within if depth < 2 else fours
-                value = added(stack.pop()[1], value, *masks)
-                depth += 1
-            stack.append((depth, value))
-    for stack, out in zip(waiting, (args[3], args[4]), strict=True):
-        store(builder, stack[0][1], out, args[5])
-
-
-@vector(_cells_code)
-def _cells_16(
-    x: NDArray[Any], at: int, origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32], to: int
-) -> None:
-    """Sums of 32 samples minus `origin`, and of their squares, of 16 cells."""
-    d = (x[at : at + 16 * CELL].astype(np.float32) - origin).reshape(16, CELL)
-    total[to : to + 16] = np.sum(d, axis=1)
-    squares[to : to + 16] = np.sum(d * d, axis=1)
-
-
 @kernel(reorder=True)
-def _cell(
-    ints: NDArray[np.int16],
-    floats: NDArray[np.float32],
-    at: int,
-    origin: np.float32,
-    total: NDArray[np.float32],
-    squares: NDArray[np.float32],
-    to: int,
-) -> None:
-    """The same of one."""
-    s = np.float32(0.0)
-    q = np.float32(0.0)
-    for i in range(at, at + CELL):
-        d = sample(ints, floats, i) - origin
-        s += d
-        q += d * d
-    total[to] = s
-    squares[to] = q
+def _sums(series: NDArray[Any], origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32]) -> None:
+    """Sums of the samples of each cell minus `origin`, and of their squares."""
+    # Told the length, the compiler would write out the loop, and make no vectors of it.
+    size = series.shape[0] // total.shape[0]
+    for c in range(total.shape[0]):
+        x = series[c * size : (c + 1) * size]
+        s = np.float32(0.0)
+        q = np.float32(0.0)
+        for i in range(size):
+            d = np.float32(x[i]) - origin
+            s += d
+            q += d * d
+        total[c] = s
+        squares[c] = q
 
 
 @kernel(reorder=True)
@@ -174,16 +129,10 @@ def moments_either(
         origin = mean[lo]
         spread = var[lo]
         count[lo] = CELL
-        c = lo
-        while c + 16 <= hi:
-            if ints.shape[0] > 0:
-                _cells_16(ints, c * CELL, origin, mean, var, c)
-            else:
-                _cells_16(floats, c * CELL, origin, mean, var, c)
-            c += 16
-        while c < hi:
-            _cell(ints, floats, c * CELL, origin, mean, var, c)
-            c += 1
+        if ints.shape[0] > 0:
+            _sums(ints[lo * CELL : hi * CELL], origin, mean[lo:hi], var[lo:hi])
+        else:
+            _sums(floats[lo * CELL : hi * CELL], origin, mean[lo:hi], var[lo:hi])
         _moments(mean, var, lo, hi, origin)
         # Sums lose the digits of what is nearly constant far from the origin.
         if _odd_cells(var[lo:hi], np.float32(1e-4) * spread) > 0 or not spread > 0.0:

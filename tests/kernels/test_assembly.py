@@ -18,7 +18,6 @@ from llvmlite import ir
 from pulsar_kernels import (
     _ir,
     bandsums,
-    cells,
     coherent,
     correlate,
     drifts,
@@ -108,7 +107,6 @@ CODES = {
     "ffa.sum_rows": Code(ffa_vectors._merge_code, "*h q *h q q q q q q q q q", None, ("add words, held",)),
     "ffa.turn_block": Code(ffa_vectors._turn_code, "*h q q *w q", None, ("add integers",)),
     "ffa.largest_boxes": Code(ffa_vectors._boxes_code, "q *w q *q q *w", 4, ("larger integers",)),
-    "cells.sums": Code(cells._cells_code, "*h q f *f *f q", None, ("to floats", "add floats", "multiply and add")),
     "bandsums.bytes": Code(bandsums._sum_bytes_code, "q *b q *q q q *h q", 1, ("add words",)),
     "bandsums.two": Code(bandsums._add_two_code, "*b q q *b q q", None, ("add bytes, held",)),
     "unpack.lanes": Code(unpack._lanes_code, "*b q q *b q q", 1, ("interleave",)),
