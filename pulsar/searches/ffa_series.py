@@ -7,8 +7,8 @@ running median taken off and bursts tamed.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ POINTS = 32
 SAME_BOXES = 1.25
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Step:
     """Periods searched in one series: so many samples of its level summed, transforms, widths [bins]."""
 
     factor: int
@@ -45,12 +46,12 @@ class Step(NamedTuple):
     transforms: NDArray[np.int64]
     widths: NDArray[np.int64]
 
-    @property
+    @cached_property
     def first(self) -> int:
         """Number of its first trial period."""
         return int(self.transforms[0, 3])
 
-    @property
+    @cached_property
     def last(self) -> int:
         """Number of the trial period after its last."""
         return int(self.transforms[-1, 3] + self.transforms[-1, 2] - self.transforms[-1, 1])
@@ -260,22 +261,26 @@ def flattened(level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32])
     share = longwave.block_means(raw, size, means) / level.nsamps
     if share < LEAST_SHARE:
         return 0.0, share
-    middle = np.arange(len(means))
-    half = POINTS // 2
+    low, high, near = _window(len(means), POINTS // 2)
     baseline = np.empty((len(means), 1))
-    moments.running_medians(
-        means[:, None], np.maximum(middle - half, 0), np.minimum(middle + half + 1, len(means)), baseline
-    )
+    moments.running_medians(means[:, None], low, high, baseline)
     line = baseline[:, 0]
+    means[np.isnan(means)] = 0.0
+    off = means - line
     there = np.isfinite(line)
     if not there.all():
+        middle = np.arange(len(means))
         line = np.interp(middle, middle[there], line[there])
+        off[~there] = 0.0
     # A median makes harmonics of waves; a mean does not, but bursts go into it: blocks far from the median do not
     # count. Twice over a turn it takes nothing off a wave that is shorter, and adds nothing to it.
-    off = np.where(there, np.nan_to_num(means) - line, 0.0)
-    line = np.where(np.abs(off) > BURST * 1.4826 * _middle(np.abs(off)), line, line + off)
+    far = np.abs(off)
+    off[far > BURST * 1.4826 * _middle(far)] = 0.0
+    line = line + off
+    total = np.zeros(len(means) + 1)
     for _ in range(2):
-        line = _running_means(line, half)
+        np.cumsum(line, out=total[1:])
+        line = (total[high] - total[low]) / near
     longwave.flatten(raw, size, np.ascontiguousarray(line), flat)
     step = max(level.nsamps // (longwave.BLOCK * MOST_BLOCKS), 1)
     variances = np.empty(level.nsamps // (longwave.BLOCK * step) + 1, dtype=np.float32)
@@ -286,12 +291,12 @@ def flattened(level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32])
     return float(np.sqrt(_middle(variances[:count]) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3)), share
 
 
-def _running_means(x: NDArray[np.float64], half: int) -> NDArray[np.float64]:
-    """Means of each sample and `half` of them on either side, fewer at the ends."""
-    total = np.concatenate([[0.0], np.cumsum(x)])
-    middle = np.arange(len(x))
-    low, high = np.maximum(middle - half, 0), np.minimum(middle + half + 1, len(x))
-    return np.asarray((total[high] - total[low]) / (high - low))
+@lru_cache(maxsize=64)
+def _window(n: int, half: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of each of `n` samples and `half` of them on either side, fewer at the ends: first, last + 1, and number."""
+    middle = np.arange(n)
+    low, high = np.maximum(middle - half, 0), np.minimum(middle + half + 1, n)
+    return low, high, high - low
 
 
 def _middle(x: NDArray[Any]) -> float:

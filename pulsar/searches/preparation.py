@@ -8,6 +8,7 @@ continue the series by its mirror image, turned over, in which neither value nor
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ def cubic_trend(series: NDArray[Any], gaps: Iterable[tuple[int, int]] = ()) -> N
     else:
         whiten.block_means(series, means)
     good = np.isfinite(means)
-    edges = series.shape[0] * np.arange(65) // 64
     for lo, hi in gaps:
+        edges = series.shape[0] * np.arange(65) // 64
         good &= (edges[1:] <= lo) | (edges[:-1] >= hi)
     coeffs = np.zeros(4, dtype=np.float64)
     if good.all():
@@ -138,13 +139,20 @@ def red_level(spectrum: NDArray[np.complex64], white: float) -> NDArray[np.float
 
 def running_level(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Mean power by the medians about every mode of a ladder from LOW_MODES on, and these modes."""
-    steps = max(int(np.log(max(len(power), LOW_MODES) / LOW_MODES) / np.log(LADDER)), 0)
+    centres, stretches = _ladder(len(power))
+    # The median of an exponential distribution is ln 2 of its mean.
+    medians = [np.partition(power[lo:hi], middle)[middle] for lo, hi, middle in stretches]
+    return np.array(medians) / np.log(2.0), centres
+
+
+@lru_cache(maxsize=64)
+def _ladder(nmodes: int) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
+    """Modes of the ladder, and of the stretch about each the first element, the last + 1, and half of their number."""
+    steps = max(int(np.log(max(nmodes, LOW_MODES) / LOW_MODES) / np.log(LADDER)), 0)
     centres = np.unique(np.round(LOW_MODES * LADDER ** np.arange(steps + 1))).astype(np.int64)
     half = np.maximum((centres * REACH).astype(np.int64), NEAR)
-    # The median of an exponential distribution is ln 2 of its mean.
-    parts = [power[max(c - 1 - h, 0) : c + h] for c, h in zip(centres, half, strict=True)]
-    medians = [np.partition(part, len(part) // 2)[len(part) // 2] for part in parts]
-    return np.array(medians) / np.log(2.0), centres
+    ends = zip(np.maximum(centres - 1 - half, 0).tolist(), np.minimum(centres + half, nmodes).tolist(), strict=True)
+    return centres, [(lo, hi, (hi - lo) // 2) for lo, hi in ends]
 
 
 #: Power of a line, over that of noise, from which it is taken out of a series.

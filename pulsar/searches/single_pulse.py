@@ -120,6 +120,9 @@ class SinglePulseSearch(Search["_Buffers"]):
         self._nexcess = max(nlevels + 3, FINE_LEVELS)
         keeps = SCAN_KEEPS[config.shape]
         self.scan_threshold = min(keeps * config.snr - SCAN_MARGIN * math.sqrt(1.0 - keeps**2), SCAN_MOST)
+        #: Octaves of the widths, and thresholds in white noise.
+        self._octaves = np.log2(np.where(used, widths, 1.0))
+        self._thresholds = self.scan_threshold * np.sqrt(self._widths)
 
     @classmethod
     def _cost(cls, nsamps: int, tsamp: float, config: Any, _band: Band, _run: Circumstances, /) -> Cost:
@@ -218,11 +221,8 @@ class SinglePulseSearch(Search["_Buffers"]):
 
     def _limits(self, excess: NDArray[np.float64]) -> NDArray[np.float64]:
         """Thresholds of the scan, shape (nlevels, 8), for sums of whitened samples."""
-        known = np.isfinite(self._widths)
-        w = np.where(known, self._widths, 1.0)
-        level = np.log2(w)
-        factor = np.interp(level, np.arange(excess.shape[0]), excess)
-        return np.where(known, self.scan_threshold * np.sqrt(w) * factor, np.inf)
+        factor = np.interp(self._octaves, np.arange(excess.shape[0]), excess)
+        return np.asarray(self._thresholds * factor, dtype=np.float64)
 
 
 #: Boxes above the threshold for which there is room at first.
