@@ -272,19 +272,28 @@ def _sums_32_code(builder: Any, args: Any, count: int) -> Any:
     bits = integer(16)
     data, limits, out = args[0], args[3], args[4]
 
-    def harmonic(k: int, s: int, part: int) -> Any:
-        index = [((16 * part + j) * k + (1 << s >> 1)) >> s for j in range(16)]
-        return picked(builder, data, times(builder, args[1], (32 * k) >> s), index)
+    def harmonic(k: int, s: int) -> list[Any]:
+        """Of each half of the indices."""
+        index = [(j * k + (1 << s >> 1)) >> s for j in range(32)]
+        at = times(builder, args[1], (32 * k) >> s)
+        if index[-1] - index[0] > 15:
+            return [picked(builder, data, at, index[:16]), picked(builder, data, at, index[16:])]
+        # One load for both: most loads go across cache lines, and take as long as two.
+        row = load(builder, data, plus(builder, at, index[0]), vector_of(F32, 16))
+        return [shuffle(builder, row, row, [i - index[0] for i in half]) for half in (index[:16], index[16:])]
+
+    def added(one: list[Any], two: list[Any]) -> list[Any]:
+        return [builder.fadd(a, b) for a, b in zip(one, two, strict=True)]
 
     hit = I64(0)
-    for part in range(2):
-        acc = harmonic(1, 0, part)
-        for s in range(count):
-            if s > 0:
-                acc = builder.fadd(acc, summed([harmonic(k, s, part) for k in range(1, 1 << s, 2)], builder.fadd))
-            store(builder, acc, out, plus(builder, plus(builder, args[5], 16 * part), _ROW * s))
-            limit = splat(builder, element(builder, limits, s), 16)
-            above = builder.bitcast(builder.fcmp_ordered(">", acc, limit), bits)
+    acc = harmonic(1, 0)
+    for s in range(count):
+        if s > 0:
+            acc = added(acc, summed([harmonic(k, s) for k in range(1, 1 << s, 2)], added))
+        limit = splat(builder, element(builder, limits, s), 16)
+        for part in range(2):
+            store(builder, acc[part], out, plus(builder, plus(builder, args[5], 16 * part), _ROW * s))
+            above = builder.bitcast(builder.fcmp_ordered(">", acc[part], limit), bits)
             bit = builder.select(builder.icmp_unsigned("!=", above, bits(0)), I64(1 << s), I64(0))
             hit = builder.or_(hit, bit)
     return hit
