@@ -212,7 +212,7 @@ def _box_significance(harmonics: _Harmonics, use: NDArray[np.bool_], box: tuple[
     shape = np.exp(-2j * np.pi * np.outer(harmonics.number, phases)).sum(axis=1) * use
     places = np.exp(-2j * np.pi * np.outer(np.arange(n) / n, harmonics.number)) * shape
     sums = (harmonics.parts @ places.conj().T).real
-    # In white noise half of a harmonic's power is in phase with the box; aliases may all be.
+    # Half of a harmonic's power is in phase with the box: of noise, and of aliases, which have any phase.
     white, aliased = (0.5 * float(np.sum(np.abs(shape) ** 2 * each)) for each in (1.0, harmonics.aliased))
     scatter = np.var(sums, axis=0, ddof=1) if count > 1 else np.zeros(n)
     noise = np.maximum(scatter, white) + aliased

@@ -42,8 +42,9 @@ _SEED, _STREAM = 0, 6100
 
 #: Phase bins at least.
 LEAST_BINS: Final = 4
-#: Variance of the brightness of turns, that of their mean being 1, beyond which it is not looked at: few pulsars have
-#: more than 4.
+#: Most variance of the brightness of turns, that of their mean being 1, that is reckoned with: a pulsar that is off for
+#: a part f of its turns has f / (1 - f), 4 where that is four fifths. Where it would be less than the noise of a turn,
+#: turns are not looked at one by one.
 _MOST_VARIANCE: Final = 4.0
 _ARRAYS: Final = ("shapes", "shape_of", "gains", "factors", "turns")
 

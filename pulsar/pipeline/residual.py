@@ -4,10 +4,15 @@ The harmonics of a strong source have sidelobes at all frequencies, and power at
 lost, or has its DM. So strong sources are taken out of the samples by their templates
 (:mod:`pulsar.folding.subtracted`), the rest is searched with the same trials and thresholds, and whatever is of no
 strong source is pursued and folded in what is left.
+
+Beside others the first search may see only some harmonics of a slow pulsar, and have it at a part of its period; what
+is left of it is then found at its period. In the end such periods are pursued once more, together.
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +37,8 @@ from pulsar.pipeline.stages import BatchSearch
 from pulsar.pipeline.subtracting import templates_of
 from pulsar.searches.registry import enabled
 from pulsar.searches.sift import Group
-from pulsar.sources.candidate import Candidate
+from pulsar.sources.candidate import AGREE_BINS, Candidate
+from pulsar.sources.sky import MOST_RATIO, of_one_dm
 
 #: Sources that are taken out at most, the strongest: each takes passes over the samples, less all others.
 MOST: Final = 8
@@ -90,14 +96,44 @@ def search_residual(
         most = len(strong)
         detected, candidates = run.searched_without(strong, detected, candidates, name)
         strong = _strong(candidates, least)
-    return detected, list(candidates)
+    return detected, run.at_one_period(strong, detected, candidates)
 
 
 def _strong(candidates: Sequence[Candidate], least: float) -> list[Candidate]:
     """The strongest sources of the whole observation that are no interference, from an S/N on; none for 0."""
+    return [source for source in _sources(candidates) if source.snr >= least > 0.0][:MOST]
+
+
+def _sources(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Sources of the whole observation that are no interference, the strongest first."""
     own = [source for source in candidates if source.fold is not None and not source.parent and not source.part]
-    strong = [source for source in own if source.snr >= least > 0.0 and not source.flags]
-    return sorted(strong, key=lambda source: -source.snr)[:MOST]
+    return sorted((source for source in own if not source.flags), key=lambda source: -source.snr)
+
+
+def sharing(strong: Sequence[Candidate], sources: Sequence[Candidate], tobs: float) -> list[list[Candidate]]:
+    """Strong sources at parts of one period, at its DM, behind the source that has it.
+
+    Parameters
+    ----------
+    strong : sequence of Candidate
+        Of the sources.
+    sources : sequence of Candidate
+    tobs : float
+        Length of the observation [s].
+    """
+    families_of: dict[str, list[Candidate]] = {}
+    for part in strong:
+        longest = max(sources, key=partial(_times, part, tobs=tobs))
+        if _times(part, longest, tobs=tobs) > 1:
+            families_of.setdefault(longest.uid, [longest]).append(part)
+    return list(families_of.values())
+
+
+def _times(part: Candidate, longer: Candidate, *, tobs: float) -> int:
+    """How many times the period of one that of another is, at its DM; 0 where it is no small multiple."""
+    n = round(part.freq / longer.freq)
+    near = abs(part.freq - n * longer.freq) < AGREE_BINS / tobs and of_one_dm(part, longer)
+    return n if near and n <= MOST_RATIO else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +153,9 @@ class _Run:
     ) -> tuple[Detected, Sequence[Candidate]]:
         """Strong sources, each pursued without the others, and what is found in the samples without all of them."""
         config, means = self.config, self.means
-        apart = self._each_alone(strong, detected, candidates)
+        apart = list(candidates)
+        if len(strong) > 1:
+            apart = self._pursued([[source_of] for source_of in strong], strong, detected, candidates)
         taken = self._templates(_strong(apart, config.search.residual), detected.birdies)
         if not taken:
             return detected, candidates
@@ -137,32 +175,50 @@ class _Run:
         groups = sorted([*before, *groups], key=lambda group: -group.sigma)
         earlier = frozenset(group.uid for group in before)
         weak = follow_up(rest, both, groups, config, means, taken=strong, before=earlier)
-        # Who folds these samples again has to know in which each fold was made.
-        for candidate, own in [*((c, (c.uid, c.parent)) for c in theirs), *((c, ()) for c in weak)]:
-            if candidate.fold is not None:
-                candidate.fold.extra["residual"] = {source_of.uid: source_of.uid not in own for source_of in strong}
+        for candidate in theirs:
+            _mark([candidate], strong, {candidate.uid, candidate.parent})
+        _mark(weak, strong, set())
         return both, families([*theirs, *weak])
 
     def _without(self, taken: Sequence[tuple[Candidate, Taken]]) -> MaskedSource:
         """The samples less the templates of sources."""
         return without(self.source, [template for _, template in taken])
 
-    def _each_alone(
+    def at_one_period(
         self, strong: Sequence[Candidate], detected: Detected, candidates: Sequence[Candidate]
     ) -> list[Candidate]:
-        """Candidates of which the strong ones, and what belongs to them, are pursued anew, each without the others."""
-        if len(strong) == 1:
+        """Candidates of which strong sources at parts of one period, at its DM, are pursued anew, those together."""
+        shared = sharing(strong, _sources(candidates), self.samples.header.tobs)
+        if not shared:
             return list(candidates)
+        every = {source.uid: source for source in (*strong, *(family[0] for family in shared))}
+        return families(self._pursued(shared, list(every.values()), detected, candidates))
+
+    def _pursued(
+        self,
+        together: Sequence[Sequence[Candidate]],
+        strong: Sequence[Candidate],
+        detected: Detected,
+        candidates: Sequence[Candidate],
+    ) -> list[Candidate]:
+        """Candidates of which some strong ones, and what belongs to them, are pursued anew without all others."""
         taken = self._templates(strong, detected.birdies)
-        names = {source.uid for source, _ in taken}
-        anew = [candidate for candidate in candidates if candidate.uid not in names and candidate.parent not in names]
-        for source, _ in taken:
-            others = [(other, template) for other, template in taken if other is not source]
-            groups = [candidate.group for candidate in candidates if candidate.parent == source.uid]
-            groups = sorted([_of_whole(source.group, detected), *groups], key=lambda group: -group.sigma)
-            strongest, own = [other for other, _ in others], frozenset(group.uid for group in groups)
+        there = [source for source, _ in taken]
+        anew, uids = list(candidates), {source.uid for source in there}
+        for names in ({source.uid for source in sources} for sources in together):
+            # Of a part nothing is left beside the whole: one of them is measured.
+            if not names & uids:
+                continue
+            own = [candidate for candidate in candidates if names & {candidate.uid, candidate.parent}]
+            others = [(other, template) for other, template in taken if other.uid not in names]
+            groups = [_of_whole(c.group, detected) if c.uid in names else c.group for c in own]
+            groups = sorted(groups, key=lambda group: -group.sigma)
+            strongest, before = [other for other, _ in others], frozenset(group.uid for group in groups)
             left = replace(self.samples, source=self._without(others))
-            anew += follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=own)
+            found = follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=before)
+            _mark(found, there, names)
+            gone = {candidate.uid for candidate in own}
+            anew = [candidate for candidate in anew if candidate.uid not in gone] + found
         return anew
 
     def _templates(self, strong: Sequence[Candidate], birdies: Sequence[Birdie]) -> list[tuple[Candidate, Taken]]:
@@ -188,6 +244,13 @@ class _Run:
 
         found, _ = detections_of(self.trials.ndms, search, checkpoint, means.progress.message, birdies)
         return found.detections
+
+
+def _mark(candidates: Sequence[Candidate], strong: Sequence[Candidate], there: AbstractSet[str]) -> None:
+    """Keep with folds which strong sources were not in their samples: who folds these again has to know it."""
+    for candidate in candidates:
+        if candidate.fold is not None:
+            candidate.fold.extra["residual"] = {source.uid: source.uid not in there for source in strong}
 
 
 def _of_whole(group: Group, detected: Detected) -> Group:

@@ -260,7 +260,7 @@ class Sky:
             fold = min(self._folds[candidate.uid], self._folds[rival.uid], key=lambda fold: fold.tobs)
             low, high = (self.source(each).during(fold.start, fold.tobs).freq for each in (candidate, rival))
             n, near = round(high / low), AGREE_BINS / fold.tobs
-            if candidate.part != rival.part and _of_one_dm(candidate, rival):
+            if candidate.part != rival.part and of_one_dm(candidate, rival):
                 strays = self._strays(candidate, rival)
                 near += max(n * strays[0], strays[1])
             self._multiples[key] = n if 1 <= n <= MOST_RATIO and abs(high - n * low) < near else 0
@@ -272,10 +272,10 @@ class Sky:
         """True if a fold is at the period of its source, not at n times that, without what is of stronger ones.
 
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
-        period is told halfway between, at 2 sqrt(n) / (n + 1). And the pulses must not be equal, in the noise that there
-        is, more surely where the part has the surer detection; and harmonics that are multiples of no divisor must be
-        there, with half of the significance that their number makes expected: a blend of pulsars at several parts of
-        it has none.
+        period is told halfway between, at 2 sqrt(n) / (n + 1). And the pulses must not be equal, in the noise that
+        there is, more surely where the part has the surer detection; and harmonics that are multiples of no divisor
+        must be there, with half of the significance that their number makes expected: a blend of pulsars at several
+        parts of it has none.
         """
         n, least = self._times(candidate, part), POSSIBLE if candidate.group.sigma > part.group.sigma else AGREE
         key = candidate.uid, n, least, frozenset(rival.uid for rival in stronger), divisors
@@ -339,7 +339,7 @@ class Sky:
         return self._there[key]
 
 
-def _of_one_dm(candidate: Candidate, rival: Candidate) -> bool:
+def of_one_dm(candidate: Candidate, rival: Candidate) -> bool:
     """True if two have one DM within their errors, or the ranges over which they were detected."""
     own, theirs = candidate.group, rival.group
     near = abs(candidate.dm - rival.dm) <= AGREE * float(np.hypot(candidate.dm_err, rival.dm_err))

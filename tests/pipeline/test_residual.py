@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from pulsar.config.load import load_config
+from pulsar.data.candidate import DETECTION_COLUMNS, empty_table
 from pulsar.followup.folding import fold_files
 from pulsar.io.product.writer import Target
 from pulsar.pipeline.ephemerides import ephemerides_of
+from pulsar.pipeline.residual import sharing
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.run import search
+from pulsar.searches.sift import Group
+from pulsar.sources.candidate import Candidate
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 SHAPE = {"nchans": 64, "fch1": 1496.0, "foff": -4.0, "tsamp": 512e-6, "nsamps": 1 << 16, "seed": 5}
@@ -159,3 +163,16 @@ def test_where_nothing_can_be_searched_again_the_first_list_stands(searched, set
     without = searched(STRONG, sets=(*sets, "search.residual=0"))
     assert set(with_it.rows("candidates")["uid"]) == set(without.rows("candidates")["uid"])
     assert len(with_it.rows("candidates")) > 0
+
+
+def test_sources_at_parts_of_one_period_and_dm_are_pursued_together():
+    def source(freq, dm):
+        rows = empty_table(DETECTION_COLUMNS, 1)
+        rows["freq"], rows["dm"] = freq, dm
+        return Candidate(Group(f"{freq:.6f} {dm}", rows[0], np.zeros(1, dtype=np.int64), dm - 5.0, dm + 5.0))
+
+    slow, third, sixth = source(0.3137, 50.0), source(3 * 0.3137 + 0.1 / TOBS, 52.0), source(6 * 0.3137, 48.0)
+    beside, elsewhere = source(3 * 0.3137 + 0.5 / TOBS, 50.0), source(2 * 0.3137, 300.0)
+    sources = [third, beside, elsewhere, sixth, slow]
+    assert sharing([third, beside, elsewhere, sixth], sources, TOBS) == [[slow, third, sixth]]
+    assert sharing([beside, elsewhere, slow], sources, TOBS) == []
