@@ -27,11 +27,11 @@ _TOGETHER = 32
 
 
 @kernel(reorder=True)
-def _sums(series: NDArray[Any], origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32]) -> None:
-    """Sums of the samples of each cell minus `origin`, and of their squares."""
+def _moments(series: NDArray[Any], origin: np.float32, mean: NDArray[np.float32], var: NDArray[np.float32]) -> None:
+    """Mean and variance of the samples of each cell, by their sums and squares from `origin` on."""
     # Told the length, the compiler would write out the loop, and make no vectors of it.
-    size = series.shape[0] // total.shape[0]
-    for c in range(total.shape[0]):
+    size = series.shape[0] // mean.shape[0]
+    for c in range(mean.shape[0]):
         x = series[c * size : (c + 1) * size]
         s = np.float32(0.0)
         q = np.float32(0.0)
@@ -39,17 +39,8 @@ def _sums(series: NDArray[Any], origin: np.float32, total: NDArray[np.float32], 
             d = np.float32(x[i]) - origin
             s += d
             q += d * d
-        total[c] = s
-        squares[c] = q
-
-
-@kernel(reorder=True)
-def _moments(total: NDArray[np.float32], squares: NDArray[np.float32], lo: int, hi: int, origin: np.float32) -> None:
-    """Sums to means and variances, in place."""
-    for c in range(lo, hi):
-        s = total[c]
-        squares[c] = (squares[c] - s * s * np.float32(1.0 / CELL)) * np.float32(1.0 / (CELL - 1))
-        total[c] = origin + s * np.float32(1.0 / CELL)
+        mean[c] = origin + s * np.float32(1.0 / CELL)
+        var[c] = (q - s * s * np.float32(1.0 / CELL)) * np.float32(1.0 / (CELL - 1))
 
 
 @kernel()
@@ -130,10 +121,9 @@ def moments_either(
         spread = var[lo]
         count[lo] = CELL
         if ints.shape[0] > 0:
-            _sums(ints[lo * CELL : hi * CELL], origin, mean[lo:hi], var[lo:hi])
+            _moments(ints[lo * CELL : hi * CELL], origin, mean[lo:hi], var[lo:hi])
         else:
-            _sums(floats[lo * CELL : hi * CELL], origin, mean[lo:hi], var[lo:hi])
-        _moments(mean, var, lo, hi, origin)
+            _moments(floats[lo * CELL : hi * CELL], origin, mean[lo:hi], var[lo:hi])
         # Sums lose the digits of what is nearly constant far from the origin.
         if _odd_cells(var[lo:hi], np.float32(1e-4) * spread) > 0 or not spread > 0.0:
             for c in range(lo, hi):
