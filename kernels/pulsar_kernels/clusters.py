@@ -370,6 +370,7 @@ def describe(
     peak: NDArray[np.int64],
     events: Events,
     reach: NDArray[np.float64],
+    share: NDArray[np.float64],
     span: float,
     least: float,
     widest: float,
@@ -389,6 +390,8 @@ def describe(
     reach : ndarray of float64, shape (n,)
         Widest pulse that the level of its series cannot hide [s]: DMs that would make it wider say nothing, unless it
         is seen there.
+    share : ndarray of float64, shape (n,)
+        From `spread`: a pulse in part of the band is smeared by the delay over that part.
     span : float
         Delay over the band [s per pc cm^-3].
     least : float
@@ -405,7 +408,8 @@ def describe(
     for g in range(peak.shape[0]):
         p = peak[g]
         s0, w0, d0 = snr[p], width[p], dms[row[p]]
-        most = max(reach[p] - w0, 0.0) / span if span > 0.0 else np.inf
+        own = span * share[p]
+        most = max(reach[p] - w0, 0.0) / own if own > 0.0 else np.inf
         low = row[p]
         high = row[p]
         for k in range(first[g], first[g + 1]):
@@ -416,11 +420,11 @@ def describe(
             high = max(high, r)
         # Where it should be seen.
         while low > 0 and d0 - dms[low - 1] <= most:
-            if expected(s0, w0, (d0 - dms[low - 1]) * span, widest) < least:
+            if expected(s0, w0, (d0 - dms[low - 1]) * own, widest) < least:
                 break
             low -= 1
         while high < ndms - 1 and dms[high + 1] - d0 <= most:
-            if expected(s0, w0, (dms[high + 1] - d0) * span, widest) < least:
+            if expected(s0, w0, (dms[high + 1] - d0) * own, widest) < least:
                 break
             high += 1
         out[g, 0] = _top_of(top, dms, row[p], 0.3)
@@ -432,7 +436,7 @@ def describe(
             if top[r] == 0.0 and abs(dms[r] - d0) > most:
                 continue
             told += 1
-            model = expected(s0, w0, abs(dms[r] - d0) * span, widest)
+            model = expected(s0, w0, abs(dms[r] - d0) * own, widest)
             # What is seen is above the threshold; what is not agrees with any model below it.
             have = top[r] if top[r] > 0.0 else min(model, least)
             want = max(model, min(least, s0)) if top[r] > 0.0 else model
@@ -445,6 +449,6 @@ def describe(
         out[g, 2] = must
         out[g, 3] = seen
         out[g, 4] = top[0]
-        out[g, 5] = expected(s0, w0, (d0 - dms[0]) * span, widest)
+        out[g, 5] = expected(s0, w0, (d0 - dms[0]) * own, widest)
         for r in range(low, high + 1):
             top[r] = 0.0

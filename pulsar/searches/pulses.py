@@ -94,7 +94,7 @@ def band_delays(freqs: NDArray[np.float64], fref: float | None = None) -> tuple[
 
 
 def dm_error(
-    width: NDArray[Any], snr: NDArray[Any], tsamp: NDArray[Any], step: NDArray[Any], rms: float
+    width: NDArray[Any], snr: NDArray[Any], tsamp: NDArray[Any], step: NDArray[Any], rms: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Standard error of the DM of pulses [pc cm^-3].
 
@@ -111,13 +111,13 @@ def dm_error(
         Sampling time [s].
     step : ndarray
         Distance of the trials [pc cm^-3].
-    rms : float
-        Of the delays over the channels [s per pc cm^-3].
+    rms : ndarray
+        Of the delays over the channels in which the pulse is [s per pc cm^-3]; where 0, no DM is known.
     """
-    if not rms > 0:
-        return np.full(np.shape(width), np.nan)
     edges = DM_ERROR[1] * snr ** (-2.0 / 3.0) * np.sqrt(1.0 - np.minimum(tsamp / width, 1.0))
-    return np.asarray(np.hypot(width / rms * np.hypot(DM_ERROR[0] / snr, edges), step / np.sqrt(12.0)))
+    with np.errstate(divide="ignore"):
+        error = np.hypot(width / rms * np.hypot(DM_ERROR[0] / snr, edges), step / np.sqrt(12.0))
+    return np.where(rms > 0, error, np.nan)
 
 
 def cluster(
@@ -225,7 +225,7 @@ def cluster(
     widest = float(width.max()) if width_max is None else width_max
     best = peaks[kept]
     reach = events["reach"][used].astype(np.float64)
-    clusters.describe(group_first, member, best, of, reach, e_lo - e_hi, least, widest, facts)
+    clusters.describe(group_first, member, best, of, reach, share, e_lo - e_hi, least, widest, facts)
 
     table = empty_table(SINGLE_PULSE_COLUMNS, kept.size)
     table["rank"] = np.arange(1, kept.size + 1)
@@ -236,7 +236,8 @@ def cluster(
     table["mjd"] = tstart + table["time"] / DAY
     table["dm"] = facts[:, 0]
     step = np.gradient(dms)[row[best]] if dms.size > 1 else np.zeros(kept.size)
-    table["dm_err"] = dm_error(width[best], snr[best], tsamp[row[best]], step, rms) if dms.size > 1 else np.nan
+    filled = rms * share[best]
+    table["dm_err"] = dm_error(width[best], snr[best], tsamp[row[best]], step, filled) if dms.size > 1 else np.nan
     table["snr"] = snr[best]
     table["sigma"] = stats.trial_sigma(stats.logp_from_sigma(snr[best]), ntrials)
     table["width"] = width[best]

@@ -145,8 +145,9 @@ def test_describe(npulses, nnoise, ndms, groups, widest, seed):
     member = np.argsort(group, kind="stable")
     first = np.searchsorted(group[member], np.arange(peaks.size + 1))
     out = np.full((peaks.size, 6), np.nan)
-    reach = s.width * np.random.default_rng(seed).choice([0.5, 2.0, 8.0, np.inf], n)
-    facts = (reach, s.e_lo - s.e_hi, LEAST, widest)
+    rng = np.random.default_rng(seed)
+    reach, share = s.width * rng.choice([0.5, 2.0, 8.0, np.inf], n), rng.choice([0.05, 0.4, 1.0], n)
+    facts = (reach, share, s.e_lo - s.e_hi, LEAST, widest)
     clusters.describe(first, member, peaks, events(s), *facts, out)
     want = oracle.describe(group, peaks, s.row, s.dms, s.snr, s.width, *facts)
     np.testing.assert_allclose(out, want, rtol=1e-6, atol=1e-6)
@@ -157,6 +158,8 @@ def test_the_top_is_that_of_a_parabola():
     snr = np.sqrt(900.0 - 20.0 * (dms - 5.3) ** 2)
     rows, out = np.arange(11), np.empty((1, 6))
     flat = clusters.Events(rows, dms, np.full(11, 1e-3), np.zeros(11), np.full(11, 0.01), snr)
-    clusters.describe(np.array([0, 11]), rows, np.array([5]), flat, np.full(11, np.inf), 0.005, 6.0, 1.0, out)
+    clusters.describe(
+        np.array([0, 11]), rows, np.array([5]), flat, np.full(11, np.inf), np.ones(11), 0.005, 6.0, 1.0, out
+    )
     assert out[0, 0] == pytest.approx(5.3)
     assert out[0, 4] == snr[0]

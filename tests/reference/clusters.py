@@ -130,13 +130,13 @@ def top_of(top, dms, peak):
     return centre
 
 
-def describe(group, peaks, row, dms, snr, width, reach, span, least, widest):
+def describe(group, peaks, row, dms, snr, width, reach, share, span, least, widest):
     """`group` is the number of the group of every event."""
     out = []
     for g, p in enumerate(peaks):
         top = np.zeros(len(dms))
         np.maximum.at(top, row[group == g], snr[group == g])
-        smearing = np.abs(dms - dms[row[p]]) * span
+        smearing = np.abs(dms - dms[row[p]]) * span * share[p]
         model = np.array([expected(snr[p], width[p], s, widest) for s in smearing])
         told = smearing <= max(reach[p] - width[p], 0.0)
         where = np.flatnonzero((top > 0) | ((model >= least) & told))

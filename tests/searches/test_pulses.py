@@ -87,11 +87,17 @@ def test_pulses_of_two_dms_stay_two():
     assert len(found) == 2
 
 
-def test_a_pulse_in_part_of_the_band_is_one():
-    dms = np.arange(300.0, 700.0, 2.0)
-    found = clustered(observed([(4.0, 500.0, 60.0, 4e-3, 180, 256)], FAST, dms), dms, FAST)
-    assert len(found) == 1
-    assert abs(found.table["dm"][0] - 500) < 10
+def test_a_pulse_in_part_of_the_band_is_one_with_the_score_and_the_error_of_that_part():
+    dms = np.arange(460.0, 540.0, 0.25)
+    part, whole = (
+        clustered(observed([(4.0, 500.0, 20.0, 4e-3, first, 256)], FAST, dms), dms, FAST) for first in (180, 0)
+    )
+    assert len(part) == len(whole) == 1
+    assert abs(part.table["dm"][0] - 500) < 4 * part.table["dm_err"][0]
+    assert part.table["score"][0] > 0.95
+    # By theory as the delays over those channels; what is seen far from the DM is what noise lifts above the threshold.
+    expected = band_delays(FAST)[2] / band_delays(FAST[180:])[2]
+    assert 0.6 * expected < part.table["dm_err"][0] / whole.table["dm_err"][0] < 1.2 * expected
 
 
 def test_undispersed_interference_is_flagged():
