@@ -274,8 +274,8 @@ class Sky:
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
         period is told halfway between, at 2 sqrt(n) / (n + 1). And the pulses must not be equal, in the noise that
         there is, more surely where the part has the surer detection; and harmonics that are multiples of no divisor
-        must be there, with half of the significance that their number makes expected: a blend of pulsars at several
-        parts of it has none.
+        must be there, with half of the significance that their number makes expected, or beyond chance: a blend of
+        pulsars at several parts of it has none, a wide pulse in red noise few.
         """
         n, least = self._times(candidate, part), POSSIBLE if candidate.group.sigma > part.group.sigma else AGREE
         key = candidate.uid, n, least, frozenset(rival.uid for rival in stronger), divisors
@@ -292,7 +292,7 @@ class Sky:
             number = np.arange(1, len(spectrum))
             others = np.mean(np.all([number % k != 0 for k in divisors], axis=0)) / np.mean(number % n != 0)
             odd = one_pulse(fold, box, n, {n}) if single else 0.0
-            own = odd >= least and one_pulse(fold, box, n, divisors) >= 0.5 * odd * np.sqrt(others)
+            own = odd >= least and one_pulse(fold, box, n, divisors) >= min(0.5 * odd * np.sqrt(others), CHANCE)
             self._turns[key] = bool(single and own)
         return self._turns[key]
 

@@ -97,15 +97,26 @@ def test_a_blend_of_two_pulsars_is_none(seed: int) -> None:
     assert sources(folds) == pytest.approx([FREQ, other], abs=0.005 / TOBS)
 
 
+@pytest.mark.parametrize("height", [0.6, 2.0])
 @pytest.mark.parametrize(("first", "second"), [(7, 10), (5, 9), (3, 7)])
-def test_a_blend_whose_sharpest_pulse_is_that_of_both_is_none(first: int, second: int) -> None:
+def test_a_blend_whose_sharpest_pulse_is_that_of_both_is_none(first: int, second: int, height: float) -> None:
     """Where the pulses of both meet they make a pulse of three quarters of the S/N of each."""
     base = 0.160273
     data = np.random.default_rng(13).normal(size=NSAMPS)
-    data += pulses(first * base, 0.6, width=0.04, phase=0.0) + pulses(second * base, 0.6, width=0.04, phase=0.0)
+    data += pulses(first * base, height, width=0.04, phase=0.0) + pulses(second * base, height, width=0.04, phase=0.0)
     folds = [folded(data, freq * base) for freq in (1, first, second)]
     assert folds[0].snr > 12.0
     assert sources(folds) == pytest.approx([first * base, second * base], abs=0.02 / TOBS)
+
+
+@pytest.mark.parametrize("height", [3.0, 6.0])
+def test_a_wide_pulse_without_its_first_harmonic_is_at_its_period(height: float) -> None:
+    """Of those that are multiples of neither 2, 3 nor 5 the seventh is the first that is left, a sixtieth as high."""
+    pulse, wave = pulses(FREQ, height, width=0.065), np.exp(2j * np.pi * FREQ * T)
+    pulse -= 2.0 * (np.mean(pulse * wave.conj()) * wave).real
+    data = np.random.default_rng(14).normal(size=NSAMPS) + pulse
+    folds = [folded(data, n * FREQ) for n in (1.0, 2.0, 3.0, 5.0)]
+    assert sources(folds) == pytest.approx([FREQ], abs=0.02 / TOBS)
 
 
 def test_what_a_line_has_taken_from_a_pulsar_makes_no_other() -> None:
