@@ -100,8 +100,6 @@ def stages(run: dict[str, Any]) -> str:
 
 #: False alarms a series.
 RATE = 0.1
-#: Fewer noise series than this make no threshold: none of them would be above it.
-LEAST_NOISE = math.ceil(1 / RATE)
 
 
 @dataclass(frozen=True)
@@ -175,12 +173,12 @@ def files(entries: Sequence[dict[str, Any]]) -> str:
     return f"{number:,} file{'s' if number > 1 else ''} ({size(median(entry['size'] for entry in entries))})"
 
 
-def found_above(kinds: dict[str, Any]) -> tuple[Threshold, list[Any], list[Any], list[Any]] | None:
+def found_above(kinds: dict[str, Any], rate: float = RATE) -> tuple[Threshold, list[Any], list[Any], list[Any]] | None:
     """Threshold, series of noise, pulsars, and those that are above it; None for too few series."""
     noise, pulsars = (list(kinds.get(kind, {}).values()) for kind in ("noise", "pulsars"))
-    if len(noise) < LEAST_NOISE or not pulsars:
+    if len(noise) * rate < 1 or not pulsars:
         return None
-    level = threshold([entry["best"] for entry in noise])
+    level = threshold([entry["best"] for entry in noise], rate)
     return level, noise, pulsars, above(pulsars, level.value)
 
 
@@ -228,6 +226,8 @@ def series_table(programs: dict[str, Any], log2n: str) -> str:
 #: What the best method of a published study recovers of pulsars that were injected into red noise of these knees [%].
 #: Its population could not be had.
 PUBLISHED = {"0.1–0.5": 76.2, "0.5–2": 75.2, "2–6": 69.7, "6–15": 61.4, "15–50": 48.7}
+#: False alarms a series in red noise, where hits by chance are as rare as the 0.3 % of that study.
+RED_RATE = 0.03
 
 
 def single_trial(noise: Sequence[dict[str, Any]], level: Threshold) -> float:
@@ -244,15 +244,18 @@ def single_trial(noise: Sequence[dict[str, Any]], level: Threshold) -> float:
     return median(entry["single"] for entry in lines if level.low <= entry["best"] <= level.high)
 
 
-def red_table(cases: dict[str, Any]) -> str:
-    """Red noise: what is found at each knee, and what a search that knows all but the height could find."""
+def red_table(cases: dict[str, Any], rate: float = RED_RATE) -> str:
+    """Red noise: what is found at each knee, and what a search that knows all but the height could find.
+
+    By chance is the share of all pairs of a series of noise and a pulsar in which a line of that would pass for this.
+    """
     names = list(dict.fromkeys(name for programs in cases.values() for name in programs))
     rows, totals = [], {name: np.zeros(5, np.int64) for name in names}
     room = np.zeros(2, np.int64)
     for knee, programs in cases.items():
         cells = [knee, f"{PUBLISHED[knee]:.1f} %", "-"]
         for name in names:
-            judged = found_above(programs.get(name, {}))
+            judged = found_above(programs.get(name, {}), rate)
             if judged is None:
                 cells += ["-"] * 3
                 continue
@@ -263,7 +266,8 @@ def red_table(cases: dict[str, Any]) -> str:
                 cells[2] = f"{Share(possible, len(pulsars)).percent}, from S/N {least:.1f}"
                 room += possible, len(pulsars)
             wrong = sum(entry["ratio"] != [1, 1] for entry in found)
-            counts = len(found), len(pulsars), wrong, len(above(noise, level.value)), len(noise)
+            pairs = [own is not None and own > level.value for entry in noise for own in entry["by_chance"]]
+            counts = len(found), len(pulsars), wrong, sum(pairs), len(pairs)
             cells += found_cells(*counts)
             totals[name] += counts
         rows.append(cells)
@@ -274,9 +278,9 @@ def red_table(cases: dict[str, Any]) -> str:
     return markdown(headings, rows)
 
 
-def found_cells(found: int, tried: int, wrong: int, chance: int, nseries: int) -> list[str]:
-    """Pulsars found, those of them at a wrong harmonic, and series of noise that have another's by chance."""
-    return [f"{Share(found, tried).percent} of {tried}", f"{wrong} of {found}", f"{chance} of {nseries}"]
+def found_cells(found: int, tried: int, wrong: int, chance: int, pairs: int) -> list[str]:
+    """Pulsars found, those of them at a wrong harmonic, and pairs of a series of noise and a pulsar by chance."""
+    return [f"{Share(found, tried).percent} of {tried}", f"{wrong} of {found}", f"{100 * chance / pairs:.2f} %"]
 
 
 def begun(programs: dict[str, Any]) -> dict[str, Any]:
