@@ -9,9 +9,8 @@ is given. What is wrong raises :class:`pulsar.ConfigError` (a value, a unit, a c
 :class:`pulsar.DataError` (a file that cannot be read, data in which nothing is left).
 """
 
-from pulsar.api.drawing import plot
 from pulsar.api.observations import dedisperse, fold, import_fold, open, read, rfi, search  # noqa: A004
-from pulsar.api.results import export, view, write_report
+from pulsar.api.results import export, plot, view, write_report
 from pulsar.api.series import search_accel, search_coherent, search_ffa, search_fft, search_single_pulse
 from pulsar.api.synthetic import inject, simulate
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.lib import recfunctions
 from numpy.typing import ArrayLike
 
-from pulsar.api._given import kind_of, named_settings, observed
-from pulsar.api._taken import taken
+from pulsar.api._given import kind_of, named_settings, observed, taken
 from pulsar.config.load import load_section
 from pulsar.config.model import AccelConfig, CoherentConfig, Config, FFAConfig, FFTConfig, SinglePulseConfig
 from pulsar.data.arguments import number, quantities

@@ -7,8 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulsar.api._given import named_settings, observed, progress_of, settings_of, threads_of
-from pulsar.api._taken import taken
+from pulsar.api._given import named_settings, observed, progress_of, settings_of, taken, threads_of
 from pulsar.config.model import Config
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries

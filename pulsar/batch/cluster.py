@@ -21,9 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pulsar.batch.local import Order, least_memory, share
+from pulsar.batch.local import Order, least_memory, run_unit, share
 from pulsar.batch.records import MOST_TOLD, Record, again, write_record
-from pulsar.batch.unit import run_unit
 from pulsar.batch.units import Unit
 from pulsar.config.model import BatchConfig, Config
 from pulsar.config.resources import memory_budget, parse_size, usable_cores

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pulsar.batch import cluster, local, slurm
-from pulsar.batch.local import Room
+from pulsar.batch.local import Options, Room
 from pulsar.batch.process import copies_of
-from pulsar.batch.records import Record, is_open, products, put_back, set_aside
-from pulsar.batch.status import look
-from pulsar.batch.unit import Options
+from pulsar.batch.records import Record, is_open, look, products, put_back, set_aside
 from pulsar.batch.units import Batch, Unit, load_settings, product, read_batch, same_results
 from pulsar.config.model import Config
 from pulsar.config.resources import memory_budget, usable_cores

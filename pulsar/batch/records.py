@@ -1,4 +1,4 @@
-"""All that the units of a batch have left: products, and a record of each last attempt.
+"""All that the units of a batch have left: products, and a record of each last attempt; and the state that follows.
 
 They are the truth. A unit is done when its product is there, which appears whole or not at all.
 """
@@ -7,15 +7,18 @@ import contextlib
 import json
 import os
 import struct
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Strict, TypeAdapter
 
-from pulsar.batch.units import product, record_file
+from pulsar.batch.units import Batch, Unit, log_file, product, read_batch, record_file
 from pulsar.data.files import read_bytes
+from pulsar.data.locks import FileLock, holder, is_held
 from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import STRICT, Count, Seconds, validated
 from pulsar.errors import DataError, PulsarError
@@ -229,3 +232,203 @@ def set_aside(folder: Path, names: Iterable[str]) -> list[Path]:
             out.append(path.rename(path.with_name(f"{path.name}.damaged")))
             record_file(folder, name).unlink(missing_ok=True)
     return out
+
+
+#: Bytes of an index, and for each unit: twice what a record has at most, with a reason in any script.
+_LEAST_BYTES: Final = 1 << 16
+_UNIT_BYTES: Final = 8 << 10
+#: Of each unit the time of its record [ns since 1970], and that.
+_INDEX: Final = TypeAdapter(dict[str, tuple[Annotated[int, Strict()], Record]])
+
+
+def look(batch: Batch, *, ours: bool) -> dict[str, Record]:
+    """Last attempt at every unit by its name, with what that unit has come to.
+
+    Products and records tell. An index of them saves reading those that have not changed: it is written by who holds
+    the lock of the batch, and made anew whatever is wrong with it.
+
+    Parameters
+    ----------
+    batch : Batch
+    ours : bool
+        The caller holds the lock of the batch: what a killed process has left undone is finished.
+    """
+    folder = batch.folder
+    index = _read_index(batch)
+    done, written = products(folder), dict(stamps(folder))
+    current: dict[str, tuple[int, Record]] = {}
+    for name in (unit.name for unit in batch.units):
+        stamp, record = index.get(name, (-1, Record(name, "left")))
+        if name not in written:
+            record = Record(name, "left")
+        elif written[name] != stamp:
+            record = read_record(folder, name) or Record(name, "left")
+        if ours and name in done and record.status != "done" and not _at_work(folder, name):
+            record = finish(folder, name, record)
+        current[name] = written.get(name, 0), record
+    if ours:
+        for name in done & unswept(folder) & current.keys():
+            if not _at_work(folder, name):
+                sweep_parts(folder, name)
+        if current != index:
+            rows = {name: (stamp, asdict(record)) for name, (stamp, record) in current.items()}
+            with contextlib.suppress(OSError):  # a full disk: products and records tell all the same
+                write_whole(index_file(folder), json.dumps(rows))
+    return {name: replace(record, status=_judge(folder, record, name in done)) for name, (_, record) in current.items()}
+
+
+def index_file(folder: Path) -> Path:
+    """Where the index of a batch is."""
+    return folder / "index.json"
+
+
+def _read_index(batch: Batch) -> dict[str, tuple[int, Record]]:
+    path, most = index_file(batch.folder), _LEAST_BYTES + _UNIT_BYTES * len(batch.units)
+    with contextlib.suppress(DataError):
+        rows = validated(_INDEX, read_bytes(path, "an index", most=most), str(path), "it is made anew")
+        return {name: row for name, row in rows.items() if row[1].name == name}
+    return {}
+
+
+def _judge(folder: Path, record: Record, done: bool) -> Status:
+    """The state of a unit: a product tells more than any record."""
+    if done:
+        return "done"
+    if record.status == "running":
+        return "running" if _at_work(folder, record.name) else "left"
+    return "left" if record.status == "done" else record.status
+
+
+def _at_work(folder: Path, name: str) -> bool:
+    # The process of a unit holds a lock as long as it lives.
+    return is_held(log_file(folder, name))
+
+
+@dataclass(frozen=True)
+class BatchStatus:
+    """How far a batch is.
+
+    Attributes
+    ----------
+    units, done, running, stopped, failed, left : int
+        Stopped units are among those that are left.
+    failures : tuple of Record
+    waits : tuple of Record
+        Units that were stopped because nothing could be written, or the folder of their inputs was not there.
+    runs : tuple of Record
+        Units under way.
+    core_hours_taken, core_hours_failed : float
+        By all attempts that have ended; by those of them that failed.
+    core_hours_done, core_hours_left : float
+        Taken by finished units, without attempts that failed; expected for the others, by the plan times what finished
+        ones have shown of it.
+    bytes_done, bytes_left : int
+        Of input.
+    candidates : int
+    eta : float or None
+        Seconds until all is over at the rate of the run that is under way; None where none is, or nothing has ended.
+    holder : str
+        Who works on it, in words; empty where nobody does.
+    unreadable : tuple of str
+        Files passed over when the batch was made.
+    incomplete : tuple of str
+        Units of which a file holds less than its header or its neighbours promise, and which.
+    problems : tuple of str
+    """
+
+    units: int
+    done: int
+    running: int
+    stopped: int
+    failed: int
+    left: int
+    failures: tuple[Record, ...]
+    waits: tuple[Record, ...]
+    runs: tuple[Record, ...]
+    core_hours_taken: float
+    core_hours_failed: float
+    core_hours_done: float
+    core_hours_left: float
+    bytes_done: int
+    bytes_left: int
+    candidates: int
+    eta: float | None
+    holder: str
+    unreadable: tuple[str, ...]
+    incomplete: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def values(self) -> dict[str, Any]:
+        """As JSON knows it."""
+        values = dict(vars(self))
+        for key in ("failures", "waits", "runs"):
+            values[key] = [asdict(record) for record in values[key]]
+        return values
+
+
+def status(folder: Path | str) -> BatchStatus:
+    """How far the batch in a folder is.
+
+    Raises
+    ------
+    DataError
+        There is no batch in this folder, or its list is damaged.
+    """
+    batch = read_batch(folder)
+    lock_file = batch.folder / "lock"
+    with FileLock(lock_file) as lock:
+        ours = False
+        with contextlib.suppress(OSError):  # whose batch it is may keep it from being written
+            ours = lock.acquire()
+        busy, begun = ("", None) if ours else (holder(lock_file), _begun(lock_file))
+        if ours:
+            lock.sign("batch status")
+        records = look(batch, ours=ours)
+    return _summed(batch, list(records.values()), busy, begun)
+
+
+def _begun(lock_file: Path) -> float | None:
+    """Since when a run holds a lock [s since 1970]; None where it is none, or does not say."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        signed = json.loads(lock_file.read_text(encoding="utf-8"))
+        if str(signed["what"]).startswith("batch run"):
+            return datetime.fromisoformat(signed["since"]).timestamp()
+    return None
+
+
+def _summed(batch: Batch, records: Sequence[Record], busy: str, begun: float | None) -> BatchStatus:
+    """Add it all up."""
+    done = [(u, r) for u, r in zip(batch.units, records, strict=True) if r.status == "done"]
+    todo = [(u, r) for u, r in zip(batch.units, records, strict=True) if r.status not in ("done", "failed")]
+    planned, spent = sum(u.cpu for u, r in done if r.cpu), sum(r.cpu + r.earlier - r.lost for _, r in done)
+    # Plans are told in hundredths of a second.
+    left = sum(u.cpu for u, _ in todo) * (spent / planned if planned >= 0.01 and spent > 0.0 else 1.0)
+    count = {name: sum(r.status == name for r in records) for name in ("running", "stopped", "failed")}
+    return BatchStatus(
+        units=len(batch.units),
+        done=len(done),
+        left=len(todo) - count["running"],
+        **count,
+        failures=tuple(r for r in records if r.status == "failed"),
+        waits=tuple(r for r in records if r.waits),
+        runs=tuple(r for r in records if r.status == "running"),
+        core_hours_taken=sum(r.cpu + r.earlier for r in records) / 3600.0,
+        core_hours_failed=sum(r.lost for r in records) / 3600.0,
+        core_hours_done=spent / 3600.0,
+        core_hours_left=left / 3600.0,
+        bytes_done=sum(u.nbytes for u, _ in done),
+        bytes_left=sum(u.nbytes for u, _ in todo),
+        candidates=sum(r.candidates for _, r in done),
+        eta=_eta(done, left, begun) if busy and begun is not None else None,
+        holder=busy,
+        unreadable=batch.unreadable,
+        incomplete=tuple(f"{unit.name}: {'; '.join(unit.incomplete)}" for unit in batch.units if unit.incomplete),
+        problems=batch.problems,
+    )
+
+
+def _eta(done: Sequence[tuple[Unit, Record]], left: float, begun: float) -> float | None:
+    """Seconds that `left` CPU seconds take at the rate since `begun`."""
+    spent, lasted = sum(r.cpu for _, r in done if r.until >= begun), time.time() - begun
+    # Times are told in milliseconds.
+    return left * lasted / spent if spent >= 1e-3 and lasted > 0.0 else None

@@ -22,8 +22,8 @@ from typing import Annotated, Final
 from pydantic import Field, TypeAdapter
 
 from pulsar.batch import local
+from pulsar.batch.local import Options
 from pulsar.batch.records import Record, is_open, read_record
-from pulsar.batch.unit import Options
 from pulsar.batch.units import MOST_LIST, Batch, Unit, product, read_batch
 from pulsar.config.model import BatchConfig
 from pulsar.config.resources import parse_size

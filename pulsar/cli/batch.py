@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pulsar.batch.status import status as look
-from pulsar.batch.unit import Options
+from pulsar.batch.local import Options
+from pulsar.batch.records import status as look
 from pulsar.cli.console import error, facts, note, out, print_json
 from pulsar.cli.options import Command, Debug, Display, Given, Json, Overwrite, Pieces, Top, argument, option, options
 from pulsar.cli.tables import print_lists
@@ -17,7 +17,7 @@ from pulsar.data.numbers import duration
 
 if TYPE_CHECKING:
     from pulsar.batch.drive import Outcome
-    from pulsar.batch.status import BatchStatus
+    from pulsar.batch.records import BatchStatus
 
 app = typer.Typer(
     help="Search many observations: begin, run, look, retry, merge.", no_args_is_help=True, rich_markup_mode=None

@@ -9,8 +9,16 @@ import numpy as np
 from pulsar.cli.console import check_new, note, out, write_text
 from pulsar.cli.options import Debug, Overwrite, argument, option
 from pulsar.cli.tables import Columns, print_table
-from pulsar.connect.arrivals import Arrivals, arrivals_of, read_tim, same_pulsar
-from pulsar.connect.ephemeris import ephemeris_of, hypotheses, par_text, tim_text
+from pulsar.connect.ephemeris import (
+    Arrivals,
+    arrivals_of,
+    ephemeris_of,
+    hypotheses,
+    par_text,
+    read_tim,
+    same_pulsar,
+    tim_text,
+)
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
 from pulsar.sky.timing import read_par

@@ -322,7 +322,7 @@ def _print_table_of(form: str, table: "Table", name: str, output: Path | None, *
 def _write_candyjar(rows: "NDArray[Any]", of: "Sequence[Run]", folder: Path) -> None:
     """Write the folder that CandyJar opens: its list, and a sheet of each candidate; those without a fold have none."""
     from pulsar.data.unfinished import write_whole
-    from pulsar.report.drawn import Task, draw_all
+    from pulsar.report.sheet import Task, draw_all
 
     pairs = [(run, row) for run, row in zip(of, rows, strict=True) if str(row["id"]) in run.ids]
     # A judgement is of a candidate, of whatever copy of its product: it is shown once.

@@ -11,7 +11,7 @@ from pulsar.cli.options import Debug, Overwrite, argument, option
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.labels import Labels, Sidecar, beside, header, lines, person, read_labels, uid_of, when_of
 from pulsar.io.product.reader import read
-from pulsar.triage.beside import merged_from
+from pulsar.triage.site import merged_from
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run

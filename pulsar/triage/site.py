@@ -1,25 +1,35 @@
-"""The pages of the server: the page of products, its sheets drawn when they are asked for, and the judgements."""
+"""The pages of the server: the page of products, its sheets drawn when they are asked for, and the judgements.
 
+Beside a candidate lie the rows of other beams and nights of the same period and DM.
+"""
+
+import contextlib
 import json
+import math
 import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pulsar.errors import ConfigError
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.numbers import number, value_error
+from pulsar.data.text import printable
+from pulsar.errors import ConfigError, PulsarError
 from pulsar.handover.candidate import commands
 from pulsar.io.labels import MOST_NOTE, Label, Labels, Sidecar, beside, checked, now, plain, read_labels, uid_of
-from pulsar.report.drawn import Desk, Drawn, Task
+from pulsar.io.product.reader import read
 from pulsar.report.page import MOST_PULSES, served_page
-from pulsar.report.sheet import RESOLUTION
-from pulsar.triage.beside import others, place_of, sources
+from pulsar.report.sheet import RESOLUTION, Desk, Drawn, Task
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
+
 
 #: Sheets that stay in memory, of about 55 kB each, those for dense screens of 140.
 MOST_SHEETS: Final = 500
@@ -101,13 +111,13 @@ class Site:
         self._rows: dict[str, tuple[int, dict[str, Any]]] = {}
         shown: dict[str, Label] = {}
         places: dict[str, Path] = {}
-        for number, run in enumerate(runs):
+        for place, run in enumerate(runs):
             target = beside(run.path) if labels is None else labels
             for row in (*_dicts(run.rows("candidates")), *_dicts(run.rows("single_pulses")[:MOST_PULSES])):
                 uid = uid_of(row)
                 if uid not in shown:
                     shown[uid], places[uid] = row_label(uid, run, row), target
-                    self._rows[uid] = number, row
+                    self._rows[uid] = place, row
         if not shown:
             raise ConfigError(f"{', '.join(str(run.path) for run in runs)}: no candidate is in it: nothing to judge")
         kept = [path for path in (beside(run.path) for run in runs) if path.exists()]
@@ -144,7 +154,7 @@ class Site:
             if task is None:
                 return None
             if path not in self._drawn:
-                self._drawn[path] = (self._dense if path.startswith(DENSE) else self._desk).draw(task)
+                self._drawn[path] = (self._dense if path.startswith(DENSE) else self._desk).drawn(task)
             self._drawn.move_to_end(path)
             while len(self._drawn) > MOST_SHEETS:
                 self._drawn.popitem(last=False)
@@ -197,11 +207,11 @@ class Site:
         """A row and those of other beams and nights with its period and DM; None where there is no such row."""
         if uid not in self._rows:
             return None
-        number, row = self._rows[uid]
-        run = self._sources[number]
-        shown = [(number, str(row["id"]), f"{place_of(run, row)}: {row['id']}")]
+        place, row = self._rows[uid]
+        run = self._sources[place]
+        shown = [(place, str(row["id"]), f"{place_of(run, row)}: {row['id']}")]
         if "period" in row:
-            shown += [(other.run, other.id, other.text) for other in others(self._sources, number, row)]
+            shown += [(other.run, other.id, other.text) for other in others(self._sources, place, row)]
         out = []
         for at, ident, told in shown:
             pulse = "period" not in row
@@ -220,8 +230,8 @@ class Site:
         """
         if uid not in self._rows:
             return None
-        number, row = self._rows[uid]
-        run, ident = self._sources[number], str(row["id"])
+        place, row = self._rows[uid]
+        run, ident = self._sources[place], str(row["id"])
         if "period" not in row or ident not in run.ids:
             return {"told": "It was not folded: nothing can be left out."}
         if row["part"]:
@@ -281,3 +291,125 @@ def part(name: str) -> str:
 def as_json(value: Any) -> bytes:
     """JSON for the page."""
     return json.dumps(value, allow_nan=False).encode()
+
+
+#: Relative difference of periods that an orbit may make: 300 km/s, more than nearly all known pulsars move by.
+ORBIT: Final = 1e-3
+#: Difference of DMs that is always allowed for [pc/cm3], and its part of the DM: steps of a coarse plan.
+DM_APART: Final = (1.0, 0.01)
+#: Beside each other no more than these, the strongest.
+MOST: Final = 19
+
+
+@dataclass(frozen=True)
+class Other:
+    """A row of another observation.
+
+    Attributes
+    ----------
+    run : int
+        Which product.
+    id : str
+        Name of the row.
+    text : str
+        Where it is from, and its numbers.
+    snr : float
+    """
+
+    run: int
+    id: str
+    text: str
+    snr: float
+
+
+def sources(runs: Sequence["Run"]) -> list["Run"]:
+    """The runs, and after them the products that they were merged from, as far as those are still there."""
+    shown, known = list(runs), {run.path.resolve() for run in runs}
+    for path in (path for run in runs for path in merged_from(run)):
+        if path.resolve() not in known:
+            known.add(path.resolve())
+            # What was removed or replaced since cannot be seen any more.
+            with contextlib.suppress(PulsarError):
+                shown.append(read(path))
+    return shown
+
+
+def merged_from(run: "Run") -> list[Path]:
+    """Products from which one was merged: where they were, or else beside it."""
+    names = dict.fromkeys(str(name) for name in run.rows("observations")["product"] if str(name))
+    places = ((Path(name), run.path.parent / Path(name).name) for name in names)
+    return [path for options in places for path in options if path.is_file()]
+
+
+def others(runs: Sequence["Run"], number_of_run: int, row: Any) -> list[Other]:
+    """Rows of other observations that have the period and the DM of a row, strongest first; one of each observation.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        As :func:`sources` gives them.
+    number_of_run : int
+        That of the row.
+    row : mapping
+        Of candidates.
+    """
+    own = _observation(runs[number_of_run], row)
+    best: dict[tuple[str, float, int], Other] = {}
+    for k, run in enumerate(runs):
+        rows = run.rows("candidates")
+        for other in rows[same(row, rows) & (rows["harmonic_of"] == "")]:
+            where = _observation(run, other)
+            if where == own or (k == number_of_run and uid_of(other) == uid_of(row)):
+                continue
+            match = Other(k, str(other["id"]), _told(run, other), float(other["snr"]))
+            if where not in best or _strength(match) > _strength(best[where]):
+                best[where] = match
+    return sorted(best.values(), key=_strength, reverse=True)[:MOST]
+
+
+def same(row: Any, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Rows with the period of a row, whatever an orbit has done to it, and its DM.
+
+    Parameters
+    ----------
+    row : mapping
+        Of candidates.
+    rows : structured array, shape (n,)
+        Of candidates.
+    """
+    period_err, dm_err = (
+        3.0 * np.hypot(_known(row[name]), np.nan_to_num(rows[name])) for name in ("period_err", "dm_err")
+    )
+    periods = np.abs(rows["period"] - row["period"]) <= np.maximum(ORBIT * row["period"], period_err)
+    apart = np.maximum(max(DM_APART[0], DM_APART[1] * row["dm"]), dm_err)
+    same_source: NDArray[np.bool_] = periods & (np.abs(rows["dm"] - row["dm"]) <= apart)
+    return same_source
+
+
+def _strength(other: Other) -> float:
+    return other.snr if math.isfinite(other.snr) else -math.inf
+
+
+def _known(value: float) -> float:
+    return float(value) if math.isfinite(value) else 0.0
+
+
+def _observation(run: "Run", row: Any) -> tuple[str, float, int]:
+    header = run.observation_of(row)
+    return header.source, round(_known(header.tstart), 6), -1 if header.beam is None else header.beam
+
+
+def _told(run: "Run", row: Any) -> str:
+    numbers = (
+        f"P {value_error(1e3 * row['period'], 1e3 * row['period_err'])} ms",
+        f"DM {value_error(row['dm'], row['dm_err'])}",
+        f"S/N {number(row['snr'], '.1f')}",
+    )
+    return printable(f"{place_of(run, row)}: {row['id']} of {run.path.name}, {', '.join(numbers)}")
+
+
+def place_of(run: "Run", row: Any) -> str:
+    """Source, beam and start of the observation of a row, in words."""
+    source, start, beam = _observation(run, row)
+    parts = (source, f"beam {beam}" if beam >= 0 else "", f"MJD {start:.5f}" if start > 0 else "")
+    return printable(", ".join(filter(None, parts)))

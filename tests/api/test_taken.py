@@ -12,8 +12,7 @@ from astropy.time import Time
 from astropy.timeseries import TimeSeries as AstropySeries
 
 import pulsar
-from pulsar.api._given import observed
-from pulsar.api._taken import taken
+from pulsar.api._given import observed, taken
 from pulsar.config.model import Config
 from pulsar.errors import ConfigError, DataError
 from pulsar.synthesis import Sky, make

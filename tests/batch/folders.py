@@ -4,8 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from pulsar.batch.records import Record, write_record
-from pulsar.batch.status import look
+from pulsar.batch.records import Record, look, write_record
 from pulsar.batch.units import FORMAT, Batch, Head, Unit, product, read_batch
 from pulsar.config.load import load_config, to_toml
 

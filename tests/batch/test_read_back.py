@@ -9,9 +9,8 @@ from batch.folders import make_batch
 from typer.testing import CliRunner
 
 from pulsar.batch import slurm
-from pulsar.batch.records import read_record, record_file
-from pulsar.batch.status import BatchStatus, index_file, status
-from pulsar.batch.unit import Options
+from pulsar.batch.local import Options
+from pulsar.batch.records import BatchStatus, index_file, read_record, record_file, status
 from pulsar.batch.units import Batch, read_batch
 from pulsar.cli.app import app
 from pulsar.data.locks import FileLock

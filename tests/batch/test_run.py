@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 
 from pulsar.batch.begin import init
 from pulsar.batch.drive import Request, merged, retry, run_batch
-from pulsar.batch.records import again, read_record, record_file, set_aside
-from pulsar.batch.status import status
-from pulsar.batch.unit import Options, run_unit
+from pulsar.batch.local import Options, run_unit
+from pulsar.batch.records import again, read_record, record_file, set_aside, status
 from pulsar.batch.units import log_file, product, read_batch
 from pulsar.cli.app import app
 from pulsar.data.locks import FileLock

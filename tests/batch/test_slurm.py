@@ -19,8 +19,8 @@ from reference.processes import environment, wait_until
 from pulsar.batch import slurm
 from pulsar.batch.begin import init
 from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.local import Options
 from pulsar.batch.records import Record, write_record
-from pulsar.batch.unit import Options
 from pulsar.batch.units import Unit, product
 from pulsar.config.model import BatchConfig
 from pulsar.errors import ConfigError, PulsarError

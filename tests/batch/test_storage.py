@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from pulsar.batch.begin import init
 from pulsar.batch.drive import Request, run_batch
 from pulsar.batch.process import _end
-from pulsar.batch.records import Record, read_record
-from pulsar.batch.status import status
+from pulsar.batch.records import Record, read_record, status
 from pulsar.batch.units import Unit, inputs_gone
 from pulsar.cli.app import app
 from pulsar.errors import ConfigError, DataError, PulsarError, storage_fault

@@ -17,10 +17,8 @@ from typer.testing import CliRunner
 
 from pulsar.batch.begin import init
 from pulsar.batch.drive import Outcome, retry
-from pulsar.batch.local import Room, least_memory, share
-from pulsar.batch.records import Record, again, write_record
-from pulsar.batch.status import index_file, look, status
-from pulsar.batch.unit import Options
+from pulsar.batch.local import Options, Room, least_memory, share
+from pulsar.batch.records import Record, again, index_file, look, status, write_record
 from pulsar.batch.units import Unit, log_file, product, read_batch
 from pulsar.cli.app import app
 from pulsar.config.load import load_config

@@ -9,7 +9,7 @@ from reference.epochs import ACCEL, BAND, STARTS, VELOCITY, Epochs, two_epochs
 
 from pulsar.config.load import load_config
 from pulsar.confirm.run import follow
-from pulsar.confirm.sought import of_product
+from pulsar.confirm.window import of_product
 from pulsar.errors import ConfigError, DataError
 from pulsar.followup.folding import fold_files
 from pulsar.io.labels import Label, Sidecar, beside, now, uid_of

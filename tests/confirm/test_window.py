@@ -7,9 +7,8 @@ import pytest
 
 from pulsar.config.load import load_config
 from pulsar.config.model import Config
-from pulsar.confirm.search import Bands, Peak, Spectrum
-from pulsar.confirm.sought import Sought, gaussians
-from pulsar.confirm.window import Window, box_of, characteristic, window_of
+from pulsar.confirm.run import Bands, Peak, Spectrum
+from pulsar.confirm.window import Sought, Window, box_of, characteristic, gaussians, window_of
 from pulsar.constants import C
 from pulsar.data.header import Header
 from pulsar.searches import stats

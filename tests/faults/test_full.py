@@ -16,7 +16,7 @@ from reference.processes import environment, finish
 
 from pulsar.batch.begin import init
 from pulsar.batch.drive import Request, run_batch
-from pulsar.batch.status import status
+from pulsar.batch.records import status
 from pulsar.dedisp.store import DMStore
 from pulsar.errors import PulsarError
 from pulsar.pipeline.checkpoint import Checkpoint

@@ -13,9 +13,8 @@ from fuzz import mutator
 
 from pulsar.batch import slurm
 from pulsar.batch.drive import retry
-from pulsar.batch.records import record_file
-from pulsar.batch.status import index_file
-from pulsar.batch.unit import Options
+from pulsar.batch.local import Options
+from pulsar.batch.records import index_file, record_file
 from pulsar.batch.units import read_batch
 from pulsar.cli import batch
 from pulsar.config.resources import parse_size

@@ -9,7 +9,7 @@ from astropy.time import Time
 from reference.command import run
 
 from pulsar.config.load import load_config
-from pulsar.confirm.sought import of_list
+from pulsar.confirm.window import of_list
 from pulsar.constants import DAY, C
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError

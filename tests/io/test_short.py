@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pulsar.batch.status import status
+from pulsar.batch.records import status
 from pulsar.cli.app import app
 from pulsar.data.header import Header
 from pulsar.io.night import scan

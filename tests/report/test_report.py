@@ -18,10 +18,9 @@ from pulsar.errors import ConfigError
 from pulsar.io.product.parts import unknown_header
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter
-from pulsar.report.drawn import Task, draw_all, plot
 from pulsar.report.figure import Sheet, picture, save, small_png
 from pulsar.report.page import tasks_of, write_report
-from pulsar.report.sheet import draw, empty_sheet, growth
+from pulsar.report.sheet import Task, draw, draw_all, empty_sheet, growth, plot
 from pulsar.report.words import About, numbers, origin, position, verdict, w50
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -9,8 +9,8 @@ from pulsar.config.model import SinglePulseConfig
 from pulsar.constants import KDM
 from pulsar.data.candidate import EVENT_COLUMNS, SINGLE_PULSE_COLUMNS, dtype_of
 from pulsar.errors import DataError
-from pulsar.report.drawn import plot
 from pulsar.report.figure import save
+from pulsar.report.sheet import plot
 from pulsar.report.words import About
 from pulsar.searches import pulses
 from pulsar.searches.pulses import band_delays, cluster, cut_out
