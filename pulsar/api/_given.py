@@ -35,8 +35,6 @@ from pulsar.pipeline.progress import Progress, in_notebook
 
 #: Columns of tables of times that hold the intensity, where there are several.
 _INTENSITY: Final = ("flux", "counts", "intensity", "value")
-#: Samples of a series, with those of its gaps, over those that are given, at most: memory is for the others.
-MOST_MISSING: Final = 16
 
 
 def taken(name: str, data: Any) -> Any:
@@ -102,7 +100,8 @@ def _even(name: str, seconds: NDArray[np.float64], values: NDArray[Any], start: 
         raise ConfigError(f"{name}: expected two times or more, ascending")
     step = step or _step(seconds)
     places = np.rint((seconds - seconds[0]) / step).astype(np.int64)
-    if places[-1] + 1 > MOST_MISSING * len(values):
+    # Samples of a series, with those of its gaps, over those that are given, at most: memory is for the others.
+    if places[-1] + 1 > 16 * len(values):
         raise ConfigError(
             f"{name}: {len(values)} samples of {step:g} s are spread over {seconds[-1] - seconds[0]:g} s: give the "
             "stretches between the gaps one by one"
@@ -197,9 +196,6 @@ class _Band(BaseObservation):
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Most settings that a message names.
-_MOST: Final = 4
-
 
 def named_settings(*sections: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function tell how a setting is given, where it is given as an argument that the function does not have.
@@ -245,7 +241,8 @@ def _as_setting(name: str, given: dict[str, Any], sections: tuple[str, ...]) -> 
     values: Any = option.off or [given[name]] * len(keys)
     if len(option.keys) == 2 and isinstance(given[name], list | tuple) and len(given[name]) == len(keys):
         values = given[name]
-    sets = [f"{key}={_as_text(key, value)}" for key, value in zip(keys, values, strict=True)][:_MOST]
+    # Most settings that a message names.
+    sets = [f"{key}={_as_text(key, value)}" for key, value in zip(keys, values, strict=True)][:4]
     config = given.get("config")
     source = repr(str(config)) if isinstance(config, str | Path) else None
     return f": it is a setting: config=pulsar.load_config({source}, {json.dumps(sets, ensure_ascii=False)})"

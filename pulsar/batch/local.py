@@ -23,8 +23,6 @@ from pulsar.data.validated import STRICT, Count, Seconds
 from pulsar.data.work import command, environment
 from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
 
-#: A process that was told to end has so long to do so [s]: of the 5 s after which a run must be over.
-GRACE: Final = 2.5
 #: Of a process that a signal has ended which asks for it, before it could answer and as its answer.
 _ENDED: Final = tuple(code for number in ENDS for code in (-number, 128 + number))
 
@@ -194,7 +192,8 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
+            # A process that was told to end has so long to do so [s]: of the 5 s after which a run must be over.
+            process.wait(2.5)
     process.kill()
     process.wait()
     assert process.stdin is not None

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 #: Bytes of a KiB, in which Linux gives the largest resident memory.
 KIB: Final = 1024
-#: Bytes copied at a time: large enough for network file systems, small enough to end soon when told to.
-PIECE: Final = 8 << 20
 #: The signal that has asked for the end; 0: none has.
 _told_to_end = 0
 
@@ -244,7 +242,8 @@ def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
     with source.open("rb") as file, target.open("xb") as copy:
         state = os.fstat(file.fileno())
-        shutil.copyfileobj(file, copy, PIECE)
+        # Bytes copied at a time: large enough for network file systems, small enough to end soon when told to.
+        shutil.copyfileobj(file, copy, 8 << 20)
     InputFile.opened(source, 0, state).check_unchanged()
     # A result depends on the time of last change of its inputs, to be found again when a search goes on.
     os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))

@@ -32,8 +32,6 @@ Status = Literal["left", "running", "stopped", "failed", "done"]
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 #: Characters of a reason that are kept: with all else a record stays below 1 kB.
 MOST_TOLD: Final = 400
-#: Bytes of a record: far more than any has.
-_MOST: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,8 @@ def read_record(folder: Path, name: str) -> Record | None:
     """The record of a unit; None where there is none that makes sense: its unit is looked at again."""
     path = record_file(folder, name)
     with contextlib.suppress(DataError):
-        record = validated(_RECORD, read_bytes(path, "a record", most=_MOST), str(path), "remove it")
+        # Bytes of a record: far more than any has.
+        record = validated(_RECORD, read_bytes(path, "a record", most=1 << 16), str(path), "remove it")
         return record if record.name == name else None
     return None
 

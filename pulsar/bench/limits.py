@@ -23,8 +23,6 @@ L1_ROW, L2_ROW = 2048, 4096
 PAGE_BYTES = 4096
 #: Bytes read and written by a copy out of memory (all threads together), and by one in the last cache (each thread).
 COPY_BYTES, COPY_NEAR_BYTES = 256 << 20, 16 << 20
-#: Work on no more than this is held against the copy in the last cache.
-NEAR_BYTES = 64 << 20
 
 Call = Callable[[], object]
 
@@ -131,7 +129,8 @@ class Limits:
         arithmetic : {"adds L1", "adds L2", "floats"}
             Kind of the operations.
         """
-        name, rate = ("copy near", self.copy_near) if nbytes <= NEAR_BYTES else ("copy", self.copy)
+        # Work on no more than this is held against the copy in the last cache.
+        name, rate = ("copy near", self.copy_near) if nbytes <= (64 << 20) else ("copy", self.copy)
         copying = self.threads * nbytes / rate
         known = {"adds L1": self.adds_l1, "adds L2": self.adds_l2, "floats": self.floats}
         computing = self.threads * operations / known[arithmetic]

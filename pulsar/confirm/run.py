@@ -44,8 +44,6 @@ from pulsar.searches.amplitudes import MIN_BIN, PAD, Amplitudes, Lengths
 from pulsar.sources.features import features
 from pulsar.sources.score import score, scorer_of
 
-#: Bins beside a band, so that its ends are of no account.
-BESIDE: Final = 16
 #: Points of the grid that are made at a time.
 PIECE: Final = 1 << 19
 #: Phases of a turn that are tried, for each harmonic.
@@ -138,7 +136,8 @@ class Bands:
         self.window, self.dm = window, dm
         span, nharm = spectrum.span, window.nharm
         reach = window.wide.freq + 0.5 * float(np.abs(window.fdots).max()) * spectrum.tobs
-        each = 2 * int(np.ceil(reach * span + BESIDE))
+        # Bins beside a band, so that its ends are of no account.
+        each = 2 * int(np.ceil(reach * span + 16))
         #: Points in frequency, the same of all harmonics, and from one to the next of the fundamental [Hz].
         self.npoints = int(fft.next_fast_len(max(nharm * each, int(np.ceil(each / (span * window.freq_step))))))
         self.step = each / (self.npoints * span)
@@ -275,8 +274,6 @@ def _phased(product: NDArray[Any], phases: int) -> NDArray[Any]:
     return np.asarray(fft.irfft(spectrum, count, axis=-1).max(axis=-1) * (count / sqrt(2.0)))
 
 
-#: Samples of a cycle of the highest harmonic: the sum of samples loses 2.6 % of that harmonic, and less of the others.
-PER_CYCLE: Final = 8
 #: Bytes per sample of a series that its spectrum takes, and of a thread that searches a window.
 SPECTRUM_BYTES: Final = 24
 PIECE_BYTES: Final = 64 << 20
@@ -401,7 +398,9 @@ def _searched(obs: Observation, clean: Clean, windows: Sequence[Window], config:
     header = obs.header
     dms = np.unique(np.concatenate([window.dms for window in windows]))
     highest = max(window.nharm * (window.freq + window.wide.freq) for window in windows)
-    most = 1.0 / (PER_CYCLE * highest * header.tsamp)
+    # Samples of a cycle of the highest harmonic: the sum of samples loses 2.6 % of that harmonic, and less of the
+    # others.
+    most = 1.0 / (8 * highest * header.tsamp)
     downsample = 1 if header.is_series else 1 << max(int(np.log2(max(most, 1.0))), 0)
     taken = SPECTRUM_BYTES * (header.nsamps // downsample) + PIECE_BYTES * means.threads
     left = replace(means, memory=max(means.memory - taken, LEAST_MEMORY))

@@ -41,8 +41,6 @@ from pulsar.sky.barycentre import motion_of
 #: Full widths at half maximum [turns] of the Gaussian pulses that stand for a profile that is not known: one that is
 #: wider or narrower than another by a factor of 3^1/2 keeps 0.93 of its matched S/N.
 WIDTHS: Final = (0.03, 0.1, 0.3)
-#: Width of the box with the highest S/N over the full width at half maximum of a Gaussian.
-BOX: Final = 1.19
 #: Most harmonics of a profile, and the part of its power that those have which are used.
 MOST_HARMONICS: Final = 32
 KEPT: Final = 0.98
@@ -120,7 +118,8 @@ def templates_of(fold: Fold | None) -> tuple[NDArray[np.complex128], ...]:
         return gaussians()
     nbins = len(fold.profile)
     own = template_of(np.fft.rfft(fold.profile.astype(np.float64)), float(nbins), fold.width)[1:]
-    return unit(own), gaussian(fold.width / BOX)
+    # Width of the box with the highest S/N over the full width at half maximum of a Gaussian.
+    return unit(own), gaussian(fold.width / 1.19)
 
 
 def of_product(run: Run, idents: Sequence[str] = (), score: float | None = None) -> list[Sought]:
@@ -224,9 +223,6 @@ LOSS: Final = 0.03
 #: 30.3 km/s, and turning 0.5; 0.006 and 0.034.
 EARTH_SPEED: Final = 1.03e-4
 EARTH_ACCEL: Final = 0.04
-#: Points (of frequency, derivative, harmonic and DM) that are made for a window at most: the highest harmonics are left
-#: out where there are more.
-MOST_POINTS: Final = 2e9
 #: Frequencies that stand for the band of a series, and DMs that are one and the same as they are written [pc cm^-3].
 BAND: Final = 64
 SAME_DM: Final = 1e-3
@@ -464,7 +460,9 @@ def window_of(
             nearest = np.unique([series[np.argmin(np.abs(series - dm))] for dm in dms.tolist()])
             dms = nearest[np.abs(nearest - sought.dm) <= wide.dm + SAME_DM]
         window = Window(sought, freq, -own * to_fdot, near, wide, header.tobs, dms, templates, spread)
-        if window.points <= MOST_POINTS or window.nharm == 1:
+        # Points (of frequency, derivative, harmonic and DM) that are made for a window at most: the highest harmonics
+        # are left out where there are more.
+        if window.points <= 2e9 or window.nharm == 1:
             return window
         half = window.nharm // 2
         templates = tuple(template[:half] / np.linalg.norm(template[:half]) for template in templates)

@@ -50,9 +50,6 @@ from pulsar.sky.timing import TimingModel
 _FAR: Final = 5.0
 #: A fold is cut into no more parts than keep this S/N: few of those fall below LEAST_SNR by noise.
 _PART_SNR: Final = LEAST_SNR + 2.0
-#: Times of a ``.tim`` that are farther apart are of different nights [s]: whose frequency is off by less than a fifth
-#: of its inverse, from whatever fold, cannot be miscounted within.
-_APART: Final = 3600.0
 #: Steps over which delays are differenced: of time [s], and of direction [rad].
 _STEP: Final = 60.0
 _TURN: Final = 1e-4
@@ -314,7 +311,9 @@ def read_tim(path: Path, model: TimingModel) -> Arrivals:
         raise DataError(f"{path}: holds no times of arrival")
     read.sort(key=lambda each: each[0].mjd)
     mjds = [toa.mjd for toa, _ in read]
-    gaps = [(after - before) * Decimal(DAY) > _APART for before, after in pairwise(mjds)]
+    # Times of a ``.tim`` that are farther apart are of different nights [s]: whose frequency is off by less than a
+    # fifth of its inverse, from whatever fold, cannot be miscounted within.
+    gaps = [(after - before) * Decimal(DAY) > 3600.0 for before, after in pairwise(mjds)]
     night = np.concatenate([[0], np.cumsum(gaps)]).astype(np.int64)
     if len(mjds) == night[-1] + 1:
         raise DataError(
@@ -358,10 +357,6 @@ def at_barycentre(arrivals: Arrivals, epoch: float) -> Times:
     return Times(seconds, errors, arrivals.night, slopes, arrivals.place_err, arrivals.freqs)
 
 
-#: A position is fitted over no shorter time [d]: in less the Earth's orbit bends too little to tell it from F0 and F1.
-_LONG: Final = 60.0
-#: Fits of the position: each but the last moves what its delays are linear around.
-_FITS: Final = 3
 #: The time it takes goes with the fourth power of their number: 180 nights took 50 s.
 MOST_NIGHTS: Final = 300
 #: Counts of turns that are listed.
@@ -489,12 +484,15 @@ def ephemeris_of(arrivals: Arrivals) -> Ephemeris:
     turns = connection.turns()
     rotation = fit(times, reference, turns)
     kept = Ephemeris(arrivals, epoch, reference, times, connection, rotation, (0.0, 0.0))
-    if not times.place_err > 0 or np.ptp(times.seconds) < _LONG * DAY:
+    # A position is fitted over no shorter time [d]: in less the Earth's orbit bends too little to tell it from F0 and
+    # F1.
+    if not times.place_err > 0 or np.ptp(times.seconds) < 60.0 * DAY:
         return kept
     moved = fit(times, reference, turns, place=True)
     if chi_square.sf(rotation.chi2 - moved.chi2, 2) > UNLIKELY:
         return kept
-    for _ in range(_FITS - 1):
+    # Three fits of the position: each but the last moves what its delays are linear around.
+    for _ in range(2):
         ra, dec = np.degrees(moved.place) / (np.cos(np.radians(arrivals.dec_deg)), 1.0)
         arrivals = replace(arrivals, ra_deg=arrivals.ra_deg + float(ra), dec_deg=arrivals.dec_deg + float(dec))
         times = at_barycentre(arrivals, epoch)

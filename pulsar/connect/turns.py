@@ -20,14 +20,10 @@ from scipy.stats import chi2 as chi_square
 
 #: A wrong count is better than the right one by this difference of chi-square once in 3 million (5 sigma): decisive.
 DECISIVE: Final = 25.0
-#: Probability that the right count is given up on the way.
-_LOST: Final = 1e-6
 #: Below this probability of a chi-square errors are scaled, or the position is fitted.
 UNLIKELY: Final = 1e-3
 #: Hypotheses that are kept: 20 nights of them take 64 MiB.
 _MOST: Final = 400_000
-#: Times by which the errors are found anew, with counts of their own.
-_ROUNDS: Final = 4
 #: No known pulsar has a characteristic age F / (2 |F1|) below 700 yr, nor loses more than 5e31 W at a moment of inertia
 #: of 1e38 kg m^2 (Manchester et al. 2005, AJ 129, 1993: J1846-0258; J0537-6910). [1/s, Hz^2/s]
 _YOUNGEST: Final = 1.0 / (2.0 * 700.0 * 3.156e7)
@@ -223,7 +219,8 @@ def connect(times: Times, reference: Sequence[float]) -> Connection:
     left = rows.wanted - free @ (_solver(free) @ rows.wanted)
     least, dof, within = float(left @ left), rows.dof(joined), rows.dof(free)
     scale = own = _scale(least, within)
-    for _ in range(_ROUNDS):
+    # Times by which the errors are found anew, with counts of their own.
+    for _ in range(4):
         counts, chi2, cut = _tree(rows, nnights, least, scale)
         # Nights may scatter by more than their times do: an orbit, another position, a DM that changes.
         between = own * _scale((float(chi2[0]) - least) / own, dof - within)
@@ -252,7 +249,8 @@ def _tree(rows: _Rows, nnights: int, least: float, scale: float) -> tuple[NDArra
     by less than the quantile of as many degrees of freedom, and what is to be compared with it by no more than the
     decisive difference beyond: nothing that is worse needs to be kept.
     """
-    worse = (float(chi_square.isf(_LOST, nnights - 1)) + DECISIVE) * scale
+    # Probability that the right count is given up on the way.
+    worse = (float(chi_square.isf(1e-6, nnights - 1)) + DECISIVE) * scale
     arcs = np.arange(nnights)
     counts, chi2, cut = np.zeros((1, nnights), dtype=np.int64), np.array([least]), False
     while arcs.max() > 0:

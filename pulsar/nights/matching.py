@@ -35,8 +35,6 @@ FAR: Final = 3.5
 STEADY: Final = 1e-6
 #: How the trials are shared among what may be asked: the same period without and with an orbit, a ratio likewise.
 _SHARES: Final = (0.55, 0.25, 0.15, 0.05)
-#: Widths with and without an orbit are two where their ratio is larger.
-_OTHERWISE: Final = 8.0
 #: How they are shared among the number of other times that are taken together: each more has this part of the last.
 _MORE: Final = 0.2
 #: Expected number of false ones on the whole list below which rows are put together.
@@ -309,7 +307,8 @@ class _Sky(Field):
         Two questions that are nearly the same are one.
         """
         with_orbit = np.hypot(alone, 0.5 * self.orbit)
-        if np.median(with_orbit) > _OTHERWISE * np.median(alone):
+        # Widths with and without an orbit are two where their ratio is larger.
+        if np.median(with_orbit) > 8.0 * np.median(alone):
             return [alone, with_orbit], _SHARES
         return [with_orbit], (_SHARES[0] + _SHARES[1], _SHARES[2] + _SHARES[3])
 

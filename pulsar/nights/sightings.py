@@ -14,12 +14,8 @@ from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import beam_width, separation
 from pulsar.sky.observatory import Receiver
 
-#: A period is no surer than this part of a bin of 1/T, whatever its error says: weak folds end on a lobe beside it.
-FREQ_FLOOR: Final = 0.05
 #: Period of an unknown Doppler shift: the Earth moves with 1e-4 of the speed of light, up and down in a year [1 sigma].
 DOPPLER: Final = 0.7e-4
-#: Full width of a beam of which nothing is known [deg]: that of a dish of 15 m at 1.4 GHz.
-UNKNOWN_BEAM: Final = 1.0
 #: Standard deviation of a Gaussian over its full width at half maximum.
 _SIGMA: Final = 1.0 / np.sqrt(8.0 * np.log(2.0))
 #: DMs differ by this part more than their errors say (4 sigma are DM_SLACK), and by as much at DM 0 [pc cm^-3].
@@ -155,7 +151,9 @@ def sightings_of(rows: Sequence[Any], headers: Sequence[Header], receiver: Recei
     tobs = np.where(np.isfinite(part), part, tobs)
     with np.errstate(all="ignore"):
         error = np.array([float(row["period_err"]) for row in rows], dtype=np.float64) / period
-        error = np.fmax(error, FREQ_FLOOR * period / tobs)
+        # A period is no surer than this part of a bin of 1/T, whatever its error says: weak folds end on a lobe beside
+        # it.
+        error = np.fmax(error, 0.05 * period / tobs)
         topocentric = np.log(period)
     shifts: dict[tuple[float, ...], float] = {}
     return Sightings(
@@ -221,4 +219,5 @@ def _beam(header: Header, receiver: Receiver) -> float:
     width = beam_width(header)
     if 0.0 < width < 180.0:
         return width
-    return receiver.config.hpbw / 60.0 if receiver.offsets else UNKNOWN_BEAM
+    # Full width of a beam of which nothing is known [deg]: that of a dish of 15 m at 1.4 GHz.
+    return receiver.config.hpbw / 60.0 if receiver.offsets else 1.0

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 #: Most pixels of an image: what is finer is averaged, so that large observations stay readable and quick.
 _COLUMNS: Final = 1000
 _ROWS: Final = 700
-#: Points of the spectrum that is drawn, the highest power in each.
-_POINTS: Final = 1500
 #: Colours of what is masked, by how much it costs; the rest share the last one.
 _COLOURS: Final = ("#d1495b", "#edae49", "#7b4ea3", "#2a9d8f", "#e76f51", "#c2185b", "#8a9a5b", "#9c6644", "#6c757d")
 #: A masked pixel shows at least so much of its colour, however few of its samples are masked.
@@ -354,7 +352,8 @@ def peaks_by_frequency(powers: NDArray[np.float32], step: float) -> tuple[NDArra
     tops : ndarray
     """
     first = min(2, powers.size - 1)
-    edges = np.unique(np.geomspace(max(first, 1), powers.size, _POINTS + 1).astype(np.int64))[:-1]
+    # Points of the spectrum that is drawn, the highest power in each.
+    edges = np.unique(np.geomspace(max(first, 1), powers.size, 1501).astype(np.int64))[:-1]
     tops = np.maximum.reduceat(powers, edges).astype(np.float64)
     ends = np.append(edges[1:], powers.size)
     at = [int(a + np.argmax(powers[a:b])) for a, b in zip(edges, ends, strict=True)]

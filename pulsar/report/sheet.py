@@ -400,10 +400,6 @@ def _time_scale(largest: float) -> tuple[float, str]:
     return 1.0, "s"
 
 
-#: Sheets for which a process more is worth its start: a second of processor, and a sheet takes a twelfth of one.
-_WORTH: Final = 24
-#: Sheets that are handed to a process at a time.
-_TOGETHER: Final = 8
 #: Width and height of a sheet [pixels].
 PIXELS: Final = [round(inches * RESOLUTION) for inches in SIZE]
 
@@ -492,13 +488,15 @@ def draw_all(
     tick : callable, optional
         Called with 1 after each sheet.
     """
-    wanted = min(cores(), len(tasks) // _WORTH) if workers is None else workers
+    # Sheets for which a process more is worth its start: a second of processor, and a sheet takes a twelfth of one.
+    wanted = min(cores(), len(tasks) // 24) if workers is None else workers
     # Begun afresh: a copy of this process could hold locks of threads that it does not have.
     begin = (wanted, get_context("spawn"), _begin, (tuple(runs), vector))
     with contextlib.ExitStack() as open_pool:
         if wanted > 1:
             pool = open_pool.enter_context(ProcessPoolExecutor(*begin))
-            sheets = pool.map(_draw, tasks, chunksize=_TOGETHER)
+            # Sheets that are handed to a process at a time.
+            sheets = pool.map(_draw, tasks, chunksize=8)
         else:
             sheets = map(Desk(runs, vector).drawn, tasks)
         for drawn in sheets:

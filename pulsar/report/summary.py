@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from pulsar.report.figure import Sheet, picture
 from pulsar.report.plots import plot_completeness, plot_limits
 from pulsar.report.rfi import plot_mask
 from pulsar.report.words import Lines, position
-
-#: Lines of periodic interference that are told, the widest.
-_MOST_LINES: Final = 40
 
 
 def sources(run: Run) -> str:
@@ -166,7 +163,8 @@ def _percent(low: float, high: float) -> str:
 def _lines(run: Run) -> dict[str, Any] | None:
     """Periodic interference that was left out of the spectra, None where there is none."""
     rows = run.rows("rfi/birdies")
-    widest = rows[np.argsort(-rows["width"], kind="stable")[:_MOST_LINES]] if len(rows) else rows
+    # Lines of periodic interference that are told, the widest.
+    widest = rows[np.argsort(-rows["width"], kind="stable")[:40]] if len(rows) else rows
     lines = [
         [f"{row['freq']:.6g}", f"{row['width']:.3g}", printable(str(row["reason"]))]
         for row in sorted(widest, key=lambda row: float(row["freq"]))

@@ -31,8 +31,6 @@ from pulsar.report.why_periodic import (
 MOST_ASKED: Final = 3
 #: Commands and products that are named, others that have detections too, and pulses, the best.
 MOST_NAMED: Final = 8
-#: Pulses this close are at the time asked for [s], and those that are longer within their width.
-REACH: Final = 0.05
 #: A DM is that of a pulse within so many of its errors.
 ERRORS: Final = 5.0
 _PATHS: Final = TypeAdapter(tuple[str, ...])
@@ -254,7 +252,8 @@ def _pulse_text(row: Any) -> str:
 
 def _near(pulses: NDArray[Any], time: float) -> NDArray[np.bool_]:
     """True for pulses at a time."""
-    return np.asarray(np.abs(pulses["time"] - time) <= np.maximum(pulses["width"], REACH))
+    # Pulses this close are at the time asked for [s], and those that are longer within their width.
+    return np.asarray(np.abs(pulses["time"] - time) <= np.maximum(pulses["width"], 0.05))
 
 
 def _closest(matches: NDArray[Any], dm: float | None) -> NDArray[Any]:

@@ -28,8 +28,6 @@ MULTIPLE: Final = 16
 DIVISOR: Final = 8
 #: Related groups that are told, the most significant.
 MOST: Final = 8
-#: Harmonics whose lines are looked up among what was left out.
-HARMONICS: Final = 16
 
 
 def periodic(run: Run, config: Config, freq: float, dm: float | None) -> Iterator[str]:
@@ -455,7 +453,8 @@ def _lines(run: Run, header: Header, freq: float) -> Iterator[str]:
     lines = run.rows("rfi/birdies")
     if not lines.size:
         return
-    most = min(HARMONICS, int(0.5 / (header.tsamp * freq)))
+    # Harmonics whose lines are looked up among what was left out.
+    most = min(16, int(0.5 / (header.tsamp * freq)))
     hit = {
         k: f"{line['freq']:.6g} Hz, {line['reason']}"
         for k in range(1, most + 1)

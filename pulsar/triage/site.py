@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
 
 
-#: Sheets that stay in memory, of about 55 kB each, those for dense screens of 140.
-MOST_SHEETS: Final = 500
 #: Before the address of a sheet: with twice the pixels each way, for dense screens. It takes 2.5 times as long.
 DENSE: Final = "dense/"
 
@@ -156,7 +154,8 @@ class Site:
             if path not in self._drawn:
                 self._drawn[path] = (self._dense if path.startswith(DENSE) else self._desk).drawn(task)
             self._drawn.move_to_end(path)
-            while len(self._drawn) > MOST_SHEETS:
+            # Sheets that stay in memory, of about 55 kB each, those for dense screens of 140.
+            while len(self._drawn) > 500:
                 self._drawn.popitem(last=False)
             return self._drawn[path]
 
@@ -293,12 +292,8 @@ def as_json(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False).encode()
 
 
-#: Relative difference of periods that an orbit may make: 300 km/s, more than nearly all known pulsars move by.
-ORBIT: Final = 1e-3
 #: Difference of DMs that is always allowed for [pc/cm3], and its part of the DM: steps of a coarse plan.
 DM_APART: Final = (1.0, 0.01)
-#: Beside each other no more than these, the strongest.
-MOST: Final = 19
 
 
 @dataclass(frozen=True)
@@ -364,7 +359,8 @@ def others(runs: Sequence["Run"], number_of_run: int, row: Any) -> list[Other]:
             match = Other(k, str(other["id"]), _told(run, other), float(other["snr"]))
             if where not in best or _strength(match) > _strength(best[where]):
                 best[where] = match
-    return sorted(best.values(), key=_strength, reverse=True)[:MOST]
+    # Beside each other no more than these, the strongest.
+    return sorted(best.values(), key=_strength, reverse=True)[:19]
 
 
 def same(row: Any, rows: NDArray[Any]) -> NDArray[np.bool_]:
@@ -380,7 +376,8 @@ def same(row: Any, rows: NDArray[Any]) -> NDArray[np.bool_]:
     period_err, dm_err = (
         3.0 * np.hypot(_known(row[name]), np.nan_to_num(rows[name])) for name in ("period_err", "dm_err")
     )
-    periods = np.abs(rows["period"] - row["period"]) <= np.maximum(ORBIT * row["period"], period_err)
+    # Relative difference of periods that an orbit may make: 300 km/s, more than nearly all known pulsars move by.
+    periods = np.abs(rows["period"] - row["period"]) <= np.maximum(1e-3 * row["period"], period_err)
     apart = np.maximum(max(DM_APART[0], DM_APART[1] * row["dm"]), dm_err)
     same_source: NDArray[np.bool_] = periods & (np.abs(rows["dm"] - row["dm"]) <= apart)
     return same_source
