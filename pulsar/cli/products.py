@@ -31,11 +31,11 @@ from pulsar.handover.candidate import candidate_of, commands
 from pulsar.handover.candyjar import CANDYJAR_LIST, candyjar_text, picture_of
 from pulsar.io.labels import labels_of, uid_of
 from pulsar.io.product.reader import read
+from pulsar.io.product.schema import TABLES
 from pulsar.report.why import Asked
 from pulsar.report.why import why as answer
 
 if TYPE_CHECKING:
-    from astropy.table import Table
     from numpy.typing import NDArray
 
     from pulsar.io.labels import Labels
@@ -197,16 +197,15 @@ def candidates(
         # NaN, which is unknown, comes last.
         order = order[np.lexsort((-rows["snr"][order], -rows["score"][order]))]
     order = order[:top]
-    if form in ("ecsv", "votable", "fits"):
-        _print_table_of(form, _whole(products, order, wanted.table, labels), wanted.table, output, overwrite=overwrite)
-        return
     sources = [product for product, table in zip(products, lists, strict=True) for _ in table]
     of = [sources[i] for i in order]
     if form == "candyjar" and output is not None:
         _write_candyjar(rows[order], of, output)
         return
     chosen = _with_texts(rows[order], [str(product.path) for product in of] if len(runs) > 1 else [], labels)
-    if form == "csv":
+    if form in ("ecsv", "votable", "fits"):
+        _print_table_of(form, chosen, wanted.table, output, overwrite=overwrite)
+    elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(chosen.dtype.names or ())
         writer.writerows([_cell(v) for v in row.tolist()] for row in chosen)
@@ -274,19 +273,6 @@ def _powers(product: "Run") -> dict[str, float]:
     return dict(zip(best["uid"].tolist(), best["power"].tolist(), strict=True))
 
 
-def _whole(products: "Sequence[Run]", order: "NDArray[Any]", name: str, labels: "Labels") -> "Table":
-    """The rows in order, as an astropy table with units."""
-    from astropy.table import vstack
-
-    tables = [product.table(name) for product in products]
-    for product, table in zip(products, tables, strict=True):
-        if labels.entries:
-            table["label"] = [labels.told(uid_of(row)) for row in product.rows(name)]
-        if len(products) > 1:
-            table.add_column([str(product.path)] * len(table), name="product", index=0)
-    return vstack(tables, metadata_conflicts="silent")[order]
-
-
 def _check_output(form: str, output: Path | None, inputs: Sequence[Path], wanted: Wanted, *, overwrite: bool) -> None:
     """Refuse an output that cannot be, before anything is read."""
     if output is None:
@@ -304,8 +290,11 @@ def _check_output(form: str, output: Path | None, inputs: Sequence[Path], wanted
         check_new(output, inputs, overwrite=overwrite)
 
 
-def _print_table_of(form: str, table: "Table", name: str, output: Path | None, *, overwrite: bool) -> None:
+def _print_table_of(form: str, rows: "NDArray[Any]", name: str, output: Path | None, *, overwrite: bool) -> None:
     """Print or write a list with its units."""
+    from pulsar.io.product.table import as_table
+
+    table = as_table(rows, *TABLES[name])
     if form == "ecsv":
         table.write(sys.stdout, format="ascii.ecsv")
         return

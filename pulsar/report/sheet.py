@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from pulsar.config.resources import usable_cores
 from pulsar.constants import DAY
 from pulsar.data.fold import Fold
 from pulsar.data.pulse import PulseCutout
@@ -462,11 +462,6 @@ def plot(subject: Fold | PulseCutout, about: About | None = None) -> Sheet:
     return paper
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def draw_all(
     runs: Sequence[Run],
     tasks: Sequence[Task],
@@ -489,7 +484,7 @@ def draw_all(
         Called with 1 after each sheet.
     """
     # Sheets for which a process more is worth its start: a second of processor, and a sheet takes a twelfth of one.
-    wanted = min(cores(), len(tasks) // 24) if workers is None else workers
+    wanted = min(usable_cores(), len(tasks) // 24) if workers is None else workers
     # Begun afresh: a copy of this process could hold locks of threads that it does not have.
     begin = (wanted, get_context("spawn"), _begin, (tuple(runs), vector))
     with contextlib.ExitStack() as open_pool:
