@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pulsar.batch.local import Options
 from pulsar.batch.records import status as look
 from pulsar.cli.console import error, facts, note, out, print_json
 from pulsar.cli.options import Command, Debug, Display, Given, Json, Overwrite, Pieces, Top, argument, option, options
@@ -82,6 +81,7 @@ class Work:
 def run(folder: Folder, *, work: Work, display: Display) -> None:
     """Search what is left; the same command goes on after any interruption."""
     from pulsar.batch.drive import Request, run_batch
+    from pulsar.batch.local import Options
 
     parse_size(work.memory, "--memory")
     options = Options(

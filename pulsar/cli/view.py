@@ -11,7 +11,6 @@ from pulsar.cli.options import Debug, Overwrite, argument, option
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.labels import Labels, Sidecar, beside, header, lines, person, read_labels, uid_of, when_of
 from pulsar.io.product.reader import read
-from pulsar.triage.site import merged_from
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -106,6 +105,8 @@ def products_of(paths: Sequence[Path]) -> list["Run"]:
     DataError
         A file cannot be read.
     """
+    from pulsar.triage.site import merged_from
+
     runs = {}
     for path in paths:
         if not path.is_dir():
