@@ -220,16 +220,6 @@ def _ended(record: Record, ended: str, code: int, options: Options) -> Record:
     return replace(record.failed(ended, reason), lost=record.lost + record.cpu)
 
 
-#: A process takes more than its budget by this factor and this many bytes before it is ended: what a search is held
-#: to, and what libraries may add on other machines.
-OVER_FACTOR = 1.3
-OVER_BYTES = 200 << 20
-#: A unit may take so many times what is expected, and this on top for what must be compiled first [s]: rates are good
-#: to a factor of two, and nodes are shared.
-LATE_FACTOR = 10.0
-LATE_SECONDS = 900.0
-
-
 @dataclass(frozen=True)
 class Room:
     """Cores and memory of a machine for all units together.
@@ -286,8 +276,10 @@ def share(unit: Unit, waiting: int, free: Room, room: Room, options: Options) ->
         options,
         threads=threads,
         memory=memory,
-        time_limit=options.time_limit or LATE_FACTOR * unit.cpu / threads + LATE_SECONDS,
-        memory_limit=options.memory_limit or int(OVER_FACTOR * memory) + OVER_BYTES,
+        # Rates are good to a factor of two, and nodes are shared; on top comes what must be compiled first.
+        time_limit=options.time_limit or 10.0 * unit.cpu / threads + 900.0,
+        # What a search is held to, and what libraries may add on other machines.
+        memory_limit=options.memory_limit or int(1.3 * memory) + (200 << 20),
     )
 
 

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pulsar.batch.records import Record, write_record
 from pulsar.batch.units import Unit, input_bytes, inputs_gone, load_settings, log_file, product
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from pulsar.io.base import BaseObservation
     from pulsar.io.product.reader import Run
 
-#: Bytes of a KiB, in which Linux gives the largest resident memory.
-KIB: Final = 1024
 #: The signal that has asked for the end; 0: none has.
 _told_to_end = 0
 
@@ -99,7 +97,7 @@ def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
             ended,
             seconds=round(max(0.0, now - begun.since), 3),
             cpu=cpu,
-            peak=used.ru_maxrss * KIB,
+            peak=used.ru_maxrss * 1024,  # Linux gives KiB
             until=now,
             lost=ended.lost + (cpu if ended.status == "failed" else 0.0),
         ),

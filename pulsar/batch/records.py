@@ -233,9 +233,6 @@ def set_aside(folder: Path, names: Iterable[str]) -> list[Path]:
     return out
 
 
-#: Bytes of an index, and for each unit: twice what a record has at most, with a reason in any script.
-_LEAST_BYTES: Final = 1 << 16
-_UNIT_BYTES: Final = 8 << 10
 #: Of each unit the time of its record [ns since 1970], and that.
 _INDEX: Final = TypeAdapter(dict[str, tuple[Annotated[int, Strict()], Record]])
 
@@ -282,7 +279,8 @@ def index_file(folder: Path) -> Path:
 
 
 def _read_index(batch: Batch) -> dict[str, tuple[int, Record]]:
-    path, most = index_file(batch.folder), _LEAST_BYTES + _UNIT_BYTES * len(batch.units)
+    # For each unit twice the bytes that a record has at most, with a reason in any script.
+    path, most = index_file(batch.folder), (1 << 16) + (8 << 10) * len(batch.units)
     with contextlib.suppress(DataError):
         rows = validated(_INDEX, read_bytes(path, "an index", most=most), str(path), "it is made anew")
         return {name: row for name, row in rows.items() if row[1].name == name}

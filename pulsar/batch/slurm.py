@@ -33,11 +33,6 @@ from pulsar.data.validated import STRICT, Count, validated
 from pulsar.data.work import command as python_command
 from pulsar.errors import ConfigError, DataError, PulsarError
 
-#: Between two questions to Slurm whether an array is over [s]: its own advice is not to ask often.
-ASK: Final = 10.0
-#: The same for the first questions, for arrays that end soon [s].
-ASK_FIRST: Final = 1.0
-
 
 @dataclass(frozen=True)
 class Submission:
@@ -266,7 +261,8 @@ def _wait(job: str) -> None:
             # Its controller may be restarting; an hour of silence is more than that.
             if time.monotonic() - begun > 3600.0:
                 raise
-        time.sleep(ASK_FIRST if time.monotonic() - begun < 60.0 else ASK)
+        # Slurm's advice is not to ask often; in the first minute arrays may end soon.
+        time.sleep(1.0 if time.monotonic() - begun < 60.0 else 10.0)
 
 
 def _reached(batch: Batch, units: Sequence[Unit]) -> object:

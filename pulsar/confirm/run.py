@@ -274,9 +274,6 @@ def _phased(product: NDArray[Any], phases: int) -> NDArray[Any]:
     return np.asarray(fft.irfft(spectrum, count, axis=-1).max(axis=-1) * (count / sqrt(2.0)))
 
 
-#: Bytes per sample of a series that its spectrum takes, and of a thread that searches a window.
-SPECTRUM_BYTES: Final = 24
-PIECE_BYTES: Final = 64 << 20
 #: Turns in the data, and samples in a turn, that a candidate has at least.
 LEAST_TURNS: Final = 4
 LEAST_SAMPLES: Final = 4
@@ -402,7 +399,8 @@ def _searched(obs: Observation, clean: Clean, windows: Sequence[Window], config:
     # others.
     most = 1.0 / (8 * highest * header.tsamp)
     downsample = 1 if header.is_series else 1 << max(int(np.log2(max(most, 1.0))), 0)
-    taken = SPECTRUM_BYTES * (header.nsamps // downsample) + PIECE_BYTES * means.threads
+    # The spectrum of a series, by its samples, and threads that search windows.
+    taken = 24 * (header.nsamps // downsample) + (64 << 20) * means.threads
     left = replace(means, memory=max(means.memory - taken, LEAST_MEMORY))
     best: dict[int, Peak] = {}
     with (

@@ -41,9 +41,8 @@ from pulsar.sky.barycentre import motion_of
 #: Full widths at half maximum [turns] of the Gaussian pulses that stand for a profile that is not known: one that is
 #: wider or narrower than another by a factor of 3^1/2 keeps 0.93 of its matched S/N.
 WIDTHS: Final = (0.03, 0.1, 0.3)
-#: Most harmonics of a profile, and the part of its power that those have which are used.
+#: Most harmonics of a profile.
 MOST_HARMONICS: Final = 32
-KEPT: Final = 0.98
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +102,9 @@ def gaussians() -> tuple[NDArray[np.complex128], ...]:
 
 
 def unit(amplitudes: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """The first amplitudes that have most of the power, the sum of their squares 1."""
+    """The first amplitudes that have 98 % of the power, the sum of their squares 1."""
     power = np.cumsum(np.abs(amplitudes[:MOST_HARMONICS]) ** 2)
-    used = amplitudes[: int(np.searchsorted(power, KEPT * power[-1])) + 1]
+    used = amplitudes[: int(np.searchsorted(power, 0.98 * power[-1])) + 1]
     return np.asarray(used / np.linalg.norm(used))
 
 

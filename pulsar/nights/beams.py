@@ -14,10 +14,6 @@ from numpy.typing import NDArray
 
 from pulsar.sky.observatory import Receiver
 
-#: Detections in two beams are the same within this many bins of 1/T ...
-FREQ_BINS: Final = 1.5
-#: ... and within so many of their errors.
-FREQ_SIGMA: Final = 5.0
 #: DMs agree within so many errors, plus this fraction.
 DM_SIGMA: Final = 5.0
 DM_SLACK: Final = 0.02
@@ -111,7 +107,8 @@ def coincide_candidates(
             freq.append(float(row["freq"]) + later * float(np.nan_to_num(row["fdot"])))
             dm.append(float(row["dm"]))
             error = float(np.nan_to_num(row["period_err"])) * freq[-1] ** 2
-            dfreq.append(max(FREQ_BINS / length, FREQ_SIGMA * error))
+            # Detections in two beams are the same within 1.5 bins of 1/T and within five of their errors.
+            dfreq.append(max(1.5 / length, 5.0 * error))
             ddm.append(DM_SIGMA * float(np.nan_to_num(row["dm_err"], nan=1.0)) + DM_SLACK * dm[-1])
     f, d, df, dd = (np.array(v, dtype=np.float64) for v in (freq, dm, dfreq, ddm))
 

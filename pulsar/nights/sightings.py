@@ -25,9 +25,6 @@ DM_LEAST: Final = 0.1
 _UNREFINED: Final = 0.05
 #: ... and of a series, whose band is not known [pc cm^-3].
 _NO_BAND: Final = 5.0
-#: Natural logarithm of a period that no pulsar has [s], and a relative error of one that tells nothing.
-_LARGEST: Final = 20.0
-_UNSURE: Final = 0.1
 #: Days (MJD) for which the motion of the Earth is known.
 _DAYS: Final = (10_000.0, 100_000.0)
 
@@ -119,7 +116,8 @@ class Sightings(Places):
     @property
     def comparable(self) -> NDArray[np.bool_]:
         """True for those whose numbers are known and such as pulsars have: products of others may hold anything."""
-        sure = (np.abs(self.topocentric) < _LARGEST) & (self.error > 0) & (self.error < _UNSURE)
+        # A logarithm of a period [s] that no pulsar has, and a relative error that tells nothing.
+        sure = (np.abs(self.topocentric) < 20.0) & (self.error > 0) & (self.error < 0.1)
         return np.asarray(super().comparable & sure)
 
     @property

@@ -35,8 +35,6 @@ from pulsar.report.words import observed
 #: Columns and rows of a picture: more than the eye resolves at its size.
 _COLUMNS: Final = 1000
 _ROWS: Final = 500
-#: Bytes of an observation that are read for its picture, spread over it.
-_MOST_BYTES: Final = 64 << 20
 _DM: Final = "DM [pc cm$^{-3}$]"
 #: Part of the smearing -> name, colour (told apart by every kind of colour vision, Okabe and Ito 2008), dashes, width.
 _SMEARING: Final = {
@@ -50,9 +48,6 @@ _SMEARING: Final = {
 }
 #: Kind of injected signal -> its name, colour and mark.
 _KINDS: Final = {"pulsar": ("pulsars", INK, "o"), "burst": ("bursts", ACCENT, "s")}
-#: Bins of quantities other than the S/N, no more, of no fewer signals each.
-_MOST_BINS: Final = 8
-_LEAST_IN_BIN: Final = 8
 #: By what recall is drawn, its name, on which scale, and the words at the axis.
 _BY: Final = (
     ("snr", "S/N", "linear", "S/N injected"),
@@ -321,8 +316,8 @@ def _shares(axes: Axes, kind: str, bins: NDArray[Any], share: str, *, log: bool 
 
 
 def _edges(values: NDArray[np.float64]) -> Sequence[float]:
-    """Bins of as many signals each."""
-    count = int(np.clip(values.size // _LEAST_IN_BIN, 1, _MOST_BINS))
+    """Bins of as many signals each: no fewer than 8 of them, in no more than 8 bins."""
+    count = int(np.clip(values.size // 8, 1, 8))
     edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, count + 1)))
     return edges.tolist() if edges.size > 1 else [float(edges[0]), float(np.nextafter(edges[0], np.inf))]
 
@@ -443,7 +438,8 @@ def _columns(obs: Observation) -> tuple[NDArray[np.float64], NDArray[np.float64]
     """Means of stretches spread over an observation, shape (nchans, n), and the noise of each channel."""
     header = obs.header
     count = min(_COLUMNS // 2, header.nsamps)
-    length = max(1, min(header.nsamps // count, _MOST_BYTES // (count * header.nchans * obs.dtype.itemsize)))
+    # 64 MiB of a long one are read.
+    length = max(1, min(header.nsamps // count, (64 << 20) // (count * header.nchans * obs.dtype.itemsize)))
     starts = np.linspace(0, header.nsamps - length, count).astype(np.int64)
     means = np.empty((header.nchans, count))
     squares = np.empty((header.nchans, count))

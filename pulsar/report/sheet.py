@@ -49,8 +49,7 @@ _FEWEST: Final = 16
 #: The top of the grey scale at least [sigma]: noise stays light. Up to there grey is about linear in the signal, beyond
 #: it goes with its logarithm (asinh), so that a bright pulse leaves what is faint beside it.
 _GREY: Final = 4.0
-#: Letters on a line of the verdict, and its lines.
-_LETTERS: Final = 43
+#: Lines of the verdict.
 _LINES: Final = 10
 #: From line to line, in parts of the sheet.
 _STEP: Final = 0.0196
@@ -140,7 +139,7 @@ def _texts(labels: Labels, subject: Fold | PulseCutout, about: About, *places: t
     size = -(-len(measured) // (len(places) - 1))
     for i, place in enumerate(places[:-1]):
         _column(labels, measured[i * size : (i + 1) * size], *place)
-    _column(labels, judged, *places[-1], _LETTERS)
+    _column(labels, judged, *places[-1], letters=43)
 
 
 def _column(labels: Labels, lines: Lines, x: float, indent: float, letters: int = 0) -> None:

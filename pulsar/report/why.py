@@ -31,8 +31,6 @@ from pulsar.report.why_periodic import (
 MOST_ASKED: Final = 3
 #: Commands and products that are named, others that have detections too, and pulses, the best.
 MOST_NAMED: Final = 8
-#: A DM is that of a pulse within so many of its errors.
-ERRORS: Final = 5.0
 _PATHS: Final = TypeAdapter(tuple[str, ...])
 
 
@@ -262,12 +260,12 @@ def _closest(matches: NDArray[Any], dm: float | None) -> NDArray[Any]:
 
 
 def _of_dm(matches: NDArray[Any], dm: float | None, header: Header) -> NDArray[np.bool_]:
-    """True for pulses of the DM asked for, within their errors or one that spreads them over twice their width."""
+    """True for pulses of the DM asked for: within 5 of their errors, or within one that makes them twice as wide."""
     if dm is None or header.is_series:
         return np.ones(matches.size, dtype=np.bool_)
     across = float(header.delays(1.0)[-1])
     wide = matches["width"] / across if across > 0 else np.full(matches.size, np.inf)
-    return np.asarray(np.abs(matches["dm"] - dm) <= np.maximum(ERRORS * np.nan_to_num(matches["dm_err"]), wide))
+    return np.asarray(np.abs(matches["dm"] - dm) <= np.maximum(5.0 * np.nan_to_num(matches["dm_err"]), wide))
 
 
 def _limits(run: Run, config: Config, dm: float | None) -> Iterator[str]:
