@@ -42,8 +42,7 @@ from pulsar.pipeline.ephemerides import Ephemeris
 from pulsar.pipeline.plan import dry_run
 from pulsar.run import search
 from pulsar.synthesis import Burst, Pulsar, Sky, channel_sigmas, write_filterbank
-from pulsar.synthesis.cleaned import Injector
-from pulsar.synthesis.injection import inject_in_memory
+from pulsar.synthesis.injection import Injector, inject_in_memory
 from pulsar.synthesis.model import Orbit
 from pulsar.synthesis.signal import burst_signal, observed_spin, pulsar_signal
 

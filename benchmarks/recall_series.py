@@ -22,8 +22,7 @@ from pulsar.connect.turns import fit
 from pulsar.constants import DAY, KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.engine import batch_size
-from pulsar.dedisp.plan import DMPlan, DMStage, make_plan
-from pulsar.dedisp.sampling import FASTEST, halved, halvings, lost
+from pulsar.dedisp.plan import FASTEST, DMPlan, DMStage, halved, halvings, lost, make_plan
 from pulsar.io.product.writer import Target
 from pulsar.io.series import write_series
 from pulsar.orbits.bank import projected_size

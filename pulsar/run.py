@@ -19,11 +19,10 @@ from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.completeness import measure
 from pulsar.pipeline.detect import detect, lines_at_zero
-from pulsar.pipeline.follow import follow_up, group_detections
+from pulsar.pipeline.follow import follow_up, group_detections, ranked
 from pulsar.pipeline.injections import first_subbands
 from pulsar.pipeline.plan import RunPlan, dry_run, replanned, with_threshold
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.ranking import ranked
 from pulsar.pipeline.rates import learning
 from pulsar.pipeline.residual import search_residual
 from pulsar.pipeline.room import Means, reserve_ahead

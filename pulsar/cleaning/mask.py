@@ -3,21 +3,19 @@
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.diode import Diode
 from pulsar.cleaning.robust import in_columns, median, runs_of, smooth
+from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.config.model import RfiConfig
 from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.errors import DataError
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.statistics import BlockStatistics
 
 # Default time scale of the baseline [s], where it is not longer; and of what outliers are compared with.
 SHORTEST_BASELINE = 30.0
@@ -125,7 +123,7 @@ MASK_ARRAYS: Final = {f.name: _STORED_AS.get(f.name, f.name) for f in fields(Mas
 
 
 def make_mask(
-    obs: Observation, stats: "BlockStatistics", config: RfiConfig, *, given: NDArray[np.bool_] | None = None
+    obs: Observation, stats: BlockStatistics, config: RfiConfig, *, given: NDArray[np.bool_] | None = None
 ) -> Mask:
     """Decide what is masked from the statistics of the first pass.
 
@@ -218,7 +216,7 @@ class _Marks:
 
 def _judge(
     header: Header,
-    stats: "BlockStatistics",
+    stats: BlockStatistics,
     config: RfiConfig,
     marks: _Marks,
     usable: NDArray[np.bool_],

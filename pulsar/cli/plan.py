@@ -17,12 +17,12 @@ from pulsar.errors import ConfigError
 from pulsar.io.night import scan, several_pointings
 from pulsar.io.open import open_observation
 from pulsar.nights.pointings import unmatched_pointings
-from pulsar.orbits.companion import orbit_range
+from pulsar.orbits.bank import orbit_range
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
     from pulsar.data.header import Header
-    from pulsar.orbits.companion import OrbitRange
+    from pulsar.orbits.bank import OrbitRange
 
 OptionalFiles = Annotated[
     list[Path] | None, argument("FILE...", "Files of one observation, in any format that is read.")

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise
-from pulsar.folding.errors import errors_of, slopes_of, with_peaks
+from pulsar.folding.errors import errors_of, size_errors, slopes_of, with_peaks
 from pulsar.folding.profile import best_box, fine_box, template_of
-from pulsar.folding.sizes import size_errors
 from pulsar.folding.whiten import RED, harmonic_noise, on_lines, without_pulse
 
 #: Points of the DM curve on each side.

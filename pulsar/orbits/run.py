@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from pulsar.folding.folder import normalise
 from pulsar.folding.profile import fine_box
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import Provenance, software_version
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.orbits.bank import least_companion
 from pulsar.orbits.plan import OctavePlan, OrbitsPlan, lay_out, plan_orbits
@@ -38,9 +38,6 @@ from pulsar.pipeline.trials import cleaned, independent_trials, lines_of, trial_
 from pulsar.pipeline.write import fill_place
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios
-
-if TYPE_CHECKING:
-    from pulsar.io.product.reader import Run
 
 #: Circular orbits: sums have 8 harmonics at most. A frequency is refined together with the orbit, and what a pulsar
 #: leaves at other DMs and in other octaves is refined to an orbit that is not its own: both are farther off than peaks
@@ -148,7 +145,7 @@ def search_orbits(
     *,
     resume: bool = False,
     progress: Progress | None = None,
-) -> "Run":
+) -> Run:
     """Search an observation, or series, for circular orbits, and write what is found.
 
     Parameters

@@ -2,16 +2,16 @@
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import Birdie, Spectrum, diode_lines, learn, read_zaplist, series_lines, steady_lines
 from pulsar.cleaning.mask import Mask, make_mask
-from pulsar.cleaning.source import cleaned_source
-from pulsar.cleaning.statistics import measure
-from pulsar.cleaning.store import MaskFile, read_given, without
+from pulsar.cleaning.source import CleanedSource, cleaned_source
+from pulsar.cleaning.statistics import BlockStatistics, measure
+from pulsar.cleaning.store import MaskFile, PrestoMask, read_given, without
 from pulsar.config.model import Config, RfiConfig
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
@@ -23,11 +23,6 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means, reading_threads
 from pulsar.searches.fft import FFTSearch
 from pulsar.sky.barycentre import motion_of
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.source import CleanedSource
-    from pulsar.cleaning.statistics import BlockStatistics
-    from pulsar.cleaning.store import PrestoMask
 
 #: Share of the band that is zapped without looking from which on that is a warning: it costs 8 % of the S/N of a flat
 #: spectrum, 1 - sqrt(1 - share).
@@ -45,11 +40,11 @@ class Cleaning:
         None where the mask was taken from a file, without them.
     """
 
-    mask: "Mask"
-    stats: "BlockStatistics | None"
+    mask: Mask
+    stats: BlockStatistics | None
 
 
-def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -> "MaskFile | PrestoMask | None":
+def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -> MaskFile | PrestoMask | None:
     """The mask that the settings name, None when they name none.
 
     Parameters
@@ -118,9 +113,7 @@ def find_mask(
     return Cleaning(mask, stats)
 
 
-def clean_source(
-    obs: Observation, mask: "Mask", config: Config, *, threads: int, progress: Progress
-) -> "CleanedSource":
+def clean_source(obs: Observation, mask: Mask, config: Config, *, threads: int, progress: Progress) -> CleanedSource:
     """The observation without what is masked, of zero mean and equal noise.
 
     Parameters
@@ -137,7 +130,7 @@ def clean_source(
         return cleaned_source(obs, mask, config.rfi, threads=threads, progress=tick)
 
 
-def given_birdies(header: Header, config: RfiConfig) -> "list[Birdie]":
+def given_birdies(header: Header, config: RfiConfig) -> list[Birdie]:
     """Lines of periodic interference that the settings tell: given, in a list of PRESTO's, in a mask file of ours.
 
     Raises
@@ -181,7 +174,7 @@ def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
     return tuple((gap.start, gap.start + gap.nsamps) for gap in obs.gaps)
 
 
-def mask_of(kept: dict[str, NDArray[Any]]) -> "Mask":
+def mask_of(kept: dict[str, NDArray[Any]]) -> Mask:
     """The mask that a checkpoint holds."""
     arrays: dict[str, Any] = dict(kept)
     reasons = tuple(str(r) for r in arrays.pop("reasons"))
@@ -195,7 +188,7 @@ def first_trials(plan: DMPlan) -> int:
     return max(round(whole.ndms / -(-whole.ndms // most)), 1)
 
 
-def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
+def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> list[Birdie]:
     """Undispersed lines in the series at DM 0, if that is in the batch, and those of a noise diode.
 
     Parameters
@@ -220,7 +213,7 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
 
 def learn_in_series(
     series: NDArray[Any], tsamp: float, config: Config
-) -> "tuple[list[Birdie], list[tuple[float, float]]]":
+) -> tuple[list[Birdie], list[tuple[float, float]]]:
     """Lines of the mains in an already dedispersed series; none where nothing should be learnt.
 
     Parameters
@@ -263,11 +256,11 @@ class ZeroDM:
 
     powers: NDArray[np.float32]
     step: float
-    lines: "list[Birdie]"
+    lines: list[Birdie]
     ndms: int
 
 
-def zero_dm(source: "CleanedSource", header: Header, config: Config, means: Means) -> ZeroDM | None:
+def zero_dm(source: CleanedSource, header: Header, config: Config, means: Means) -> ZeroDM | None:
     """Dedisperse the first batch of a search from DM 0 on, and learn as that search does.
 
     Parameters

@@ -28,7 +28,7 @@ from pulsar.dedisp.subbands import Subbands
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.cleaning import gaps_of
 from pulsar.pipeline.detect import Detected, pulses_of
-from pulsar.pipeline.follow import follow_up, group_detections
+from pulsar.pipeline.follow import Judged, follow_up, group_detections, ranked
 from pulsar.pipeline.injections import (
     TOGETHER,
     Place,
@@ -43,12 +43,11 @@ from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import cutouts_of, judge_shapes, place_of
-from pulsar.pipeline.ranking import Judged, ranked
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.stages import BatchSearch, Found
 from pulsar.sources.candidate import Candidate
-from pulsar.synthesis.cleaned import InjectedSource, Injector
+from pulsar.synthesis.injection import InjectedSource, Injector
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.population import smeared
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import Birdie, Spectrum, fraction_lost, merged, pairs
-from pulsar.cleaning.common import FASTEST, find_lines, line_dms
+from pulsar.cleaning.common import FASTEST, Lines, find_lines, line_dms
 from pulsar.config.model import Config
 from pulsar.data.numbers import band_text
 from pulsar.data.observation import called, unchanged
@@ -26,7 +26,7 @@ from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import gaps_of, given_birdies, learn_in_series, learn_lines
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.pulses import BandEvents, band_events, find_pulses
-from pulsar.pipeline.ranges import search_ranges
+from pulsar.pipeline.ranges import Crew, Workers, search_ranges
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.searched import Searched, detections_of
@@ -34,10 +34,6 @@ from pulsar.pipeline.searches import pulses_only
 from pulsar.pipeline.stages import BatchSearch, Found, pulse_trials, search_series
 from pulsar.pipeline.trials import batches_of_set
 from pulsar.searches.fft import FFTSearch
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.common import Lines
-    from pulsar.pipeline.ranges import Crew, Workers
 
 # Part of the work on a trial DM that is done when its series is there.
 DEDISPERSION_SHARE = 0.3
@@ -83,8 +79,8 @@ def detect(
     *,
     common: Sequence[Birdie] = (),
     subbands: Sequence[Subbands] = (),
-    crew: "Crew | None" = None,
-    reserve: "Reserve | None" = None,
+    crew: Crew | None = None,
+    reserve: Reserve | None = None,
 ) -> Detected:
     """Dedisperse, and search by all means that are switched on.
 
@@ -137,8 +133,8 @@ def _found(
     checkpoint: Checkpoint,
     known: Sequence[Birdie],
     subbands: Sequence[Subbands] = (),
-    crew: "Crew | None" = None,
-    reserve: "Reserve | None" = None,
+    crew: Crew | None = None,
+    reserve: Reserve | None = None,
 ) -> tuple[Found, list[Birdie]]:
     """What is found in all trials of a plan, in its part of the band, and the lines that are left out there."""
     obs = samples.obs
@@ -158,12 +154,12 @@ def _found(
     return detections_of(finder.plan.ndms, search, checkpoint, means.progress.message)
 
 
-def _kept(crew: "Crew", stack: ExitStack) -> "Crew":
+def _kept(crew: Crew, stack: ExitStack) -> Crew:
     """The same workers for several searches, until the end of a stack; none before they are needed."""
     workers: list[Workers] = []
 
     @contextmanager
-    def kept() -> Iterator["Workers"]:
+    def kept() -> Iterator[Workers]:
         if not workers:
             workers.append(stack.enter_context(crew()))
         yield workers[0]
@@ -305,7 +301,7 @@ def _learnt(batch: Batch, finder: BatchSearch) -> list[Birdie]:
     return learn_lines(batch, finder.plan, finder.config) if finder.config.rfi.learn else []
 
 
-def lines_at_zero(samples: Samples, config: Config, means: Means) -> "Lines":
+def lines_at_zero(samples: Samples, config: Config, means: Means) -> Lines:
     """Lines in the series at DM 0 of cleaned samples, and what is of them at a few other DMs."""
     source, header = samples.source, samples.header
     if source is None:

@@ -5,20 +5,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from math import isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pulsar.constants import DAY, C
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.lists import read_list
+from pulsar.io.product.reader import Run
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import beam_width, separation
-
-if TYPE_CHECKING:
-    from pulsar.io.product.reader import Run
-    from pulsar.sky.timing import TimingModel
-
+from pulsar.sky.timing import TimingModel
 
 #: Samples are the same where these are: what a header tells of time, band, beam and source.
 _SAME: Final = ("tstart", "tsamp", "nsamps", "nchans", "fch1", "foff", "is_series", "dm", "beam", "source")
@@ -188,7 +185,7 @@ class FromPar:
         Name of the fold.
     """
 
-    model: "TimingModel"
+    model: TimingModel
     ident: str = ""
 
     @property
@@ -216,7 +213,7 @@ class FromPar:
         return FoldParams(freq, fdot, dm, fddot)
 
 
-def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
+def ephemerides_of(run: Run, rows: Sequence[Any]) -> list[Ephemeris]:
     """Ephemerides of rows of candidates.
 
     Parameters
@@ -289,7 +286,7 @@ def ephemerides_of_list(path: Path, idents: Sequence[str] = ()) -> list[Ephemeri
     ]
 
 
-def rows_of(run: "Run", header: Header) -> list[Any]:
+def rows_of(run: Run, header: Header) -> list[Any]:
     """The candidates of a merged product that are of the observation of a header, or of a part of it.
 
     They are of its beam and band, and their epoch lies in it (or its middle in their observation).

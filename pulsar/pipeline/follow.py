@@ -1,4 +1,4 @@
-"""From detections to candidates: group, pursue the sources, fold each where it stands out, order."""
+"""From detections to the list: group, pursue the sources, fold each where it stands out, judge, order."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,21 +13,24 @@ from pulsar.config.model import Config
 from pulsar.data import flags as table
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part, parts_of_counts
+from pulsar.data.pulse import PulseCutout
 from pulsar.folding.fundamental import MOST, choose_period
 from pulsar.folding.profile import best_box
 from pulsar.folding.refine import refine
 from pulsar.pipeline.detect import Detected
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.pulses import REPEATS_SIGMA
+from pulsar.pipeline.pulses import REPEATS_SIGMA, PulsePlace, cutouts_of, judge_shapes, sweep_dms, sweeps_share
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.searches.registry import SEARCHES
 from pulsar.searches.sift import Group, group, joined, positions
 from pulsar.sources.candidate import AGREE_BINS, Candidate
+from pulsar.sources.company import in_company
 from pulsar.sources.detections import Model, Observed
 from pulsar.sources.features import features
 from pulsar.sources.interference import Interference, flags_of
-from pulsar.sources.link import flags_by_pulses
+from pulsar.sources.link import flags_by_pulses, owners
+from pulsar.sources.pulses import in_order
 from pulsar.sources.pursue import pursue
 from pulsar.sources.score import DEFAULT, REPEATING, Scorer, score, scorer_of
 from pulsar.sources.source import Source
@@ -369,3 +372,88 @@ def scored(candidate: Candidate, scorer: Scorer = DEFAULT) -> Candidate:
         return candidate
     own = score(dict(candidate.features), scorer) * table.weight(candidate.flags)
     return replace(candidate, score=ATTACHED * own if candidate.parent else own)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The list of a run.
+
+    Attributes
+    ----------
+    candidates : list of Candidate
+        Best first.
+    pulses : ndarray
+        Single pulses with owners, flags and scores, the fields of SINGLE_PULSE_COLUMNS, best first.
+    cutouts : list of (str, PulseCutout)
+        Of the best single pulses, by id.
+    """
+
+    candidates: list[Candidate]
+    pulses: NDArray[Any]
+    cutouts: list[tuple[str, PulseCutout]]
+
+
+def ranked(
+    samples: Samples,
+    detected: Detected,
+    candidates: Sequence[Candidate],
+    config: Config,
+    progress: Progress,
+    known: Mapping[PulsePlace, PulseCutout] | None = None,
+    *,
+    anew: bool = True,
+) -> Judged:
+    """Link candidates and single pulses, judge both and order them.
+
+    Parameters
+    ----------
+    samples : Samples
+    detected : Detected
+    candidates : sequence of Candidate
+        Of :func:`pulsar.pipeline.follow.follow_up`.
+    config : Config
+    progress : Progress
+    known : mapping of PulsePlace to PulseCutout, optional
+        What was cut out of the same samples before.
+    anew : bool
+        Cut out the others of the best single pulses, too.
+    """
+    candidates, pulses = ordered(candidates), detected.pulses.copy()
+    owner = owners(pulses, candidates)
+    cutouts = cutouts_of(pulses, samples.source, config.single_pulse.cutouts, progress, known, anew=anew)
+    candidates = _swept(candidates, owner, pulses, dict(cutouts), detected.dms)
+    share = sweeps_share(pulses, detected.dms)
+    scorer = scorer_of(config.sift.weights)
+    candidates = in_company([scored(candidate, scorer) for candidate in candidates], share)
+    _with_the_score_of_their_source(pulses, candidates)
+    return Judged(ordered(candidates), pulses, cutouts)
+
+
+def _with_the_score_of_their_source(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> None:
+    """Single pulses in phase with a candidate are as sure as it is."""
+    for candidate in candidates:
+        own = (pulses["source"] == candidate.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
+        pulses["score"][own] = np.maximum(pulses["score"][own], candidate.score)
+    pulses[:] = in_order(pulses)
+
+
+def _swept(
+    candidates: Sequence[Candidate],
+    owner: NDArray[np.int64],
+    pulses: NDArray[Any],
+    cutouts: Mapping[str, PulseCutout],
+    dms: NDArray[np.float64],
+) -> list[Candidate]:
+    """Candidates flagged for the shape of their pulses; the table of pulses is told owners, flags and scores."""
+    for place, candidate in enumerate(candidates):
+        pulses["source"][owner == place] = candidate.uid
+    swept = judge_shapes(pulses, cutouts, dms)
+    low, high = sweep_dms(pulses)
+    out = []
+    for candidate in candidates:
+        if candidate.uid in swept:
+            candidate = replace(candidate, flags=(*candidate.flags, "sweep"))
+        elif low < candidate.dm < high and not candidate.flags:
+            candidate = replace(candidate, flags=("near sweeps",))
+        out.append(candidate)
+    return out

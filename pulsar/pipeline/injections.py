@@ -167,14 +167,14 @@ class Place:
 
     number: int
     dm: float
-    pulsars: "tuple[Pulsar, ...]"
-    bursts: "tuple[Burst, ...]"
+    pulsars: tuple[Pulsar, ...]
+    bursts: tuple[Burst, ...]
     trials: SomeTrials
     left_out: tuple[str, ...] = ()
 
 
 def subbands_at(
-    source: "MaskedSource", dms: Sequence[float], wanted: Amount, config: Config, means: "Means"
+    source: MaskedSource, dms: Sequence[float], wanted: Amount, config: Config, means: "Means"
 ) -> tuple[Subbands, ...]:
     """Subbands for signals that will be injected at some DMs: in memory, or scratch files where they do not fit."""
     nbands, folder = band_count(source.nchans, config), None if wanted.at_once > 0 else means.scratch
@@ -182,7 +182,7 @@ def subbands_at(
 
 
 def first_subbands(
-    source: "MaskedSource | None", header: Header, plan: "RunPlan", config: Config, means: "Means"
+    source: MaskedSource | None, header: Header, plan: "RunPlan", config: Config, means: "Means"
 ) -> tuple[Subbands, ...]:
     """Those of the first places, which a search can fill while it reads the samples; none where nothing is injected."""
     wanted = plan.injections
@@ -192,7 +192,7 @@ def first_subbands(
     return subbands_at(source, place_dms(header, plan.dm, config, first), wanted, config, means)
 
 
-def ranges_of(header: Header, trials: "DMPlan", config: Config) -> "Ranges":
+def ranges_of(header: Header, trials: DMPlan, config: Config) -> Ranges:
     """Ranges to draw from: those that are set, or else all that the run searches, from 2 ms to 5 s."""
     searched = [
         search.periods(header.tobs, header.tsamp, search.settings(config, header.tobs))
@@ -224,7 +224,7 @@ def dm_fits(header: Header, freqs: NDArray[np.float64]) -> float:
     return header.tobs / across if across > 0 else np.inf
 
 
-def place_dms(header: Header, trials: "DMPlan", config: Config, places: int) -> list[float]:
+def place_dms(header: Header, trials: DMPlan, config: Config, places: int) -> list[float]:
     """DMs of the places, in their order: as asked for, or spread evenly, however many of them there are."""
     low, high = ranges_of(header, trials, config).dms
     seed = config.completeness.seed
@@ -237,7 +237,7 @@ def place_dms(header: Header, trials: "DMPlan", config: Config, places: int) -> 
     return [even if dm is None else dm for even, dm in zip(drawn, asked, strict=True)]
 
 
-def groups_of(config: Config) -> "list[list[Asked]]":
+def groups_of(config: Config) -> list[list[Asked]]:
     """Signals of the table of the settings that share a place: of one DM, or of none, and no two of one period."""
     groups: list[list[Asked]] = []
     for signal in read_asked(config.completeness.population):
@@ -252,7 +252,7 @@ def groups_of(config: Config) -> "list[list[Asked]]":
     return groups
 
 
-def _share_a_period(first: "Asked", second: "Asked") -> bool:
+def _share_a_period(first: Asked, second: Asked) -> bool:
     """True if two of them could be taken for harmonics of one another."""
     if first.period is None or second.period is None:
         return False
@@ -380,7 +380,7 @@ class Places:
         return rows, singles
 
 
-def region(burst: "Burst", events: NDArray[Any], across: float) -> NDArray[np.bool_]:
+def region(burst: Burst, events: NDArray[Any], across: float) -> NDArray[np.bool_]:
     """Events that may be of a burst, by time and DM: as far as its S/N reaches."""
     late = np.abs(events["dm"] - burst.dm) * across
     reach = REACH * burst.width + 0.5 * events["width"]
@@ -419,7 +419,7 @@ def check_wanted(header: Header, plan: "RunPlan", config: Config) -> None:
 class _Room:
     """Room of an observation and its search for signals."""
 
-    def __init__(self, header: Header, trials: "DMPlan", config: Config) -> None:
+    def __init__(self, header: Header, trials: DMPlan, config: Config) -> None:
         self.header = header
         self.dms = float(trials.dms[0]), float(trials.dms[-1])
         self.fits = dm_fits(header, trials.freqs)

@@ -11,7 +11,6 @@ to be found with a drift. So a trial DM is searched from a frequency on that hal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,10 @@ from scipy.special import chndtr
 
 from pulsar.config.model import AccelConfig, Config
 from pulsar.constants import KDM
-from pulsar.dedisp.sampling import kept_halved, stretches
+from pulsar.dedisp.plan import DMPlan, DMStage, kept_halved, stretches
 from pulsar.searches import stats
 from pulsar.searches.registry import SEARCHES
 from pulsar.searches.search import EVERYTHING, Band, BandTrials
-
-if TYPE_CHECKING:
-    from pulsar.dedisp.plan import DMPlan, DMStage
 
 #: S/N of the pulsar whose losses count.
 SNR = 12.0
@@ -136,7 +132,7 @@ def wide_dms(dms: NDArray[np.float64], freqs: NDArray[np.float64], width: float)
     return chosen
 
 
-def _by_widths(plan: "DMPlan", widths: BandTrials, periodic: float) -> Octaves:
+def _by_widths(plan: DMPlan, widths: BandTrials, periodic: float) -> Octaves:
     """Trial DMs by the narrowest pulses of bands: those of each are among those of the one before."""
     of_row = np.full(plan.ndms, -1, dtype=np.int64)
     rows = np.arange(plan.ndms)
@@ -150,7 +146,7 @@ def _by_widths(plan: "DMPlan", widths: BandTrials, periodic: float) -> Octaves:
 
 
 def plan_bands(
-    plan: "DMPlan", config: Config, halved: NDArray[np.int64], periodic: float = 1.0
+    plan: DMPlan, config: Config, halved: NDArray[np.int64], periodic: float = 1.0
 ) -> dict[int, dict[str, Octaves]]:
     """Frequencies and trial DMs of all searches: by their names, for every number of parts, 1 among them.
 
@@ -159,7 +155,7 @@ def plan_bands(
     plan : DMPlan
     config : Config
     halved : ndarray of int64, shape (ndms,)
-        How often series are halved (:func:`pulsar.dedisp.sampling.halvings`).
+        How often series are halved (:func:`pulsar.dedisp.plan.halvings`).
     periodic : float
         Independent DMs of the run.
     """
@@ -179,7 +175,7 @@ def plan_bands(
     return made
 
 
-def plan_octaves(plan: "DMPlan", config: AccelConfig, halved: NDArray[np.int64] | None = None) -> Octaves:
+def plan_octaves(plan: DMPlan, config: AccelConfig, halved: NDArray[np.int64] | None = None) -> Octaves:
     """Choose frequencies and trial DMs for the search with a drift.
 
     Parameters
@@ -187,7 +183,7 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig, halved: NDArray[np.int64] 
     plan : DMPlan
     config : AccelConfig
     halved : ndarray of int64, shape (ndms,), optional
-        How often series are halved for it (:func:`pulsar.dedisp.sampling.halvings`); default: as they are.
+        How often series are halved for it (:func:`pulsar.dedisp.plan.halvings`); default: as they are.
     """
     halved = np.zeros(plan.ndms, dtype=np.int64) if halved is None else halved
     if config.loss == 0.0 or plan.tolerance == 0.0:
@@ -227,7 +223,7 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig, halved: NDArray[np.int64] 
     return Octaves(tuple(bands), of_row, tuple(trials), cost)
 
 
-def trials_of(bands: Mapping[str, Octaves], plan: "DMPlan") -> dict[str, BandTrials]:
+def trials_of(bands: Mapping[str, Octaves], plan: DMPlan) -> dict[str, BandTrials]:
     """Independent DMs of a run by bands of frequency, for every search."""
     return {
         name: octaves.trials or ((EVERYTHING, sum(independent_dms(stage, plan.freqs) for stage in plan.stages)),)
@@ -256,7 +252,7 @@ def ruler(ndms: int, step: float, *, last: bool) -> tuple[NDArray[np.int64], NDA
     return rows, levels.astype(np.int64)
 
 
-def _cheapest(stage: "DMStage", row: int, times: int, config: AccelConfig) -> tuple[float, float]:
+def _cheapest(stage: DMStage, row: int, times: int, config: AccelConfig) -> tuple[float, float]:
     """Highest frequency [Hz], and steps over those of the plan, at which the search costs least.
 
     Losses are those against series that are not halved.
@@ -300,7 +296,7 @@ def _gap(step: float) -> float:
     return n + share
 
 
-def independent_dms(plan: "DMStage", freqs: NDArray[np.float64], power: float = 16.0) -> float:
+def independent_dms(plan: DMStage, freqs: NDArray[np.float64], power: float = 16.0) -> float:
     """Independent trials among the DMs of a stage, for powers of noise at a search's threshold.
 
     Noise at neighbouring DMs is the same noise with slightly different delays: Fourier amplitudes at frequency f have
@@ -355,14 +351,14 @@ def independent_steps(
     return 1.0 + float(new[nearest].sum())
 
 
-def independent_periodic(plan: "DMPlan", times: NDArray[np.int64]) -> float:
+def independent_periodic(plan: DMPlan, times: NDArray[np.int64]) -> float:
     """Independent trials among the DMs of a plan, for frequencies up to where each is searched for periods.
 
     Parameters
     ----------
     plan : DMPlan
     times : ndarray of int64, shape (ndms,)
-        How often series are halved for that (:func:`pulsar.dedisp.sampling.halvings`).
+        How often series are halved for that (:func:`pulsar.dedisp.plan.halvings`).
     """
     parts = [replace(part, tsamp=part.tsamp * 2.0**halved) for part, halved in stretches(plan, times)]
     return sum(independent_dms(part, plan.freqs) for part in parts)

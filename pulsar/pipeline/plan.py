@@ -17,8 +17,7 @@ from pulsar.data.observation import Observation, called
 from pulsar.data.source import Edges
 from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.engine import stage_seconds
-from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
-from pulsar.dedisp.sampling import halvings, periods_text
+from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, halvings, make_plan, periods_text
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped

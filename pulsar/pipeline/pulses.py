@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,16 @@ from pulsar.constants import DAY, KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, dtype_of, empty_table
 from pulsar.data.flags import RFI, split, weight
 from pulsar.data.pulse import PulseCutout
-from pulsar.data.source import Edges, in_band
+from pulsar.data.source import Edges, SampleSource, in_band
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.samples import Samples
+from pulsar.pipeline.stages import BatchSearch
 from pulsar.searches.pulses import Pulses, cluster, cut_out, joined_bands
-from pulsar.searches.repeats import repeats, sources_by_dm
+from pulsar.searches.repeats import Repeats, repeats, sources_by_dm
 from pulsar.sources import pulses as verdicts
 from pulsar.sources.company import share_of_the_sky
 from pulsar.sources.pulses import add_flag, in_order, lower_what_comes_in_numbers
 from pulsar.sources.sweep import pulse_reasons
-
-if TYPE_CHECKING:
-    from pulsar.data.source import SampleSource
-    from pulsar.pipeline.stages import BatchSearch
-    from pulsar.searches.repeats import Repeats
 
 #: Groups of pulses at one DM that are tested for a period, those of most pulses, and pulses of each, the strongest.
 MOST_GROUPS = 50
@@ -79,7 +75,7 @@ class BandEvents:
     band: Edges = None
 
 
-def band_events(events: NDArray[Any], finder: "BatchSearch", band: Edges = None) -> BandEvents:
+def band_events(events: NDArray[Any], finder: BatchSearch, band: Edges = None) -> BandEvents:
     """Events that a search has found."""
     plan = finder.plan
     tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in plan.stages])
@@ -88,7 +84,7 @@ def band_events(events: NDArray[Any], finder: "BatchSearch", band: Edges = None)
 
 def cutouts_of(
     table: NDArray[Any],
-    source: "SampleSource | None",
+    source: SampleSource | None,
     most: int,
     progress: Progress,
     known: Mapping[PulsePlace, PulseCutout] | None = None,
@@ -316,7 +312,7 @@ def _clustered(events: BandEvents, samples: Samples, ntrials: float, config: Con
     return replace(pulses, mean=pulses.mean + late)
 
 
-def _detection(found: "Repeats", pulses: NDArray[Any], dms: NDArray[np.float64], tobs: float) -> NDArray[Any]:
+def _detection(found: Repeats, pulses: NDArray[Any], dms: NDArray[np.float64], tobs: float) -> NDArray[Any]:
     """The period of repeating pulses as a periodic detection.
 
     Its power is that of a fold of all turns: a search for periodic signals would not see more of it.

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import pairs
+from pulsar.cleaning.source import MaskedSource
 from pulsar.config.model import Config
 from pulsar.data.observation import Observation
 from pulsar.data.source import Edges, SampleSource, in_band
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, between, choose_route, dedispersed
 from pulsar.dedisp.engine import stage_seconds
-from pulsar.dedisp.plan import DMPlan, make_plan
-from pulsar.dedisp.sampling import halvings
+from pulsar.dedisp.plan import DMPlan, halvings, make_plan
 from pulsar.errors import DataError, PulsarError
 from pulsar.folding.subtracted import SubtractedSource, unpacked
 from pulsar.io.open import open_observation
@@ -38,9 +38,6 @@ from pulsar.pipeline.room import Means
 from pulsar.pipeline.searched import Searched, bounded
 from pulsar.pipeline.searches import lengths_of, search_costs
 from pulsar.pipeline.stages import BatchSearch, Found
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.source import MaskedSource
 
 #: Ranges for each worker: the last ones end at about the same time, and little is lost with a worker.
 PER_WORKER: Final = 3
@@ -359,7 +356,7 @@ def _opened(shared: Shared) -> tuple[SampleSource, BatchSearch]:
     return source, BatchSearch(plan, config, threads=shared.threads, memory=shared.accel_memory, gaps=gaps_of(obs))
 
 
-def _without_pulsars(source: "MaskedSource", path: str, host: str) -> "MaskedSource":
+def _without_pulsars(source: MaskedSource, path: str, host: str) -> MaskedSource:
     """The samples less the templates that the run has kept."""
     arrays = load_arrays(Path(path))
     if arrays is None:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.mask import Mask
+from pulsar.cleaning.source import MaskedSource
 from pulsar.config.model import Config, FoldConfig
 from pulsar.constants import DAY, KDM
 from pulsar.data.fold import Fold, FoldCube, FoldParams
@@ -22,10 +24,6 @@ from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import clean_source, find_mask, mask_of
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.subtracting import subtract
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.mask import Mask
-    from pulsar.cleaning.source import MaskedSource
 
 #: Series on each side of a fold's own that its DM curve is folded from.
 CURVE_SIDE = 8
@@ -45,7 +43,7 @@ class Samples:
     """
 
     obs: Observation
-    source: "MaskedSource | None" = None
+    source: MaskedSource | None = None
     subtracted: NDArray[Any] | None = None
 
     @property
@@ -54,7 +52,7 @@ class Samples:
         return self.obs.header
 
     @property
-    def mask(self) -> "Mask | None":
+    def mask(self) -> Mask | None:
         """That they are cleaned with."""
         return None if self.source is None else self.source.mask
 

@@ -4,18 +4,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import Birdie, pairs
+from pulsar.dedisp.batches import Batch
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
-from pulsar.pipeline.stages import Found
-
-if TYPE_CHECKING:
-    from pulsar.dedisp.batches import Batch
-    from pulsar.pipeline.stages import BatchSearch
+from pulsar.pipeline.stages import BatchSearch, Found
 
 # Events of single pulses kept in a run, the strongest (interference can make any number).
 MOST_EVENTS = 4_000_000
@@ -83,7 +80,7 @@ class Searched:
         edges = [first, *(edge for done in inside for edge in done), last]
         return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high]
 
-    def search(self, batch: "Batch", finder: "BatchSearch", tick: Callable[[float], None]) -> None:
+    def search(self, batch: Batch, finder: BatchSearch, tick: Callable[[float], None]) -> None:
         """Search the trials of a batch that are not done."""
 
         def done(row: int, found: Found) -> None:
@@ -199,7 +196,7 @@ def bounded(found: Found, tell: Callable[[str], None]) -> Found:
     return Found(found.detections, found.events[np.sort(strongest)])
 
 
-def birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
+def birdie_arrays(birdies: list[Birdie]) -> dict[str, NDArray[Any]]:
     """For the checkpoint."""
     return {
         "birdies": np.array(pairs(birdies), dtype=np.float64).reshape(-1, 2),
@@ -207,7 +204,7 @@ def birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
     }
 
 
-def kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
+def kept_birdies(kept: dict[str, NDArray[Any]]) -> list[Birdie]:
     """Back from the checkpoint."""
     return [
         Birdie(float(freq), float(width), str(reason))
@@ -220,8 +217,8 @@ def detections_of(
     search: Callable[[Searched], None],
     checkpoint: Checkpoint,
     tell: Callable[[str], None],
-    birdies: "list[Birdie] | None" = None,
-) -> "tuple[Found, list[Birdie]]":
+    birdies: list[Birdie] | None = None,
+) -> tuple[Found, list[Birdie]]:
     """Detections in all trials, and the lines left out of their spectra; trials of an interrupted run are not searched.
 
     Parameters

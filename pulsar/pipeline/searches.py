@@ -2,20 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
-from pulsar.dedisp.sampling import stretches
+from pulsar.dedisp.plan import DMPlan, stretches
 from pulsar.errors import ConfigError
 from pulsar.pipeline.octaves import Octaves
 from pulsar.searches.registry import SEARCHES, enabled
 from pulsar.searches.search import MIN_SAMPLES, BandTrials, Cost, Search
-
-if TYPE_CHECKING:
-    from pulsar.dedisp.plan import DMPlan
 
 #: Part of the memory that the acceleration search of all threads may take.
 ACCEL_PART: Final = 0.5
@@ -193,7 +190,7 @@ class Length(NamedTuple):
     times: int = 0
 
 
-def lengths_of(plan: "DMPlan", halved: NDArray[np.int64]) -> list[Length]:
+def lengths_of(plan: DMPlan, halved: NDArray[np.int64]) -> list[Length]:
     """Trials of a plan by the length of their series, and how often these are halved."""
     lengths, first = [], 0
     for stage, times in stretches(plan, halved):

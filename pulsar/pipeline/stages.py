@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +12,14 @@ from pulsar.config.model import Config
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, joined
 from pulsar.data.header import WHOLE, Part, parts_of_counts
 from pulsar.data.work import share_out
-from pulsar.dedisp.sampling import halved, halvings
+from pulsar.dedisp.batches import Batch
+from pulsar.dedisp.plan import DMPlan, DMStage, halved, halvings
 from pulsar.pipeline.octaves import independent_dms, independent_periodic, plan_bands
 from pulsar.pipeline.searches import part_rooms, searches_of, trial_shares
 from pulsar.searches import stats
-from pulsar.searches.search import EVERYTHING, Band, BandTrials
+from pulsar.searches.fft import FFTSearch
+from pulsar.searches.search import EVERYTHING, Band, BandTrials, Search
 from pulsar.searches.single_pulse import SinglePulseSearch
-
-if TYPE_CHECKING:
-    from pulsar.dedisp.batches import Batch
-    from pulsar.dedisp.plan import DMPlan, DMStage
-    from pulsar.searches.fft import FFTSearch
-    from pulsar.searches.search import Search
 
 #: Frequencies that each search takes of a series, by its name; None: it is left out. All of those that are not named.
 SeriesBands = Mapping[str, Band | None]
@@ -84,7 +80,7 @@ class SomeTrials:
     rows: NDArray[np.int64]
     periodic: NDArray[np.bool_]
 
-    def plan(self, whole: "DMPlan") -> "DMPlan":
+    def plan(self, whole: DMPlan) -> DMPlan:
         """The plan of these alone."""
         stages = []
         for first, stage in whole.numbered():
@@ -129,7 +125,7 @@ class SeriesSearch:
         *,
         trials: Trials,
         memory: int,
-        gaps: "tuple[tuple[int, int], ...]" = (),
+        gaps: tuple[tuple[int, int], ...] = (),
         shares: Mapping[str, float] | None = None,
         times: int = 0,
         count: int = 1,
@@ -202,7 +198,7 @@ def pulse_trials(nsamps: int, tsamp: float, config: Config) -> float:
     return SinglePulseSearch.estimate(nsamps, tsamp, config.single_pulse).trials
 
 
-def pulse_threshold(plans: "Sequence[DMPlan]", config: Config) -> float:
+def pulse_threshold(plans: Sequence[DMPlan], config: Config) -> float:
     """S/N at which the searches for pulses by all plans promise as many false alarms as the first does by the settings.
 
     Parameters
@@ -262,7 +258,7 @@ class PartsSearch:
         *,
         trials: Mapping[int, Trials],
         memory: int,
-        gaps: "tuple[tuple[int, int], ...]" = (),
+        gaps: tuple[tuple[int, int], ...] = (),
         times: int = 0,
     ) -> None:
         counts = config.search.parts
@@ -378,12 +374,12 @@ class BatchSearch:
 
     def __init__(
         self,
-        plan: "DMPlan",
+        plan: DMPlan,
         config: Config,
         *,
         threads: int,
         memory: int,
-        gaps: "tuple[tuple[int, int], ...]" = (),
+        gaps: tuple[tuple[int, int], ...] = (),
     ) -> None:
         self.plan, self.config = plan, config
         self.threads = max(1, threads)
@@ -402,7 +398,7 @@ class BatchSearch:
         #: Of one length of series, by how often these are halved.
         self._searches: dict[int, PartsSearch] = {}
 
-    def prepared(self, stage: "DMStage", times: int = 0) -> PartsSearch:
+    def prepared(self, stage: DMStage, times: int = 0) -> PartsSearch:
         """The searches of series of a stage that are halved so often."""
         if any((made.nsamps, made.tsamp) != (stage.nsamps, stage.tsamp) for made in self._searches.values()):
             self._searches.clear()
@@ -428,7 +424,7 @@ class BatchSearch:
 
     def search(
         self,
-        batch: "Batch",
+        batch: Batch,
         birdies: Sequence[tuple[float, float]] = (),
         some_of: "SomeTrials | None" = None,
     ) -> Found:
@@ -448,7 +444,7 @@ class BatchSearch:
 
     def each(
         self,
-        batch: "Batch",
+        batch: Batch,
         trials: Sequence[int],
         done: "Callable[[int, Found], None]",
         birdies: Sequence[tuple[float, float]] = (),

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pulsar.cleaning.birdies import read_zaplist
 from pulsar.config.model import Config
@@ -15,7 +15,7 @@ from pulsar.data.unfinished import sweep
 from pulsar.errors import ConfigError
 from pulsar.io.base import is_calibration
 from pulsar.io.open import open_observation
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import given_mask
@@ -26,9 +26,6 @@ from pulsar.pipeline.room import check_addresses
 from pulsar.pipeline.subtracting import marks
 from pulsar.sky.catalogue import catalogue_file, read_catalogue
 from pulsar.sources.score import scorer_of
-
-if TYPE_CHECKING:
-    from pulsar.io.product.reader import Run
 
 
 def opened(
@@ -150,7 +147,7 @@ def _check_lists(obs: Observation, config: Config) -> None:
     given_mask(obs.header, config.rfi)
 
 
-def finished(out: Path, fingerprint: str, progress: Progress, *, overwrite: bool, resume: bool) -> "Run | None":
+def finished(out: Path, fingerprint: str, progress: Progress, *, overwrite: bool, resume: bool) -> Run | None:
     """The product, where a run of the same files and settings has come to its end and is to be resumed.
 
     Parameters

@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.source import MaskedSource
 from pulsar.config.model import Config, SubtractConfig
 from pulsar.data.candidate import DETECTED, SUBTRACTED_COLUMNS, empty_table, told
 from pulsar.data.files import read_bytes
@@ -19,17 +20,21 @@ from pulsar.folding import folder
 from pulsar.folding.fundamental import fold_sigma
 from pulsar.folding.plan import check_params
 from pulsar.folding.refine import refine
-from pulsar.folding.subtracted import SubtractedSource, measure_rest, measure_templates, packed, unpacked, without
+from pulsar.folding.subtracted import (
+    Folded,
+    SubtractedSource,
+    Taken,
+    measure_rest,
+    measure_templates,
+    packed,
+    unpacked,
+    without,
+)
 from pulsar.io.product.reader import read
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.ephemerides import FromPar, doubts, ephemerides_of
+from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, ephemerides_of
 from pulsar.pipeline.room import Means
 from pulsar.sky.timing import read_par
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.source import MaskedSource
-    from pulsar.folding.subtracted import Folded, Taken
-    from pulsar.pipeline.ephemerides import Ephemeris
 
 #: Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py cost.
 TEMPLATE_RATE: Final = 3e8
@@ -52,7 +57,7 @@ class Wanted:
 
     given: str
     name: str
-    ephemeris: "Ephemeris | FromPar"
+    ephemeris: Ephemeris | FromPar
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,7 @@ class Subtracted:
         Fields of SUBTRACTED_COLUMNS, one row for each pulsar that was asked for.
     """
 
-    source: "MaskedSource"
+    source: MaskedSource
     rows: NDArray[Any]
 
 
@@ -174,7 +179,7 @@ def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
 
 
 def subtract(
-    source: "MaskedSource", header: Header, config: Config, means: Means, checkpoint: Checkpoint | None = None
+    source: MaskedSource, header: Header, config: Config, means: Means, checkpoint: Checkpoint | None = None
 ) -> Subtracted:
     """Take the pulsars that the settings name out of cleaned samples, the brightest first.
 
@@ -244,12 +249,12 @@ def subtract(
 
 
 def templates_of(
-    source: "MaskedSource",
+    source: MaskedSource,
     params: Sequence[FoldParams],
     config: Config,
     means: Means,
     lines: Sequence[tuple[float, float]] = (),
-) -> "list[tuple[Taken, Folded]]":
+) -> list[tuple[Taken, Folded]]:
     """Templates of pulsars in samples, the brightest first (:func:`pulsar.folding.subtracted.measure_templates`)."""
     passes = len(params) * (2 if len(params) > 1 else 1)
     with means.progress.stage("templates", passes * source.nsamps, "samples") as tick:
@@ -257,9 +262,7 @@ def templates_of(
         return measure_templates(source, params, config.subtract, lines=lines, **how)
 
 
-def _folds(
-    source: "MaskedSource", pulsars: Sequence[Wanted], header: Header, config: Config, means: Means
-) -> list[Fold]:
+def _folds(source: MaskedSource, pulsars: Sequence[Wanted], header: Header, config: Config, means: Means) -> list[Fold]:
     """Refined folds of all, in one pass."""
     params = [pulsar.ephemeris.params(header) for pulsar in pulsars]
     with means.progress.stage("folding known pulsars", source.nsamps, "samples") as tick:
@@ -298,7 +301,7 @@ def _fill_params(row: Any, params: FoldParams, snr: float) -> None:
     row["obs"] = 0
 
 
-def _fill(row: Any, taken: "Taken", before: "Folded", residual: "Folded") -> None:
+def _fill(row: Any, taken: Taken, before: Folded, residual: Folded) -> None:
     """Tell which pulsars were taken out, and the S/N that is left of each."""
     row["subtracted"] = 1
     row["snr_before"], row["snr_after"] = before.snr, residual.snr

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.birdies import merged
+from pulsar.cleaning.birdies import Birdie, merged
+from pulsar.cleaning.source import CleanedSource
 from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
@@ -19,10 +20,6 @@ from pulsar.io.series import SeriesSet
 from pulsar.pipeline.cleaning import clean_source, find_mask, first_trials, given_birdies, learn_in_series, zero_dm
 from pulsar.pipeline.octaves import independent_dms
 from pulsar.pipeline.room import Means
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.birdies import Birdie
-    from pulsar.cleaning.source import CleanedSource
 
 #: DMs of series agree with those asked for [pc cm^-3].
 SAME_DM: Final = 1e-4
@@ -59,8 +56,8 @@ class Clean:
         That is used [MHz]; NaN where it is not known.
     """
 
-    source: "CleanedSource | None"
-    birdies: "list[Birdie]"
+    source: CleanedSource | None
+    birdies: list[Birdie]
     freqs: NDArray[np.float64]
     bandwidth: float
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import hypot
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -12,20 +12,17 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header, Part
 from pulsar.io.product.writer import ProductWriter, Target
+from pulsar.pipeline.completeness import Completeness
 from pulsar.pipeline.detect import Detected
-from pulsar.pipeline.follow import marked
+from pulsar.pipeline.follow import Judged, marked
 from pulsar.pipeline.limits import flux_limits
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.ranking import Judged
 from pulsar.pipeline.samples import Samples
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import beam_width, label, label_left, read_catalogue
 from pulsar.sky.observatory import mean_flux
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.link import turns_of
-
-if TYPE_CHECKING:
-    from pulsar.pipeline.completeness import Completeness
 
 #: Rows of candidates that belong to others and were not folded, the strongest; all are in the table of detections.
 MOST_ATTACHED = 1000
@@ -36,7 +33,7 @@ def write_product(
     samples: Samples,
     detected: Detected,
     judged: Judged,
-    completeness: "Completeness | None",
+    completeness: Completeness | None,
     record: Mapping[str, Any],
     config: Config,
     progress: Progress,

@@ -12,8 +12,7 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.flags import BY_NAME, split
 from pulsar.data.header import Header, Part
 from pulsar.data.numbers import duty_cycle
-from pulsar.dedisp.plan import DMStage, make_plan
-from pulsar.dedisp.sampling import halvings, stretches
+from pulsar.dedisp.plan import DMStage, halvings, make_plan, stretches
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import Run
 

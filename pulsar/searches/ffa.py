@@ -13,21 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config, FFAConfig
-from pulsar.searches.ffa_noise import BoxNoise, red_part, spectrum_of, tail_noise
+from pulsar.searches.amplitudes import cubic_trend, without_lines
 from pulsar.searches.ffa_series import (
     MIN_BINS,
+    BoxNoise,
     Buffers,
     Level,
     Step,
     flattened,
     halved,
     make_levels,
+    red_part,
+    spectrum_of,
+    tail_noise,
     taken_off,
     tame_bursts,
     trial_periods,
 )
 from pulsar.searches.ffa_sources import MOST_SOURCES, Refiner, Source, take_source
-from pulsar.searches.preparation import cubic_trend, without_lines
 from pulsar.searches.search import EVERYTHING, Band, Circumstances, Cost, Pairs, ProfileSearch
 from pulsar_kernels import ffa, longwave
 from pulsar_kernels.ffa import LANES

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.searches import stats
+from pulsar.searches.amplitudes import LOW_MODES
 from pulsar.searches.ffa_series import Buffers, Level, halved
-from pulsar.searches.preparation import LOW_MODES
 from pulsar_kernels import longwave
 
 #: A source is refined on a level up to so much coarser than its own.

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,8 @@ from pulsar.constants import C
 from pulsar.errors import ConfigError
 from pulsar.searches.amplitudes import PAD, Lengths
 from pulsar.searches.search import EVERYTHING, Band
-from pulsar_kernels.correlate import make_block
+from pulsar_kernels.correlate import Block, make_block
 from pulsar_kernels.drifts import GUARD, UNIT
-
-if TYPE_CHECKING:
-    from pulsar_kernels.correlate import Block
 
 #: Largest drift where only an acceleration limits it [bins].
 MAX_Z = 1200.0
@@ -332,7 +328,7 @@ class Plane(Extent):
         self.memory_bytes = fixed + self.plane_bytes + (4 * self.rows[1] if self.stored else 0)
 
     @cached_property
-    def block(self) -> "Block":
+    def block(self) -> Block:
         """Tables of a block."""
         return make_block(self.n, self.filled, self.dz)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import SinglePulseConfig
 from pulsar.data.candidate import EVENT_COLUMNS
-from pulsar.searches.preparation import without_lines
+from pulsar.searches.amplitudes import without_lines
 from pulsar.searches.search import Band, Circumstances, Cost, Pairs, Search
 from pulsar_kernels import baseline, cells, matched
 from pulsar_kernels.cells import CELL, FINE_LEVELS

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from pulsar.data.files import check_output
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import BASE_MEMORY, thread_count
@@ -34,9 +34,6 @@ from pulsar.sources.candidate import Candidate
 from pulsar.stack.files import Epoch, Store
 from pulsar.stack.grid import Piece, decoded
 from pulsar.stack.search import BESIDE, StackSearch, sum_logp
-
-if TYPE_CHECKING:
-    from pulsar.io.product.reader import Run
 
 #: Stacks of spectra: sums of up to 32 harmonics whose frequencies are those of peaks on one grid. The bins are those
 #: within which the search itself gives what is there to a pulsar that it has found.
@@ -172,7 +169,7 @@ def search_stack(
     target: Target,
     config: Config | None = None,
     progress: Progress | None = None,
-) -> "Run":
+) -> Run:
     """Search the summed powers of a stack, and write its candidates.
 
     Parameters

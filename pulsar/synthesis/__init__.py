@@ -1,6 +1,5 @@
 """Synthetic observations, and pulsars injected into real ones."""
 
-from pulsar.synthesis.engine import Synthesiser, make
 from pulsar.synthesis.injection import channel_sigmas, inject, inject_in_memory
 from pulsar.synthesis.model import (
     Burst,
@@ -16,7 +15,7 @@ from pulsar.synthesis.model import (
     validate,
 )
 from pulsar.synthesis.signal import observed_accel, observed_spin, phase
-from pulsar.synthesis.write import truth_path, write_filterbank, write_psrfits
+from pulsar.synthesis.write import Synthesiser, make, truth_path, write_filterbank, write_psrfits
 
 __all__ = [
     "Burst", "Component", "Injection", "Orbit", "Pulsar", "Rfi", "Sky", "Synthesiser", "channel_sigmas", "demo_sky",

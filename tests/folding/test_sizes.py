@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from pulsar.folding.errors import size_errors
 from pulsar.folding.profile import fine_box, template_of
-from pulsar.folding.sizes import size_errors
 
 NBINS, NSUB, NBANDS = 64, 32, 4
 K = np.arange(NBINS // 2 + 1)

@@ -11,7 +11,7 @@ from reference.products import make_header
 from pulsar.config.model import AccelConfig
 from pulsar.errors import ConfigError
 from pulsar.io.sigproc import FilterbankWriter
-from pulsar.orbits.companion import orbit_range
+from pulsar.orbits.bank import orbit_range
 
 #: Constant of gravity times the mass of the sun [m^3/s^2] (IAU 2015), speed of light [m/s].
 GM, C = 1.3271244e20, 299_792_458.0

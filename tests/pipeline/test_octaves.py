@@ -12,8 +12,7 @@ from pulsar.config.model import AccelConfig, DedispConfig
 from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import Batch
-from pulsar.dedisp.plan import make_plan
-from pulsar.dedisp.sampling import halvings
+from pulsar.dedisp.plan import halvings, make_plan
 from pulsar.pipeline.octaves import LEVELS, everything, plan_octaves, ruler
 from pulsar.pipeline.ranges import trial_costs
 from pulsar.pipeline.stages import BatchSearch

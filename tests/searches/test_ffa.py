@@ -8,9 +8,9 @@ from pulsar.config.model import FFAConfig
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.errors import DataError
 from pulsar.searches import stats
+from pulsar.searches.amplitudes import without_lines
 from pulsar.searches.ffa import FFASearch
 from pulsar.searches.ffa_series import bins_wanted, box_widths
-from pulsar.searches.preparation import without_lines
 
 REAL = {
     "GBT_J1807-0847": (163.84e-6, 0.1637113, 1e-4, 200),

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 
 from pulsar.config.model import FFAConfig
+from pulsar.searches.amplitudes import red_level
 from pulsar.searches.ffa import FFASearch
-from pulsar.searches.ffa_noise import BoxNoise, between_lines
-from pulsar.searches.ffa_series import Step
-from pulsar.searches.preparation import red_level
+from pulsar.searches.ffa_series import BoxNoise, Step, between_lines
 
 TSAMP, N = 4e-3, 16_750
 WIDTHS = np.array([0.01, 0.05, 0.2, 0.35])

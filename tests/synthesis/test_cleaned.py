@@ -11,7 +11,7 @@ from pulsar.config.model import RfiConfig
 from pulsar.dedisp.subbands import Subbands
 from pulsar.io.memory import Filterbank
 from pulsar.synthesis import Burst, Pulsar, Sky, make
-from pulsar.synthesis.cleaned import InjectedSource, Injector
+from pulsar.synthesis.injection import InjectedSource, Injector
 from pulsar.synthesis.signal import burst_signal, pulsar_signal
 
 PULSAR = Pulsar(period=0.0437, dm=60.0, snr=60.0, duty=0.05, accel=20.0)

@@ -26,10 +26,9 @@ from pulsar.synthesis import (
     write_filterbank,
     write_psrfits,
 )
-from pulsar.synthesis.engine import NPOL
 from pulsar.synthesis.injection import _sigma_of_codes
 from pulsar.synthesis.interference import channels_of
-from pulsar.synthesis.write import to_toml, truth
+from pulsar.synthesis.write import NPOL, to_toml, truth
 
 SKY = Sky(
     nchans=32,

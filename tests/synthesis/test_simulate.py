@@ -24,10 +24,10 @@ from pulsar.synthesis import (
     observed_spin,
     phase,
 )
-from pulsar.synthesis.engine import TILE
 from pulsar.synthesis.interference import Interference
 from pulsar.synthesis.model import RFI_FIELDS, components_of
 from pulsar.synthesis.signal import burst_signal, recorded_profiles, smearing
+from pulsar.synthesis.write import TILE
 
 BASE = Sky(nchans=32, fch1=1484.375, foff=-15.625, tsamp=256e-6, nsamps=2**15, seed=3, nbits=32, mean=0, sigma=1)
 

@@ -3,9 +3,8 @@
 import numpy as np
 
 from pulsar.config.model import FFTConfig
-from pulsar.searches.amplitudes import LINE, PAD, Amplitudes, Lengths
+from pulsar.searches.amplitudes import LINE, PAD, Amplitudes, Lengths, cubic_trend, drift
 from pulsar.searches.fft import FFTSearch
-from pulsar.searches.preparation import cubic_trend, drift
 
 N, TSAMP = 150_000, 4e-4
 
