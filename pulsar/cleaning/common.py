@@ -25,10 +25,6 @@ SIMILAR: Final = 0.2
 MOST_BEAMS: Final = 19
 #: Half bins that a line in another beam may take to be within a bin.
 NEAR: Final = 5
-#: A line with a dispersed harmonic up to this is one of a pulsar too ...
-MOST_ORDER: Final = 32
-#: ... if by chance that would be so with this probability at most, for each such line.
-SURE: Final = 0.02
 #: DMs at which lines are looked at beside 0: from a quarter turn over the band at the fastest line, by factors of two,
 #: but no more of them.
 MOST_DMS: Final = 16
@@ -201,7 +197,9 @@ def _related(slow: float, fast: float, tobs: float) -> bool:
     """True if a line is a harmonic of a slower one, as far as their frequencies are known well enough to tell."""
     multiple = round(fast / slow)
     slack = (0.25 * multiple + 0.5) / tobs
-    return 2 <= multiple <= MOST_ORDER and 2.0 * slack < SURE * slow and abs(fast - multiple * slow) <= slack
+    # A line with a dispersed harmonic up to the 32nd is one of a pulsar, too, if by chance that would be so with a
+    # probability of 0.02 at most, for each such line.
+    return 2 <= multiple <= 32 and 2.0 * slack < 0.02 * slow and abs(fast - multiple * slow) <= slack
 
 
 def _overlapping(

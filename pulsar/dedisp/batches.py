@@ -42,14 +42,10 @@ from pulsar_kernels.dedisperse import halve, requantise
 
 # Measured with benchmarks/speed.py read, and searches of 256 channels, on one core, rounded down.
 READ_RATE: Final = 4e9  # raw samples read and cleaned a second
-SCRATCH_RATE: Final = 0.8e9  # bytes written to the scratch file and read back a second
 #: Seconds per channel-sample to move it through the buffers of a stream, and to put it into memory for good.
 MOVE_SECONDS: Final = {"stream": 4.0e-10, "samples": 1.5e-10}
 #: Bytes per sample that the search of one series takes.
 SEARCH_BYTES: Final = 16
-#: Samples that a task downsamples in memory, so that its copies stay in the cache (of a FAST beam 1.3 CPU s with 8
-#: channels a task, 0.8 with 2).
-DOWNSAMPLED: Final = 1 << 21
 #: Part of the memory that series may take beside the buffers of a stream, and that kept samples and a batch may take.
 PART: Final = 0.85
 HELD_PART: Final = 0.95
@@ -151,7 +147,8 @@ def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
     read = volume / READ_RATE
 
     def passed(count: int, scratch: int = 0) -> float:
-        return count * (read + volume * MOVE_SECONDS["stream"]) + scratch / SCRATCH_RATE
+        # Bytes written to the scratch file and read back a second: measured as READ_RATE.
+        return count * (read + volume * MOVE_SECONDS["stream"]) + scratch / 0.8e9
 
     routes = [Route("scratch", 1, room, 0, plan.nbytes, passed(1, plan.nbytes))]
     usable = int(PART * room)
@@ -390,7 +387,9 @@ def _downsample_kept(levels: list[Channels], pool: ThreadPoolExecutor) -> None:
             requantise(sums, 1.0 / np.sqrt(factor), levelled)
             buffer[block, -level.start : -level.start + level.nsamps] = levelled
 
-    size = min(max(DOWNSAMPLED // raw.nsamps, 1), raw.nchans)
+    # Samples that a task downsamples in memory, so that its copies stay in the cache (of a FAST beam 1.3 CPU s with 8
+    # channels a task, 0.8 with 2).
+    size = min(max((1 << 21) // raw.nsamps, 1), raw.nchans)
     run_together(pool, [(rows, slice(c, min(c + size, raw.nchans))) for c in range(0, raw.nchans, size)])
 
 

@@ -21,14 +21,6 @@ from pulsar.dedisp.plan import DMPlan
 from pulsar_kernels.dedisperse import brute_tile
 from pulsar_kernels.tree import FAN, LANES, choose_rows, spans, tree_tile
 
-#: A row serves DMs for which the variance of its channels' arrival is at most this much more than in a row of their
-#: own [samples^2]. 0.02 makes a tenth more rows and 3 % less arrival error; 0.05 a tenth fewer, and 6 % more.
-SLACK = 0.03
-#: Most levels below the root: each more adds a rounding of shifts and of sums. (Six would overflow int16 at the root.)
-MAX_LEVELS = 4
-#: Fewest nodes that the root sums. A node saturates at 16 times its noise, a series at the root of their number times
-#: that. (Of a single node a bright pulsar's DM would be one that smears it until it fits.) Costs up to 10 % of time.
-ROOT_INPUTS = 12
 #: Cost of a row's half sum, and of an input of the root and of its output [relative; measured].
 _COST_NODE, _COST_INPUT, _COST_OUTPUT = 1.0, 0.35, 0.5
 _UNUSED = np.int64(1) << 40
@@ -76,8 +68,15 @@ def _grow(k: NDArray[np.float64], dms: NDArray[np.float64]) -> list[_Nodes]:
     levels = [_channels(k)]
     costs = [_root_cost(k.size, dms.size)]
     rows = 0
-    while len(levels) <= MAX_LEVELS and -(-levels[-1].count.size // FAN) >= ROOT_INPUTS:
-        levels.append(_level(levels[-1], dms, FAN, SLACK))
+    # No more than four levels below the root: each adds a rounding of shifts and of sums. (Six would overflow int16 at
+    # the root.) And no fewer nodes than 12 that the root sums: a node saturates at 16 times its noise, a series at the
+    # root of their number times that. (Of a single node a bright pulsar's DM would be one that smears it until it
+    # fits.) Costs up to 10 % of time.
+    while len(levels) <= 4 and -(-levels[-1].count.size // FAN) >= 12:
+        # A row serves DMs for which the variance of its channels' arrival is at most this much more than in a row of
+        # their own [samples^2]. 0.02 makes a tenth more rows and 3 % less arrival error; 0.05 a tenth fewer, and 6 %
+        # more.
+        levels.append(_level(levels[-1], dms, FAN, 0.03))
         rows += levels[-1].node.size
         costs.append(_COST_NODE * rows + _root_cost(levels[-1].count.size, dms.size))
         if rows * _COST_NODE > min(costs):
@@ -283,10 +282,6 @@ TREE_DMS = 512
 #: for a DM; 64 at 256 channels, where 512 take 1.3 times as long).
 CHANNEL_DMS = 0.25
 FEW_DMS = 64
-#: Trial DMs that share a tile's channels in brute force.
-BRUTE_DMS = 128
-#: Size of the series of a batch, where that leaves enough trials to a tree.
-BATCH_BYTES = 1 << 30
 
 
 #: Fills ``rows[:, at : at + n]``, shape (ndms, nsamps), from the tile that begins at a column of the channels:
@@ -347,8 +342,10 @@ def tile_size(nsamps: int) -> int:
 
 def batch_size(method: str, nchans: int, nsamps: int) -> int:
     """Most trials of a batch: the best for speed, but fewer of long series (down to a quarter), for memory."""
-    best = min(TREE_DMS, max(FEW_DMS, int(CHANNEL_DMS * nchans))) if method == "tree" else BRUTE_DMS
-    return min(best, max(BATCH_BYTES // (2 * nsamps), best // 4))
+    # Trial DMs that share a tile's channels in brute force.
+    best = min(TREE_DMS, max(FEW_DMS, int(CHANNEL_DMS * nchans))) if method == "tree" else 128
+    # Size of the series of a batch, where that leaves enough trials to a tree.
+    return min(best, max((1 << 30) // (2 * nsamps), best // 4))
 
 
 def batch_edges(method: str, nchans: int, nsamps: int, ndms: int) -> list[int]:

@@ -34,14 +34,8 @@ from pulsar.errors import ConfigError
 
 #: Arrival error [samples rms] that the plan reckons with; tests hold the tree to it.
 ARRIVAL_RMS: Final = {"tree": 0.44, "brute": 0.29}
-#: Largest downsampling: sums of this many int8 samples still fit int16.
-MAX_DOWNSAMPLE: Final = 256
 #: Fewest samples that downsampling leaves of a series: what a periodicity search needs.
 MIN_SAMPLES: Final = 256
-#: Coarser samples must be this much cheaper per unit of DM: fewer points for more trials.
-_GAIN: Final = 0.95
-#: Fewest trials of a stage between others.
-_SHORTEST: Final = 32
 #: With so many trials neighbouring steps are alike.
 _FEW: Final = 50
 _MAX_TRIALS: Final = 1_000_000
@@ -236,7 +230,8 @@ class _Band:
         # Rounding misses at most the delay itself: nothing at DM 0.
         self.arrival = _SQRT12 * ARRIVAL_RMS[config.method]
         self.most = self.across * config.dm_hi
-        limit = max(1, min(config.max_downsample, MAX_DOWNSAMPLE, header.nsamps // MIN_SAMPLES))
+        # Largest downsampling: sums of this many int8 samples still fit int16.
+        limit = max(1, min(config.max_downsample, 256, header.nsamps // MIN_SAMPLES))
         self.downsamples = [1 << i for i in range(limit.bit_length())]
 
     def missed(self, downsample: int) -> float:
@@ -371,7 +366,8 @@ def _graded(band: _Band, config: DedispConfig) -> tuple[NDArray[np.float64], NDA
     # A last stage of a few trials is not worth its buffers: without it the finer samples go on.
     for count in range(len(steps), 0, -1):
         trials, factors = _spaced(config, dms, steps[:count], band.downsamples)
-        if factors[0] == factors[-1] or np.count_nonzero(factors == factors[-1]) >= _SHORTEST:
+        # Fewest trials of a stage between others.
+        if factors[0] == factors[-1] or np.count_nonzero(factors == factors[-1]) >= 32:
             break
     return trials, factors
 
@@ -383,7 +379,8 @@ def _spaced(
     downsample = np.full(dms.size, factors[0], dtype=np.int64)
     step = steps[0].copy()
     for factor, each in zip(factors[1:], steps[1:], strict=False):
-        better = each * factor * _GAIN > step * downsample
+        # Coarser samples must be this much cheaper per unit of DM: fewer points for more trials.
+        better = each * factor * 0.95 > step * downsample
         if better.any():
             # From the first DM at which it pays it goes on paying.
             better[int(np.argmax(better)) :] = True
@@ -415,10 +412,6 @@ FASTEST = 1.396e-3
 HARMONICS = 7
 #: Periods that are looked at, over the shortest: of longer ones less is lost.
 _PERIODS = np.geomspace(1.0, 4.0, 9)
-#: Channels by which smearing in them is told.
-_CHANNELS = 16
-#: Fewest samples of what a series is halved to: searches of shorter ones take no less.
-_FEWEST = 1 << 14
 
 
 def halvings(plan: "DMPlan", config: Config) -> NDArray[np.int64]:
@@ -441,7 +434,8 @@ def halvings(plan: "DMPlan", config: Config) -> NDArray[np.int64]:
     for first, stage in plan.numbered():
         smearing = stage.parts()
         low, times = 0, 1
-        most = min(stage.nsamps / (_FEWEST * max(config.search.parts)), 0.5 * FASTEST / HARMONICS / stage.tsamp)
+        # Fewest samples of what a series is halved to: searches of shorter ones take no less.
+        most = min(stage.nsamps / ((1 << 14) * max(config.search.parts)), 0.5 * FASTEST / HARMONICS / stage.tsamp)
         while 2**times <= most:
             high = stage.ndms
             # Smearing grows with DM: from some trial on all of the stage.
@@ -475,7 +469,8 @@ def lost(smearing: Mapping[str, float], tsamp: float, times: int, freqs: NDArray
         Channels that are alive [MHz].
     """
     # Boxes as wide as the delay in each channel, with the mean square of the plan.
-    cubes = freqs[:: max(freqs.size // _CHANNELS, 1)] ** -3.0
+    # Channels by which smearing in them is told.
+    cubes = freqs[:: max(freqs.size // 16, 1)] ** -3.0
     widths = smearing["channel"] * cubes / np.sqrt(np.mean(cubes**2))
     blur = np.hypot(smearing["step"], smearing["arrival"])
     periods = FASTEST * _PERIODS[:, None]

@@ -19,8 +19,6 @@ from pulsar.errors import ConfigError, PulsarError
 
 #: Memory is used for the first time so much at once [bytes]: on a slow virtual machine 20 ms, which may be waited for.
 _PIECE: Final = 8 << 20
-#: Bytes from one page to the next, at least.
-_PAGE: Final = 4096
 
 
 class Reserve(Closing):
@@ -45,7 +43,8 @@ class Reserve(Closing):
         for first in range(0, free.size, _PIECE):
             if self._wanted.is_set():
                 return
-            free[first : first + _PIECE : _PAGE] = 0
+            # Bytes from one page to the next, at least.
+            free[first : first + _PIECE : 4096] = 0
 
     def _stop(self) -> None:
         self._wanted.set()

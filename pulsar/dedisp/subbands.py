@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,6 @@ from pulsar.constants import KDM
 from pulsar.data.source import Derived, Relay, SampleSource
 from pulsar.errors import PulsarError
 from pulsar_kernels.subbands import add_band
-
-#: Samples read at once, in all threads [bytes].
-FILL_BYTES: Final = 64 << 20
 
 
 class Subbands(Derived):
@@ -111,7 +107,8 @@ class Subbands(Derived):
 
     def fill(self, others: Sequence["Subbands"], threads: int) -> None:
         """Read all samples, for these subbands and for others."""
-        size = max(FILL_BYTES // self.source.freqs.size // max(threads, 1), 1)
+        # Samples read at once, in all threads [bytes].
+        size = max((64 << 20) // self.source.freqs.size // max(threads, 1), 1)
 
         def part(start: int) -> None:
             data = np.empty((self.source.freqs.size, min(size, self.nsamps - start)), dtype=np.int8)

@@ -27,9 +27,6 @@ _ASCENT: Final = 2
 #: neutron star at the other in 1.88 h (J1946+2052, the tightest double neutron star known) feels 310, one at a black
 #: hole of 10 solar masses in 2 h 830.
 MOST_ACCEL: Final = 1000.0
-#: S/N in even noise beyond which no red noise passes for a pulsar: the larger S/N is then kept, as wide bright pulses
-#: vary over the whole turn. (Random walks of 3000 times the white noise at the harmonics leave up to 13.)
-_SURE: Final = 20.0
 
 
 @dataclass
@@ -416,7 +413,9 @@ def refine(
     if white.snr < plain.snr:
         # The pulses of a bright pulsar vary, which is noise beside its harmonics too, but not beside its pulses.
         away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight)
-        if away is None or away.red < RED or white.snr > _SURE:
+        # S/N in even noise beyond which no red noise passes for a pulsar: the larger S/N is then kept, as wide bright
+        # pulses vary over the whole turn. (Random walks of 3000 times the white noise at the harmonics leave up to 13.)
+        if away is None or away.red < RED or white.snr > 20.0:
             # Not noise then, but pulses that vary.
             plain.extra["red_noise"] = 0.0
             return plain_whole()

@@ -28,9 +28,6 @@ from pulsar.folding.whiten import on_lines
 from pulsar_kernels.subtract import Grid, fold_cells, subtract_cells
 from pulsar_kernels.synth import stream_keys
 
-#: Bins that a sample of a turn gets at most. A sample is the mean of a pulse that may be far narrower: its profile has
-#: edges as sharp as that, and what bins do not resolve of them is left at images beyond the Nyquist frequency.
-OVERSAMPLE: Final = 16
 #: Copies of all sums and counts while a template is fitted.
 COPIES: Final = 6
 #: Bytes of samples that are held at once, at most, and samples.
@@ -236,7 +233,9 @@ def grid_shape(source: MaskedSource, params: FoldParams, config: SubtractConfig,
     # 16 turns: of the scatter of single pulses no more than this part is taken with a sub-integration and band.
     nsubints = _power(min(config.nsubints, source.nsamps / turn / 16))
     nbands = _power(min(config.nbands, nchans))
-    nbins = max(_power(min(config.nbins, OVERSAMPLE * turn)), LEAST_BINS)
+    # Bins that a sample of a turn gets at most. A sample is the mean of a pulse that may be far narrower: its profile
+    # has edges as sharp as that, and what bins do not resolve of them is left at images beyond the Nyquist frequency.
+    nbins = max(_power(min(config.nbins, 16 * turn)), LEAST_BINS)
     # Fewer of what there is most of.
     while COPIES * 16 * (nsubints * nbands + nchans) * nbins > memory and nsubints * nbins > LEAST_BINS:
         nsubints, nbins = (nsubints // 2, nbins) if nsubints > LEAST_BINS else (nsubints, nbins // 2)

@@ -34,9 +34,6 @@ from pulsar_kernels.fold import count_slots, phase_bins
 #: Widths of the running mean [turns]: the one is taken that leaves least noise at the harmonics.
 WINDOWS: Final = (1.0, 0.5, 0.25)
 
-#: Smallest probability that is told from none: 37 sigma.
-LEAST: Final = 1e-300
-
 
 @dataclass(frozen=True)
 class Pieces:
@@ -204,7 +201,8 @@ def wanders(series: NDArray[np.float64], nbins: int) -> float:
     slow = power[1 : max(whole // 2, 1) + 1]
     # The noise as it is, where the level stands still: between the upper harmonics.
     white = float(np.median(power[len(power) // 2 :])) / np.log(2.0)
-    return float(-ndtri(max(gammaincc(len(slow), slow.sum() / white), LEAST)))
+    # Smallest probability that is told from none: 37 sigma.
+    return float(-ndtri(max(gammaincc(len(slow), slow.sum() / white), 1e-300)))
 
 
 def find_level(series: NDArray[np.float64], nbins: int) -> Level | None:

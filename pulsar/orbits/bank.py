@@ -37,17 +37,11 @@ BCC: Final = 5.0 / 16.0
 #: Outer over inner edge of a shell, and its least thickness in lattice constants.
 SHELL: Final = 1.1
 THICK: Final = 2.0
-#: Templates beyond the orbits that are searched, as far as this [lattice constants], cover their edge.
-MARGIN: Final = 0.3
-#: Up to this half thickness [lattice constants] orbits in a plane are those on its axis: (1/4)^2 + (1/2)^2 = 5/16.
-FLAT: Final = 0.25
 #: Steps in W at which the norms are tabulated, for a turn of W T, and the fewest.
 PER_TURN: Final = 64
 FEWEST: Final = 64
 #: With fewer slices than that in W a lattice has no inside, and hexagons are laid out in each.
 FEW_SLICES: Final = 6
-#: Slices that are counted for a plan; the others are taken to be like their neighbours.
-COUNTED: Final = 60
 #: Banks of more templates than that are not counted but told by their volume: shells and edges take so many more than a
 #: lattice without (1.20, 1.10, 1.08, 1.12 and 1.07 times in banks of 0.9, 0.8, 6, 8 and 20 x 10^6).
 LARGE: Final = 1e6
@@ -261,10 +255,13 @@ class Bank:
         high, wide, low, thin = self._ellipses(part)
         rows = part.spacing * (np.sqrt(0.75) if part.hexagons else 1.0)
         # Too thin for a row on either side of the axis: all lie on it.
-        flat = wide < FLAT * part.spacing
+        # Up to this half thickness [lattice constants] orbits in a plane are those on its axis: (1/4)^2 + (1/2)^2 =
+        # 5/16.
+        flat = wide < 0.25 * part.spacing
         # No farther out than the shell reaches.
         speed = max(bend_even, bend_odd)
-        edge = part.spacing * MARGIN
+        # Templates beyond the orbits that are searched, as far as this [lattice constants], cover their edge.
+        edge = part.spacing * 0.3
         most_i = min(high + edge, part.outer * speed / max(bend_even, 1e-9 * speed))
         most_j = min(wide + edge, part.outer * speed / max(bend_odd, 1e-9 * speed))
         ni, nj = int(most_i / part.spacing) + 1, 0 if flat else int(most_j / rows) + 1
@@ -293,7 +290,8 @@ class Bank:
         perfect = self.volume[0] / (0.5 * (self.config.mismatch / BCC) ** 1.5)
         if perfect > LARGE:
             return int(SURPLUS * perfect)
-        step = max(len(self.slices) // COUNTED, 1)
+        # Slices that are counted for a plan; the others are taken to be like their neighbours.
+        step = max(len(self.slices) // 60, 1)
         total = 0.0
         for lo in range(0, len(self.slices), step):
             part = self.slices[lo : lo + step]
@@ -321,12 +319,6 @@ def _beyond(along: NDArray[np.float64], across: NDArray[np.float64], high: float
     rate = np.hypot(along / high**2, across / wide**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(part > 0.0, part * (part - 1.0) / rate, -np.inf))
-
-
-#: Mass of the pulsar [M_sun], as usual (Lorimer & Kramer 2004, section 9.2.1).
-PULSAR: Final = 1.4
-#: Part of an orbit in which its acceleration may pass for constant (Ransom et al. 2003, section 1).
-STEADY: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -387,9 +379,11 @@ def orbit_range(tobs: float, companion: float, period: float, config: AccelConfi
     if not (companion > 0.0 and period > 0.0 and math.isfinite(companion * period)):
         raise ConfigError(f"--companion {companion:g}, --orbit {period:g} s: expected a mass and a period above 0")
     rate, freq = 2.0 * np.pi / period, 1.0 / config.p_fast
-    size = projected_size(period, PULSAR, companion)
+    # Mass of the pulsar [M_sun], as usual (Lorimer & Kramer 2004, section 9.2.1).
+    size = projected_size(period, 1.4, companion)
     drift = freq * size * rate**2 * tobs**2
-    parts = max(math.ceil(tobs / (STEADY * period)), math.ceil(math.sqrt(drift / MAX_Z)), 1)
+    # Part of an orbit in which its acceleration may pass for constant (Ransom et al. 2003, section 1).
+    parts = max(math.ceil(tobs / (0.1 * period)), math.ceil(math.sqrt(drift / MAX_Z)), 1)
     length = tobs / parts
     return OrbitRange(
         size=size,

@@ -17,8 +17,6 @@ from pulsar.orbits.search import Octave, OrbitSearch, octaves, template_memory
 from pulsar.pipeline.trials import SAME_DM, dms_of_series
 from pulsar.sky.barycentre import barycentric_samples, motion_of
 
-#: Samples in a period of the highest frequency, at least, where raw data have as many: what a profile is folded from.
-PER_CYCLE: Final = 8
 #: Templates are tried for so long in each octave, and no fewer than three, to tell what one takes [CPU s].
 TRIED: Final = 0.3
 MOST_TRIED: Final = 1000
@@ -67,7 +65,9 @@ def lay_out(obs: Observation, dms: Sequence[float], config: Config) -> Layout:
     header = obs.header
     trials = _dms(obs, dms)
     downsample = 1
-    while not header.is_series and header.tsamp * 2 * downsample * config.orbits.f_max * PER_CYCLE <= 1.0:
+    # Samples in a period of the highest frequency, at least, where raw data have as many: what a profile is folded
+    # from.
+    while not header.is_series and header.tsamp * 2 * downsample * config.orbits.f_max * 8 <= 1.0:
         downsample *= 2
     nsamps, tsamp = header.nsamps // downsample, header.tsamp * downsample
     if config.orbits.f_max > 0.5 / tsamp:

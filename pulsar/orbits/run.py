@@ -47,8 +47,6 @@ _RATIOS: Final = Ratios(8, 3.0, 5.0)
 MOST_TEMPLATES: Final = 3e7
 #: CPU seconds of templates between two notes of how far a search has come.
 NOTED: Final = 300.0
-#: An orbit whose size is less than so many errors is none that the data tell.
-TOLD: Final = 4.0
 #: Phase bins of a profile: the phases of an orbit go through all of them, however few samples a turn has.
 NBINS: Final = 64
 
@@ -379,7 +377,8 @@ def _uid(header: Header, signal: Found) -> str:
 
 def _reasons(orbit: Orbit, pulsar: float) -> str:
     error = max(orbit.errors[2], orbit.errors[3])
-    if orbit.size < TOLD * error:
+    # An orbit whose size is less than so many errors is none that the data tell.
+    if orbit.size < 4.0 * error:
         return f"no orbit is told: a sin(i)/c {orbit.size:.3g} +- {error:.2g} s: an isolated pulsar, or a line"
     return (
         f"P_orb {orbit.period:.6g} s, a sin(i)/c {orbit.size:.4g} s, companion of "

@@ -33,8 +33,6 @@ from pulsar_kernels.orbit import resample_orbit
 #: Samples of the white series in one of a template's: on a straight line between two of them a sine at 0.45 of a
 #: template's sampling loses 0.2 % of its power against the noise, whose level there is 0.92.
 RATIO: Final = 4
-#: Nyquist frequency of a template over the highest frequency that is searched.
-ABOVE: Final = 1.02
 #: Part of the excess power at the threshold from which peaks are refined: what a template next to an orbit sees of it
 #: at the least, in 19 of 20 (tests/orbits/test_bank.py), and half a bin of frequency.
 GRID: Final = 0.75
@@ -47,8 +45,6 @@ CELL: Final = 4.0
 BLOCKS: Final = 1024
 #: Samples that are made of a signal at a time.
 PIECE: Final = 1 << 16
-#: Signals of one series that are refined and taken out at most.
-MOST_FOUND: Final = 100
 #: Part of the range of W beyond which a signal is refined.
 BEYOND: Final = 0.05
 #: Harmonics that noise has as often as this are of another signal (as in the search of stacks).
@@ -318,7 +314,8 @@ class OrbitSearch:
         queue = [(row, h, 0) for (h, _), row in peaks.best.items()]
         heapq.heapify(queue)
         orbits: list[Orbit] = []
-        while queue and len(orbits) < MOST_FOUND:
+        # Signals of one series that are refined and taken out at most.
+        while queue and len(orbits) < 100:
             row, h, seen = heapq.heappop(queue)
             _, power, freq, turn, x, y = row
             start = Orbit(freq, turn, x, y, h, power)
@@ -479,7 +476,8 @@ class _Buffers:
 
 def template_samples(tobs: float, high: float) -> int:
     """Samples of a template: the fewest that the transform takes and that hold the highest frequency."""
-    n = 2 * max(int(np.ceil(ABOVE * high * tobs)), 512)
+    # Nyquist frequency of a template over the highest frequency that is searched.
+    n = 2 * max(int(np.ceil(1.02 * high * tobs)), 512)
     while not work_size(n):
         n += 2
     return n

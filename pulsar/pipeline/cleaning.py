@@ -24,10 +24,6 @@ from pulsar.pipeline.room import Means, reading_threads
 from pulsar.searches.fft import FFTSearch
 from pulsar.sky.barycentre import motion_of
 
-#: Share of the band that is zapped without looking from which on that is a warning: it costs 8 % of the S/N of a flat
-#: spectrum, 1 - sqrt(1 - share).
-MUCH_ZAPPED = 0.15
-
 
 @dataclass(frozen=True)
 class Cleaning:
@@ -157,7 +153,9 @@ def tell_zapped(header: Header, config: RfiConfig, progress: Progress) -> None:
             progress.warning(f"rfi.zap: {lo:g} to {hi:g} MHz lies outside {band}: nothing is zapped there")
     share = float(zapped(header, config).mean())
     if share > 0:
-        tell = progress.warning if share > MUCH_ZAPPED else progress.message
+        # Share of the band that is zapped without looking from which on that is a warning: it costs 8 % of the S/N of a
+        # flat spectrum, 1 - sqrt(1 - share).
+        tell = progress.warning if share > 0.15 else progress.message
         tell(f"rfi.zap leaves out {100 * share:.2g} % of {band} before looking at it")
 
 

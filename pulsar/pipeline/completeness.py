@@ -51,9 +51,6 @@ from pulsar.synthesis.injection import InjectedSource, Injector
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.population import smeared
 
-#: A burst comes where at least this part of the channels is live.
-LEAST_LIVE: Final = 0.5
-
 
 @dataclass(frozen=True)
 class Completeness:
@@ -201,7 +198,8 @@ class _Ground:
 
     def is_live(self, burst: Burst) -> bool:
         """True if a burst comes where there are data."""
-        return self.injector.live_share(burst) >= LEAST_LIVE
+        # A burst comes where at least this part of the channels is live.
+        return self.injector.live_share(burst) >= 0.5
 
     def snr_of(self, pulsar: Pulsar, flux: float) -> float:
         """S/N of a pulsar of a mean flux density [mJy] in what is not masked."""
@@ -382,8 +380,6 @@ TURNS: Final = 0.3
 SIGMAS: Final = 3.0
 #: Errors of a frequency allow no more than this [turns].
 MOST_TURNS: Final = 1.0
-#: A pulse is that of a burst if it is within its width, and no less than so many samples.
-LEAST_SAMPLES: Final = 2.0
 #: Other frequencies at which a pulsar that is not on the list may be.
 ALIASES: Final = tuple((m, d) for m in range(1, 9) for d in range(1, 9) if m != d)
 
@@ -485,7 +481,8 @@ class Fates:
         room = np.array([self.room(width, float(e), burst.dm) for e in pulses["dm_err"]])
         # Off in DM is off in time, by the mean delay of the channels.
         when = burst.time - (pulses["dm"] - burst.dm) * self.mean
-        allowed = np.maximum(np.maximum(width, 0.5 * pulses["width"]), LEAST_SAMPLES * self.header.tsamp)
+        # A pulse is that of a burst if it is within its width, and no less than so many samples.
+        allowed = np.maximum(np.maximum(width, 0.5 * pulses["width"]), 2.0 * self.header.tsamp)
         taken = np.asarray((np.abs(pulses["dm"] - burst.dm) <= room) & (np.abs(pulses["time"] - when) <= allowed))
         own = np.flatnonzero(taken).tolist()
         good = [k for k in own if not pulses["rfi_flags"][k]]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,14 +35,6 @@ from pulsar.sources.pursue import pursue
 from pulsar.sources.score import DEFAULT, REPEATING, Scorer, score, scorer_of
 from pulsar.sources.source import Source
 from pulsar.sources.steady import odd_rows, repeats, steady
-
-#: What a drift takes farther than this part of its frequency from a source is not followed into a part.
-_FAR: Final = 0.1
-#: Equal pulses that a turn of a pulsar may have: more are waves.
-MOST_PULSES = 4
-#: The score of what belongs to another candidate is taken times this, about the part of such rows that was a pulsar of
-#: its own where rules told what belongs to what (7 of 309); by the model of sources it is not measured.
-ATTACHED = 0.03
 
 
 def group_detections(
@@ -138,7 +130,8 @@ def _over_their_parts(heads: "Heads", candidates: Sequence[Candidate], observed:
             source = Source.of(candidate.fold)
             there = {label: source.during(*observed.window(label)) for label in parts[candidate.uid]}
             best = max(there, key=lambda label: there[label].power)
-            near = abs(there[best].freq - candidate.freq) < _FAR * candidate.freq
+            # What a drift takes farther than this part of its frequency from a source is not followed into a part.
+            near = abs(there[best].freq - candidate.freq) < 0.1 * candidate.freq
             if near and there[best].power > source.power:
                 params = FoldParams(there[best].freq, there[best].fdot, candidate.dm, candidate.fold.after.fddot)
                 fold = heads.folds([params], Part.of_label(best))[0]
@@ -284,7 +277,8 @@ class Heads:
             # that in white noise, as pulses that vary raise the noise of both, and not alike. More than a few equal
             # pulses in a turn are waves, whose S/N at the long period lacks the noise beside a line that drifts.
             better = _white_snr(fold) > k**0.25 * _white_snr(folds[i])
-            if better or (k > MOST_PULSES and repeats(fold) > REPEATING):
+            # Equal pulses that a turn of a pulsar may have: more are waves.
+            if better or (k > 4 and repeats(fold) > REPEATING):
                 folds[i] = fold
         return folds
 
@@ -371,7 +365,9 @@ def scored(candidate: Candidate, scorer: Scorer = DEFAULT) -> Candidate:
     if candidate.fold is None:
         return candidate
     own = score(dict(candidate.features), scorer) * table.weight(candidate.flags)
-    return replace(candidate, score=ATTACHED * own if candidate.parent else own)
+    # The score of what belongs to another candidate is taken times this, about the part of such rows that was a pulsar
+    # of its own where rules told what belongs to what (7 of 309); by the model of sources it is not measured.
+    return replace(candidate, score=0.03 * own if candidate.parent else own)
 
 
 @dataclass(frozen=True, eq=False)

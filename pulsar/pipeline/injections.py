@@ -39,18 +39,11 @@ LONG_RUN: Final = 900.0
 #: Pulsars and bursts of a place, which is a DM with its neighbourhood.
 PULSARS: Final = 6
 BURSTS: Final = 2
-#: What may be taken in any case [CPU s]: two or three places in a short run.
-LEAST_CPU: Final = 1.5
-#: Processor time of a place that does not depend on the data: profiles, grouping, verdicts [s].
-PLACE_CPU: Final = 0.3
 #: Places that are judged together, if none of their trial DMs is another's.
 TOGETHER: Final = 3
 #: Part of the memory that subbands may take, and most channels of one: sums of int8 fit int16.
 SUBBAND_PART: Final = 0.1
 MOST_CHANNELS: Final = 256
-#: Channels times samples that are added to subbands a second, by one core (measured on the FAST beam of
-#: benchmarks/speed.py beam).
-BANDS_RATE: Final = 1.5e10
 #: Trial DMs on either side of a place that are searched in any case, and further ones that stand for the rest, at most;
 #: of a run of few DMs so many hundredths of them, or each place would take as long as a part of the run.
 CORE: Final = 8
@@ -62,24 +55,16 @@ BURST_ROWS: Final = 40
 #: are apart if they are so many apart.
 REACH: Final = 5.0
 REGION: Final = 12.0
-#: Folds for each pulsar: its own, and of what it leaves beside.
-FOLDS: Final = 1.5
 #: What is drawn anew so often, where the sky has something of its own, is left out.
 TRIES: Final = 30
 #: A period is the sky's if a detection is so near it, or at one of these ratios [bins of 1/T].
 NEAR_BINS: Final = 1.5
 NEAR_RATIOS: Final = (1.0, 2.0, 3.0, 4.0, 1 / 2, 1 / 3, 1 / 4, 3 / 2, 2 / 3)
-#: Periods that are asked for do not share a place if they are so near to one of these ratios.
-PERIOD_ROOM: Final = 0.02
-#: Stream of random numbers for the first DM; those of places are their numbers.
-PLACES_STREAM: Final = 2**32
 #: Steps of a sequence that fills a range evenly wherever it ends: of the golden ratio.
 GOLDEN: Final = 0.6180339887498949
 #: A period takes no fewer samples than these, and comes no fewer times.
 LEAST_SAMPLES: Final = 2.0
 LEAST_TURNS: Final = 2.0
-#: Widest burst, as a part of the observation.
-WIDEST: Final = 0.25
 
 
 @dataclass(frozen=True)
@@ -122,13 +107,17 @@ def amount(plan: "RunPlan", config: Config) -> Amount | None:
     rest = plan.work["the rest"] / max(config.fold.ncands, 1)
     # Three trials for long periods; those for bursts alone are a part of a trial together.
     rows = min(2 * sum(row_counts(plan.ndms, config)) + 4, plan.ndms)
-    each = rows * plan.work["search"] / plan.ndms + FOLDS * PULSARS * rest + BURSTS * sweep * read
-    each += volume / BANDS_RATE + PLACE_CPU
+    # Folds for each pulsar: its own, and of what it leaves beside.
+    each = rows * plan.work["search"] / plan.ndms + 1.5 * PULSARS * rest + BURSTS * sweep * read
+    # Channels times samples that are added to subbands a second, by one core (measured on the FAST beam of
+    # benchmarks/speed.py beam); and what does not depend on the data: profiles, grouping, verdicts [s].
+    each += volume / 1.5e10 + 0.3
     places = wanted.places
     if wanted.population:
         places = len(groups_of(config))
     elif places is None:
-        places = int(max(wanted.share * total, LEAST_CPU) / each)
+        # What may be taken in any case [CPU s]: two or three places in a short run.
+        places = int(max(wanted.share * total, 1.5) / each)
         if not places and wanted.enabled is None:
             return None  # few DMs, each of which takes long: who wants it may ask for it
         places = max(places, 1)
@@ -229,7 +218,8 @@ def place_dms(header: Header, trials: DMPlan, config: Config, places: int) -> li
     low, high = ranges_of(header, trials, config).dms
     seed = config.completeness.seed
     # From the middle on, or, of several observations with few places each, from where the seed of each says.
-    start = float(np.random.default_rng([seed, PLACES_STREAM]).uniform()) if seed else 0.5
+    # Stream of random numbers for the first DM; those of places are their numbers.
+    start = float(np.random.default_rng([seed, 2**32]).uniform()) if seed else 0.5
     drawn = [low + (start + number * GOLDEN) % 1.0 * (high - low) for number in range(places)]
     if not config.completeness.population:
         return drawn
@@ -257,7 +247,8 @@ def _share_a_period(first: Asked, second: Asked) -> bool:
     if first.period is None or second.period is None:
         return False
     ratio = first.period / second.period
-    return any(abs(ratio / near - 1.0) < PERIOD_ROOM for near in NEAR_RATIOS)
+    # Periods that are asked for do not share a place if they are so near to one of these ratios.
+    return any(abs(ratio / near - 1.0) < 0.02 for near in NEAR_RATIOS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -438,7 +429,8 @@ class _Room:
                 f"dm = {signal.dm:g}: its delay over the band is longer than the data, expected {self.fits:.4g} at most"
             )
         if signal.kind == "burst":
-            most = WIDEST * self.header.tobs
+            # Widest burst, as a part of the observation.
+            most = 0.25 * self.header.tobs
             if signal.width is not None and signal.width > most:
                 faults.append(f"width = {signal.width:g}: expected up to a quarter of the observation, {most:.4g} s")
         else:

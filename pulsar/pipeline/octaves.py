@@ -32,16 +32,10 @@ LEVELS = 3
 #: Parts of a stage of the DM plan with one highest frequency each, and the fewest trials of one.
 PARTS = 8
 FEWEST = 64
-#: Channels by which trial DMs are told to be independent.
-CHANNELS = 64
 #: Periods of the pulsars that are looked at, over the shortest.
 _PERIODS = np.geomspace(1.0, 4.0, 17)
 #: Steps over those of the DM plan that are looked at.
 _STEPS = np.concatenate([[1.0], np.geomspace(1.1, 16.0, 40)])
-#: Independent ones among the DMs that are searched for wide pulses: most are wider than the narrowest, for which they
-#: are spaced (benchmarks/noise.py files: 24 of 54 expected false alarms when all count, 82 of 108 with this factor on
-#: other seeds).
-WIDE_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +135,10 @@ def _by_widths(plan: DMPlan, widths: BandTrials, periodic: float) -> Octaves:
         if width > 0.0:
             rows = rows[wide_dms(plan.dms[rows], plan.freqs, width)]
         of_row[rows] = number
-        trials.append((band, max(WIDE_SHARE * rows.size, 1.0) if width > 0.0 else periodic))
+        # Independent ones among the DMs that are searched for wide pulses: most are wider than the narrowest, for which
+        # they are spaced (benchmarks/noise.py files: 24 of 54 expected false alarms when all count, 82 of 108 with this
+        # factor on other seeds).
+        trials.append((band, max(0.5 * rows.size, 1.0) if width > 0.0 else periodic))
     return Octaves(tuple(Band(band.low, widths[0][0].high) for band, _ in widths), of_row, tuple(trials))
 
 
@@ -192,7 +189,8 @@ def plan_octaves(plan: DMPlan, config: AccelConfig, halved: NDArray[np.int64] | 
     of_row = np.full(plan.ndms, -1, dtype=np.int64)
     trials: list[tuple[Band, float]] = []
     # Between neighbours there is no more than a turn over the band: a few channels tell.
-    freqs = plan.freqs[:: max(plan.freqs.size // CHANNELS, 1)]
+    # Channels by which trial DMs are told to be independent.
+    freqs = plan.freqs[:: max(plan.freqs.size // 64, 1)]
     for first, stage in plan.numbered():
         edges = np.linspace(0, stage.ndms, min(max(stage.ndms // FEWEST, 1), PARTS) + 1).astype(int)
         for low, high in pairwise(edges.tolist()):

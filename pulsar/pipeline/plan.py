@@ -34,9 +34,8 @@ from pulsar.pipeline.trials import set_plan
 from pulsar.searches.registry import SEARCHES, enabled
 from pulsar.sources.sweep import LEAST_GROUPS
 
-# Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/speed.py fold; elsewhere good to a factor of two.
-FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
-REFINE_SECONDS = 0.025  # to refine, judge and write a candidate
+#: CPU seconds to refine, judge and write a candidate.
+REFINE_SECONDS = 0.025
 #: What a search goes through.
 TRIALS = {search.name: search.counted for search in SEARCHES}
 
@@ -247,11 +246,13 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     lengths, trials = lengths_of(dm, halved), trials_of(bands[1], dm)
     searches = plan_searches(config, header.tobs, lengths, bands, trials, memory, threads)
     route = choose_route(dm, threads=threads, memory=memory - searches.memory)
+    # Candidates times channels times samples folded a second by one core, measured on an EPYC (Zen 4) by
+    # benchmarks/speed.py fold; elsewhere good to a factor of two.
     work = {
         "statistics": raw / READ_RATE,
         "dedispersion": route.seconds + sum(stage_seconds(dm)),
         **searches.seconds,
-        "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / FOLD_RATE,
+        "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / 8.0e10,
         "the rest": config.fold.ncands * REFINE_SECONDS,
     }
     plan = RunPlan(

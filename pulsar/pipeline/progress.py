@@ -22,8 +22,6 @@ Level = Literal["debug", "info", "warning", "error"]
 INTERVALS: dict[Level, float] = {"debug": 10.0, "info": 600.0}
 #: A notebook is sent a new bar no sooner than after so many seconds.
 CELL_INTERVAL = 0.2
-#: Part of a stage from which on the time that is left is told.
-_TELLING = 0.02
 
 
 def processor_seconds() -> float:
@@ -191,7 +189,8 @@ class Progress:
                     of = f"{done:.4g}" if part is None else f"{done:.0f} of {total:.0f}"
                     self._line(f"{name}: {of} {unit}".rstrip())
                 else:
-                    left = f", {_seconds((now - start) * (1.0 - part) / part)} left" if part >= _TELLING else ""
+                    # Part of a stage from which on the time that is left is told.
+                    left = f", {_seconds((now - start) * (1.0 - part) / part)} left" if part >= 0.02 else ""
                     self._line(f"{name}: {100 * part:.0f} % of {total:.4g} {unit}".rstrip() + left)
 
         def finish(state: str, spent: StageTime) -> None:

@@ -41,10 +41,6 @@ from pulsar.pipeline.stages import BatchSearch, Found
 
 #: Ranges for each worker: the last ones end at about the same time, and little is lost with a worker.
 PER_WORKER: Final = 3
-#: Every task reads the whole file again, which may take this part of what its search takes; but all workers get some.
-READING: Final = 0.2
-#: A range that is a part of a batch dedisperses the whole batch, a few per cent of the cost of its search.
-MOST_PARTS: Final = 4
 
 
 class Workers(Protocol):
@@ -259,7 +255,9 @@ def cut(
         return float(total[last] - total[first])
 
     whole = sum(cost(*some) for some in left)
-    most = PER_WORKER * workers if reading <= 0.0 else min(PER_WORKER * workers, int(READING * whole / reading))
+    # Every task reads the whole file again, which may take this part of what its search takes; but all workers get
+    # some.
+    most = PER_WORKER * workers if reading <= 0.0 else min(PER_WORKER * workers, int(0.2 * whole / reading))
     share = whole / max(most, workers, 1)
     pieces: list[tuple[int, int]] = []
     for low, high in left:
@@ -278,7 +276,8 @@ def cut(
 
 def _parts(first: int, last: int, total: NDArray[np.float64], share: float) -> list[tuple[int, int]]:
     """Trials of a batch in parts of equal cost, as many as it has shares."""
-    count = min(int((total[last] - total[first]) / share + 0.5), MOST_PARTS, last - first)
+    # A range that is a part of a batch dedisperses the whole batch, a few per cent of the cost of its search.
+    count = min(int((total[last] - total[first]) / share + 0.5), 4, last - first)
     if count < 2:
         return [(first, last)]
     inner = np.searchsorted(total, np.linspace(total[first], total[last], count + 1)[1:-1])

@@ -32,8 +32,6 @@ STARTS: Final[dict[str, float]] = {
 }
 #: What one search counts for when the next is added: the last few decide.
 KEEP: Final = 0.7
-#: A search tells the start of a stage when its work should take less than this part of it, its rate when more.
-SMALL: Final = 0.25
 #: Work [s at the default rates] from which on what was measured counts more than the defaults: small searches hardly
 #: tell the rate of large ones.
 SURE: Final = 5.0
@@ -64,7 +62,8 @@ class StageRate:
 
     def learn(self, work: float, cpu: float) -> None:
         """Add what a search took."""
-        if self.rate * work < SMALL * self.start:
+        # A search tells the start of a stage when its work should take less than this part of it, its rate when more.
+        if self.rate * work < 0.25 * self.start:
             self.start = KEEP * self.start + (1.0 - KEEP) * cpu
         else:
             self.cpu = KEEP * self.cpu + max(cpu - self.start, 0.1 * cpu)

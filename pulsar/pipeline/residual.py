@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,6 @@ from pulsar.searches.registry import enabled
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE_BINS, Candidate
 from pulsar.sources.sky import MOST_RATIO, of_one_dm
-
-#: Sources that are taken out at most, the strongest: each takes passes over the samples, less all others.
-MOST: Final = 8
 
 
 def search_residual(
@@ -101,7 +98,8 @@ def search_residual(
 
 def _strong(candidates: Sequence[Candidate], least: float) -> list[Candidate]:
     """The strongest sources of the whole observation that are no interference, from an S/N on; none for 0."""
-    return [source for source in _sources(candidates) if source.snr >= least > 0.0][:MOST]
+    # Sources that are taken out at most, the strongest: each takes passes over the samples, less all others.
+    return [source for source in _sources(candidates) if source.snr >= least > 0.0][:8]
 
 
 def _sources(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -27,10 +27,6 @@ LEAST_MEMORY: Final = 64 << 20
 OVER: Final = 1.3
 
 
-#: Addresses that each thread of a search takes [byte]: its stack of 8 MiB and its own heap of 128 (malloc of glibc).
-THREAD_ADDRESSES: Final = 136 << 20
-
-
 @dataclass(frozen=True)
 class Means:
     """All that a stage may take, and where it tells how far it is.
@@ -105,7 +101,8 @@ def check_addresses(obs: Observation, config: Config) -> None:
     """
     threads = thread_count(config)
     budget = max(memory_budget(config.run.memory), least_memory(obs, config))
-    needed = int(OVER * budget) + ADDRESSES + threads * THREAD_ADDRESSES
+    # Addresses that each thread of a search takes [byte]: its stack of 8 MiB and its own heap of 128 (malloc of glibc).
+    needed = int(OVER * budget) + ADDRESSES + threads * (136 << 20)
     if needed > address_space():
         raise ConfigError(
             f"`ulimit -v` leaves this process {address_space() / 2**20:.0f} MiB of addresses: a search within "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,6 @@ from pulsar.errors import ConfigError
 from pulsar.pipeline.octaves import Octaves
 from pulsar.searches.registry import SEARCHES, enabled
 from pulsar.searches.search import MIN_SAMPLES, BandTrials, Cost, Search
-
-#: Part of the memory that the acceleration search of all threads may take.
-ACCEL_PART: Final = 0.5
 
 
 def enabled_searches(config: Config, tobs: float) -> list[tuple[type[Search[Any]], Any]]:
@@ -37,10 +34,6 @@ def enabled_searches(config: Config, tobs: float) -> list[tuple[type[Search[Any]
         *some, last = (search.switch() for search in SEARCHES)
         raise ConfigError(f"no search is switched on: set {', '.join(some)} or {last}")
     return [(search, search.settings(config, tobs)) for search in chosen]
-
-
-#: Single-trial ln p, about that of thresholds, at which trials are compared; their ratios hardly depend on it.
-LOGP: Final = -20.0
 
 
 class SearchOf(NamedTuple):
@@ -295,7 +288,8 @@ def plan_searches(
     ConfigError
         No search is switched on, or parts are too short.
     """
-    counts, room = config.search.parts, int(ACCEL_PART * memory) // threads
+    # Part of the memory that the acceleration search of all threads may take.
+    counts, room = config.search.parts, int(0.5 * memory) // threads
     rooms = part_rooms(counts, room)
     goes_through: dict[str, float] = {}
     seconds: dict[str, float] = {}
@@ -362,7 +356,9 @@ def trial_shares(config: Config, nsamps: int, tsamp: float) -> dict[int, dict[st
     for series in all_searches(config, nsamps, tsamp):
         if series.make.periodic:
             search: Any = series.make(series.nsamps, series.tsamp, series.section)
-            each.setdefault(series.make.name, {})[series.nparts] = float(search.ntrials(LOGP))
+            # Single-trial ln p, about that of thresholds, at which trials are compared; their ratios hardly depend on
+            # it.
+            each.setdefault(series.make.name, {})[series.nparts] = float(search.ntrials(-20.0))
     shares: dict[int, dict[str, float]] = {count: {} for count in config.search.parts}
     for name, numbers in each.items():
         together = sum(count * number for count, number in numbers.items())

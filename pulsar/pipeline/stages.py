@@ -226,10 +226,6 @@ def pulse_threshold(plans: Sequence[DMPlan], config: Config) -> float:
     return stats.inverse_tail(lambda value: expected(value, len(plans)), expected(snr, 1), snr, snr + 1.0, 1e-6)
 
 
-#: Bins of 1/T that a line takes beside its own width: its main lobe, and those added on either side of it.
-LINE_BINS = 4.0
-
-
 class PartsSearch:
     """All searches of series of one length, as a whole and in parts; safe to share between threads.
 
@@ -309,7 +305,8 @@ class PartsSearch:
         for part, samples, search in self.parts:
             if part.count > 1 and not periodic:
                 continue
-            more = LINE_BINS * (part.count - 1) / (self.nsamps * self.tsamp)
+            # Bins of 1/T that a line takes beside its own width: its main lobe, and those added on either side of it.
+            more = 4.0 * (part.count - 1) / (self.nsamps * self.tsamp)
             of_part = search.search(
                 series[samples],
                 dm,

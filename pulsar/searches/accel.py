@@ -31,8 +31,6 @@ from pulsar_kernels import hits as hit_kernels
 from pulsar_kernels.correlate import KNEE, decoded, first_phase, staged_bytes, work_floats
 from pulsar_kernels.drifts import CELL, WIDE
 
-#: Steps of a power that is kept as a byte: as many as the thresholds leave room for, up to this.
-MOST_STEPS = 6.0
 #: Hits of one series that are kept at most, however strong the interference.
 MOST_HITS = 100_000
 #: The best hits are ordered by exact powers if they are less likely than this, and no more than so many.
@@ -44,10 +42,6 @@ EXACT_HITS = 500
 #: peaks over an area, in units of p, the higher they are).
 TRIALS_LINE = (3.7, 1.8)
 TRIALS_AREA = (0.82, 0.31)
-#: CPU seconds of a sample until its amplitudes are white.
-AMPLITUDES = 3e-9
-#: Change of drift over which powers are one and the same at ln p = -18 [bins].
-W_WIDTH = 25.0
 
 
 class Trials:
@@ -80,7 +74,8 @@ class Trials:
     def __call__(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials at the single-trial ln p."""
         level = np.maximum(-np.asarray(logp, dtype=np.float64), 1.0)
-        bends = 1.0 + 2.0 * self._wmax / W_WIDTH * np.sqrt(level / 18.0)
+        # Change of drift over which powers are one and the same at ln p = -18 [bins].
+        bends = 1.0 + 2.0 * self._wmax / 25.0 * np.sqrt(level / 18.0)
         single, summed = self.cells[0], self.cells[1:].sum(axis=0)
         line = TRIALS_LINE[0] * single[0] + TRIALS_LINE[1] * summed[0]
         area = TRIALS_AREA[0] * single[1] + TRIALS_AREA[1] * summed[1]
@@ -146,7 +141,8 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         # Its trials are the points of the plane that are made for a series.
         most = Trials(Extent(nsamps, tsamp, config), config, 1.0, run.bands).step
         plane = Plane(nsamps, tsamp, config, run.memory, band, most=most)
-        return Cost(plane.npoints, plane.seconds + AMPLITUDES * nsamps, plane.memory_bytes)
+        # CPU seconds of a sample until its amplitudes are white.
+        return Cost(plane.npoints, plane.seconds + 3e-9 * nsamps, plane.memory_bytes)
 
     @classmethod
     def switch(cls) -> str:
@@ -194,7 +190,8 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         stages = enumerate(zip(self.nharms, self.thresholds, strict=True))
         grid = [h + grid_part(s, self.plane.dz) * (power - h) for s, (h, power) in stages]
         #: Steps of a unit power.
-        self._steps = min(MOST_STEPS, (KNEE - 4.0) / max(grid))
+        # Steps of a power that is kept as a byte: as many as the thresholds leave room for, up to this.
+        self._steps = min(6.0, (KNEE - 4.0) / max(grid))
         rounding = [2.0 * np.sqrt(h / 12.0) for h in self.nharms]
         limits = [np.clip(np.floor(p * self._steps - e), 1, KNEE - 1) for p, e in zip(grid, rounding, strict=True)]
         self._limits = np.repeat(np.array(limits, dtype=np.uint8), WIDE)

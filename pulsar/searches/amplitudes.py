@@ -71,8 +71,6 @@ FIRST = 3
 REDDISH = 3.0
 EVEN = 1.2
 OCTAVES = 8.0
-#: Part of a series whose median is its end.
-END = 400
 
 
 def drift(x: NDArray[np.float32], variance: float, modes: int, line: float) -> NDArray[np.float64]:
@@ -99,7 +97,8 @@ def drift(x: NDArray[np.float32], variance: float, modes: int, line: float) -> N
     level = red_level(spectrum[: modes + 2], white)
     if len(level) == 0:
         return np.zeros(0)
-    ends = max(len(x) // END, 1)
+    # Part of a series whose median is its end.
+    ends = max(len(x) // 400, 1)
     levels = (float(np.median(x[:ends])), float(np.median(x[-ends:])))
     slope = np.interp(np.arange(len(x)), (0.5 * ends, len(x) - 0.5 * ends), levels)
     # Sines of 1/2, 1, 3/2 ... cycles.
@@ -157,12 +156,6 @@ def _ladder(nmodes: int) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]
     return centres, [(lo, hi, (hi - lo) // 2) for lo, hi in ends]
 
 
-#: Power of a line, over that of noise, from which it is taken out of a series.
-LINE_POWER = 30.0
-#: Most lines of one series, the strongest.
-MOST_LINES = 32
-
-
 def without_lines(raw: NDArray[np.float32], tau: float, lines: Sequence[tuple[float, float]]) -> int:
     """Take lines out of a series, in place, where they are stronger than noise is.
 
@@ -196,9 +189,11 @@ def without_lines(raw: NDArray[np.float32], tau: float, lines: Sequence[tuple[fl
         width = max(width, step)
         lo = max(int((freq - 0.5 * width) / step), 1)
         hi = max(int(np.ceil((freq + 0.5 * width) / step)) + 1, lo + 1)
-        if powers[lo:hi].max() > LINE_POWER * usual:
+        # Power of a line, over that of noise, from which it is taken out of a series.
+        if powers[lo:hi].max() > 30.0 * usual:
             strong.append((float(powers[lo:hi].max()), freq, width))
-    strong = sorted(strong, reverse=True)[:MOST_LINES]
+    # Most lines of one series, the strongest.
+    strong = sorted(strong, reverse=True)[:32]
     for _, freq, width in strong:
         remove_tone(raw, freq * tau, min(max(int(0.5 / (width * tau)), 1), n), work)
     return len(strong)

@@ -49,11 +49,6 @@ REACH = 8
 #: What is refined: so much below the threshold [S/N]; no more than so many trials.
 BELOW = 0.6
 MOST = 4096
-#: Picking out the raised sums costs this part of a search in the power spectrum, which makes the spectrum.
-LOOKING = 0.2
-#: CPU seconds of a profile, for each of its harmonics: 1e-8 on an AVX2 core (`pulsar bench profiles`), where a search
-#: in the power spectrum takes 2.5 to 3 times what its RATE says.
-SECONDS = 4e-9
 #: Independent trials per unit (see CoherentSearch.ntrials) at p = 1e-8, more for every factor of ten below, and the
 #: fewest (benchmarks/noise.py trials coherent).
 TRIALS = (9.5, 5.0, 4.5)
@@ -190,11 +185,14 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
     def _cost(cls, nsamps: int, tsamp: float, config: Any, band: Band, _run: Circumstances, /) -> Cost:
         lengths = Lengths(nsamps, tsamp)
         fft = FFTSearch.estimate(nsamps, tsamp)
-        trials, seconds = 0.0, LOOKING * fft.seconds
+        # Picking out the raised sums costs this part of a search in the power spectrum, which makes the spectrum.
+        trials, seconds = 0.0, 0.2 * fft.seconds
         for tier in make_tiers(lengths, config):
             own = tier.trials * (1.0 - tier.below(band.low * lengths.span))
             trials += own
-            seconds += SECONDS * tier.nharm * own
+            # CPU seconds of a profile, for each of its harmonics: 1e-8 on an AVX2 core (`pulsar bench profiles`), where
+            # a search in the power spectrum takes 2.5 to 3 times what its cost says.
+            seconds += 4e-9 * tier.nharm * own
         return Cost(trials, seconds, fft.memory)
 
     @classmethod

@@ -35,8 +35,6 @@ from pulsar.searches.search import EVERYTHING, Band, Circumstances, Cost, Pairs,
 from pulsar_kernels import ffa, longwave
 from pulsar_kernels.ffa import LANES
 
-#: Fewest turns that a search makes sense for.
-MIN_TURNS = 4.0
 #: Shortest period [s] by default, and where the coherent search runs as well: in white noise and in red noise the two
 #: find no more than that one alone, and in red noise folding has the false alarms (docs/search.md).
 SHORTEST = 0.5
@@ -59,9 +57,6 @@ TRIALS = (1.9, 0.5, 4.0)
 _NOT_ALL = np.zeros((0, 0), dtype=np.float32)
 #: Without the sources that explain it a trial of another one keeps more of its S/N than this.
 STILL_THERE = 0.3
-#: Of n equal pulses in a turn the period is a part of the trial's; it is listed if its own trial has this of the S/N:
-#: one that is not there among two leaves 0.7, two leave 1.4.
-AS_GOOD = 0.9
 
 
 class FFASearch(ProfileSearch[Buffers]):
@@ -149,7 +144,8 @@ class FFASearch(ProfileSearch[Buffers]):
     @classmethod
     def periods(cls, tobs: float, tsamp: float, section: FFAConfig) -> tuple[float, float]:
         """Shortest and longest period that the samples allow [s]."""
-        return max(section.p_min or SHORTEST, MIN_BINS * tsamp), min(section.p_max, tobs / MIN_TURNS)
+        # Fewest turns that a search makes sense for.
+        return max(section.p_min or SHORTEST, MIN_BINS * tsamp), min(section.p_max, tobs / 4.0)
 
     @classmethod
     def widths(cls, section: FFAConfig, /) -> tuple[tuple[Band, float], ...]:
@@ -312,7 +308,9 @@ class FFASearch(ProfileSearch[Buffers]):
             if n > 1 and 1.0 / source.root[0] >= self.p_min:
                 # In red noise a multiple may have the better S/N: the true period is listed if it is seen by itself.
                 there = np.abs(freq - source.root[0]) * self.tobs < source.root[2]
-                if np.any(there & (snr > AS_GOOD * snr[i])):
+                # Of n equal pulses in a turn the period is a part of the trial's; it is listed if its own trial has
+                # this of the S/N: one that is not there among two leaves 0.7, two leave 1.4.
+                if np.any(there & (snr > 0.9 * snr[i])):
                     source = Source(source.freq * n, source.freq_err * n, source.root[2], source.root)
             # A flank that led to the top of one that is listed is no other source.
             flank = any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows)

@@ -26,13 +26,6 @@ from pulsar_kernels import ffa, longwave, moments
 #: Fewest and usual least number of phase bins.
 MIN_BINS = 8
 USUAL_BINS = 64
-#: Narrowest pulse looked for at a period of 1 s [turns]; it goes as the root of the frequency. Less than half of
-#: the width of the cores of pulsars at 1 GHz, 2.45 degrees (Rankin 1990, ApJ 352, 247).
-NARROWEST = 0.003
-#: Ratio of neighbouring boxes.
-WIDTH_STEP = 1.5
-#: The widest that is allowed is one of them if it is so much wider than the last.
-LAST_STEP = 1.2
 #: A coarser series sums so many samples of the finer one at least, up to twice as many.
 FINE = 8
 #: Window of the running median in widest pulses, and at most in turns of the longest period: over a whole turn the mean
@@ -40,8 +33,6 @@ FINE = 8
 WINDOW = 5.0
 MOST_TURNS = 1.0
 POINTS = 32
-#: Where the sampling time leaves no other sums, bins grow by so much before the boxes are chosen anew.
-SAME_BOXES = 1.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +78,9 @@ class Level:
 
 def bins_wanted(period: float, duty_min: float) -> float:
     """Phase bins that a search at `period` [s] for pulses down to `duty_min` [turns] has, if tsamp allows."""
-    return max(1.0 / max(duty_min, NARROWEST / math.sqrt(period)), float(USUAL_BINS))
+    # Narrowest pulse looked for at a period of 1 s [turns]; it goes as the root of the frequency. Less than half of the
+    # width of the cores of pulsars at 1 GHz, 2.45 degrees (Rankin 1990, ApJ 352, 247).
+    return max(1.0 / max(duty_min, 0.003 / math.sqrt(period)), float(USUAL_BINS))
 
 
 def box_widths(bins: int, duty_min: float, duty_max: float) -> NDArray[np.int64]:
@@ -96,12 +89,14 @@ def box_widths(bins: int, duty_min: float, duty_max: float) -> NDArray[np.int64]
     most = max(min(int(duty_max * bins + 1e-9), bins - 1), 1)
     out = [min(width, most)]
     while True:
-        width = max(int(WIDTH_STEP * width), width + 1)
+        # Ratio of neighbouring boxes.
+        width = max(int(1.5 * width), width + 1)
         if width > most:
             break
         out.append(width)
     # The next of the ladder would be too wide: the last one takes its place if there is some way to go.
-    if most >= LAST_STEP * out[-1]:
+    # The widest that is allowed is one of them if it is so much wider than the last.
+    if most >= 1.2 * out[-1]:
         out.append(most)
     return np.array(out, dtype=np.int64)
 
@@ -176,7 +171,8 @@ def make_levels(
             bins += 1
             if period >= p_max * (1.0 - 1e-12) or period / coarser * (1.0 + 1e-12) >= bins_wanted(period, duty_min):
                 break
-            if bins >= SAME_BOXES * first:
+            # Where the sampling time leaves no other sums, bins grow by so much before the boxes are chosen anew.
+            if bins >= 1.25 * first:
                 break
         if rows_of:
             step = Step(f >> halvings, size, np.array(rows_of, dtype=np.int64), box_widths(first, duty_min, duty_max))
@@ -199,15 +195,9 @@ def trial_periods(levels: Sequence[Level]) -> int:
     return int(sum(np.sum(transforms[:, 2] - transforms[:, 1]) for transforms in steps))
 
 
-#: Fewest samples that bursts are looked for in.
-MIN_SAMPLES = 256
-#: From how many places noise is measured at most.
-MOST_BLOCKS = 4096
 #: Standard deviations of a burst; what is in so many of 64 stretches is no burst.
 BURST = 6.0
 BURSTS = 4
-#: Share of the samples that must be there.
-LEAST_SHARE = 0.05
 
 
 class Buffers:
@@ -266,7 +256,8 @@ def flattened(level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32])
     size = level.block
     means = np.empty(max(level.nsamps // size, 1), dtype=np.float64)
     share = longwave.block_means(raw, size, means) / level.nsamps
-    if share < LEAST_SHARE:
+    # Share of the samples that must be there.
+    if share < 0.05:
         return 0.0, share
     low, high, near = _window(len(means), POINTS // 2)
     baseline = np.empty((len(means), 1))
@@ -289,7 +280,8 @@ def flattened(level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32])
         np.cumsum(line, out=total[1:])
         line = (total[high] - total[low]) / near
     longwave.flatten(raw, size, np.ascontiguousarray(line), flat)
-    step = max(level.nsamps // (longwave.BLOCK * MOST_BLOCKS), 1)
+    # From how many places noise is measured at most.
+    step = max(level.nsamps // (longwave.BLOCK * 4096), 1)
     variances = np.empty(level.nsamps // (longwave.BLOCK * step) + 1, dtype=np.float32)
     count = longwave.block_variances(flat, step, variances)
     if count == 0:
@@ -334,7 +326,8 @@ def tame_bursts(halves: list[NDArray[np.float32]], sigma: float) -> None:
     high = np.empty(64, dtype=np.float32)
     for k, sums in enumerate(halves):
         limit = BURST * sigma * np.sqrt(1 << k)
-        if sums.shape[0] >= MIN_SAMPLES and longwave.count_beyond(sums, limit) > 0:
+        # Fewest samples that bursts are looked for in.
+        if sums.shape[0] >= 256 and longwave.count_beyond(sums, limit) > 0:
             longwave.extremes(sums, low, high)
             lowest = -limit if np.count_nonzero(low < -limit) < BURSTS else -np.inf
             highest = limit if np.count_nonzero(high > limit) < BURSTS else np.inf
@@ -347,17 +340,11 @@ SURE = 4.0
 SLIGHT = 1.04
 LOWER = 0.9704
 QUARTER = 0.6745
-#: With fewer sums the larger of two measures counts.
-FEW = 400
 #: Errors that are added to it, and how much more there is at one turn.
 UNSURE = 1.5
 FEW_TURNS = 2.5
-#: From how many sums noise is measured at most.
-MOST_SUMS = 4096
 #: Beyond the first modes of a spectrum, medians of bands this ratio wide count.
 BAND = 3.0
-#: A line above so many times the level about it counts as noise: a sine of S/N 20, half of whose square is its power.
-LINE = 200.0
 #: Samples of the spectrum's series in the shortest turn: harmonics to the 32nd.
 PER_TURN = 64
 #: Waves are left at so many times the power of the noise: in folds of 24 series of strong drifts none had 3.5 sigma, at
@@ -368,7 +355,8 @@ _ZERO = np.float32(0.0)
 
 def lower_tail(sums: NDArray[np.float32], unit: float) -> tuple[float, int]:
     """Noise of sums over `unit` by the lowest quarter of them, which narrow pulses hardly change, and their number."""
-    picked = np.sort(sums[:: max(sums.shape[0] // MOST_SUMS, 1)])
+    # From how many sums noise is measured at most.
+    picked = np.sort(sums[:: max(sums.shape[0] // 4096, 1)])
     first, last = picked.searchsorted(_ZERO), picked.searchsorted(_ZERO, "right")
     if last > first:
         picked = np.concatenate([picked[:first], picked[last:]])
@@ -376,7 +364,8 @@ def lower_tail(sums: NDArray[np.float32], unit: float) -> tuple[float, int]:
     if n < LOW_MODES:
         return 1.0, n
     ratio = float(picked[n // 4] - picked[n // 20]) / (LOWER * unit)
-    if n < FEW:
+    # With fewer sums the larger of two measures counts.
+    if n < 400:
         ratio = max(ratio, float(picked[n // 2] - picked[n // 4]) / (QUARTER * unit))
     return ratio, n
 
@@ -404,7 +393,9 @@ def between_lines(x: NDArray[np.float32], variance: float) -> NDArray[np.float64
     level = power.copy()
     smooth = np.exp(np.interp(_log_modes(len(power)), np.log(centres), np.log(np.maximum(medians, 1e-9))))
     level[LOW_MODES:] = smooth[LOW_MODES:]
-    strong = power > LINE * smooth
+    # A line above so many times the level about it counts as noise: a sine of S/N 20, half of whose square is its
+    # power.
+    strong = power > 200.0 * smooth
     level[strong] = power[strong]
     return np.asarray(level)
 

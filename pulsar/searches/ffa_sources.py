@@ -16,12 +16,6 @@ from pulsar.searches.amplitudes import LOW_MODES
 from pulsar.searches.ffa_series import Buffers, Level, halved
 from pulsar_kernels import longwave
 
-#: A source is refined on a level up to so much coarser than its own.
-COARSER_LEVELS = 2
-#: Most times that a refinement goes on to a better frequency.
-MOST_STEPS = 30
-#: Error of the phase of a pulse of S/N 1 over its width.
-PHASE_ERROR = 0.8
 #: Pulses that differ by less than this part of them are the same.
 ALIKE = 0.05
 _LOGP_OTHERS = float(np.log(1e-4))
@@ -73,7 +67,8 @@ class Refiner:
     def _profile(self, buffers: Buffers, i: int, freq: float, width: float, nbins: int, n: int = 1) -> "Folded":
         """Refine the frequency of a trial of level `i`; the number of bins is a multiple of `n`."""
         # A coarser level if it has samples enough for the bins.
-        for _ in range(COARSER_LEVELS):
+        # A source is refined on a level up to so much coarser than its own.
+        for _ in range(2):
             if i + 1 < len(self.levels) and freq * self.levels[i + 1].tau * 8.0 / width <= 0.5:
                 i += 1
         level = self.levels[i]
@@ -89,7 +84,8 @@ class Refiner:
         most = max(int(1.1 * self.duty_max * bins), 1)
         boxes = np.unique(np.clip(np.round(near), 1, most).astype(np.int64))
         grid = np.empty((len(drifts), len(boxes)))
-        for _ in range(MOST_STEPS):
+        # Most times that a refinement goes on to a better frequency.
+        for _ in range(30):
             longwave.fold(flat, freq * level.tau, parts)
             longwave.drift_snr(parts, drifts, boxes, noise, grid)
             d, k = (int(x) for x in np.unravel_index(int(np.argmax(grid)), grid.shape))
@@ -165,7 +161,8 @@ class Refiner:
 
         Pulses that vary shift the mean phase in one part of the data and another.
         """
-        phase = folded.width * np.sqrt((PHASE_ERROR / max(snr, 1.0)) ** 2 + 0.25 * folded.variation)
+        # Error of the phase of a pulse of S/N 1 over its width.
+        phase = folded.width * np.sqrt((0.8 / max(snr, 1.0)) ** 2 + 0.25 * folded.variation)
         return Source(folded.freq, float(phase * np.sqrt(12.0) / self.tobs), folded.width, root)
 
 
@@ -181,13 +178,9 @@ def unequal(folded: Folded, n: int, logp: float) -> bool:
 
 #: So many sources are taken off at most, the strongest first: each costs a few passes over the series.
 MOST_SOURCES = 8
-#: Samples in a turn from which on a level has a profile of its own; below, that of a finer level is summed.
-LEAST_SAMPLES = 8.0
 #: Phase bins in a pulse: straight lines between their middles are within 1 % of a Gaussian.
 BINS_IN_PULSE = 8.0
 MOST_BINS = 512
-#: Parts of the data by which pulses are seen to vary.
-MOST_PARTS = 64
 #: Where pulses vary more than noise does so seldom nothing is known of the series; if that is most of a turn, of
 #: nothing.
 _LOGP_VARIES = float(np.log(1e-4))
@@ -226,7 +219,8 @@ class PulseTrain:
 
     def _parts(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Profiles of parts of two turns or more."""
-        nparts = int(np.clip(len(x) * self.per_sample / 2.0, 2, MOST_PARTS))
+        # Parts of the data by which pulses are seen to vary.
+        nparts = int(np.clip(len(x) * self.per_sample / 2.0, 2, 64))
         parts = np.empty((nparts, self.bins), dtype=np.float32)
         longwave.fold(x, self.per_sample, parts)
         return parts
@@ -284,7 +278,8 @@ def take_source(levels: tuple[Level, ...], buffers: Buffers, root: Sequence[floa
     for i, level in enumerate(levels):
         flat = buffers.flat[i]
         noise = buffers.noise[i] * float(np.sqrt(len(flat) / max(int(np.count_nonzero(flat)), 1)))
-        if freq * level.tau * LEAST_SAMPLES <= 1.0:
+        # Samples in a turn from which on a level has a profile of its own; below, that of a finer level is summed.
+        if freq * level.tau * 8.0 <= 1.0:
             train, own = PulseTrain(flat, level.tau, noise, root), i
             if float(np.mean(train.blank)) > MOST_BLANK:
                 return False

@@ -22,8 +22,6 @@ HALF_TAPS = 8
 _TAPS = 1.0 / (np.pi * (np.arange(HALF_TAPS) + 0.5))
 HALF_WEIGHTS = (_TAPS / np.sqrt(2.0 * np.sum(_TAPS**2))).astype(np.float32)
 
-#: Samples searched a second, with 32 harmonics, by one core (benchmarks/speed.py search fft).
-RATE = 240.0e6
 
 #: Independent trials per bin of the top harmonic, from benchmarks/noise.py trials fft: of single powers, and what
 #: each stage of harmonic sums adds, at p = 1e-4 and for every factor of ten below (rarer maxima are further apart, so
@@ -99,7 +97,8 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
     @classmethod
     def _cost(cls, nsamps: int, tsamp: float, _config: Any, _band: Band, _run: Circumstances, /) -> Cost:
         lengths = Lengths(nsamps, tsamp)
-        return Cost(nsamps / 2, nsamps / RATE, 4 * sum(_sizes(lengths.nfft, lengths.work)))
+        # Samples searched a second, with 32 harmonics, by one core (benchmarks/speed.py search fft).
+        return Cost(nsamps / 2, nsamps / 240.0e6, 4 * sum(_sizes(lengths.nfft, lengths.work)))
 
     @property
     def spectra(self) -> "FFTSearch":

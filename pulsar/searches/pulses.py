@@ -20,20 +20,10 @@ from pulsar.searches import stats
 from pulsar_kernels import clusters
 from pulsar_kernels.shear import shear_add, shifted_sums
 
-#: Trial DMs without an event that a pulse may skip.
-GAP = 3
 #: Most events that are clustered; of more the weakest are left out.
 MAX_EVENTS = 2_000_000
-#: A pulse that is stronger at DM 0 than this fraction of its S/N is not dispersed, if it should be weaker there.
-DM0_FRACTION = 0.9
-#: The score of such a pulse is taken times this: of 2,220 in benchmarks/population.py and zoo.py survey 86 are of a
-#: pulsar or a burst.
-UNDISPERSED = 0.04
 #: DMs at which a pulse must be seen, from which they tell whether it is one.
 LEAST_TOLD = 4
-#: A level that is off makes pulses at the end of the data of this part of their sweep at least (fourteen in
-#: benchmarks/population.py were 0.23 to 0.6 of it wide).
-END_WIDTH = 0.2
 #: Error of the DM, see `dm_error`; from `recall.py bursts` of benchmarks.
 DM_ERROR = (0.45, 0.25)
 
@@ -204,7 +194,8 @@ def cluster(
     order = np.argsort(-snr, kind="stable")
     parent = np.empty(used.size, dtype=np.int64)
     of = clusters.Events(row, dms, tsamp, time, width, snr)
-    clusters.link(first, of, order, GAP, e_hi, e_lo, edge, parent)
+    # Trial DMs without an event that a pulse may skip.
+    clusters.link(first, of, order, 3, e_hi, e_lo, edge, parent)
     # Groups, strongest first.
     peaks = order[parent[order] == order]
     least = float(snr.min()) if threshold is None else threshold
@@ -250,7 +241,9 @@ def cluster(
     # Narrow ones it does not make, nor any where no channel ends before another.
     sweep = table["dm"] * (e_lo - e_hi)
     at_end = (table["time"] + table["dm"] * e_lo + table["width"] > tobs) & np.isfinite(reach[best])
-    at_end &= (sweep > 0.0) & (table["width"] > END_WIDTH * sweep)
+    # A level that is off makes pulses at the end of the data of this part of their sweep at least (fourteen in
+    # benchmarks/population.py were 0.23 to 0.6 of it wide).
+    at_end &= (sweep > 0.0) & (table["width"] > 0.2 * sweep)
     at_end |= cut & (facts[:, 2] < LEAST_TOLD) & (dms.size > 1)
     # All of it is in the last channels to end.
     at_end |= cut & (table["time"] + table["width"] > tobs) & (dms.size > 1)
@@ -267,12 +260,15 @@ def _judge(
     score = share / (1.0 + 0.25 * np.maximum(deviation**2 - 1.0, 0.0))
     zero = np.zeros(len(table), dtype=bool)
     if dms.size > 1 and dms[0] < 1.0:
-        zero = (at_zero >= DM0_FRACTION * table["snr"]) & (at_zero_expected < 0.8 * table["snr"])
+        # A pulse that is stronger at DM 0 than this fraction of its S/N is not dispersed, if it should be weaker there.
+        zero = (at_zero >= 0.9 * table["snr"]) & (at_zero_expected < 0.8 * table["snr"])
         err = np.nan_to_num(table["dm_err"])
         zero |= (table["dm"] - dms[0] <= 2.0 * err) | (table["dm"] + 2.0 * err < LEAST_DM)
     lone = (must >= LEAST_TOLD) & (share < 0.25)
     # Without other DMs, or where a change of DM changes nothing, there is no curve to tell by.
-    score = np.where(zero, UNDISPERSED * score, score)
+    # The score of such a pulse is taken times this: of 2,220 in benchmarks/population.py and zoo.py survey 86 are of a
+    # pulsar or a burst.
+    score = np.where(zero, 0.04 * score, score)
     table["score"] = np.clip(score, 0.0, 1.0)
     flags = [(zero, "dm0"), (lone, "nodm"), (cut, "cut")]
     if dropped:
@@ -285,8 +281,6 @@ def _judge(
 
 #: What a pulse leaves in another band explains nothing below this part of the threshold, as within a band.
 WEAKEST: Final = 0.35
-#: Arrivals in two bands may part by so many errors of the DM.
-APART: Final = 3.0
 
 
 def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -321,7 +315,8 @@ def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[NDArray[Any
     mean, across = (np.array([getattr(pulses, name) for pulses in bands])[number] for name in ("mean", "across"))
     low, high = np.nan_to_num(table["freq_lo"], nan=0.0), np.nan_to_num(table["freq_hi"], nan=np.inf)
     time, dm, width, snr = (table[name].astype(np.float64) for name in ("time", "dm", "width", "snr"))
-    error = APART * np.nan_to_num(table["dm_err"])
+    # Arrivals in two bands may part by so many errors of the DM.
+    error = 3.0 * np.nan_to_num(table["dm_err"])
     # How far a row reaches: smeared until it is as weak as that, and at whatever frequency.
     smeared = width * (snr / (WEAKEST * threshold)) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -355,8 +350,6 @@ def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[NDArray[Any
 
 #: Elements in a width of the pulse.
 PER_WIDTH = 8
-#: Smearing at the ends of the DM axis, in widths.
-DM_WIDTHS = 12.0
 #: Bytes of the data read at once.
 PIECE_BYTES = 16 << 20
 
@@ -410,7 +403,8 @@ def cut_out(
     delay = KDM * (np.asarray(source.freqs, dtype=np.float64) ** -2.0 - source.fref**-2.0)
     span = float(delay.max() - delay.min())
     if reach is None:
-        reach = DM_WIDTHS * max(width, tsamp) / span if span > 0 else 0.0
+        # Smearing at the ends of the DM axis, in widths.
+        reach = 12.0 * max(width, tsamp) / span if span > 0 else 0.0
     offsets = np.linspace(-reach, reach, ndms) if ndms > 1 else np.zeros(1)
     # Shifts in columns; rounding them costs what a column is to the width.
     shifts = np.rint(np.outer(offsets, delay) / column).astype(np.int64)

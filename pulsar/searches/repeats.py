@@ -10,22 +10,8 @@ from numpy.typing import NDArray
 from pulsar.searches import stats
 from pulsar_kernels import period as kernels
 
-#: Sources are apart when their DMs are by more than this many errors, or by the largest of the errors' floor.
-DM_ERRORS = 3.0
 #: Fewest pulses for which a period is looked for: with three, some period always fits.
 FEWEST = 4
-#: Share of the pulses that must have the period; the others may be by chance or of another source.
-SHARE = 0.75
-#: Step of the frequencies: the phase of the last pulse moves by this much [turns].
-STEP = 0.02
-#: Frequencies that are looked at more closely.
-NBEST = 64
-#: Independent alignments for a frequency step of arc over span and each of the times (`noise.py trials repeats`).
-CLUMPS = 1.0 / 6.0
-#: Most times looked at, the strongest.
-MOST_TIMES = 64
-#: Most frequencies tried; beyond, the shortest period grows.
-MOST = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -94,7 +80,8 @@ def sources_by_dm(pulses: NDArray[Any], *, floor: float = 0.5) -> list[NDArray[n
         if taken[i]:
             continue
         near = np.abs(pulses["dm"][good] - pulses["dm"][i])
-        limit = np.maximum(DM_ERRORS * np.hypot(err[good], err[i]), floor)
+        # Sources are apart when their DMs are by more than this many errors, or by the largest of the errors' floor.
+        limit = np.maximum(3.0 * np.hypot(err[good], err[i]), floor)
         rows = good[(near <= limit) & ~taken[good]]
         taken[rows] = True
         sources.append(rows[np.argsort(pulses["time"][rows], kind="stable")].astype(np.int64))
@@ -144,16 +131,20 @@ def repeats(
     t = given[keep] - start
     span = float(t[-1])
     error = float(np.median(np.broadcast_to(np.asarray(errors, dtype=np.float64), given.shape)[keep]))
-    fewest = max(FEWEST, math.ceil(SHARE * t.size))
+    # Share of the pulses that must have the period; the others may be by chance or of another source.
+    fewest = max(FEWEST, math.ceil(0.75 * t.size))
     # Two pulses are at least a period apart; those that need not fit may be closer.
     gaps = np.sort(np.diff(t))
     p_max = 1.1 * float(gaps[min(t.size - fewest, gaps.size - 1)])
     low, high = 1.0 / p_max, 1.0 / p_min
     if not low < high:
         return None
-    step = STEP / span
-    count = min(int((high - low) / step) + 1, MOST)
-    best = np.empty((NBEST, 2))
+    # Step of the frequencies: the phase of the last pulse moves by this much [turns].
+    step = 0.02 / span
+    # Most frequencies tried; beyond, the shortest period grows.
+    count = min(int((high - low) / step) + 1, 20_000_000)
+    # Frequencies that are looked at more closely.
+    best = np.empty((64, 2))
     kernels.search_frequencies(t, low, step, count, fewest, error, best)
     phase = np.empty(t.size)
     top = (np.inf, 0.0, 0, 1.0)
@@ -168,7 +159,8 @@ def repeats(
                 top = (float(found[k][0]), f, int(found[k][1]), float(found[k][2]))
     if not np.isfinite(top[0]):
         return None
-    ntrials = CLUMPS * t.size * max(span * count * step, 1.0) * (t.size - fewest + 1)
+    # Independent alignments for a frequency step of arc over span and each of the times (`noise.py trials repeats`).
+    ntrials = (1.0 / 6.0) * t.size * max(span * count * step, 1.0) * (t.size - fewest + 1)
     logx = top[0] + math.log(ntrials)
     logp = float(stats.correct_trials(logx, 1.0))
     significance = float(stats.sigma_from_logp(logp))
@@ -184,7 +176,8 @@ def _apart(times: NDArray[np.float64], strength: NDArray[np.float64], p_min: flo
     for i in np.argsort(-strength, kind="stable"):
         if not np.isfinite(times[i]):
             continue
-        if len(kept) == MOST_TIMES:
+        # Most times looked at, the strongest.
+        if len(kept) == 64:
             break
         k = int(np.searchsorted(chosen, times[i]))
         if (k > 0 and times[i] - chosen[k - 1] < p_min) or (k < chosen.size and chosen[k] - times[i] < p_min):

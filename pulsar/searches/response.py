@@ -16,13 +16,9 @@ from pulsar_kernels.drifts import GUARD, UNIT
 
 #: Largest drift where only an acceleration limits it [bins].
 MAX_Z = 1200.0
-#: No more than this part of the frequency itself is drifted through: a T is below c / 8.
-MAX_DRIFT = 0.125
 #: Bytes that hits and what blocks are worked on with take at most, and the plane if nothing else is said.
 WORK_BYTES = 20_000_000
 PLANE_BYTES = 4_000_000_000
-#: Drift [bins] over which powers are one and the same.
-Z_WIDTH = 6.95
 #: Part of the excess power at the peak that the highest grid point beside it has of all but 4 % of signals, by the
 #: number of harmonics (1, 2, 4 ...), for drifts so many bins apart (benchmarks/noise.py trials drift-steps).
 STEPS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
@@ -38,8 +34,6 @@ GRID = (
 LEAST = 14.0
 #: Step of the change of drift [bins].
 DW = 20.0
-#: Bins that the response to a signal is followed beyond its spread.
-MARGIN = 16
 #: Blocks whose short series are made together.
 TOGETHER = 16
 #: Places in a plane are counted in 31 bits and units of 8 bytes.
@@ -49,8 +43,6 @@ MOST_BYTES = 1 << 33
 SHARES = (0.58, 0.75)
 #: CPU time of a plane point [ns], lengths of a block, and work space in cache.
 _COST = {256: 0.42, 512: 0.44, 1024: 0.46, 2048: 0.57, 4096: 0.76, 8192: 1.3}
-#: And of one harmonic in the sums of 64 drifts of a row.
-_SUM = 1.1
 
 
 def alignment(nharm: int) -> int:
@@ -175,7 +167,8 @@ class Extent:
         z = config.zmax if config.zmax > 0 or config.accel_max is None else MAX_Z
         self.z_limit = z / self.filled**2
         self.w_limit = config.wmax / self.filled**3
-        self.steepest = 0.5 * MAX_DRIFT
+        # No more than this part of the frequency itself is drifted through: a T is below c / 8.
+        self.steepest = 0.5 * 0.125
         if config.accel_max is not None:
             self.steepest = min(self.steepest, 0.5 * config.accel_max * lengths.span / C)
         self.bends = max(1, round(self.w_limit / DW)) if config.wmax > 0 else 0
@@ -232,7 +225,8 @@ class Extent:
         # The drift grows with the row, then stays.
         knee = min(max(self.z_limit / self.steepest, lo), hi)
         z = (0.5 * self.steepest * (knee**2 - lo**2) + self.z_limit * (hi - knee)) / (hi - lo)
-        return np.array([bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH])
+        # Drift [bins] over which powers are one and the same.
+        return np.array([bins, bins * 2.0 * z * self.filled**2 / 6.95])
 
 
 class Plane(Extent):
@@ -307,8 +301,8 @@ class Plane(Extent):
         self.slope = self.steepest / self.dz
         self.reach = max(min(reach, int(self.slope * self.rows[1]) + 1), edge_reach)
         self.align = alignment(self.nharm)
-        #: Bins at the edges of a block that are of no use: what a signal spreads over, and the margin.
-        self.edge = int(np.ceil(0.5 * self.dz * self.reach + DW * self.bends / 8.0)) + MARGIN
+        #: Bins at the edges of a block that are of no use: what a signal spreads over, and 16 beyond its spread.
+        self.edge = int(np.ceil(0.5 * self.dz * self.reach + DW * self.bends / 8.0)) + 16
         self.n = min(
             (n for n in _COST if n > 2 * self.edge), key=lambda n: _COST[n] * n / (n - 2 * self.edge), default=0
         )
@@ -468,5 +462,6 @@ class Plane(Extent):
         for p in self.top:
             rows = min(2 * (p.first + p.count), self.rows[1]) - max(2 * p.first, self.rows[0])
             vectors += max(rows, 0) * -(-p.pitch // 64)
-        sums = _SUM * self.nharm * (2 * self.bends + 1) * vectors
+        # CPU time of one harmonic in the sums of 64 drifts of a row [ns].
+        sums = 1.1 * self.nharm * (2 * self.bends + 1) * vectors
         return 1e-9 * (_COST[self.n] * self.npoints + sums)

@@ -55,19 +55,9 @@ class Ratios:
 
 #: A gap of this many DMs in a group ends the range over which its best member is seen.
 DM_GAP = 3
-#: Power that noise may add to what the leader of a group is expected to leave at another DM [standard deviations].
-EXCESS_SIGMA = 4.0
-#: What is expected is taken times this: profiles and bands are not those of the model.
-EXPECTED_FACTOR = 2.0
-#: Another signal at the same frequency stands out from a valley that is no deeper than this part of it.
-VALLEY = 0.5
-#: A detection that is surely so many bins of 1/T beside the leader, and stronger than its lobe there, is another one.
-BESIDE = 0.3
 #: Errors of frequency that are allowed for; each is no smaller than this part of a bin of the highest harmonic.
 FREQ_SIGMA = 3.0
 FREQ_FLOOR = 0.05
-#: A group is marked "dm0" if at DM 0 it has at least this fraction of its best excess power.
-DM0_FRACTION = 0.9
 
 
 @dataclass(frozen=True)
@@ -277,7 +267,8 @@ def _split(detections: NDArray[Any], members: NDArray[np.int64], span: float, to
     dm = detections["dm"][members].astype(np.float64)
     nharm = detections["nharm"][members].astype(np.float64)
     excess = np.maximum(detections["power"][members].astype(np.float64) - nharm, 0.0)
-    noise = EXCESS_SIGMA * np.sqrt(nharm + 2.0 * excess)
+    # Power that noise may add to what the leader of a group is expected to leave at another DM [standard deviations].
+    noise = 4.0 * np.sqrt(nharm + 2.0 * excess)
     freq = detections["freq"][members].astype(np.float64)
     error = np.maximum(detections["freq_err"][members].astype(np.float64) * tobs, FREQ_FLOOR / nharm)
     drift = np.abs(detections["fdot"][members].astype(np.float64)) * tobs**2
@@ -297,8 +288,11 @@ def _split(detections: NDArray[Any], members: NDArray[np.int64], span: float, to
         # The valley is looked for among all detections there are, but for gaps wider than what the head fades over.
         gap = 0.5 / (freq[head] * span * k[-1]) if span > 0.0 else np.inf
         deepest = _valleys(dm[left], excess[left], dm[head], gap)
-        other = excess[left] > EXPECTED_FACTOR * expected + noise[left]
-        other &= (deepest < VALLEY * excess[left] - 0.5 * noise[left]) | (beside > BESIDE)
+        # What is expected is taken times this: profiles and bands are not those of the model.
+        other = excess[left] > 2.0 * expected + noise[left]
+        # Another signal at the same frequency stands out from a valley that is no deeper than half of it, or is surely
+        # 0.3 bins of 1/T beside the leader, and stronger than its lobe there.
+        other &= (deepest < 0.5 * excess[left] - 0.5 * noise[left]) | (beside > 0.3)
         own = left[~other]
         label[own] = count
         free[own] = False
@@ -351,4 +345,5 @@ def _peaks_at_zero(members: NDArray[Any], all_dms: NDArray[np.float64]) -> bool:
         return False
     excess = members["power"].astype(np.float64) - members["nharm"]
     zero = members["dm"] == 0.0
-    return bool(zero.any() and excess[zero].max() >= DM0_FRACTION * excess.max())
+    # A group is marked "dm0" if at DM 0 it has at least this fraction of its best excess power.
+    return bool(zero.any() and excess[zero].max() >= 0.9 * excess.max())

@@ -17,22 +17,13 @@ from pulsar_kernels.cells import CELL, FINE_LEVELS
 from pulsar_kernels.cells import work_size as cell_work
 from pulsar_kernels.pulses import White, pick, work_size
 
-#: Widest pulse in units of the series.
-MOST_OF_SERIES = 0.125
 #: A stretch of baseline holds this many of the widest pulses, and no fewer cells than this.
 BASE_WIDTHS = 10.0
 BASE_CELLS = 8
-#: Samples from which the noise of a stretch is known to half a per cent.
-NOISE_CELLS = 512
 #: Share of its S/N that a pulse keeps in the worst place between the filters of the scan, and how far below the scan's
 #: threshold lies, in units of the noise that this leaves open.
 SCAN_KEEPS: dict[str, float] = {"boxcar": 0.88, "gaussian": 0.85}
 SCAN_MARGIN = 1.5
-#: The scan's threshold, whatever the search's: sums must stay within 16 bit.
-SCAN_MOST = 25.0
-#: Where the level wanders, pulses narrower by this factor have a baseline of their own, of stretches shorter by as
-#: much; and so on, down to BASE_CELLS.
-FINER = 8
 #: On it pulses of so many times that width are found, too: between the widths of two baselines one of them must find
 #: it, whatever noise does to the width, and on a coarse baseline the level may hide it. What is as wide (AT_LIMIT) as
 #: is looked for may be a piece of something wider.
@@ -66,8 +57,6 @@ TRIALS: dict[str, tuple[tuple[float, float, float], ...]] = {
     ),
 }
 _TRIALS_AT = 4.5
-#: No more are counted beyond this S/N: they no longer matter.
-_TRIALS_MOST = 12.0
 
 
 class SinglePulseSearch(Search["_Buffers"]):
@@ -103,9 +92,12 @@ class SinglePulseSearch(Search["_Buffers"]):
         #: Widest pulse [samples] and cells of a stretch of baseline, from the coarsest on.
         self._baselines = [(self.width_max, cells)]
         while self._baselines[-1][1] > BASE_CELLS:
-            finer = max(self._baselines[-1][1] // FINER, BASE_CELLS)
+            # Where the level wanders, pulses narrower by this factor have a baseline of their own, of stretches shorter
+            # by as much; and so on, down to BASE_CELLS.
+            finer = max(self._baselines[-1][1] // 8, BASE_CELLS)
             self._baselines.append((int(finer * CELL / BASE_WIDTHS), finer))
-        self._nnoise = max(self._ncells // max(cells, NOISE_CELLS), 1)
+        # Samples from which the noise of a stretch is known to half a per cent.
+        self._nnoise = max(self._ncells // max(cells, 512), 1)
         # Level l of the scan has boxes of 5 to 8 times 2^l samples, level 0 of 1 to 8; Gaussians are wider.
         self._widest = _widest(config, self.width_max, nsamps)
         nlevels = 1
@@ -119,7 +111,8 @@ class SinglePulseSearch(Search["_Buffers"]):
         self._widths = np.where(used, widths, np.inf)
         self._nexcess = max(nlevels + 3, FINE_LEVELS)
         keeps = SCAN_KEEPS[config.shape]
-        self.scan_threshold = min(keeps * config.snr - SCAN_MARGIN * math.sqrt(1.0 - keeps**2), SCAN_MOST)
+        # The scan's threshold, whatever the search's: sums must stay within 16 bit.
+        self.scan_threshold = min(keeps * config.snr - SCAN_MARGIN * math.sqrt(1.0 - keeps**2), 25.0)
         #: Octaves of the widths, and thresholds in white noise.
         self._octaves = np.log2(np.where(used, widths, 1.0))
         self._thresholds = self.scan_threshold * np.sqrt(self._widths)
@@ -234,7 +227,8 @@ _NO_FLOATS = np.zeros(0, dtype=np.float32)
 
 def _width_max(config: SinglePulseConfig, nsamps: int, tsamp: float) -> int:
     """Widest pulse [samples]."""
-    return max(1, min(int(config.width_max / tsamp + 1e-9), int(MOST_OF_SERIES * nsamps)))
+    # Widest pulse in units of the series.
+    return max(1, min(int(config.width_max / tsamp + 1e-9), int(0.125 * nsamps)))
 
 
 def _widest(config: SinglePulseConfig, width_max: int, nsamps: int) -> int:
@@ -246,7 +240,8 @@ def _trials(snr: float, shape: str, width_max: int, nsamps: int) -> float:
     """Independent trials of one series at a S/N."""
     widths, number, slope = np.array(TRIALS[shape]).T
     at, known = np.log2(width_max), np.log2(widths)
-    each = np.interp(at, known, number) + np.interp(at, known, slope) * (min(snr, _TRIALS_MOST) ** 4 - _TRIALS_AT**4)
+    # No more are counted beyond this S/N: they no longer matter.
+    each = np.interp(at, known, number) + np.interp(at, known, slope) * (min(snr, 12.0) ** 4 - _TRIALS_AT**4)
     return nsamps * float(each)
 
 

@@ -13,11 +13,6 @@ from scipy import special
 
 Floats = NDArray[np.float64]
 
-# Below this the complement of the incomplete gamma function loses digits or underflows in double precision.
-_TINY = 1e-280
-# More expected chance events than this and "at least one" is certain to the last digit.
-_CERTAIN = 700.0
-
 
 def median(x: NDArray[Any]) -> float:
     """The median of finite numbers: most of the time that numpy's takes goes into what is not asked.
@@ -57,7 +52,8 @@ def log_gammaincc(a: ArrayLike, x: ArrayLike) -> Floats:
     if np.any(high):
         out = np.array(out)
         out[high] = np.log1p(-special.gammainc(a_[high], x_[high]))
-    low = (q < _TINY) & np.isfinite(x_)
+    # Below this the complement of the incomplete gamma function loses digits or underflows in double precision.
+    low = (q < 1e-280) & np.isfinite(x_)
     if np.any(low):
         out = np.array(out, dtype=np.float64)
         out[low] = _log_gammaincc_tail(a_[low], x_[low])
@@ -143,7 +139,8 @@ def correct_trials(logp: ArrayLike, ntrials: float | ArrayLike) -> Floats:
     With x = N p events expected it is 1 - exp(-x) (Poisson), which is N p when that is small.
     """
     logx = np.asarray(logp, dtype=np.float64) + np.log(np.asarray(ntrials, dtype=np.float64))
-    x = np.exp(np.minimum(logx, np.log(_CERTAIN)))
+    # More expected chance events than this and "at least one" is certain to the last digit.
+    x = np.exp(np.minimum(logx, np.log(700.0)))
     with np.errstate(divide="ignore"):
         small = np.where(x < 1e-8, logx - 0.5 * x, np.log(-np.expm1(-x)))
         return np.asarray(np.where(x > 0.5, np.log1p(-np.exp(-x)), small), dtype=np.float64)

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +27,6 @@ from pulsar.sky.barycentre import barycentric, barycentric_samples
 from pulsar.sky.catalogue import separation
 from pulsar.stack.files import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store
 from pulsar.stack.grid import POINTS, GridPowers, Piece, StackGrid, encode
-
-#: The common transform is so much longer than the first epoch: others of the same length on the clock are up to 1e-4
-#: longer at the barycentre.
-MARGIN: Final = 1.0005
-#: Sampling times that agree so well shift no line by a tenth of a bin in 10^7 of them.
-SAME_TSAMP: Final = 1e-8
-#: Positions further apart are not of one stack [deg].
-MOST_APART: Final = 1.0
-#: Bytes per sample of the common transform that making powers takes.
-POWER_BYTES: Final = 40
 
 
 class Added(NamedTuple):
@@ -149,7 +139,9 @@ def first_grid(obs: Observation, config: Config) -> StackGrid:
         raise ConfigError("stack.downsample is for raw data: dedispersed series have the sampling that they have")
     tsamp = header.tsamp * settings.downsample
     tobs = header.tobs if settings.tobs is None else settings.tobs
-    nfft = 2 * int(next_fast_len(int(np.ceil(0.5 * MARGIN * tobs / tsamp)), real=True))
+    # The common transform is so much longer than the first epoch: others of the same length on the clock are up to 1e-4
+    # longer at the barycentre.
+    nfft = 2 * int(next_fast_len(int(np.ceil(0.5 * 1.0005 * tobs / tsamp)), real=True))
     npoints = POINTS * nfft // 2
     if settings.f_max is not None:
         npoints = min(npoints, int(settings.f_max * POINTS * nfft * tsamp) + 1)
@@ -194,7 +186,8 @@ def _fitting(obs: Observation, grid: StackGrid) -> int:
     header, name = obs.header, called(obs)
     ratio = grid.tsamp / header.tsamp
     downsample = max(round(ratio), 1)
-    if abs(ratio / downsample - 1.0) > SAME_TSAMP or downsample & (downsample - 1):
+    # Sampling times that agree so well shift no line by a tenth of a bin in 10^7 of them.
+    if abs(ratio / downsample - 1.0) > 1e-8 or downsample & (downsample - 1):
         raise ConfigError(
             f"{name}: is sampled every {header.tsamp:g} s, this stack every {grid.tsamp:g} s: epochs of a stack have "
             "the same sampling time, or it divided by a power of two"
@@ -212,7 +205,8 @@ def _fitting(obs: Observation, grid: StackGrid) -> int:
         return downsample
     if grid.barycentric and np.isfinite(header.ra_deg) and np.isfinite(grid.ra_deg):
         apart = float(separation(header.ra_deg, header.dec_deg, grid.ra_deg, grid.dec_deg))
-        if apart > MOST_APART:
+        # Positions further apart are not of one stack [deg].
+        if apart > 1.0:
             raise ConfigError(
                 f"{name}: points {apart:.2g} degrees beside the direction of this stack: make another stack"
             )
@@ -245,7 +239,8 @@ def _placed(
 
 def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path, progress: Progress) -> Means:
     """Threads, and what the making of powers leaves of the memory."""
-    taken = POWER_BYTES * grid.nfft
+    # Bytes per sample of the common transform that making powers takes.
+    taken = 40 * grid.nfft
     left = stage_memory(config, obs) - taken
     if left <= 0:
         raise ConfigError(

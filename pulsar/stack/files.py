@@ -32,8 +32,6 @@ GRID_NAME: Final = "stack.h5"
 #: Numbers of a grid.
 _NUMBERS: Final = ("tsamp", "nfft", "npoints", "ra_deg", "dec_deg")
 
-#: Bytes of a chunk: what is read at once of one DM.
-CHUNK: Final = 1 << 18
 #: Pieces of a file, and their size [byte], by which the same data are told again under another name.
 _SAMPLES: Final = 64
 _SAMPLE: Final = 1 << 16
@@ -144,8 +142,9 @@ class EpochWriter(_GridWriter):
         self.info, grid = info, store.grid
         self.grid(grid)
         shape = (len(info.pieces), grid.dms.size, grid.npoints)
+        # Bytes of a chunk: what is read at once of one DM.
         self._powers = self._file.create_dataset(
-            "powers", shape, np.uint8, chunks=(1, 1, min(CHUNK, grid.npoints)), track_times=False
+            "powers", shape, np.uint8, chunks=(1, 1, min(1 << 18, grid.npoints)), track_times=False
         )
         self._powers.attrs.update(
             {"unit": "", "description": "bytes of white powers, shape (pieces, DMs, frequencies): docs/stack.md"}

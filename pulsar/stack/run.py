@@ -38,10 +38,6 @@ from pulsar.stack.search import BESIDE, StackSearch, sum_logp
 #: Stacks of spectra: sums of up to 32 harmonics whose frequencies are those of peaks on one grid. The bins are those
 #: within which the search itself gives what is there to a pulsar that it has found.
 _RATIOS: Final = Ratios(16, BESIDE, 3.0)
-#: Rows of the plan by which the DM ranges of harmonics may miss each other.
-NEAR_DMS: Final = 3
-#: Bytes per sample of the common transform that a thread takes to sum and to search.
-SUM_BYTES: Final = 32
 #: An epoch contributes to a candidate from this significance on, in a single trial.
 SEEN_SIGMA: Final = 2.0
 
@@ -199,7 +195,8 @@ def search_stack(
     check_output(target.path, overwrite=target.overwrite)
     with opened(folder) as stack:
         room = memory_budget(config.run.memory) - BASE_MEMORY
-        threads = max(min(thread_count(config), room // (SUM_BYTES * stack.grid.nfft)), 1)
+        # Bytes per sample of the common transform that a thread takes to sum and to search.
+        threads = max(min(thread_count(config), room // (32 * stack.grid.nfft)), 1)
         provenance = Provenance(
             target.argv, [p.epoch.path for p in stack.parts if p.number == 0], to_toml(config), threads
         )
@@ -297,7 +294,8 @@ def explained(candidates: Sequence[Candidate], tobs: float, dm_index: NDArray[An
         match = _ratio(known[:, : len(heads)], apart, candidate, tobs)
         if match is None:
             group = candidate.group
-            step = NEAR_DMS * (group.dm_hi - group.dm_lo) / max(group.ndetections, 1)
+            # Rows of the plan by which the DM ranges of harmonics may miss each other.
+            step = 3 * (group.dm_hi - group.dm_lo) / max(group.ndetections, 1)
             known[:, len(heads)] = group.freq, group.freq_err, group.dm_lo - step, group.dm_hi + step
             heads.append(candidate)
             rows.append(set(dm_index[group.members].tolist()))

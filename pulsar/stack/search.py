@@ -9,7 +9,7 @@ Appl. Prob. 12, 475): with s the root of K'(s) = S, r = sign(s) sqrt(2 (s S - K(
 """
 
 import heapq
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,24 +33,12 @@ TRIALS_SINGLE = 2.9
 TRIALS_STAGE = (1.35, 0.55, 0.75, 2.5)
 #: Bins beside a stronger signal, or a harmonic of it, that are its own.
 BESIDE = 1.5
-#: Most bins that its sidelobes may reach.
-SIDELOBES = 32.0
 #: Of a signal that shares harmonics with a stronger one the others must be less likely than this.
 SHARED_LOGP = float(np.log(1e-4))
-#: Harmonics of a stronger signal that are looked at.
-MOST_HARMONICS = 64
 #: Mean power that a falling spectrum of harmonics may hold beyond twice those whose sum is the best, of theirs: of sums
 #: of H and 2 H the first is better where the second half holds less than 2^1/2 - 1 of it. And what noise adds [sigma].
 HIGHER_PART = 0.414
 EXCESS_SIGMA = 4.0
-#: Detections looked at for one DM, the strongest.
-MOST_PEAKS = 5000
-#: Steps of Newton's method: it has the root to the last digit after six or so.
-_STEPS: Final = 60
-#: Weights that differ less count as equal.
-_EQUAL: Final = 1e-9
-#: So close to the mean (in standard deviations) the formula is 0 / 0; p is that of a normal variable there.
-_CENTRE: Final = 1e-3
 
 
 class StackSearch:
@@ -163,7 +151,8 @@ class StackSearch:
         for h in np.unique(nharm):
             rows = nharm == h
             logp[rows] = sum_logp(total[rows], int(h), self.weights)
-        order = np.argsort(logp, kind="stable")[:MOST_PEAKS]
+        # Detections looked at for one DM, the strongest.
+        order = np.argsort(logp, kind="stable")[:5000]
         chosen = order[self._select(powers, index[order] / nharm[order], nharm[order], total[order], logp[order])]
         chosen = chosen[np.argsort(logp[chosen], kind="stable")]
         out = np.zeros(chosen.size, dtype=dtype_of(DETECTION_COLUMNS))
@@ -221,7 +210,8 @@ class StackSearch:
                 continue
             # Sidelobes, 1 / (pi d)^2 of the line, count until they are lost in the noise of the sum.
             excess = max(float(total[i]) - float(nharm[i]), 0.0)
-            reach = float(np.clip(np.sqrt(excess * np.sqrt(self.neff)) / np.pi, BESIDE, SIDELOBES))
+            # Most bins that its sidelobes may reach.
+            reach = float(np.clip(np.sqrt(excess * np.sqrt(self.neff)) / np.pi, BESIDE, 32.0))
             known[:, len(kept)] = place[i], bins * reach, nharm[i], excess / float(nharm[i])
             kept.append(i)
         return np.array(kept, dtype=np.int64)
@@ -232,7 +222,8 @@ class StackSearch:
         points = np.minimum(np.floor(multiples + 0.5).astype(np.int64), self.grid.npoints - 1)
         others, near, summed, mean = known[:, :, None]
         turns = np.rint(multiples / others)
-        beside = (np.abs(multiples - turns * others) < near) & (turns >= 1) & (turns <= MOST_HARMONICS)
+        # Harmonics of a stronger signal that are looked at.
+        beside = (np.abs(multiples - turns * others) < near) & (turns >= 1) & (turns <= 64)
         # Were there more in harmonics beyond twice those that were summed, twice as many would have been better.
         most = HIGHER_PART * mean
         most = most + EXCESS_SIGMA * np.sqrt((1.0 + 2.0 * most) / self.neff)
@@ -298,12 +289,14 @@ def sum_logp(total: ArrayLike, nharm: int, weights: NDArray[np.float64]) -> NDAr
     """
     total_ = np.atleast_1d(np.asarray(total, dtype=np.float64))
     w = np.asarray(weights, dtype=np.float64)
-    if np.ptp(w) <= _EQUAL * w.max():
+    # Weights that differ less count as equal.
+    if np.ptp(w) <= 1e-9 * w.max():
         return np.asarray(stats.power_logp(total_ / w.mean(), nharm * w.size), dtype=np.float64)
     mean, spread = nharm * w.sum(), np.sqrt(nharm * np.sum(w**2))
     away = (total_ - mean) / spread
     out = stats.logp_from_sigma(away)
-    far = np.abs(away) > _CENTRE
+    # So close to the mean (in standard deviations) the formula is 0 / 0; p is that of a normal variable there.
+    far = np.abs(away) > 1e-3
     safe = np.where(far, np.maximum(total_, 1e-9 * mean), mean + spread)
     s = _saddle(safe, nharm, w)
     left = 1.0 - w[:, None] * s
@@ -333,7 +326,8 @@ def _saddle(total: NDArray[np.float64], nharm: int, w: NDArray[np.float64]) -> N
     high = np.full(total.shape, (1.0 - 1e-14) / largest)
     low = np.minimum((1.0 - nharm * w.size * largest / total) / largest, 0.0) - 1e-12
     s = np.clip(1.0 / largest * (1.0 - nharm * w.sum() / total), low, high - 1e-12 * high)
-    for _ in range(_STEPS):
+    # Steps of Newton's method: it has the root to the last digit after six or so.
+    for _ in range(60):
         left = 1.0 - w[:, None] * s
         slope = nharm * np.sum(w[:, None] / left, axis=0) - total
         curve = nharm * np.sum((w[:, None] / left) ** 2, axis=0)

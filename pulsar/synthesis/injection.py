@@ -27,8 +27,7 @@ from pulsar.synthesis.write import check_free, check_packing, truth_of, truth_pa
 from pulsar_kernels.sprinkle import add_steps
 from pulsar_kernels.synth import add_dithered, stream_keys, uniforms
 
-_MEASURE = 16384  # samples of a stretch in which the noise is measured,
-_STRETCHES = 64  # and how many of them, spread over the observation
+_MEASURE = 16384  # samples of a stretch in which the noise is measured
 _PIECE = 8192
 _ROWS = 16
 
@@ -47,7 +46,8 @@ def channel_sigmas(obs: Observation) -> NDArray[np.float64]:
     """
     header = obs.header
     n = min(_MEASURE, header.nsamps)
-    count = max(1, min(_STRETCHES, header.nsamps // n))
+    # So many stretches, spread over the observation.
+    count = max(1, min(64, header.nsamps // n))
     starts = np.unique(np.linspace(0, header.nsamps - n, count).astype(np.int64))
     gaps = [(gap.start, gap.start + gap.nsamps) for gap in obs.gaps]
     kept = [s for s in starts if not any(lo < s + n and s < hi for lo, hi in gaps)] or list(starts)
@@ -312,8 +312,6 @@ LARGEST_STEP: Final = 16
 #: Equal parts of a profile; within one it is taken to be even.
 PARTS: Final = 512
 _NOTHING: Final = 1e-9
-#: Streams of random numbers: where in a step the channels of a signal, and of its mean, begin.
-_STREAM: Final = 6000
 
 
 class Steps(NamedTuple):
@@ -416,7 +414,8 @@ class Injector:
         return found
 
     def _dither(self, seed: int, number: int) -> NDArray[np.float64]:
-        key = int(stream_keys(seed, _STREAM, np.array([number]))[0])
+        # Streams of random numbers: where in a step the channels of a signal, and of its mean, begin.
+        key = int(stream_keys(seed, 6000, np.array([number]))[0])
         return uniforms(key, self._chans)
 
     def _levels(self, amps: NDArray[np.float64], profiles: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:

@@ -17,8 +17,6 @@ from pulsar_kernels.synth import add_burst, add_periodic, phases, stream_keys, u
 # Neighbouring channels share a template: at 512 of them smearing and scattering inside a share differ by under 1 %.
 _MAX_TEMPLATES = 512
 _BINS_PER_WIDTH = 16.0
-# What is below this fraction of the peak is cut from a template.
-_NEGLIGIBLE = 1e-4
 
 
 def component_profile(component: Component, nbins: int) -> NDArray[np.float64]:
@@ -68,7 +66,8 @@ def recorded_profiles(
     spectrum = spectrum / (1.0 + 2j * np.pi * k * tau[:, None])
     profiles = np.fft.irfft(spectrum, nbins, axis=1)
     peak = profiles.max(axis=1, keepdims=True)
-    profiles[profiles < _NEGLIGIBLE * peak] = 0.0
+    # What is below this fraction of the peak is cut from a template.
+    profiles[profiles < 1e-4 * peak] = 0.0
     return np.asarray(profiles / profiles.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
