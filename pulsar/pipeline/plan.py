@@ -84,6 +84,8 @@ class RunPlan:
         Sampling time [s].
     zapped : float
         Share of the band that `rfi.zap` leaves out before anything is looked at.
+    costs : ndarray, shape (ndms,)
+        CPU seconds of the searches of each trial DM.
     subtracted : int
         Known pulsars that are taken out of the samples first.
     injections : Amount or None
@@ -119,6 +121,7 @@ class RunPlan:
     mask_memory: int = 0
     least_memory: int = 0
     injections: Amount | None = None
+    costs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     subtracted: int = 0
     band: Edges = None
     bands: "tuple[RunPlan, ...]" = ()
@@ -266,6 +269,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         trials=searches.trials,
         search_memory=searches.memory,
         accel_memory=searches.accel_memory,
+        costs=searches.costs,
         parts=searches.parts,
         octaves="; ".join(text for octaves in bands[1].values() if (text := octaves.text(dm.dms))),
         halved=periods_text(dm, halved, config),

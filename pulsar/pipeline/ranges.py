@@ -24,19 +24,17 @@ from pulsar.data.observation import Observation
 from pulsar.data.source import Edges, SampleSource, in_band
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, between, choose_route, dedispersed
 from pulsar.dedisp.engine import stage_seconds
-from pulsar.dedisp.plan import DMPlan, halvings, make_plan
+from pulsar.dedisp.plan import DMPlan, make_plan
 from pulsar.errors import DataError, PulsarError
 from pulsar.folding.subtracted import SubtractedSource, unpacked
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import software_version
 from pulsar.pipeline.checkpoint import Checkpoint, load_arrays
 from pulsar.pipeline.cleaning import clean_source, gaps_of, mask_of
-from pulsar.pipeline.octaves import plan_bands, trials_of
-from pulsar.pipeline.plan import RunPlan, dry_run
+from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.searched import Searched, bounded
-from pulsar.pipeline.searches import lengths_of, search_costs
 from pulsar.pipeline.stages import BatchSearch, Found
 
 #: Ranges for each worker: the last ones end at about the same time, and little is lost with a worker.
@@ -176,8 +174,10 @@ def search_ranges(
             accel_memory=own.accel_memory,
             band=band,
         )
+        ndms = [stage.ndms for stage in plan.stages]
         reading = obs.header.nsamps * (obs.header.nchans / READ_RATE + plan.freqs.size * MOVE_SECONDS["samples"])
-        ranges = cut(batch_ranges(plan), trial_costs(plan, config, own), left, workers.count, reading)
+        costs = own.costs + np.repeat(np.divide(stage_seconds(plan), ndms), ndms)
+        ranges = cut(batch_ranges(plan), costs, left, workers.count, reading)
         means.progress.message(
             f"{workers.count} workers search {len(ranges)} ranges of DMs, with {workers.memory / 2**30:.2f} GiB each"
         )
@@ -196,29 +196,6 @@ def _stamps(files: Sequence[Any]) -> tuple[tuple[int, float], ...]:
 
 def _digest(plan: DMPlan) -> str:
     return hashlib.sha256(plan.dms.tobytes()).hexdigest()
-
-
-def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float64]:
-    """CPU seconds expected for each trial, dedispersion and searches, shape (ndms,).
-
-    Parameters
-    ----------
-    plan : DMPlan
-    config : Config
-    run : RunPlan
-        Of a worker: its memory counts.
-    """
-    costs = np.zeros(plan.ndms)
-    halved = halvings(plan, config)
-    bands = plan_bands(plan, config, halved)
-    trials = trials_of(bands[1], plan)
-    for (first, stage), dedispersion in zip(plan.numbered(), stage_seconds(plan), strict=True):
-        costs[first : first + stage.ndms] += dedispersion / stage.ndms
-    for length in lengths_of(plan, halved):
-        for series, of_search in search_costs(config, length, bands, trials, run.accel_memory // run.threads):
-            for cost, rows in of_search:
-                costs[rows] += series.nparts * cost.seconds
-    return costs
 
 
 def cut(

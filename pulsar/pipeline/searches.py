@@ -249,6 +249,8 @@ class SearchesCost:
         Work space of all threads [byte].
     accel_memory : int
         That of the searches with a drift among it.
+    costs : ndarray, shape (ndms,)
+        CPU seconds of each trial DM.
     parts : str
         What is searched in parts of the observation, and what that costs, in words; empty for the whole alone.
     """
@@ -257,6 +259,7 @@ class SearchesCost:
     seconds: dict[str, float]
     memory: int
     accel_memory: int
+    costs: NDArray[np.float64]
     parts: str
 
 
@@ -295,6 +298,7 @@ def plan_searches(
     seconds: dict[str, float] = {}
     shared = [0.0, 0.0]  # CPU seconds of the whole, and of all parts
     empty: set[tuple[int, str]] = set()  # numbers of parts that have no period for a search, and what that is
+    costs_of = np.zeros(sum(length.ndms for length in lengths))
     total = drifting = 0
     for length in lengths:
         buffers = 0
@@ -311,12 +315,14 @@ def plan_searches(
                 drifting = max(drifting, threads * need)
             else:
                 buffers += need
+            for cost, rows in costs:
+                costs_of[rows] += nparts * cost.seconds
             spent = nparts * sum(rows.size * cost.seconds for cost, rows in costs)
             goes_through[name] = goes_through.get(name, 0.0) + nparts * sum(r.size * cost.trials for cost, r in costs)
             seconds[name] = seconds.get(name, 0.0) + spent
             shared[nparts > 1] += spent
         total = max(total, drifting + threads * buffers)
-    return SearchesCost(goes_through, seconds, total, drifting, _parts_text(counts, tobs, shared, empty))
+    return SearchesCost(goes_through, seconds, total, drifting, costs_of, _parts_text(counts, tobs, shared, empty))
 
 
 def _parts_text(counts: tuple[int, ...], tobs: float, shared: Sequence[float], empty: set[tuple[int, str]]) -> str:
