@@ -238,10 +238,8 @@ def dedispersed(
         return
     if route.kind == "samples":
         yield from _from_samples(source, plan, jobs, threads, tell, Reserve(0) if reserve is None else reserve)
-    elif route.kind == "passes":
-        yield from _in_passes(source, plan, jobs, route.memory, threads, tell)
     else:
-        yield from _from_scratch(source, plan, jobs, route.memory, threads, scratch, tell)
+        yield from _streamed(source, plan, jobs, route, threads, scratch, tell)
 
 
 @dataclass(frozen=True, eq=False)
@@ -393,61 +391,46 @@ def _downsample_kept(levels: list[Channels], pool: ThreadPoolExecutor) -> None:
     run_together(pool, [(rows, slice(c, min(c + size, raw.nchans))) for c in range(0, raw.nchans, size)])
 
 
-def _in_passes(
-    source: SampleSource, plan: DMPlan, jobs: list[_Job], memory: int, threads: int, progress: Callable[[float], None]
-) -> Iterator[Batch]:
-    while jobs:
-        # As many as fit beside the buffers that their delays need.
-        count = 0
-        size = 0
-        levels: list[Channels] = []
-        for i in range(len(jobs)):
-            part, engines, _ = _part(plan, jobs[: i + 1])
-            if i and part.nbytes > PART * memory:
-                break
-            trial = make_levels(part, engines)
-            fits = Budget(trial, part.nsamps, threads).gulp(memory - part.nbytes, False)
-            if not fits:
-                break
-            count, size, levels = i + 1, fits, trial
-        if not count:
-            raise too_small(Budget(trial, part.nsamps, threads), memory, part)
-        part, _, firsts = _part(plan, jobs[:count])
-        with DMStore(part, None) as store:
-            share = part.ndms / source.nsamps
-            stream(source, levels, size, store, threads, lambda n, share=share: progress(n * share))  # type: ignore[misc]
-            for stage, first in zip(store.stages, firsts, strict=True):
-                yield Batch(first, stage.plan, stage.row)
-        jobs = jobs[count:]
-
-
-def _from_scratch(
+def _streamed(
     source: SampleSource,
     plan: DMPlan,
     jobs: list[_Job],
-    memory: int,
+    route: Route,
     threads: int,
     scratch: Path | None,
     progress: Callable[[float], None],
 ) -> Iterator[Batch]:
-    part, engines, firsts = _part(plan, jobs)
-    levels = make_levels(part, engines)
-    budget = Budget(levels, part.nsamps, threads)
-    gulp = budget.gulp(memory, True)
-    if not gulp:
-        raise too_small(budget, memory, part, staged=True)
-    if scratch is None:
-        raise ConfigError(
-            f"[run] memory: the dedispersed series take {part.nbytes / 2**30:.2f} GiB, more than the "
-            f"{memory / 2**30:.2f} GiB allowed: name a scratch folder or raise memory"
-        )
-    with DMStore(part, scratch) as store:
-        share = part.ndms / source.nsamps
-        stream(source, levels, gulp, store, threads, lambda n: progress(n * share))
-        for stage, group, first in zip(store.stages, engines, firsts, strict=True):
-            for engine in group:
-                yield Batch(
-                    first + engine.row,
-                    stage.plan.part(engine.row, engine.row + engine.ndms),
-                    lambda j, stage=stage, row=engine.row: stage.row(row + j),  # type: ignore[misc]
-                )
+    """Series that are made while the file is read: in a scratch file those of all jobs, in memory of as many as fit."""
+    staged, memory = route.kind == "scratch", route.memory
+    while jobs:
+        # As many as fit beside the buffers that their delays need.
+        count = size = 0
+        for end in [len(jobs)] if staged else range(1, len(jobs) + 1):
+            part, engines, _ = _part(plan, jobs[:end])
+            if count and part.nbytes > PART * memory:
+                break
+            trial = make_levels(part, engines)
+            budget = Budget(trial, part.nsamps, threads)
+            fits = budget.gulp(memory - (0 if staged else part.nbytes), staged)
+            if not fits:
+                break
+            count, size, levels = end, fits, trial
+        if not count:
+            raise too_small(budget, memory, part, staged=staged)
+        part, engines, firsts = _part(plan, jobs[:count])
+        if staged and scratch is None:
+            raise ConfigError(
+                f"[run] memory: the dedispersed series take {part.nbytes / 2**30:.2f} GiB, more than the "
+                f"{memory / 2**30:.2f} GiB allowed: name a scratch folder or raise memory"
+            )
+        with DMStore(part, scratch if staged else None) as store:
+            share = part.ndms / source.nsamps
+            stream(source, levels, size, store, threads, lambda n, share=share: progress(n * share))  # type: ignore[misc]
+            for stage, group, first in zip(store.stages, engines, firsts, strict=True):
+                for engine in group:
+                    yield Batch(
+                        first + engine.row,
+                        stage.plan.part(engine.row, engine.row + engine.ndms),
+                        lambda j, stage=stage, row=engine.row: stage.row(row + j),  # type: ignore[misc]
+                    )
+        jobs = jobs[count:]
