@@ -278,10 +278,6 @@ def _program(
 
 #: Most trial DMs of one tree: the channels are read from memory once for all of them, but their rows leave the caches.
 TREE_DMS = 512
-#: Most for each channel, and what is never too many (measured: 512 at 4096 channels, where 128 take 1.9 times as long
-#: for a DM; 64 at 256 channels, where 512 take 1.3 times as long).
-CHANNEL_DMS = 0.25
-FEW_DMS = 64
 
 
 #: Fills ``rows[:, at : at + n]``, shape (ndms, nsamps), from the tile that begins at a column of the channels:
@@ -343,7 +339,9 @@ def tile_size(nsamps: int) -> int:
 def batch_size(method: str, nchans: int, nsamps: int) -> int:
     """Most trials of a batch: the best for speed, but fewer of long series (down to a quarter), for memory."""
     # Trial DMs that share a tile's channels in brute force.
-    best = min(TREE_DMS, max(FEW_DMS, int(CHANNEL_DMS * nchans))) if method == "tree" else 128
+    # Most for each channel, and what is never too many (measured: 512 at 4096 channels, where 128 take 1.9 times as
+    # long for a DM; 64 at 256 channels, where 512 take 1.3 times as long).
+    best = min(TREE_DMS, max(64, int(0.25 * nchans))) if method == "tree" else 128
     # Size of the series of a batch, where that leaves enough trials to a tree.
     return min(best, max((1 << 30) // (2 * nsamps), best // 4))
 

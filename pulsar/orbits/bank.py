@@ -34,18 +34,8 @@ from pulsar.searches.response import MAX_Z
 T_SUN: Final = 4.925490947641267e-6
 #: A body-centred cubic lattice of constant a leaves no point farther than (5/16)^1/2 a (Conway & Sloane 1999).
 BCC: Final = 5.0 / 16.0
-#: Outer over inner edge of a shell, and its least thickness in lattice constants.
-SHELL: Final = 1.1
-THICK: Final = 2.0
-#: Steps in W at which the norms are tabulated, for a turn of W T, and the fewest.
-PER_TURN: Final = 64
-FEWEST: Final = 64
 #: With fewer slices than that in W a lattice has no inside, and hexagons are laid out in each.
 FEW_SLICES: Final = 6
-#: Banks of more templates than that are not counted but told by their volume: shells and edges take so many more than a
-#: lattice without (1.20, 1.10, 1.08, 1.12 and 1.07 times in banks of 0.9, 0.8, 6, 8 and 20 x 10^6).
-LARGE: Final = 1e6
-SURPLUS: Final = 1.12
 
 
 def projected_size(period: float, pulsar: float, companion: float) -> float:
@@ -96,7 +86,8 @@ class Metric:
 
     def __init__(self, tobs: float, first: float, last: float) -> None:
         self.tobs = tobs
-        n = max(FEWEST, int(PER_TURN * (last - first) * tobs / (2.0 * np.pi))) + 1
+        # 64 steps in W for a turn of W T, and no fewer.
+        n = max(64, int(64 * (last - first) * tobs / (2.0 * np.pi))) + 1
         self.turn = np.linspace(first, last, n)
         # Gauss-Legendre: exact for what is smooth on this scale.
         u, weight = np.polynomial.legendre.leggauss(64 + int(last * tobs))
@@ -213,7 +204,8 @@ class Bank:
         constant = float(np.sqrt(self.config.mismatch / BCC))
         inner = 0.0
         while inner < reach:
-            outer = max(SHELL * inner, inner + THICK * constant)
+            # Outer over inner edge of a shell, and its least thickness in lattice constants.
+            outer = max(1.1 * inner, inner + 2.0 * constant)
             yield from self._shell(inner, outer, min(outer, reach), constant)
             inner = outer
 
@@ -288,8 +280,10 @@ class Bank:
     def count(self) -> int:
         """Templates; of many slices from a part of them, of very many by their volume."""
         perfect = self.volume[0] / (0.5 * (self.config.mismatch / BCC) ** 1.5)
-        if perfect > LARGE:
-            return int(SURPLUS * perfect)
+        # Banks of more templates than that are not counted but told by their volume: shells and edges take so many more
+        # than a lattice without (1.20, 1.10, 1.08, 1.12 and 1.07 times in banks of 0.9, 0.8, 6, 8 and 20 x 10^6).
+        if perfect > 1e6:
+            return int(1.12 * perfect)
         # Slices that are counted for a plan; the others are taken to be like their neighbours.
         step = max(len(self.slices) // 60, 1)
         total = 0.0

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,6 @@ from pulsar.orbits.bank import projected_size
 from pulsar.orbits.search import Octave, OrbitSearch, octaves, template_memory
 from pulsar.pipeline.trials import SAME_DM, dms_of_series
 from pulsar.sky.barycentre import barycentric_samples, motion_of
-
-#: Templates are tried for so long in each octave, and no fewer than three, to tell what one takes [CPU s].
-TRIED: Final = 0.3
-MOST_TRIED: Final = 1000
-#: Bytes for a sample of the series, at most, while it is folded; and copies of the white series, while it is made
-#: (12 million samples, of a template 4.2 million: 97, and 3).
-SERIES_BYTES: Final = 100
-COPIES: Final = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +208,9 @@ def plan_orbits(layout: Layout, config: Config, independent: float, threads: int
     share = 1.0 / (len(bands) * independent)
     searches = tuple(OrbitSearch(header.nsamps, header.tsamp, band, asked, share) for band in bands)
     series, each = template_memory(max(search.n for search in searches))
-    fixed = COPIES * series + SERIES_BYTES * header.nsamps
+    # Bytes for a sample of the series, at most, while it is folded; and copies of the white series, while it is made
+    # (12 million samples, of a template 4.2 million: 97, and 3).
+    fixed = 3 * series + 100 * header.nsamps
     if room < fixed + each:
         raise ConfigError(
             f"run.memory: a search of {header.nsamps} samples up to {asked.f_max:g} Hz takes "
@@ -237,10 +230,10 @@ def tried(search: OrbitSearch) -> float:
         return 0.0
     turns = search.bank.metric.turn
     _, most = search.bank.sizes(turns)
-    # Two before the clock: kernels are loaded, or compiled, and memory is touched.
+    # Two before the clock: kernels are loaded, or compiled, and memory is touched. Then for 0.3 CPU s, three at least.
     times: list[float] = []
     begun = time.thread_time()
-    while len(times) < 5 or (time.thread_time() - begun < TRIED and len(times) < MOST_TRIED):
+    while len(times) < 5 or (time.thread_time() - begun < 0.3 and len(times) < 1000):
         k = len(times) % turns.size
         first = time.thread_time()
         search.look(white, float(turns[k]), 0.7 * float(most[k]), -0.3 * float(most[k]))

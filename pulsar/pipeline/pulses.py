@@ -23,9 +23,6 @@ from pulsar.sources.company import share_of_the_sky
 from pulsar.sources.pulses import add_flag, in_order, lower_what_comes_in_numbers
 from pulsar.sources.sweep import pulse_reasons
 
-#: Groups of pulses at one DM that are tested for a period, those of most pulses, and pulses of each, the strongest.
-MOST_GROUPS = 50
-MOST_REPEATS = 400
 #: Significance from which a period of repeating pulses is a detection.
 REPEATS_SIGMA = 3.0
 LEAST_TOLD = 3
@@ -218,8 +215,9 @@ def find_pulses(
         groups = sources_by_dm(table)
         spared = verdicts.of_one_dm(table, groups, dms)
         rows = []
-        for group in groups[:MOST_GROUPS]:
-            strongest = group[np.argsort(-table["snr"][group], kind="stable")[:MOST_REPEATS]]
+        # Those of most pulses are tested for a period, by 400 pulses each, the strongest.
+        for group in groups[:50]:
+            strongest = group[np.argsort(-table["snr"][group], kind="stable")[:400]]
             pulses = table[np.sort(strongest)]
             pulses = pulses[np.argsort(pulses["time"], kind="stable")]
             weight = 1.0 / np.maximum(np.nan_to_num(pulses["dm_err"]), 1e-3) ** 2

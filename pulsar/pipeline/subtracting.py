@@ -36,9 +36,6 @@ from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, ephemerides_
 from pulsar.pipeline.room import Means
 from pulsar.sky.timing import read_par
 
-#: Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py cost.
-TEMPLATE_RATE: Final = 3e8
-SUBTRACT_RATE: Final = 3.5e8
 #: What an option names.
 EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c0001)"
 
@@ -172,9 +169,10 @@ def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
     passes : int
         Over the samples, by dedispersion and folding.
     """
-    folded = (2.0 if npulsars == 1 else 3.0) * npulsars / TEMPLATE_RATE
+    # Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py cost.
+    folded = (2.0 if npulsars == 1 else 3.0) * npulsars / 3e8
     # Of each pulsar the template is measured twice without others, and what is left without all.
-    taken = npulsars * (1.5 * (npulsars - 1) + npulsars + passes) / SUBTRACT_RATE
+    taken = npulsars * (1.5 * (npulsars - 1) + npulsars + passes) / 3.5e8
     return volume * (folded + taken)
 
 

@@ -33,9 +33,6 @@ from pulsar_kernels.drifts import CELL, WIDE
 
 #: Hits of one series that are kept at most, however strong the interference.
 MOST_HITS = 100_000
-#: The best hits are ordered by exact powers if they are less likely than this, and no more than so many.
-EXACT_LOGP = -40.0
-EXACT_HITS = 500
 
 #: Independent trials from benchmarks/noise.py trials accel, of single powers and what each stage of sums adds: per
 #: bin of the top harmonic without drift, and per bin, Z_WIDTH and unit of -ln p with it (a random field has the more
@@ -326,7 +323,8 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         logp = stats.power_logp(hits[:, 4], nharm)
         order = np.argsort(logp, kind="stable")
         # Bytes hold strong powers roughly, and which of f, 2 f, 3 f ... comes first matters.
-        strong = order[: min(EXACT_HITS, np.count_nonzero(logp < EXACT_LOGP))]
+        # The best are ordered by exact powers if they are less likely than this, and no more than so many.
+        strong = order[: min(500, np.count_nonzero(logp < -40.0))]
         if strong.size:
             hit_kernels.exact(b.real, b.imag, PAD, plane.filled, hits, strong)
             logp[strong] = stats.power_logp(hits[strong, 4], nharm[strong])

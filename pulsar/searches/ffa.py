@@ -39,12 +39,8 @@ from pulsar_kernels.ffa import LANES
 #: find no more than that one alone, and in red noise folding has the false alarms (docs/search.md).
 SHORTEST = 0.5
 SHORTEST_BESIDE = 2.0
-#: Noise of a folded sample in integer units: so that bins of the profile hold up to 128 times their noise, if it is
-#: between these. Where bins are nearly full it is done again with units 4 times as large, as long as the noise is not
-#: below half a unit, where rounding would no longer be a small noise.
-HEADROOM = 128.0
-LEAST_UNIT = 4.0
-MOST_UNIT = 64.0
+#: Where bins of a profile are nearly full it is done again with units so many times as large, as long as the noise of a
+#: folded sample is not below this part of one, where rounding would no longer be a small noise.
 COARSER = 4.0
 FEWEST_UNITS = 0.5
 #: Noise of a sample of a level in units of its running sums.
@@ -397,7 +393,8 @@ class _Prepared(NamedTuple):
         table = step.transforms.copy()
         table[:, 3] -= table[0, 3]
         root = math.sqrt(step.nsamps // step.transforms[0, 0])
-        unit = min(max(ffa.LARGEST / (HEADROOM * root), LEAST_UNIT), MOST_UNIT)
+        # Bins of the profile hold up to 128 times their noise, if that is between these units.
+        unit = min(max(ffa.LARGEST / (128.0 * root), 4.0), 64.0)
         return cls(table, unit, 0.9 * ffa.LARGEST / (unit * root))
 
 

@@ -28,10 +28,7 @@ MIN_BINS = 8
 USUAL_BINS = 64
 #: A coarser series sums so many samples of the finer one at least, up to twice as many.
 FINE = 8
-#: Window of the running median in widest pulses, and at most in turns of the longest period: over a whole turn the mean
-#: of a pulse train is the same everywhere, however wide its pulses are. Points in it.
-WINDOW = 5.0
-MOST_TURNS = 1.0
+#: Points in the window of the running median.
 POINTS = 32
 
 
@@ -184,7 +181,9 @@ def make_levels(
     for halvings, own in steps.items():
         tau = tsamp * 2**halvings
         count = nsamps >> halvings
-        window = min(WINDOW * duty_max, MOST_TURNS) * top[halvings] / tau
+        # Window of the running median in widest pulses, and at most in turns of the longest period: over a whole turn
+        # the mean of a pulse train is the same everywhere, however wide its pulses are.
+        window = min(5.0 * duty_max, 1.0) * top[halvings] / tau
         levels.append(Level(halvings, count, tau, int(np.clip(window / POINTS, 1, max(count // 4, 1))), tuple(own)))
     return tuple(levels)
 

@@ -178,9 +178,6 @@ def unequal(folded: Folded, n: int, logp: float) -> bool:
 
 #: So many sources are taken off at most, the strongest first: each costs a few passes over the series.
 MOST_SOURCES = 8
-#: Phase bins in a pulse: straight lines between their middles are within 1 % of a Gaussian.
-BINS_IN_PULSE = 8.0
-MOST_BINS = 512
 #: Where pulses vary more than noise does so seldom nothing is known of the series; if that is most of a turn, of
 #: nothing.
 _LOGP_VARIES = float(np.log(1e-4))
@@ -204,7 +201,8 @@ class PulseTrain:
     def __init__(self, flat: NDArray[np.float32], tau: float, noise: float, root: Sequence[float]) -> None:
         freq, _, width, _ = root
         self.per_sample = freq * tau
-        self.bins = int(np.clip(np.ceil(BINS_IN_PULSE / width), 16, max(min(MOST_BINS, 1.0 / self.per_sample), 8.0)))
+        # With 8 bins in a pulse straight lines between their middles are within 1 % of a Gaussian.
+        self.bins = int(np.clip(np.ceil(8.0 / width), 16, max(min(512, 1.0 / self.per_sample), 8.0)))
         self.box = max(round(width * self.bins), 1)
         parts = self._parts(flat), self._parts((flat != 0.0).astype(np.float32))
         sums, counts = (x.astype(np.float64) for x in parts)

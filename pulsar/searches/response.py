@@ -16,9 +16,6 @@ from pulsar_kernels.drifts import GUARD, UNIT
 
 #: Largest drift where only an acceleration limits it [bins].
 MAX_Z = 1200.0
-#: Bytes that hits and what blocks are worked on with take at most, and the plane if nothing else is said.
-WORK_BYTES = 20_000_000
-PLANE_BYTES = 4_000_000_000
 #: Part of the excess power at the peak that the highest grid point beside it has of all but 4 % of signals, by the
 #: number of harmonics (1, 2, 4 ...), for drifts so many bins apart (benchmarks/noise.py trials drift-steps).
 STEPS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
@@ -286,9 +283,10 @@ class Plane(Extent):
         self.dz, reach = drift_steps(self.z_limit, self.nharm, most)
         # The transform's work space is the plane's.
         # Without a plan the padded series and its spectrum come on top.
-        fixed = 8 * (lengths.nbins + 2 * PAD) + WORK_BYTES + (8 * lengths.nfft if not lengths.work else 0)
+        # Hits and what blocks are worked on with take 20 MB at most.
+        fixed = 8 * (lengths.nbins + 2 * PAD) + 20_000_000 + (8 * lengths.nfft if not lengths.work else 0)
         transform = 4 * lengths.work + 64
-        allowed = PLANE_BYTES if memory is None else int(memory) - fixed
+        allowed = 4_000_000_000 if memory is None else int(memory) - fixed
         if allowed < transform:
             raise ConfigError(
                 f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "

@@ -35,10 +35,6 @@ TRIALS_STAGE = (1.35, 0.55, 0.75, 2.5)
 BESIDE = 1.5
 #: Of a signal that shares harmonics with a stronger one the others must be less likely than this.
 SHARED_LOGP = float(np.log(1e-4))
-#: Mean power that a falling spectrum of harmonics may hold beyond twice those whose sum is the best, of theirs: of sums
-#: of H and 2 H the first is better where the second half holds less than 2^1/2 - 1 of it. And what noise adds [sigma].
-HIGHER_PART = 0.414
-EXCESS_SIGMA = 4.0
 
 
 class StackSearch:
@@ -225,8 +221,10 @@ class StackSearch:
         # Harmonics of a stronger signal that are looked at.
         beside = (np.abs(multiples - turns * others) < near) & (turns >= 1) & (turns <= 64)
         # Were there more in harmonics beyond twice those that were summed, twice as many would have been better.
-        most = HIGHER_PART * mean
-        most = most + EXCESS_SIGMA * np.sqrt((1.0 + 2.0 * most) / self.neff)
+        # So much a falling spectrum of harmonics may hold there: of sums of H and 2 H the first is better where the
+        # second half holds less than 2^1/2 - 1 of it; and what noise adds by 4 sigma.
+        most = 0.414 * mean
+        most = most + 4.0 * np.sqrt((1.0 + 2.0 * most) / self.neff)
         beside &= (turns <= 2.0 * summed) | (powers[points] - 1.0 < most)
         own = ~beside.any(axis=0)
         if own.all():

@@ -306,9 +306,6 @@ def _in_sigmas(samples: NDArray[Any], scale: NDArray[np.float32]) -> NDArray[np.
     return np.where(known, (values - middle) / np.where(scale > 0, scale, 1.0), 0.0).astype(np.float32)
 
 
-#: Variance that a signal's rounding to steps may add where it is strongest, over that of noise; and the largest step.
-MOST_ADDED: Final = 0.002
-LARGEST_STEP: Final = 16
 #: Equal parts of a profile; within one it is taken to be even.
 PARTS: Final = 512
 _NOTHING: Final = 1e-9
@@ -423,7 +420,8 @@ class Injector:
         levels = amps[self._chans] * SIGMA_LEVELS
         peak = float(levels.max()) * float(np.diff(profiles, axis=1).max()) * (profiles.shape[1] - 1)
         # Sums of steps scatter as their number times the square of one.
-        return levels, int(np.clip(MOST_ADDED * SIGMA_LEVELS**2 / max(peak, 1e-9), 1, LARGEST_STEP))
+        # They may add 0.002 of the variance of noise where the signal is strongest.
+        return levels, int(np.clip(0.002 * SIGMA_LEVELS**2 / max(peak, 1e-9), 1, 16))
 
     def _pulsar(self, signal: PulsarSignal, seed: int, number: int) -> list[Steps]:
         """The pulses, and their mean taken off."""

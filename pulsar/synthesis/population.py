@@ -18,11 +18,6 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.signal import smearing
 
-#: Width at half maximum of a pulse [deg] at a period of 1 s, its power of the period (P^-0.3: Johnston & Karastergiou
-#: 2019, MNRAS 485, 640; Posselt et al. 2021, MNRAS 508, 4249), and its scatter, which is large [dex].
-WIDTH_DEG: Final = 4.9
-WIDTH_POWER: Final = -0.3
-WIDTH_SCATTER: Final = 0.2
 #: Duty cycles lie between these.
 DUTY: Final = (0.003, 0.35)
 #: What dispersion inside a channel and the sampling smear over more than this part of a turn is drawn again.
@@ -118,7 +113,9 @@ class Asked:
 
 def duty_of(period: float, deviation: float = 0.0) -> float:
     """Duty cycle of a pulsar of a period [s], so many standard deviations off the law."""
-    duty: float = WIDTH_DEG / 360.0 * period**WIDTH_POWER * 10.0 ** (WIDTH_SCATTER * deviation)
+    # Width at half maximum of a pulse [deg] at a period of 1 s, its power of the period (P^-0.3: Johnston &
+    # Karastergiou 2019, MNRAS 485, 640; Posselt et al. 2021, MNRAS 508, 4249), and its scatter, which is large [dex].
+    duty: float = 4.9 / 360.0 * period**-0.3 * 10.0 ** (0.2 * deviation)
     return min(max(duty, DUTY[0]), DUTY[1])
 
 
