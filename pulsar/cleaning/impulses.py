@@ -132,13 +132,7 @@ def whole_band(nchans: int) -> NDArray[np.int64]:
 
 
 def _found(
-    series: NDArray[np.float32],
-    plain: NDArray[np.float32],
-    bands: Bands,
-    sigma: float,
-    look: "_Look",
-    *,
-    sign: int = 1,
+    series: NDArray[np.float32], plain: NDArray[np.float32], bands: Bands, sigma: float, look: "_Look", *, sign: int = 1
 ) -> NDArray[np.int64]:
     """Stretches of `plain`, which is `series` times `sign` less its running mean."""
     marks = _marked(plain, bands, sigma, look)

@@ -213,12 +213,7 @@ class CleanedSource:
 
 
 def cleaned_source(
-    obs: Observation,
-    mask: Mask,
-    config: RfiConfig,
-    *,
-    threads: int = 1,
-    progress: Callable[[int], None] | None = None,
+    obs: Observation, mask: Mask, config: RfiConfig, *, threads: int = 1, progress: Callable[[int], None] | None = None
 ) -> CleanedSource:
     """The cleaned observation, less what its channels share if the settings want that.
 

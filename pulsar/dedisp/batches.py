@@ -303,10 +303,7 @@ def _from_samples(
             engine = replace(job.engine, row=0)
 
             def tiles(
-                left: Iterator[int],
-                level: Channels = level,
-                engine: Engine = engine,
-                out: NDArray[np.int16] = out,
+                left: Iterator[int], level: Channels = level, engine: Engine = engine, out: NDArray[np.int16] = out
             ) -> None:
                 with spaces.one() as space:
                     for at in left:

@@ -29,16 +29,7 @@ from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.cleaning import gaps_of
 from pulsar.pipeline.detect import Detected, pulses_of
 from pulsar.pipeline.follow import Judged, follow_up, group_detections, ranked
-from pulsar.pipeline.injections import (
-    TOGETHER,
-    Place,
-    Places,
-    band_delay,
-    groups_of,
-    place_dms,
-    region,
-    subbands_at,
-)
+from pulsar.pipeline.injections import TOGETHER, Place, Places, band_delay, groups_of, place_dms, region, subbands_at
 from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.progress import Progress

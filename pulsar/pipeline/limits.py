@@ -47,13 +47,7 @@ def smeared_duty(header: Header, period: float, duty: float, dm: float) -> float
 def flux_of(snr: float, width: float, header: Header, bandwidth: float, telescope: TelescopeConfig) -> float:
     """Mean flux density [mJy] of a pulsar of this S/N and recorded width [turns] in so much bandwidth [MHz]."""
     return flux_limit(
-        snr,
-        width,
-        nbits=header.nbits,
-        tobs=header.tobs,
-        bandwidth=bandwidth,
-        config=telescope,
-        za_deg=header.za_deg,
+        snr, width, nbits=header.nbits, tobs=header.tobs, bandwidth=bandwidth, config=telescope, za_deg=header.za_deg
     )
 
 

@@ -370,13 +370,7 @@ class BatchSearch:
     """
 
     def __init__(
-        self,
-        plan: DMPlan,
-        config: Config,
-        *,
-        threads: int,
-        memory: int,
-        gaps: tuple[tuple[int, int], ...] = (),
+        self, plan: DMPlan, config: Config, *, threads: int, memory: int, gaps: tuple[tuple[int, int], ...] = ()
     ) -> None:
         self.plan, self.config = plan, config
         self.threads = max(1, threads)
@@ -420,10 +414,7 @@ class BatchSearch:
         )
 
     def search(
-        self,
-        batch: Batch,
-        birdies: Sequence[tuple[float, float]] = (),
-        some_of: "SomeTrials | None" = None,
+        self, batch: Batch, birdies: Sequence[tuple[float, float]] = (), some_of: "SomeTrials | None" = None
     ) -> Found:
         """Detections and events in all series of a batch, `dm_index` ascending.
 

@@ -165,13 +165,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         part = copy.copy(self)
         part.band = band
         part.plane = Plane(
-            self.nsamps,
-            self.tsamp,
-            self.config,
-            self.run.memory,
-            band,
-            most=self._most,
-            edge_reach=self.plane.reach,
+            self.nsamps, self.tsamp, self.config, self.run.memory, band, most=self._most, edge_reach=self.plane.reach
         )
         return self._parts.setdefault(band, part)
 

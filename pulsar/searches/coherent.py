@@ -33,11 +33,7 @@ DEEP = ((1.0, 1.0), (5.0, 0.1))
 LOOK = 0.003
 #: Below these frequencies [Hz] pulses are wide enough for fewer DMs: the narrowest are as long as said here [s].
 SLOWEST, SLOW = (limit for limit, _ in DEEP)
-BANDS = (
-    (Band(SLOW), 0.0),
-    (Band(SLOWEST, SLOW), 0.003 * SLOW**-0.5),
-    (Band(0.0, SLOWEST), 0.003 * SLOWEST**-0.5),
-)
+BANDS = ((Band(SLOW), 0.0), (Band(SLOWEST, SLOW), 0.003 * SLOW**-0.5), (Band(0.0, SLOWEST), 0.003 * SLOWEST**-0.5))
 #: There profiles are of so many harmonics and bins, and from this S/N on of these: a pulse of S/N 6.5 and 0.4 % of a
 #: turn has 5.4 +- 1 in the former, and of noise 2 % are above it.
 FIRST_TIER = (63, 128)

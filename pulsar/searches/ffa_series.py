@@ -116,12 +116,7 @@ def _row_from(period: float, tau: float, bins: int, rows: int) -> int:
 
 
 def make_levels(
-    nsamps: int,
-    tsamp: float,
-    p_min: float,
-    p_max: float,
-    duty_min: float,
-    duty_max: float,
+    nsamps: int, tsamp: float, p_min: float, p_max: float, duty_min: float, duty_max: float
 ) -> tuple[Level, ...]:
     """Series and transforms that cover a range of periods, each period once.
 

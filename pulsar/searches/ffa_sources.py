@@ -117,14 +117,7 @@ class Refiner:
         return Folded(refined, width, np.roll(sums, -top), noise * np.sqrt(boxes[k] * (1.0 - width)), variation)
 
     def examine(
-        self,
-        buffers: Buffers,
-        level: int,
-        freq: float,
-        snr: float,
-        width: float,
-        nbins: int,
-        threshold: float,
+        self, buffers: Buffers, level: int, freq: float, snr: float, width: float, nbins: int, threshold: float
     ) -> "Source":
         """Refine a trial; find out whether its period is a multiple or a part of the true one."""
         now = self._profile(buffers, level, freq, width, nbins)

@@ -11,13 +11,7 @@ from pulsar.searches.search import Search
 from pulsar.searches.single_pulse import SinglePulseSearch
 
 #: Spectra come first: others take them over.
-SEARCHES: Final[tuple[type[Search[Any]], ...]] = (
-    FFTSearch,
-    CoherentSearch,
-    AccelSearch,
-    FFASearch,
-    SinglePulseSearch,
-)
+SEARCHES: Final[tuple[type[Search[Any]], ...]] = (FFTSearch, CoherentSearch, AccelSearch, FFASearch, SinglePulseSearch)
 
 
 def enabled(config: Config, *, periodic: bool = False) -> list[type[Search[Any]]]:

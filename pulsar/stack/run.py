@@ -160,12 +160,7 @@ def opened(folder: Path) -> Iterator[Stack]:
         yield Stack(store, [files.enter_context(Epoch(path, store.grid)) for path in store.paths()])
 
 
-def search_stack(
-    folder: Path,
-    target: Target,
-    config: Config | None = None,
-    progress: Progress | None = None,
-) -> Run:
+def search_stack(folder: Path, target: Target, config: Config | None = None, progress: Progress | None = None) -> Run:
     """Search the summed powers of a stack, and write its candidates.
 
     Parameters

@@ -339,11 +339,7 @@ def burst_signal(
 
 
 def signals_of(
-    header: Header,
-    pulsars: Iterable[Pulsar],
-    bursts: Iterable[Burst],
-    chan_ok: NDArray[np.bool_],
-    seed: int,
+    header: Header, pulsars: Iterable[Pulsar], bursts: Iterable[Burst], chan_ok: NDArray[np.bool_], seed: int
 ) -> list[PulsarSignal | BurstSignal]:
     """All signals of an observation, ready to be added to its samples."""
     each = (pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(pulsars))
