@@ -34,7 +34,7 @@ from pulsar.io.product.reader import Run
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
-from pulsar.pipeline.subtracting import subtract
+from pulsar.pipeline.samples import subtract
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky
 

@@ -380,7 +380,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 def inputs(files: Iterable[Path], settings: "Config") -> list[Path]:
     """All that is read: the files, and those that the settings name, mask and pulsars that are subtracted."""
-    from pulsar.pipeline.subtracting import split
+    from pulsar.pipeline.samples import split
 
     mask = [Path(settings.rfi.mask)] if settings.rfi.mask else []
     return [*files, *mask, *(split(given)[0] for given in settings.subtract.pulsars)]

@@ -27,9 +27,8 @@ from pulsar.pipeline.follow import steady_fold
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
-from pulsar.pipeline.samples import Samples, clean
+from pulsar.pipeline.samples import Samples, check_subtract, clean, templates_of
 from pulsar.pipeline.start import opened
-from pulsar.pipeline.subtracting import check_subtract, templates_of
 from pulsar.pipeline.write import fill_barycentre, fill_flux, fill_fold, fill_place
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sources.features import features

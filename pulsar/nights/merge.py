@@ -31,7 +31,7 @@ from pulsar.io.product.writer import ProductWriter
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.nights.matching import Seen, ncompared, repeated, see_again
 from pulsar.nights.sightings import Sightings, places_of, sightings_of
-from pulsar.pipeline.limits import pooled_limits
+from pulsar.pipeline.injections import pooled_limits
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import label_rows, read_catalogue
 from pulsar.sky.observatory import Receiver

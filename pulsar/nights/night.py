@@ -30,8 +30,7 @@ from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
 from pulsar.nights.pointings import read_pointings
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.injections import BURSTS, PULSARS
-from pulsar.pipeline.limits import telescope_of
+from pulsar.pipeline.injections import BURSTS, PULSARS, telescope_of
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.start import fingerprint

@@ -29,8 +29,19 @@ from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.cleaning import gaps_of
 from pulsar.pipeline.detect import Detected, pulses_of
 from pulsar.pipeline.follow import Judged, follow_up, group_detections, ranked
-from pulsar.pipeline.injections import TOGETHER, Place, Places, band_delay, groups_of, place_dms, region, subbands_at
-from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
+from pulsar.pipeline.injections import (
+    TOGETHER,
+    Place,
+    Places,
+    band_delay,
+    flux_of,
+    groups_of,
+    place_dms,
+    region,
+    smeared_duty,
+    subbands_at,
+    telescope_of,
+)
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import cutouts_of, judge_shapes, place_of

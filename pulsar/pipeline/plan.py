@@ -26,10 +26,9 @@ from pulsar.pipeline.octaves import everything, plan_bands, trials_of
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
-from pulsar.pipeline.samples import Samples
+from pulsar.pipeline.samples import Samples, check_subtract, subtract_seconds
 from pulsar.pipeline.searches import Length, enabled_searches, lengths_of, plan_searches, pulses_only
 from pulsar.pipeline.stages import pulse_threshold
-from pulsar.pipeline.subtracting import check_subtract, subtract_seconds
 from pulsar.pipeline.trials import set_plan
 from pulsar.searches.registry import SEARCHES, enabled
 from pulsar.sources.sweep import LEAST_GROUPS

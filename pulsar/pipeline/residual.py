@@ -30,11 +30,10 @@ from pulsar.pipeline.detect import Detected, TrialSearch
 from pulsar.pipeline.follow import families, follow_up, group_detections
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.room import Means
-from pulsar.pipeline.samples import Samples
+from pulsar.pipeline.samples import Samples, templates_of
 from pulsar.pipeline.searched import Searched, detections_of
 from pulsar.pipeline.searches import periodic_only
 from pulsar.pipeline.stages import BatchSearch
-from pulsar.pipeline.subtracting import templates_of
 from pulsar.searches.registry import enabled
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE_BINS, Candidate

@@ -1,29 +1,325 @@
-"""Samples of an observation as a run searches and folds them: cleaned, or series that were dedispersed elsewhere."""
+"""Samples of an observation as a run searches and folds them: cleaned, or series that were dedispersed elsewhere.
 
+Known pulsars are taken out of the cleaned samples before they are searched, and what is left of them is measured.
+"""
+
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.source import MaskedSource
-from pulsar.config.model import Config, FoldConfig
+from pulsar.config.model import Config, FoldConfig, SubtractConfig
 from pulsar.constants import DAY, KDM
+from pulsar.data.candidate import DETECTED, SUBTRACTED_COLUMNS, empty_table, told
+from pulsar.data.files import read_bytes
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part
 from pulsar.data.observation import Observation, unchanged
 from pulsar.data.series import TimeSeries
 from pulsar.data.source import PartSource, SampleSource
+from pulsar.errors import ConfigError
 from pulsar.folding import folder
+from pulsar.folding.fundamental import fold_sigma
+from pulsar.folding.plan import check_params
 from pulsar.folding.profile import best_box, template_of
+from pulsar.folding.refine import refine
+from pulsar.folding.subtracted import (
+    Folded,
+    SubtractedSource,
+    Taken,
+    measure_rest,
+    measure_templates,
+    packed,
+    unpacked,
+    without,
+)
+from pulsar.io.product.reader import read
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import clean_source, find_mask, mask_of
+from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, ephemerides_of
 from pulsar.pipeline.room import Means
-from pulsar.pipeline.subtracting import subtract
+from pulsar.sky.timing import read_par
+
+#: What an option names.
+EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c0001)"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A pulsar to be taken out.
+
+    Attributes
+    ----------
+    given : str
+        As it was given.
+    name : str
+    ephemeris : Ephemeris or FromPar
+    """
+
+    given: str
+    name: str
+    ephemeris: Ephemeris | FromPar
+
+
+@dataclass(frozen=True, eq=False)
+class Subtracted:
+    """Samples without the pulsars that were taken out of them.
+
+    Attributes
+    ----------
+    source : MaskedSource
+        Samples without it.
+    rows : ndarray
+        Fields of SUBTRACTED_COLUMNS, one row for each pulsar that was asked for.
+    """
+
+    source: MaskedSource
+    rows: NDArray[Any]
+
+
+def split(given: str) -> tuple[Path, str]:
+    """File and candidate that a text names; no candidate: an ephemeris.
+
+    Raises
+    ------
+    ConfigError
+        It is a product without a candidate.
+    """
+    path, colon, ident = given.rpartition(":")
+    if colon and path and not Path(given).is_file():
+        return Path(path), ident
+    if Path(given).suffix.lower() in (".h5", ".hdf5"):
+        raise ConfigError(f"--subtract {given}: which of its candidates? Give {given}:c0001")
+    return Path(given), ""
+
+
+def wanted(pulsars: Sequence[str]) -> list[Wanted]:
+    """The pulsars that the settings name.
+
+    Parameters
+    ----------
+    pulsars : sequence of str
+        As `subtract.pulsars` has them.
+
+    Raises
+    ------
+    ConfigError
+        A pulsar is named twice, a product has no such candidate, or an ephemeris has what is not supported.
+    DataError
+        A file cannot be read.
+    """
+    pulsars_wanted: list[Wanted] = []
+    for given in pulsars:
+        path, ident = split(given)
+        if not ident:
+            model = read_par(path)
+            pulsars_wanted.append(Wanted(given, model.name, FromPar(model)))
+            continue
+        run = read(path)
+        row = run.candidate(ident)
+        pulsars_wanted.append(Wanted(given, str(row["known_source"]) or ident, ephemerides_of(run, [row])[0]))
+    names = [pulsar.given for pulsar in pulsars_wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"--subtract {name}: is given twice")
+    return pulsars_wanted
+
+
+def marks(config: SubtractConfig) -> list[str]:
+    """Contents of the files that the settings name, for the mark of a run.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`wanted`.
+    """
+    digests = []
+    for pulsar in wanted(config.pulsars):
+        path, ident = split(pulsar.given)
+        text = read_bytes(path, EXPECTED) if not ident else repr(pulsar.ephemeris).encode()
+        digests.append(hashlib.sha256(text).hexdigest())
+    return digests
+
+
+def check_subtract(header: Header, config: Config) -> list[Wanted]:
+    """The pulsars to be taken out of an observation, after what is wrong with them has been told.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`wanted`, or one cannot be folded in these data, or the series has no channels.
+    DataError
+        A file cannot be read.
+    """
+    pulsars = wanted(config.subtract.pulsars)
+    if pulsars and header.is_series:
+        raise ConfigError(
+            f"--subtract {pulsars[0].given}: a template is taken out of the channels, which a dedispersed series has "
+            "no more: search the raw data"
+        )
+    for pulsar in pulsars:
+        check_params(pulsar.ephemeris.params(header), header.tobs, header.tsamp)
+    return pulsars
+
+
+def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
+    """CPU seconds that subtraction adds to a run.
+
+    Parameters
+    ----------
+    npulsars : int
+    volume : float
+        Channels times samples.
+    passes : int
+        Over the samples, by dedispersion and folding.
+    """
+    # Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py cost.
+    folded = (2.0 if npulsars == 1 else 3.0) * npulsars / 3e8
+    # Of each pulsar the template is measured twice without others, and what is left without all.
+    taken = npulsars * (1.5 * (npulsars - 1) + npulsars + passes) / 3.5e8
+    return volume * (folded + taken)
+
+
+def subtract(
+    source: MaskedSource, header: Header, config: Config, means: Means, checkpoint: Checkpoint | None = None
+) -> Subtracted:
+    """Take the pulsars that the settings name out of cleaned samples, the brightest first.
+
+    Each is folded and its period, derivative and DM refined; where its S/N is at least `subtract.min_snr`, and more
+    than what noise gives, its template is measured in the samples without the others, and taken out. What is left
+    is folded once more.
+
+    Parameters
+    ----------
+    source : MaskedSource
+    header : Header
+    config : Config
+    means : Means
+    checkpoint : Checkpoint, optional
+        Has the templates of an interrupted run, or is given them.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`check_subtract`.
+    """
+    pulsars = check_subtract(header, config)
+    if not pulsars:
+        return Subtracted(source, empty_table(SUBTRACTED_COLUMNS, 0))
+    progress = means.progress
+    kept = None if checkpoint is None else checkpoint.load("subtracted")
+    if checkpoint is not None and kept is not None:
+        try:
+            old = unpacked(kept, source)
+        except KeyError as error:
+            raise ConfigError(
+                f"{checkpoint.folder}: its templates of pulsars are of an earlier version of this program, with which "
+                "this one cannot go on: search again without --resume, or remove that folder"
+            ) from error
+        progress.message(f"{len(old)} pulsars are subtracted: their templates are taken from the interrupted run")
+        return Subtracted(SubtractedSource(source, old), kept["rows"])
+    folds = _folds(source, pulsars, header, config, means)
+    rows = _table(pulsars)
+    bright = []
+    for i in np.argsort([-fold.snr for fold in folds], kind="stable").tolist():
+        there = _detected(folds[i], config.subtract)
+        _fill_params(rows[i], folds[i].after if there else folds[i].before, folds[i].snr)
+        if there:
+            bright.append(i)
+        else:
+            progress.warning(_missed(pulsars[i], folds[i], header, config.subtract))
+    params = [folds[i].after for i in bright]
+    templates = templates_of(source, params, config, means)
+    measured = {}
+    for i, (template, before) in zip(bright, templates, strict=True):
+        if before.snr >= config.subtract.min_snr:
+            measured[i] = template, before
+        else:
+            name = pulsars[i].name
+            progress.warning(f"{pulsars[i].given}: nothing is left of {name} when the other pulsars are taken out")
+            rows["snr_before"][i] = before.snr
+    taken = [template for template, _ in measured.values()]
+    left = without(source, taken)
+    for i, (template, before) in measured.items():
+        with progress.stage(f"what is left of {pulsars[i].name}", source.nsamps, "samples") as tick:
+            residual = measure_rest(left, template, threads=means.threads, memory=means.memory, progress=tick)
+        _fill(rows[i], template, before, residual)
+        progress.message(told(rows[i]))
+    if checkpoint is not None:
+        checkpoint.save("subtracted", rows=rows, **packed(taken))
+    return Subtracted(left, rows)
+
+
+def templates_of(
+    source: MaskedSource,
+    params: Sequence[FoldParams],
+    config: Config,
+    means: Means,
+    lines: Sequence[tuple[float, float]] = (),
+) -> list[tuple[Taken, Folded]]:
+    """Templates of pulsars in samples, the brightest first (:func:`pulsar.folding.subtracted.measure_templates`)."""
+    passes = len(params) * (2 if len(params) > 1 else 1)
+    with means.progress.stage("templates", passes * source.nsamps, "samples") as tick:
+        how: dict[str, Any] = {"threads": means.threads, "memory": means.memory, "progress": tick}
+        return measure_templates(source, params, config.subtract, lines=lines, **how)
+
+
+def _folds(source: MaskedSource, pulsars: Sequence[Wanted], header: Header, config: Config, means: Means) -> list[Fold]:
+    """Refined folds of all, in one pass."""
+    params = [pulsar.ephemeris.params(header) for pulsar in pulsars]
+    with means.progress.stage("folding known pulsars", source.nsamps, "samples") as tick:
+        cubes = folder.fold_many(source, params, config.fold, threads=means.threads, memory=means.memory, progress=tick)
+    return [refine(cube) for cube in cubes]
+
+
+def _detected(fold: Fold, config: SubtractConfig) -> bool:
+    return fold.snr >= config.min_snr and fold_sigma(fold) >= DETECTED
+
+
+def _missed(pulsar: Wanted, fold: Fold, header: Header, config: SubtractConfig) -> str:
+    why = "; ".join(doubts(fold, pulsar.ephemeris.origin, header))
+    return (
+        f"--subtract {pulsar.given}: {pulsar.name} is not detected (S/N {fold.snr:.1f}, subtract.min_snr = "
+        f"{config.min_snr:g}): nothing of it is subtracted" + (f": {why}" if why else "")
+    )
+
+
+def _table(pulsars: Sequence[Wanted]) -> NDArray[Any]:
+    """A row for each, with its name; texts are as wide as the longest."""
+    rows = empty_table(SUBTRACTED_COLUMNS, len(pulsars))
+    texts = {"name": [pulsar.name for pulsar in pulsars], "given": [pulsar.given for pulsar in pulsars]}
+    kinds = [
+        (name, np.array(texts[name]).dtype if name in texts else rows.dtype[name]) for name in rows.dtype.names or ()
+    ]
+    wide = np.zeros(len(rows), dtype=kinds)
+    for name, _ in kinds:
+        wide[name] = texts.get(name, rows[name])
+    return wide
+
+
+def _fill_params(row: Any, params: FoldParams, snr: float) -> None:
+    row["period"], row["freq"], row["dm"] = 1.0 / params.freq, params.freq, params.dm
+    row["fdot"], row["fddot"], row["snr_before"] = params.fdot, params.fddot, snr
+    row["obs"] = 0
+
+
+def _fill(row: Any, taken: Taken, before: Folded, residual: Folded) -> None:
+    """Tell which pulsars were taken out, and the S/N that is left of each."""
+    row["subtracted"] = 1
+    row["snr_before"], row["snr_after"] = before.snr, residual.snr
+    row["rest"], row["rest_err"], row["scatter"], row["scatter_err"] = residual.amplitude
+    template = taken.template
+    row["nbins"], row["nparams"], row["nshapes"] = template.nbins, template.nparams, len(template.shapes)
+    row["nsubints"], row["nbands"] = template.grid[:2]
+
 
 #: Series on each side of a fold's own that its DM curve is folded from.
 CURVE_SIDE = 8

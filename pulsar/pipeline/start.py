@@ -23,7 +23,7 @@ from pulsar.pipeline.injections import check_wanted
 from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import check_addresses
-from pulsar.pipeline.subtracting import marks
+from pulsar.pipeline.samples import marks
 from pulsar.sky.catalogue import catalogue_file, read_catalogue
 from pulsar.sources.score import scorer_of
 

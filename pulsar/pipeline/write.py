@@ -15,7 +15,7 @@ from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.pipeline.completeness import Completeness
 from pulsar.pipeline.detect import Detected
 from pulsar.pipeline.follow import Judged, marked
-from pulsar.pipeline.limits import flux_limits
+from pulsar.pipeline.injections import flux_limits
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.samples import Samples
 from pulsar.sky.barycentre import motion_of

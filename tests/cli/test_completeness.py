@@ -161,7 +161,7 @@ def test_a_table_says_what_is_injected(files, tmp_path):
     (burst,) = rows[rows["kind"] == "burst"]
     assert (burst["dm"], burst["snr"]) == (30.0, 17.0)
     # 2 mJy by the radiometer equation, for the width that was drawn, smeared.
-    from pulsar.pipeline.limits import smeared_duty
+    from pulsar.pipeline.injections import smeared_duty
 
     product = read(out)
     header, masked = product.observations[0], product.limits

@@ -10,7 +10,7 @@ from pulsar.config.model import TelescopeConfig
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.header import Header
 from pulsar.data.injected import INJECTED_COLUMNS
-from pulsar.pipeline.limits import DUTIES, NEAREST, flux_limits, nearest, pooled_limits, telescope_of
+from pulsar.pipeline.injections import DUTIES, NEAREST, flux_limits, nearest, pooled_limits, telescope_of
 from pulsar.pipeline.write import fill_flux
 from pulsar.sky.observatory import digitisation_loss, flux_limit
 

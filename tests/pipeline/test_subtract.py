@@ -33,8 +33,8 @@ from pulsar.pipeline import ranges
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
+from pulsar.pipeline.samples import split, subtract, wanted
 from pulsar.pipeline.start import fingerprint
-from pulsar.pipeline.subtracting import split, subtract, wanted
 from pulsar.report.summary import summary
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Rfi, Sky, make, write_filterbank
