@@ -36,6 +36,8 @@ T_SUN: Final = 4.925490947641267e-6
 BCC: Final = 5.0 / 16.0
 #: With fewer slices than that in W a lattice has no inside, and hexagons are laid out in each.
 FEW_SLICES: Final = 6
+#: Banks of more templates than that are not counted but told by their volume.
+LARGE: Final = 1e6
 
 
 def projected_size(period: float, pulsar: float, companion: float) -> float:
@@ -280,9 +282,9 @@ class Bank:
     def count(self) -> int:
         """Templates; of many slices from a part of them, of very many by their volume."""
         perfect = self.volume[0] / (0.5 * (self.config.mismatch / BCC) ** 1.5)
-        # Banks of more templates than that are not counted but told by their volume: shells and edges take so many more
-        # than a lattice without (1.20, 1.10, 1.08, 1.12 and 1.07 times in banks of 0.9, 0.8, 6, 8 and 20 x 10^6).
-        if perfect > 1e6:
+        # Shells and edges take so many more than a lattice without (1.20, 1.10, 1.08, 1.12 and 1.07 times in banks of
+        # 0.9, 0.8, 6, 8 and 20 x 10^6).
+        if perfect > LARGE:
             return int(1.12 * perfect)
         # Slices that are counted for a plan; the others are taken to be like their neighbours.
         step = max(len(self.slices) // 60, 1)

@@ -47,6 +47,8 @@ PULSARS: Final = 6
 BURSTS: Final = 2
 #: Places that are judged together, if none of their trial DMs is another's.
 TOGETHER: Final = 3
+#: Part of the memory that subbands may take.
+SUBBAND_PART: Final = 0.1
 #: Trial DMs on either side of a place that are searched in any case, and further ones that stand for the rest, at most;
 #: of a run of few DMs so many hundredths of them, or each place would take as long as a part of the run.
 CORE: Final = 8
@@ -125,8 +127,7 @@ def amount(plan: "RunPlan", config: Config) -> Amount | None:
             return None  # few DMs, each of which takes long: who wants it may ask for it
         places = max(places, 1)
     size = Subbands.nbytes(plan.nsamps, band_count(plan.nchans, config))
-    # Subbands may take a tenth of the memory.
-    at_once = min(int(0.1 * plan.memory / size), places)
+    at_once = min(int(SUBBAND_PART * plan.memory / size), places)
     passes = -(-places // max(at_once, TOGETHER)) - 1
     return Amount(places, at_once, float(places * each + passes * read))
 

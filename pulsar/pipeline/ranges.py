@@ -47,21 +47,17 @@ class Workers(Protocol):
     @property
     def count(self) -> int:
         """Tasks that are worked on at a time."""
-        ...
 
     @property
     def threads(self) -> int:
         """Of a task."""
-        ...
 
     @property
     def memory(self) -> int:
         """All that a task takes [byte]."""
-        ...
 
     def search(self, tasks: "Sequence[RangeTask]") -> "Iterator[tuple[RangeTask, Found]]":
         """Each task, in whatever order they end, with what it has found."""
-        ...
 
 
 #: Gets workers, and lets them go.

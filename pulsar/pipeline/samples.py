@@ -230,7 +230,7 @@ def subtract(
     rows = _table(pulsars)
     bright = []
     for i in np.argsort([-fold.snr for fold in folds], kind="stable").tolist():
-        there = _detected(folds[i], config.subtract)
+        there = folds[i].snr >= config.subtract.min_snr and fold_sigma(folds[i]) >= DETECTED
         _fill_params(rows[i], folds[i].after if there else folds[i].before, folds[i].snr)
         if there:
             bright.append(i)
@@ -278,10 +278,6 @@ def _folds(source: MaskedSource, pulsars: Sequence[Wanted], header: Header, conf
     with means.progress.stage("folding known pulsars", source.nsamps, "samples") as tick:
         cubes = folder.fold_many(source, params, config.fold, threads=means.threads, memory=means.memory, progress=tick)
     return [refine(cube) for cube in cubes]
-
-
-def _detected(fold: Fold, config: SubtractConfig) -> bool:
-    return fold.snr >= config.min_snr and fold_sigma(fold) >= DETECTED
 
 
 def _missed(pulsar: Wanted, fold: Fold, header: Header, config: SubtractConfig) -> str:

@@ -12,7 +12,7 @@ from pulsar.dedisp.plan import DMPlan, stretches
 from pulsar.errors import ConfigError
 from pulsar.pipeline.octaves import Octaves
 from pulsar.searches.registry import SEARCHES, enabled
-from pulsar.searches.search import MIN_SAMPLES, BandTrials, Cost, Search
+from pulsar.searches.search import MIN_SAMPLES, BandTrials, Search
 
 
 def enabled_searches(config: Config, tobs: float) -> list[tuple[type[Search[Any]], Any]]:
@@ -125,28 +125,6 @@ def all_searches(config: Config, nsamps: int, tsamp: float, times: int = 0) -> I
             yield SearchOf(count, each >> halved, tsamp * 2.0**halved, make, section)
 
 
-def check_part(one: SearchOf, nsamps: int, tsamp: float) -> None:
-    """Refuse parts that are too short for a search.
-
-    Parameters
-    ----------
-    one : SearchOf
-    nsamps : int
-        Of the series that is cut.
-    tsamp : float
-        [s]
-
-    Raises
-    ------
-    ConfigError
-    """
-    if one.nparts > 1 and one.nsamps < MIN_SAMPLES:
-        raise ConfigError(
-            f"search.parts = {one.nparts}: a part of series of {nsamps} samples of {1e6 * tsamp:g} us has {one.nsamps} "
-            f"samples, at least {MIN_SAMPLES} are needed: give fewer parts (--parts), or a lower dedisp.max_downsample"
-        )
-
-
 def part_rooms(counts: tuple[int, ...], memory: int) -> dict[int, int]:
     """Bytes for the acceleration search of each number of parts, in proportion to their lengths; the whole if alone.
 
@@ -192,51 +170,6 @@ def lengths_of(plan: DMPlan, halved: NDArray[np.int64]) -> list[Length]:
     return lengths
 
 
-def search_costs(
-    config: Config,
-    length: Length,
-    bands: Mapping[int, Mapping[str, Octaves]],
-    trials: Mapping[str, BandTrials],
-    room: int,
-) -> Iterator[tuple[SearchOf, list[tuple[Cost, NDArray[np.int64]]]]]:
-    """Cost of every search of series of one length, in each of its bands of frequency.
-
-    Parameters
-    ----------
-    config : Config
-    length : Length
-    bands : mapping of int to mapping of str to Octaves
-        Those of all trial DMs (:func:`pulsar.pipeline.octaves.plan_bands`).
-    trials : mapping of str to BandTrials
-        Independent DMs of the run, by the name of the search.
-    room : int
-        Bytes that the searches with a drift of one thread may take.
-
-    Yields
-    ------
-    SearchOf
-    list of (Cost, ndarray of int64)
-        Cost for one series, and the trial DMs that it is the cost of.
-
-    Raises
-    ------
-    ConfigError
-        Parts are too short.
-    """
-    rooms = part_rooms(config.search.parts, room)
-    for series in all_searches(config, length.nsamps, length.tsamp, length.times):
-        check_part(series, length.nsamps, length.tsamp)
-        search, octaves = series.make, bands[series.nparts][series.make.name]
-        of_row = octaves.of_row[length.first : length.first + length.ndms]
-        memory, of_run = rooms.get(series.nparts, room), trials.get(search.name, ())
-        costs = []
-        for number in np.unique(of_row[of_row >= 0]).tolist():
-            band, rows = octaves.bands[number], length.first + np.flatnonzero(of_row == number)
-            cost = search.estimate(series.nsamps, series.tsamp, series.section, band, memory=memory, bands=of_run)
-            costs.append((cost, rows))
-        yield series, costs
-
-
 @dataclass(frozen=True)
 class SearchesCost:
     """Trials, time and memory of all searches of a run.
@@ -280,8 +213,10 @@ def plan_searches(
     tobs : float
         Length of the data [s].
     lengths : sequence of Length
-    bands, trials
-        As in :func:`search_costs`.
+    bands : mapping of int to mapping of str to Octaves
+        Those of all trial DMs (:func:`pulsar.pipeline.octaves.plan_bands`).
+    trials : mapping of str to BandTrials
+        Independent DMs of the run, by the name of the search.
     memory : int
         Bytes that all stages may take.
     threads : int
@@ -302,8 +237,24 @@ def plan_searches(
     total = drifting = 0
     for length in lengths:
         buffers = 0
-        for series, costs in search_costs(config, length, bands, trials, room):
-            search, name, nparts = series.make, series.make.name, series.nparts
+        for nparts, nsamps, tsamp, search, section in all_searches(config, length.nsamps, length.tsamp, length.times):
+            name, octaves = search.name, bands[nparts][search.name]
+            if nparts > 1 and nsamps < MIN_SAMPLES:
+                raise ConfigError(
+                    f"search.parts = {nparts}: a part of series of {length.nsamps} samples of {1e6 * length.tsamp:g} "
+                    f"us has {nsamps} samples, at least {MIN_SAMPLES} are needed: give fewer parts (--parts), or a "
+                    "lower dedisp.max_downsample"
+                )
+            of_row = octaves.of_row[length.first : length.first + length.ndms]
+            about: dict[str, Any] = {"memory": rooms.get(nparts, room), "bands": trials.get(name, ())}
+            # Of each band of frequencies the cost for one series, and the trial DMs that it is the cost of.
+            costs = [
+                (
+                    search.estimate(nsamps, tsamp, section, octaves.bands[number], **about),
+                    length.first + np.flatnonzero(of_row == number),
+                )
+                for number in np.unique(of_row[of_row >= 0]).tolist()
+            ]
             if costs and not any(cost.trials for cost, _ in costs):
                 if nparts > 1:
                     empty.add((nparts, search.title))

@@ -97,11 +97,19 @@ def checked_plan(obs: Observation, config: Config, *, shared: bool = False) -> R
     if not shared:
         check_addresses(obs, config)
     plan = dry_run(obs, config)
-    _check_lists(obs, config)
+    # What is wrong with the lists and the mask that the run will need is told now.
+    if config.known.catalogue:
+        read_catalogue(config.known.catalogue)
+    if config.rfi.zaplist:
+        read_zaplist(config.rfi.zaplist, 0.0)
+    given_mask(obs.header, config.rfi)
     scorer_of(config.sift.weights)
     check_wanted(obs.header, plan, config)
-    if shared:
-        _refuse_sharing(obs)
+    # Workers open files themselves, and share trial DMs.
+    if shared and (obs.header.is_series or isinstance(obs, SeriesSet)):
+        raise ConfigError("dedispersed series are searched by one process: leave --engine dask out")
+    if shared and not obs.files:
+        raise ConfigError("only an observation in files can be searched by workers: they open it themselves")
     return plan
 
 
@@ -118,33 +126,6 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
             f"{found[0]}: a calibration scan by its name, with the noise diode on: leave it out, or search it all the "
             "same with --set input.calibration=true"
         )
-
-
-def _refuse_sharing(obs: Observation) -> None:
-    """Refuse what workers cannot search: they open files themselves, and share trial DMs.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if obs.header.is_series or isinstance(obs, SeriesSet):
-        raise ConfigError("dedispersed series are searched by one process: leave --engine dask out")
-    if not obs.files:
-        raise ConfigError("only an observation in files can be searched by workers: they open it themselves")
-
-
-def _check_lists(obs: Observation, config: Config) -> None:
-    """Read the lists and the mask that a run will need, so that what is wrong with them is told at its start.
-
-    Raises
-    ------
-    ConfigError, DataError
-    """
-    if config.known.catalogue:
-        read_catalogue(config.known.catalogue)
-    if config.rfi.zaplist:
-        read_zaplist(config.rfi.zaplist, 0.0)
-    given_mask(obs.header, config.rfi)
 
 
 def finished(out: Path, fingerprint: str, progress: Progress, *, overwrite: bool, resume: bool) -> Run | None:
