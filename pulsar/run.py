@@ -23,11 +23,11 @@ from pulsar.pipeline.follow import follow_up, group_detections, ranked
 from pulsar.pipeline.injections import first_subbands
 from pulsar.pipeline.plan import RunPlan, dry_run, replanned, with_threshold
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.ranges import STAGE
 from pulsar.pipeline.rates import learning
 from pulsar.pipeline.residual import search_residual
 from pulsar.pipeline.room import Means, reserve_ahead
 from pulsar.pipeline.samples import clean
-from pulsar.pipeline.searched import STAGE
 from pulsar.pipeline.start import checked_plan, fingerprint, finished, opened, refuse_calibration, tell
 from pulsar.pipeline.write import write_product
 

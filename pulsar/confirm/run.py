@@ -34,11 +34,11 @@ from pulsar.io.lists import is_list
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter, Target
+from pulsar.pipeline.cleaning import Clean, cleaned, dms_of_series, lines_of, trial_series
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import LEAST_MEMORY, Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.start import opened
-from pulsar.pipeline.trials import Clean, cleaned, dms_of_series, lines_of, trial_series
 from pulsar.pipeline.write import fill_barycentre, fill_fold, fill_place
 from pulsar.searches.amplitudes import MIN_BIN, PAD, Amplitudes, Lengths
 from pulsar.sources.features import features

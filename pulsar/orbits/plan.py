@@ -13,7 +13,7 @@ from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError
 from pulsar.orbits.bank import projected_size
 from pulsar.orbits.search import Octave, OrbitSearch, octaves, template_memory
-from pulsar.pipeline.trials import SAME_DM, dms_of_series
+from pulsar.pipeline.cleaning import SAME_DM, dms_of_series
 from pulsar.sky.barycentre import barycentric_samples, motion_of
 
 

@@ -31,10 +31,10 @@ from pulsar.orbits.bank import least_companion
 from pulsar.orbits.plan import OctavePlan, OrbitsPlan, lay_out, plan_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch, Peaks
 from pulsar.pipeline.checkpoint import Checkpoint
+from pulsar.pipeline.cleaning import cleaned, independent_trials, lines_of, trial_series
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means, stage_memory, thread_count
 from pulsar.pipeline.start import fingerprint, opened
-from pulsar.pipeline.trials import cleaned, independent_trials, lines_of, trial_series
 from pulsar.pipeline.write import fill_place
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios

@@ -23,16 +23,14 @@ from pulsar.dedisp.subbands import Shared, Subbands
 from pulsar.errors import PulsarError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.cleaning import gaps_of, given_birdies, learn_in_series, learn_lines
+from pulsar.pipeline.cleaning import batches_of_set, gaps_of, given_birdies, learn_in_series, learn_lines
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.pulses import BandEvents, band_events, find_pulses
-from pulsar.pipeline.ranges import Crew, Workers, search_ranges
+from pulsar.pipeline.ranges import Crew, Searched, Workers, detections_of, search_ranges
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
-from pulsar.pipeline.searched import Searched, detections_of
 from pulsar.pipeline.searches import pulses_only
 from pulsar.pipeline.stages import BatchSearch, Found, pulse_trials, search_series
-from pulsar.pipeline.trials import batches_of_set
 from pulsar.searches.fft import FFTSearch
 
 # Part of the work on a trial DM that is done when its series is there.

@@ -20,7 +20,7 @@ from pulsar.dedisp.engine import stage_seconds
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, halvings, make_plan, periods_text
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.series import SeriesSet
-from pulsar.pipeline.cleaning import given_mask, zapped
+from pulsar.pipeline.cleaning import given_mask, set_plan, zapped
 from pulsar.pipeline.injections import Amount, amount, band_delay, dm_fits
 from pulsar.pipeline.octaves import everything, plan_bands, trials_of
 from pulsar.pipeline.progress import Progress
@@ -29,7 +29,6 @@ from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread
 from pulsar.pipeline.samples import Samples, check_subtract, subtract_seconds
 from pulsar.pipeline.searches import Length, enabled_searches, lengths_of, plan_searches, pulses_only
 from pulsar.pipeline.stages import pulse_threshold
-from pulsar.pipeline.trials import set_plan
 from pulsar.searches.registry import SEARCHES, enabled
 from pulsar.sources.sweep import LEAST_GROUPS
 

@@ -29,9 +29,9 @@ from pulsar.pipeline.cleaning import gaps_of
 from pulsar.pipeline.detect import Detected, TrialSearch
 from pulsar.pipeline.follow import families, follow_up, group_detections
 from pulsar.pipeline.plan import RunPlan
+from pulsar.pipeline.ranges import Searched, detections_of
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples, templates_of
-from pulsar.pipeline.searched import Searched, detections_of
 from pulsar.pipeline.searches import periodic_only
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.searches.registry import enabled

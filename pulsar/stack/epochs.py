@@ -19,10 +19,10 @@ from pulsar.data.observation import Observation, called
 from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
+from pulsar.pipeline.cleaning import SAME_DM, cleaned, dms_of_series, lines_of, trial_series
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means, stage_memory
 from pulsar.pipeline.start import opened
-from pulsar.pipeline.trials import SAME_DM, cleaned, dms_of_series, lines_of, trial_series
 from pulsar.sky.barycentre import barycentric, barycentric_samples
 from pulsar.sky.catalogue import separation
 from pulsar.stack.files import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store

@@ -24,9 +24,9 @@ from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter, Target
+from pulsar.pipeline.cleaning import independent_trials
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import BASE_MEMORY, thread_count
-from pulsar.pipeline.trials import independent_trials
 from pulsar.pipeline.write import candidate_table
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios, group

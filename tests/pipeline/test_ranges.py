@@ -10,8 +10,7 @@ from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline import ranges
-from pulsar.pipeline.ranges import cut, search_range
-from pulsar.pipeline.searched import Searched
+from pulsar.pipeline.ranges import Searched, cut, search_range
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Rfi, Sky
 

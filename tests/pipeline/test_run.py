@@ -13,7 +13,7 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.octaves import independent_dms
-from pulsar.pipeline.searched import STAGE
+from pulsar.pipeline.ranges import STAGE
 from pulsar.pipeline.start import fingerprint
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Rfi, Sky

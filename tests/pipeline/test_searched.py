@@ -8,9 +8,9 @@ import pytest
 from reference.products import everything
 
 from pulsar.config.load import load_config
-from pulsar.pipeline import checkpoint, searched
+from pulsar.pipeline import checkpoint, ranges
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
-from pulsar.pipeline.searched import Searched
+from pulsar.pipeline.ranges import Searched
 from pulsar.pipeline.stages import Found, SeriesSearch
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Rfi, Sky
@@ -159,11 +159,11 @@ def one(first, last, snr):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("killed_after", [1, 3, 99])
 def test_neither_order_nor_kills_matter(monkeypatch, tmp_path, seed, killed_after):
-    monkeypatch.setattr(searched, "MOST_EVENTS", 12)
+    monkeypatch.setattr(ranges, "MOST_EVENTS", 12)
     chance = np.random.default_rng(seed)
     # Many equal ones: which of them stay must not depend on the order either.
     snr = chance.integers(5, 8, 80).astype(np.float32)
-    want = searched.bounded(one(0, 40, snr), str)
+    want = ranges.bounded(one(0, 40, snr), str)
     kept = Checkpoint(tmp_path / "run.h5", "f", resume=True)
     state, edges = Searched(kept, str), [0, 3, 5, 10, 12, 15, 22, 30, 33, 36, 40]
     state.birdies = []
@@ -173,7 +173,7 @@ def test_neither_order_nor_kills_matter(monkeypatch, tmp_path, seed, killed_afte
         if count % killed_after == killed_after - 1:
             state = Searched(kept, str)
     state = Searched(kept, str)
-    got = searched.bounded(state.found, str)
+    got = ranges.bounded(state.found, str)
     assert got.events.tobytes() == want.events.tobytes()
     assert got.detections.tobytes() == want.detections.tobytes()
     assert state.ranges == [(0, 40)]

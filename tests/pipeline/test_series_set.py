@@ -16,9 +16,9 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.series import SeriesSet
+from pulsar.pipeline.cleaning import batches_of_set, set_plan
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.stages import Found, SeriesSearch
-from pulsar.pipeline.trials import batches_of_set, set_plan
 from pulsar.run import search
 from pulsar.synthesis import Burst, Pulsar, Sky, write_filterbank
 
