@@ -62,20 +62,16 @@ class Checkpoint:
         self.folder = out.with_name(out.name + ".parts")
         self.fingerprint = fingerprint
         self._prefix = ""
+        known = ""
         with self._own() as folder:
-            known = "" if folder is None else self._known(folder)
+            if folder is not None and folder.has(_MARK):
+                with os.fdopen(open_to_read(self.folder / _MARK, folder), errors="replace") as file:
+                    known = file.read(MOST_TEXT)
         self.resumed = resume and known == fingerprint
         #: True when --resume was asked for but the earlier results belong to other inputs or settings.
         self.outdated = resume and known not in ("", fingerprint)
         if not self.resumed:
             self.remove()
-
-    def _known(self, folder: Folder) -> str:
-        """The fingerprint of what lies there, "" where it has none."""
-        if not folder.has(_MARK):
-            return ""
-        with os.fdopen(open_to_read(self.folder / _MARK, folder), errors="replace") as file:
-            return file.read(MOST_TEXT)
 
     @contextlib.contextmanager
     def _own(self) -> Iterator[Folder | None]:

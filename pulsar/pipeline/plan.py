@@ -245,14 +245,14 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     halved = halvings(dm, config)
     bands = plan_bands(dm, config, halved)
     lengths, trials = lengths_of(dm, halved), trials_of(bands[1], dm)
-    searches = plan_searches(config, header.tobs, lengths, bands, trials, memory, threads)
-    route = choose_route(dm, threads=threads, memory=memory - searches.memory)
+    searches, seconds = plan_searches(config, header.tobs, lengths, bands, trials, memory, threads)
+    route = choose_route(dm, threads=threads, memory=memory - searches.search_memory)
     # Candidates times channels times samples folded a second by one core, measured on an EPYC (Zen 4) by
     # benchmarks/speed.py fold; elsewhere good to a factor of two.
     work = {
         "statistics": raw / READ_RATE,
         "dedispersion": route.seconds + sum(stage_seconds(dm)),
-        **searches.seconds,
+        **seconds,
         "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / 8.0e10,
         "the rest": config.fold.ncands * REFINE_SECONDS,
     }
@@ -264,11 +264,6 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         memory=memory,
         series_bytes=dm.nbytes,
         route=route,
-        trials=searches.trials,
-        search_memory=searches.memory,
-        accel_memory=searches.accel_memory,
-        costs=searches.costs,
-        parts=searches.parts,
         octaves="; ".join(text for octaves in bands[1].values() if (text := octaves.text(dm.dms))),
         halved=periods_text(dm, halved, config),
         dm_fits=float(fits),
@@ -276,6 +271,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         zapped=float(zapped(header, config.rfi).mean()),
         mask_memory=mask_memory(obs, config)[0],
         least_memory=least_memory(obs, config),
+        **vars(searches),
         **_expected(work, threads),
     )
     if config.subtract.pulsars:
@@ -379,7 +375,7 @@ def _series_plan(obs: Observation, config: Config, threads: int, memory: int) ->
         lengths = lengths_of(trials, np.zeros(trials.ndms, dtype=np.int64))
     every = {search.name: everything(sum(length.ndms for length in lengths)) for search in SEARCHES}
     bands = dict.fromkeys({1, *config.search.parts}, every)
-    searches = plan_searches(config, header.tobs, lengths, bands, {}, memory, 1)
+    searches, seconds = plan_searches(config, header.tobs, lengths, bands, {}, memory, 1)
     return RunPlan(
         dm=trials,
         tsamp=header.tsamp,
@@ -389,11 +385,8 @@ def _series_plan(obs: Observation, config: Config, threads: int, memory: int) ->
         memory=memory,
         series_bytes=4 * (header.nsamps if trials is None else int(trials.points)),
         route=None,
-        trials=searches.trials,
-        search_memory=searches.memory,
-        accel_memory=searches.accel_memory,
-        parts=searches.parts,
-        **_expected({**searches.seconds, "folding": 0.0, "the rest": config.fold.ncands * REFINE_SECONDS}, threads),
+        **vars(searches),
+        **_expected({**seconds, "folding": 0.0, "the rest": config.fold.ncands * REFINE_SECONDS}, threads),
     )
 
 

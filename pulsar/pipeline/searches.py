@@ -172,13 +172,13 @@ def lengths_of(plan: DMPlan, halved: NDArray[np.int64]) -> list[Length]:
 
 @dataclass(frozen=True)
 class SearchesCost:
-    """Trials, time and memory of all searches of a run.
+    """Trials, time and memory of all searches of a run: fields of its plan.
 
     Attributes
     ----------
-    trials, seconds : dict of str to float
-        What each goes through, and its CPU seconds, by the name of the search.
-    memory : int
+    trials : dict of str to float
+        What each goes through, by the name of the search.
+    search_memory : int
         Work space of all threads [byte].
     accel_memory : int
         That of the searches with a drift among it.
@@ -189,8 +189,7 @@ class SearchesCost:
     """
 
     trials: dict[str, float]
-    seconds: dict[str, float]
-    memory: int
+    search_memory: int
     accel_memory: int
     costs: NDArray[np.float64]
     parts: str
@@ -204,8 +203,8 @@ def plan_searches(
     trials: Mapping[str, BandTrials],
     memory: int,
     threads: int,
-) -> SearchesCost:
-    """Plan the searches of all series of a run.
+) -> tuple[SearchesCost, dict[str, float]]:
+    """Plan the searches of all series of a run; beside that the CPU seconds of each, by its name.
 
     Parameters
     ----------
@@ -273,7 +272,7 @@ def plan_searches(
             seconds[name] = seconds.get(name, 0.0) + spent
             shared[nparts > 1] += spent
         total = max(total, drifting + threads * buffers)
-    return SearchesCost(goes_through, seconds, total, drifting, costs_of, _parts_text(counts, tobs, shared, empty))
+    return SearchesCost(goes_through, total, drifting, costs_of, _parts_text(counts, tobs, shared, empty)), seconds
 
 
 def _parts_text(counts: tuple[int, ...], tobs: float, shared: Sequence[float], empty: set[tuple[int, str]]) -> str:

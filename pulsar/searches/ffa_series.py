@@ -105,11 +105,6 @@ def _factor_below(x: float) -> int:
     return n >> halvings << halvings
 
 
-def _factor_above(f: int) -> int:
-    halvings = max(f.bit_length() - FINE.bit_length(), 0)
-    return f + (1 << halvings)
-
-
 def _row_from(period: float, tau: float, bins: int, rows: int) -> int:
     """First row of a transform whose period is not below `period`."""
     return max(int(np.ceil(bins * (rows - 1.0) * (1.0 - bins * tau / period) - 1e-9)), 0)
@@ -145,7 +140,7 @@ def make_levels(
         tau = f * tsamp
         halvings = max(f.bit_length() - FINE.bit_length(), 0)
         size = (nsamps >> halvings) // (f >> halvings)
-        coarser = _factor_above(f) * tsamp
+        coarser = (f + (1 << halvings)) * tsamp
         bins = int(period / tau * (1.0 + 1e-12))
         first = bins
         rows_of = []

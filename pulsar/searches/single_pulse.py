@@ -192,7 +192,8 @@ class SinglePulseSearch(Search["_Buffers"]):
         b = self._buffers()
         excess = np.ones(self._nexcess)
         cells.scatter_of_sums(series, b.count, b.base, b.scale, b.cells, b.work, excess)
-        limits = self._limits(excess)
+        # Thresholds of the scan, shape (nlevels, 8), for sums of whitened samples.
+        limits = self._thresholds * np.interp(self._octaves, np.arange(excess.shape[0]), excess)
         # One box beyond the widest.
         limits[(self._widths > 1.25 * max(widest, 1)) & (widest < self.width_max)] = np.inf
         while True:
@@ -211,11 +212,6 @@ class SinglePulseSearch(Search["_Buffers"]):
                 break
             pulses = np.empty((4 * pulses.shape[0], 5))
         return pulses[:number]
-
-    def _limits(self, excess: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Thresholds of the scan, shape (nlevels, 8), for sums of whitened samples."""
-        factor = np.interp(self._octaves, np.arange(excess.shape[0]), excess)
-        return np.asarray(self._thresholds * factor, dtype=np.float64)
 
 
 #: Boxes above the threshold for which there is room at first.
