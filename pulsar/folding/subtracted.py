@@ -139,12 +139,6 @@ def _divided(
     return *chosen, chosen[0].shape[:2]
 
 
-def _gains(num: NDArray[np.float64], den: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Gains of all cells, and on which grid they differ: sums of samples times the profile, and of its squares."""
-    coarse_num, coarse_den, grid = _divided(num, den)
-    return _fine(drawn(coarse_num, coarse_den), *num.shape), grid
-
-
 def _shapes(
     sums: NDArray[np.float64], counts: NDArray[np.float64], gains: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], tuple[int, int]]:
@@ -188,7 +182,9 @@ def fit_template(
     gains, grid, divided = np.ones(shape), (1, 1), (1, 1)
     for _ in range(rounds):
         wide = _fine(profiles, *shape)
-        gains, grid = _gains((sums * wide).sum(axis=2), (counts * wide**2).sum(axis=2))
+        # Of all cells, from the grid on which they differ: sums of samples times the profile, and of its squares.
+        num, den, grid = _divided((sums * wide).sum(axis=2), (counts * wide**2).sum(axis=2))
+        gains = _fine(drawn(num, den), *shape)
         profiles, divided = _shapes(sums, counts, gains)
     wide = _fine(profiles, *shape)
     # Samples of a channel have the mean profile of its band.

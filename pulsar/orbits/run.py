@@ -254,7 +254,8 @@ def _searched(
     counts = [search.bank.templates(part)[0].size for part in slices]
     kept = checkpoint.load("partly")
     first = 0 if kept is None else int(kept["done"])
-    peaks = Peaks() if kept is None else _peaks_from(kept["peaks"])
+    rows = np.zeros((0, 8)) if kept is None else kept["peaks"]
+    peaks = Peaks({(int(row[0]), int(row[1])): tuple(float(v) for v in row[2:]) for row in rows})
     with progress.stage(title, float(sum(counts)), "templates") as tick:
         tick(float(sum(counts[:first])))
         spent = 0.0
@@ -269,10 +270,6 @@ def _searched(
             first, spent = stop, 0.0
     with progress.clock("refinement"):
         return search.signals(white, peaks)
-
-
-def _peaks_from(rows: NDArray[np.float64]) -> Peaks:
-    return Peaks({(int(row[0]), int(row[1])): tuple(float(v) for v in row[2:]) for row in rows})
 
 
 def _orbits_from(rows: NDArray[np.float64]) -> list[Orbit]:

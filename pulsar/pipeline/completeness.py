@@ -179,6 +179,8 @@ class _Ground:
         self.cutouts = {places[ident]: cutout for ident, cutout in judged.cutouts}
         self.means = replace(means, progress=Progress("quiet", level="error"))
         self.memory = plan.memory - plan.search_memory
+        #: Delay over the band for a DM of 1 [s].
+        self.across = band_delay(source.freqs)
         gaps = gaps_of(samples.obs)
         self.finder = BatchSearch(trials, config, threads=means.threads, memory=plan.accel_memory, gaps=gaps)
         self.folds = {one.uid: one.fold for one in candidates if one.fold is not None and not one.refolded}
@@ -186,11 +188,6 @@ class _Ground:
         self.injector = Injector(source)
         #: Without those of repeating pulses, which are looked for anew.
         self.detections = detected.detections[detected.detections["kind"] != "pulses"]
-
-    @property
-    def across(self) -> float:
-        """Delay over the band for a DM of 1 [s]."""
-        return band_delay(self.source.freqs)
 
     def places(self) -> Places:
         """Where signals may be injected."""

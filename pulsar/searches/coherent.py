@@ -169,13 +169,10 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
         self._ladders = [make_ladder(tier.nharm, tier.nbins) for tier in self.tiers]
         self._finer = [make_ladder(tier.nharm, 2 * tier.nbins) for tier in self.tiers]
         self._solve_threshold(self.config.threshold)
-        #: Of the raised sums the range of the first tier.
-        self._raised_from = self._fft.also_raise(*self._looked_at())
-
-    def _looked_at(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Range of cells, stage and lowest sum of the first look of every tier; nothing of those that keep all."""
+        #: Of the raised sums the range of the first tier; of tiers that keep all there are none.
         ranges = [(*(tier.cells if tier.keep < 1.0 else (0, 0)), tier.stage) for tier in self.tiers]
-        return np.array(ranges, dtype=np.int64).reshape(-1, 3), np.array(self._looks, dtype=np.float32)
+        least = np.array(self._looks, dtype=np.float32)
+        self._raised_from = self._fft.also_raise(np.array(ranges, dtype=np.int64).reshape(-1, 3), least)
 
     @classmethod
     def _cost(cls, nsamps: int, tsamp: float, config: Any, band: Band, _run: Circumstances, /) -> Cost:
