@@ -37,9 +37,7 @@ class InputConfig(Section):
     dec_deg: float | None = setting(None, "declination of the beam [deg]", ge=-90, le=90)
     tsamp: float | None = setting(None, "sampling time [s], where the header is wrong", gt=0)
     signed: bool | None = setting(None, "8-bit SIGPROC samples are signed; default: by format")
-    pointings: str = setting(
-        "", "of folders: CSV table of positions with the columns source, beam, ra, dec; empty: the headers'"
-    )
+    pointings: str = setting("", "of folders: CSV of positions (source, beam, ra, dec); empty: the headers'")
     calibration: bool = setting(False, "search scans of a calibrator too (FAST, by their names)")
 
 
@@ -49,39 +47,29 @@ class RfiConfig(Section):
     enabled: bool = setting(True, "mask bad channels and blocks")
     block: float = setting(0.25, "length of a statistics block [s]", gt=0)
     baseline: float | None = setting(
-        None, "time scale of the removed baseline [s]; default a quarter of the data, at least 30 s", gt=0
+        None, "time scale of the baseline [s]; default a quarter of the data, 30 s or more", gt=0
     )
     chan_sigma: float = setting(6.0, "channels this far out in any statistic are masked [sigma]", gt=0)
     block_sigma: float = setting(8.0, "channel-blocks this far out are masked [sigma]", gt=0)
-    kurtosis: float = setting(
-        8.0, "channel-blocks whose skewness or kurtosis is this far out are masked [sigma]; 0: off", ge=0
-    )
-    fourier: float = setting(
-        6.0, "channel-blocks that are periodic with this significance are masked [sigma]; 0: off", ge=0
-    )
+    kurtosis: float = setting(8.0, "channel-blocks of such skewness or kurtosis are masked [sigma]; 0: off", ge=0)
+    fourier: float = setting(6.0, "channel-blocks that are so periodic are masked [sigma]; 0: off", ge=0)
     excess: float = setting(8.0, "channel-blocks whose noise is not white by so much are masked [sigma]; 0: off", ge=0)
     iqrm: float = setting(4.0, "channel-blocks outlying among their neighbours are masked [sigma]; 0: off", ge=0)
-    grow: float = setting(
-        0.1, "stretches of which all but this fraction is masked are masked whole; 0: off", ge=0, lt=0.5
-    )
+    grow: float = setting(0.1, "stretches masked but for this fraction are masked whole; 0: off", ge=0, lt=0.5)
     chan_fraction: float = setting(0.5, "channels that lose more of their blocks are masked whole", gt=0, le=1)
     block_fraction: float = setting(0.6, "blocks that lose more of their channels are masked whole", gt=0, le=1)
     clip: float = setting(6.0, "undispersed impulses of this significance are left out [sigma]; 0: off", ge=0)
     zerodm: Literal["off", "mean", "zdot"] = setting(
-        "off",
-        "of every sample subtract what the channels share: their mean, weighted by the bandpass, or of "
-        "each channel what is correlated with it (zdot)",
+        "off", "of every sample subtract the mean of the channels, or what is correlated with it (zdot)"
     )
     zap: tuple[tuple[float, float], ...] = setting((), "frequency ranges to mask [MHz]")
     mask: str = setting("", "mask of `pulsar rfi` in place of the statistics, or PRESTO .mask to add; empty: none")
     birdies: tuple[tuple[float, float], ...] = setting(
-        (), "periodic interference to leave out of spectra: frequency and full width [Hz]"
+        (), "interference to leave out of spectra: frequency and full width [Hz]"
     )
     zaplist: str = setting("", "PRESTO .zaplist or .birds file to leave out as well; empty: none")
     diodes: tuple[Positive, ...] = setting(
-        (),
-        "periods of noise diodes [s]: their waves are taken out, and undispersed candidates at their "
-        "harmonics are flagged",
+        (), "periods of noise diodes [s]: taken out; undispersed harmonics are flagged"
     )
     learn: bool = setting(True, "learn undispersed lines from the series at DM 0 and leave them out")
     common: bool = setting(True, "of nights with 4 beams or more: leave out lines that several beams share")
@@ -157,9 +145,7 @@ class AccelConfig(Section):
     """Acceleration search in the Fourier domain; it runs where zmax or accel_max is given."""
 
     zmax: float = setting(0.0, "largest drift of the highest harmonic summed [bins of 1/T]; 0: none", ge=0, le=1200)
-    accel_max: float | None = setting(
-        None, "largest acceleration [m/s2], up to the drift zmax if that is given too", gt=0
-    )
+    accel_max: float | None = setting(None, "largest acceleration [m/s2], up to the drift zmax if that is given", gt=0)
     wmax: float = setting(0.0, "largest change of the drift of the highest harmonic [bins of 1/T]; 0: no jerk", ge=0)
     nharm: Literal[1, 2, 4, 8, 16] = setting(8, "most harmonics summed")
     threshold: Threshold = 0.0
@@ -167,8 +153,7 @@ class AccelConfig(Section):
     p_max: LongestPeriod = None
     loss: float = setting(
         0.1,
-        "part of its S/N that fewer DMs and a lower highest frequency may cost a pulsar of p_fast and "
-        "duty_min; 0: all frequencies at all DMs",
+        "part of its S/N that fewer DMs and frequencies may cost a pulsar of p_fast and duty_min; 0: none",
         ge=0,
         lt=1,
     )
@@ -193,7 +178,7 @@ class FFAConfig(Section):
 
     enabled: Enabled = True
     p_min: float | None = setting(
-        None, "shortest period [s]; default 0.5, beside the coherent search 2 or half of its longest if less", gt=0
+        None, "shortest period [s]; default 0.5; beside the coherent search 2, or half its longest", gt=0
     )
     p_max: float = setting(30.0, "longest period [s]; no more than a quarter of the data", gt=0)
     duty_min: float = setting(0.002, "narrowest pulse [turns]", gt=0, lt=1)
@@ -229,9 +214,7 @@ class SinglePulseConfig(Section):
     shape: Literal["boxcar", "gaussian"] = setting("boxcar", "matched filter")
     max_events: int = setting(10_000, "most events kept per DM", ge=1)
     cutouts: int = setting(20, "pulses whose DM-time plot and spectrum are stored", ge=0)
-    bands: tuple[int, ...] = setting(
-        (1,), "equal bands that are searched for pulses beside the whole, 1: 2 its halves, 4 its quarters, ..."
-    )
+    bands: tuple[int, ...] = setting((1,), "equal bands that are searched for pulses: 1 the whole, 2 halves, ...")
 
     @field_validator("bands")
     @classmethod
@@ -242,19 +225,14 @@ class SinglePulseConfig(Section):
 class SearchConfig(Section):
     """Search for periods: in the whole observation, parts of it, or both; and with how many samples."""
 
-    parts: tuple[int, ...] = setting(
-        (1,), "equal parts that are searched for periods: 1 the whole, 2 its halves, 4 its quarters, ..."
-    )
+    parts: tuple[int, ...] = setting((1,), "equal parts that are searched for periods: 1 the whole, 2 halves, ...")
     loss: float = setting(
         0.01,
-        "part of the S/N of the narrowest pulses that fewer samples may cost in the search for periods "
-        "where channels smear; 0: series as they are dedispersed",
+        "part of the S/N of the narrowest pulses that fewer samples may cost in searches for periods; 0: none",
         ge=0,
         lt=1,
     )
-    residual: float = setting(
-        50.0, "sources of this S/N are taken out, and what is left is searched again; 0: none", ge=0
-    )
+    residual: float = setting(50.0, "sources of this S/N are taken out and the rest searched again; 0: none", ge=0)
 
     @field_validator("parts")
     @classmethod
@@ -266,13 +244,11 @@ class SiftConfig(Section):
     """Grouping of detections into candidates."""
 
     freq_tolerance: float = setting(1.5, "detections this close in frequency are one source [bins of 1/T]", gt=0)
-    mains: tuple[float, ...] = setting(
-        (50.0, 60.0), "mains frequencies [Hz]: undispersed candidates at their harmonics are flagged"
-    )
+    mains: tuple[float, ...] = setting((50.0, 60.0), "mains frequencies [Hz]: undispersed harmonics are flagged")
     harmonics: bool = setting(True, "attach harmonics to their fundamental")
     weights: str = setting("", "weights of the score, made by benchmarks/train.py; empty: those of the program")
     orbit: float = setting(
-        1e-3, "of merged products: part by which an orbit may change a period between two times; 0: none", ge=0, lt=0.01
+        1e-3, "of merged products: part by which an orbit may change a period; 0: none", ge=0, lt=0.01
     )
 
 
@@ -283,13 +259,9 @@ class TelescopeConfig(Section):
     tsys: float = setting(25.0, "system temperature, sky included [K]", gt=0)
     gain_err: float = setting(0.0, "part by which gain / tsys may be off, in errors of flux densities", ge=0)
     npol: Literal[1, 2] = setting(2, "polarisations that are summed")
-    beta: float | None = setting(
-        None, "S/N lost by digitisation, for limits on flux; default: 1.25, 1.06, 1 of 1, 2, more bits", ge=1
-    )
+    beta: float | None = setting(None, "S/N lost by digitisation; default: 1.25, 1.06, 1 of 1, 2, more bits", ge=1)
     za_full: float = setting(90.0, "zenith angle up to which the gain is full [deg]", ge=0, le=90)
-    za_zero: float = setting(
-        120.0, "zenith angle at which a line from there on would be at no gain [deg]", ge=0, le=120
-    )
+    za_zero: float = setting(120.0, "zenith angle at which a line from there on has no gain [deg]", ge=0, le=120)
 
     @model_validator(mode="after")
     def _falls(self) -> "TelescopeConfig":
@@ -301,9 +273,7 @@ class TelescopeConfig(Section):
 class KnownConfig(Section):
     """Known pulsars, by which candidates are labelled."""
 
-    catalogue: str = setting(
-        "", "known pulsars: psrcat.db or psrcat_pkg.tar.gz (ATNF), CSV, ECSV; psrqpy: its own; empty: none"
-    )
+    catalogue: str = setting("", "psrcat.db or psrcat_pkg.tar.gz (ATNF), CSV, ECSV; psrqpy: its own; empty: none")
     radius: float | None = setting(None, "look this far from the position [deg]; default 1.5 beam widths", gt=0)
 
 
@@ -328,7 +298,7 @@ class ReceiverConfig(Section):
     """A receiver of several beams on the sky, and how detections in them are judged together."""
 
     beams: tuple[tuple[int, float, float], ...] = setting(
-        (), "beam number, and its offset to the east and to the north [arcmin], at rotation 0"
+        (), "beam number, its offset to the east and to the north [arcmin] at rotation 0"
     )
     rotation: float = setting(0.0, "the receiver is turned by this from north through east [deg]")
     mirrored: bool = setting(False, "offsets to the east count to the west")
@@ -348,9 +318,7 @@ class SubtractConfig(Section):
     """Known pulsars that are taken out of the cleaned samples before they are searched."""
 
     pulsars: tuple[str, ...] = setting(
-        (),
-        "pulsars that are taken out of the samples first: ephemerides (X.par), or candidates of "
-        "products (RUN.h5:c0001); empty: none",
+        (), "pulsars taken out of the samples first: X.par, or candidates (RUN.h5:c0001); empty: none"
     )
     min_snr: float = setting(6.0, "S/N of its fold below which a pulsar is left where it is", ge=4)
     nbins: int = setting(1024, "most phase bins of a template", ge=16, le=4096)
@@ -362,24 +330,20 @@ class CompletenessConfig(Section):
     """Signals injected into the cleaned samples, to tell how many of their kind the run finds."""
 
     enabled: bool | None = setting(
-        None,
-        "inject signals, to tell how many of their kind are found; default: where a search of raw data "
-        "takes more than a quarter of an hour of CPU",
+        None, "inject signals, to tell how many are found; default: if a search takes 15 min of CPU"
     )
     share: float = setting(0.08, "time that it may take, as a fraction of that of the rest of the run", gt=0, le=1)
-    places: int | None = setting(
-        None, "DMs that get signals, whatever that takes; default: as many as the share allows", ge=1, le=100_000
-    )
+    places: int | None = setting(None, "DMs that get signals; default: as many as the share allows", ge=1, le=100_000)
     snr: tuple[Positive, Positive] = setting((6.0, 20.0), "S/N of the signals, lowest and highest")
     period: tuple[Positive, Positive] | None = setting(
-        None, "periods of pulsars [s], log-uniform; default: what is searched, 2 ms to 5 s"
+        None, "periods [s], log-uniform; default: what is searched, 2 ms to 5 s"
     )
     dm: tuple[NotNegative, NotNegative] | None = setting(None, "DMs of the signals [pc/cm3]; default: what is searched")
     duty: tuple[HalfTurn, HalfTurn] | None = setting(
-        None, "widths of pulsars [turns], log-uniform; default: by a law of the period"
+        None, "widths [turns], log-uniform; default: by a law of the period"
     )
     width: tuple[Positive, Positive] | None = setting(
-        None, "widths of bursts [s], log-uniform; default: a sample to 16 times what smears the narrowest"
+        None, "of bursts [s], log-uniform; default: a sample to 16 times the narrowest"
     )
     population: str = setting("", "table of the signals (csv, ecsv), in place of places; empty: they are drawn")
     seed: int = setting(0, "of what is drawn", ge=0, lt=2**63)
@@ -438,7 +402,7 @@ class StackConfig(Section):
     """Stacks of many epochs (`pulsar stack`): what the first one decides for all."""
 
     tobs: float | None = setting(
-        None, "length of the common transform [s]; longer epochs are cut into pieces; default the first's", gt=0
+        None, "length of the common transform [s]; longer epochs are cut; default the first's", gt=0
     )
     downsample: int = setting(1, "samples in one of the series: a power of two", ge=1)
     f_max: float | None = setting(None, "highest frequency that is kept [Hz], harmonics too; default Nyquist", gt=0)
@@ -472,9 +436,7 @@ class FollowConfig(Section):
     """Candidates that are looked for in a new observation (`pulsar follow`); sift.orbit bounds the change of period."""
 
     accel_max: float = setting(50.0, "largest acceleration that an orbit may have there [m/s2]", ge=0)
-    threshold: float = setting(
-        5.0, "significance of a yes, corrected for what was tried for the candidate [sigma]", gt=0
-    )
+    threshold: float = setting(5.0, "significance of a yes, corrected for all that was tried [sigma]", gt=0)
 
 
 class Config(Section):

@@ -39,33 +39,18 @@ DETECTION_COLUMNS: tuple[Column, ...] = (
     Column("freq_err", "f8", "Hz", "its 1-sigma error"),
     Column("fdot", "f8", "Hz / s", "frequency derivative (0 in a search without acceleration)"),
     Column("nharm", "i2", "", "harmonics summed; coherent, ffa, pulses: those that a pulse of this width has"),
-    Column(
-        "power",
-        "f4",
-        "",
-        "summed normalised power (mean 1 a harmonic in noise); coherent, ffa, pulses: nharm + S/N^2 / 2",
-    ),
+    Column("power", "f4", "", "summed power, mean 1 a harmonic in noise; coherent, ffa, pulses: nharm + S/N^2 / 2"),
     Column("sigma_single", "f4", "", "Gaussian significance of the power in a single trial"),
     Column("sigma", "f4", "", "the same corrected for all independent trials of the run"),
     Column("logp", "f8", "", "natural logarithm of the single-trial false alarm probability"),
-    Column(
-        "kind",
-        "U8",
-        "",
-        "search that made it: fft, coherent, accel, ffa, stack, orbit, or pulses: the period of repeating ones",
-    ),
+    Column("kind", "U8", "", "search that made it: fft, coherent, accel, ffa, stack, orbit, pulses (repeating ones)"),
     Column("fddot", "f8", "Hz / s2", "second frequency derivative (0 in a search without jerk)"),
     Column("snr", "f4", "", "S/N of the best pulse in the profile (coherent, ffa, pulses), else NaN"),
     Column("width", "f4", "", "width of that pulse in turns (coherent, ffa, pulses), else NaN"),
     Column("uid", "U12", "", "uid of the candidate whose group it is in"),
     Column("parent", "U12", "", "uid of the candidate that explains that one; empty where it stands for itself"),
     Column("relation", "U24", "", "what it is of its parent, as in candidates; of what has none: empty, or not folded"),
-    Column(
-        "part",
-        "U8",
-        "",
-        "part of the observation in which it was found, such as 3/4: freq is that at its middle; empty: the whole",
-    ),
+    Column("part", "U8", "", "part of the observation, such as 3/4, of whose middle freq is; empty: the whole"),
 )
 
 EVENT_COLUMNS: tuple[Column, ...] = (
@@ -80,13 +65,7 @@ EVENT_COLUMNS: tuple[Column, ...] = (
 CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("rank", "i4", "", "1 is the best"),
     Column("id", "U12", "", "name inside the file, also the name of its fold"),
-    Column(
-        "kind",
-        "U8",
-        "",
-        "search of its best detection: fft, coherent, accel, ffa, stack, orbit, pulses; or fold where the period was "
-        "given",
-    ),
+    Column("kind", "U8", "", "search of its best detection, as in detections; fold: the period was given"),
     Column("period", "f8", "s", "topocentric period at the epoch"),
     Column("period_err", "f8", "s", "1-sigma error of the period"),
     Column("freq", "f8", "Hz", "topocentric spin frequency at the epoch"),
@@ -94,24 +73,13 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("fdot_err", "f8", "Hz / s", "1-sigma error of the frequency derivative"),
     Column("accel", "f8", "m / s2", "line-of-sight acceleration, -c fdot / f, positive when receding ever faster"),
     Column("accel_err", "f8", "m / s2", "1-sigma error of the acceleration"),
-    Column(
-        "epoch",
-        "f8",
-        "d",
-        "MJD (UTC) of mid-observation, or of the middle of the part, to which period and derivatives refer",
-    ),
+    Column("epoch", "f8", "d", "MJD (UTC) to which period and derivatives refer: the middle of what was folded"),
     Column("period_bary", "f8", "s", "barycentric period, NaN when not computed"),
     Column("fdot_bary", "f8", "Hz / s", "barycentric frequency derivative, NaN when not computed"),
     Column("dm", "f8", "pc / cm3", "refined dispersion measure"),
     Column("dm_err", "f8", "pc / cm3", "1-sigma error of the dispersion measure"),
     Column("snr", "f4", "", "boxcar S/N of the refined folded profile"),
-    Column(
-        "sigma",
-        "f4",
-        "",
-        "detection significance, corrected for all independent trials of the run; of a fold of a given period that of "
-        "its S/N, corrected for the trials of the refinement",
-    ),
+    Column("sigma", "f4", "", "significance of the detection, corrected for trials; of a given period of the fold"),
     Column("sigma_single", "f4", "", "detection significance in a single trial"),
     Column("nharm", "i2", "", "harmonics summed in the detection"),
     Column("width", "f4", "", "duty cycle: width of the best boxcar in turns"),
@@ -125,18 +93,11 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("score", "f4", "", "0 to 1: how much it looks like a pulsar"),
     Column("rfi_flags", "U192", "", "reasons to suspect interference, comma separated"),
     Column("harmonic_of", "U12", "", "id of the candidate that explains it (parent, relation), or empty"),
-    Column(
-        "known_source",
-        "U32",
-        "",
-        "known pulsar that it is (x 2, x 1/3: harmonics), or of which it is what was left (left of ...), or empty",
-    ),
+    Column("known_source", "U32", "", "known pulsar that it is (x 2, x 1/3: harmonics), or that left it (left of ...)"),
     Column("found_by", "U32", "", "all searches that found it or a harmonic of it, comma separated, best first"),
     Column("fddot", "f8", "Hz / s2", "second frequency derivative with which it was folded"),
     Column("npulses", "i4", "", "turns in which single pulses come in its phase"),
-    Column(
-        "flux", "f8", "uJy", "mean flux density by the radiometer equation, NaN without gain and system temperature"
-    ),
+    Column("flux", "f8", "uJy", "mean flux density by the radiometer equation, NaN without a gain"),
     Column("flux_err", "f8", "uJy", "1-sigma error of the flux density, with that of telescope.gain_err"),
     Column("uid", "U12", "", "name for good: the same for the same detection of the same observation"),
     Column("parent", "U12", "", "uid of the candidate that explains it, empty where it stands for itself"),
@@ -149,20 +110,9 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("gl", "f8", "deg", "galactic longitude of ra_deg and dec_deg, NaN when unknown"),
     Column("gb", "f8", "deg", "galactic latitude of ra_deg and dec_deg, NaN when unknown"),
     Column("nseen", "i2", "", "times at which its source was seen, 1 for a single one, 0 when unknown"),
-    Column(
-        "chance",
-        "f8",
-        "",
-        "probability that unrelated candidates of other times agree with it as well as those that do; NaN where none "
-        "agrees, or none was compared",
-    ),
+    Column("chance", "f8", "", "probability that unrelated ones of other times agree with it as well; NaN: none does"),
     Column("score_alone", "f4", "", "of merged products: score before other times were asked, else NaN"),
-    Column(
-        "part",
-        "U8",
-        "",
-        "part of the observation that was folded, such as 3/4, where it was found best; empty: the whole",
-    ),
+    Column("part", "U8", "", "part of the observation that was folded, such as 3/4; empty: the whole"),
     Column("part_start", "f8", "s", "beginning of that part from the start of the observation, NaN for the whole"),
     Column("part_duration", "f8", "s", "its length, NaN for the whole"),
 )
@@ -185,13 +135,7 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
     *(c for c in CANDIDATE_COLUMNS if c.name in ("ra_deg", "dec_deg", "obs", "target", "gl", "gb")),
     Column("nbeams", "i2", "", "beams in which it came, 1 for a single beam, 0 when unknown"),
     Column("nseen", "i2", "", "times at which pulses of its DM and direction came, 1 for a single one, 0 when unknown"),
-    Column(
-        "chance",
-        "f8",
-        "",
-        "probability that unrelated sources of pulses of other times agree with it as well as those that do; NaN where "
-        "none agrees, or none was compared",
-    ),
+    Column("chance", "f8", "", "probability that unrelated ones of other times agree with it as well; NaN: none does"),
     Column("freq_lo", "f8", "MHz", "lower edge of the band that shows it best, NaN for the whole band"),
     Column("freq_hi", "f8", "MHz", "upper edge of that band, NaN for the whole band"),
 )

@@ -111,9 +111,7 @@ ORBIT_COLUMNS: Final[tuple[Column, ...]] = (
     Column("porb_err", "f8", "s", "its 1-sigma error"),
     Column("asini", "f8", "s", "projected semi-major axis over the speed of light"),
     Column("asini_err", "f8", "s", "its 1-sigma error"),
-    Column(
-        "tasc", "f8", "d", "passage of the ascending node, at infinite frequency, MJD (TDB; UTC if not barycentred)"
-    ),
+    Column("tasc", "f8", "d", "ascending node, at infinite frequency, MJD (TDB; UTC if not barycentred)"),
     Column("tasc_err", "f8", "d", "its 1-sigma error"),
     Column("mc_min", "f8", "solMass", "least mass of the companion, of an orbit seen from its edge"),
     Column("sigma", "f4", "", "detection significance, corrected for all trials of the run"),
@@ -136,9 +134,7 @@ ANSWER_COLUMNS: Final[tuple[Column, ...]] = (
     Column("id", "U12", "", "id of the candidate, as in the product or the list that it is of"),
     Column("answer", "U4", "", "yes or no"),
     Column("sigma", "f4", "", "significance of the best peak, corrected for all that was tried for this candidate"),
-    Column(
-        "changed", "i1", "", "1 where it is best beyond what a period and an acceleration that stay would be; else 0"
-    ),
+    Column("changed", "i1", "", "1 where it is best beyond where an unchanged acceleration would lead; else 0"),
     Column("matched", "f4", "", "S/N of that peak in the matched filter"),
     Column("snr", "f4", "", "boxcar S/N of the fold there"),
     Column("expected", "f4", "", "boxcar S/N that length and bandwidth let expect, NaN when unknown"),
