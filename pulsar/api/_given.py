@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.load import keys_called, load_config
-from pulsar.config.model import Config
-from pulsar.config.options import OPTIONS, Option
+from pulsar.config.model import OPTIONS, Config, Option
 from pulsar.config.resources import thread_count
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pulsar.api._given import kind_of, named_settings, progress_of
 from pulsar.data.arguments import samples
 from pulsar.data.files import check_output
-from pulsar.data.fold import Fold
+from pulsar.data.fold import Fold, PulseCutout
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
-from pulsar.data.pulse import PulseCutout
 from pulsar.data.series import DMTime, TimeSeries
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError

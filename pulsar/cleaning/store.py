@@ -18,11 +18,10 @@ from pulsar.cleaning.birdies import Birdie
 from pulsar.cleaning.mask import CAUSES, MASK_ARRAYS, Mask
 from pulsar.cleaning.statistics import BlockStatistics, block_edges
 from pulsar.constants import DAY
-from pulsar.data.files import read_bytes
+from pulsar.data.files import Numbers, read_bytes
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.binary import Numbers
 from pulsar.io.hdf5 import MAGIC, Hdf5, first_bytes
 from pulsar.io.product import schema
 from pulsar.io.product.parts import check_shapes, stored_rows

@@ -9,7 +9,7 @@ from pulsar.cli.console import check_not_input, out, write_bytes
 from pulsar.cli.options import Debug, Overwrite, Quiet, argument, option, progress_mode
 from pulsar.cli.products import note_commands
 from pulsar.errors import ConfigError
-from pulsar.handover.burst import burst_bytes
+from pulsar.followup.origin import burst_bytes
 from pulsar.handover.candidate import candidate_of, name_of
 from pulsar.io.product.reader import read
 from pulsar.io.series import series_paths
@@ -177,7 +177,7 @@ class Export:
 
     def events(self, rows: Mapping[str, dict[str, Any]], author: str, role: str) -> None:
         """Write single pulses as events."""
-        from pulsar.handover.voevent import voevent_bytes
+        from pulsar.handover.vo import voevent_bytes
         from pulsar.io.product.provenance import settings_of
 
         telescope = settings_of(self.product.provenance).telescope

@@ -224,7 +224,7 @@ def _clean(
     files: list[Path], idents: Sequence[str], cleaned: Cleaned, settings: "Config", target: Target, picture: Path | None
 ) -> None:
     """Measure the fold of a product without what is left out of it."""
-    from pulsar.followup.zapping import zap_fold
+    from pulsar.followup.folding import zap_fold
 
     if len(files) != 1 or is_list(files[0]):
         raise ConfigError("--zap-time and --zap-freq clean a fold of one product: pulsar fold FOLD.h5 --zap-time LO:HI")

@@ -12,8 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from pulsar.config.load import given_config, keys
-from pulsar.config.model import Config
-from pulsar.config.options import GROUPS, OPTIONS
+from pulsar.config.model import GROUPS, OPTIONS, Config
 from pulsar.data.direction import sexagesimal
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress

@@ -119,7 +119,7 @@ def waterfall(
         raise ConfigError(f"--out {path}: expected a name that ends in .png or .npy")
     check_new(path, inputs(files, settings), overwrite=overwrite)
 
-    from pulsar.followup.waterfall import waterfall as cut_out
+    from pulsar.followup.series import waterfall as cut_out
 
     progress = display.progress()
     cutout, header = cut_out(files, time, dm, settings, length=length, nbands=nbands, progress=progress)

@@ -1,12 +1,71 @@
-"""Small files read whole: only those that are files, and no more of them than may be; and files that may be written."""
+"""Files: what holds them until the end of a block; small ones read whole; numbers of binary ones; what may be written."""
 
+import math
 import os
 import stat
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.data.text import printable
 from pulsar.errors import ConfigError, DataError
+
+
+class Closeable(Protocol):
+    """Anything that can be closed."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+
+@contextmanager
+def closed_on_error(held: Closeable) -> Iterator[None]:
+    """Close something only where the block ends with an error: what was opened is not the file that was expected."""
+    try:
+        yield
+    except BaseException:
+        held.close()
+        raise
+
+
+class Closing(ABC):
+    """A holder of files, memory or processes until it is closed (a context manager)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Writing(Closing):
+    """A writer of files that appear when the ``with`` block ends, and not at all where it ends with an error."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Delete what was written."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
 
 #: Most bytes of a list, an ephemeris or a configuration: a thousand times the longest in use, and little memory.
 MOST_TEXT: Final = 1 << 26
@@ -121,3 +180,79 @@ def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"{path}: the folder {folder} cannot be written; give another name")
     return path
+
+
+class Numbers:
+    """The content of a file, as far as it was taken.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    data : bytes
+    order : str
+        Of the bytes of a number: "<" or ">".
+    about : str
+        What comes before the faults in messages.
+
+    Attributes
+    ----------
+    at : int
+        The byte that is taken next.
+    """
+
+    def __init__(self, path: Path, data: bytes, order: str = "<", about: str = "") -> None:
+        self.path, self.data, self.order, self.about, self.at = path, data, order, about, 0
+
+    def error(self, at: int, fault: str) -> DataError:
+        """The error of what stands at a byte."""
+        return DataError(f"{self.path}: {self.about}byte {at}: {fault}")
+
+    def take(self, form: str, part: str) -> tuple[Any, ...]:
+        """Numbers as `struct` names them; `part` is what they are, in words.
+
+        Raises
+        ------
+        DataError
+            The file ends before.
+        """
+        form = self.order + form
+        return struct.unpack_from(form, self.data, self._past(struct.calcsize(form), part))
+
+    def text(self, part: str, least: int, most: int) -> str:
+        """A text of so many characters, their number first.
+
+        Raises
+        ------
+        DataError
+            The number is another one, or the file ends before.
+        """
+        start = self.at
+        (n,) = self.take("i", part)
+        if not least <= n <= most:
+            raise self.error(start, f"expected the length of {part}, {least} to {most}, found {n}: it is damaged")
+        raw: bytes = self.take(f"{n}s", part)[0]
+        return raw.split(b"\0")[0].decode("latin-1").strip()
+
+    def array(self, shape: tuple[int, ...], part: str, kind: str = "f8") -> NDArray[Any]:
+        """Numbers of a kind of numpy's.
+
+        Raises
+        ------
+        DataError
+            The file ends before.
+        """
+        n = math.prod(shape)
+        start = self._past(n * np.dtype(kind).itemsize, part)
+        return np.frombuffer(self.data, f"{self.order}{kind}", n, start).reshape(shape)
+
+    def _past(self, size: int, part: str) -> int:
+        """Go past so many bytes; where they begin."""
+        start, self.at = self.at, self.at + size
+        if self.at > len(self.data):
+            raise self.error(
+                start,
+                f"the file ends at byte {len(self.data)}, inside the {part}, up to byte {self.at}: it is truncated or "
+                "damaged, fetch it again",
+            )
+        return start

@@ -1,4 +1,4 @@
-"""A folded candidate, and cubes over time and frequency that are made of its sums.
+"""A folded candidate, and cubes over time and frequency that are made of its sums; a single pulse cut out of the data.
 
 A product keeps sums over frequency and over time, not what is in both. Formats that hold a cube are filled with the one
 that has just these sums and nothing else: every plot that is made of a sum is that of the fold.
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import C
+from pulsar.constants import DAY, C
 from pulsar.data.numbers import facts, known, line
 
 
@@ -371,3 +371,68 @@ def holds_sums_only(cube: FoldCube) -> bool:
     beside = parts - parts.mean(axis=0) - parts.mean(axis=1, keepdims=True) + parts.mean(axis=(0, 1))
     # Single precision leaves some power of 0.
     return bool(np.sum(np.abs(beside) ** 2) < 1e-8 * np.sum(np.abs(parts) ** 2))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PulseCutout:
+    """The surroundings of a pulse.
+
+    Attributes
+    ----------
+    spectrum : ndarray of float32, shape (nbands, ntime)
+        Dedispersed at `dm`, noise of 1; NaN where there are no data.
+    freqs : ndarray, shape (nbands,)
+        Middles of the bands [MHz], descending.
+    plane : ndarray of float32, shape (ndms, ntime)
+        Series at `dms`, noise of 1.
+    dms : ndarray, shape (ndms,)
+        [pc cm^-3]
+    dm : float
+        DM of the pulse [pc cm^-3].
+    time : float
+        Its arrival [s] from the start of the observation, at `fref`.
+    width : float
+        Its width [s]; NaN where a stretch was cut out that is no pulse.
+    start : float
+        Time of the beginning of the first column [s].
+    tsamp : float
+        Time of a column [s].
+    tstart : float
+        MJD (UTC) of the start of the observation.
+    fref : float
+        Frequency to which times refer [MHz].
+    """
+
+    spectrum: NDArray[np.float32]
+    freqs: NDArray[np.float64]
+    plane: NDArray[np.float32]
+    dms: NDArray[np.float64]
+    dm: float
+    time: float
+    width: float
+    start: float
+    tsamp: float
+    tstart: float
+    fref: float
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Middles of the columns [s] from the start of the observation, shape (ntime,)."""
+        middles = np.arange(self.spectrum.shape[1]) + 0.5
+        return np.asarray(self.start + middles * self.tsamp, dtype=np.float64)
+
+    @property
+    def mjd(self) -> float:
+        """Arrival at `fref`, MJD (UTC)."""
+        return self.tstart + self.time / DAY
+
+    @property
+    def profile(self) -> NDArray[np.float32]:
+        """The series at the DM of the pulse, noise of 1, shape (ntime,)."""
+        return np.asarray(self.plane[int(np.argmin(np.abs(self.dms - self.dm)))], dtype=np.float32)
+
+    def __repr__(self) -> str:
+        return (
+            f"<PulseCutout: {self.time:.6f} s, DM {self.dm:.5g}, width {1e3 * self.width:.4g} ms, "
+            f"{self.spectrum.shape[0]} bands, {self.spectrum.shape[1]} times>"
+        )

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from pulsar.data.closing import Closing, closed_on_error
+from pulsar.data.files import Closing, closed_on_error
 
 #: Permission bits by which others can write.
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH

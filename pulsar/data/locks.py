@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from pulsar.data.closing import Closing
+from pulsar.data.files import Closing
 from pulsar.data.folders import Folder, open_to_write, remove, stat_of
 from pulsar.data.text import printable
 from pulsar.errors import ConfigError

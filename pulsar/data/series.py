@@ -1,4 +1,4 @@
-"""Dedispersed data: one series, or many over a range of DMs."""
+"""Dedispersed data: one series, or many over a range of DMs; and arrays that begin at a cache line."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,10 @@ from pulsar.errors import DataError
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
+
+from typing import Final
+
+from numpy.typing import DTypeLike
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -156,3 +160,15 @@ class DMTime:
             ("start", known(self.tstart, ".8f", "MJD (UTC)")),
         ]
         return facts("DMTime", rows)
+
+
+#: Bytes of a cache line.
+LINE: Final = 64
+
+
+def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Zeros that begin at a cache line."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    space = np.zeros(size + LINE, dtype=np.uint8)
+    first = -space.ctypes.data % LINE
+    return space[first : first + size].view(dtype).reshape(shape)

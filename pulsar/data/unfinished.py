@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from pulsar.data.closing import Writing
+from pulsar.data.files import Writing
 from pulsar.data.folders import Folder
 from pulsar.data.locks import NO_LOCKS, FileLock
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pulsar.data.aligned import LINE, aligned
-from pulsar.data.closing import Closing
+from pulsar.data.files import Closing
+from pulsar.data.series import LINE, aligned
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.errors import ConfigError, PulsarError
 

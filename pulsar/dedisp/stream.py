@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.aligned import LINE, aligned
-from pulsar.data.closing import closed_on_error
+from pulsar.data.files import closed_on_error
+from pulsar.data.series import LINE, aligned
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.engine import Engine, make_engines, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from pulsar.cleaning.robust import MAD_TO_SIGMA
 from pulsar.config.model import FoldConfig
-from pulsar.data.aligned import aligned
 from pulsar.data.fold import FoldCube, FoldParams
-from pulsar.data.series import TimeSeries
+from pulsar.data.series import TimeSeries, aligned
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
 from pulsar.errors import DataError
 from pulsar.folding.plan import (

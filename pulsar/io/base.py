@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pulsar.data.closing import Closing
 from pulsar.data.direction import dms, hms
+from pulsar.data.files import Closing
 from pulsar.data.header import (
     HIGHEST_FREQ,
     LATEST_MJD,

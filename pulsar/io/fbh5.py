@@ -9,8 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.closing import closed_on_error
-from pulsar.data.files import check_file
+from pulsar.data.files import check_file, closed_on_error
 from pulsar.data.header import Header
 from pulsar.data.unfinished import undisturbed
 from pulsar.errors import DataError, PulsarError

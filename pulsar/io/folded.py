@@ -29,13 +29,12 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.direction import sexagesimal
-from pulsar.data.files import check_file, read_bytes
+from pulsar.data.files import Numbers, check_file, read_bytes
 from pulsar.data.fold import FoldCube, FoldParams, cube_of_sums, reciprocal, turned
 from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, LONGEST_TSAMP, SHORTEST_TSAMP, Header
 from pulsar.data.text import parsed, printable
 from pulsar.errors import DataError
 from pulsar.io.base import refuse
-from pulsar.io.binary import Numbers
 
 #: What can be read, for messages.
 READABLE: Final = "prepfold's .pfd or a .phcx of the Parkes surveys (XML, also packed with gzip)"

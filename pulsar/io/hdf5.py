@@ -17,8 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.closing import Closing, Writing
-from pulsar.data.files import check_file
+from pulsar.data.files import Closing, Writing, check_file
 from pulsar.data.text import printable, shown
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import ConfigError, DataError, PulsarError

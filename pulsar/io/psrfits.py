@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
-from pulsar.data.closing import closed_on_error
 from pulsar.data.direction import sexagesimal
+from pulsar.data.files import closed_on_error
 from pulsar.data.header import MOST_CHANNELS, Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError

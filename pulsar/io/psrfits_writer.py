@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pulsar.constants import DAY
-from pulsar.data.closing import Writing
 from pulsar.data.direction import dms, hms
+from pulsar.data.files import Writing
 from pulsar.data.header import Header
 from pulsar.data.text import ascii_only
 from pulsar.io.base import AtomicFile, encoded

@@ -11,9 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.closing import closed_on_error
 from pulsar.data.direction import dms, hms, sexagesimal
-from pulsar.data.files import read_text
+from pulsar.data.files import closed_on_error, read_text
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.observation import Gap
 from pulsar.data.series import TimeSeries

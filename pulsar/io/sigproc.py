@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.closing import Writing, closed_on_error
+from pulsar.data.files import Numbers, Writing, closed_on_error
 from pulsar.data.header import (
     HIGHEST_FREQ,
     LARGEST_DM,
@@ -30,7 +30,6 @@ from pulsar.data.header import (
 from pulsar.data.text import printable, shown
 from pulsar.errors import DataError
 from pulsar.io.base import DEPTHS, AtomicFile, BaseObservation, RawFile, encoded, flat_view, on_sky, spectra_per_piece
-from pulsar.io.binary import Numbers
 
 _INTEGERS: Final = (
     "telescope_id", "machine_id", "data_type", "barycentric", "pulsarcentric", "nbits", "nsamples", "nchans", "nifs",

@@ -19,7 +19,7 @@ from scipy.fft import irfft, rfft
 from scipy.optimize import minimize
 
 from pulsar.config.model import OrbitsConfig
-from pulsar.data.aligned import aligned
+from pulsar.data.series import aligned
 from pulsar.errors import ConfigError
 from pulsar.orbits.bank import Bank, Slice
 from pulsar.searches import stats

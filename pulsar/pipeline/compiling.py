@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pulsar_kernels
 from pulsar.config.model import Config
-from pulsar.data.closing import Closing
+from pulsar.data.files import Closing
 from pulsar.data.work import command, environment
 from pulsar.pipeline.progress import Progress
 from pulsar.searches.registry import enabled

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from pulsar.cleaning.birdies import pairs
 from pulsar.config.model import Config
 from pulsar.data import flags as table
-from pulsar.data.fold import Fold, FoldCube, FoldParams
+from pulsar.data.fold import Fold, FoldCube, FoldParams, PulseCutout
 from pulsar.data.header import WHOLE, Header, Part, parts_of_counts
-from pulsar.data.pulse import PulseCutout
 from pulsar.folding.fundamental import MOST, choose_period
 from pulsar.folding.profile import best_box
 from pulsar.folding.refine import refine

@@ -11,7 +11,7 @@ from pulsar.config.model import Config
 from pulsar.constants import DAY, KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, dtype_of, empty_table
 from pulsar.data.flags import RFI, split, weight
-from pulsar.data.pulse import PulseCutout
+from pulsar.data.fold import PulseCutout
 from pulsar.data.source import Edges, SampleSource, in_band
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.samples import Samples

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.resources import usable_cores
 from pulsar.constants import DAY
-from pulsar.data.fold import Fold
-from pulsar.data.pulse import PulseCutout
+from pulsar.data.fold import Fold, PulseCutout
 from pulsar.data.text import printable
 from pulsar.io.product.reader import Run
 from pulsar.report.figure import (

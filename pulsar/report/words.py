@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from pulsar.constants import C
 from pulsar.data.direction import dms, galactic, galactic_dm, hms
 from pulsar.data.flags import BY_NAME, split
-from pulsar.data.fold import Fold, zapped
+from pulsar.data.fold import Fold, PulseCutout, zapped
 from pulsar.data.header import Header
 from pulsar.data.numbers import band_text, duty_cycle, significant, small_error, value_error
-from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import printable
 
 Lines = list[tuple[str, str]]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import AccelConfig
-from pulsar.data.aligned import aligned
+from pulsar.data.series import aligned
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
 from pulsar.searches.response import DW, TOGETHER, Extent, Piece, Plane, coarsest, grid_part

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.aligned import aligned
+from pulsar.data.series import aligned
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import LOW_MODES, drift
 from pulsar_kernels import ffa, longwave, moments

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import FFTConfig
-from pulsar.data.aligned import aligned
+from pulsar.data.series import aligned
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
 from pulsar.searches.search import Band, Circumstances, Cost, HarmonicSearch, Pairs

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM, LEAST_DM
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
-from pulsar.data.pulse import PulseCutout
+from pulsar.data.fold import PulseCutout
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
 from pulsar.errors import DataError
 from pulsar.searches import stats

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.robust import MAD_TO_SIGMA
-from pulsar.data.pulse import PulseCutout
+from pulsar.data.fold import PulseCutout
 from pulsar.sources.candidate import AGREE, CHANCE, RARE
 from pulsar.sources.features import persistence
 from pulsar.sources.score import NARROW

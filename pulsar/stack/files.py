@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
-from pulsar.data.closing import Closing, closed_on_error
+from pulsar.data.files import Closing, closed_on_error
 from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
 from pulsar.errors import ConfigError, DataError

@@ -9,8 +9,8 @@ import pytest
 from reference.products import write_product
 
 import pulsar
+from pulsar.data.fold import PulseCutout
 from pulsar.data.numbers import line
-from pulsar.data.pulse import PulseCutout
 from pulsar.io.memory import SeriesInMemory
 from pulsar.pipeline.progress import Progress, in_notebook
 

@@ -10,7 +10,7 @@ import pulsar
 from pulsar.cli import completeness, fold, follow, orbits, samples, search
 from pulsar.cli.options import Given
 from pulsar.config.load import keys
-from pulsar.config.options import OPTIONS
+from pulsar.config.model import OPTIONS
 from pulsar.data.arguments import number, quantities
 from pulsar.errors import ConfigError, DataError
 

@@ -8,11 +8,10 @@ import pytest
 from reference.command import run
 
 from pulsar.config.load import load_config
+from pulsar.data.fold import PulseCutout
 from pulsar.data.header import Header
-from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError
-from pulsar.followup.origin import burst_of
-from pulsar.handover.burst import SIDE, even_bands
+from pulsar.followup.origin import SIDE, burst_of, even_bands
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge

@@ -8,7 +8,7 @@ from reference.command import run
 
 from pulsar.cli.options import Given, described, inputs
 from pulsar.config.load import keys, load_config
-from pulsar.config.options import GROUPS, OPTIONS
+from pulsar.config.model import GROUPS, OPTIONS
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
-from pulsar.config.survey import Survey, load_survey
-from pulsar.followup.survey import plan_survey
+from pulsar.followup.survey import Survey, load_survey, plan_survey
 
 SURVEY = {
     "name": "drift",

@@ -10,8 +10,7 @@ from reference.products import write_product
 
 from pulsar.data.fold import Fold, zapped
 from pulsar.errors import ConfigError
-from pulsar.followup.folding import measured
-from pulsar.followup.zapping import touched
+from pulsar.followup.folding import measured, touched
 from pulsar.io.product.reader import read
 from pulsar.synthesis import Sky, write_filterbank
 from pulsar.synthesis.model import Pulsar

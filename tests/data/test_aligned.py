@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pulsar.data.aligned import LINE, aligned
+from pulsar.data.series import LINE, aligned
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.int64])

@@ -337,7 +337,7 @@ def mask_files(folder: Path) -> list[bytes]:
 
 def product_files(folder: Path) -> list[bytes]:
     from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
-    from pulsar.data.pulse import PulseCutout
+    from pulsar.data.fold import PulseCutout
     from pulsar.io.product.writer import ProductWriter
 
     whole = products.write_product(folder / "run.h5").read_bytes()

@@ -189,7 +189,7 @@ stage_in = true
 
 
 def survey(path: Path) -> str:
-    from pulsar.config.survey import load_survey
+    from pulsar.followup.survey import load_survey
 
     return repr(load_survey(path))
 

@@ -18,8 +18,7 @@ from pulsar.config.model import TelescopeConfig
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.data.numbers import iso_time
 from pulsar.errors import ConfigError
-from pulsar.handover.vo import OF_PULSES, UCDS, list_fits, list_votable, obscore_votable
-from pulsar.handover.voevent import voevent_bytes
+from pulsar.handover.vo import OF_PULSES, UCDS, list_fits, list_votable, obscore_votable, voevent_bytes
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter

@@ -7,8 +7,7 @@ from reference.noises import codes as noise
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap
 from pulsar.errors import DataError
-from pulsar.io.joined import settle_times
-from pulsar.io.open import open_observation
+from pulsar.io.open import open_observation, settle_times
 from pulsar.io.psrfits import PsrfitsWriter
 
 NCHANS, NSBLK = 64, 64

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pulsar.data.pulse import PulseCutout
+from pulsar.data.fold import PulseCutout
 from pulsar.sources.candidate import CHANCE
 from pulsar.sources.sweep import BEND_WIDTHS, bend, pulse_reasons
 

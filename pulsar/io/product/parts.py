@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column, dtype_of
 from pulsar.data.direction import galactic
-from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise, LevelledFold
+from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise, LevelledFold, PulseCutout
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
-from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import printable, shown
 from pulsar.data.validated import strict_json
 from pulsar.io.hdf5 import Hdf5

@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column, dtype_of, empty_table
-from pulsar.data.closing import closed_on_error
-from pulsar.data.files import check_output
-from pulsar.data.fold import Fold, FoldCube
+from pulsar.data.files import check_output, closed_on_error
+from pulsar.data.fold import Fold, FoldCube, PulseCutout
 from pulsar.data.header import Header
 from pulsar.data.injected import RECALL_COLUMNS, RELIABILITY_COLUMNS, recall, reliability
 from pulsar.data.observation import Gap, InputFile
-from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import file_name
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError, UnknownNameError

@@ -246,7 +246,7 @@ LEVELLED_SCALARS: Final[dict[str, tuple[str, str]]] = {
     "red": ("", "standard errors by which the lowest harmonics were noisier than white noise"),
 }
 
-#: Array of a pulse that was cut out -> (unit, description); the names are those of pulsar.data.pulse.PulseCutout.
+#: Array of a pulse that was cut out -> (unit, description); the names are those of pulsar.data.fold.PulseCutout.
 PULSE_ARRAYS: Final[dict[str, tuple[str, str]]] = {
     "spectrum": ("", "dedispersed spectrum, noise of 1, NaN where there are no data, shape (nbands, ntime)"),
     "freqs": ("MHz", "middle of each band, descending, shape (nbands,)"),

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM
 from pulsar.data.candidate import Column
 from pulsar.data.files import check_output
-from pulsar.data.fold import Fold, FoldCube
+from pulsar.data.fold import Fold, FoldCube, PulseCutout
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
-from pulsar.data.pulse import PulseCutout
 from pulsar.data.unfinished import undisturbed
 from pulsar.errors import PulsarError
 from pulsar.io.hdf5 import Hdf5Writer
