@@ -1,4 +1,4 @@
-"""Files: what holds them until the end of a block; small ones read whole; numbers of binary ones; what may be written."""
+"""Files: what holds them until the end of a block; small ones read whole; numbers of binary ones; outputs."""
 
 import math
 import os

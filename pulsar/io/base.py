@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pulsar.data.direction import dms, hms
-from pulsar.data.files import Closing
+from pulsar.data.files import Closing, Writing
 from pulsar.data.header import (
     HIGHEST_FREQ,
     LATEST_MJD,
@@ -479,7 +479,7 @@ def is_spectral_line(path: Path) -> bool:
     return _LINE.search(path.name) is not None
 
 
-class AtomicFile:
+class AtomicFile(Writing):
     """A file that appears under its name when it is complete, and not at all when writing fails."""
 
     def __init__(self, path: Path) -> None:
@@ -492,17 +492,19 @@ class AtomicFile:
                 f"{path}: cannot be written: {error.strerror}; check that the folder exists and is writable"
             ) from error
 
-    def commit(self) -> None:
-        """Close and rename."""
+    def close(self) -> None:
+        """Finish the file and give it its name; a second call does nothing."""
+        if self.stream.closed:
+            return
         try:
             self.stream.close()
             self._file.commit()
         except BaseException:
-            self.discard()
+            self.abort()
             raise
 
-    def discard(self) -> None:
-        """Close and delete."""
+    def abort(self) -> None:
+        """Delete what was written; nothing of a file that has its name."""
         try:
             with contextlib.suppress(PulsarError):
                 self.stream.close()

@@ -257,14 +257,14 @@ class PsrfitsWriter(Writing):
         self._end_file()
         self._closed = True
         for file in self._files:
-            file.commit()
+            file.close()
 
     def abort(self) -> None:
         """Delete what was written."""
         if not self._closed:
             self._closed = True
             for file in self._files:
-                file.discard()
+                file.abort()
 
 
 def primary_cards(h: Header, day: int, seconds: float, **own: Any) -> list[tuple[str, Any]]:

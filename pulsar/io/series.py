@@ -318,20 +318,11 @@ def write_series(path: Path, data: NDArray[np.float32], header: Header, dm: floa
     else:
         start = b""
     for name in beside:
-        _write(name, inf_text(path.stem, header, len(flat), dm).encode("latin-1", "replace"))
-    _write(own, start, flat)
-
-
-def _write(path: Path, start: bytes, data: NDArray[np.float32] | None = None) -> None:
-    file = AtomicFile(path)
-    try:
+        with AtomicFile(name) as file:
+            file.stream.write(inf_text(path.stem, header, len(flat), dm).encode("latin-1", "replace"))
+    with AtomicFile(own) as file:
         file.stream.write(start)
-        if data is not None:
-            file.stream.write(data.data)
-        file.commit()
-    except BaseException:
-        file.discard()
-        raise
+        file.stream.write(flat.data)
 
 
 def inf_text(name: str, header: Header, nsamps: int, dm: float) -> str:

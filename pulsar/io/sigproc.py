@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.files import Numbers, Writing, closed_on_error
+from pulsar.data.files import Numbers, closed_on_error
 from pulsar.data.header import (
     HIGHEST_FREQ,
     LARGEST_DM,
@@ -462,7 +462,7 @@ def known_dm(dm: float, problems: list[str]) -> float:
     return 0.0
 
 
-class FilterbankWriter(Writing):
+class FilterbankWriter(AtomicFile):
     """Writes a SIGPROC filterbank file (a context manager).
 
     The file appears under its name when the block ends without an error.
@@ -492,12 +492,11 @@ class FilterbankWriter(Writing):
         nifs: int = 1,
         signed: bool = False,
     ) -> None:
-        self.path = Path(path)
+        super().__init__(Path(path))
         self.header = header
         self.nsamps = 0
         self._nbits, self._ascending, self._nifs, self._signed = nbits, ascending, nifs, signed
-        self._file = AtomicFile(self.path)
-        self._file.stream.write(write_header(header, nbits=nbits, nifs=nifs, ascending=ascending, signed=signed))
+        self.stream.write(write_header(header, nbits=nbits, nifs=nifs, ascending=ascending, signed=signed))
 
     def write(self, data: NDArray[Any]) -> None:
         """Append samples: shape (nchans, n) or (nifs, nchans, n), any real type; rounded and clipped to the depth."""
@@ -509,18 +508,8 @@ class FilterbankWriter(Writing):
             )
         if self._ascending:
             data = data[:, ::-1]
-        self._file.stream.write(encoded(data, self._nbits, signed=self._signed, big=False))
+        self.stream.write(encoded(data, self._nbits, signed=self._signed, big=False))
         self.nsamps += data.shape[2]
-
-    def close(self) -> None:
-        """Finish the file and give it its name; a second call does nothing."""
-        if not self._file.stream.closed:
-            self._file.commit()
-
-    def abort(self) -> None:
-        """Delete what was written."""
-        if not self._file.stream.closed:
-            self._file.discard()
 
 
 def _finite(value: Any) -> bool:
