@@ -28,8 +28,6 @@ LEAST_ADDRESSES = 640 << 20
 ADDRESSES = 350 << 20
 #: Below this nothing sensible can be done [byte].
 SMALLEST = 64 * 1024**2
-#: More than any node has; beyond it sizes are slips of the keyboard [byte].
-LARGEST = 2.0**50
 #: Variables by which a user, or a batch system, says what programs with threads may take.
 VARIABLES: Final = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 #: Where the groups are mounted, and which of them this process is in.
@@ -67,7 +65,8 @@ def parse_size(text: str, name: str = "run.memory", such_as: str = "4GiB, 512MB 
     size = float(match[1]) * _UNITS[match[2].lower()]
     if size < SMALLEST:
         raise ConfigError(f"{name} = {text!r}: expected at least 64MiB (is the unit missing?)")
-    if size > LARGEST:
+    # More than any node has; beyond it sizes are slips of the keyboard [byte].
+    if size > 2.0**50:
         raise ConfigError(f"{name} = {text!r}: expected at most 1024TiB")
     return int(size)
 

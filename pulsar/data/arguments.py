@@ -19,8 +19,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _SPEC = re.compile(r"(?P<unit>.*?)\s*(?:(?P<sign>>=?)\s*0)?")
-#: What stays of the noise when values are rounded to float32, at least; beyond it a constant is taken off first.
-_ROUNDING = 1e-3
 
 
 def quantities(*, arrays: tuple[str, ...] = (), **units: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -215,4 +213,5 @@ def _without_offset(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values  # there is no noise to lose
     mean = float(finite.mean())
     step = float(np.spacing(np.float32(abs(mean))))
-    return values - mean if step > _ROUNDING * float(finite.std()) else values
+    # What stays of the noise when values are rounded to float32, at least; beyond it a constant is taken off first.
+    return values - mean if step > 1e-3 * float(finite.std()) else values

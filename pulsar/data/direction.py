@@ -11,12 +11,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-#: ICRS position of the north galactic pole, and galactic longitude of the north celestial pole [deg]: The Hipparcos and
-#: Tycho Catalogues (ESA SP-1200), vol. 1, equation 1.5.11 ff.
-POLE_RA: Final = 192.85948
-POLE_DEC: Final = 27.12825
-POLE_L: Final = 122.93192
-
 
 def galactic(ra_deg: Any, dec_deg: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Galactic longitude (0 to 360) and latitude [deg] of ICRS positions.
@@ -31,12 +25,14 @@ def galactic(ra_deg: Any, dec_deg: Any) -> tuple[NDArray[np.float64], NDArray[np
     l, b : ndarray
         [deg], NaN where the position is unknown.
     """
-    ra = np.radians(np.asarray(ra_deg, dtype=np.float64) - POLE_RA)
-    dec, pole = np.radians(np.asarray(dec_deg, dtype=np.float64)), np.radians(POLE_DEC)
+    # ICRS position of the north galactic pole, and galactic longitude of the north celestial pole [deg]: The Hipparcos
+    # and Tycho Catalogues (ESA SP-1200), vol. 1, equation 1.5.11 ff.
+    ra = np.radians(np.asarray(ra_deg, dtype=np.float64) - 192.85948)
+    dec, pole = np.radians(np.asarray(dec_deg, dtype=np.float64)), np.radians(27.12825)
     x = np.sin(dec) * np.cos(pole) - np.cos(dec) * np.sin(pole) * np.cos(ra)
     y = np.cos(dec) * np.sin(ra)
     z = np.sin(dec) * np.sin(pole) + np.cos(dec) * np.cos(pole) * np.cos(ra)
-    longitude = (POLE_L - np.degrees(np.arctan2(y, x))) % 360.0
+    longitude = (122.93192 - np.degrees(np.arctan2(y, x))) % 360.0
     return np.asarray(longitude), np.asarray(np.degrees(np.arctan2(z, np.hypot(x, y))))
 
 

@@ -31,12 +31,6 @@ _PIECE: Final = 1 << 24
 #: Pieces in which levels and noise of channels are measured, spread over the stretch: their medians count, so that
 #: interference in fewer than half of them does not.
 _MEASURED: Final = 64
-#: Fewest samples of such a piece: of its noise the standard error is 2 %.
-_SHORTEST: Final = 1024
-#: Samples of a row of PSRFITS, and fewest where they are to come out even: below that the header of a row, 20 bytes a
-#: channel, is more than a quarter of it at 8 bit.
-_ROW: Final = 1024
-_LEAST_ROW: Final = 64
 
 
 @dataclass(frozen=True)
@@ -251,7 +245,8 @@ def _pieces(taken: Extracted) -> Iterator[NDArray[Any]]:
 def _scales(taken: Extracted, depth: int, progress: Progress) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Scale and offset of each channel, shape (nchans,): a sample is code * scale + offset."""
     nsamps = taken.header.nsamps
-    length = min(taken.gulp, nsamps, max(_SHORTEST, -(-nsamps // _MEASURED)))
+    # Fewest samples of such a piece: of its noise the standard error is 2 %.
+    length = min(taken.gulp, nsamps, max(1024, -(-nsamps // _MEASURED)))
     starts = np.unique(np.linspace(0, nsamps - length, min(_MEASURED, -(-nsamps // length))).astype(np.int64))
     measured = np.empty((2, len(starts), taken.header.nchans))
     with progress.stage("measuring", len(starts), "pieces") as tick:
@@ -301,9 +296,10 @@ def _row_length(header: Header) -> int:
     What is missing in the last row are zero bytes, which readers leave out; in spectra of less than 8 bytes ours takes
     them for samples.
     """
-    most = max(1, min(_ROW, header.nsamps, _PIECE // header.nchans))
+    most = max(1, min(1024, header.nsamps, _PIECE // header.nchans))
     even = max(n for n in range(1, most + 1) if header.nsamps % n == 0)
-    return even if even >= _LEAST_ROW or header.nchans * header.nbits < 64 else most
+    # Below 64 samples the header of a row, 20 bytes a channel, is more than a quarter of it at 8 bit.
+    return even if even >= 64 or header.nchans * header.nbits < 64 else most
 
 
 def _told(form: str, header: Header, taken: Extracted, scaled: bool, gaps: int) -> str:

@@ -108,9 +108,6 @@ def load_survey(path: str | Path) -> Survey:
     return survey
 
 
-#: Bytes of a product and of each candidate in it that is folded with the default bins: 100 of them are 1.5 MB.
-PRODUCT_BYTES = 2.0e5
-CANDIDATE_BYTES = 1.3e4
 #: Samples that are searched at a time: ten days of 49 us, more than anybody has.
 MOST_SAMPLES: Final = 1 << 34
 
@@ -260,7 +257,8 @@ def _planned(survey: Survey, threads: int) -> SurveyPlan:
         passes=passes,
         cores_needed=cores_needed,
         storage_needed=storage_needed,
-        product_bytes=units * (PRODUCT_BYTES + ncands * CANDIDATE_BYTES),
+        # And of each candidate in it that is folded with the default bins: 100 of them are 1.5 MB.
+        product_bytes=units * (2.0e5 + ncands * 1.3e4),
         rated=plan.rated,
         cpu=seconds,
         speed={

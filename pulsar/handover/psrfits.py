@@ -28,8 +28,6 @@ from pulsar.sky.observatory import find_observatory
 
 #: Coefficients of a polynomial of phase; those of the fold are four, the others 0.
 _NCOEF: Final = 15
-#: Largest sample of 16 bit that is used.
-_MOST: Final = 32000.0
 
 
 def psrfits_bytes(candidate: Exported) -> bytes:
@@ -141,7 +139,8 @@ def _subints(candidate: Exported) -> Any:
     nsub, nbands, nbins = profiles.shape
     low, high = profiles.min(axis=2), profiles.max(axis=2)
     offset = (0.5 * (low + high)).astype(np.float32)
-    scale = np.maximum(0.5 * (high - low) / _MOST, 1e-30).astype(np.float32)
+    # Largest sample of 16 bit that is used.
+    scale = np.maximum(0.5 * (high - low) / 32000.0, 1e-30).astype(np.float32)
     data = np.rint((profiles - offset[..., None]) / scale[..., None]).astype(np.int16)
     middle = 0.5 * (fold.time_edges[1:] + fold.time_edges[:-1])
     p = fold.after

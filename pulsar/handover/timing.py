@@ -33,10 +33,6 @@ from pulsar.sky.barycentre import arrival_times, barycentric
 from pulsar.sky.observatory import find_observatory
 from pulsar.sky.timing import delay_at_top, moments
 
-#: Terms are added until the turns are followed within this [turns]; a tenth of what an ephemeris is to hold.
-_MISSED: Final = 1e-3
-#: Most terms of the spin: the turning Earth needs no more over 6 h at a period of 1.4 ms (tests/handover).
-_MOST_TERMS: Final = 6
 #: Ephemeris of the solar system that files name: one that tempo2 and PINT know. Ours departs from it by 10 us and by
 #: 3e-9 of the frequency (:mod:`pulsar.sky.barycentre`).
 EPHEMERIS: Final = "DE440"
@@ -45,9 +41,6 @@ GROUPS: Final = 8
 #: S/N below which the highest place of the correlation may be one of noise, and its error means nothing: noise alone
 #: exceeds it at one of a thousand phases once in a million profiles.
 LEAST_SNR: Final = 6.0
-#: Finer than a bin by this is the grid on which the correlation is first looked at.
-_FINER: Final = 8
-_STEPS: Final = 5
 _NAN: Final = float("nan")
 
 
@@ -102,10 +95,12 @@ def spin_of(params: FoldParams, header: Header, epoch: float, tobs: float) -> Sp
 def _terms(turns: NDArray[np.float64], seconds: NDArray[np.float64], scale: float) -> tuple[float, ...]:
     """Frequency and derivatives that follow turns: two at least, and no more than it takes."""
     x = seconds / scale
-    for count in range(2, _MOST_TERMS + 1):
+    # Most terms of the spin: the turning Earth needs no more over 6 h at a period of 1.4 ms (tests/handover).
+    for count in range(2, 7):
         basis = np.stack([x**k for k in range(count + 1)], axis=1)
         fit, *_ = np.linalg.lstsq(basis, turns, rcond=None)
-        if np.max(np.abs(turns - basis @ fit)) < _MISSED:
+        # Terms are added until the turns are followed within this [turns]; a tenth of what an ephemeris is to hold.
+        if np.max(np.abs(turns - basis @ fit)) < 1e-3:
             break
     factors = np.cumprod(np.arange(1, len(fit))) / scale ** np.arange(1, len(fit))
     return tuple(float(value) for value in fit[1:] * factors)
@@ -408,9 +403,10 @@ def match(profile: NDArray[np.float64], template: Template) -> tuple[float, floa
     own, model = series_of(profile)[:n], template.spectrum[:n]
     k = np.arange(n)
     cross = own * np.conj(model)
-    size = _FINER * nbins
+    # The correlation is first looked at on a grid finer than the bins.
+    size = 8 * nbins
     shift = float(np.argmax(np.fft.irfft(cross, size)) / size)
-    for _ in range(_STEPS):
+    for _ in range(5):
         turned = cross * np.exp(2j * np.pi * k * shift)
         slope, bend = -np.sum(k * turned.imag), -np.sum(k**2 * turned.real)
         if not bend < 0:

@@ -31,12 +31,6 @@ from pulsar.data.observation import Block, Gap, InputFile
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import DataError, PulsarError
 
-# Bytes read from a file at a time: the piece and its transposed copy stay in L2. Rather a whole tile of 64 spectra
-# than less, up to the larger size.
-PIECE_BYTES = 1 << 18
-TILE_BYTES = 1 << 22
-# Samples of which the mean stands in for what is missing.
-MEAN_BYTES = 1 << 22
 #: Bits of a sample.
 DEPTHS: Final = (1, 2, 4, 8, 16, 32)
 #: Parts of the names of FAST's files.
@@ -300,7 +294,8 @@ def flat_view(out: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
 def spectra_per_piece(spectrum_bytes: int) -> int:
     """Spectra to read at a time: whole tiles of 64 where a spectrum is not huge."""
-    n = max(1, PIECE_BYTES // spectrum_bytes, min(64, TILE_BYTES // spectrum_bytes))
+    # The piece and its transposed copy stay in L2. Rather a whole tile than less, up to the larger size.
+    n = max(1, (1 << 18) // spectrum_bytes, min(64, (1 << 22) // spectrum_bytes))
     return n if n < 64 else n - n % 64
 
 
@@ -356,7 +351,8 @@ def as_type(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def channel_mean(obs: BaseObservation, start: int, stop: int) -> NDArray[np.float64]:
     """Mean of every channel over the samples from `start` to `stop`, or of as many as 4 MB hold, shape (nchans,)."""
-    most = max(1, MEAN_BYTES // (obs.header.nchans * obs.dtype.itemsize))
+    # Samples of which the mean stands in for what is missing.
+    most = max(1, (1 << 22) // (obs.header.nchans * obs.dtype.itemsize))
     data = obs.read(start, min(stop - start, most)).data
     return np.asarray(np.mean(data, axis=1, dtype=np.float64))
 

@@ -3,7 +3,7 @@
 import importlib.util
 import math
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,9 +17,6 @@ from pulsar.io.base import on_sky, quantise, spectra_per_piece
 from pulsar.io.hdf5 import Hdf5, Hdf5Writer
 from pulsar.io.product.schema import FORMAT
 from pulsar.io.sigproc import RawHeader, SpectraReader, check_types, common_header, header_keys, sigproc_dtype
-
-#: Bytes of a chunk of a file that is written: what HDF5 keeps in memory of a data set by default.
-_CHUNK: Final = 1 << 20
 
 
 class Fbh5Reader(SpectraReader):
@@ -138,12 +135,13 @@ class Fbh5Writer(Hdf5Writer):
     def _described(self) -> h5py.Dataset:
         """The data set, without samples, and the keys."""
         header, nbits = self.header, self._nbits
+        # Bytes of a chunk of a file that is written: what HDF5 keeps in memory of a data set by default.
         data = self._file.create_dataset(
             "data",
             (0, 1, header.nchans),
             {8: "u1", 16: "<u2", 32: "<f4"}[nbits],
             maxshape=(None, 1, header.nchans),
-            chunks=(max(1, _CHUNK // (header.nchans * nbits // 8)), 1, header.nchans),
+            chunks=(max(1, (1 << 20) // (header.nchans * nbits // 8)), 1, header.nchans),
         )
         keys = header_keys(header, nbits=nbits, nifs=1, ascending=False)
         # Hours and degrees, not packed sexagesimal.

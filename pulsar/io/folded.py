@@ -42,13 +42,8 @@ READABLE: Final = "prepfold's .pfd or a .phcx of the Parkes surveys (XML, also p
 MOST: Final = 1 << 30
 #: The first twelve counts: trials of DM, period and derivative, subbands, sub-integrations, bins, channels, five steps.
 _COUNTS: Final = 12
-#: Most of each that a fold has; beyond it the file is something else.
-_MOST_COUNT: Final = 1 << 20
-_MOST_TEXT: Final = 4096
 #: Fewest bins of a .pfd in which a pulse can be told from what is beside it, and of a .phcx to tell noise from it.
 _FEWEST_PFD, _FEWEST_PHCX = 4, 8
-#: Numbers kept of each sub-integration and subband.
-_STATS: Final = 7
 #: Shortest and longest period of anything that is folded [s].
 _FASTEST, _SLOWEST = 1e-5, 1e6
 _GZIP: Final = b"\x1f\x8b"
@@ -142,7 +137,8 @@ def _order(data: bytes) -> str:
         counts = struct.unpack_from(f"{order}{_COUNTS}i", data)
         nsub = counts[3]
         least = (0, 0, 0, 1, 1, _FEWEST_PFD, nsub, 1, 1, 1, 1, 1)
-        if all(low <= n <= _MOST_COUNT for low, n in zip(least, counts, strict=True)):
+        # With more of one the file is something else.
+        if all(low <= n <= 1 << 20 for low, n in zip(least, counts, strict=True)):
             return order
     return ""
 
@@ -154,7 +150,7 @@ class _Pfd:
         file = Numbers(path, data, _order(data) or "<")
         ndm, nperiod, npdot, nsub, npart, nbins, self.nchan, *_ = file.take(f"{_COUNTS}i", "counts")
         texts = ("name of its file", "name of the candidate", "name of the telescope", "device")
-        self.names = [printable(file.text(text, 0, _MOST_TEXT)) for text in texts]
+        self.names = [printable(file.text(text, 0, 4096)) for text in texts]
         places = [file.take("16s", "position")[0] for _ in range(2)]
         self.place = [printable(place.split(b"\0")[0].decode("latin-1")) for place in places]
         facts = file.take("9d", "facts")
@@ -164,7 +160,8 @@ class _Pfd:
         for n, what in ((ndm, "DMs"), (nperiod, "periods"), (npdot, "period derivatives")):
             file.array((n,), f"trial {what}")
         self.profiles = file.array((npart, nsub, nbins), "profiles").astype(np.float64)
-        self.stats = file.array((npart, nsub, _STATS), "statistics").astype(np.float64)
+        # Numbers kept of each sub-integration and subband.
+        self.stats = file.array((npart, nsub, 7), "statistics").astype(np.float64)
         # The third "power" is 1 where turns are counted at the barycentre.
         self.barycentric = flag == 1.0 or not topo[1] > 0.0
         self.start = bary_epoch if self.barycentric else topo_epoch

@@ -23,14 +23,9 @@ from pulsar.data.unfinished import Unfinished
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.hdf5_apart import H5PY, Apart, Content, Mark, cause_of, mark_of, type_of
 
-#: Most bytes that one stored byte can stand for: deflate's bound (zlib's technical notes), above that of LZ4 (255).
-EXPANSION: Final = 1032
 #: Bytes of memory that a file may take while it is open, and more by its size up to as many again: 1 GiB and itself at
 #: most. A FAST beam's mask takes 76 kB a block of 0.25 s: half an hour; `--mask` adds what the observation has.
 _ROOM: Final = 1 << 29
-_ROOM_A_BYTE: Final = 8
-#: Times of its bytes that a column of texts takes as it is read: UTF-32 as a column and in a table, and on the way.
-_TEXT: Final = 9
 #: What to do about a damaged file.
 ADVICE: Final = "copy it again, or make it anew"
 #: Files that this process has written, as they are: these it opens itself.
@@ -89,7 +84,7 @@ class Hdf5(Closing):
         self.path = path
         state = None if content is not None else check_file(path, expected)
         self.size = len(content or b"") if state is None else state.st_size
-        self.room = _ROOM + min(_ROOM_A_BYTE * self.size, _ROOM + self.size)
+        self.room = _ROOM + min(8 * self.size, _ROOM + self.size)
         try:
             self._content = _opened(path, content, state)
         except H5PY as error:
@@ -149,7 +144,9 @@ class Hdf5(Closing):
     def _borne_out(self, name: str, about: Mapping[str, Any]) -> Stored:
         shape, chunks = tuple(about["shape"]), about["chunks"]
         nbytes, stored = about["itemsize"] * math.prod(shape), min(about["stored"], self.size)
-        if nbytes > EXPANSION * stored + 1:
+        # Most bytes that one stored byte can stand for: deflate's bound (zlib's technical notes), above that of LZ4
+        # (255).
+        if nbytes > 1032 * stored + 1:
             raise self.damaged(f"{name} should have {nbytes} bytes, of which the file holds {stored}")
         return Stored(type_of(about["type"]), shape, None if chunks is None else tuple(chunks), stored)
 
@@ -212,7 +209,9 @@ class Hdf5(Closing):
         """Refuse what takes more memory than is left for this file."""
         columns = [item.dtype[key] for key in item.dtype.names or ()]
         texts = sum(column.itemsize for column in columns if column.kind == "S")
-        needed = math.prod(item.shape) * (item.dtype.itemsize + _TEXT * texts + again) + beside
+        # Times of its bytes that a column of texts takes as it is read: UTF-32 as a column and in a table, and on the
+        # way.
+        needed = math.prod(item.shape) * (item.dtype.itemsize + 9 * texts + again) + beside
         if needed > self.room:
             raise DataError(
                 f"{self.path}: {name} has the shape {item.shape} of {item.dtype.itemsize} bytes each and takes "

@@ -41,18 +41,11 @@ H5PY: Final = (
 #: CPU seconds for a question about a file, and more for each of so many bytes of it: fifty times what ours take (0.02 s
 #: for 3 MB). The index of a million chunks takes 1 s.
 _PATIENCE: Final = 1.0
-_BYTES_A_SECOND: Final = 1 << 24
-_MOST_PATIENCE: Final = 30.0
-#: Seconds until a disk that does not answer counts as a file that cannot be read.
-_LONGEST: Final = 120.0
 #: Address space beyond that of the start. A piece, its chunks packed and unpacked, and h5py's copies of texts fit in
 #: with chunks of up to 64 MiB; those of ours have 1 MiB, of FBH5 4 MiB.
 _ROOM: Final = 384 << 20
 #: Bytes of the memory that two processes share, and that are read at once.
 _PIECE: Final = 1 << 24
-#: Most bytes of names, attributes and texts in an answer: a hundred times a configuration and the reasons of 2^16
-#: channels.
-_MOST_WORDS: Final = 1 << 25
 #: Processes at once: that which was asked longest ago makes room for another.
 _MOST_PROCESSES: Final = 16
 #: Bytes of memory from which on a copy is ended with its file: three times what a search has at its start.
@@ -330,9 +323,12 @@ class Apart:
     def _answer(self, process: "_Process", question: list[Any]) -> Any:
         try:
             process.link.send_bytes(json.dumps(question).encode())
-            if not process.link.poll(_LONGEST):
+            # Seconds until a disk that does not answer counts as a file that cannot be read.
+            if not process.link.poll(120.0):
                 raise TimeoutError
-            return json.loads(process.link.recv_bytes(_MOST_WORDS))
+            # Most bytes of names, attributes and texts in an answer: a hundred times a configuration and the reasons
+            # of 2^16 channels.
+            return json.loads(process.link.recv_bytes(1 << 25))
         except (OSError, EOFError, ValueError) as error:
             why = _pool.refused[self.key] = process.end(late=isinstance(error, TimeoutError))
             raise OSError(why) from None
@@ -459,7 +455,7 @@ def _serve(link: Connection, file: Apart, shared: mmap.mmap) -> NoReturn:
     try:
         _confine(link)
         size = file.mark[2] if file.mark else len(file.source) if isinstance(file.source, bytes) else 0
-        patience = _PATIENCE + min(size / _BYTES_A_SECOND, _MOST_PATIENCE)
+        patience = _PATIENCE + min(size / (1 << 24), 30.0)
         content: Content | None = None
         while True:
             method, *args = json.loads(link.recv_bytes())

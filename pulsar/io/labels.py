@@ -34,9 +34,8 @@ from pulsar.io.product.schema import column_meta
 LABELS: Final = ("pulsar", "interference", "known", "noise", "unsure")
 #: Ends of the name of a file of judgements, in place of that of the product.
 SUFFIX: Final = ".labels.ecsv"
-#: Characters of a note and of a name; longer ones are cut.
+#: Characters of a note; longer ones are cut.
 MOST_NOTE: Final = 2000
-MOST_WHO: Final = 64
 #: Another viewer adds a line in milliseconds; so long is waited for it [s].
 PATIENCE: Final = 5.0
 #: The texts that end a line; the time comes last, so that a line that was cut off is told from a whole one.
@@ -199,7 +198,7 @@ def person(by: str | None, option: str = "--by NAME") -> str:
             by = getpass.getuser()
         except (OSError, KeyError):
             raise ConfigError(f"this user has no name here; give {option}") from None
-    name = plain(by, MOST_WHO)
+    name = plain(by, 64)
     if not name:
         raise ConfigError(f"{option}: a name is needed")
     return name

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 #: Channel steps may differ by this part of the mean one: tables of channels in float32 do, at 1 GHz and 0.1 MHz.
 EVEN = 0.01
-#: No radio telescope observes beyond this [MHz]: such numbers are Hz.
-MOST_FREQ = 2e6
-#: Channels of telescopes [MHz]: UTR-2 begins at 8 MHz, ALMA ends at 950 GHz. Other numbers may be GHz or kHz.
-USUAL_FREQS = (8.0, 1e6)
 #: Longest sampling time that pulsars were looked for with [s]: images of surveys are of 10 s. Others may be ms or µs.
 USUAL_TSAMP = 10.0
 #: Spectra turned at a time: of a thousand channels they stay in the cache.
@@ -208,7 +204,8 @@ def _turned(array: NDArray[Any]) -> NDArray[Any]:
 
 def _ask_about_units(freqs: NDArray[np.float64], tsamp: float) -> None:
     """Warn of descending channel centres [MHz] and a sampling time [s] that no telescope has."""
-    low, high = USUAL_FREQS
+    # Channels of telescopes [MHz]: UTR-2 begins at 8 MHz, ALMA ends at 950 GHz. Other numbers may be GHz or kHz.
+    low, high = 8.0, 1e6
     # The caller of from_array, which is decorated.
     if freqs[-1] < low or freqs[0] > high:
         warnings.warn(
@@ -223,7 +220,8 @@ def _step(freqs: NDArray[np.float64]) -> float:
     """Step of descending channel centres [MHz], negative."""
     if len(freqs) < 2:
         raise ConfigError("freqs has one channel: dedispersed data are a pulsar.TimeSeries(data, tsamp)")
-    if freqs[0] > MOST_FREQ:
+    # No radio telescope observes beyond this [MHz]: such numbers are Hz.
+    if freqs[0] > 2e6:
         raise ConfigError(f"freqs = {freqs[0]:g} MHz: no radio frequency; numbers are MHz, quantities may be in Hz")
     steps = -np.diff(freqs)
     mean = float(freqs[0] - freqs[-1]) / (len(freqs) - 1)

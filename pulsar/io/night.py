@@ -20,10 +20,6 @@ from pulsar.io.product.schema import FORMAT
 #: Suffixes of files that may be observations; what is in them decides.
 SUFFIXES: Final = (".fits", ".sf", ".fil", ".h5", ".fbh5", ".dat", ".tim")
 PACKED: Final = {".gz": "gunzip", ".fz": "funpack", ".xz": "unxz", ".zst": "unzstd"}
-#: A longer pause begins another pointing [s], unless the pointing itself has lasted longer.
-PAUSE: Final = 120.0
-#: Files are of one length down to this fraction of the longer one: S/N goes as the root of it, so 1 % of it is 0.5 %.
-LENGTHS_AGREE: Final = 0.99
 
 
 @dataclass(frozen=True)
@@ -228,10 +224,11 @@ def _short(beams: Sequence[Pointing], lengths: Mapping[Path, float], promised: M
     for beam in beams:
         for path in beam.paths:
             longest = max(beside[path], key=lambda file: lengths[file])
+            # Of one length within 1 %: S/N goes as the root of it, by 0.5 %.
             if promised[path]:
                 held = f"{lengths[path] / beam.header.tsamp:.0f}"
                 out[path] = f"holds {held} of the {promised[path]} samples that its header promises"
-            elif lengths[path] < LENGTHS_AGREE * lengths[longest]:
+            elif lengths[path] < 0.99 * lengths[longest]:
                 out[path] = f"holds {lengths[path]:.6g} s, {longest.name} {lengths[longest]:.6g} s"
     return out
 
@@ -296,7 +293,8 @@ def _apart(members: Sequence[tuple[Path, Header]]) -> list[list[tuple[Path, Head
         now = header.tstart * DAY
         form = (header.nchans, header.fch1, header.foff, header.nbits, header.is_series, header.dm)
         # In files with wrong times (TBIN too small) the steps are a multiple of the length.
-        new = not out or form != shape or now - end > max(PAUSE, end - start, 8 * header.tobs) or header.is_series
+        # A longer pause begins another pointing [s], unless the pointing itself has lasted longer.
+        new = not out or form != shape or now - end > max(120.0, end - start, 8 * header.tobs) or header.is_series
         # What begins while another is being recorded is no continuation of it, whatever source the headers name. Where
         # the name tells a beam or a number they should have been, which is told when they are joined.
         name = parse_name(file)

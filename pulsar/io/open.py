@@ -28,12 +28,11 @@ from pulsar.io.base import (
     stretches,
 )
 from pulsar.io.fbh5 import Fbh5Reader
+from pulsar.io.hdf5 import MAGIC
 from pulsar.io.psrfits import PsrfitsReader
 from pulsar.io.series import PrestoReader, SeriesSet, TimReader, is_series, is_set
 from pulsar.io.sigproc import SigprocReader, is_sigproc
 
-FITS_MAGIC = b"SIMPLE  ="
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # Files kept open; of more, each thread opens the one that it reads.
 MOST_OPEN = 64
 # How packed files begin, and what unpacks them.
@@ -114,11 +113,11 @@ def _open_one(path: Path, config: InputConfig) -> BaseObservation:
         if is_series(path):
             return TimReader(path, signed=config.signed)
         return SigprocReader(path, signed=config.signed)
-    if head.startswith(FITS_MAGIC):
+    if head.startswith(b"SIMPLE  ="):
         if path.suffix == ".fz":
             raise DataError(f"{path}: is packed: unpack it with `funpack {path}` and give the file that this makes")
         return PsrfitsReader(path)
-    if head.startswith(HDF5_MAGIC):
+    if head.startswith(MAGIC):
         return Fbh5Reader(path)
     if head.lstrip().startswith(b"Data file name without suffix"):
         raise DataError(

@@ -31,9 +31,6 @@ from pulsar.io.psrfits_writer import PsrfitsWriter
 
 __all__ = ["PsrfitsReader", "PsrfitsWriter"]
 
-# Rows of padding at the end that are looked for.
-MOST_PADDED_ROWS = 64
-
 
 class PsrfitsReader(BaseObservation):
     """A PSRFITS search-mode file.
@@ -338,7 +335,8 @@ class PsrfitsReader(BaseObservation):
             return 0
         padded = 0
         step = max(1, (1 << 20) // self._row_bytes)
-        for row in range(self._table.nrows - 1, max(-1, self._table.nrows - 1 - MOST_PADDED_ROWS), -1):
+        # Rows of padding at the end that are looked for.
+        for row in range(self._table.nrows - 1, max(-1, self._table.nrows - 1 - 64), -1):
             at = self._nsblk
             while at > 0:
                 first = max(0, at - step)

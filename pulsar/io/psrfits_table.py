@@ -21,12 +21,6 @@ from pulsar.errors import DataError
 from pulsar.io.base import RawFile, is_spectral_line
 
 _BYTES: Final = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
-#: Rows are looked at one by one. So many of them (half a minute) only where they are as large as those of real files:
-#: then it takes no longer than reading the file.
-_MANY_ROWS: Final = 1 << 16
-_SMALL_ROW: Final = 1 << 12
-#: Bytes in which the headers of a file are.
-_HEADERS: Final = 1 << 20
 _NUMPY: Final = {"B": ">u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
 
@@ -151,7 +145,8 @@ def read_table(file: RawFile) -> SubintTable:
 
 def _check_counts(file: RawFile) -> None:
     """Refuse numbers of axes and of columns beyond the standard's 999: astropy would count up to them."""
-    start = file.read(0, min(file.size, _HEADERS)).tobytes()
+    # Within a megabyte the headers of a file are.
+    start = file.read(0, min(file.size, 1 << 20)).tobytes()
     # A card is 80 bytes, of which 8 are the key: samples that are read with them are looked through no further.
     keys = np.frombuffer(start, "S8", len(start) // 8)[::10]
     for at in 80 * np.flatnonzero((keys == b"NAXIS   ") | (keys == b"TFIELDS ")):
@@ -207,7 +202,9 @@ def _table(file: RawFile, primary: dict[str, Any], keys: dict[str, Any], offset:
             f"{path}: ends at byte {file.size}, inside the first row of the SUBINT table ({row_bytes} bytes from byte "
             f"{offset} on): it is truncated, copy it again"
         )
-    if min(nrows, whole) > _MANY_ROWS and row_bytes < _SMALL_ROW:
+    # Rows are looked at one by one: so many of them (half a minute) only where they are as large as those of real
+    # files. Then it takes no longer than reading the file.
+    if min(nrows, whole) > 1 << 16 and row_bytes < 1 << 12:
         raise DataError(
             f"{path}: keys NAXIS1, NAXIS2: {nrows} rows of {row_bytes} bytes are none of an observation: the header is "
             "wrong"

@@ -35,9 +35,6 @@ from pulsar.io.sigproc import (
 PIECE = 1 << 18
 #: Endings of the files of a series -> what they are.
 SERIES_FORMS: Final = {".dat": "PRESTO", ".tim": "SIGPROC", ".npy": "numpy"}
-#: Pieces of the band that stand for its channels where the files do not tell those: arrival within a piece of a 64th of
-#: the band differs by 1.6 % of the delay over it.
-PIECES = 64
 
 
 class _SeriesReader(BaseObservation):
@@ -491,4 +488,6 @@ def _band(reader: BaseObservation) -> NDArray[np.float64]:
             f"{reader.files[0].path}: tells no frequency or bandwidth, without which DMs cannot be compared: add them "
             "to its header (.inf: central freq of low channel, total bandwidth)"
         )
-    return np.linspace(h.fch1, h.fch1 - abs(h.foff), PIECES)
+    # Pieces of the band that stand for its channels where the files do not tell those: arrival within a piece of a
+    # 64th of the band differs by 1.6 % of the delay over it.
+    return np.linspace(h.fch1, h.fch1 - abs(h.foff), 64)

@@ -15,8 +15,6 @@ from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.sky.observatory import Observatory, find_observatory
 
-#: 2 G M / c^3 of the Sun [s].
-SUN_SHAPIRO: Final = 9.85098189e-6
 #: The rate of change of v/c is taken over so many seconds on either side.
 _STEP: Final = 100.0
 
@@ -134,7 +132,8 @@ def _arrivals(
     time, position, velocity, sun = place_of(mjd, seconds, where)
     toward = sun - position
     cosine = toward @ direction / np.linalg.norm(toward, axis=1)
-    delay = position @ direction / C + SUN_SHAPIRO * np.log(1.0 - cosine)
+    # 2 G M / c^3 of the Sun [s].
+    delay = position @ direction / C + 9.85098189e-6 * np.log(1.0 - cosine)
     tdb = time.tdb
     days = (tdb.jd1 - tdb.jd1[0]) + (tdb.jd2 - tdb.jd2[0])
     first = float(tdb.jd1[0] - 2400000.5) + (float(tdb.jd2[0]) + float(delay[0]) / DAY)

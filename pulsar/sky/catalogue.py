@@ -33,9 +33,8 @@ from pulsar.sky.observatory import find_observatory
 MOST_CATALOGUE: Final = 1 << 28
 #: [Hz] far above the spin at which a neutron star breaks up (some 2 kHz).
 HIGHEST_SPIN: Final = 1e5
-#: Harmonics and subharmonics that are tried.
+#: Harmonics that are tried, and half as many subharmonics.
 MAX_MULTIPLE: Final = 32
-MAX_DIVISOR: Final = 16
 #: Pulsars within so many widths of the beam are considered.
 BEAM_WIDTHS: Final = 1.5
 
@@ -368,7 +367,7 @@ def _ratios(value: float) -> Iterator[Fraction]:
     # A catalogue may hold a frequency that is hardly above 0.
     if not value < MAX_MULTIPLE + 1:
         return
-    for divisor in range(1, MAX_DIVISOR + 1):
+    for divisor in range(1, MAX_MULTIPLE // 2 + 1):
         multiple = round(value * divisor)
         if 1 <= multiple <= MAX_MULTIPLE:
             ratio = Fraction(multiple, divisor)

@@ -31,12 +31,6 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
 }
 #: Other numbers of a header are below this: an int32.
 _ANY: Final = (-float(1 << 31), float(1 << 31))
-#: Sums of a fold are below this: of samples within +-127, less of them than there can be.
-_MOST_SUM: Final = 127.0 * (1 << 53)
-#: Bytes that a row takes as it is listed (14 kB in `pulsar candidates --format json`), and how many may be taken so for
-#: each that is stored of the table: rows of real values have a hundred or more.
-_LISTED: Final = 8192
-_BORNE_OUT: Final = 64
 #: What a description tells of the shape of an array.
 _SHAPE: Final = re.compile(r"shape \((.*?)\)")
 #: Paths are names of files, whatever their letters; all other texts are shown only.
@@ -89,9 +83,10 @@ def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> NDArray[A
     DataError
         It is no table, or a column is of another type than its numbers or texts.
     """
-    # Columns that it lacks are added.
-    listed = _LISTED if name in ("candidates", "single_pulses") else 0
-    rows = file.array(name, "V", (None,), more=dtype_of(columns).itemsize + listed, borne_out=_BORNE_OUT)
+    # Columns that it lacks are added. Bytes that a row takes as it is listed (14 kB in `pulsar candidates --format
+    # json`), and how many may be taken so for each that is stored: rows of real values have a hundred or more.
+    listed = 8192 if name in ("candidates", "single_pulses") else 0
+    rows = file.array(name, "V", (None,), more=dtype_of(columns).itemsize + listed, borne_out=64)
     kinds = {c.name: c.dtype[0] for c in columns}
     out: dict[str, NDArray[Any]] = {}
     for key in rows.dtype.names or ():
@@ -239,7 +234,8 @@ def read_cube(file: Hdf5, ident: str) -> tuple[FoldCube, tuple[tuple[float, floa
         noise = _measured(file, group, attrs, schema.LEVELLED_ARRAYS, schema.LEVELLED_SCALARS)
     nsubints, nbands, nbins = values["data"].shape
     right = (nsubints + 1, nbands) == (len(fold.time_edges), len(fold.band_freqs)) and nbins % 2 == 0
-    right &= all(bool(np.all(np.abs(array) < _MOST_SUM)) for array in (values | noise).values())
+    # Sums of a fold are below this: of samples within +-127, less of them than there can be.
+    right &= all(bool(np.all(np.abs(array) < 127.0 * (1 << 53))) for array in (values | noise).values())
     if noise:
         right &= noise["levelled"].shape == values["data"].shape and len(noise["smooth"]) == nbins // 2 + 1
         right &= bool(np.all(noise["smooth"] > 0))
