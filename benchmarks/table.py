@@ -23,7 +23,7 @@ from shared import Share, markdown
 
 from pulsar.bench.figures import FORMAT, roofline
 from pulsar.bench.figures import load as load_run
-from pulsar.data.numbers import si
+from pulsar.data.text import si
 
 LIMITS = (
     ("copy", "copy [B/s]"),

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.data.files import check_output
-from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation
-from pulsar.data.unfinished import resumable
+from pulsar.data.unfinished import output_lock, resumable
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import Provenance, software_version
 from pulsar.io.product.reader import Run, read

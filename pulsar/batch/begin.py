@@ -22,9 +22,8 @@ from pulsar.batch.units import (
 )
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
-from pulsar.data.locks import only_one
 from pulsar.data.text import printable
-from pulsar.data.unfinished import write_whole
+from pulsar.data.unfinished import only_one, write_whole
 from pulsar.dedisp.batches import PART, SEARCH_BYTES
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.night import PACKED, SUFFIXES, Night, scan

@@ -14,7 +14,7 @@ from pulsar.batch.units import Batch, Unit, load_settings, product, read_batch, 
 from pulsar.config.model import Config
 from pulsar.config.resources import memory_budget, usable_cores
 from pulsar.data.folders import sweep
-from pulsar.data.locks import only_one
+from pulsar.data.unfinished import only_one
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge

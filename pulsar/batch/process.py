@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pulsar.batch.records import Record, write_record
 from pulsar.batch.units import Unit, input_bytes, inputs_gone, load_settings, log_file, product
 from pulsar.data.folders import private
-from pulsar.data.locks import FileLock, Slots
 from pulsar.data.observation import InputFile
+from pulsar.data.unfinished import FileLock, Slots
 from pulsar.errors import ConfigError, DataError, storage_fault
 from pulsar.io.open import open_observation
 from pulsar.pipeline.progress import Progress

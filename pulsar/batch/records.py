@@ -18,8 +18,7 @@ from pydantic import Strict, TypeAdapter
 
 from pulsar.batch.units import Batch, Unit, log_file, product, read_batch, record_file
 from pulsar.data.files import read_bytes
-from pulsar.data.locks import FileLock, holder, is_held
-from pulsar.data.unfinished import write_whole
+from pulsar.data.unfinished import FileLock, holder, is_held, write_whole
 from pulsar.data.validated import STRICT, Count, Seconds, validated
 from pulsar.errors import DataError, PulsarError
 from pulsar.io.product.reader import read

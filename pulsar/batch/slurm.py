@@ -26,11 +26,11 @@ from pulsar.batch.local import Options
 from pulsar.batch.records import Record, is_open, read_record
 from pulsar.batch.units import MOST_LIST, Batch, Unit, product, read_batch
 from pulsar.config.model import BatchConfig
+from pulsar.config.resources import command as python_command
 from pulsar.config.resources import parse_size
 from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import STRICT, Count, validated
-from pulsar.data.work import command as python_command
 from pulsar.errors import ConfigError, DataError, PulsarError
 
 

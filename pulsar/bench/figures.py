@@ -18,8 +18,7 @@ from pulsar.bench.case import Cost, Size
 from pulsar.bench.limits import Limits, Timing
 from pulsar.config.resources import usable_cores
 from pulsar.data.files import read_bytes
-from pulsar.data.numbers import si
-from pulsar.data.text import literal, printable
+from pulsar.data.text import literal, printable, si
 from pulsar.data.validated import Count, Number, checked, strict_json
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import cpu_model, versions

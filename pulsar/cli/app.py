@@ -16,7 +16,7 @@ from typer.main import get_command, get_group
 from pulsar import __version__
 from pulsar.cli import ending
 from pulsar.cli.console import error
-from pulsar.data.work import environment
+from pulsar.config.resources import environment
 from pulsar.errors import PulsarError
 
 #: In the order of `pulsar --help`, the file that is loaded when one is called, its name there, and what is said.

@@ -12,7 +12,7 @@ from pulsar.cli.console import error, facts, note, out, print_json
 from pulsar.cli.options import Command, Debug, Display, Given, Json, Overwrite, Pieces, Top, argument, option, options
 from pulsar.cli.tables import print_lists
 from pulsar.config.resources import parse_size
-from pulsar.data.numbers import duration
+from pulsar.data.text import duration
 
 if TYPE_CHECKING:
     from pulsar.batch.drive import Outcome

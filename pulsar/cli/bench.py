@@ -11,7 +11,7 @@ import typer
 from pulsar.cli.console import check_picture, note, out
 from pulsar.cli.options import Debug, Json, Overwrite, Quiet, argument, option
 from pulsar.cli.tables import print_table
-from pulsar.data.numbers import si
+from pulsar.data.text import si
 from pulsar.pipeline.rates import rates_file
 
 if TYPE_CHECKING:

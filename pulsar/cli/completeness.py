@@ -25,7 +25,7 @@ from pulsar.cli.options import (
 from pulsar.cli.search import end_of_many
 from pulsar.cli.tables import Columns, print_table
 from pulsar.data.injected import in_words, wilson
-from pulsar.data.numbers import number
+from pulsar.data.text import number
 from pulsar.io.product.reader import read
 
 #: Observations whose limits on flux densities are printed; all are in the product.

@@ -18,8 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from pulsar.data.locks import remove_fleeting
-from pulsar.data.unfinished import ENDS, GO_ON, something_left
+from pulsar.data.unfinished import ENDS, GO_ON, remove_fleeting, something_left
 
 #: Exit code after Ctrl-C, as of shells: 128 + 2.
 INTERRUPTED: Final = 128 + signal.SIGINT

@@ -11,7 +11,7 @@ import typer
 from pulsar.cli.console import check_picture, error, facts, out, print_json
 from pulsar.cli.options import Debug, Given, Json, Overwrite, Pieces, argument, option, options, orbital_period
 from pulsar.cli.tables import Columns, print_table
-from pulsar.data.numbers import duration
+from pulsar.data.text import duration
 from pulsar.errors import ConfigError
 from pulsar.followup.survey import load_survey
 from pulsar.io.night import scan, several_pointings

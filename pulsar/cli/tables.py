@@ -8,7 +8,7 @@ from typing import Any, Final
 from pulsar.cli.console import out
 from pulsar.data.candidate import DETECTED
 from pulsar.data.direction import dms, hms
-from pulsar.data.numbers import band_text, duty_cycle, number, significant, value_error
+from pulsar.data.text import band_text, duty_cycle, number, significant, value_error
 
 #: Heading -> text of the cell: a format of the row (``{0}``), or a function of it.
 Columns = Mapping[str, str | Callable[[Any], str]]

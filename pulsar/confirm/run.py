@@ -26,8 +26,8 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.files import check_output
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
-from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation, unchanged
+from pulsar.data.unfinished import output_lock
 from pulsar.errors import ConfigError, DataError
 from pulsar.folding.refine import refine
 from pulsar.io.lists import is_list

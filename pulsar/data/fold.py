@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY, C
-from pulsar.data.numbers import facts, known, line
+from pulsar.data.text import facts, known, line
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pulsar.data.arguments import quantities, samples
 from pulsar.data.header import Span
-from pulsar.data.numbers import facts, known, line
+from pulsar.data.text import facts, known, line
 from pulsar.errors import DataError
 
 if TYPE_CHECKING:

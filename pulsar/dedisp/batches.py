@@ -18,9 +18,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.config.resources import share_out
 from pulsar.constants import KDM
 from pulsar.data.source import SampleSource
-from pulsar.data.work import share_out
 from pulsar.dedisp.engine import Engine, batch_edges, batch_size, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.dedisp.store import DMStore, Reserve

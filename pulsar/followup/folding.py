@@ -245,11 +245,9 @@ def fold_files(
     if config.known.catalogue:
         read_catalogue(config.known.catalogue)  # what is wrong with it is told before any work
     progress = Progress("quiet") if progress is None else progress
-    with opened(paths, config) as obs:
+    with opened(paths, config, progress) as obs:
         means = Means.of(config, obs, progress, target.path)
         record = Provenance(target.argv, [f.path for f in obs.files], to_toml(config, with_help=False), means.threads)
-        for problem in obs.problems:
-            progress.warning(problem)
         for remark in obs.remarks:
             progress.message(remark)
         given_mask(obs.header, config.rfi)

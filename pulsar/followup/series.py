@@ -129,12 +129,10 @@ def dedisperse_files(
     for name in names:
         for path in series_paths(name):
             check_output(path, overwrite=overwrite)
-    with opened(paths, config) as obs:
+    with opened(paths, config, progress) as obs:
         header = obs.header
         if header.is_series:
             raise ConfigError(f"{obs.files[0].path}: is dedispersed already, to DM {header.dm:g}: give the raw data")
-        for problem in obs.problems:
-            progress.warning(problem)
         series_header = header.with_(tsamp=header.tsamp * downsample)
         chosen = None
         if barycentre:
@@ -201,14 +199,12 @@ def waterfall(
     if not length > 0 or nbands < 1:
         raise ConfigError(f"--length {length:g}, --nbands {nbands}: expected numbers above 0")
     progress = Progress("quiet") if progress is None else progress
-    with opened(paths, config) as obs:
+    with opened(paths, config, progress) as obs:
         header = obs.header
         if header.is_series:
             raise ConfigError(f"{obs.files[0].path}: a dedispersed series has no dynamic spectrum: give the raw data")
         if not 0 <= time <= header.tobs:
             raise ConfigError(f"--time {time:g}: the observation is from 0 to {header.tobs:.6g} s")
-        for problem in obs.problems:
-            progress.warning(problem)
         threads = thread_count(config)
         mask = find_mask(obs, config, threads=threads, progress=progress).mask
         source = clean_source(obs, mask, config, threads=threads, progress=progress)

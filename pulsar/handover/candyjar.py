@@ -17,8 +17,7 @@ from typing import Any, Final
 from pulsar.constants import C
 from pulsar.data.direction import dms, galactic, galactic_dm, hms
 from pulsar.data.files import read_text
-from pulsar.data.numbers import iso_time
-from pulsar.data.text import file_name, printable
+from pulsar.data.text import file_name, iso_time, printable
 from pulsar.errors import ConfigError, DataError
 from pulsar.handover.candidate import Exported
 from pulsar.io.labels import uid_of

@@ -24,8 +24,7 @@ from pulsar.data.direction import dms, hms
 from pulsar.data.files import read_text
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
-from pulsar.data.numbers import significant
-from pulsar.data.text import ascii_only, file_name, printable
+from pulsar.data.text import ascii_only, file_name, printable, significant
 from pulsar.errors import ConfigError, DataError
 from pulsar.folding.errors import own_scatter, slopes_of, student
 from pulsar.folding.profile import fine_box, template_of
@@ -108,11 +107,7 @@ def _terms(turns: NDArray[np.float64], seconds: NDArray[np.float64], scale: floa
 
 def pulse_mjd(fold: Fold) -> Decimal:
     """Passage of the middle of the pulse at the telescope next to mid-observation, MJD (UTC) at the highest channel."""
-    phase = fold.phase - round(fold.phase)
-    seconds = phase / fold.after.freq
-    for _ in range(3):
-        seconds = phase / (fold.after.freq + seconds * (fold.after.fdot / 2.0 + seconds * fold.after.fddot / 6.0))
-    return Decimal(fold.epoch) + Decimal(seconds) / Decimal(DAY)
+    return Decimal(fold.epoch) + Decimal(_passage(fold, 0.0, fold.phase)[0]) / Decimal(DAY)
 
 
 def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:

@@ -22,8 +22,7 @@ from pulsar.config.model import TelescopeConfig
 from pulsar.constants import DAY, KDM, C
 from pulsar.data.direction import galactic, galactic_dm
 from pulsar.data.header import Header
-from pulsar.data.numbers import iso_time, utc_of
-from pulsar.data.text import file_name, printable
+from pulsar.data.text import file_name, iso_time, printable, utc_of
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run
 from pulsar.sky.observatory import gain_at

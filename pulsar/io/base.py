@@ -26,8 +26,8 @@ from pulsar.data.header import (
     SHORTEST_TSAMP,
     Header,
 )
-from pulsar.data.numbers import facts, known
 from pulsar.data.observation import Block, Gap, InputFile
+from pulsar.data.text import facts, known
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import DataError, PulsarError
 

@@ -24,9 +24,8 @@ import numpy as np
 
 from pulsar.data.candidate import Column
 from pulsar.data.files import clean_text, read_bytes
-from pulsar.data.locks import NO_LOCKS, FileLock
 from pulsar.data.text import cell, of_cell, printable
-from pulsar.data.unfinished import sync
+from pulsar.data.unfinished import NO_LOCKS, FileLock, sync
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.product.schema import column_meta
 

@@ -8,9 +8,8 @@ from typing import Final
 from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
 from pulsar.data.header import Header
-from pulsar.data.numbers import utc_of
 from pulsar.data.observation import Gap
-from pulsar.data.text import file_name
+from pulsar.data.text import file_name, utc_of
 from pulsar.errors import DataError
 from pulsar.io.base import is_calibration, is_spectral_line, parse_name
 from pulsar.io.hdf5 import Hdf5

@@ -18,9 +18,8 @@ from pulsar.cleaning.common import BEAMS, common_lines
 from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.files import check_output
-from pulsar.data.locks import output_lock
 from pulsar.data.observation import InputFile
-from pulsar.data.unfinished import resumable
+from pulsar.data.unfinished import output_lock, resumable
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.base import parse_name
 from pulsar.io.night import Night, Pointing, scan

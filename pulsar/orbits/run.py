@@ -17,9 +17,8 @@ from pulsar.constants import DAY, KDM
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, dtype_of, empty_table
 from pulsar.data.files import check_output
 from pulsar.data.header import Header
-from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation
-from pulsar.data.unfinished import resumable
+from pulsar.data.unfinished import output_lock, resumable
 from pulsar.errors import ConfigError
 from pulsar.folding.folder import normalise
 from pulsar.folding.profile import fine_box

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pulsar_kernels
 from pulsar.config.model import Config
+from pulsar.config.resources import command, environment
 from pulsar.data.files import Closing
-from pulsar.data.work import command, environment
 from pulsar.pipeline.progress import Progress
 from pulsar.searches.registry import enabled
 from pulsar_kernels import ahead

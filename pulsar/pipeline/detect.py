@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pulsar.cleaning.birdies import Birdie, Spectrum, fraction_lost, merged, pairs
 from pulsar.cleaning.common import FASTEST, Lines, find_lines, line_dms
 from pulsar.config.model import Config
-from pulsar.data.numbers import band_text
 from pulsar.data.observation import called, unchanged
 from pulsar.data.series import check_varies
 from pulsar.data.source import SampleSource, in_band
+from pulsar.data.text import band_text
 from pulsar.dedisp.batches import Batch, Route, batch_ranges, between, dedispersed
 from pulsar.dedisp.plan import few_trials
 from pulsar.dedisp.store import Reserve

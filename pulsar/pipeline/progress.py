@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
-from pulsar.data.numbers import duration
-from pulsar.data.text import printable
+from pulsar.data.text import duration, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
+from pulsar.config.resources import share_out
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, joined
 from pulsar.data.header import WHOLE, Part, parts_of_counts
-from pulsar.data.work import share_out
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import DMPlan, DMStage, halved, halvings
 from pulsar.pipeline.octaves import independent_dms, independent_periodic, plan_bands

@@ -22,8 +22,7 @@ from pulsar.data.direction import dms, hms
 from pulsar.data.flags import FLAGS
 from pulsar.data.folders import Folder
 from pulsar.data.header import Header
-from pulsar.data.numbers import duty_cycle, number, significant, value_error
-from pulsar.data.text import printable
+from pulsar.data.text import duty_cycle, number, printable, significant, value_error
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.labels import Labels, uid_of

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from pulsar.config.model import Config
 from pulsar.data.header import Header
-from pulsar.data.numbers import band_text
+from pulsar.data.text import band_text
 from pulsar.data.validated import validated
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of

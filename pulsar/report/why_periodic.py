@@ -11,7 +11,7 @@ from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.flags import BY_NAME, split
 from pulsar.data.header import Header, Part
-from pulsar.data.numbers import duty_cycle
+from pulsar.data.text import duty_cycle
 from pulsar.dedisp.plan import DMStage, halvings, make_plan, stretches
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import Run

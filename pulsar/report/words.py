@@ -14,8 +14,7 @@ from pulsar.data.direction import dms, galactic, galactic_dm, hms
 from pulsar.data.flags import BY_NAME, split
 from pulsar.data.fold import Fold, PulseCutout, zapped
 from pulsar.data.header import Header
-from pulsar.data.numbers import band_text, duty_cycle, significant, small_error, value_error
-from pulsar.data.text import printable
+from pulsar.data.text import band_text, duty_cycle, printable, significant, small_error, value_error
 
 Lines = list[tuple[str, str]]
 

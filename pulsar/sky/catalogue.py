@@ -88,18 +88,13 @@ def catalogue_file(source: Path | str) -> Path:
     if str(source) != "psrqpy":
         return Path(source)
     try:
-        from psrqpy import utils
+        from psrqpy.utils import CACHEDIR, DEFAULTCACHENAME
     except ImportError as error:
         raise ConfigError(
-            "known.catalogue = psrqpy: the package is not installed, or cannot be imported "
+            "known.catalogue = psrqpy: the package is not installed, cannot be imported, or is older than 1.2.2 "
             f"({error}): pip install 'pulsar-search[catalogue]', or name the file of a catalogue"
         ) from error
-    folder, name = getattr(utils, "CACHEDIR", None), getattr(utils, "DEFAULTCACHENAME", None)
-    if folder is None or name is None:
-        raise ConfigError(
-            "known.catalogue = psrqpy: this version keeps no archive that can be found: 1.2.2 or later does"
-        )
-    path = Path(str(folder)) / str(name)
+    path = Path(str(CACHEDIR)) / str(DEFAULTCACHENAME)
     if not path.is_file():
         raise ConfigError(
             f"known.catalogue = psrqpy: it has no catalogue yet ({path} is missing), and nothing is downloaded in a "

@@ -14,8 +14,8 @@ from scipy.fft import next_fast_len
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.constants import DAY
-from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation, called
+from pulsar.data.unfinished import output_lock
 from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.numbers import number, value_error
-from pulsar.data.text import printable
+from pulsar.data.text import number, printable, value_error
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.handover.candidate import commands
 from pulsar.io.labels import MOST_NOTE, Label, Labels, Sidecar, beside, checked, now, plain, read_labels, uid_of

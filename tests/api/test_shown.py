@@ -10,7 +10,7 @@ from reference.products import write_product
 
 import pulsar
 from pulsar.data.fold import PulseCutout
-from pulsar.data.numbers import line
+from pulsar.data.text import line
 from pulsar.io.memory import SeriesInMemory
 from pulsar.pipeline.progress import Progress, in_notebook
 

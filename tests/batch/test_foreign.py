@@ -15,8 +15,8 @@ from pulsar.batch.begin import init
 from pulsar.batch.process import staged
 from pulsar.batch.slurm import script
 from pulsar.batch.units import PARTS, read_batch
+from pulsar.config import resources
 from pulsar.config.model import BatchConfig
-from pulsar.data import work
 from pulsar.errors import DataError
 
 
@@ -54,21 +54,21 @@ def test_neither_are_they_in_jobs_of_slurm(tmp_path, monkeypatch):
 
 def test_the_environment_of_child_processes(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/opt/modules", "", "relative", "."]))
-    given = work.environment({"OMP_NUM_THREADS": "2"})
+    given = resources.environment({"OMP_NUM_THREADS": "2"})
     assert [given[key] for key in ("PYTHONPATH", "PYTHONSAFEPATH", "OMP_NUM_THREADS")] == ["/opt/modules", "1", "2"]
-    assert "-P" in work.command("-m", "x")
+    assert "-P" in resources.command("-m", "x")
 
 
 def test_the_users_own_packages_are_used_only_where_this_process_uses_them(tmp_path, monkeypatch):
     own = tmp_path / "lib"
-    monkeypatch.setattr(work.site, "ENABLE_USER_SITE", True)
-    monkeypatch.setattr(work.site, "getusersitepackages", lambda: str(own))
-    assert "-s" in work.command("-m", "x")
+    monkeypatch.setattr(resources.site, "ENABLE_USER_SITE", True)
+    monkeypatch.setattr(resources.site, "getusersitepackages", lambda: str(own))
+    assert "-s" in resources.command("-m", "x")
     own.mkdir()
     (own / "module_of_the_user.py").write_text("")
     monkeypatch.syspath_prepend(own)
     __import__("module_of_the_user")
-    assert "-s" not in work.command("-m", "x")
+    assert "-s" not in resources.command("-m", "x")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes links of another user")

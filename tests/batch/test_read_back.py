@@ -13,7 +13,7 @@ from pulsar.batch.local import Options
 from pulsar.batch.records import BatchStatus, index_file, read_record, record_file, status
 from pulsar.batch.units import Batch, read_batch
 from pulsar.cli.app import app
-from pulsar.data.locks import FileLock
+from pulsar.data.unfinished import FileLock
 from pulsar.errors import DataError
 
 

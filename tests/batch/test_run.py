@@ -17,7 +17,7 @@ from pulsar.batch.local import Options, run_unit
 from pulsar.batch.records import again, read_record, record_file, set_aside, status
 from pulsar.batch.units import log_file, product, read_batch
 from pulsar.cli.app import app
-from pulsar.data.locks import FileLock
+from pulsar.data.unfinished import FileLock
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
 from pulsar.run import search

@@ -22,7 +22,7 @@ from pulsar.batch.records import Record, again, index_file, look, status, write_
 from pulsar.batch.units import Unit, log_file, product, read_batch
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
-from pulsar.data.locks import FileLock, Slots, is_held, only_one
+from pulsar.data.unfinished import FileLock, Slots, is_held, only_one
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.pipeline.checkpoint import Checkpoint

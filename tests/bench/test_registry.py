@@ -15,7 +15,7 @@ from pulsar.bench.limits import Limits, cache_bytes, measure, measure_limits
 from pulsar.bench.run import CASES, EXTENTS, choose, figure_of, measure_once, numbers, offered, select
 from pulsar.cli.app import app
 from pulsar.config.resources import usable_cores
-from pulsar.data.numbers import si
+from pulsar.data.text import si
 from pulsar.errors import ConfigError
 
 LIMITS = Limits(threads=1, copy=1e10, copy_near=2e10, adds_l1=4e10, adds_l2=2e10, floats=5e10)

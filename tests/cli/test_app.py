@@ -18,7 +18,7 @@ from reference.command import run
 from reference.products import write_product
 
 from pulsar.cli.options import frequency_range
-from pulsar.data.numbers import value_error
+from pulsar.data.text import value_error
 from pulsar.errors import ConfigError
 
 COMMANDS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from reference.command import run
 
-from pulsar.data.numbers import duration
+from pulsar.data.text import duration
 from pulsar.synthesis import Sky, write_psrfits
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pulsar.data.work import share_out
+from pulsar.config.resources import share_out
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -38,7 +38,7 @@ def scripted(body: str, patience: float = SHORT) -> list[str]:
         "from pathlib import Path\n"
         "from pulsar.cli import app as cli, ending\n"
         f"ending.PATIENCE = {patience}\n"
-        "from pulsar.data import unfinished, locks\n"
+        "from pulsar.data import unfinished\n"
         "def here(): print('here', file=sys.stderr, flush=True)\n"
         f"def command(path):\n{body}\n"
         "import pulsar.io.product.reader\n"
@@ -73,7 +73,7 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES)
 def test_ends_in_time_wherever_it_is(place: str, number: signal.Signals, tmp_path: Path) -> None:
     body = (
-        "  with locks.output_lock(Path(path)), unfinished.resumable(lambda: True), "
+        "  with unfinished.output_lock(Path(path)), unfinished.resumable(lambda: True), "
         "unfinished.Unfinished(Path(path)) as file:\n"
         "    file.part.write_bytes(b'half')\n"
     ) + PLACES[place]

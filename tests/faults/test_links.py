@@ -12,8 +12,7 @@ from reference.command import run
 
 from pulsar.batch.process import copies_of, staged
 from pulsar.data.folders import Folder, sweep
-from pulsar.data.locks import FileLock, output_lock
-from pulsar.data.unfinished import Unfinished, write_whole
+from pulsar.data.unfinished import FileLock, Unfinished, output_lock, write_whole
 from pulsar.errors import ConfigError
 from pulsar.io.labels import Sidecar
 from pulsar.pipeline.checkpoint import Checkpoint

@@ -12,8 +12,7 @@ from faults.conftest import names, results, search
 from reference.command import run
 from reference.processes import start, wait_until
 
-from pulsar.data.locks import FileLock, output_lock, remove_fleeting
-from pulsar.data.unfinished import Unfinished, sweep, write_whole
+from pulsar.data.unfinished import FileLock, Unfinished, output_lock, remove_fleeting, sweep, write_whole
 from pulsar.errors import ConfigError
 
 

@@ -16,7 +16,7 @@ from reference.products import make_candidates, make_header, write_beam, write_p
 
 from pulsar.config.model import TelescopeConfig
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
-from pulsar.data.numbers import iso_time
+from pulsar.data.text import iso_time
 from pulsar.errors import ConfigError
 from pulsar.handover.vo import OF_PULSES, UCDS, list_fits, list_votable, obscore_votable, voevent_bytes
 from pulsar.io.product.provenance import Provenance

@@ -12,7 +12,7 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulsar.data.locks import FileLock
+from pulsar.data.unfinished import FileLock
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io import labels
 from pulsar.io.labels import (
