@@ -99,11 +99,8 @@ def _shares(found: NDArray[np.int64], tried: NDArray[np.int64]) -> tuple[NDArray
 
 #: Columns by which recall can be told.
 BY: Final = ("snr", "period", "dm", "width", "duty", "accel", "time")
-#: Bins of S/N by default.
-SNR_EDGES: Final = (6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0)
-#: Further ones where there are such signals.
-BELOW: Final = (0.0, 2.0, 4.0, 5.0)
-ABOVE: Final = (30.0, 50.0, 100.0, 300.0, 1000.0)
+#: Edges of bins of S/N: from 6 to 20, and further ones where there are such signals.
+SNR_EDGES: Final = (0.0, 2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1000.0)
 
 
 def recall(
@@ -118,7 +115,7 @@ def recall(
     by : str
         One of BY.
     edges : sequence of float, optional
-        Ascending; default: of the S/N SNR_EDGES and as many beyond as it takes, else four bins of equal numbers.
+        Ascending; default: of the S/N those of SNR_EDGES that it takes, else four bins of equal numbers.
 
     Returns
     -------
@@ -158,15 +155,11 @@ def recall(
 
 
 def _snr_edges(values: NDArray[np.float64]) -> tuple[float, ...]:
-    """SNR_EDGES, and those of BELOW and ABOVE that it takes for all values to lie between the first and the last."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return SNR_EDGES
-    # Of the further edges all but those beyond the one that is enough.
-    below = [edge for k, edge in enumerate(BELOW) if (*BELOW[1:], SNR_EDGES[0])[k] > known.min()]
-    above = [edge for k, edge in enumerate(ABOVE) if (SNR_EDGES[-1], *ABOVE[:-1])[k] < known.max()]
-    most = [float(known.max())] if known.max() > ABOVE[-1] else []
-    return (*below, *SNR_EDGES, *above, *most)
+    """Those of SNR_EDGES from 6 to 20, and as many more as it takes for all values to lie between them."""
+    low, high = np.nanmin([6.0, *values]), np.nanmax([20.0, *values])
+    first, last = np.searchsorted(SNR_EDGES, low, "right") - 1, np.searchsorted(SNR_EDGES, high)
+    most = [float(high)] if high > SNR_EDGES[-1] else []
+    return (*SNR_EDGES[max(first, 0) : last + 1], *most)
 
 
 def threshold_at(rows: NDArray[Any], share: float = 0.9) -> float:

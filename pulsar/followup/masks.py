@@ -1,7 +1,7 @@
 """The mask of an observation and its periodic interference, judged and saved (``pulsar rfi``)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +84,7 @@ class RfiReport:
             "nblocks": len(mask.edges) - 1,
             "channels_masked": int(np.count_nonzero(~mask.chan_ok)),
             "fraction_lost": mask.fraction_lost,
-            "reasons": [
-                {"reason": one.reason, "count": one.count, "unit": one.unit, "fraction": one.fraction}
-                for one in losses(mask)
-            ],
+            "reasons": [asdict(one) for one in losses(mask)],
             "frequencies": [
                 {"lo": s.lo, "hi": s.hi, "channels": s.last - s.first + 1, "lost": s.lost, "share": s.share}
                 | {"reasons": list(s.reasons)}
@@ -97,7 +94,7 @@ class RfiReport:
                 {"lo": s.lo, "hi": s.hi, "blocks": s.last - s.first + 1, "lost": s.lost, "share": s.share}
                 for s in worst_blocks(mask, header)
             ],
-            "birdies": [{"freq": b.freq, "width": b.width, "reason": b.reason} for b in self.birdies],
+            "birdies": [asdict(birdie) for birdie in self.birdies],
             "spectrum_lost": self.spectrum_lost,
             "freqs": header.freqs.tolist(),
             "channel_lost": channel_losses(mask).tolist(),

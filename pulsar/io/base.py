@@ -27,6 +27,7 @@ from pulsar.data.header import (
     Header,
 )
 from pulsar.data.observation import Block, Gap, InputFile
+from pulsar.data.series import aligned
 from pulsar.data.text import facts, known
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import DataError, PulsarError
@@ -222,10 +223,8 @@ class RawFile:
         fd = self._descriptor()
         buffer: NDArray[np.uint8] | None = getattr(self._local, name, None)
         if buffer is None or buffer.size < nbytes:
-            space = np.empty(max(nbytes, 4096) + 64, dtype=np.uint8)
             # At a cache line, as the squares are that are transposed.
-            skip = -space.ctypes.data % 64
-            buffer = space[skip : space.size - 64 + skip]
+            buffer = aligned(max(nbytes, 4096), np.uint8)
             setattr(self._local, name, buffer)
         raw = buffer[:nbytes]
         view = raw.data

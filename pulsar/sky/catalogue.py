@@ -91,8 +91,8 @@ def catalogue_file(source: Path | str) -> Path:
         from psrqpy.utils import CACHEDIR, DEFAULTCACHENAME
     except ImportError as error:
         raise ConfigError(
-            "known.catalogue = psrqpy: the package is not installed, cannot be imported, or is older than 1.2.2 "
-            f"({error}): pip install 'pulsar-search[catalogue]', or name the file of a catalogue"
+            "known.catalogue = psrqpy: the package is not installed, cannot be imported, or keeps no archive "
+            f"(1.2.2 or later does; {error}): pip install 'pulsar-search[catalogue]', or name the file of a catalogue"
         ) from error
     path = Path(str(CACHEDIR)) / str(DEFAULTCACHENAME)
     if not path.is_file():
