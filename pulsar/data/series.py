@@ -1,10 +1,10 @@
 """Dedispersed data: one series, or many over a range of DMs; and arrays that begin at a cache line."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pulsar.data.arguments import quantities, samples
 from pulsar.data.header import Span
@@ -13,10 +13,6 @@ from pulsar.errors import DataError
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
-
-from typing import Final
-
-from numpy.typing import DTypeLike
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)

@@ -1,13 +1,14 @@
 """Folding of given periods, without a search; folds of a product measured anew without some of their parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.source import MaskedSource
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTED, empty_table
@@ -15,11 +16,12 @@ from pulsar.data.flags import split, weight
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
+from pulsar.errors import ConfigError
 from pulsar.folding.fundamental import fold_sigma
 from pulsar.folding.refine import refine
 from pulsar.folding.subtracted import Taken, without
 from pulsar.io.product.provenance import Provenance
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.pipeline.cleaning import given_mask
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, KnownFold, doubts, verdict
@@ -32,20 +34,7 @@ from pulsar.pipeline.start import opened
 from pulsar.pipeline.write import fill_barycentre, fill_flux, fill_fold, fill_place
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sources.features import features
-from pulsar.sources.score import score, scorer_of
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.source import MaskedSource
-    from pulsar.io.product.reader import Run
-    from pulsar.sources.score import Scorer
-
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from pulsar.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pulsar.io.product.reader import Run
+from pulsar.sources.score import Scorer, score, scorer_of
 
 
 def folded(
@@ -91,8 +80,8 @@ def folded(
 
 
 def _residuals(
-    source: "MaskedSource", known: Sequence[KnownFold | None], count: int, config: Config, means: Means
-) -> "list[tuple[MaskedSource, list[int]]]":
+    source: MaskedSource, known: Sequence[KnownFold | None], count: int, config: Config, means: Means
+) -> list[tuple[MaskedSource, list[int]]]:
     """Samples without strong sources, and which of `count` folds are made in them, as in a search."""
     strong = [() if fold is None else fold.strong for fold in known] or [()] * count
     sets = [tuple(params for params, out in each if out) for each in strong]
@@ -139,7 +128,7 @@ def fold_given(obs: Observation, params: FoldParams, config: Config, *, fit: boo
 
 
 def fold_row(
-    ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer", detected: Mapping[str, Any] | None = None
+    ident: str, fold: Fold, header: Header, row: Any, scorer: Scorer, detected: Mapping[str, Any] | None = None
 ) -> None:
     """Fill a row of the candidates table for a period that was given, or is known in the same data.
 
@@ -215,7 +204,7 @@ def fold_files(
     *,
     fit: bool = True,
     progress: Progress | None = None,
-) -> "Run":
+) -> Run:
     """Fold given periods in an observation and write a product with candidates and folds, best first.
 
     Parameters
@@ -353,7 +342,7 @@ def _number_of(values: Any, name: str) -> float:
 
 def zap_fold(
     product: Path, idents: Sequence[str], times: Spans, freqs: Spans, config: Config, target: Target, *, told: Told
-) -> "Run":
+) -> Run:
     """Measure a fold of a product without some of it, in the way in which it was made, and write it to another product.
 
     Parameters

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pulsar.cleaning.birdies import fraction_lost, merged, read_zaplist
-from pulsar.cleaning.mask import block_losses, channel_losses, losses, worst_blocks, worst_channels
+from pulsar.cleaning.birdies import Birdie, fraction_lost, merged, read_zaplist
+from pulsar.cleaning.mask import Mask, block_losses, channel_losses, losses, worst_blocks, worst_channels
+from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.cleaning.store import write_mask
 from pulsar.config.load import load_config, to_toml
 from pulsar.config.model import Config
@@ -17,17 +18,13 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
-from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies, zero_dm
+from pulsar.pipeline.cleaning import ZeroDM, clean_source, find_mask, given_birdies, zero_dm
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.start import opened
 
 if TYPE_CHECKING:
-    from pulsar.cleaning.birdies import Birdie
-    from pulsar.cleaning.mask import Mask
-    from pulsar.cleaning.statistics import BlockStatistics
-    from pulsar.pipeline.cleaning import ZeroDM
     from pulsar.report.figure import Sheet
 
 
@@ -51,10 +48,10 @@ class RfiReport:
     """
 
     header: Header
-    mask: "Mask"
-    stats: "BlockStatistics | None"
-    birdies: "list[Birdie]"
-    zero_dm: "ZeroDM | None"
+    mask: Mask
+    stats: BlockStatistics | None
+    birdies: list[Birdie]
+    zero_dm: ZeroDM | None
     path: Path | None = None
 
     @property
