@@ -147,18 +147,8 @@ def dtype_of(columns: tuple[Column, ...]) -> np.dtype[Any]:
 
 
 def joined(columns: tuple[Column, ...], tables: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Tables of these columns one after the other.
-
-    For a few rows of each of very many series: numpy's own joining compares the types of all fields each time.
-    """
-    kind = tables[0].dtype if len(tables) else dtype_of(columns)
-    table = np.empty(sum(len(rows) for rows in tables), dtype=kind)
-    at = 0
-    for rows in tables:
-        if len(rows):
-            table[at : at + len(rows)] = rows
-            at += len(rows)
-    return table
+    """Tables of these columns one after the other."""
+    return np.concatenate(tables) if len(tables) else np.zeros(0, dtype=dtype_of(columns))
 
 
 def empty_table(columns: tuple[Column, ...], nrows: int) -> NDArray[Any]:

@@ -364,7 +364,7 @@ class _Process:
         #: Kept, so that no other bytes get its id.
         self.source = file.source
         #: What this process gives back stays with a large copy: it does not wait to be asked again.
-        self.large = _resident() > _LARGE
+        self.large = _memory()[1] > _LARGE
         self.lock = threading.Lock()
         self.shared = mmap.mmap(-1, _PIECE)
         self.link, theirs = Pipe()
@@ -428,11 +428,12 @@ class _Pool:
 _pool = _Pool()
 
 
-def _resident() -> int:
-    """Bytes of memory that this process has; 0 where nothing tells."""
+def _memory() -> tuple[int, int]:
+    """Bytes of addresses and of memory that this process has; zeros where nothing tells."""
     with contextlib.suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    return 0
+        addresses, resident, *_ = map(int, Path("/proc/self/statm").read_text().split())
+        return addresses * resource.getpagesize(), resident * resource.getpagesize()
+    return 0, 0
 
 
 def _forget() -> None:
@@ -508,6 +509,6 @@ def _confine(link: Connection) -> None:
     for low, high in itertools.pairwise(sorted(kept)):
         os.closerange(low + 1, high)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError, ValueError):
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    used, _ = _memory()
+    if used:
         resource.setrlimit(resource.RLIMIT_AS, (used + _ROOM, used + _ROOM))
