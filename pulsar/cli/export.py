@@ -9,7 +9,6 @@ from pulsar.cli.console import check_not_input, out, write_bytes
 from pulsar.cli.options import Debug, Overwrite, Quiet, argument, option, progress_mode
 from pulsar.cli.products import note_commands
 from pulsar.errors import ConfigError
-from pulsar.followup.origin import burst_bytes
 from pulsar.handover.candidate import candidate_of, name_of
 from pulsar.io.product.reader import read
 from pulsar.io.series import series_paths
@@ -164,7 +163,7 @@ class Export:
 
     def bursts(self) -> None:
         """Write single pulses, cut out of their files."""
-        from pulsar.followup.origin import burst_of
+        from pulsar.followup.origin import burst_bytes, burst_of
 
         contents: list[tuple[Path, bytes]] = []
         inputs: list[Path] = []

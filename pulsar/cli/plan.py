@@ -13,7 +13,6 @@ from pulsar.cli.options import Debug, Given, Json, Overwrite, Pieces, argument, 
 from pulsar.cli.tables import Columns, print_table
 from pulsar.data.text import duration
 from pulsar.errors import ConfigError
-from pulsar.followup.survey import load_survey
 from pulsar.io.night import scan, several_pointings
 from pulsar.io.open import open_observation
 from pulsar.nights.pointings import unmatched_pointings
@@ -136,7 +135,7 @@ def _draw(run_plan: Any, header: "Header", path: Path) -> None:
 
 def _survey(path: Path, as_json: bool) -> None:
     """The cores, memory and storage that a survey takes."""
-    from pulsar.followup.survey import plan_survey
+    from pulsar.followup.survey import load_survey, plan_survey
 
     survey = load_survey(path)
     plan = plan_survey(survey)
