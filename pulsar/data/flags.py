@@ -36,16 +36,11 @@ RFI: Final = 0.1
 DOUBTFUL: Final = 0.3
 
 FLAGS: Final[tuple[Flag, ...]] = (
-    Flag(
-        "dm0", "both", RFI, "as strong at DM 0 as anywhere, or with a DM that is 0 within its error or surely below 2"
-    ),
+    Flag("dm0", "both", RFI, "as strong at DM 0 as anywhere, or with a DM of 0 within its error, or surely below 2"),
     Flag("nodm", "pulse", 1.0, "seen at far fewer DMs than a dispersed pulse of its S/N"),
     Flag("cut", "pulse", 1.0, "the lowest frequencies arrive after the end of the observation"),
     Flag(
-        "width limit",
-        "pulse",
-        DOUBTFUL,
-        "nine tenths of the widest filter or more: it may as well be a piece of something longer",
+        "width limit", "pulse", DOUBTFUL, "nine tenths of the widest filter or more: perhaps part of something longer"
     ),
     Flag("storm", "pulse", RFI, "one row for a storm of events: more of them than noise and sources make"),
     Flag("many", "pulse", 1.0, "of a run with too many events: the weakest were left out"),
@@ -73,29 +68,17 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "level",
     ),
     Flag("unphysical", "candidate", RFI, "a significant acceleration that no known binary has"),
-    Flag(
-        "tone",
-        "candidate",
-        RFI,
-        "a wide profile in a dedispersed series, where no DM can be told: as the lines of interference have",
-    ),
+    Flag("tone", "candidate", RFI, "wide, in a dedispersed series, where no DM can be told: as lines of interference"),
     Flag(
         "mirrored",
         "candidate",
         RFI,
-        "its power is in the high harmonics of the fold, and surely not in the low ones, which every pulse has: a "
-        "line that the bins mirror",
+        "its power is in the high harmonics of the fold, not in the low ones: a mirrored line",
     ),
     Flag("no dm curve", "candidate", 0.5, "the S/N over DM is unlike that of a dispersed signal"),
     Flag("mains", "candidate", RFI, "undispersed, at a harmonic of the mains"),
     Flag("noise diode", "candidate", RFI, "undispersed, at a harmonic of the noise diode"),
-    Flag(
-        "radar",
-        "candidate",
-        RFI,
-        "in a dedispersed series, where no DM can be told: one narrow pulse (0.02 turns at most) in 4 to 12.5 s, "
-        "a turn of a surveillance radar",
-    ),
+    Flag("radar", "candidate", RFI, "in a dedispersed series: a pulse of 0.02 turns at most in 4 to 12.5 s, as radars"),
     Flag("comb", "candidate", RFI, "undispersed, at a harmonic of a line that was left out"),
     Flag("one pulse", "candidate", RFI, "nothing but one or two strong pulses, which have many a period"),
     Flag(
