@@ -47,7 +47,7 @@ class RfiConfig(Section):
     enabled: bool = setting(True, "mask bad channels and blocks")
     block: float = setting(0.25, "length of a statistics block [s]", gt=0)
     baseline: float | None = setting(
-        None, "time scale of the baseline [s]; default a quarter of the data, 30 s or more", gt=0
+        None, "time scale of the baseline [s]; default 1/4 of the data, 30 s at least", gt=0
     )
     chan_sigma: float = setting(6.0, "channels this far out in any statistic are masked [sigma]", gt=0)
     block_sigma: float = setting(8.0, "channel-blocks this far out are masked [sigma]", gt=0)
@@ -64,13 +64,9 @@ class RfiConfig(Section):
     )
     zap: tuple[tuple[float, float], ...] = setting((), "frequency ranges to mask [MHz]")
     mask: str = setting("", "mask of `pulsar rfi` in place of the statistics, or PRESTO .mask to add; empty: none")
-    birdies: tuple[tuple[float, float], ...] = setting(
-        (), "interference to leave out of spectra: frequency and full width [Hz]"
-    )
+    birdies: tuple[tuple[float, float], ...] = setting((), "lines left out of spectra: frequency and full width [Hz]")
     zaplist: str = setting("", "PRESTO .zaplist or .birds file to leave out as well; empty: none")
-    diodes: tuple[Positive, ...] = setting(
-        (), "periods of noise diodes [s]: taken out; undispersed harmonics are flagged"
-    )
+    diodes: tuple[Positive, ...] = setting((), "periods of noise diodes [s]: taken out, and harmonics flagged")
     learn: bool = setting(True, "learn undispersed lines from the series at DM 0 and leave them out")
     common: bool = setting(True, "of nights with 4 beams or more: leave out lines that several beams share")
 
@@ -152,10 +148,7 @@ class AccelConfig(Section):
     p_min: ShortestPeriod = None
     p_max: LongestPeriod = None
     loss: float = setting(
-        0.1,
-        "part of its S/N that fewer DMs and frequencies may cost a pulsar of p_fast and duty_min; 0: none",
-        ge=0,
-        lt=1,
+        0.1, "S/N that fewer DMs and frequencies may cost a pulsar of p_fast and duty_min; 0: none", ge=0, lt=1
     )
     p_fast: float = setting(1.5e-3, "period of the fastest pulsar that loses no more [s]", gt=0)
     duty_min: float = setting(0.1, "its pulse, full width at half maximum [turns]", gt=0, lt=1)
@@ -177,9 +170,7 @@ class FFAConfig(Section):
     """Fast folding search for long periods."""
 
     enabled: Enabled = True
-    p_min: float | None = setting(
-        None, "shortest period [s]; default 0.5; beside the coherent search 2, or half its longest", gt=0
-    )
+    p_min: float | None = setting(None, "shortest period [s]; default 0.5; beside the coherent search 2 or less", gt=0)
     p_max: float = setting(30.0, "longest period [s]; no more than a quarter of the data", gt=0)
     duty_min: float = setting(0.002, "narrowest pulse [turns]", gt=0, lt=1)
     duty_max: float = setting(0.35, "widest pulse [turns]", gt=0, lt=1)
@@ -227,10 +218,7 @@ class SearchConfig(Section):
 
     parts: tuple[int, ...] = setting((1,), "equal parts that are searched for periods: 1 the whole, 2 halves, ...")
     loss: float = setting(
-        0.01,
-        "part of the S/N of the narrowest pulses that fewer samples may cost in searches for periods; 0: none",
-        ge=0,
-        lt=1,
+        0.01, "S/N that fewer samples may cost the narrowest pulses in searches for periods; 0: none", ge=0, lt=1
     )
     residual: float = setting(50.0, "sources of this S/N are taken out and the rest searched again; 0: none", ge=0)
 
@@ -247,9 +235,7 @@ class SiftConfig(Section):
     mains: tuple[float, ...] = setting((50.0, 60.0), "mains frequencies [Hz]: undispersed harmonics are flagged")
     harmonics: bool = setting(True, "attach harmonics to their fundamental")
     weights: str = setting("", "weights of the score, made by benchmarks/train.py; empty: those of the program")
-    orbit: float = setting(
-        1e-3, "of merged products: part by which an orbit may change a period; 0: none", ge=0, lt=0.01
-    )
+    orbit: float = setting(1e-3, "of merged products: part by which orbits may change a period; 0: none", ge=0, lt=0.01)
 
 
 class TelescopeConfig(Section):
@@ -329,19 +315,15 @@ class SubtractConfig(Section):
 class CompletenessConfig(Section):
     """Signals injected into the cleaned samples, to tell how many of their kind the run finds."""
 
-    enabled: bool | None = setting(
-        None, "inject signals, to tell how many are found; default: if a search takes 15 min of CPU"
-    )
+    enabled: bool | None = setting(None, "inject signals, to tell how many are found; default: beyond 15 min of CPU")
     share: float = setting(0.08, "time that it may take, as a fraction of that of the rest of the run", gt=0, le=1)
     places: int | None = setting(None, "DMs that get signals; default: as many as the share allows", ge=1, le=100_000)
     snr: tuple[Positive, Positive] = setting((6.0, 20.0), "S/N of the signals, lowest and highest")
     period: tuple[Positive, Positive] | None = setting(
-        None, "periods [s], log-uniform; default: what is searched, 2 ms to 5 s"
+        None, "periods [s], log-uniform; default: 2 ms to 5 s, if searched"
     )
     dm: tuple[NotNegative, NotNegative] | None = setting(None, "DMs of the signals [pc/cm3]; default: what is searched")
-    duty: tuple[HalfTurn, HalfTurn] | None = setting(
-        None, "widths [turns], log-uniform; default: by a law of the period"
-    )
+    duty: tuple[HalfTurn, HalfTurn] | None = setting(None, "widths [turns], log-uniform; default: by a law of periods")
     width: tuple[Positive, Positive] | None = setting(
         None, "of bursts [s], log-uniform; default: a sample to 16 times the narrowest"
     )
@@ -401,9 +383,7 @@ class BatchConfig(Section):
 class StackConfig(Section):
     """Stacks of many epochs (`pulsar stack`): what the first one decides for all."""
 
-    tobs: float | None = setting(
-        None, "length of the common transform [s]; longer epochs are cut; default the first's", gt=0
-    )
+    tobs: float | None = setting(None, "length of the transform [s]; longer epochs are cut; default the first's", gt=0)
     downsample: int = setting(1, "samples in one of the series: a power of two", ge=1)
     f_max: float | None = setting(None, "highest frequency that is kept [Hz], harmonics too; default Nyquist", gt=0)
     barycentre: bool = setting(True, "series at even times at the barycentre; off: topocentric, for beams of one time")
@@ -504,9 +484,7 @@ OPTIONS: Final = {
     "mask": Option(("rfi.mask",), "FILE"),
     "zerodm": Option(("rfi.zerodm",), "off|mean|zdot"),
     "no_rfi": Option(("rfi.enabled", "rfi.clip"), off=(False, 0.0), text="mask and clip nothing that holds samples"),
-    "zmax": Option(
-        ("accel.zmax",), "N", text="search accelerations up to this drift of the highest harmonic [bins of 1/T]"
-    ),
+    "zmax": Option(("accel.zmax",), "N", text="search accelerations up to this drift of the highest harmonic [1/T]"),
     "accel_max": Option(("accel.accel_max",), "A", text="search accelerations up to this [m/s2]"),
     "wmax": Option(("accel.wmax",), "N", text="with --zmax: search jerks up to this change of the drift [bins of 1/T]"),
     "parts": Option(("search.parts",), "1,2,4"),
@@ -535,14 +513,10 @@ OPTIONS: Final = {
     ),
     "tsys": Option(("telescope.tsys",), "T", text="system temperature, sky included [K]; with FAST's own gain 22"),
     "npol": Option(("telescope.npol",), "1|2"),
-    "porb": Option(
-        ("orbits.p_min", "orbits.p_max"), "MIN MAX", text="orbital periods: 5700 (seconds), 95min, 10h or 0.35d"
-    ),
+    "porb": Option(("orbits.p_min", "orbits.p_max"), "MIN MAX", text="orbital periods: 5700 (s), 95min, 10h or 0.35d"),
     "mass": Option(("orbits.pulsar",), "M"),
     "companion": Option(
-        ("orbits.lightest", "orbits.heaviest"),
-        "MIN MAX",
-        text="companions [M_sun], of orbits that are seen from their edge",
+        ("orbits.lightest", "orbits.heaviest"), "MIN MAX", text="companions [M_sun], of orbits seen from their edge"
     ),
     "freq": Option(("orbits.f_min", "orbits.f_max"), "MIN MAX", text="frequencies of the highest harmonic [Hz]"),
     "nharm": Option(("orbits.nharm",), "1|2|4|8"),
