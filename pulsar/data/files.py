@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from pulsar.data.text import printable
 from pulsar.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Closeable(Protocol):
@@ -234,7 +234,7 @@ class Numbers:
         raw: bytes = self.take(f"{n}s", part)[0]
         return raw.split(b"\0")[0].decode("latin-1").strip()
 
-    def array(self, shape: tuple[int, ...], part: str, kind: str = "f8") -> NDArray[Any]:
+    def array(self, shape: tuple[int, ...], part: str, kind: str = "f8") -> "NDArray[Any]":
         """Numbers of a kind of numpy's.
 
         Raises
@@ -242,6 +242,9 @@ class Numbers:
         DataError
             The file ends before.
         """
+        # Which commands load when they need it.
+        import numpy as np
+
         n = math.prod(shape)
         start = self._past(n * np.dtype(kind).itemsize, part)
         return np.frombuffer(self.data, f"{self.order}{kind}", n, start).reshape(shape)
