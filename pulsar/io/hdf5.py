@@ -124,12 +124,15 @@ class Hdf5(Closing):
 
     def attributes(self, name: str = "/") -> dict[str, Any]:
         """All attributes of a group or data set: numbers, texts as str, arrays of either as arrays and tuples."""
+        return self._attributes(name, None)
+
+    def _attributes(self, name: str, wanted: Sequence[str] | None) -> dict[str, Any]:
         with self._reading(f"the attributes of {name}"):
-            return {key: _value(value) for key, value in self._content.ask("attributes", name).items()}
+            return {key: _value(value) for key, value in self._content.ask("attributes", name, wanted).items()}
 
     def attribute(self, name: str, key: str, default: Any, kind: type | tuple[type, ...]) -> Any:
         """One attribute of a type, or `default` where it is missing."""
-        value = self.attributes(name).get(key, default)
+        value = self._attributes(name, [key]).get(key, default)
         if not isinstance(value, kind):
             raise self.damaged(f"attribute {key} of {name} is {shown(value)}, expected {_words(kind)}")
         return value

@@ -13,15 +13,14 @@ import io
 import itertools
 import json
 import math
-import mmap
 import os
 import resource
 import signal
+import socket
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -38,26 +37,38 @@ H5PY: Final = (
     OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, UnicodeError, OverflowError, MemoryError,
     IndexError, NotImplementedError,
 )  # fmt: skip
-#: CPU seconds for a question about a file, and more for each of so many bytes of it: fifty times what ours take (0.02 s
-#: for 3 MB). The index of a million chunks takes 1 s.
+#: CPU seconds for a file, and more for each of so many bytes of it: fifty times what ours take (0.02 s for 3 MB). The
+#: index of a million chunks takes 1 s.
 _PATIENCE: Final = 1.0
+_BYTES_A_SECOND: Final = 1 << 24
+_MOST_PATIENCE: Final = 30.0
+#: CPU seconds that come with each question and with each byte that was read: ours take 0.3 ms, and 1 s for 400 MB.
+_A_QUESTION: Final = 0.01
+_A_BYTE: Final = 1.0 / (1 << 26)
+#: Seconds until a disk that does not answer counts as a file that cannot be read.
+_LONGEST: Final = 120.0
 #: Address space beyond that of the start. A piece, its chunks packed and unpacked, and h5py's copies of texts fit in
 #: with chunks of up to 64 MiB; those of ours have 1 MiB, of FBH5 4 MiB.
 _ROOM: Final = 384 << 20
-#: Bytes of the memory that two processes share, and that are read at once.
+#: Bytes that are read and sent at once.
 _PIECE: Final = 1 << 24
-#: Processes at once: that which was asked longest ago makes room for another.
+#: Most bytes of names, attributes and texts in an answer: a hundred times a configuration and the reasons of 2^16
+#: channels.
+_MOST_WORDS: Final = 1 << 25
+#: Processes at once: of more files some share one. Of those whose files are closed so many wait to be asked again.
 _MOST_PROCESSES: Final = 16
-#: Bytes of memory from which on a copy is ended with its file: three times what a search has at its start.
+_IDLE: Final = 4
+#: Bytes of memory from which on a copy is ended with its last file: three times what a search has at its start.
 _LARGE: Final = 1 << 30
+#: Bytes of a message that goes in one piece: the other side wakes up once.
+_SMALL: Final = 1 << 16
+#: A message: what it is, and its length.
+_HEAD: Final = struct.Struct("<cQ")
 
 #: What tells a file and its state: device, inode, size, times of change [ns].
 Mark = tuple[int, int, int, int, int]
-#: What tells what is read: a path or bytes in memory, and the mark of a file.
-Key = tuple[str | int, Mark | None]
 #: From one element to before another, of each of the leading axes.
 Part = Sequence[tuple[int, int | None]]
-Spans = Sequence[tuple[int, int]]
 #: Refuses what is too large.
 Check = Callable[[dict[str, Any]], object]
 
@@ -128,9 +139,11 @@ class Content:
             raise TypeError(f"it is a {type(item).__name__.lower()}, expected a group")
         return [str(key) for key in item]
 
-    def attributes(self, name: str) -> dict[str, Any]:
-        """Attributes: numbers and texts, lists of either."""
-        return {printable(str(key)): _plain(value) for key, value in self._item(name).attrs.items()}
+    def attributes(self, name: str, wanted: Sequence[str] | None = None) -> dict[str, Any]:
+        """Attributes, all or those wanted: numbers and texts, lists of either."""
+        attrs = self._item(name).attrs
+        keys = attrs if wanted is None else [key for key in wanted if key in attrs]
+        return {printable(str(key)): _plain(attrs[key]) for key in keys}
 
     def dataset(self, name: str) -> dict[str, Any]:
         """Type, shape and chunks of a data set, and the bytes that are stored for it."""
@@ -165,30 +178,28 @@ class Content:
             raise TypeError(f"it is of type {item.dtype}, expected texts")
         return [text_of(t, lines) for t in np.asarray(item[()], dtype=object).ravel()]
 
-    def about(self, name: str) -> dict[str, Any]:
-        """The same of a data set that is read; texts of a table have a width here."""
-        # Of each piece of an observation all chunks would be counted.
-        if name not in self._sets:
-            about, item = self.dataset(name), self._file[name]
-            if item.dtype.names and item.dtype.hasobject:
-                item = _fixed(np.asarray(item[()]))
-                about["type"] = _described(item.dtype)
-            self._sets[name] = about, item
-        return self._sets[name][0]
-
     def read(self, name: str, part: Part | None, check: Check) -> NDArray[Any]:
         """A data set as an array, or a part of its leading axes; `check` is told what it is before memory is taken."""
-        spans, out = _room_for(self.about(name), part, check)
-        self.fill(out, name, spans)
+        about, pieces = self.pieces(name, part)
+        out = _room_for(about, check)
+        at = 0
+        for piece in pieces:
+            out.reshape(-1)[at : at + piece.size] = piece.reshape(-1)
+            at += piece.size
         return out
 
-    def fill(self, out: NDArray[Any], name: str, spans: Spans) -> None:
-        """Fill an array with a part of a data set that :meth:`about` has told of."""
-        item, place = self._sets[name][1], tuple(slice(*span) for span in spans)
-        if not place or isinstance(item, np.ndarray):
-            out[...] = item[place]
-        elif out.size:
-            item.read_direct(out.view(item.dtype), place)
+    def pieces(self, name: str, part: Part | None) -> tuple[dict[str, Any], Iterator[NDArray[Any]]]:
+        """Type and shape of a data set, or of a part of its leading axes, and its samples piece by piece."""
+        # Of each piece of an observation all chunks would be counted.
+        if name not in self._sets:
+            self._sets[name] = self.dataset(name), self._file[name]
+        about, item = self._sets[name]
+        if item.dtype.names and item.dtype.hasobject:
+            whole = _fixed(np.asarray(item[()]))
+            return about | {"type": _described(whole.dtype)}, iter((whole,))
+        spans = [range(n)[slice(*span)] for n, span in zip(item.shape, part or ((0, None),) * item.ndim, strict=False)]
+        shape = [len(span) for span in spans] + list(item.shape[len(spans) :])
+        return about | {"shape": shape}, _pieces(item, spans, shape)
 
 
 def _more_filters() -> None:
@@ -197,33 +208,29 @@ def _more_filters() -> None:
         import hdf5plugin  # noqa: F401
 
 
-def _room_for(about: dict[str, Any], part: Part | None, check: Check) -> tuple[Spans, NDArray[Any]]:
-    """From one element to before another along each axis, and an array for them."""
-    given = [range(n)[slice(*span)] for n, span in zip(about["shape"], part or (), strict=False)]
-    spans = [(span.start, span.stop) for span in (*given, *map(range, about["shape"][len(given) :]))]
-    shape = [max(stop - start, 0) for start, stop in spans]
-    check(about | {"shape": shape})
+def _pieces(item: h5py.Dataset, spans: Sequence[range], shape: Sequence[int]) -> Iterator[NDArray[Any]]:
+    if not shape:
+        yield np.asarray(item[()])
+        return
+    step = max(1, _PIECE // max(1, item.dtype.itemsize * math.prod(shape[1:])))
+    if item.chunks:
+        # Whole chunks, so that none is unpacked twice.
+        step = max(1, step // item.chunks[0]) * item.chunks[0]
+    beside = tuple(slice(span.start, span.stop) for span in spans[1:])
+    # One piece of memory for all: fresh pages take longer than to fill them.
+    buffer = np.empty((min(step, shape[0]), *shape[1:]), dtype=item.dtype)
+    for at in range(spans[0].start, spans[0].stop, step) if buffer.size else ():
+        piece = buffer[: min(step, spans[0].stop - at)]
+        item.read_direct(piece, (slice(at, at + len(piece)), *beside))
+        yield piece
+
+
+def _room_for(about: dict[str, Any], check: Check) -> NDArray[Any]:
+    check(about)
     dtype = type_of(about["type"])
     if dtype.hasobject:
         raise TypeError(f"it is of type {dtype}, expected numbers")
-    return spans, np.empty(shape, dtype=dtype)
-
-
-def _pieces(spans: Spans, itemsize: int, chunks: Sequence[int] | None) -> Iterator[Spans]:
-    """Parts of an array that fit into the memory that is shared."""
-    if not spans:
-        yield ()
-        return
-    sizes = [stop - start for start, stop in spans]
-    axis = next((i for i in range(len(sizes)) if itemsize * math.prod(sizes[i + 1 :]) <= _PIECE), len(sizes) - 1)
-    step = max(1, _PIECE // max(1, itemsize * math.prod(sizes[axis + 1 :])))
-    if chunks and step > chunks[axis]:
-        # Whole chunks, so that none is unpacked twice.
-        step -= step % chunks[axis]
-    for index in itertools.product(*(range(*span) for span in spans[:axis])):
-        before = [(i, i + 1) for i in index]
-        for at in range(*spans[axis], step):
-            yield [*before, (at, min(at + step, spans[axis][1])), *spans[axis + 1 :]]
+    return np.empty(about["shape"], dtype=dtype)
 
 
 def _described(dtype: np.dtype[Any]) -> list[Any]:
@@ -231,9 +238,6 @@ def _described(dtype: np.dtype[Any]) -> list[Any]:
     columns = dtype.fields or {"": (dtype, 0)}
     if any(column.base.names for column, *_ in columns.values()):
         raise TypeError("its columns have columns")
-    places = sorted((offset, offset + column.itemsize) for column, offset, *_ in columns.values())
-    if any(end > start for (_, end), (start, _) in itertools.pairwise(places)):
-        raise TypeError("its columns overlap")
     return [[(name, c.base.str, c.shape, offset) for name, (c, offset, *_) in columns.items()], dtype.itemsize]
 
 
@@ -294,91 +298,109 @@ class Apart:
     """
 
     def __init__(self, source: Path | bytes, mark: Mark | None = None) -> None:
-        self.source, self.mark = source, mark
-        self.key = (id(source) if isinstance(source, bytes) else str(source), mark)
-        self._abouts: dict[str, dict[str, Any]] = {}
+        self.source = source
+        self.key: Mark | int = id(source) if mark is None else mark
+        self._process = _pool.join(self)
         try:
             self.ask("has", "/")
         except BaseException:
             self.close()
             raise
 
-    def ask(self, method: str, *args: Any, into: NDArray[Any] | None = None) -> Any:
-        """The answer of a method of :class:`Content`; samples are put into an array."""
-        while True:
-            process = _pool.join(self)
-            with process.lock:
-                # It may have had to make room for that of another file.
-                if not process.ended:
-                    fault, answer = self._answer(process, [method, *args])
-                    if into is not None and fault is None:
-                        into[...] = np.frombuffer(process.shared, into.dtype, into.size).reshape(into.shape)
-                    break
-        if fault is not None:
-            raise OSError(fault)
-        return answer
-
-    def _answer(self, process: "_Process", question: list[Any]) -> Any:
-        try:
-            process.link.send_bytes(json.dumps(question).encode())
-            # Seconds until a disk that does not answer counts as a file that cannot be read.
-            if not process.link.poll(120.0):
-                raise TimeoutError
-            # Most bytes of names, attributes and texts in an answer: a hundred times a configuration and the reasons
-            # of 2^16 channels.
-            return json.loads(process.link.recv_bytes(1 << 25))
-        except (OSError, EOFError, ValueError) as error:
-            why = _pool.refused[self.key] = process.end(late=isinstance(error, TimeoutError))
-            raise OSError(why) from None
-        except BaseException:
-            # An answer is on its way: nothing more can be asked.
-            process.end()
-            raise
+    def ask(self, method: str, *args: Any) -> Any:
+        """The answer of a method of :class:`Content`."""
+        return self._talk(lambda process: process.words(), method, *args)
 
     def read(self, name: str, part: Part | None, check: Check) -> NDArray[Any]:
         """As of :class:`Content`."""
-        if name not in self._abouts:
-            self._abouts[name] = self.ask("about", name)
-        about = self._abouts[name]
-        spans, out = _room_for(about, part, check)
-        for piece in _pieces(spans, out.dtype.itemsize, about["chunks"]) if out.size else ():
-            place = tuple(slice(a - start, b - start) for (a, b), (start, _) in zip(piece, spans, strict=True))
-            self.ask("fill", name, piece, into=out[place])
-        return out
+
+        def taken(process: _Process) -> NDArray[Any]:
+            out = _room_for(process.words(), check)
+            process.fill(out)
+            return out
+
+        return np.asarray(self._talk(taken, "pieces", name, part))
+
+    def _talk(self, answer: Callable[["_Process"], Any], *question: Any) -> Any:
+        if self._process.ended:
+            self._process = _pool.join(self)
+        return self._process.talk(self, answer, question)
 
     def close(self) -> None:
         """The file is not asked for any more."""
-        process = _pool.of.get(self.key)
         with contextlib.suppress(OSError):
-            if process is not None and not process.ended:
+            if not self._process.ended:
                 self.ask("close")
-        if process is not None and process.large:
-            process.stop()
+        _pool.leave(self._process)
+
+
+class _Told(Exception):
+    """The error that the process answers with."""
 
 
 class _Process:
-    """A copy of this process that opens a file and answers questions about it."""
+    """A copy of this process that opens files and answers questions about them."""
 
-    def __init__(self, file: Apart) -> None:
-        self.ended = False
+    def __init__(self, content: bytes | None) -> None:
+        self.users, self.ended = 0, False
         #: Kept, so that no other bytes get its id.
-        self.source = file.source
+        self.content = content
         #: What this process gives back stays with a large copy: it does not wait to be asked again.
-        self.large = _memory()[1] > _LARGE
-        self.lock = threading.Lock()
-        self.shared = mmap.mmap(-1, _PIECE)
-        self.link, theirs = Pipe()
-        # No other thread is inside the HDF5 library when its state is copied.
-        with theirs, phil, warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self.pid = os.fork()
+        self.large = _resident() > _LARGE
+        self._lock = threading.Lock()
+        self.link, theirs = socket.socketpair()
+        self.link.settimeout(_LONGEST)
+        with theirs:
+            # No other thread is inside the HDF5 library when its state is copied.
+            with phil, warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.pid = os.fork()
             if self.pid == 0:
-                _serve(theirs, file, self.shared)
+                _serve(theirs, content)
 
-    def stop(self) -> None:
-        """End it when it has answered."""
-        with self.lock:
-            self.end()
+    def talk(self, file: Apart, answer: Callable[["_Process"], Any], question: Sequence[Any]) -> Any:
+        """Ask, and take the answer."""
+        where = None if isinstance(file.source, bytes) else str(file.source)
+        with self._lock:
+            try:
+                _send(self.link, b"?", json.dumps([where, file.key, *question]).encode())
+                return answer(self)
+            except _Told as error:
+                raise OSError(str(error)) from None
+            except PulsarError:
+                # What it is was refused: it is on its way all the same.
+                self.end()
+                raise
+            except OSError as error:
+                why = self.end(late=isinstance(error, TimeoutError))
+                if isinstance(file.key, tuple):
+                    _pool.refused[file.key] = why
+                raise OSError(why) from None
+            except BaseException as error:
+                # Half an answer is on its way: nothing more can be asked.
+                self.end()
+                if not isinstance(error, Exception):
+                    raise
+                raise OSError(cause_of(error)) from error
+
+    def words(self) -> Any:
+        """The next message, which is no array."""
+        return json.loads(bytes(self._message(_MOST_WORDS)))
+
+    def fill(self, out: NDArray[Any]) -> None:
+        """Take the samples of an array."""
+        left = out.reshape(-1).view(np.uint8).data if out.nbytes else memoryview(b"")
+        while left.nbytes:
+            left = left[len(self._message(left.nbytes, left)) :]
+
+    def _message(self, most: int, into: memoryview | None = None) -> memoryview:
+        kind, length = _HEAD.unpack(_filled(self.link, memoryview(bytearray(_HEAD.size))))
+        if length > (_SMALL if kind == b"!" else most):
+            raise OverflowError(f"{length} bytes of names and texts")
+        message = _filled(self.link, memoryview(bytearray(length)) if into is None or kind == b"!" else into[:length])
+        if kind == b"!":
+            raise _Told(bytes(message).decode())
+        return message
 
     def end(self, late: bool = False) -> str:
         """End the process; why it had ended, in words."""
@@ -397,98 +419,140 @@ class _Process:
 
 
 class _Pool:
-    """The processes by the files that they read, that which was asked last at the end."""
+    """The processes, and which file each has opened."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.of: dict[Key, _Process] = {}
+        self._of: dict[Mark | int, _Process] = {}
+        self.processes: list[_Process] = []
         #: Why files that have ended a process are not opened again.
-        self.refused: dict[Key, str] = {}
+        self.refused: dict[Mark, str] = {}
 
     def join(self, file: Apart) -> _Process:
         """The process that has opened a file, or shall."""
-        if file.key in self.refused:
+        if isinstance(file.key, tuple) and file.key in self.refused:
             raise OSError(self.refused[file.key])
         with self._lock:
-            process = self.of.pop(file.key, None)
-            if process is None or process.ended:
-                self.of = {key: other for key, other in self.of.items() if not other.ended}
-                while len(self.of) >= _MOST_PROCESSES:
-                    self.of.pop(next(iter(self.of))).stop()
-                try:
-                    process = _Process(file)
-                except OSError as error:
-                    raise PulsarError(
-                        f"no process can be started to read HDF5 files: {error.strerror}; end some others"
-                    ) from error
-            self.of[file.key] = process
+            self.processes = [process for process in self.processes if not process.ended]
+            self._of = {key: process for key, process in self._of.items() if not process.ended}
+            process = self._of.get(file.key)
+            if process is None:
+                content = file.source if isinstance(file.source, bytes) else None
+                if len(self.processes) < _MOST_PROCESSES or content is not None:
+                    process = _begun(content)
+                    self.processes.append(process)
+                else:
+                    process = min(self.processes, key=lambda process: process.users)
+                self._of[file.key] = process
+            process.users += 1
             return process
+
+    def leave(self, process: _Process) -> None:
+        """A file of a process is closed."""
+        with self._lock:
+            process.users -= 1
+            idle = [idler for idler in self.processes if not idler.users and not idler.ended]
+            for idler in {*idle[:-_IDLE], *(idler for idler in idle if idler.large)}:
+                idler.end()
 
 
 _pool = _Pool()
 
 
-def _memory() -> tuple[int, int]:
-    """Bytes of addresses and of memory that this process has; zeros where nothing tells."""
+def _resident() -> int:
+    """Bytes of memory that this process has; 0 where nothing tells."""
     with contextlib.suppress(OSError):
-        addresses, resident, *_ = map(int, Path("/proc/self/statm").read_text().split())
-        return addresses * resource.getpagesize(), resident * resource.getpagesize()
-    return 0, 0
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return 0
+
+
+def _begun(content: bytes | None) -> _Process:
+    try:
+        return _Process(content)
+    except OSError as error:
+        raise PulsarError(f"no process can be started to read HDF5 files: {error.strerror}; end some others") from error
 
 
 def _forget() -> None:
     """In a copy of this process: the others are not its own."""
     global _pool
-    for process in _pool.of.values():
+    for process in _pool.processes:
         process.ended = True
         process.link.close()
     _pool = _Pool()
 
 
 os.register_at_fork(after_in_child=_forget)
-atexit.register(lambda: [process.end() for process in _pool.of.values() if not process.ended])
+atexit.register(lambda: [process.end() for process in _pool.processes if not process.ended])
 
 
-def _serve(link: Connection, file: Apart, shared: mmap.mmap) -> NoReturn:
+def _filled(link: socket.socket, into: memoryview) -> memoryview:
+    left = into
+    while left.nbytes:
+        n = link.recv_into(left)
+        if not n:
+            raise ConnectionError("the other side has ended")
+        left = left[n:]
+    return into
+
+
+def _send(link: socket.socket, kind: bytes, message: bytes | memoryview) -> None:
+    head = _HEAD.pack(kind, len(message))
+    if len(message) < _SMALL:
+        link.sendall(head + message)
+    else:
+        link.sendall(head)
+        link.sendall(message)
+
+
+def _serve(link: socket.socket, content: bytes | None) -> NoReturn:
     """In the copy: answer until nobody asks any more, and end without a word."""
     try:
         _confine(link)
-        size = file.mark[2] if file.mark else len(file.source) if isinstance(file.source, bytes) else 0
-        patience = _PATIENCE + min(size / (1 << 24), 30.0)
-        content: Content | None = None
+        most = 0.0
+        #: Those that were closed, too: a file has its time once.
+        contents: dict[Any, Content | None] = {}
         while True:
-            method, *args = json.loads(link.recv_bytes())
-            # So many CPU seconds until this process is ended.
-            signal.setitimer(signal.ITIMER_PROF, patience)
-            fault = answer = None
+            _, length = _HEAD.unpack(_filled(link, memoryview(bytearray(_HEAD.size))))
+            where, key, method, *args = json.loads(bytes(_filled(link, memoryview(bytearray(length)))))
+            key = tuple(key) if isinstance(key, list) else key
+            _grant(_A_QUESTION, most)
             try:
-                content = content or _opened(file)
-                if method == "fill":
-                    _fill(content, shared, *args)
-                else:
-                    answer = content.ask(method, *args)
-                content = None if method == "close" else content
+                if key not in contents:
+                    size = key[2] if where else len(content or b"")
+                    most = max(most, _PATIENCE + min(size / _BYTES_A_SECOND, _MOST_PATIENCE))
+                    _grant(most, most)
+                opened = contents.get(key) or _opened(where, key, content)
+                contents[key] = None if method == "close" else opened
+                answer = opened.ask(method, *args)
+                words, pieces = answer if method == "pieces" else (answer, ())
+                _send(link, b"=", json.dumps(words).encode())
+                for piece in pieces:
+                    _send(link, b"#", piece.reshape(-1).view(np.uint8).data)
+                    _grant(piece.nbytes * _A_BYTE, most)
+            except ConnectionError:
+                raise
             except H5PY as error:
-                fault = cause_of(error)
-            link.send_bytes(json.dumps([fault, answer]).encode())
+                _send(link, b"!", cause_of(error).encode())
     finally:
         os._exit(0)
 
 
-def _fill(content: Content, shared: mmap.mmap, name: str, spans: Spans) -> None:
-    """Put a part of a data set into the memory that is shared."""
-    dtype = type_of(content.about(name)["type"])
-    shape = [stop - start for start, stop in spans]
-    content.fill(np.frombuffer(shared, dtype, math.prod(shape)).reshape(shape), name, spans)
+def _grant(seconds: float, most: float) -> None:
+    """Let so many CPU seconds more pass, in all no more than `most`, until this process is ended."""
+    signal.setitimer(signal.ITIMER_PROF, min(signal.getitimer(signal.ITIMER_PROF)[0] + seconds, most))
 
 
-def _opened(file: Apart) -> Content:
-    if isinstance(file.source, Path) and mark_of(file.source.stat()) != file.mark:
+def _opened(where: str | None, key: Any, content: bytes | None) -> Content:
+    if where is None:
+        return Content(content or b"")
+    path = Path(where)
+    if mark_of(path.stat()) != key:
         raise OSError("it was changed or replaced while it was being read")
-    return Content(file.source)
+    return Content(path)
 
 
-def _confine(link: Connection) -> None:
+def _confine(link: socket.socket) -> None:
     """Leave nothing of what was copied but this link, and take no more than is allowed."""
     gc.disable()
     faulthandler.disable()
@@ -509,6 +573,6 @@ def _confine(link: Connection) -> None:
     for low, high in itertools.pairwise(sorted(kept)):
         os.closerange(low + 1, high)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    used, _ = _memory()
-    if used:
+    with contextlib.suppress(OSError, ValueError):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + _ROOM, used + _ROOM))

@@ -34,17 +34,13 @@ def foreign(path: Path) -> Path:
 
 
 def processes() -> set[int]:
-    return {one.pid for one in hdf5_apart._pool.of.values() if not one.ended}
-
-
-def process_of(file: Hdf5) -> Any:
-    return hdf5_apart._pool.of[file._content.key]
+    return {one.pid for one in hdf5_apart._pool.processes if not one.ended}
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """No process of another test is left, which would not know what this one changes."""
-    for one in hdf5_apart._pool.of.values():
+    for one in hdf5_apart._pool.processes:
         one.end()
 
 
@@ -148,7 +144,7 @@ def test_a_file_that_is_replaced_between_two_questions(tmp_path: Path) -> None:
     path = foreign(write_product(tmp_path / "run.h5"))
     with Hdf5(path, "a product") as file:
         assert file.has("folds")
-        process_of(file).end()
+        file._content._process.end()
         write_product(tmp_path / "new.h5").replace(path)
         with pytest.raises(DataError, match="folds cannot be read: it was changed or replaced while it was being read"):
             file.names("folds")
@@ -272,9 +268,9 @@ def test_a_chunk_that_cannot_be_unpacked(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"x cannot be read: .*filter returned failure"):
             file.array("x", "u")
         # It goes on.
-        pid = process_of(file).pid
+        pid = file._content._process.pid
         assert file.names("/") == ["x"]
-        assert process_of(file).pid == pid
+        assert file._content._process.pid == pid
 
 
 def test_a_chunk_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
