@@ -225,7 +225,7 @@ def show(labels: Sequence[str], probabilities: Sequence[float], counts: NDArray[
 
 @trials.command()
 def fft(seeds: int = 200, log2n: int = 18) -> None:
-    """TRIALS_PER_BIN of pulsar/searches/fft.py: per bin of the top harmonic what each stage of sums adds.
+    """Independent trials of pulsar/searches/fft.py: per bin of the top harmonic what each stage of sums adds.
 
     They grow slowly with the threshold, because the chance of a maximum between grid points does.
     """
@@ -346,10 +346,10 @@ def pulses(
 
 @trials.command()
 def repeats(sets: int = 3000, first: First = 0) -> None:
-    """CLUMPS of pulsar/searches/repeats.py: alignments that the search for a period of arrival times really tries.
+    """Alignments that the search for a period of arrival times (pulsar/searches/repeats.py) really tries, over its own.
 
     For random times the chance that the search computes, exp(logp), should be uniform: the number of sets below x, over
-    x times their number, is what CLUMPS has to be multiplied with.
+    x times their number, is what its 1/6 has to be multiplied with.
     """
     levels = np.array([0.2, 0.05, 0.01, 0.002])
     for few, many in ((4, 4), (5, 6), (7, 9), (10, 15), (16, 25)):

@@ -248,7 +248,7 @@ SEARCH: Columns = {
 def without_lists(value: Any) -> Any:
     """Dataclasses as dicts, within others too; lists of all DMs and frequencies are left out."""
     if is_dataclass(value) and not isinstance(value, type):
-        names = [f.name for f in fields(value) if f.name not in ("freqs", "dms")]
+        names = [f.name for f in fields(value) if f.name not in ("freqs", "dms", "costs")]
         names += [name for name in ("dm_first", "dm_last", "ndms") if hasattr(value, name)]
         return {name: without_lists(getattr(value, name)) for name in names}
     if isinstance(value, tuple | list):

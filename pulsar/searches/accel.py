@@ -35,8 +35,8 @@ from pulsar_kernels.drifts import CELL, WIDE
 MOST_HITS = 100_000
 
 #: Independent trials from benchmarks/noise.py trials accel, of single powers and what each stage of sums adds: per
-#: bin of the top harmonic without drift, and per bin, Z_WIDTH and unit of -ln p with it (a random field has the more
-#: peaks over an area, in units of p, the higher they are).
+#: bin of the top harmonic without drift; and with it per bin, width of a peak in drift, and unit of -ln p (a random
+#: field has the more peaks over an area, in units of p, the higher they are).
 TRIALS_LINE = (3.7, 1.8)
 TRIALS_AREA = (0.82, 0.31)
 

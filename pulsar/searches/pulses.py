@@ -266,8 +266,7 @@ def _judge(
         zero |= (table["dm"] - dms[0] <= 2.0 * err) | (table["dm"] + 2.0 * err < LEAST_DM)
     lone = (must >= LEAST_TOLD) & (share < 0.25)
     # Without other DMs, or where a change of DM changes nothing, there is no curve to tell by.
-    # The score of such a pulse is taken times this: of 2,220 in benchmarks/population.py and zoo.py survey 86 are of a
-    # pulsar or a burst.
+    # Of 2,220 pulses flagged so in benchmarks/population.py and zoo.py survey 86 are of a pulsar or a burst.
     score = np.where(zero, 0.04 * score, score)
     table["score"] = np.clip(score, 0.0, 1.0)
     flags = [(zero, "dm0"), (lone, "nodm"), (cut, "cut")]

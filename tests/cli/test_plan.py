@@ -30,6 +30,7 @@ def test_a_folder_is_planned_as_it_would_be_searched(night: Path) -> None:
     record = json.loads(run("plan", night, *options, "--json")[1])
     alone = json.loads(run("plan", night / "SRC_tracking-M02_0001.fits", *options, "--json")[1])
     assert record["plans"][1] == {"name": record["plans"][1]["name"], **alone}
+    assert {"costs", "dms", "freqs"}.isdisjoint(alone)
     assert record["totals"]["seconds"] == pytest.approx(3 * sum(alone["seconds"].values()))
     assert run("plan", night, *options, "--beams", "1,5")[1].splitlines()[3].startswith("2 searches")
 
