@@ -15,6 +15,7 @@ and blends are this one formula. How good it is: docs/verdicts.md.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, Self, cast
 
 import numpy as np
@@ -134,7 +135,7 @@ class Source:
             drift=abs(fold.after.fdot) if abs(fold.after.fdot) > AGREE * fold.fdot_err else 0.0,
         )
 
-    @property
+    @cached_property
     def tobs(self) -> float:
         """Length of the time [s]."""
         return float(self.time_edges[-1] - self.time_edges[0])
