@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import KDM, LEAST_DM
+from pulsar.constants import LEAST_DM
 from pulsar.data.files import read_text
+from pulsar.data.header import dispersion_delays
 from pulsar.errors import DataError
 
 #: Lines are learnt from powers that noise exceeds once in a thousand spectra.
@@ -211,7 +212,7 @@ def learn(
 
     at_zero = np.maximum(tops(0), 1e-30)
     some = freqs[:: max(freqs.size // 256, 1)]
-    delay = KDM * (some**-2.0 - freqs.max() ** -2.0)
+    delay = dispersion_delays(some, freqs.max())
     # A few DMs tell: from the nearest on, about evenly in the logarithm.
     rows = np.unique(np.round(np.geomspace(1, dms.size - 1, 12)).astype(np.int64))
     others = {int(r): tops(int(r)) / at_zero for r in rows}
@@ -224,8 +225,8 @@ def learn(
             abs(freq / at - 1.0) < MAINS_WANDER and at <= MAINS_HARMONICS * f
             for f, at in zip(mains, nearest, strict=True)
         )
-        spans = [2j * np.pi * freq * part * delay for part in (PARTS_OF_HUM if hum else PARTS)]
-        if any(_undispersed(power, there, dms, span, threshold, spans[0] if hum else None) for span in spans):
+        phases = 2j * np.pi * freq * np.outer(PARTS_OF_HUM if hum else PARTS, delay)
+        if any(_undispersed(power, there, dms, phase, threshold, phases[0] if hum else None) for phase in phases):
             undispersed.append((power, zero.birdie(lo, hi, "learnt")))
     undispersed.sort(key=lambda f: -f[0])
     return within_room([birdie for _, birdie in undispersed], zero.nyquist)

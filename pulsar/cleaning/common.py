@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import CHANCE, MARGIN, Birdie, Spectrum, plain_powers, stretches, within_room
 from pulsar.constants import KDM
+from pulsar.data.header import dispersion_delays
 from pulsar.sky.observatory import Receiver
 
 #: Fewest beams that are compared, and in which a line is common wherever they are.
@@ -121,7 +122,7 @@ def find_lines(
     lines = [s for s in stretches(zero.powers, threshold(n)) if s[2] * step * zero.tobs >= 5.0]
     # Whole bins, with one more on either side.
     ranges = [(max(lo // 2 - 1, 1), hi // 2 + 2) for lo, hi, _ in lines]
-    delay = KDM * (freqs**-2.0 - freqs.max() ** -2.0)
+    delay = dispersion_delays(freqs)
     sums = np.zeros((len(lines), dms.size))
     coherence = np.ones((len(lines), dms.size - 1))
     level = 1.0

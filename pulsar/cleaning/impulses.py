@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 from pulsar.cleaning.robust import runs_of
-from pulsar.constants import KDM, LEAST_DM
-from pulsar.data.header import Header
+from pulsar.constants import LEAST_DM
+from pulsar.data.header import Header, dispersion_delays
 from pulsar_kernels.interference import count_above, most_beyond, stretches, sums_at
 from pulsar_kernels.running import less_running_means
 
@@ -83,7 +83,7 @@ class Bands:
             return None
         bands = np.full(header.nchans, -1, dtype=np.int64)
         bands[used] = np.arange(count) * nbands // count
-        delay = KDM * (header.freqs[used] ** -2.0 - header.freqs.max() ** -2.0) / header.tsamp
+        delay = dispersion_delays(header.freqs[used], header.freqs.max()) / header.tsamp
         means = np.array([delay[bands[used] == b].mean() for b in range(nbands)])
         across = float(np.ptp(delay))
         longest = max(int(LONGEST / header.tsamp), 2)

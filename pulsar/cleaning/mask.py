@@ -12,8 +12,7 @@ from pulsar.cleaning.diode import Diode
 from pulsar.cleaning.robust import in_columns, median, runs_of, smooth
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.config.model import RfiConfig
-from pulsar.constants import KDM
-from pulsar.data.header import Header
+from pulsar.data.header import Header, dispersion_delays
 from pulsar.data.observation import Observation, called
 from pulsar.errors import DataError
 
@@ -232,7 +231,7 @@ def _judge(
     marks.channels(np.median(excess_saturation(stats), axis=0) > SATURATED, "saturated")
     measured = stats
     with np.errstate(divide="ignore"):
-        delays = KDM * (header.freqs**-2.0 - header.freqs.max() ** -2.0) / header.tsamp
+        delays = dispersion_delays(header.freqs) / header.tsamp
     if header.nbits == 1:
         # One bit has a mean, and no noise or shape of its own.
         config = config.model_copy(update={"kurtosis": 0.0, "iqrm": 0.0})

@@ -6,9 +6,20 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pulsar.constants import DAY, KDM
+
+
+def dispersion_delays(freqs: NDArray[np.float64], fref: float | None = None) -> NDArray[np.float64]:
+    """Delays for a DM of 1 [s], shape (nfreqs,), after a frequency [MHz], by default the highest of them."""
+    return np.asarray(KDM * (freqs**-2.0 - (freqs.max() if fref is None else fref) ** -2.0))
+
+
+def band_delay(freqs: ArrayLike) -> float:
+    """Delay between the ends of a band for a DM of 1 [s]; 0 where the DM changes nothing."""
+    freqs = np.asarray(freqs, dtype=np.float64)
+    return float(KDM * (freqs.min() ** -2.0 - freqs.max() ** -2.0)) if freqs.size > 1 else 0.0
 
 
 class Sampled(Protocol):

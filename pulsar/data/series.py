@@ -14,6 +14,9 @@ from pulsar.errors import DataError
 if TYPE_CHECKING:
     from astropy.units import Quantity
 
+#: Fewest samples of a series in which periods are searched for, and that downsampling leaves.
+MIN_SAMPLES: Final = 256
+
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class TimeSeries(Span):

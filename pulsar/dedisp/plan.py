@@ -30,12 +30,11 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config, DedispConfig
 from pulsar.constants import KDM
 from pulsar.data.header import Header
+from pulsar.data.series import MIN_SAMPLES
 from pulsar.errors import ConfigError
 
 #: Arrival error [samples rms] that the plan reckons with; tests hold the tree to it.
 ARRIVAL_RMS: Final = {"tree": 0.44, "brute": 0.29}
-#: Fewest samples that downsampling leaves of a series: what a periodicity search needs.
-MIN_SAMPLES: Final = 256
 #: With so many trials neighbouring steps are alike.
 _FEW: Final = 50
 _MAX_TRIALS: Final = 1_000_000

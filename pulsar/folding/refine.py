@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import KDM, C
+from pulsar.constants import C
 from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise
+from pulsar.data.header import dispersion_delays
 from pulsar.folding.errors import errors_of, size_errors, slopes_of, with_peaks
 from pulsar.folding.profile import best_box, fine_box, template_of
 from pulsar.folding.whiten import RED, harmonic_noise, on_lines, without_pulse
@@ -98,7 +99,7 @@ def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = (), *, level
         shape = (*data.shape[:2], data.shape[2] // 2, 2)
         data, variance = data.reshape(shape).sum(axis=3), variance.reshape(shape).sum(axis=3)
     spectra, summed = np.fft.rfft(data, axis=2), variance.sum(axis=(0, 1))
-    g = KDM * (cube.band_freqs**-2.0 - cube.fref**-2.0)
+    g = dispersion_delays(cube.band_freqs, cube.fref)
     hit = np.zeros(spectra.shape[2], dtype=np.bool_)
     if lines:
         # Interference is not dispersed: its lines add up over the bands at DM 0.

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config, RunConfig
-from pulsar.constants import KDM
 from pulsar.data.fold import PulseCutout
-from pulsar.data.header import Header
+from pulsar.data.header import Header, band_delay
 from pulsar.data.text import printable
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
@@ -112,7 +111,7 @@ def burst_of(run: Run, ident: str, progress: Progress | None = None) -> tuple[di
         source = clean_source(obs, mask, config, threads=threads, progress=progress)
         freqs = source.freqs
         column = max(1, round(row["width"] / source.tsamp / PER_WIDTH)) * source.tsamp
-        span = KDM * (freqs[-1] ** -2.0 - freqs[0] ** -2.0)
+        span = band_delay(freqs)
         most = 0.5 * _MOST_BYTES / (4 * len(freqs)) * column / span if span > 0 else row["dm"]
         cutout = cut_out(
             source, row, nbands=SIDE, ntime=SIDE, ndms=DMS, per_width=PER_WIDTH, reach=min(row["dm"], most)

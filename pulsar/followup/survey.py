@@ -11,7 +11,7 @@ from pulsar.config.load import faults, given_config, read_toml
 from pulsar.config.model import Section, setting
 from pulsar.config.resources import parse_size
 from pulsar.data.header import HIGHEST_FREQ, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
-from pulsar.dedisp.plan import MIN_SAMPLES
+from pulsar.data.series import MIN_SAMPLES
 from pulsar.errors import ConfigError
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline.plan import RunPlan, dry_run

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM
 from pulsar.data.direction import dms, hms
 from pulsar.data.fold import aligned_cube, reciprocal, turned
+from pulsar.data.header import band_delay
 from pulsar.data.text import file_name, printable
 from pulsar.handover.candidate import Exported
 from pulsar.io.folded import spread_noise
@@ -187,7 +188,7 @@ def _axes(candidate: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[N
     steps = np.arange(-nbins, nbins + 1, dtype=np.float64) / nbins
     freq, fdot, _ = spin_at_start(candidate)
     dm, tobs = candidate.fold.after.dm, candidate.fold.tobs
-    across = freq * KDM * (freqs[0] ** -2.0 - freqs[-1] ** -2.0)
+    across = freq * band_delay(freqs)
     dms_ = dm + steps / across if across > 0 else dm + steps
     # None below 0, and none of a series.
     dms_ = dms_ - min(dms_[0], 0.0) if len(freqs) > 1 else dms_[:0]

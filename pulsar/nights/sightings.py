@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import DAY, KDM
-from pulsar.data.header import Header
+from pulsar.constants import DAY
+from pulsar.data.header import Header, band_delay
 from pulsar.nights.beams import DM_SLACK
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import beam_width, separation
@@ -210,7 +210,7 @@ def _dm_err(row: Any, header: Header, smear: float) -> float:
     low, high = header.edges
     if not 0.0 < low < high:
         return _NO_BAND
-    return float(smear / (KDM * (low**-2.0 - high**-2.0)))
+    return smear / band_delay((low, high))
 
 
 def _beam(header: Header, receiver: Receiver) -> float:

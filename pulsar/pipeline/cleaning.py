@@ -28,9 +28,10 @@ from pulsar.cleaning.store import MaskFile, PrestoMask, read_given, without
 from pulsar.config.model import Config, RfiConfig
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
+from pulsar.data.series import MIN_SAMPLES
 from pulsar.dedisp.batches import Batch, choose_route, dedispersed
 from pulsar.dedisp.engine import batch_size
-from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, few_trials, make_plan
+from pulsar.dedisp.plan import DMPlan, few_trials, make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.octaves import independent_dms

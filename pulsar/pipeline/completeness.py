@@ -19,7 +19,7 @@ from pulsar.config.model import Config, FoldConfig
 from pulsar.constants import KDM
 from pulsar.data.candidate import empty_table
 from pulsar.data.fold import FoldCube, FoldParams
-from pulsar.data.header import WHOLE, Header, Part
+from pulsar.data.header import WHOLE, Header, Part, band_delay
 from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import choose_route, dedispersed
@@ -33,7 +33,6 @@ from pulsar.pipeline.injections import (
     TOGETHER,
     Place,
     Places,
-    band_delay,
     flux_of,
     groups_of,
     place_dms,

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from pulsar.cleaning.source import MaskedSource
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, TelescopeConfig
-from pulsar.constants import KDM
 from pulsar.data.candidate import empty_table
-from pulsar.data.header import Header
+from pulsar.data.header import Header, band_delay
 from pulsar.data.injected import LIMIT_COLUMNS, threshold_at, threshold_interval
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
 from pulsar.dedisp.plan import DMPlan
@@ -205,11 +204,6 @@ def ranges_of(header: Header, trials: DMPlan, config: Config) -> Ranges:
         duties=wanted.duty,
         widths=wanted.width,
     )
-
-
-def band_delay(freqs: NDArray[np.float64]) -> float:
-    """Delay over the band for a DM of 1 [s]."""
-    return KDM * float(freqs.min() ** -2.0 - freqs.max() ** -2.0)
 
 
 def dm_fits(header: Header, freqs: NDArray[np.float64]) -> float:

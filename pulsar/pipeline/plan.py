@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from pulsar.cleaning.store import MaskFile
 from pulsar.config.model import Config
-from pulsar.data.header import Header
+from pulsar.data.header import Header, band_delay
 from pulsar.data.observation import Observation, called
+from pulsar.data.series import MIN_SAMPLES
 from pulsar.data.source import Edges
 from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.engine import stage_seconds
-from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, halvings, make_plan, periods_text
+from pulsar.dedisp.plan import DMPlan, halvings, make_plan, periods_text
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, set_plan, zapped
-from pulsar.pipeline.injections import Amount, amount, band_delay, dm_fits
+from pulsar.pipeline.injections import Amount, amount, dm_fits
 from pulsar.pipeline.octaves import everything, plan_bands, trials_of
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import read_rates

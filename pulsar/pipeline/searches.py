@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
+from pulsar.data.series import MIN_SAMPLES
 from pulsar.dedisp.plan import DMPlan, stretches
 from pulsar.errors import ConfigError
 from pulsar.pipeline.octaves import Octaves
 from pulsar.searches.registry import SEARCHES, enabled
-from pulsar.searches.search import MIN_SAMPLES, BandTrials, Search
+from pulsar.searches.search import BandTrials, Search
 
 
 def enabled_searches(config: Config, tobs: float) -> list[tuple[type[Search[Any]], Any]]:

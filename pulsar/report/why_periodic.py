@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
-from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.flags import BY_NAME, split
-from pulsar.data.header import Header, Part
+from pulsar.data.header import Header, Part, band_delay
 from pulsar.data.text import duty_cycle
 from pulsar.dedisp.plan import DMStage, halvings, make_plan, stretches
 from pulsar.errors import ConfigError, DataError
@@ -188,8 +187,7 @@ class _Detections:
         band beyond these it would not be seen any more, however strong.
         """
         out, detections, header = near.copy(), self.table, self._header
-        # Delay over the band for a DM of 1 [s].
-        across = float(KDM * (np.min(header.freqs) ** -2.0 - np.max(header.freqs) ** -2.0))
+        across = band_delay(header.freqs)
         if self._dm is None or header.is_series or not across > 0:
             return out
         for uid in dict.fromkeys(detections["uid"][near].tolist()):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY, KDM, LEAST_DM
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.data.fold import PulseCutout
+from pulsar.data.header import dispersion_delays
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
 from pulsar.errors import DataError
 from pulsar.searches import stats
@@ -222,7 +223,7 @@ def cluster(
     table["rank"] = np.arange(1, kept.size + 1)
     table["id"] = [f"p{k:04d}" for k in range(1, kept.size + 1)]
     # A change of DM moves a pulse by its mean delay over the channels.
-    mean = float(np.mean(KDM * np.asarray(freqs, dtype=np.float64) ** -2.0)) - KDM * (fref or np.max(freqs)) ** -2.0
+    mean = float(np.mean(dispersion_delays(np.asarray(freqs, dtype=np.float64), fref)))
     table["time"] = time[best] + (dms[row[best]] - facts[:, 0]) * mean
     table["mjd"] = tstart + table["time"] / DAY
     table["dm"] = facts[:, 0]
@@ -399,7 +400,7 @@ def cut_out(
     factor = max(1, round(width / tsamp / per_width))
     column = factor * tsamp
     # Seconds of delay per unit of DM, after fref.
-    delay = KDM * (np.asarray(source.freqs, dtype=np.float64) ** -2.0 - source.fref**-2.0)
+    delay = dispersion_delays(np.asarray(source.freqs, dtype=np.float64), source.fref)
     span = float(delay.max() - delay.min())
     if reach is None:
         # Smearing at the ends of the DM axis, in widths.

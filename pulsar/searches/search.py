@@ -16,15 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from pulsar.config.model import Config, Section
 from pulsar.data.candidate import DETECTION_COLUMNS, Column, dtype_of
+from pulsar.data.series import MIN_SAMPLES
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
 from pulsar_kernels import longwave
 
 if TYPE_CHECKING:
     from pulsar.searches.fft import FFTSearch
-
-#: Fewest samples that a search makes sense for.
-MIN_SAMPLES = 256
 
 B = TypeVar("B")
 #: What is attached to a known source of pulses: expectations from 1.5 on, 1.2 times that and 4.5 more.

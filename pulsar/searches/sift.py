@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import SiftConfig
-from pulsar.constants import KDM
+from pulsar.data.header import band_delay
 from pulsar_kernels import peaks
 
 
@@ -182,7 +182,7 @@ def group(
     # Rows by group, best first inside; groups are numbered from the best on.
     rows = order[np.argsort(label[order], kind="stable")]
     bounds = np.searchsorted(label[rows], np.arange(ngroups + 1))
-    span = _span(freqs)
+    span = band_delay(freqs)
     members: list[NDArray[np.int64]] = []
     for g in range(ngroups):
         members += _split(detections, rows[bounds[g] : bounds[g + 1]], span, tobs)
@@ -241,12 +241,6 @@ def fade(turns: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     x = np.abs(turns)
     return np.asarray(np.where(x <= 0.5, np.sinc(x) ** 2, 1.0 / (np.pi * np.maximum(x, 0.5)) ** 2))
-
-
-def _span(freqs: Sequence[float] | NDArray[np.float64]) -> float:
-    """Dispersion delay over the band for a DM of 1 [s]; 0 when the DM changes nothing."""
-    f = np.asarray(freqs, dtype=np.float64)
-    return 0.0 if f.size < 2 else float(KDM * (f.min() ** -2.0 - f.max() ** -2.0))
 
 
 def _uid(best: Any, tobs: float, name: str, taken: set[str]) -> str:

@@ -7,8 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import KDM
-from pulsar.data.header import Part
+from pulsar.data.header import Part, dispersion_delays
 from pulsar.searches.amplitudes import counted
 from pulsar.searches.sift import Group
 from pulsar.searches.stats import expected_from_sigma, logp_from_sigma, power_logp, trial_sigma
@@ -180,7 +179,7 @@ def source_of(group: Group, observed: Observed) -> Source:
     delays = np.zeros(1)
     if observed.freqs.size > 1:
         edges = np.linspace(observed.freqs.min(), observed.freqs.max(), _BANDS + 1)
-        delays = KDM * ((0.5 * (edges[1:] + edges[:-1])) ** -2.0 - observed.freqs.max() ** -2.0)
+        delays = dispersion_delays(0.5 * (edges[1:] + edges[:-1]), observed.freqs.max())
     amplitudes = np.repeat(shape[None, :] / np.sqrt(len(delays)), len(delays), axis=0).astype(np.complex128)
     start, tobs = observed.window(group.part)
     return Source(

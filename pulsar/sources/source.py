@@ -21,8 +21,8 @@ from typing import Any, Final, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import KDM
 from pulsar.data.fold import Fold
+from pulsar.data.header import dispersion_delays
 from pulsar.sources.candidate import AGREE
 
 #: A harmonic that slides by more turns within a sub-integration leaves less than a tenth of its amplitude there.
@@ -125,7 +125,7 @@ class Source:
             amplitudes=bands,
             known=known,
             white=white,
-            band_delays=KDM * (np.asarray(fold.band_freqs, dtype=np.float64) ** -2.0 - fref**-2.0),
+            band_delays=dispersion_delays(np.asarray(fold.band_freqs, dtype=np.float64), fref),
             gains=gains,
             spread=spread,
             flicker=flicker,
