@@ -159,7 +159,7 @@ def test_staged_inputs_are_the_same_observation(survey, tmp_path):
 @pytest.mark.parametrize(
     ("request_", "kind", "words"),
     [
-        (Request(retries=1, options=Options(time_limit=0.3)), "time", "limit of 0.3 s"),
+        (Request(retries=1, options=Options(time_limit=0.05)), "time", "limit of 0.05 s"),
         (Request(retries=1, options=Options(memory_limit=20 << 20)), "memory", "limit of 20 MiB"),
     ],
 )
