@@ -83,25 +83,22 @@ def _residuals(
     source: MaskedSource, known: Sequence[KnownFold | None], count: int, config: Config, means: Means
 ) -> list[tuple[MaskedSource, list[int]]]:
     """Samples without strong sources, and which of `count` folds are made in them, as in a search."""
-    strong = [() if fold is None else fold.strong for fold in known] or [()] * count
-    sets = [tuple(params for params, out in each if out) for each in strong]
-    templates: dict[FoldParams, Taken] = {}
-    if any(sets):
-        params = list(dict.fromkeys(params for each in strong for params, _ in each))
-        lines = next(fold.lines for fold in known if fold is not None)
-        means.progress.message(
-            f"of {len(params)} strong sources each is taken out of what is not of it, as in the search"
-        )
-        measured = templates_of(source, params, config, means, lines)
-        least = config.subtract.min_snr
-        templates = {p: taken for p, (taken, there) in zip(params, measured, strict=True) if there.snr >= least}
-    return [
-        (
-            without(source, [templates[params] for params in out if params in templates]),
-            [i for i in range(count) if sets[i] == out],
-        )
-        for out in dict.fromkeys(sets)
-    ]
+    strong = [fold.strong if fold is not None and any(out for _, out in fold.strong) else () for fold in known]
+    lines = next((fold.lines for fold in known if fold is not None), ())
+    templates: dict[tuple[FoldParams, ...], list[Taken]] = {}
+    for sources in dict.fromkeys(strong):
+        params = tuple(params for params, _ in sources)
+        if params and params not in templates:
+            means.progress.message(f"{len(params)} strong sources are taken out, as in the search")
+            templates[params] = [taken for taken, _ in templates_of(source, params, config, means, lines)]
+
+    def left(sources: tuple[tuple[FoldParams, bool], ...]) -> MaskedSource:
+        measured = templates[tuple(params for params, _ in sources)] if sources else []
+        taken = [template for template, (_, out) in zip(measured, sources, strict=True) if out]
+        return without(source, taken)
+
+    strong = strong or [()] * count
+    return [(left(sources), [i for i in range(count) if strong[i] == sources]) for sources in dict.fromkeys(strong)]
 
 
 def fold_given(obs: Observation, params: FoldParams, config: Config, *, fit: bool, progress: Progress) -> Fold:

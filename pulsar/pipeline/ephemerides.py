@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from pulsar.constants import DAY, C
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, DataError
 from pulsar.io.lists import read_list
 from pulsar.io.product.reader import Run
 from pulsar.sky.barycentre import motion_of
@@ -67,8 +68,8 @@ class KnownFold:
     observed : Header
         Of the samples in which it was found.
     strong : tuple of (FoldParams, bool)
-        Sources without which these were searched again, the strongest first, and whether each was taken out of the
-        samples in which it was folded.
+        By what strong sources were folded for their templates, the strongest first, and whether each of these was taken
+        out of the samples in which this was folded.
     """
 
     params: FoldParams | None
@@ -223,8 +224,6 @@ def ephemerides_of(run: Run, rows: Sequence[Any]) -> list[Ephemeris]:
     rows : sequence of mapping or void
         Fields of CANDIDATE_COLUMNS.
     """
-    idents = {str(row["uid"]): str(row["id"]) for row in run.rows("candidates") if row["id"] in run.folds}
-    refined = cache(lambda ident: run.fold(ident).after)
     lines = tuple((float(line["freq"]), float(line["width"])) for line in run.rows("rfi/birdies"))
 
     def known(row: Any) -> KnownFold | None:
@@ -234,9 +233,11 @@ def ephemerides_of(run: Run, rows: Sequence[Any]) -> list[Ephemeris]:
         if row["id"] not in run.folds:
             return KnownFold(None, lines, row, run.observation_of(row))
         fold = run.fold(str(row["id"]))
-        residual = fold.extra.get("residual")
-        taken = residual.items() if isinstance(residual, dict) else ()
-        strong = tuple((refined(idents[uid]), bool(out)) for uid, out in taken if uid in idents)
+        try:
+            taken = np.array(fold.extra.get("residual", ()), dtype=np.float64).reshape(-1, 5)
+        except (TypeError, ValueError) as exc:
+            raise DataError(f"{run.path}: fold {row['id']}: residual is no table of five numbers a row") from exc
+        strong = tuple((FoldParams(*values), bool(out)) for *values, out in taken.tolist())
         return KnownFold(fold.before, lines, row, run.observation_of(row), strong)
 
     return [

@@ -11,7 +11,7 @@ is left of it is then found at its period. In the end such periods are pursued o
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -153,7 +153,8 @@ class _Run:
         apart = list(candidates)
         if len(strong) > 1:
             apart = self._pursued([[source_of] for source_of in strong], strong, detected, candidates)
-        taken = self._templates(_strong(apart, config.search.residual), detected.birdies)
+        measured = _strong(apart, config.search.residual)
+        taken = self._templates(measured, detected.birdies)
         if not taken:
             return detected, candidates
         left = self._without(taken)
@@ -172,9 +173,7 @@ class _Run:
         groups = sorted([*before, *groups], key=lambda group: -group.sigma)
         earlier = frozenset(group.uid for group in before)
         weak = follow_up(rest, both, groups, config, means, taken=strong, before=earlier)
-        for candidate in theirs:
-            _mark([candidate], strong, {candidate.uid, candidate.parent})
-        _mark(weak, strong, set())
+        _mark(weak, measured, names)
         return both, families([*theirs, *weak])
 
     def _without(self, taken: Sequence[tuple[Candidate, Taken]]) -> MaskedSource:
@@ -200,8 +199,7 @@ class _Run:
     ) -> list[Candidate]:
         """Candidates of which some strong ones, and what belongs to them, are pursued anew without all others."""
         taken = self._templates(strong, detected.birdies)
-        there = [source for source, _ in taken]
-        anew, uids = list(candidates), {source.uid for source in there}
+        anew, uids = list(candidates), {source.uid for source, _ in taken}
         for names in ({source.uid for source in sources} for sources in together):
             # Of a part nothing is left beside the whole: one of them is measured.
             if not names & uids:
@@ -213,7 +211,7 @@ class _Run:
             strongest, before = [other for other, _ in others], frozenset(group.uid for group in groups)
             left = replace(self.samples, source=self._without(others))
             found = follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=before)
-            _mark(found, there, names)
+            _mark(found, strong, uids - names)
             gone = {candidate.uid for candidate in own}
             anew = [candidate for candidate in anew if candidate.uid not in gone] + found
         return anew
@@ -243,11 +241,12 @@ class _Run:
         return found.detections
 
 
-def _mark(candidates: Sequence[Candidate], strong: Sequence[Candidate], there: AbstractSet[str]) -> None:
-    """Keep with folds which strong sources were not in their samples: who folds these again has to know it."""
+def _mark(candidates: Sequence[Candidate], strong: Sequence[Candidate], out: AbstractSet[str]) -> None:
+    """Keep with folds by what templates were measured, and which were taken out: who folds these again has to know."""
+    taken = [(*astuple(source.fold.after), source.uid in out) for source in strong if source.fold is not None]
     for candidate in candidates:
         if candidate.fold is not None:
-            candidate.fold.extra["residual"] = {source.uid: source.uid not in there for source in strong}
+            candidate.fold.extra["residual"] = taken
 
 
 def _of_whole(group: Group, detected: Detected) -> Group:
