@@ -44,11 +44,11 @@ class Kind:
     jitter: float = 0.0
     scintillation: float = 0.0
     evolution: float = 0.0
-    parts: tuple[int, int] = (64, 16)
+    parts: tuple[int, int] = (32, 32)
 
     def __str__(self) -> str:
         varies = [f"{name} {getattr(self, name):g}" for name in ("m", "jitter", "scintillation", "evolution")]
-        varies += [f"{self.parts[0]} sub-integrations, {self.parts[1]} bands"] if self.parts != (64, 16) else []
+        varies += [f"{self.parts[0]} sub-integrations, {self.parts[1]} bands"] if self.parts != (32, 32) else []
         told = ", ".join(text for text in varies if not text.endswith(" 0"))
         return f"S/N {self.snr:g}, duty {self.duty:g}, P {self.period:g} s{', ' if told else ''}{told}"
 
