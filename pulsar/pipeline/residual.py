@@ -5,14 +5,13 @@ lost, or has its DM. So strong sources are taken out of the samples by their tem
 (:mod:`pulsar.folding.subtracted`), the rest is searched with the same trials and thresholds, and whatever is of no
 strong source is pursued and folded in what is left.
 
-Beside others the first search may see only some harmonics of a slow pulsar, and have it at a part of its period; what
+Beside others the first search may see only some harmonics of a slow pulsar, and have it at parts of its period; what
 is left of it is then found at its period. In the end such periods are pursued once more, together.
 """
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,26 +106,37 @@ def _sources(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted((source for source in own if not source.flags), key=lambda source: -source.snr)
 
 
-def sharing(strong: Sequence[Candidate], sources: Sequence[Candidate], tobs: float) -> list[list[Candidate]]:
-    """Strong sources at parts of one period, at its DM, behind the source that has it.
+def sharing(
+    strong: Sequence[Candidate], sources: Sequence[Candidate], candidates: Sequence[Candidate], tobs: float
+) -> list[list[Candidate]]:
+    """Sources at parts of a period that something was detected at, at its DM: two of them at least.
 
     Parameters
     ----------
     strong : sequence of Candidate
-        Of the sources.
+        Those of the sources that may be parts.
     sources : sequence of Candidate
+    candidates : sequence of Candidate
+        What may be at the period: sources, and what passes for a part of one.
     tobs : float
         Length of the observation [s].
     """
-    families_of: dict[str, list[Candidate]] = {}
-    for part in strong:
-        longest = max(sources, key=partial(_times, part, tobs=tobs))
-        if _times(part, longest, tobs=tobs) > 1:
-            families_of.setdefault(longest.uid, [longest]).append(part)
-    return list(families_of.values())
+    left = list(strong)
+    shared: list[list[Candidate]] = []
+    while True:
+        families_of = [
+            [source for source in sources if source is whole]
+            + [part for part in left if _times(part, whole, tobs) > 1]
+            for whole in candidates
+        ]
+        most = max(families_of, key=len, default=[])
+        if len(most) < 2:
+            return shared
+        shared.append(most)
+        left = [source for source in left if source not in most]
 
 
-def _times(part: Candidate, longer: Candidate, *, tobs: float) -> int:
+def _times(part: Candidate, longer: Candidate, tobs: float) -> int:
     """How many times the period of one that of another is, at its DM; 0 where it is no small multiple."""
     n = round(part.freq / longer.freq)
     near = abs(part.freq - n * longer.freq) < AGREE_BINS / tobs and of_one_dm(part, longer)
@@ -184,10 +194,11 @@ class _Run:
         self, strong: Sequence[Candidate], detected: Detected, candidates: Sequence[Candidate]
     ) -> list[Candidate]:
         """Candidates of which strong sources at parts of one period, at its DM, are pursued anew, those together."""
-        shared = sharing(strong, _sources(candidates), self.samples.header.tobs)
+        whole = [candidate for candidate in candidates if not candidate.part]
+        shared = sharing(strong, _sources(candidates), whole, self.samples.header.tobs)
         if not shared:
             return list(candidates)
-        every = {source.uid: source for source in (*strong, *(family[0] for family in shared))}
+        every = {source.uid: source for source in (*strong, *(source for family in shared for source in family))}
         return families(self._pursued(shared, list(every.values()), detected, candidates))
 
     def _pursued(

@@ -174,5 +174,9 @@ def test_sources_at_parts_of_one_period_and_dm_are_pursued_together():
     slow, third, sixth = source(0.3137, 50.0), source(3 * 0.3137 + 0.1 / TOBS, 52.0), source(6 * 0.3137, 48.0)
     beside, elsewhere = source(3 * 0.3137 + 0.5 / TOBS, 50.0), source(2 * 0.3137, 300.0)
     sources = [third, beside, elsewhere, sixth, slow]
-    assert sharing([third, beside, elsewhere, sixth], sources, TOBS) == [[slow, third, sixth]]
-    assert sharing([beside, elsewhere, slow], sources, TOBS) == []
+    assert sharing([third, beside, elsewhere, sixth], sources, sources, TOBS) == [[slow, third, sixth]]
+    assert sharing([beside, elsewhere, slow], sources, sources, TOBS) == []
+    # What is at the period may pass for a part of them: two of them are then needed.
+    others = [third, beside, elsewhere, sixth]
+    assert sharing(others, others, sources, TOBS) == [[third, sixth]]
+    assert sharing([third, beside, elsewhere], [third, beside, elsewhere], sources, TOBS) == []
