@@ -15,7 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.runtime import rtsys
+
+
+class KernelCache(FunctionCache):
+    """The versions of a kernel on disk, loaded without what only compiling needs."""
+
+    _load_overload: Callable[[Any, Any], Any]
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """One version, or None: whoever compiles then loads what numba knows of functions and types, 0.15 CPU s."""
+        rtsys.initialize(target_context)
+        return self._load_overload(sig, target_context)
 
 
 class KernelFiles(IndexDataCacheFile):
@@ -48,7 +60,8 @@ def keep(kernel: Any) -> None:
         return
     files = getattr(kernel._cache, "_cache_file", None)
     # Another release may keep them in another way: then as it does.
-    if type(files) is IndexDataCacheFile:
+    if type(kernel._cache) is FunctionCache and type(files) is IndexDataCacheFile:
+        kernel._cache.__class__ = KernelCache
         files.__class__ = KernelFiles
         inside = Path(kernel.py_func.__code__.co_filename).parent == Path(__file__).parent
         files._source_stamp = _sources() if inside else (files._source_stamp, _sources())
