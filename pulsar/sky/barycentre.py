@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY, C
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
+from pulsar.sky.earth import place_of
 from pulsar.sky.observatory import Observatory, find_observatory
 
 #: The rate of change of v/c is taken over so many seconds on either side.
@@ -125,18 +126,14 @@ def _arrivals(
     mjd: float, seconds: NDArray[np.float64], ra_deg: float, dec_deg: float, telescope: str | Observatory
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Barycentric arrival of the first moment, MJD (TDB), of all in seconds after it, and v/c at them."""
-    # Which loads astropy's coordinates.
-    from pulsar.sky.earth import place_of
-
     where, direction = _resolved(telescope, ra_deg, dec_deg)
-    time, position, velocity, sun = place_of(mjd, seconds, where)
+    (jd1, jd2), position, velocity, sun = place_of(mjd, seconds, where)
     toward = sun - position
     cosine = toward @ direction / np.linalg.norm(toward, axis=1)
     # 2 G M / c^3 of the Sun [s].
     delay = position @ direction / C + 9.85098189e-6 * np.log(1.0 - cosine)
-    tdb = time.tdb
-    days = (tdb.jd1 - tdb.jd1[0]) + (tdb.jd2 - tdb.jd2[0])
-    first = float(tdb.jd1[0] - 2400000.5) + (float(tdb.jd2[0]) + float(delay[0]) / DAY)
+    days = (jd1 - jd1[0]) + (jd2 - jd2[0])
+    first = float(jd1[0] - 2400000.5) + (float(jd2[0]) + float(delay[0]) / DAY)
     return first, np.asarray(days * DAY + (delay - delay[0]), dtype=np.float64), -(velocity @ direction) / C
 
 

@@ -1,30 +1,36 @@
 """Where a telescope is in the solar system at a time.
 
-The ephemeris is that which astropy carries, and so are the tables of the turning of the Earth: astropy reads both, of
-half a century, as text when a position is first asked for: a second or more of processor. An observation needs a few
-rows of them.
+The models are those of ERFA, as astropy has them: precession and nutation IAU 2006/2000A, the ephemeris epv00. The
+tables of the turning of the Earth are those that astropy carries, of which an observation needs a few rows. Both are
+used without astropy, which takes a third of a second of processor to load.
 """
 
 import warnings
-from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Final
 
+import astropy_iers_data
+import erfa
 import numpy as np
-from astropy import units as u
-from astropy.coordinates import EarthLocation, get_body_barycentric, get_body_barycentric_posvel
-from astropy.time import Time, TimeDelta
-from astropy.utils import iers
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.sky.observatory import Observatory
 
+#: Julian date of MJD 0.
+_MJD: Final = 2400000.5
+#: How fast the Earth turns against the sky [rad/s]: the rate of its rotation angle (Capitaine et al. 2000).
+_OMEGA: Final = 2.0 * np.pi * 1.00273781191135448 / DAY
+#: The pole in the mean of 50 years [arcsec]: where there is no table, astropy takes it, too.
+_POLE: Final = (0.035, 0.29)
+
 
 def place_of(
     mjd: float, seconds: NDArray[np.float64], where: Observatory
-) -> tuple[Any, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[
+    tuple[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
+]:
     """Times, and the place of a telescope at them.
 
     Parameters
@@ -37,83 +43,67 @@ def place_of(
 
     Returns
     -------
-    time : astropy.time.Time
+    tdb : pair of ndarray, shape (n,)
+        Julian dates (TDB) in two parts.
     position, velocity : ndarray, shape (n, 3)
         Barycentric [m], [m/s].
     sun : ndarray, shape (3,)
         Position of the Sun at the first of them [m].
     """
-    location = EarthLocation.from_geocentric(*where.xyz, unit=u.m)
-    day = int(np.floor(mjd))
-    table = rotation_table(mjd + float(seconds.min()) / DAY, mjd + float(seconds.max()) / DAY)
-    # Without today's tables UT1 is off by less than a second: the telescope by 0.5 km, 2 us.
-    with (
-        warnings.catch_warnings(),
-        iers.conf.set_temp("auto_download", False),
-        iers.conf.set_temp("auto_max_age", None),
-        iers.conf.set_temp("iers_degraded_accuracy", "ignore"),
-        nullcontext() if table is None else iers.earth_orientation_table.set(table),
-    ):
-        warnings.simplefilter("ignore")
-        time = Time(day, format="mjd", scale="utc", location=location)
-        time = time + TimeDelta((mjd - day) * DAY + seconds, format="sec")
-        earth, motion = get_body_barycentric_posvel("earth", time, ephemeris="builtin")
-        site, turning = location.get_gcrs_posvel(time)
-        sun = get_body_barycentric("sun", time[0], ephemeris="builtin")
-        position = (earth.xyz + site.xyz).to_value(u.m).T
-        velocity = (motion.xyz + turning.xyz).to_value(u.m / u.s).T
-    return time, position, velocity, np.asarray(sun.xyz.to_value(u.m))
+    x, y, z = where.xyz
+    with warnings.catch_warnings():
+        # Of years whose inserted seconds nobody knows yet.
+        warnings.simplefilter("ignore", erfa.ErfaWarning)
+        day = int(np.floor(mjd))
+        begin, offset = erfa.utctai(_MJD + day, 0.0)
+        tai = np.full(len(seconds), begin), offset + ((mjd - day) * DAY + seconds) / DAY
+        tt = erfa.taitt(*tai)
+        tdb = erfa.tttdb(*tt, erfa.dtdb(*tt, erfa.taiutc(*tai)[1], np.arctan2(y, x), np.hypot(x, y) / 1e3, z / 1e3))
+        heliocentric, earth = erfa.epv00(*tdb)
+        # UT1 - TAI knows no inserted seconds, and is a straight line between days.
+        days = np.arange(day + int(np.floor(tai[1].min())) - 1, day + int(np.ceil(tai[1].max())) + 2)
+        ut1_utc, pole_x, pole_y = np.transpose([turning(int(at)) for at in days])
+        inserted = erfa.utctai(_MJD + days, 0.0)[1]
+        ut1_tai, pole_x, pole_y = (
+            np.interp(tai[1], days - day + inserted, column) for column in (ut1_utc - inserted * DAY, pole_x, pole_y)
+        )
+        to_cirs = erfa.c2i06a(*tt)
+        pole = erfa.pom00(pole_x * erfa.DAS2R, pole_y * erfa.DAS2R, erfa.sp00(*tt))
+        to_ground = erfa.c2tcio(to_cirs, erfa.era00(*erfa.taiut1(*tai, ut1_tai)), pole)
+    site = np.array(where.xyz) @ to_ground
+    position = earth["p"] * erfa.DAU + site
+    velocity = earth["v"] * (erfa.DAU / DAY) + np.cross(_OMEGA * to_cirs[:, 2], site)
+    return tdb, position, velocity, (earth["p"][0] - heliocentric["p"][0]) * erfa.DAU
 
 
-def rotation_table(first: float, last: float) -> Any:
-    """A table for :class:`astropy.utils.iers.earth_orientation_table` that holds a few days.
+@lru_cache(maxsize=1024)
+def turning(day: int) -> tuple[float, float, float]:
+    """UT1 - UTC [s] and position of the pole [arcsec] at the begin of a day.
 
-    Its numbers are those of astropy's own table: of bulletin B where there are any, else of bulletin A.
+    Of bulletin B where there are any, else of bulletin A. Beyond the tables UT1 - UTC is that of their nearest day: it
+    is less than a second, in which the telescope moves by 0.5 km, 2 us.
 
     Parameters
     ----------
-    first, last : float
+    day : int
         MJD (UTC).
-
-    Returns
-    -------
-    IERS or None
-        None if the tables are not as they should be, do not reach so far, or others were chosen: astropy's own counts.
     """
-    chosen = getattr(iers.earth_orientation_table, "_value", None)
-    if chosen is not None or iers.IERS_Auto.iers_table is not None:
-        return None
-    # With a day before and after.
-    return _days(int(first) - 1, int(last) + 2)
-
-
-@lru_cache(maxsize=64)
-def _days(first: int, last: int) -> Any:
-    """The table of the days from `first` to `last`, or None."""
+    rapid, final = _tables()
     try:
-        rapid, final = Path(iers.IERS_A_FILE).read_bytes(), Path(iers.IERS_B_FILE).read_bytes()
-        rows = [_row(rapid, final, day) for day in range(first, last + 1)]
-    except (OSError, ValueError, IndexError):
-        return None
-    mjd, ut1_utc, pm_x, pm_y = (list(column) for column in zip(*rows, strict=True))
-    return iers.IERS({"MJD": mjd * u.day, "UT1_UTC": ut1_utc * u.s, "PM_x": pm_x * u.arcsec, "PM_y": pm_y * u.arcsec})
+        text = _line(rapid, day)
+        if text[154:165].strip():
+            pm_x, pm_y, ut1_utc = (float(word) for word in _line(final, day).split(f"{day}.00")[1].split()[:3])
+            return ut1_utc, pm_x, pm_y
+        return float(text[58:68]), float(text[18:27]), float(text[37:46])
+    except ValueError:
+        lines = [line for line in rapid.splitlines() if line[58:68].strip()]
+        return float(lines[0 if day < float(lines[0][7:15]) else -1][58:68]), *_POLE
 
 
-def _row(rapid: bytes, final: bytes, day: int) -> tuple[float, float, float, float]:
-    """MJD, UT1 - UTC [s] and position of the pole [arcsec] of a day, as they stand in the tables.
-
-    From finals2000A (bulletin A, and whether there is one of B) and eopc04 (bulletin B).
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    text = _line(rapid, day)
-    if not text[154:165].strip():
-        return float(day), float(text[58:68]), float(text[18:27]), float(text[37:46])
-    pm_x, pm_y, ut1_utc = (float(word) for word in _line(final, day).split(f"{day}.00")[1].split()[:3])
-    return float(day), ut1_utc, pm_x, pm_y
+@lru_cache(maxsize=1)
+def _tables() -> tuple[bytes, bytes]:
+    """finals2000A (bulletin A, and whether there is one of B) and eopc04 (bulletin B)."""
+    return Path(astropy_iers_data.IERS_A_FILE).read_bytes(), Path(astropy_iers_data.IERS_B_FILE).read_bytes()
 
 
 def _line(table: bytes, day: int) -> str:

@@ -1,10 +1,13 @@
-"""Barycentric times and velocities against TEMPO, the turning of the Earth against astropy's own tables."""
+"""Barycentric times and velocities against TEMPO, the place of the telescope against astropy."""
 
+import warnings
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.coordinates import EarthLocation, get_body_barycentric, get_body_barycentric_posvel
+from astropy.time import Time, TimeDelta
 from astropy.utils import iers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,9 +15,8 @@ from reference.tempo import tempo_rows
 
 from pulsar.constants import DAY
 from pulsar.errors import ConfigError
-from pulsar.sky import earth
 from pulsar.sky.barycentre import arrival_times, barycentric
-from pulsar.sky.earth import rotation_table
+from pulsar.sky.earth import place_of, turning
 from pulsar.sky.observatory import OBSERVATORIES, find_observatory
 
 
@@ -39,6 +41,15 @@ def test_against_tempo(shared_data) -> None:
     assert np.abs(fast).max() < 3.5e-9
     early = [f for f, row in zip(fast, rows, strict=True) if row.topo < 53000]
     assert np.abs(early).max() < 1e-9
+
+
+def test_arrivals_are_those_of_the_moments():
+    first, after = arrival_times(60000.9, np.array([-100.0, 7000.0]), 83.0, 22.0, "FAST")
+    assert first == barycentric(60000.9, 83.0, 22.0, "FAST").mjd_tdb
+    for begin, at in zip((-100.0, 7000.0), after, strict=True):
+        # A date in days resolves 0.6 us.
+        later = barycentric(60000.9 + begin / DAY, 83.0, 22.0, "FAST").mjd_tdb
+        assert (later - first) * DAY == pytest.approx(at, abs=2e-6)
 
 
 @settings(deadline=None, max_examples=10)
@@ -72,61 +83,45 @@ def test_unknown_place_or_position_is_refused():
         barycentric(60000.0, float("nan"), 10.0, "FAST")
 
 
-@pytest.fixture
-def untouched(monkeypatch):
-    """As in a process that has not asked yet."""
-    monkeypatch.setattr(iers.IERS_Auto, "iers_table", None)
-    monkeypatch.setattr(earth, "_days", earth._days.__wrapped__)
-
-
 @pytest.fixture(scope="module")
 def whole():
     with iers.conf.set_temp("auto_download", False):
         return iers.IERS_Auto.read()
 
 
-def moments(whole) -> list[float]:
-    """Days of bulletin B, one of an inserted second, the last two of bulletin B and those after, and predicted ones."""
+def test_the_numbers_are_those_of_the_whole_table(whole):
+    """In days of bulletin B, one of an inserted second, the last of bulletin B and those after, and predicted ones."""
     last = int(whole["MJD"][np.flatnonzero(whole["UT1Flag"] == "B")[-1]].value)
     predicted = int(whole.meta["predictive_mjd"])
-    return [45000.3, 51178.99, 57753.5, 57754.2, last - 1.5, last - 0.5, last + 0.5, last + 1.5, predicted + 20.25]
+    for day in (45000, 51178, 51179, 57753, 57754, last - 1, last, last + 1, last + 2, predicted + 20):
+        row = whole[int(np.searchsorted(whole["MJD"].value, day))]
+        assert row["MJD"].value == day
+        assert turning(day) == (row["UT1_UTC"].value, row["PM_x"].value, row["PM_y"].value)
 
 
-def test_the_numbers_are_those_of_the_whole_table(whole, untouched):
-    for mjd in moments(whole):
-        few = rotation_table(mjd, mjd + 0.3)
-        assert len(few) == 4 if int(mjd) == int(mjd + 0.3) else len(few) == 5
-        for ask in ("ut1_utc", "pm_xy"):
-            for at in (mjd, mjd + 0.3):
-                with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("auto_max_age", None):
-                    mine, theirs = (getattr(table, ask)(2400000.5, at) for table in (few, whole))
-                assert np.all(u.Quantity(mine) == u.Quantity(theirs))
-
-
-@pytest.mark.parametrize("mjd", [45000.3, 60000.9])
-def test_the_barycentre_is_the_same(whole, monkeypatch, mjd):
-    args = (mjd, 83.0, 22.0, "FAST")
-    monkeypatch.setattr(iers.IERS_Auto, "iers_table", whole)
-    theirs = barycentric(*args), arrival_times(mjd, np.array([7000.0]), *args[1:])
-    monkeypatch.setattr(iers.IERS_Auto, "iers_table", None)
-    monkeypatch.setattr(iers.IERS_Auto, "read", None)
-    assert (barycentric(*args), arrival_times(mjd, np.array([7000.0]), *args[1:])) == theirs
-
-
-@pytest.mark.parametrize("mjd", [38000.0, 80000.0])
-def test_beyond_the_tables_astropy_decides(untouched, mjd):
-    assert rotation_table(mjd, mjd) is None
-
-
-def test_tables_that_were_chosen_or_read_count(whole, monkeypatch, untouched):
-    with iers.earth_orientation_table.set(whole):
-        assert rotation_table(60000.0, 60000.1) is None
-    monkeypatch.setattr(iers.IERS_Auto, "iers_table", whole)
-    assert rotation_table(60000.0, 60000.1) is None
-
-
-def test_tables_that_cannot_be_read_are_left_to_astropy(monkeypatch, untouched, tmp_path):
-    for text in ("", "60000.00", " 60000.00 I ", " 60000.00 x\n 60001.00 x\n 60002.00 x"):
-        (tmp_path / "table").write_text(text)
-        monkeypatch.setattr(iers, "IERS_A_FILE", str(tmp_path / "table"))
-        assert rotation_table(60000.0, 60000.1 + len(text)) is None
+@pytest.mark.parametrize(
+    ("mjd", "metres"), [(45000.3, 1e-4), (57753.5, 1e-4), (60000.9, 1e-4), (38000.0, 1.0), (80000.0, 1.0)]
+)
+def test_places_are_those_of_astropy(whole, mjd, metres):
+    """A second is inserted at the end of the second day; the last two are before and beyond the tables."""
+    where, seconds = find_observatory("FAST"), np.array([0.0, -100.0, 7000.0, 90000.0])
+    (jd1, jd2), position, velocity, sun = place_of(mjd, seconds, where)
+    location = EarthLocation.from_geocentric(*where.xyz, unit=u.m)
+    day = np.floor(mjd)
+    with (
+        warnings.catch_warnings(),
+        iers.conf.set_temp("auto_max_age", None),
+        iers.conf.set_temp("iers_degraded_accuracy", "ignore"),
+        iers.earth_orientation_table.set(whole),
+    ):
+        warnings.simplefilter("ignore")
+        time = Time(day, format="mjd", scale="utc", location=location)
+        time = time + TimeDelta((mjd - day) * DAY + seconds, format="sec")
+        earth, motion = get_body_barycentric_posvel("earth", time, ephemeris="builtin")
+        site, turned = location.get_gcrs_posvel(time)
+        theirs = get_body_barycentric("sun", time[0], ephemeris="builtin").xyz.to_value(u.m)
+        late = ((jd1 - time.tdb.jd1) + (jd2 - time.tdb.jd2)) * DAY
+    assert np.abs(late).max() < 1e-10
+    assert np.abs(position - (earth.xyz + site.xyz).to_value(u.m).T).max() < metres
+    assert np.abs(velocity - (motion.xyz + turned.xyz).to_value(u.m / u.s).T).max() < 1e-4 * metres
+    assert np.abs(sun - theirs).max() < 1e-4
