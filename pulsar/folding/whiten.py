@@ -164,17 +164,14 @@ def on_lines(
     hit = np.zeros(nharm, dtype=np.bool_)
     if not lines:
         return hit
-    image = hit.copy()
     nbins = 2 * (nharm - 1)
-    for line, width in lines:
-        near = (0.5 * width + 0.5 * len(parts) / tobs) / freq
-        for at in _sampled(line, tsamp, (nharm - 1) * freq):
-            hit |= np.abs(number - at / freq) <= near
-        # Sampled once a bin: harmonics nbins apart are one, and those above the middle are mirrored.
-        at = (line / freq) % nbins
-        image |= np.abs(number - min(at, nbins - at)) <= max(near, 0.5)
-        for at in _beats(line / freq, 1.0 / (tsamp * freq), nbins):
-            image |= np.abs(number - at) <= near
+    line, width = np.transpose(lines)[:, :, None]
+    near = (0.5 * width + 0.5 * len(parts) / tobs) / freq
+    hit = _beside(number, _sampled(line, tsamp, (nharm - 1) * freq) / freq, near)
+    # Sampled once a bin: harmonics nbins apart are one, and those above the middle are mirrored.
+    at = (line / freq) % nbins
+    image = _beside(number, np.minimum(at, nbins - at), np.maximum(near, 0.5))
+    image |= _beside(number, _beats(line / freq, 1.0 / (tsamp * freq), nbins), near)
     hit[:2] = False
     if np.count_nonzero(hit) > MOST_LOST * nharm:
         hit[:] = False
@@ -187,34 +184,47 @@ def on_lines(
     return hit
 
 
-def _sampled(line: float, tsamp: float, top: float) -> list[float]:
-    """Frequencies up to `top` at which samples hold a line: itself, and j / tsamp +- itself.
+def _beside(number: NDArray[np.int64], at: NDArray[np.float64], near: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which harmonics are near one of the places of a line, of which each line has a row; NaN is no place."""
+    places, reach = at.ravel(), np.broadcast_to(near, at.shape).ravel()
+    use = np.isfinite(places)
+    return np.asarray(np.any(np.abs(number - places[use, None]) <= reach[use, None], axis=0))
+
+
+def _sampled(line: NDArray[np.float64], tsamp: float, top: float) -> NDArray[np.float64]:
+    """Frequencies up to `top` at which samples hold lines, shape (n, 1): themselves, and j / tsamp +- themselves.
 
     Where a turn has fewer samples than bins, harmonics above the Nyquist frequency are mirror images of the others.
     """
     rate = 1.0 / tsamp
-    many = int(top / rate) + 1
-    return [line, *(j * rate + side * line for j in range(1, many + 1) for side in (-1.0, 1.0))]
+    j = np.arange(1, int(top / rate) + 2)
+    return np.concatenate([line, j * rate - line, j * rate + line], axis=1)
 
 
-def _beats(line: float, rate: float, nbins: int) -> list[float]:
-    """Harmonics at which a line appears as samples count at the middle of their bins.
+def _beats(line: NDArray[np.float64], rate: float, nbins: int) -> NDArray[np.float64]:
+    """Harmonics at which lines appear as samples count at the middle of their bins; NaN where there is none.
 
     Harmonic h of the bins is e^(2 pi i h b / nbins), which over the turn is e^(2 pi i h phase) and, for all j, parts of
     sinc(j - h / nbins) at h - j nbins. A line is there that differs from one of these by a multiple of the sampling.
 
     Parameters
     ----------
-    line, rate : float
-        Frequency of the line and of the samples, in those of the rotation.
+    line : ndarray, shape (n, 1)
+        Frequencies of the lines, in that of the rotation.
+    rate : float
+        That of the samples.
     nbins : int
+
+    Returns
+    -------
+    ndarray, shape (n, m)
     """
     most = int(1.0 / (np.pi * np.sqrt(IMAGE))) + 1
     j = np.concatenate([np.arange(-most, 0), np.arange(1, most + 1)])
-    first = np.concatenate([line + j * nbins, -line + j * nbins]) % rate
-    at = first[:, None] + rate * np.arange(int(0.5 * nbins / rate) + 1)
+    first = np.concatenate([line + j * nbins, -line + j * nbins], axis=1) % rate
+    at = first[:, :, None] + rate * np.arange(int(0.5 * nbins / rate) + 1)
     strong = np.sinc(np.tile(j, 2)[:, None] - at / nbins) ** 2 >= IMAGE
-    return list(at[strong & (at <= nbins // 2)])
+    return np.where(strong & (at <= nbins // 2), at, np.nan).reshape(len(line), -1)
 
 
 def _excess(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float64]:
