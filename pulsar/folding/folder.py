@@ -384,16 +384,26 @@ def running_mean(data: NDArray[np.float64], width: float) -> NDArray[np.float64]
     n = len(data)
     width = min(width, float(n))
     total = np.concatenate([[0.0], np.cumsum(data)])
-    start = np.clip(np.arange(n) + 0.5 - 0.5 * width, 0.0, n - width)
-    grid = np.arange(n + 1, dtype=np.float64)
-    mean = np.asarray(np.interp(start + width, grid, total) - np.interp(start, grid, total)) / width
+
+    def up_to(at: float) -> float:
+        whole = min(int(at), n - 1)
+        return float(total[whole] + (at - whole) * data[whole])
+
+    # Windows that would begin before the data begin with them, and so at the end.
+    begin = 0.5 - 0.5 * width
+    (low, under), (high, over) = divmod(begin, 1.0), divmod(begin + width, 1.0)
+    first = min(int(np.ceil(-begin)), n)
+    stop = max(min(int(n - width - begin) + 1, n - int(high)), first)
+    starts, ends = slice(first + int(low), stop + int(low)), slice(first + int(high), stop + int(high))
+    mean = np.empty(n)
+    mean[first:stop] = (total[ends] + over * data[ends]) - (total[starts] + under * data[starts])
+    mean[:first], mean[stop:] = up_to(width), total[n] - up_to(n - width)
+    mean /= width
     if n >= 2.0 * width:
-        first, second, before, last = (
-            np.diff(np.interp([0.0, width, 2.0 * width], grid, total)).tolist()
-            + np.diff(np.interp([n - 2.0 * width, n - width, float(n)], grid, total)).tolist()
-        )
-        off = np.arange(n) + 0.5 - (start + 0.5 * width)
-        mean += np.where(off < 0.0, second - first, last - before) / width**2 * off
+        early = up_to(2.0 * width) - 2.0 * up_to(width)
+        late = total[n] - 2.0 * up_to(n - width) + up_to(n - 2.0 * width)
+        mean[:first] += early / width**2 * (np.arange(first) + begin)
+        mean[stop:] += late / width**2 * (np.arange(stop, n) + begin - (n - width))
     return mean
 
 
@@ -442,7 +452,8 @@ def _level(filled: tuple[NDArray[np.float64], NDArray[np.bool_], float], turn: f
     x, good, jump = filled
     base = running_mean(x, TURNS * turn)
     if jump > 0.0:
-        base = running_mean(np.clip(x, base - CLIP * jump, base + CLIP * jump), TURNS * turn)
+        clipped = np.minimum(np.maximum(x, base - CLIP * jump), base + CLIP * jump)
+        base = running_mean(clipped, TURNS * turn)
     x = x - base
     x[~good] = 0.0
     spread = x[good]
