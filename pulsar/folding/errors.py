@@ -12,7 +12,7 @@ comes what the pulsar scatters by itself: how wide and how bright the template i
 beyond noise.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -282,8 +282,7 @@ def size_errors(
     snrs, widths, _ = fine_boxes(height * template + drawn, variance)
     # A width is told in whole bins.
     widths += rng.uniform(-0.5, 0.5, _DRAWS) / nbins
-    fluxes = np.array([_flux(*pair) for pair in zip(snrs, widths, strict=True)])
-    by_noise = [0.5 * float(np.ptp(np.quantile(values, _SIGMA))) for values in (widths, fluxes)]
+    by_noise = [0.5 * float(np.ptp(np.quantile(values, _SIGMA))) for values in (widths, _flux(snrs, widths))]
     centred = template * np.exp(2j * np.pi * k * phase)
     stretched = k * np.gradient(centred) * np.exp(-2j * np.pi * k * phase)
     # Of another width and the same height.
@@ -292,9 +291,9 @@ def size_errors(
     return float(np.hypot(by_noise[0], own_width * width)), float(np.hypot(by_noise[1] / _flux(snr, width), own_flux))
 
 
-def _flux(snr: float, width: float) -> float:
+def _flux(snr: Any, width: Any) -> Any:
     """Mean flux density by the radiometer equation, but for what does not depend on the pulse."""
-    return float(snr * np.sqrt(width / (1.0 - width)))
+    return snr * np.sqrt(width / (1.0 - width))
 
 
 def _own(spectra: NDArray[np.complex128], kernel: NDArray[np.complex128], noise: NDArray[np.float64]) -> float:
