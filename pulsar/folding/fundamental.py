@@ -9,7 +9,7 @@ noise of any colour, interference, and pulses that vary from turn to turn are no
 sub-integrations is the noise, harmonic by harmonic; no model of it is needed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -22,7 +22,7 @@ from scipy import special
 from pulsar.constants import C
 from pulsar.data.fold import Fold
 from pulsar.folding.refine import MOST_ACCEL
-from pulsar.searches.stats import correct_trials, logp_from_sigma, power_logp, sigma_from_logp
+from pulsar.searches.stats import Floats, correct_trials, logp_from_sigma, power_logp, sigma_from_logp
 
 #: Significance at which power is taken as real: by chance one period in 700 is called too long or too short.
 REAL: Final = 3.0
@@ -118,19 +118,21 @@ def _harmonics(fold: Fold) -> _Harmonics:
     return _Harmonics(fold.after.freq, nbins, spectra[np.any(spectra != 0.0, axis=1)])
 
 
-def _log_f_tail(ratio: float, a: float, b: float) -> float:
+def _log_f_tail(ratio: Floats, a: Floats, b: Floats) -> Floats:
     """ln of the probability that an F variable with 2a and 2b degrees of freedom exceeds `ratio`."""
     x = b / (b + a * ratio)
-    p = float(special.betainc(b, a, x))
-    if p > 1e-290:
-        return float(np.log(p))
-    # First terms of the series about x = 0.
-    log = b * np.log(x) + a * np.log1p(-x) - np.log(b) - float(special.betaln(b, a))
-    return float(log + np.log1p((a + b) / (b + 1.0) * x))
+    p = special.betainc(b, a, x)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # First terms of the series about x = 0.
+        log = b * np.log(x) + a * np.log1p(-x) - np.log(b) - special.betaln(b, a)
+        far = log + np.log1p((a + b) / (b + 1.0) * x)
+        return np.asarray(np.where(p > 1e-290, np.log(p), far))
 
 
-def coherent_logp(parts: NDArray[np.complex128], floor: float = 0.0, add: float = 0.0) -> float:
-    """ln of the chance that parts without a common signal add up as coherently as these.
+def coherent_logps(
+    parts: NDArray[np.complex128], sets: NDArray[np.bool_], floor: Floats | float = 0.0, add: Floats | float = 0.0
+) -> Floats:
+    """ln of the chance that parts without a common signal add up as coherently as these, in some sets of harmonics.
 
     The noise is what differs between the parts, and its harmonics may be correlated (strong pulses vary as a whole):
     the number of independent ones is measured too.
@@ -138,38 +140,60 @@ def coherent_logp(parts: NDArray[np.complex128], floor: float = 0.0, add: float 
     Parameters
     ----------
     parts : ndarray of complex128, shape (nparts, nharm)
-    floor : float
+    sets : ndarray of bool, shape (nsets, nharm)
+    floor : ndarray, shape (nsets,)
         Least noise: power of the sum of a part's harmonics in white noise.
-    add : float
+    add : ndarray, shape (nsets,)
         Power that the sum over parts may hold for another reason.
     """
-    n, nharm = parts.shape
-    if nharm == 0 or n == 0:
-        return 0.0
+    n, use, nharm = len(parts), sets.astype(np.float64), np.maximum(sets.sum(axis=1), 1)
+    if n == 0:
+        return np.zeros(len(sets))
     mean = parts.mean(axis=0)
-    coherent = n * float(np.sum(np.abs(mean) ** 2))
+    coherent = n * (use @ np.abs(mean) ** 2)
     if n < 2:
-        return float(power_logp(coherent * nharm / max(floor + add, 1e-300), nharm))
-    rest = parts - mean
-    noise = float(np.sum(np.abs(rest) ** 2)) / (n - 1)
-    gram = rest @ rest.conj().T
-    # trace of the covariance squared; the second term is what the finite number of parts adds to it.
-    square = float(np.sum(np.abs(gram) ** 2)) / (n - 1) ** 2 - noise**2 / (n - 1)
-    free = min(max(noise**2 / square if square > 0.0 else float(nharm), 1.0), float(nharm))
-    return _log_f_tail(coherent / max(max(noise, floor) + add, 1e-300), free, free * (n - 1))
+        logs = power_logp(coherent * nharm / np.maximum(np.add(floor, add), 1e-300), nharm)
+    else:
+        rest = parts - mean
+        noise = use @ np.sum(np.abs(rest) ** 2, axis=0) / (n - 1)
+        both = np.abs(rest.conj().T @ rest) ** 2
+        # trace of the covariance squared; the second term is what the finite number of parts adds to it.
+        square = np.sum((use @ both) * use, axis=1) / (n - 1) ** 2 - noise**2 / (n - 1)
+        free = np.divide(noise**2, square, out=nharm.astype(np.float64), where=square > 0.0)
+        free = np.clip(free, 1.0, nharm)
+        ratio = coherent / np.maximum(np.maximum(noise, floor) + add, 1e-300)
+        logs = _log_f_tail(ratio, free, free * (n - 1))
+    return np.where(sets.any(axis=1), logs, 0.0)
+
+
+def widest(logs_of: Callable[[NDArray[np.int64]], Floats], nharm: int) -> Floats:
+    """Significance [sigma] for the best of pulses of all widths, corrected for their number.
+
+    Parameters
+    ----------
+    logs_of : callable
+        ln of chances, shape (..., n), of harmonics up to n numbers.
+    nharm : int
+    """
+    cuts = np.unique(np.r_[2 ** np.arange(int(np.log2(nharm)) + 1), nharm])
+    return sigma_from_logp(correct_trials(logs_of(cuts).min(axis=-1), float(len(cuts))))
+
+
+def _significances(harmonics: _Harmonics, uses: NDArray[np.bool_], *, alias: bool) -> Floats:
+    """Significances [sigma] of some sets of harmonics, shape (n, nharm), for the best of pulses of all widths."""
+    aliased = harmonics.aliased if alias else np.zeros(len(harmonics.number))
+
+    def logs(cuts: NDArray[np.int64]) -> Floats:
+        sets = (uses & harmonics.shown)[:, None, :] & (harmonics.number <= cuts[:, None])
+        flat = sets.reshape(-1, sets.shape[2])
+        return coherent_logps(harmonics.parts, flat, flat.sum(axis=1), flat @ aliased).reshape(sets.shape[:2])
+
+    return widest(logs, len(harmonics.number))
 
 
 def _significance(harmonics: _Harmonics, use: NDArray[np.bool_], *, alias: bool) -> float:
-    """Significance [sigma] of some harmonics, for the best of pulses of all widths, corrected for their number."""
-    number, parts = harmonics.number, harmonics.parts
-    use = use & harmonics.shown
-    cuts = np.unique(np.r_[2 ** np.arange(int(np.log2(len(number))) + 1), len(number)])
-    aliased = harmonics.aliased if alias else np.zeros(len(number))
-    logs = []
-    for cut in cuts:
-        own = use & (number <= cut)
-        logs.append(coherent_logp(parts[:, own], float(np.count_nonzero(own)), float(np.sum(aliased[own]))))
-    return float(sigma_from_logp(correct_trials(min(logs), float(len(cuts)))))
+    """That of one set."""
+    return float(_significances(harmonics, use[None, :], alias=alias)[0])
 
 
 def one_pulse(fold: Fold, box: tuple[int, int], n: int, divisors: Collection[int]) -> float:
@@ -218,15 +242,16 @@ def _box_significance(harmonics: _Harmonics, use: NDArray[np.bool_], box: tuple[
     noise = np.maximum(scatter, white) + aliased
     t = float(np.max(sums.mean(axis=0) * np.sqrt(count / np.maximum(noise, 1e-300))))
     # Half of the squares of t beyond this are of negative ones.
-    logp = _log_f_tail(t * t, 0.5, 0.5 * max(count - 1, 1)) - np.log(2.0)
+    logp = float(_log_f_tail(np.array(t * t), np.array(0.5), np.array(0.5 * max(count - 1, 1)))) - np.log(2.0)
     return float(sigma_from_logp(correct_trials(logp, float(n)))) if t > 0.0 else 0.0
 
 
 def _left_out(harmonics: _Harmonics) -> NDArray[np.float64]:
     """Significance [sigma] of all harmonics but the multiples of 2, 3 … MOST; infinite where there are no such."""
     out = np.full(MOST - 1, np.inf)
-    for k in range(2, min(MOST, len(harmonics.number)) + 1):
-        out[k - 2] = _significance(harmonics, harmonics.number % k != 0, alias=True)
+    k = np.arange(2, min(MOST, len(harmonics.number)) + 1)
+    if len(k):
+        out[: len(k)] = _significances(harmonics, harmonics.number % k[:, None] != 0, alias=True)
     return out
 
 

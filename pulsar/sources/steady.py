@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
-from pulsar.folding.fundamental import coherent_logp, shown
-from pulsar.searches.stats import correct_trials, sigma_from_logp
+from pulsar.folding.fundamental import coherent_logps, shown, widest
 from pulsar.sources.candidate import AGREE
 
 #: Where more than this part is odd, the pulses themselves vary.
@@ -58,7 +57,7 @@ def repeats(fold: Fold) -> float:
     """Significance [sigma] of the pulse against what scatters between sub-integrations, harmonic by harmonic.
 
     Each harmonic counts in units of the scatter around it, which drifts make large in the lowest; that of all together
-    is judged by the number of independent ones (:func:`pulsar.folding.fundamental.coherent_logp`), which an impulse
+    is judged by the number of independent ones (:func:`pulsar.folding.fundamental.coherent_logps`), which an impulse
     makes few. The better of all sub-integrations and those that are not odd.
 
     Parameters
@@ -134,6 +133,4 @@ def _significance(rows: NDArray[np.float64]) -> float:
     if not noise.all():
         return float("nan")
     white = parts / np.sqrt(noise)
-    cuts = np.unique(np.r_[2 ** np.arange(int(np.log2(nharm)) + 1), nharm])
-    logs = [coherent_logp(white[:, :cut]) for cut in cuts.tolist()]
-    return float(sigma_from_logp(correct_trials(min(logs), float(len(cuts)))))
+    return float(widest(lambda cuts: coherent_logps(white, np.arange(nharm) < cuts[:, None]), nharm))

@@ -11,7 +11,7 @@ from pulsar.data.candidate import DETECTED
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.folding.folder import fold_series
-from pulsar.folding.fundamental import MOST, choose_period, coherent_logp, fold_sigma, ntrials, one_pulse
+from pulsar.folding.fundamental import MOST, choose_period, coherent_logps, fold_sigma, ntrials, one_pulse
 from pulsar.folding.refine import refine
 
 RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4)
@@ -142,6 +142,11 @@ def test_one_weak_narrow_pulse_is_told_from_two_equal_ones(period, low, high):
     assert low <= np.mean(np.array(significances) > 3.0) <= high
 
 
+def coherent_logp(parts):
+    """Of all harmonics."""
+    return float(coherent_logps(parts, np.ones((1, parts.shape[1]), dtype=np.bool_))[0])
+
+
 def test_chance_of_coherence_is_what_it_says():
     rng = np.random.default_rng(6)
     for n, nharm, common in [(32, 12, False), (8, 5, False), (32, 12, True)]:
@@ -166,6 +171,16 @@ def test_chance_of_coherence_far_out_is_finite_and_falls():
     assert np.all(np.isfinite(logs))
     assert np.all(np.diff(logs) < 0)
     assert coherent_logp(np.zeros((0, 4), dtype=np.complex128)) == 0.0
+
+
+def test_chance_of_coherence_of_sets_is_that_of_their_harmonics_alone():
+    rng = np.random.default_rng(8)
+    for n in (1, 2, 20):
+        parts = rng.standard_normal((n, 9)) + 1j * rng.standard_normal((n, 9)) + 0.3
+        sets = np.array([np.arange(9) % k == 0 for k in (1, 2, 4, 8, 10)] + [np.zeros(9, dtype=np.bool_)])
+        alone = [coherent_logp(parts[:, use]) for use in sets]
+        assert coherent_logps(parts, sets) == pytest.approx(alone, rel=1e-9)
+        assert alone[-1] == 0.0
 
 
 def test_a_faint_interpulse_is_named_as_the_other_answer_or_decided():
