@@ -1,5 +1,6 @@
 """Statistics of folded profiles: boxcar S/N, noise-free template."""
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 SUBSTEPS: Final = 4
 
 
+@cache
 def box_widths(nbins: int, *, dense: bool) -> NDArray[np.int64]:
     """Widths of the boxes [bins], 1 … nbins / 2: all of them, or in steps of about a fifth."""
     most = max(nbins // 2, 1)
@@ -61,14 +63,20 @@ def fine_boxes(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The same of several profiles, shape (n,) each, for `spectra` of shape (n, nbins // 2 + 1)."""
     nbins, rows = len(variance), np.arange(len(spectra))
-    k = np.arange(spectra.shape[1])
     early = np.arange(SUBSTEPS) / SUBSTEPS
-    shifted = spectra[:, None, :] * np.exp(2j * np.pi * k * early[:, None] / nbins)
+    shifted = spectra[:, None, :] * _substeps(nbins, spectra.shape[1])
     boxes = best_box(np.fft.irfft(shifted, nbins, axis=2).reshape(-1, nbins), variance)
     snr, width, start = (values.reshape(len(rows), SUBSTEPS) for values in boxes)
     i = np.argmax(snr, axis=1)
     centre = (start[rows, i] + 0.5 * width[rows, i] + early[i]) / nbins
     return snr[rows, i], width[rows, i] / nbins, centre % 1.0
+
+
+@cache
+def _substeps(nbins: int, nharm: int) -> NDArray[np.complex128]:
+    """Factors of the harmonics of a profile that is turned back by parts of a bin, shape (SUBSTEPS, nharm)."""
+    early = np.arange(SUBSTEPS) / SUBSTEPS
+    return np.asarray(np.exp(2j * np.pi * np.arange(nharm) * early[:, None] / nbins))
 
 
 def template_of(spectrum: NDArray[np.complex128], total_variance: float, width: float) -> NDArray[np.complex128]:

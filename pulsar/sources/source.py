@@ -332,6 +332,8 @@ class Source:
         t, dt = _times(fold.time_edges - 0.5 * fold.tobs)
         for image in (np.abs(m / self.resolution + side * lines) for m in (1, 2) for side in (-1.0, 1.0)):
             seen_at = np.flatnonzero((image < top) & (power > 1.0))
+            if not seen_at.size:
+                continue
             number, j = _beside(image[seen_at] / fold.after.freq, fold, dt)
             k = seen_at[number - 1]
             seen = power[k] * (_seen(image[k] - j * fold.after.freq, np.zeros(len(j)), t, dt) @ share)
