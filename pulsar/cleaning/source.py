@@ -9,11 +9,12 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.impulses import merged_stretches
 from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.statistics import outside_gaps, piece_samples
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
-from pulsar.data.source import SIGMA_LEVELS, SampleSource
+from pulsar.data.source import SIGMA_LEVELS, Derived, SampleSource
 from pulsar_kernels.clean import normalise, project, zero_dm
 
 #: What is clipped takes the level of so many times its length on either side, and of so many samples at least: the
@@ -316,6 +317,43 @@ class MaskedSource(SampleSource, Protocol):
     def mask(self) -> Mask: ...
     @property
     def nchans(self) -> int: ...
+
+
+class HeldSource(Derived):
+    """Cleaned samples that are read and cleaned once: what was read stays in memory, as long as this object lives.
+
+    Parameters
+    ----------
+    source : MaskedSource
+    """
+
+    def __init__(self, source: MaskedSource) -> None:
+        super().__init__(source)
+        self.obs, self.mask, self.nchans = source.obs, source.mask, source.nchans
+        self._held = np.empty((0, 0), dtype=np.int8)
+        #: Samples that are there: first, and one after the last.
+        self._there = np.empty((0, 2), dtype=np.int64)
+        self._lock = threading.Lock()
+
+    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+        """As of the source."""
+        lo, hi = max(start, 0), min(start + out.shape[1], self.nsamps)
+        if lo >= hi:
+            out[:] = 0
+            return
+        inside = out[:, lo - start : hi - start]
+        if np.any((self._there[:, 0] <= lo) & (hi <= self._there[:, 1])):
+            out[:, : lo - start] = 0
+            inside[:] = self._held[:, lo:hi]
+            out[:, hi - start :] = 0
+            return
+        self.source.read_into(start, out)
+        with self._lock:
+            if not self._held.size:
+                self._held = np.empty((self.nchans, self.nsamps), dtype=np.int8)
+        self._held[:, lo:hi] = inside
+        with self._lock:
+            self._there = merged_stretches(np.concatenate([self._there, [[lo, hi]]]))
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def follow_up(
         One for every group, in no order; with parents, flags and scores.
     """
     header, most = samples.header, config.fold.ncands
-    heads = Heads(samples, detected, config, means, known or {})
+    heads = Heads(samples.held(means), detected, config, means, known or {})
     if not config.sift.harmonics:
         rest = [Candidate(g, found_by=g.found_by) for g in groups[most:]]
         return families([*heads.folded(groups[:most]), *rest])

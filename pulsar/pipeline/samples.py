@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.mask import Mask
-from pulsar.cleaning.source import MaskedSource
+from pulsar.cleaning.source import HeldSource, MaskedSource
 from pulsar.config.model import Config, FoldConfig, SubtractConfig
 from pulsar.constants import DAY, KDM
 from pulsar.data.candidate import DETECTED, SUBTRACTED_COLUMNS, empty_table, told
@@ -385,6 +385,13 @@ class Samples:
                 return _fold_set(self.obs, params, config, part)
             return folder.fold_series(_part_of(self.series, part), params, config)
         return self._folded(self.source, params, config, means, part)
+
+    def held(self, means: Means) -> "Samples":
+        """The same, to be folded several times: cleaned once, if all fit into the memory that folding leaves."""
+        source = self.source
+        if source is None or source.nchans * source.nsamps > means.memory - means.memory // 2:
+            return self
+        return replace(self, source=HeldSource(source))
 
     def _folded(
         self, source: SampleSource, params: Sequence[FoldParams], config: FoldConfig, means: Means, part: Part
