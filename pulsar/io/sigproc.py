@@ -268,10 +268,10 @@ class SpectraReader(BaseObservation):
         from pulsar_kernels.unpack import transpose, unpack
 
         nchans, n = out.shape
+        whole, stride = flat_view(out)
         for at in range(0, n, self._piece):
             m = min(self._piece, n - at)
-            stored = self._stored(start + at, m)
-            flat, stride = flat_view(out[:, at : at + m])
+            stored, flat = self._stored(start + at, m), whole[at:]
             row, pol = stored.size // m, nchans * self._nbits // 8 if stored.dtype == np.uint8 else nchans
             second = pol if self._npol == 2 else 0
             if stored.dtype == np.uint8:
