@@ -106,8 +106,10 @@ class DiodeSums:
         self.plain[block] = points.shape[1] * level
         self.weight[block] = np.count_nonzero(weights)
         turns = np.stack([times / p for p in self.periods])
-        basis = np.exp(-2j * np.pi * turns)
-        self.waves[:, block] = (points @ basis.T.astype(np.complex64)).T
+        # Real numbers: by complex waves the points would be made complex, too.
+        waves = np.concatenate([np.cos(2.0 * np.pi * turns), np.sin(2.0 * np.pi * turns)]).astype(np.float32)
+        cosine, sine = np.split((points @ waves.T).T, 2)
+        self.waves[:, block] = cosine - 1j * sine
         # Of the band, with the level of each block left to be fitted.
         k = np.arange(HARMONICS + 1)[None, :, None]
         self.band[:, block] = (np.exp(-2j * np.pi * k * turns[:, None, :]) * series).sum(axis=2)
