@@ -1,6 +1,6 @@
 """What versions of kernels searches call, the most expensive to compile first.
 
-Written by benchmarks/kernel_index.py; `pulsar_kernels.ahead` tells how the types are meant.
+Written by `tests/packaging/cold.py --index`; `pulsar_kernels.ahead` tells how the types are meant.
 """
 
 VERSIONS = (

@@ -1,20 +1,22 @@
 """What a first search has to compile: counted in an empty cache, and held to a budget.
 
-    python tests/packaging/cold.py [--types FILE] [--cache FOLDER]
+    python tests/packaging/cold.py [--cache FOLDER]
+    python tests/packaging/cold.py --index
 
 Searches of every kind (power spectra, acceleration and jerk, fast folding, single pulses) of a small filterbank, of the
 same as PSRFITS, and of a dedispersed series, in a process of their own whose cache is empty. What it takes to make the
-files is not counted.
+files is not counted. `--index` writes kernels/pulsar_kernels/index.py, the versions of kernels that these searches were
+seen to use: to be run again when a kernel has got other arguments.
 """
 
 import argparse
 import collections
 import json
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -22,7 +24,29 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+INDEX = Path(__file__).resolve().parents[2] / "kernels" / "pulsar_kernels" / "index.py"
+#: Kernels that these small files do not need, or not for all types: stages of a plan and series that are downsampled,
+#: candidates folded from words, gaps, signals injected to tell the completeness. Their versions are taken over from the
+#: index as it is: a new one is written there by hand.
+OTHERS = (
+    "cells.runs_either",
+    "dedisperse.halve_pairs",
+    "dedisperse.halve_series",
+    "dedisperse.halve_words",
+    "dedisperse.requantise",
+    "fold.fold_band",
+    "shear.shear_add",
+    "sprinkle.add_steps",
+    "subbands.add_band",
+    "whiten.whiten_amplitudes",
+)
+HEAD = '''"""What versions of kernels searches call, the most expensive to compile first.
+
+Written by `tests/packaging/cold.py --index`; `pulsar_kernels.ahead` tells how the types are meant.
+"""
+
+VERSIONS = (
+'''
 
 
 def main() -> None:
@@ -30,12 +54,12 @@ def main() -> None:
     parser.add_argument("--kernels", type=int, help="most compilations of kernels")
     parser.add_argument("--numba", type=int, help="most compilations of numba's own functions")
     parser.add_argument("--ahead", action="store_true", help="`pulsar compile` first: nothing may be left to compile")
-    parser.add_argument("--types", type=Path, help="write down the types of arguments here (pickle)")
+    parser.add_argument("--index", action="store_true", help="write the versions that searches call")
     parser.add_argument("--cache", type=Path, help="leave what was compiled in this folder, which must be empty")
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inner:
-        json.dump(counted(args.types), sys.stdout)
+        json.dump(counted(), sys.stdout)
         return
     if args.cache is not None and args.cache.is_dir() and any(args.cache.iterdir()):
         sys.exit(f"{args.cache}: is not empty: what is in it would not be counted")
@@ -44,8 +68,10 @@ def main() -> None:
         if args.ahead:
             more = {"PULSAR_COMPILE_AHEAD": "1"}
             subprocess.run([sys.executable, "-m", "pulsar", "compile"], env=env | more, check=True)
-        command = [sys.executable, __file__, "--inner", *(["--types", str(args.types)] if args.types else [])]
+        command = [sys.executable, __file__, "--inner"]
         result = json.loads(subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE).stdout)
+    if args.index:
+        write_index(result["versions"])
     for name, (count, seconds) in sorted(result["kernels"].items(), key=lambda item: -item[1][1]):
         print(f"{seconds:7.2f} s {count:3}  {name}")
     kernels, seconds = result["events"], result["seconds"]
@@ -56,10 +82,36 @@ def main() -> None:
         if most is not None and count > most:
             sys.exit(f"{count} compilations: the budget is {most}")
     if args.ahead and kernels + result["making"]:
-        sys.exit("kernels/pulsar_kernels/index.py lacks versions: see benchmarks/kernel_index.py")
+        sys.exit("kernels/pulsar_kernels/index.py lacks versions: run this with --index")
 
 
-def counted(types: Path | None) -> dict[str, Any]:
+def write_index(versions: dict[str, float]) -> None:
+    """Write kernels/pulsar_kernels/index.py: versions, and what it takes to compile each [s]."""
+    from pulsar_kernels.index import VERSIONS
+
+    seen = {line: 0.0 for line in VERSIONS if line.partition("(")[0] in OTHERS} | versions
+    lines = []
+    for line in sorted(seen, key=lambda key: (-seen[key], key)):
+        parts = [f'    "{part}"' for part in textwrap.wrap(line, 108, drop_whitespace=False)]
+        lines.append("\n".join(parts) + ",")
+    INDEX.write_text(HEAD + "\n".join(lines) + "\n)\n")
+
+
+def type_text(kind: Any) -> str:
+    """A type as `pulsar_kernels.ahead` reads it."""
+    from numba import types
+
+    if isinstance(kind, types.Array):
+        last = "::1" if kind.layout == "C" else ":"
+        shape = ",".join([":"] * (kind.ndim - 1) + [last])
+        return f"{'' if kind.mutable else 'const '}{kind.dtype}[{shape}]"
+    if isinstance(kind, types.BaseNamedTuple):
+        module = kind.instance_class.__module__.rpartition(".")[2]
+        return f"{module}.{kind.instance_class.__name__}"
+    return str(kind)
+
+
+def counted() -> dict[str, Any]:
     """Run the searches; what was compiled."""
     from numba.core import event
 
@@ -85,8 +137,11 @@ def counted(types: Path | None) -> dict[str, Any]:
         made = files(Path(folder))
         making = len(done)
         searches(*made)
-    if types is not None:
-        types.write_bytes(pickle.dumps([(name, args, whole) for name, args, _, whole in done if whole]))
+    versions: dict[str, float] = {}
+    for name, args, _, whole in done:
+        if whole and name.startswith("pulsar_kernels."):
+            line = f"{name.removeprefix('pulsar_kernels.')}({', '.join(map(type_text, args))})"
+            versions[line] = max(versions.get(line, 0.0), whole)
     kernels: dict[str, tuple[int, float]] = {}
     making_own = sum(name.startswith("pulsar_kernels.") for name, *_ in done[:making])
     done = done[making:]
@@ -98,6 +153,7 @@ def counted(types: Path | None) -> dict[str, Any]:
         "kernels": kernels,
         "events": own,
         "making": making_own,
+        "versions": versions,
         "inner": len(done) - own,
         "seconds": sum(seconds for _, _, seconds, _ in done),
     }
