@@ -5,163 +5,51 @@ the clean one and not in the other has been lost to the interference or to what 
 no injected signal and carries no flag is interference that a user would have to look at.
 """
 
+import itertools
 import math
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
-from shared import band_delay, words_of
+from shared import words_of
 
-from pulsar.data.header import Header
+from pulsar.data.header import Header, band_delay
 from pulsar.errors import ConfigError
 from pulsar.synthesis import Burst, Pulsar, Rfi, Sky
 from pulsar.synthesis.interference import alive
-from pulsar.synthesis.signal import burst_signal, pulsar_signal, smearing
+from pulsar.synthesis.population import smeared
+from pulsar.synthesis.signal import burst_signal, pulsar_signal
 
-#: Small observations in the bands of two telescopes.
-RECEIVERS: Final[dict[str, Sky]] = {
-    "fast": Sky(
-        nchans=256, fch1=1499.0234375, foff=-1.953125, tsamp=196.608e-6, tobs=24.0, telescope="FAST",
-        source="ZOO", bandpass="rolloff",
-    ),
-    "parkes": Sky(
-        nchans=128, fch1=1516.875, foff=-2.25, tsamp=250e-6, tobs=30.0, telescope="PARKES", source="ZOO",
-        bandpass="ripple",
-    ),
-}  # fmt: skip
-
-#: Ranges that published FAST surveys remove [MHz], with the mean power of a satellite in them [sigma] and the time
-#: scale at which it is modulated [s]: navigation satellites strong, telephones and links weaker and bursty.
-SATELLITES: Final = (
-    (1000.0, 1024.4, 1.5, 4e-3), (1045.2, 1046.4, 0.7, 1e-3), (1054.9, 1057.4, 0.6, 2e-3), (1077.5, 1079.3, 0.8, 5e-3),
-    (1097.7, 1107.4, 1.0, 1e-3), (1113.5, 1114.7, 0.5, 2e-3), (1131.8, 1136.7, 0.7, 8e-3), (1139.2, 1144.0, 0.5, 3e-3),
-    (1168.5, 1183.1, 4.0, 2e-3), (1191.7, 1194.1, 1.0, 2e-3), (1201.4, 1214.8, 3.0, 1e-3), (1262.5, 1280.8, 3.0, 4e-3),
-    (1295.4, 1297.9, 0.6, 2e-2), (1305.2, 1310.1, 0.8, 1e-2), (1312.5, 1316.2, 0.6, 1e-3), (1341.8, 1344.2, 0.7, 5e-3),
-    (1400.4, 1402.8, 0.4, 1e-3), (1463.9, 1500.0, 1.2, 9e-3),
-)  # fmt: skip
+_TOML: Final[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("zoo.toml").read_text())
+RECEIVERS: Final[dict[str, Sky]] = {name: Sky(**fields) for name, fields in _TOML["receivers"].items()}
+#: Lowest and highest frequency [MHz], mean power [sigma], and time scale [s] of the modulation of each satellite.
+SATELLITES: Final[list[list[float]]] = _TOML["satellites"]["ranges"]
 
 
-def _lines(*lines: tuple[float, float]) -> tuple[Rfi, ...]:
-    return tuple(Rfi(kind="narrowband", freqs=(freq, freq + 0.5), strength=strength) for freq, strength in lines)
+def _sources(entry: str | dict[str, Any]) -> list[Rfi]:
+    """Sources of interference of an entry of an observation: shared ones by their name, satellites, or one source."""
+    if isinstance(entry, str):
+        return [Rfi(**source) for source in _TOML["shared"][entry]]
+    if "satellites" not in entry:
+        return [Rfi(**entry)]
+    return [
+        Rfi(kind="satellite", freqs=(low, high), strength=power, width=width, fraction=fraction)
+        for (low, high, power, width), fraction in zip(SATELLITES, itertools.cycle(entry["satellites"]), strict=False)
+    ]
 
 
-def _satellites(*modulated: float) -> tuple[Rfi, ...]:
-    """The bands in turn with these modulated parts."""
-    return tuple(
-        Rfi(kind="satellite", freqs=(low, high), strength=power, width=width, fraction=modulated[i % len(modulated)])
-        for i, (low, high, power, width) in enumerate(SATELLITES)
-    )
+def _observation(receiver: str, rfi: list[Any], **changes: Any) -> tuple[str, tuple[Rfi, ...], dict[str, Any]]:
+    return receiver, tuple(source for entry in rfi for source in _sources(entry)), changes
 
 
-_INTERMITTENT = (
-    Rfi(kind="intermittent", freqs=(1050, 1053), strength=5, width=0.7, fraction=0.25),
-    Rfi(kind="intermittent", freqs=(1207, 1212), strength=1, width=0.05, fraction=0.4),
-    Rfi(kind="intermittent", freqs=(1240, 1248), strength=0.5, width=2.5, fraction=0.3),
-    Rfi(kind="intermittent", freqs=(1330, 1331), strength=20, width=0.2, fraction=0.05),
-    Rfi(kind="intermittent", freqs=(1360, 1368), strength=2, width=0.004, fraction=0.1),
-    Rfi(kind="intermittent", freqs=(1410, 1440), strength=0.4, width=0.3, fraction=0.1),
-)
-_IMPULSES = (
-    Rfi(kind="impulse", rate=1.0, width=2e-3, strength=1.5),
-    Rfi(kind="impulse", rate=3.0, width=3e-4, strength=1.0),
-    Rfi(kind="impulse", rate=0.2, width=2e-2, strength=0.5),
-)
-_MAINS = (Rfi(kind="mains", rate=50.0, strength=0.03, harmonics=6, drift=1e-3, wander=0.05),)
-_RADAR = (
-    Rfi(kind="radar", freqs=(1330, 1333), strength=2000, rate=330, width=3e-6, scan=4.7, fraction=0.02),
-    Rfi(kind="radar", freqs=(1291, 1292), strength=400, rate=800, width=2e-6, scan=10.0, fraction=0.05),
-    Rfi(kind="radar", freqs=(1256, 1260), strength=30, rate=360, width=2e-4, scan=12.0, fraction=0.03),
-)
-_CHIRPS = (
-    Rfi(kind="radar", freqs=(1290, 1350), strength=3.0, rate=2.0, width=3e-3, chirp=0.06, scan=12.0, fraction=0.5),
-    Rfi(kind="radar", freqs=(1000, 1518), strength=1.0, rate=0.1, width=8e-3, chirp=0.5, fraction=1.0),
-)
-_JUMPS = (
-    Rfi(kind="jumps", freqs=(1100, 1150), strength=1.3, width=2.0, fraction=0.5),
-    Rfi(kind="jumps", freqs=(1300, 1310), strength=0.7, width=0.5, fraction=0.3),
-    Rfi(kind="jumps", freqs=(1380, 1440), strength=1.1, width=0.1, fraction=0.2),
-    Rfi(kind="jump", strength=1.05, time=9.0),
-)
-_STRONG = (
-    Rfi(kind="narrowband", freqs=(1176, 1180), strength=11),
-    Rfi(kind="narrowband", freqs=(1268, 1272), strength=30),
-    Rfi(kind="intermittent", freqs=(1330, 1336), strength=14, width=0.05, fraction=0.3),
-    Rfi(kind="intermittent", freqs=(1405, 1410), strength=25, width=1.0, fraction=0.4),
-)
-_DEAD = (
-    Rfi(kind="dead", freqs=(1040, 1085)),
-    Rfi(kind="dead", freqs=(1355, 1375)),
-    Rfi(kind="saturated", freqs=(1280, 1285)),
-    Rfi(kind="dead", freqs=(1430, 1440), time=8.0, until=16.0),
-)
-
-#: Receiver, interference and changes of the sky, by name. With every contaminated channel masked 0.8 of the S/N is left
-#: where satellites are (a third of FAST's band), 0.83 in the city, 0.88 or more elsewhere.
-ZOO: Final[dict[str, tuple[str, tuple[Rfi, ...], dict[str, Any]]]] = {
-    "narrowband": (
-        "fast",
-        _lines((1030, 2), (1090, 3), (1155, 0.3), (1178, 9), (1245, 1), (1310, 0.1), (1381, 25), (1420, 0.5)),
-        {},
-    ),
-    "intermittent": ("fast", _INTERMITTENT, {}),
-    "impulses": ("parkes", _IMPULSES, {}),
-    "mains": ("parkes", _MAINS, {}),
-    "radar": ("fast", _RADAR, {}),
-    "chirps": ("parkes", _CHIRPS, {}),
-    "sweep": (
-        "fast",
-        (Rfi(kind="sweep", rate=0.1, strength=6), Rfi(kind="sweep", freqs=(1200, 1300), rate=2, strength=4)),
-        {},
-    ),
-    "jumps": ("fast", _JUMPS, {"drift": 0.03}),
-    "saturation": ("fast", _STRONG, {}),
-    "wrap": ("fast", _STRONG, {"overflow": "wrap"}),
-    "dead": ("fast", _DEAD, {}),
-    "satellites": ("fast", _satellites(0.7, 0.3, 0.9), {}),
-    "diode": ("fast", (Rfi(kind="diode", strength=0.3),), {}),
-    "diode-start": ("fast", (Rfi(kind="diode", strength=1.5, until=6.0),), {}),
-    "mix-fast": (
-        "fast",
-        (
-            *_satellites(0.5),
-            *_RADAR,
-            Rfi(kind="diode", strength=0.2),
-            Rfi(kind="mains", rate=50.0, strength=0.01, harmonics=3, wander=0.03),
-            Rfi(kind="impulse", rate=0.3, width=2e-3, strength=1.0),
-        ),
-        {"overflow": "wrap", "drift": 0.03},
-    ),
-    "mix-parkes": (
-        "parkes",
-        (
-            *_INTERMITTENT[2:],
-            *_IMPULSES[:2],
-            *_RADAR[:1],
-            *_JUMPS[1:3],
-            Rfi(kind="mains", rate=50.0, strength=0.02, wander=0.05),
-            *_lines((1250, 6), (1475, 1)),
-            Rfi(kind="dead", freqs=(1240, 1243)),
-        ),
-        {"drift": 0.03},
-    ),
-    "mix-city": (
-        "parkes",
-        (
-            Rfi(kind="intermittent", freqs=(1230, 1245), strength=1.5, width=0.5, fraction=0.4),
-            Rfi(kind="intermittent", freqs=(1425, 1450), strength=3, width=0.01, fraction=0.3),
-            Rfi(kind="radar", freqs=(1340, 1346), strength=3000, rate=330, width=3e-6, scan=4.7, fraction=0.05),
-            Rfi(kind="impulse", rate=5.0, width=1e-3, strength=2.0),
-            Rfi(kind="mains", rate=50.0, strength=0.05, harmonics=10, wander=0.05),
-            Rfi(kind="sweep", freqs=(1300, 1320), rate=0.5, strength=6),
-            *_STRONG[1:3],
-        ),
-        {"drift": 0.05},
-    ),
-}
+#: Receiver, interference and changes of the sky, by name.
+ZOO: Final = {name: _observation(**fields) for name, fields in _TOML["observations"].items()}
 
 #: Signals in an observation.
 PULSARS: Final = 4
@@ -192,7 +80,7 @@ def draw(header: Header, seed: int) -> tuple[tuple[Pulsar, ...], tuple[Burst, ..
         period = math.exp(rng.uniform(math.log(edges[i]), math.log(edges[i + 1])))
         duty = math.exp(rng.uniform(math.log(0.03), math.log(0.15)))
         dm = math.exp(rng.uniform(math.log(10), math.log(500)))
-        smear = smear_at(header, dm)
+        smear = smeared(header, dm)
         ratios = [p.period / period * k for p in pulsars for k in (1, 2, 3, 4)]
         if smear > 0.2 * period or any(abs(r - round(r)) < 2e-3 for r in ratios):
             continue
@@ -206,18 +94,13 @@ def draw(header: Header, seed: int) -> tuple[tuple[Pulsar, ...], tuple[Burst, ..
         i = len(bursts)
         width = math.exp(rng.uniform(math.log(max(5e-4, header.tsamp)), math.log(1e-2)))
         dm = math.exp(rng.uniform(math.log(20), math.log(500)))
-        smear = smear_at(header, dm)
+        smear = smeared(header, dm)
         late = float(header.delays(dm)[-1])
         time = 0.2 + (i + rng.uniform(0.2, 0.8)) * room / BURSTS
         if smear > 3 * width or time + late > header.tobs - 0.1:
             continue
         bursts.append(Burst(name=f"burst{i}", time=time, dm=dm, width=width, snr=rng.uniform(10, 20)))
     return tuple(pulsars), tuple(bursts)
-
-
-def smear_at(header: Header, dm: float) -> float:
-    """Smearing by a channel in the middle of the band and by the sampling [s]."""
-    return math.hypot(float(smearing(header, dm, np.array([header.fcenter]))[0]), header.tsamp)
 
 
 def skies(kind: str, seed: int = 0) -> tuple[Sky, Sky]:
@@ -306,13 +189,13 @@ def belongs(row: Any, pulsar: Pulsar, header: Header, most: int, least: int) -> 
         return False
     width = pulsar.period * max(pulsar.duty, 0.05)
     dm_err = np.nan_to_num(float(row["dm_err"]))
-    return bool(abs(float(row["dm"]) - pulsar.dm) <= max(4.0 * dm_err, 1.5 * width / band_delay(header), 1.0))
+    return bool(abs(float(row["dm"]) - pulsar.dm) <= max(4.0 * dm_err, 1.5 * width / band_delay(header.freqs), 1.0))
 
 
 def is_burst(row: Any, burst: Burst, header: Header) -> bool:
     """True if a single pulse is an injected burst: DM and time within its width and their errors."""
-    width = math.hypot(burst.width, smear_at(header, burst.dm))
-    delay = band_delay(header)
+    width = math.hypot(burst.width, smeared(header, burst.dm))
+    delay = band_delay(header.freqs)
     off = abs(float(row["dm"]) - burst.dm)
     if off > max(4.0 * np.nan_to_num(float(row["dm_err"])), 2.0 * width / delay):
         return False
@@ -328,7 +211,7 @@ def turn_of(row: Any, pulsar: Pulsar, header: Header) -> tuple[float, float] | N
         [turns]. None where the DM is another, or `close` is above a quarter: any time would do, so it tells nothing.
     """
     width = pulsar.period * max(pulsar.duty, 0.05)
-    delay = band_delay(header)
+    delay = band_delay(header.freqs)
     off = abs(float(row["dm"]) - pulsar.dm)
     if off > max(4.0 * np.nan_to_num(float(row["dm_err"])), 2.0 * width / delay):
         return None
