@@ -190,7 +190,9 @@ def everything(path: Path) -> dict[str, object]:
 
     def take(name: str, node: Any) -> None:
         if not name.startswith("provenance"):
-            content[name] = node[()].tobytes() if isinstance(node, h5py.Dataset) and node.dtype.kind != "O" else name
+            content[name] = name
+            if isinstance(node, h5py.Dataset):
+                content[name] = repr(np.asarray(node[()]).tolist()) if node.dtype.kind == "O" else node[()].tobytes()
             content[f"{name} attributes"] = {key: repr(value) for key, value in node.attrs.items()}
 
     with h5py.File(path) as file:
