@@ -13,7 +13,9 @@ over p is the effective number of trials. It is printed for a unit (bin, cell ..
 and the count. What thresholds then promise is compared with other seeds by the other commands.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -24,13 +26,13 @@ from scipy import fft as scipy_fft
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import gamma, poisson
-from shared import First, Sets, commands, searched, white_noise
+from shared import First, Sets, commands, searched, white_noise, without
 
 from pulsar.config.load import load_config
 from pulsar.config.model import AccelConfig, CoherentConfig, FFAConfig, FFTConfig, OrbitsConfig, SinglePulseConfig
 from pulsar.data.header import Part
 from pulsar.orbits.bank import Bank
-from pulsar.pipeline.stages import SeriesSearch, Trials, search_series
+from pulsar.pipeline.stages import Trials, search_series
 from pulsar.searches import repeats as repeating
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.coherent import CoherentSearch
@@ -80,8 +82,8 @@ def files(
     settings = [f"accel.zmax={zmax}", "single_pulse.snr=5", "dedisp.dm_hi=300", "fold.ncands=0"]
     settings += [f"{kind}.threshold={min(thresholds)}" for kind in ("fft", "coherent", "ffa", "accel")]
     if only:
-        off = [{"pulse": "single_pulse"}.get(kind, kind) for kind in kinds if kind not in (only, "accel")]
-        settings += [f"{name}.enabled=false" for name in off]
+        off = [kind for kind in kinds if kind not in (only, "accel")]
+        settings += without(*("single_pulse" if kind == "pulse" else kind for kind in off))
         kinds = [only]
     settings += sets or []
     sigmas: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -108,18 +110,15 @@ def series(
     sets: Sets = None,
 ) -> None:
     """Detections of one search in single series; with --set search.parts=[1,2,4] in parts of them, too."""
-    names = ("fft", "coherent", "ffa", "single_pulse")
-    settings = [f"{name}.enabled=false" for name in names if name != search]
+    settings = without(*(name for name in ("fft", "coherent", "ffa", "single_pulse") if name != search))
     settings += [f"{search}.threshold={threshold}", f"{search}.max_detections=100000", *(sets or [])]
     config = load_config(None, settings)
     sigmas: list[float] = []
-    parts: dict[int, int] = {}
+    parts: Counter[int] = Counter()
     for seed in range(first, first + seeds):
         found = search_series(white_noise(1 << log2n, seed), tsamp, 0.0, config, memory=1 << 28).detections
         sigmas += found["sigma"].tolist()
-        for label in found["part"].tolist():
-            count = Part.of_label(label).count
-            parts[count] = parts.get(count, 0) + 1
+        parts.update(Part.of_label(label).count for label in found["part"].tolist())
     compare(f"{search}, 2^{log2n} samples", sigmas, seeds, threshold)
     if len(config.search.parts) > 1:
         print(f"by the number of parts: {dict(sorted(parts.items()))}")
@@ -129,12 +128,7 @@ def series(
 def halved(seeds: int = 300, seed: int = 3) -> None:
     """Periods in series that are searched with all samples, and with fewer where channels smear."""
     rng = np.random.default_rng(seed)
-    for plan, row, times, config in halved_series(-1.0):
-        stage = plan.stages[plan.stage_of(row)[0]]
-        searches = {
-            name: SeriesSearch(stage.nsamps, stage.tsamp, config, trials=Trials(), memory=0, times=halving)
-            for name, halving in (("all samples", 0), ("fewer", times))
-        }
+    for _, _, stage, searches in halved_series(-1.0, Trials()):
         sigmas: dict[str, list[float]] = {f"{kind}, {name}": [] for name in searches for kind in ("fft", "coherent")}
         for _ in range(seeds):
             data = np.rint(NOISE * rng.standard_normal(stage.nsamps)).astype(np.int16)
@@ -174,11 +168,8 @@ def orbits(seeds: int = 20, tobs: float = 1200.0, heaviest: float = 0.05, nharm:
     config = OrbitsConfig(p_min=low, p_max=high, heaviest=heaviest, nharm=nharm, threshold=thresholds[0])
     search = orbit_search(config, tobs)
     print(f"T {tobs:g} s, {search.bank.count} templates, up to {nharm} harmonics")
-    sigmas = [
-        orbit.sigma
-        for seed in range(first, first + seeds)
-        for orbit in found_orbits(search, white_noise(search.nsamps, seed))
-    ]
+    series = (white_noise(search.nsamps, seed) for seed in range(first, first + seeds))
+    sigmas = [orbit.sigma for data in series for orbit in found_orbits(search, data)]
     compare("orbits", sigmas, seeds, *thresholds)
 
 
@@ -186,41 +177,51 @@ NHARMS = (1, 2, 4, 8, 16, 32)
 
 
 def count(
-    rows: Sequence[Sequence[Any]], probabilities: Sequence[float], series: Iterable[NDArray[Any]]
-) -> NDArray[np.float64]:
-    """Detections below each probability, shape (nrows, nprobabilities).
+    rows: dict[str, Sequence[Any]],
+    probabilities: Sequence[float],
+    series: Callable[[int], NDArray[Any]],
+    seeds: int,
+    units: ArrayLike,
+) -> None:
+    """Print the effective trials a unit, of each row what it adds to the row before.
 
     Parameters
     ----------
-    rows : sequence of sequences of searches
-        One search for each probability, because what is merged depends on the threshold; or one for all of them.
+    rows : dict of sequences of searches
+        Under a label one search for each probability, because what is merged depends on the threshold; or one for all
+        of them.
     probabilities : sequence of float
         Of a single trial, the highest first.
-    series : iterable of ndarray
+    series : callable
+        The series of a seed, of which there are so many.
+    seeds : int
+    units : array_like
+        In a series, for each row.
     """
-    for row in rows:
-        for search, p in zip(row, probabilities, strict=False):
-            search.set_threshold(float(np.log(p)))
+    limits = np.log(probabilities)
+    for row in rows.values():
+        for search, limit in zip(row, limits, strict=False):
+            search.set_threshold(float(limit))
     counts = np.zeros((len(rows), len(probabilities)))
-    for data in series:
-        for i, row in enumerate(rows):
+    for data in map(series, range(seeds)):
+        for i, row in enumerate(rows.values()):
             if len(row) == 1:
-                logp = row[0].search(data)["logp"]
-                counts[i] += [np.count_nonzero(logp < np.log(p)) for p in probabilities]
+                counts[i] += np.count_nonzero(row[0].search(data)["logp"] < limits[:, None], axis=1)
             else:
                 counts[i] += [len(search.search(data)) for search in row]
-    return counts
-
-
-def show(labels: Sequence[str], probabilities: Sequence[float], counts: NDArray[np.float64], units: ArrayLike) -> None:
-    """Print the effective trials a unit, of each row what it adds to the row before."""
     print(" " * 24 + "  ".join(f"p={p:.1e}".rjust(24) for p in probabilities))
-    each = 1.0 / np.array(probabilities) / np.broadcast_to(units, len(labels))[:, None]
+    each = 1.0 / np.array(probabilities) / np.broadcast_to(seeds * np.asarray(units), len(rows))[:, None]
     added = np.diff(counts, axis=0, prepend=0.0) * each
     errors = np.sqrt(np.maximum(counts, 1)) * each
-    for label, values, error, n in zip(labels, added, errors, counts, strict=True):
+    for label, values, error, n in zip(rows, added, errors, counts, strict=True):
         cells = [f"{v:7.3f} ± {e:.3f} ({c:.0f})".rjust(24) for v, e, c in zip(values, error, n, strict=True)]
         print(f"{label:24s}" + "  ".join(cells), flush=True)
+
+
+def by_harmonics(make: Callable[[FFTConfig], Any], number: int) -> dict[str, list[Any]]:
+    """So many searches of sums of each number of harmonics."""
+    configs = [FFTConfig.model_validate({"nharm": nharm, "max_detections": 100000}) for nharm in NHARMS]
+    return {f"{config.nharm} harmonics": [make(config) for _ in range(number)] for config in configs}
 
 
 @trials.command()
@@ -229,14 +230,10 @@ def fft(seeds: int = 200, log2n: int = 18) -> None:
 
     They grow slowly with the threshold, because the chance of a maximum between grid points does.
     """
-    nsamps, probabilities = 1 << log2n, (1e-4, 1e-5, 1e-6, 1e-7)
-    rows = []
-    for nharm in NHARMS:
-        config = FFTConfig.model_validate({"nharm": nharm, "max_detections": 100000})
-        rows.append([FFTSearch(nsamps, 1e-3, config) for _ in probabilities])
-    counts = count(rows, probabilities, (white_noise(nsamps, seed) for seed in range(seeds)))
-    bins = seeds * np.diff(rows[-1][0]._limits, axis=1)[: len(NHARMS), 0] / 2
-    show([f"{nharm} harmonics" for nharm in NHARMS], probabilities, counts, bins)
+    probabilities = (1e-4, 1e-5, 1e-6, 1e-7)
+    rows = by_harmonics(lambda config: FFTSearch(1 << log2n, 1e-3, config), len(probabilities))
+    bins = np.diff(list(rows.values())[-1][0]._limits, axis=1)[: len(NHARMS), 0] / 2
+    count(rows, probabilities, partial(white_noise, 1 << log2n), seeds, bins)
 
 
 @trials.command("stack")
@@ -247,10 +244,7 @@ def stack_trials(seeds: int = 100, log2n: int = 17, epochs: int = 16) -> None:
     """
     nsamps, weights, probabilities = 1 << log2n, np.ones(epochs), (1e-4, 1e-5, 1e-6)
     grid = StackGrid(1e-3, nsamps, POINTS * nsamps // 2, np.zeros(1))
-    rows = []
-    for nharm in NHARMS:
-        config = FFTConfig.model_validate({"nharm": nharm, "max_detections": 100000})
-        rows.append([StackSearch(grid, weights, weights * grid.span, config) for _ in probabilities])
+    rows = by_harmonics(lambda config: StackSearch(grid, weights, weights * grid.span, config), len(probabilities))
 
     def powers(rng: np.random.Generator) -> NDArray[np.float32]:
         """Powers of white noise at quarter bins, shape (2 nsamps,)."""
@@ -263,9 +257,8 @@ def stack_trials(seeds: int = 100, log2n: int = 17, epochs: int = 16) -> None:
         summed = sum((powers(rng) for _ in range(epochs)), np.zeros(grid.npoints, np.float32))
         return np.asarray(summed / np.float32(epochs), np.float32)
 
-    counts = count(rows, probabilities, (total(seed) for seed in range(seeds)))
-    bins = seeds * np.diff(rows[-1][0].limits, axis=1)[:, 0] / POINTS
-    show([f"{nharm} harmonics" for nharm in NHARMS], probabilities, counts, bins)
+    bins = np.diff(list(rows.values())[-1][0].limits, axis=1)[:, 0] / POINTS
+    count(rows, probabilities, total, seeds, bins)
 
 
 @trials.command()
@@ -273,7 +266,6 @@ def accel(
     seeds: int = 100,
     log2n: int = 16,
     zmax: Annotated[list[float] | None, typer.Option(help="may be repeated")] = None,
-    most_harmonics: int = 16,
     wmax: float = 0.0,
     decades: Annotated[int, typer.Option(help="p from 10^-decades on")] = 6,
 ) -> None:
@@ -282,16 +274,13 @@ def accel(
     Per bin of the top harmonic (zmax 0), or per bin and width of the drift: that of single powers, then what each stage
     of sums adds.
     """
-    nsamps, probabilities = 1 << log2n, [10.0 ** -(decades + i) for i in range(3)]
-    nharms = [nharm for nharm in NHARMS if nharm <= most_harmonics]
     for z in zmax or [0.0, 10.0, 50.0, 200.0]:
-        rows = []
-        for nharm in nharms:
+        rows = {}
+        for nharm in NHARMS[:-1]:
             config = {"zmax": z, "wmax": wmax, "nharm": nharm, "max_detections": 10**6}
-            rows.append([AccelSearch(nsamps, 1e-3, AccelConfig.model_validate(config))])
-        cells = [seeds * row[0].cells[-1, 1 if z > 0 else 0] for row in rows]
-        counts = count(rows, probabilities, (white_noise(nsamps, seed) for seed in range(seeds)))
-        show([f"zmax {z:g}, {nharm} harmonics" for nharm in nharms], probabilities, counts, cells)
+            rows[f"zmax {z:g}, {nharm} harmonics"] = [AccelSearch(1 << log2n, 1e-3, AccelConfig.model_validate(config))]
+        cells = [row[0].cells[-1, 1 if z > 0 else 0] for row in rows.values()]
+        count(rows, [10.0 ** -(decades + i) for i in range(3)], partial(white_noise, 1 << log2n), seeds, cells)
 
 
 @trials.command()
@@ -300,21 +289,20 @@ def coherent(seeds: int = 400, log2n: int = 20) -> None:
 
     They grow with the threshold: rarer maxima gain more by the refinement, and the first look loses fewer of them.
     """
-    nsamps, probabilities = 1 << log2n, [float(p) for p in 10.0 ** np.arange(-8.0, -12.1, -0.5)]
-    search = CoherentSearch(nsamps, 60e-6, CoherentConfig())
-    counts = count([[search]], probabilities, (white_noise(nsamps, seed) for seed in range(seeds)))
-    show([f"2^{log2n} samples"], probabilities, counts, seeds * float(np.sum(search.units)))
+    probabilities = [float(p) for p in 10.0 ** np.arange(-8.0, -12.1, -0.5)]
+    search = CoherentSearch(1 << log2n, 60e-6, CoherentConfig())
+    series = partial(white_noise, 1 << log2n)
+    count({f"2^{log2n} samples": [search]}, probabilities, series, seeds, float(np.sum(search.units)))
 
 
 @trials.command()
 def ffa(seeds: int = 100, log2n: int = 17, duty_min: float = 0.002, duty_max: float = 0.2, p_min: float = 0.5) -> None:
     """TRIALS of pulsar/searches/ffa.py, per unit of a series (see FFASearch.ntrials)."""
-    nsamps, probabilities = 1 << log2n, (1e-5, 1e-6, 1e-7, 1e-8)
+    probabilities = (1e-5, 1e-6, 1e-7, 1e-8)
     config = {"duty_min": duty_min, "duty_max": duty_max, "p_min": p_min, "max_detections": 100000}
-    row = [FFASearch(nsamps, 1e-3, FFAConfig.model_validate(config)) for _ in probabilities]
+    row = [FFASearch(1 << log2n, 1e-3, FFAConfig.model_validate(config)) for _ in probabilities]
     print(f"{row[0].ntrial_periods} periods, {row[0].units:.3g} units in a series")
-    counts = count([row], probabilities, (white_noise(nsamps, seed) for seed in range(seeds)))
-    show([f"2^{log2n} samples"], probabilities, counts, seeds * row[0].units)
+    count({f"2^{log2n} samples": row}, probabilities, partial(white_noise, 1 << log2n), seeds, row[0].units)
 
 
 @trials.command()
@@ -363,9 +351,8 @@ def repeats(sets: int = 3000, first: First = 0) -> None:
                 used += 1
                 counts += np.exp(found.logp) < levels
         ratio = counts / (levels * sets)
-        cells = "  ".join(
-            f"{x:g}: {r:.2f}±{r / np.sqrt(max(c, 1)):.2f}" for x, r, c in zip(levels, ratio, counts, strict=True)
-        )
+        each = zip(levels, ratio, ratio / np.sqrt(np.maximum(counts, 1)), strict=True)
+        cells = "  ".join(f"{level:g}: {value:.2f}±{error:.2f}" for level, value, error in each)
         print(f"{few:2d} to {many:2d} times, {used} of {sets} with a range to search: {cells}", flush=True)
 
 
@@ -415,37 +402,24 @@ def excess_left(rng: np.random.Generator, nharm: int, steps: Sequence[float], po
 
 
 @trials.command()
-def drift_steps(
-    signals: int = 2000,
-    seed: int = 1,
-    logp: Annotated[list[float] | None, typer.Option(help="ln p of the threshold; may be repeated")] = None,
-    lost: Annotated[float, typer.Option(help="part of the signals that may have less")] = 0.04,
-) -> None:
+def drift_steps(signals: int = 2000, seed: int = 1) -> None:
     """GRID of pulsar/searches/response.py: what a grid of half bins and drifts 2 to 7 bins apart leaves of signals.
 
-    Signals of 1, 2, 4 ... equal harmonics in white noise, whose summed power at its peak is at the threshold or a
-    little above, somewhere between the points of the grid. Printed is the part of the excess power (over what noise has
-    in the mean) that the highest sum of the grid has of that at the peak, for all but a few per cent of the signals;
-    and, for a grid point whose excess is no more than that, how many there are in noise among a million.
+    Signals of 1, 2, 4 ... equal harmonics in white noise, whose summed power at its peak is at the threshold (ln p of
+    -20 and -27) or a little above, somewhere between the points of the grid. Printed is the part of the excess power
+    (over what noise has in the mean) that the highest sum of the grid has of that at the peak, for all but 4 % of the
+    signals; and, for a grid point whose excess is no more than that, how many there are in noise among a million.
     """
-    for level in logp or [-20.0, -27.0]:
+    for level in (-20.0, -27.0):
         for nharm in NHARMS[:-1]:
             power = float(brentq(lambda x, n=nharm, p=level: gamma.logsf(x, n) - p, nharm, 500.0))
             rng = np.random.default_rng([seed, nharm])
             drawn = [excess_left(rng, nharm, (2.0, 3.0, 4.0, 5.0, 6.0, 7.0), power) for _ in range(signals)]
             parts = [part for part in drawn if part]
-            quantile = np.quantile(parts, lost, axis=0)
+            quantile = np.quantile(parts, 0.04, axis=0)
             noise = 1e6 * gamma.sf(nharm + quantile * (power - nharm), nharm)
             cells = "  ".join(f"{q:.3f} ({n:.2g})" for q, n in zip(quantile, noise, strict=True))
             print(f"ln p {level:g}, {nharm:2d} harmonics, {len(parts)} signals: {cells}", flush=True)
-
-
-def coordinates(
-    bank: Bank, turn: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """X and Y of orbits, in which the metric is flat."""
-    even, odd, _, _ = bank.metric.at(turn)
-    return bank.scale * x * even, bank.scale * y * odd
 
 
 def lost_between(bank: Bank, templates: NDArray[np.float64], rng: np.random.Generator) -> float:
@@ -463,9 +437,11 @@ def lost_between(bank: Bank, templates: NDArray[np.float64], rng: np.random.Gene
     least, most = (float(v) for v in bank.sizes(np.array(turn)))
     size, angle = np.sqrt(rng.uniform(least**2, most**2)), rng.uniform(0.0, 2.0 * np.pi)
     x, y = size * np.sin(angle), size * np.cos(angle)
-    own = coordinates(bank, np.array([turn]), np.array([x]), np.array([y]))
-    each = coordinates(bank, *templates)
-    _, _, bend_even, bend_odd = (float(v[0]) for v in metric.at(np.array([turn])))
+    # In X and Y the metric is flat.
+    even, odd, bend_even, bend_odd = (float(v[0]) for v in metric.at(np.array([turn])))
+    own = bank.scale * x * even, bank.scale * y * odd
+    each_even, each_odd, _, _ = metric.at(templates[0])
+    each = bank.scale * templates[1] * each_even, bank.scale * templates[2] * each_odd
     bend = (own[0] * bend_even) ** 2 + (own[1] * bend_odd) ** 2
     far = (each[0] - own[0]) ** 2 + (each[1] - own[1]) ** 2 + bend * (templates[0] - turn) ** 2
     t = ((np.arange(512) + 0.5) / 512 - 0.5) * bank.tobs
@@ -497,11 +473,8 @@ def orbit_banks(orbits: Annotated[int, typer.Option(help="random ones of each ba
         templates = np.concatenate([[np.full(x.size, turn), x, y] for turn, x, y in slices], axis=1)
         rng = np.random.default_rng(seed)
         part = np.array([lost_between(bank, templates, rng) for _ in range(orbits)])
-        print(
-            f"{p_lo:5g} to {p_hi:6g}  {tobs:5g}  {freq:4g}  {mismatch:8g}  {heaviest:4g}  {templates.shape[1]:9d}  "
-            f"{part.mean():.3f}  {np.quantile(part, 0.95):.3f}  {part.max():.3f}",
-            flush=True,
-        )
+        text = f"{p_lo:5g} to {p_hi:6g}  {tobs:5g}  {freq:4g}  {mismatch:8g}  {heaviest:4g}  {templates.shape[1]:9d}"
+        print(f"{text}  {part.mean():.3f}  {np.quantile(part, 0.95):.3f}  {part.max():.3f}", flush=True)
 
 
 if __name__ == "__main__":

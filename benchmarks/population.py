@@ -38,7 +38,7 @@ and it is no stronger than that can be.
 """
 
 import json
-import tempfile
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -50,7 +50,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from population_sky import ENVIRONMENTS, FINE, PER_FILE, SNR, Signal, Sky, Truth, dedispersed, sky, write
-from shared import First, Json, Sets, markdown, reliability_table, words_of
+from shared import First, Json, Sets, markdown, reliability_table, scratch_folder, words_of
 
 from pulsar.config.load import load_config
 from pulsar.run import search
@@ -84,7 +84,7 @@ ABOVE = 2.0
 class Fate:
     """A pulsar of a sky, and what detections and list have of it."""
 
-    truth: dict[str, Any]
+    truth: Truth
     detected: float = float("-inf")  # best corrected sigma of a detection that is its
     detected_how: str = ""
     fundamental: float = float("-inf")  # the same at its own frequency
@@ -93,7 +93,6 @@ class Fate:
     rank: int = 0
     score: float = float("nan")
     snr: float = float("nan")
-    turns: float = float("nan")
     flags: str = ""
     duplicates: list[str] = field(default_factory=list)
     #: The DM over its error, by the pulse's width and S/N: where small, nothing tells it from DM 0.
@@ -114,14 +113,19 @@ class Fate:
         """On the list as its fundamental, once (a flagged one counts, if it is alone)."""
         return self.rows == 1 or (self.rows == 0 and self.flagged_rows == 1)
 
+    @property
+    def story(self) -> str:
+        """What became of it in words."""
+        text = f"detected {self.detected:.1f} ({self.detected_how or 'nowhere'}), at its own frequency "
+        text += f"{self.fundamental:.1f}"
+        text += f"; rank {self.rank}, score {self.score:.2f}, S/N {self.snr:.1f}" if self.listed else ""
+        text += f" (chance {self.chance:.2f})" if self.chance else ""
+        return text + ("" if math.isnan(self.high_passed) else f"; ideal high-pass leaves S/N {self.high_passed:.1f}")
 
-def simple_ratios(most: int) -> list[tuple[int, int]]:
-    """Ratios m/d in lowest terms, simplest first."""
-    ratios = [(m, d) for m in range(1, most + 1) for d in range(1, most + 1) if np.gcd(m, d) == 1]
-    return sorted(ratios, key=lambda r: (r[0] * r[1], r))
 
-
-RATIOS = np.array(simple_ratios(ROW_RATIO))
+LOWEST_TERMS = [(m, d) for m in range(1, ROW_RATIO + 1) for d in range(1, ROW_RATIO + 1) if math.gcd(m, d) == 1]
+#: Ratios m/d, the simplest first.
+RATIOS = np.array(sorted(LOWEST_TERMS, key=lambda ratio: (ratio[0] * ratio[1], ratio)))
 
 
 def width_in_dm(truth: Truth, observed: Sky) -> float:
@@ -149,19 +153,14 @@ def whose(
     dm_err : float
     """
     fits = []
+    allowed = np.array([TURNS, *[min(bins, TURNS)] * (len(RATIOS) - 1)])
     for number, truth in enumerate(observed.pulsars):
         if abs(dm - truth.dm) > max(dm_tolerance(truth, observed), 3 * dm_err):
             continue
         off = abs(freq - truth.freq * RATIOS[:, 0] / RATIOS[:, 1]) * observed.tobs
-        allowed = np.full(len(RATIOS), min(bins, TURNS))
-        allowed[0] = TURNS
-        for at in np.flatnonzero(off < allowed)[:1]:
-            m, d = (int(n) for n in RATIOS[at])
+        for m, d in RATIOS[off < allowed][:1].tolist():
             fits.append((m * d, abs(dm - truth.dm), number, (m, d)))
-    if not fits:
-        return None
-    _, _, number, ratio = min(fits)
-    return number, ratio
+    return min(fits)[2:] if fits else None
 
 
 def words(row: np.void) -> str:
@@ -184,17 +183,15 @@ def judge(rows: NDArray[Any], detections: NDArray[Any], observed: Sky) -> tuple[
         The candidates and the detections of the product.
     observed : Sky
     """
-    fates = [Fate(asdict(truth)) for truth in observed.pulsars]
-    for number, truth in enumerate(observed.pulsars):
-        fates[number].dm_sigma = truth.dm / width_in_dm(truth, observed) * truth.snr
-        judge_detections(detections, number, observed, fates[number])
+    fates = [Fate(truth) for truth in observed.pulsars]
+    for number, fate in enumerate(fates):
+        fate.dm_sigma = fate.truth.dm / width_in_dm(fate.truth, observed) * fate.truth.snr
+        judge_detections(detections, number, observed, fate)
     rng = np.random.default_rng(observed.seed)
     false: list[tuple[int, str]] = []
     chance = 0.0
-    own: dict[int, list[np.void]] = {n: [] for n in range(len(fates))}
-    for row in np.sort(rows, order="rank"):
-        if row["harmonic_of"]:
-            continue
+    own: list[list[np.void]] = [[] for _ in fates]
+    for row in np.sort(rows[rows["harmonic_of"] == ""], order="rank"):
         bins = row_bins(row, observed)
         at = whose(row["freq"], row["dm"], observed, bins, row["dm_err"])
         if at is not None and at[1] == (1, 1):
@@ -209,35 +206,37 @@ def judge(rows: NDArray[Any], detections: NDArray[Any], observed: Sky) -> tuple[
         steps = rng.uniform(1.0, 10.0, 100) * rng.choice([-1.0, 1.0], 100) / observed.tobs
         moved = [whose(f, row["dm"], observed, bins, row["dm_err"]) for f in np.abs(row["freq"] + steps)]
         chance += float(np.mean([m is not None for m in moved]))
-    for number, fate in enumerate(fates):
-        plain = [row for row in own[number] if not row["rfi_flags"]]
-        fate.rows, fate.flagged_rows = len(plain), len(own[number]) - len(plain)
+    for number, (fate, listed) in enumerate(zip(fates, own, strict=True)):
+        plain = [row for row in listed if not row["rfi_flags"]]
+        fate.rows, fate.flagged_rows = len(plain), len(listed) - len(plain)
         fate.duplicates += [f"again: {words(row)}" for row in plain[1:]]
-        if own[number]:
-            best = (plain or own[number])[0]
+        for best in (plain or listed)[:1]:
             fate.rank, fate.score, fate.snr = int(best["rank"]), float(best["score"]), float(best["snr"])
             fate.flags = str(best["rfi_flags"])
-            fate.turns = float((best["freq"] - observed.pulsars[number].freq) * observed.tobs)
             fate.false_above = sum(rank < fate.rank for rank, _ in false)
-        else:
-            fate.nearest = nearest(rows, observed.pulsars[number], observed)
+        if not listed:
+            fate.nearest = nearest(rows, fate.truth, observed)
             fate.chance = chance_of_detection(detections, number, observed)
     return fates, [text for _, text in false], chance
 
 
 def scored(rows: NDArray[Any], pulses: NDArray[Any], observed: Sky) -> tuple[list[tuple[float, bool]], ...]:
     """Scores of candidates that belong to no other and of pulses that belong to none, and which of them are real."""
-    seen: set[int] = set()
+    seen: set[int | None] = {None}
     own = []
     for row in np.sort(rows[rows["harmonic_of"] == ""], order="rank"):
-        at = whose(row["freq"], row["dm"], observed, row_bins(row, observed), row["dm_err"])
-        real = at is not None and at[1] == (1, 1) and at[0] not in seen
-        if at is not None and real:
-            seen.add(at[0])
-        own.append((float(row["score"]), real))
+        number = pulsar_of(row, observed)
+        own.append((float(row["score"]), number not in seen))
+        seen.add(number)
     shown = pulses[pulses["source"] == ""]
     real_ones = real_pulses(shown, observed)
     return own, [(float(score), bool(real)) for score, real in zip(shown["score"], real_ones, strict=True)]
+
+
+def pulsar_of(row: np.void, observed: Sky) -> int | None:
+    """The number of the pulsar that a row is, at its own frequency."""
+    at = whose(row["freq"], row["dm"], observed, row_bins(row, observed), row["dm_err"])
+    return at[0] if at is not None and at[1] == (1, 1) else None
 
 
 def judge_detections(detections: NDArray[Any], number: int, observed: Sky, fate: Fate) -> None:
@@ -275,9 +274,8 @@ def chance_of_detection(detections: NDArray[Any], number: int, observed: Sky) ->
     steps = np.concatenate([np.arange(-20, -1), np.arange(2, 21)]) / observed.tobs
     steps = steps[truth.freq + steps > 2.0 / observed.tobs]
     for step in steps:
-        moved = list(observed.pulsars)
+        moved, fate = list(observed.pulsars), Fate(truth)
         moved[number] = replace(truth, period=1.0 / (truth.freq + step))
-        fate = Fate(asdict(truth))
         judge_detections(detections, number, replace(observed, pulsars=tuple(moved)), fate)
         hits += bool(np.isfinite(fate.detected))
     return hits / len(steps)
@@ -286,11 +284,10 @@ def chance_of_detection(detections: NDArray[Any], number: int, observed: Sky) ->
 def nearest(rows: NDArray[Any], truth: Truth, observed: Sky) -> list[str]:
     """The rows, attached ones too, at a simple ratio of a pulsar whatever their DM, the simplest first."""
     texts = []
-    for m, d in simple_ratios(ROW_RATIO):
-        off = np.abs(rows["freq"] - truth.freq * m / d) * observed.tobs
-        for row in rows[off < 1.5]:
-            bins = (row["freq"] - truth.freq * m / d) * observed.tobs
-            texts.append(f"{m}/{d} {bins:+.2f} bins: {words(row)}")
+    for m, d in RATIOS:
+        off = (rows["freq"] - truth.freq * m / d) * observed.tobs
+        near = np.abs(off) < 1.5
+        texts += [f"{m}/{d} {bins:+.2f} bins: {words(row)}" for row, bins in zip(rows[near], off[near], strict=True)]
     return texts[:6]
 
 
@@ -355,8 +352,8 @@ def found_bursts(rows: NDArray[Any], observed: Sky) -> list[dict[str, Any]]:
         near = same_pulse(rows, np.array([burst.time]), burst.dm, burst.width, observed, burst.spectrum)
         own = np.sort(rows[near], order="rank")
         plain = own[own["rfi_flags"] == ""]
-        fate = asdict(burst) | {"rows": len(plain), "flagged": len(own) - len(plain), "flags": "", "rank": 0}
-        fate |= {"score": float("nan"), "found": float("nan")}
+        fate = asdict(burst) | {"rows": len(plain), "flagged": len(own) - len(plain)}
+        fate |= {"flags": "", "rank": 0, "score": math.nan, "found": math.nan}
         for best in (plain if len(plain) else own)[:1]:
             fate |= {"flags": str(best["rfi_flags"]), "rank": int(best["rank"])}
             fate |= {"score": float(best["score"]), "found": float(best["snr"])}
@@ -402,11 +399,8 @@ def high_passed(truth: Truth, observed: Sky, drifts: Path) -> float:
     reach = min(20.0, truth.freq * observed.tobs / 4)
     freqs = truth.freq + rng.uniform(-reach, reach, 60) / observed.tobs
     own, others = phase_bins(turns), [phase_bins(t * freq) for freq in freqs]
-    best = 0.0
-    for window in WINDOWS:
-        size = max(round(window * truth.period / observed.tsamp), 3)
-        if size > observed.nsamps // 4:
-            continue
+    best, sizes = 0.0, [max(round(window * truth.period / observed.tsamp), 3) for window in WINDOWS]
+    for size in (size for size in sizes if size <= observed.nsamps // 4):
         ideal = np.bincount(own, wave - running_mean(wave, size), BINS)
         ideal -= ideal.mean()
         flat = series - running_mean(series, size)
@@ -440,18 +434,17 @@ def examine(observed: Sky, sets: Sequence[str], folder: Path, keep: bool) -> Ver
     path, out = folder / f"{name}.fil", folder / f"{name}.h5"
     observed = write(observed, path)
     if keep:
-        (folder / f"{name}.json").write_text(json.dumps(observed.to_dict(), indent=1))
+        (folder / f"{name}.json").write_text(json.dumps(asdict(observed), indent=1))
     began = time.process_time()
     run = search(path, load_config(None, sets), out, overwrite=True)
     cpu = time.process_time() - began
     rows, pulses = run.rows("candidates"), run.rows("single_pulses")
     fates, false, chance = judge(rows, run.rows("detections"), observed)
     drifts = folder / f"{name}-drifts.fil"
-    for fate, truth in zip(fates, observed.pulsars, strict=True):
-        if not fate.listed:
-            others = tuple(pulsar for pulsar in observed.pulsars if pulsar is not truth)
-            write(replace(observed, pulsars=others), drifts, only="red")
-            fate.high_passed = high_passed(truth, observed, drifts)
+    for fate in (fate for fate in fates if not fate.listed):
+        others = tuple(pulsar for pulsar in observed.pulsars if pulsar is not fate.truth)
+        write(replace(observed, pulsars=others), drifts, only="red")
+        fate.high_passed = high_passed(fate.truth, observed, drifts)
     drifts.unlink(missing_ok=True)
     if not keep:
         path.unlink()
@@ -462,16 +455,13 @@ def examine(observed: Sky, sets: Sequence[str], folder: Path, keep: bool) -> Ver
 
 def describe(verdict: Verdict, everything: bool) -> None:
     """A line on the file, and what went wrong in it."""
-    fates = verdict.fates
-    listed = sum(f.listed for f in fates)
-    print(
-        f"{verdict.environment} {verdict.seed}: {listed} of {len(fates)} listed, {verdict.nrows} rows, "
-        f"{len(verdict.false_rows)} false, {sum(len(f.duplicates) for f in fates)} duplicates, {verdict.cpu:.1f} CPU s",
-        flush=True,
-    )
+    listed, duplicates = sum(f.listed for f in verdict.fates), sum(len(f.duplicates) for f in verdict.fates)
+    text = f"{verdict.environment} {verdict.seed}: {listed} of {len(verdict.fates)} listed, {verdict.nrows} rows"
+    text += f", {len(verdict.false_rows)} false, {duplicates} duplicates, {verdict.cpu:.1f} CPU s"
+    print(text, flush=True)
     if not everything:
         return
-    for fate in fates:
+    for fate in verdict.fates:
         problems = {
             "NOT LISTED": not fate.listed,
             f"{fate.rows} ROWS": fate.listed and not fate.once,
@@ -479,31 +469,17 @@ def describe(verdict: Verdict, everything: bool) -> None:
             "DUPLICATES": fate.duplicates,
             f"{fate.false_above} FALSE ABOVE": fate.false_above,
         }
-        if not any(problems.values()):
-            continue
-        truth = Truth(**fate.truth)
-        kinds = f"{truth.shape}{' scattered' if truth.scatter else ''}{' modulated' if truth.modulation else ''}"
-        print(
-            f"  {', '.join(compress(problems, problems.values()))}: {truth.name} P {truth.period:.7g} s "
-            f"DM {truth.dm:.1f} duty {truth.duty:.3f} S/N {truth.snr:.1f} {kinds}, DM over error {fate.dm_sigma:.1f}"
-        )
-        print(
-            f"    detected {fate.detected:.1f} ({fate.detected_how or 'nowhere'}), at its own frequency "
-            f"{fate.fundamental:.1f}"
-            + (f"; rank {fate.rank}, score {fate.score:.2f}, S/N {fate.snr:.1f}" if fate.listed else "")
-            + (f" (chance {fate.chance:.2f})" if fate.chance else "")
-            + (f"; ideal high-pass leaves S/N {fate.high_passed:.1f}" if np.isfinite(fate.high_passed) else "")
-        )
-        for text in (*(f"duplicate {row}" for row in fate.duplicates), *(f"has {row}" for row in fate.nearest)):
-            print(f"    {text}")
+        if any(problems.values()):
+            print(f"  {', '.join(compress(problems, problems.values()))}: {fate.truth}", end="")
+            print(f", DM over error {fate.dm_sigma:.1f}\n    {fate.story}")
+            for text in (*(f"duplicate {row}" for row in fate.duplicates), *(f"has {row}" for row in fate.nearest)):
+                print(f"    {text}")
     for text in verdict.false_rows:
         print(f"  false: {text}")
     for burst in verdict.bursts:
         if burst["rows"] != 1:
-            print(
-                f"  burst of S/N {burst['snr']:.1f}, {1e3 * burst['width']:.1f} ms, DM {burst['dm']:.1f}: "
-                f"{burst['rows']} rows, {burst['flagged']} with a flag {burst['flags']}"
-            )
+            text = "  burst of S/N {snr:.1f}, {ms:.1f} ms, DM {dm:.1f}: {rows} rows, {flagged} with a flag {flags}"
+            print(text.format_map(burst | {"ms": 1e3 * burst["width"]}))
 
 
 def percent(counts: Sequence[int]) -> str:
@@ -528,8 +504,8 @@ def table(verdicts: Iterable[Verdict]) -> str:
         possible = [f for f in fates if not f.high_passed < PHYSICAL]
         detected = [f for f in fates if f.listed or (np.isfinite(f.detected) and not f.high_passed < PHYSICAL)]
         scores = [f.score for f in fates if f.listed]
-        cells = [environment, str(len(fates)), percent([f in detected for f in fates])]
         by_chance = sum(f.chance for f in detected if not f.listed)
+        cells = [environment, str(len(fates)), percent([f in detected for f in fates])]
         cells.append(f"{percent([f.once for f in detected])} ({by_chance:.1f})")
         cells += [percent([f.once for f in some]) for some in (fates, possible)]
         cells.append(percent([bool(f.flags) for f in fates]))
@@ -547,11 +523,10 @@ def burst_table(fates: Iterable[dict[str, Any]]) -> str:
     given = list(fates)
     if not given:
         return "bursts: none"
-    plain = [fate for fate in given if fate["rows"]]
     listed = [fate for fate in given if fate["rows"] or fate["flagged"]]
-    once = sum(fate["rows"] == 1 for fate in given)
+    plain, once = sum(fate["rows"] > 0 for fate in given), sum(fate["rows"] == 1 for fate in given)
     scores = middle_and_low([fate["score"] for fate in listed])
-    found = f"{len(listed)} of {len(given)} listed, {len(plain)} without a flag, {once} once"
+    found = f"{len(listed)} of {len(given)} listed, {plain} without a flag, {once} once"
     return f"bursts: {found}; score, median (10 %): {scores}"
 
 
@@ -562,7 +537,6 @@ def main(
     pulsars: Annotated[int, typer.Option(help="in a file")] = PER_FILE,
     snr: Annotated[tuple[float, float], typer.Option(metavar="LOW HIGH", help="of pulsars")] = SNR,
     bursts: Annotated[int, typer.Option(help="in a file")] = 0,
-    threads: Annotated[int, typer.Option(help="of a search")] = 1,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep files, truths (JSON) and products")] = None,
     verbose: Annotated[bool, typer.Option(help="everything that went wrong")] = False,
     json_file: Json = None,
@@ -570,13 +544,12 @@ def main(
 ) -> None:
     """Make, search, judge, and print the tables."""
     environments = envs.split(",")
-    for name in environments:
-        if name not in ENVIRONMENTS:
-            raise typer.BadParameter(f"--envs {name}: give some of {', '.join(ENVIRONMENTS)}")
-    settings = [f"dedisp.dm_hi={DM_HIGH}", f"run.threads={threads}", "output.detections=true", *(sets or [])]
+    if not set(environments) <= set(ENVIRONMENTS):
+        raise typer.BadParameter(f"--envs {envs}: give some of {', '.join(ENVIRONMENTS)}")
+    settings = [f"dedisp.dm_hi={DM_HIGH}", "run.threads=1", "output.detections=true", *(sets or [])]
     verdicts: list[Verdict] = []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = keep or Path(temporary)
+    with scratch_folder() as temporary:
+        folder = keep or temporary
         folder.mkdir(parents=True, exist_ok=True)
         for seed in range(first, first + files):
             for environment in environments:

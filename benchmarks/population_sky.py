@@ -10,7 +10,7 @@ and the dispersion inside a channel, over all turns. What interference costs is 
 """
 
 import struct
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ APART = 2.0
 #: ... for m and d up to this, and for m or d alone up to MOST_HARMONIC.
 MOST_RATIO = 4
 MOST_HARMONIC = 16
+#: Full width at half maximum of a Gaussian over its standard deviation.
+WIDTH_OF_GAUSSIAN = 2.3548200450309493
 #: Phase bins of a pulse shape: a hundredth of the narrowest pulse.
 FINE = 8192
 
@@ -72,6 +74,10 @@ class Truth:
     def freq(self) -> float:
         """Spin frequency [Hz]."""
         return 1.0 / self.period
+
+    def __str__(self) -> str:
+        kinds = f"{self.shape}{' scattered' if self.scatter else ''}{' modulated' if self.modulation else ''}"
+        return f"{self.name} P {self.period:.7g} s DM {self.dm:.1f} duty {self.duty:.3f} S/N {self.snr:.1f} {kinds}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class Sky:
     foff: float
     tsamp: float
     nsamps: int
-    pulsars: tuple[Truth, ...]
+    pulsars: tuple[Truth, ...] = ()
     mains: float = 0.0
     interference: dict[str, Any] = field(default_factory=dict)
     bursts: tuple[Burst, ...] = ()
@@ -126,10 +132,6 @@ class Sky:
         half = abs(self.foff) / 2
         return KDM * ((self.freqs - half) ** -2.0 - (self.freqs + half) ** -2.0)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 def sky(environment: str, seed: int, npulsars: int = PER_FILE, nbursts: int = 0, snr: tuple[float, float] = SNR) -> Sky:
     """The sky of an environment and a seed.
@@ -147,14 +149,13 @@ def sky(environment: str, seed: int, npulsars: int = PER_FILE, nbursts: int = 0,
     rng = np.random.default_rng([20260, ENVIRONMENTS.index(environment), seed])
     nchans, fch1, foff, tsamp, tobs = SETUPS[seed % len(SETUPS)]
     mains = float(rng.choice([50.0, 60.0]) + rng.uniform(-0.05, 0.05)) if environment in ("mains", "all") else 0.0
-    empty = Sky(environment, seed, nchans, fch1, foff, tsamp, round(tobs / tsamp), (), mains)
+    empty = Sky(environment, seed, nchans, fch1, foff, tsamp, round(tobs / tsamp), mains=mains)
     pulsars: list[Truth] = []
     while len(pulsars) < npulsars:
         pulsar = draw(rng, empty, f"{environment}{seed}-{len(pulsars)}", snr)
         if pulsar is not None and all(apart(pulsar.freq, earlier.freq, empty.tobs) for earlier in pulsars):
             pulsars.append(pulsar)
-    bursts = draw_bursts(empty, nbursts)
-    return Sky(environment, seed, nchans, fch1, foff, tsamp, empty.nsamps, tuple(pulsars), mains, bursts=bursts)
+    return replace(empty, pulsars=tuple(pulsars), bursts=draw_bursts(empty, nbursts))
 
 
 def draw_bursts(empty: Sky, count: int) -> tuple[Burst, ...]:
@@ -165,13 +166,8 @@ def draw_bursts(empty: Sky, count: int) -> tuple[Burst, ...]:
         dm = float(rng.uniform(*DM))
         width = float(np.exp(rng.uniform(*np.log(BURST_WIDTH))))
         end = empty.tobs - BURST_APART - dm * float(empty.delays.max())
-        burst = Burst(
-            name=f"{empty.environment}{empty.seed}-burst{len(bursts)}",
-            time=float(rng.uniform(BURST_APART, end)),
-            dm=dm,
-            width=width,
-            snr=float(np.exp(rng.uniform(*np.log(BURST_SNR)))),
-        )
+        time, snr = float(rng.uniform(BURST_APART, end)), float(np.exp(rng.uniform(*np.log(BURST_SNR))))
+        burst = Burst(f"{empty.environment}{empty.seed}-burst{len(bursts)}", time, dm, width, snr)
         smeared = np.hypot(empty.tsamp, dm * np.median(empty.smears)) > np.sqrt(3.0) * width
         if not smeared and all(abs(burst.time - earlier.time) > BURST_APART for earlier in bursts):
             bursts.append(burst)
@@ -184,18 +180,11 @@ def draw(rng: np.random.Generator, empty: Sky, name: str, snr: tuple[float, floa
     duty = float(np.exp(rng.uniform(*np.log(DUTY))))
     dm = float(rng.uniform(*DM))
     shape = str(rng.choice(["gaussian", "vonmises", "double"], p=[0.4, 0.3, 0.3]))
-    truth = Truth(
-        name=name,
-        period=period,
-        dm=dm,
-        duty=duty,
-        snr=float(rng.uniform(*snr)),
-        phase=float(rng.uniform()),
-        shape=shape,
-        scatter=float(rng.uniform(0.3, 1.0) * duty) if rng.uniform() < 0.25 else 0.0,
-        modulation=float(rng.uniform(0.3, 1.0)) if rng.uniform() < 0.4 else 0.0,
-        second=(float(rng.uniform(0.3, 0.8)), float(rng.uniform(0.6, 1.2)), float(rng.uniform(1.2, 2.2))),
-    )
+    strength, phase = float(rng.uniform(*snr)), float(rng.uniform())
+    scatter = float(rng.uniform(0.3, 1.0) * duty) if rng.uniform() < 0.25 else 0.0
+    modulation = float(rng.uniform(0.3, 1.0)) if rng.uniform() < 0.4 else 0.0
+    second = float(rng.uniform(0.3, 0.8)), float(rng.uniform(0.6, 1.2)), float(rng.uniform(1.2, 2.2))
+    truth = Truth(name, period, dm, duty, strength, phase, shape, scatter, modulation, second)
     smear = np.hypot(empty.tsamp, dm * np.median(empty.smears)) / period
     if smear > MOST_SMEARED or period * FEWEST_TURNS > empty.tobs:
         return None
@@ -204,23 +193,20 @@ def draw(rng: np.random.Generator, empty: Sky, name: str, snr: tuple[float, floa
         # The line wanders by up to 0.02 Hz at the fundamental.
         if abs(truth.freq - order * empty.mains) < 4 / empty.tobs + 0.03 * order:
             return None
-    profile = recorded_profile(truth, empty, empty.nchans // 2)
-    width = float(np.mean(profile > profile.max() / 2))
-    return replace(truth, width=width)
+    return recorded_width(truth, empty)
 
 
 def apart(first: float, second: float, tobs: float) -> bool:
     """True if two frequencies are at no simple ratio."""
     ratios = [(m, d) for m in range(1, MOST_RATIO + 1) for d in range(1, MOST_RATIO + 1)]
-    ratios += [(m, 1) for m in range(MOST_RATIO + 1, MOST_HARMONIC + 1)]
-    ratios += [(1, d) for d in range(MOST_RATIO + 1, MOST_HARMONIC + 1)]
+    ratios += [pair for k in range(MOST_RATIO + 1, MOST_HARMONIC + 1) for pair in ((k, 1), (1, k))]
     return all(abs(m * first - d * second) * tobs > APART for m, d in ratios)
 
 
 def intrinsic(truth: Truth) -> NDArray[np.float64]:
     """The pulse shape over a turn before anything smears it, peak 1, its middle at phase 0.5."""
     phase = np.arange(FINE) / FINE - 0.5
-    sigma = truth.duty / 2.3548200450309493  # full width at half maximum of a Gaussian
+    sigma = truth.duty / WIDTH_OF_GAUSSIAN
     if truth.shape == "gaussian":
         return np.exp(-0.5 * (phase / sigma) ** 2)
     if truth.shape == "vonmises":
@@ -246,6 +232,12 @@ def recorded_profile(truth: Truth, empty: Sky, channel: int) -> NDArray[np.float
     return np.fft.irfft(spectrum, FINE)
 
 
+def recorded_width(truth: Truth, empty: Sky) -> Truth:
+    """The pulsar with its width in the middle of the band."""
+    profile = recorded_profile(truth, empty, empty.nchans // 2)
+    return replace(truth, width=float(np.mean(profile > profile.max() / 2)))
+
+
 class Signal:
     """A pulsar in the file: amplitude in units of a channel's noise, by channel."""
 
@@ -255,28 +247,26 @@ class Signal:
         self.shifts = np.round(truth.dm * empty.delays / truth.period * 2.0**32).astype(np.int64)
         turns = (np.arange(empty.nsamps) + 0.5) * (empty.tsamp / truth.period) + truth.phase
         # Turns with 32 bits behind the point; enough of them before the start that none is negative.
-        self.ahead = int(self.shifts.max() >> 32) + 2
-        self.turns = np.round((turns + self.ahead) * 2.0**32).astype(np.int64)
-        amps = np.ones(int(self.turns[-1] >> 32) + 2)
-        if truth.modulation:
-            amps = np.exp(rng.normal(0.0, truth.modulation, len(amps)))
-            amps /= amps.mean()
-        self.amps = amps
+        ahead = int(self.shifts.max() >> 32) + 2
+        self.turns = np.round((turns + ahead) * 2.0**32).astype(np.int64)
         self.modulated = truth.modulation > 0
+        if self.modulated:
+            self.amps = np.exp(rng.normal(0.0, truth.modulation, int(self.turns[-1] >> 32) + 2))
+            self.amps /= self.amps.mean()
         # The dedispersed series has the mean of the channels, with the noise of one over sqrt(nchans).
         mean = self.tables.mean(axis=0)
         energy = empty.nsamps * np.var(mean) * empty.nchans
         self.template = mean - mean.mean()
         self.scale = truth.snr / np.sqrt(energy)
 
-    def channel(self, c: int) -> NDArray[np.float32]:
-        """The samples of a channel."""
+    def add(self, _rng: np.random.Generator, c: int, samples: NDArray[np.float32]) -> None:
+        """Add it to a channel."""
         turns = self.turns - self.shifts[c]
         table = (self.scale * self.tables[c]).astype(np.float32)
         found = table[(turns >> 19) & (FINE - 1)]
         if self.modulated:
             found *= self.amps[turns >> 32].astype(np.float32)
-        return found
+        samples += found
 
 
 class Flash:
@@ -291,11 +281,10 @@ class Flash:
         self.heights = np.exp(-4.0 * np.log(2.0) * ((empty.freqs - middle) / extent) ** 2)
         self.reach = 2.0 * burst.width + 2.0 * max(empty.tsamp, burst.dm * float(empty.smears.max()))
         # The pulse as it is sampled, from which every channel takes what it smears: a hundred points to its sigma.
-        sigma = burst.width / 2.3548200450309493
+        sigma = burst.width / WIDTH_OF_GAUSSIAN
         self.times = np.arange(-2.0 * self.reach, 2.0 * self.reach, 0.01 * sigma)
-        self.sampled = np.mean(
-            [np.exp(-0.5 * ((self.times + step * empty.tsamp) / sigma) ** 2) for step in self.STEPS], axis=0
-        )
+        samples = [np.exp(-0.5 * ((self.times + step * empty.tsamp) / sigma) ** 2) for step in self.STEPS]
+        self.sampled = np.mean(samples, axis=0)
         # The dedispersed series has the mean of the channels, of which each is sampled somewhere.
         offsets = np.arange(-self.reach, self.reach, empty.tsamp)
         mean = np.mean([self.shape(offsets, c) for c in range(empty.nchans)], axis=0)
@@ -306,44 +295,47 @@ class Flash:
         at = np.add.outer(offsets, self.STEPS * self.sky.smears[c] * self.burst.dm)
         return self.heights[c] * np.mean(np.interp(at, self.times, self.sampled), axis=1)
 
-    def channel(self, c: int) -> tuple[int, NDArray[np.float32]]:
-        """The first sample, and what the burst adds from there on."""
+    def add(self, _rng: np.random.Generator, c: int, samples: NDArray[np.float32]) -> None:
+        """Add it to a channel."""
         middle = self.burst.time + self.burst.dm * self.sky.delays[c]
         first = max(int((middle - self.reach) / self.sky.tsamp), 0)
         last = min(int((middle + self.reach) / self.sky.tsamp) + 1, self.sky.nsamps)
         offsets = (np.arange(first, last) + 0.5) * self.sky.tsamp - middle
-        return first, (self.scale * self.shape(offsets, c)).astype(np.float32)
+        samples[first:last] += (self.scale * self.shape(offsets, c)).astype(np.float32)
 
 
-def wander(rng: np.random.Generator, empty: Sky) -> NDArray[np.float64]:
-    """Phase of the mains in turns: its frequency wanders slowly by up to 0.02 Hz."""
-    knots = np.cumsum(rng.normal(0.0, 1.0, 12))
-    knots = 0.02 * (knots - knots.mean()) / max(np.abs(knots - knots.mean()).max(), 1e-9)
-    t = np.arange(empty.nsamps)
-    freq = empty.mains + np.interp(t, np.linspace(0, empty.nsamps, 12), knots)
-    return np.cumsum(freq) * empty.tsamp + rng.uniform()
+class Hum:
+    """The mains: a wave of amplitude 1, and its strength by channel in units of the noise."""
 
+    def __init__(self, rng: np.random.Generator, empty: Sky) -> None:
+        # The frequency wanders slowly by up to 0.02 Hz.
+        knots = np.cumsum(rng.normal(0.0, 1.0, 12))
+        knots = 0.02 * (knots - knots.mean()) / max(np.abs(knots - knots.mean()).max(), 1e-9)
+        freq = empty.mains + np.interp(np.arange(empty.nsamps), np.linspace(0, empty.nsamps, 12), knots)
+        phase = np.cumsum(freq) * empty.tsamp + rng.uniform()
+        kind = str(rng.choice(["square", "harmonics"]))
+        if kind == "square":
+            # Edges of a twentieth of a turn.
+            wave = np.clip(np.sin(2 * np.pi * phase) / np.sin(2 * np.pi * 0.05), -1.0, 1.0)
+        else:
+            wave = np.zeros(empty.nsamps)
+            for order in range(1, 13):
+                amp = rng.uniform(0.3, 1.0) / order
+                wave += amp * np.cos(2 * np.pi * (order * phase + rng.uniform()))
+            wave /= wave.std()
+        amp = float(np.exp(rng.uniform(*np.log([0.05, 0.3]))))
+        gains = 1.0 + 0.2 * rng.normal(size=empty.nchans)
+        part = float(rng.choice([1.0, rng.uniform(0.3, 0.7)]))
+        start = int(rng.uniform(0, 1 - part) * empty.nchans)
+        where = np.zeros(empty.nchans)
+        where[start : start + round(part * empty.nchans)] = 1.0
+        self.wave, self.strengths = wave.astype(np.float32), amp * gains * where
+        self.drawn = {"kind": kind, "amp": amp, "part": part, "freq": empty.mains}
 
-def hum(rng: np.random.Generator, empty: Sky) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any]]:
-    """The wave of the mains (amplitude 1), its strength by channel in units of the noise, and what was drawn."""
-    phase = wander(rng, empty)
-    kind = str(rng.choice(["square", "harmonics"]))
-    if kind == "square":
-        # Edges of a twentieth of a turn.
-        wave = np.clip(np.sin(2 * np.pi * phase) / np.sin(2 * np.pi * 0.05), -1.0, 1.0)
-    else:
-        wave = np.zeros(empty.nsamps)
-        for order in range(1, 13):
-            amp = rng.uniform(0.3, 1.0) / order
-            wave += amp * np.cos(2 * np.pi * (order * phase + rng.uniform()))
-        wave /= wave.std()
-    amp = float(np.exp(rng.uniform(*np.log([0.05, 0.3]))))
-    gains = 1.0 + 0.2 * rng.normal(size=empty.nchans)
-    part = float(rng.choice([1.0, rng.uniform(0.3, 0.7)]))
-    start = int(rng.uniform(0, 1 - part) * empty.nchans)
-    where = np.zeros(empty.nchans)
-    where[start : start + round(part * empty.nchans)] = 1.0
-    return wave, amp * gains * where, {"kind": kind, "amp": amp, "part": part, "freq": empty.mains}
+    def add(self, _rng: np.random.Generator, c: int, samples: NDArray[np.float32]) -> None:
+        """Add it to a channel."""
+        if self.strengths[c]:
+            samples += np.float32(self.strengths[c]) * self.wave
 
 
 class Red:
@@ -365,12 +357,12 @@ class Red:
         self.own = walk
         self.drawn = {"waves": waves, "walk": walk}
 
-    def channel(self, rng: np.random.Generator, c: int) -> NDArray[np.float32]:
-        """The samples of a channel; its own walk has a step every 64 samples."""
+    def add(self, rng: np.random.Generator, c: int, samples: NDArray[np.float32]) -> None:
+        """Add them to a channel; its own walk has a step every 64 samples."""
         size = len(self.shared)
         steps = rng.normal(size=size // 64 + 2) * self.own * np.sqrt(64 / size)
         own = np.interp(np.arange(size), 64 * np.arange(len(steps)), np.cumsum(steps))
-        return self.gains[c] * self.shared + own.astype(np.float32)
+        samples += self.gains[c] * self.shared + own.astype(np.float32)
 
 
 class Impulses:
@@ -394,9 +386,9 @@ class Impulses:
             self.bands.append((low, low + wide, start, start + length, float(np.exp(rng.uniform(0.0, np.log(5.0))))))
         self.drawn = {"impulses": count, "bands": self.bands}
 
-    def channel(self, rng: np.random.Generator, c: int, nsamps: int) -> NDArray[np.float32]:
-        """The samples of a channel. A band has a carrier whose strength varies, and more noise."""
-        found = np.zeros(nsamps, np.float32)
+    def add(self, rng: np.random.Generator, c: int, samples: NDArray[np.float32]) -> None:
+        """Add them to a channel. A band has a carrier whose strength varies, and more noise."""
+        found = np.zeros_like(samples)
         for time, width, amp, low, high in zip(self.times, self.widths, self.amps, self.low, self.high, strict=True):
             if low <= c < high:
                 found[time : time + width] += amp
@@ -405,7 +397,7 @@ class Impulses:
                 slow = np.interp(np.arange(stop - start), np.linspace(0, stop - start, 40), rng.uniform(0, 1, 40))
                 noise = rng.standard_normal(stop - start, dtype=np.float32)
                 found[start:stop] += amp * (slow.astype(np.float32) + noise * 0.5)
-        return found
+        samples += found
 
 
 def write(observed: Sky, path: Path, only: str = "") -> Sky:
@@ -420,24 +412,14 @@ def write(observed: Sky, path: Path, only: str = "") -> Sky:
         The only interference to put in, as it is drawn in the sky's own environment ("red"); empty: all of it.
     """
     rng = np.random.default_rng([20261, ENVIRONMENTS.index(observed.environment), observed.seed])
-    signals = [Signal(p, observed) for p in observed.pulsars]
-    flashes = [Flash(b, observed) for b in observed.bursts]
-    drawn: dict[str, Any] = {}
-    red = Red(rng, observed) if observed.environment in ("red", "all") else None
-    impulses = Impulses(rng, observed) if observed.environment in ("impulses", "all") else None
-    wave, strengths = np.zeros(0), np.zeros(observed.nchans)
-    if observed.environment in ("mains", "all"):
-        wave, strengths, drawn["mains"] = hum(rng, observed)
-        wave = wave.astype(np.float32)
-    drawn |= {"red": red.drawn} if red else {}
-    drawn |= {"impulses": impulses.drawn} if impulses else {}
+    signals = [*(Signal(p, observed) for p in observed.pulsars), *(Flash(b, observed) for b in observed.bursts)]
+    kinds = {"red": Red, "impulses": Impulses, "mains": Hum}
+    rfi = {name: make(rng, observed) for name, make in kinds.items() if observed.environment in (name, "all")}
+    added = [*signals, *(source for name, source in rfi.items() if only in ("", name))]
     # The bandpass: smooth, with ripples and scatter; the noise follows the level as a radiometer's does.
     x = np.linspace(-1, 1, observed.nchans)
-    gain = (
-        (1.0 - 0.45 * x**8)
-        * (1.0 + 0.08 * np.sin(9 * x + rng.uniform(0, 6)))
-        * rng.uniform(0.93, 1.07, observed.nchans)
-    )
+    gain = (1.0 - 0.45 * x**8) * (1.0 + 0.08 * np.sin(9 * x + rng.uniform(0, 6)))
+    gain *= rng.uniform(0.93, 1.07, observed.nchans)
     data = np.empty((observed.nsamps, observed.nchans), np.uint8)
     block = 16  # channels made at a time: rows of the file are written in stretches
     for start in range(0, observed.nchans, block):
@@ -445,17 +427,8 @@ def write(observed: Sky, path: Path, only: str = "") -> Sky:
         rows = np.empty((stop - start, observed.nsamps), np.uint8)
         for c in range(start, stop):
             samples = rng.standard_normal(observed.nsamps, dtype=np.float32)
-            for signal in signals:
-                samples += signal.channel(c)
-            for flash in flashes:
-                at, more = flash.channel(c)
-                samples[at : at + len(more)] += more
-            if red:
-                samples += red.channel(rng, c)
-            if impulses and not only:
-                samples += impulses.channel(rng, c, observed.nsamps)
-            if strengths[c] and not only:
-                samples += np.float32(strengths[c]) * wave
+            for source in added:
+                source.add(rng, c, samples)
             samples *= np.float32(16.0 * gain[c])
             samples += np.float32(96.0 * gain[c])
             rows[c - start] = np.clip(np.rint(samples), 0, 255).astype(np.uint8)
@@ -463,7 +436,7 @@ def write(observed: Sky, path: Path, only: str = "") -> Sky:
     with path.open("wb") as file:
         file.write(header(observed))
         data.tofile(file)
-    return replace(observed, interference=drawn)
+    return replace(observed, interference={name: source.drawn for name, source in rfi.items()})
 
 
 def header(observed: Sky) -> bytes:
@@ -473,19 +446,11 @@ def header(observed: Sky) -> bytes:
         return struct.pack("<i", len(value)) + value.encode("ascii")
 
     parts = [text("HEADER_START"), text("source_name"), text(f"{observed.environment}_{observed.seed}")]
-    for key, number in (("telescope_id", 4), ("machine_id", 0), ("data_type", 1), ("nbits", 8), ("nifs", 1)):
-        parts.append(text(key) + struct.pack("<i", number))
-    parts.append(text("nchans") + struct.pack("<i", observed.nchans))
-    values = {
-        "tstart": 60000.0 + observed.seed / 1000,
-        "tsamp": observed.tsamp,
-        "fch1": observed.fch1,
-        "foff": observed.foff,
-    }
-    for key, value in (values | {"src_raj": 83000.0, "src_dej": -453000.0}).items():
-        parts.append(text(key) + struct.pack("<d", value))
-    parts.append(text("HEADER_END"))
-    return b"".join(parts)
+    fields = {"telescope_id": 4, "machine_id": 0, "data_type": 1, "nbits": 8, "nifs": 1, "nchans": observed.nchans}
+    fields |= {"tstart": 60000.0 + observed.seed / 1000, "tsamp": observed.tsamp}
+    fields |= {"fch1": observed.fch1, "foff": observed.foff, "src_raj": 83000.0, "src_dej": -453000.0}
+    parts += [text(key) + struct.pack("<i" if isinstance(value, int) else "<d", value) for key, value in fields.items()]
+    return b"".join([*parts, text("HEADER_END")])
 
 
 def dedispersed(observed: Sky, path: Path, dm: float) -> NDArray[np.float64]:

@@ -6,93 +6,44 @@
 
 A scenario draws signals from fixed seeds, searches, and says of each signal what every search made of it: S/N over the
 ideal one, or a significance. These are printed and counted, with 68 % intervals (Wilson). Here are scenarios of whole
-files through the whole program; those of single series are in recall_series.py, of files of a second maker in
-recall_skies.py.
+files through the whole program; those of single series are in recall_series.py. Files of `frex` and `comb` are made by
+population_sky.py, which shares no code with the program or its simulator.
 """
 
-import math
-import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
+import population_sky
 import recall_series
-import recall_skies
 import typer
 from numpy.typing import NDArray
-from shared import First, Outcome, Sets, band_delay, commands, rows_near, searched, share
+from population import found_bursts, judge, real_pulses
+from shared import FAST, First, Outcome, Sets, commands, count, made_words, rows_near, scratch_folder, searched, without
 
 import pulsar
 from pulsar.cleaning.source import CleanedSource
 from pulsar.cleaning.store import read_mask
 from pulsar.config.load import load_config
-from pulsar.confirm.run import follow as follow_candidates
 from pulsar.constants import KDM, C
+from pulsar.data.header import band_delay
 from pulsar.data.injected import recall
-from pulsar.followup.folding import fold_files
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import Run
-from pulsar.io.product.writer import Target
 from pulsar.pipeline.completeness import Fates
-from pulsar.pipeline.ephemerides import Ephemeris
 from pulsar.pipeline.plan import dry_run
 from pulsar.run import search
-from pulsar.synthesis import Burst, Pulsar, Sky, channel_sigmas, write_filterbank
+from pulsar.synthesis import Burst, Pulsar, Sky, channel_sigmas
 from pulsar.synthesis.injection import Injector, inject_in_memory
 from pulsar.synthesis.model import Orbit
 from pulsar.synthesis.signal import burst_signal, observed_spin, pulsar_signal
 
-# Skies of two epochs are those of the tests.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from reference.epochs import two_epochs
-
 NAN = float("nan")
 Found = Iterator[Outcome]
-
-
-def count(outcomes: Iterable[Outcome]) -> None:
-    """Print what became of each signal, and how many each search has found."""
-    seen = []
-    for outcome in outcomes:
-        seen.append(outcome)
-        cells = [f"{name} {value:.3f}" for name, value in outcome.values.items()]
-        line = f"{outcome.signal}: {', '.join(cells).replace('nan', 'MISSED')}"
-        print(f"{line}; {outcome.remark}" if outcome.remark else line, flush=True)
-    for group in dict.fromkeys(group for outcome in seen for group in outcome.groups):
-        members = [outcome for outcome in seen if group in outcome.groups]
-        if len(members) < len(seen):
-            summary(group, members)
-    summary("all", seen)
-
-
-def summary(group: str, outcomes: list[Outcome]) -> None:
-    """Print counts and quantiles of each search, and of two how they compare."""
-    values = {name: np.array([outcome.values[name] for outcome in outcomes]) for name in outcomes[0].values}
-    for name, each in values.items():
-        kept = each[np.isfinite(each)]
-        print(f"{group}, {name}: {share(len(kept), len(each))} found{quantiles(kept)}")
-    if len(values) != 2:
-        return
-    (first, a), (second, b) = values.items()
-    lost, gained = np.isfinite(a) & np.isnan(b), np.isnan(a) & np.isfinite(b)
-    line = f"{group}: of those of {first} {second} lacks {share(int(lost.sum()), int(np.isfinite(a).sum()))}, and has "
-    line += f"{gained.sum()} others"
-    both = np.isfinite(a) & np.isfinite(b)
-    print(f"{line}; {second} over {first}{quantiles(b[both] / a[both])}")
-
-
-def quantiles(values: NDArray[np.float64]) -> str:
-    """Mean and median, and what few lie beyond."""
-    if not values.size:
-        return ": no values"
-    middle, least, low, high = np.quantile(values, [0.5, 0.05, 0.1, 0.9])
-    error = np.std(values) / math.sqrt(values.size)
-    spread = f"5 %: {least:.3f}, 10 %: {low:.3f}, 90 %: {high:.3f}, least {values.min():.3f}"
-    return f": mean {np.mean(values):.4f} ± {error:.4f}, median {middle:.3f} ({spread})"
 
 
 def receivers(*rows: tuple[int, float, float, float, float]) -> list[dict[str, Any]]:
@@ -110,9 +61,8 @@ RECEIVERS = receivers(
 )
 
 
-def without(*names: str) -> list[str]:
-    """Settings that leave out searches."""
-    return [f"{name}.enabled=false" for name in names]
+#: Settings of a search for single pulses alone.
+PULSES_ALONE = without("fft", "coherent", "ffa", "completeness")
 
 
 def pulsars(snr: float = 12.0, count: int = 60, first: First = 0, sets: Sets = None) -> Found:
@@ -123,12 +73,12 @@ def pulsars(snr: float = 12.0, count: int = 60, first: First = 0, sets: Sets = N
     """
     config = load_config(None, ["dedisp.dm_hi=1010", *(sets or [])])
     for sky, run in searched((draw_pulsars(seed, snr, 3) for seed in range(first, first - (-count // 3))), config):
-        rows, band = run.rows("candidates"), band_delay(run.observation)
+        rows, band = run.rows("candidates"), band_delay(run.observation.freqs)
         for number, each in enumerate(sky.pulsars):
             width = each.period * max(each.duty, 0.05)
             dm_off = np.maximum(np.maximum(3 * rows["dm_err"], 1.5 * width / band), 1.0)
             near = rows_near(rows, run.observation, freq=1.0 / each.period, bins=0.3, dm=each.dm, dm_off=dm_off)
-            yield folded(f"seed {sky.seed} number {number} {words(each)}", near, snr)
+            yield folded(f"seed {sky.seed} number {number} {made_words(each)}", near, snr)
 
 
 def folded(signal: str, near: NDArray[Any], snr: float, *groups: str) -> Outcome:
@@ -159,11 +109,6 @@ def draw_pulsars(seed: int, snr: float, count: int) -> Sky:
         name = f"p{seed}_{len(drawn)}"
         drawn.append(Pulsar(period=period, dm=dm, duty=duty, snr=snr, phase0=float(rng.uniform()), name=name))
     return Sky(**receiver, seed=seed, bandpass="rolloff", pulsars=drawn)
-
-
-def words(made: Pulsar) -> str:
-    """What there is to say of a pulsar that was made."""
-    return f"P {1e3 * made.period:.4f} ms DM {made.dm:.2f} duty {made.duty:.3f} S/N {made.snr:.1f}"
 
 
 #: The band, and the length, of the files that hold binaries.
@@ -210,30 +155,35 @@ def binaries(snr: float = 15.0, count: int = 45, zmax: float = 200.0, first: Fir
     for sky, run in searched((draw_binaries(seed, snr) for seed in range(first, first - (-count // 3))), config):
         for made in sky.pulsars:
             near, z = drifting(run, made)
-            yield folded(f"seed {sky.seed} {made.name} {words(made)} z {z:.1f}", near, snr, made.name)
+            yield folded(f"seed {sky.seed} {made.name} {made_words(made)} z {z:.1f}", near, snr, made.name)
 
 
 class Pulses:
-    """Single pulses of a run, each of which is one burst at most, and how far DMs were off in their errors."""
+    """Single pulses of one run after the other, each of which is one burst at most; how many are none, and DMs off."""
 
-    def __init__(self, run: Run, pulls: list[float]) -> None:
-        self.table, self.pulls = run.rows("single_pulses"), pulls
+    def __init__(self) -> None:
+        self.extra, self.pulls = 0, list[float]()
+
+    def of(self, run: Run) -> NDArray[Any]:
+        """Pulses of the next run, from which bursts are taken."""
+        self.table = run.rows("single_pulses")
         self.free = np.ones(len(self.table), dtype=bool)
+        self.extra += len(self.table)
+        return self.table
 
     def take(self, made: Burst, near: NDArray[Any]) -> tuple[float, str]:
         """S/N over injected of the first of some that is free, and words on it; NaN: none."""
         for at in np.flatnonzero(self.free & near)[:1]:
             row, self.free[at] = self.table[at], False
+            self.extra -= 1
             self.pulls.append(float((row["dm"] - made.dm) / row["dm_err"]))
             where = f"{row['freq_lo']:.0f}-{row['freq_hi']:.0f} MHz, " if row["freq_lo"] > 0 else ""
             remark = f"{where}DM {row['dm']:.2f} ± {row['dm_err']:.2f}, width {1e3 * row['width']:.3f} ms"
             return float(row["snr"]) / made.snr, f"{remark}, score {row['score']:.2f} {row['rfi_flags']}".strip()
         return NAN, ""
 
-
-def tell_others(extra: int, pulls: list[float]) -> None:
-    """Print how many pulses were no burst, and how far DMs of bursts were off."""
-    print(f"{extra} pulses more; DM pulls: mean {np.mean(pulls):.2f}, rms {np.std(pulls):.2f}")
+    def __str__(self) -> str:
+        return f"{self.extra} pulses more; DM pulls: mean {np.mean(self.pulls):.2f}, rms {np.std(self.pulls):.2f}"
 
 
 BURST_RECEIVERS = receivers(
@@ -265,13 +215,10 @@ def bursts(files: int = 6, snr: tuple[float, float] = (8.0, 50.0), first: First 
 
     Widths of 0.1 to 100 ms, DMs of 1 to 2000. Pulses beside them are told, and how far DMs are off in their errors.
     """
-    off = without("fft", "coherent", "ffa", "completeness")
-    config = load_config(None, ["dedisp.dm_hi=2100", *off, *(sets or [])])
-    pulls: list[float] = []
-    extra = 0
+    config = load_config(None, ["dedisp.dm_hi=2100", *PULSES_ALONE, *(sets or [])])
+    pulses = Pulses()
     for sky, run in searched((draw_bursts(seed, snr, 8) for seed in range(first, first + files)), config):
-        pulses, delay = Pulses(run, pulls), band_delay(run.observation)
-        table = pulses.table
+        table, delay = pulses.of(run), band_delay(run.observation.freqs)
         for made in sky.bursts:
             width = np.hypot(made.width, sky.tsamp)
             allowed = np.maximum(4 * table["dm_err"], 1.5 * width / (delay * 8))
@@ -283,8 +230,7 @@ def bursts(files: int = 6, snr: tuple[float, float] = (8.0, 50.0), first: First 
             signal = f"seed {sky.seed} t {made.time:.3f} s DM {made.dm:.2f} width {1e3 * made.width:.3f} ms"
             groups = ("S/N 8.5 and more",) if made.snr >= 8.5 else ()
             yield Outcome(f"{signal} S/N {made.snr:.1f}", {"S/N over injected": ratio}, remark, groups)
-        extra += np.count_nonzero(pulses.free)
-    tell_others(extra, pulls)
+    print(pulses)
 
 
 #: Widths of the spectra of bursts over that of the band, at half maximum.
@@ -300,22 +246,15 @@ def draw_spectra(seed: int, filling: float, snr: tuple[float, float]) -> Sky:
     for k in range(6):
         dm, width = rng.uniform(50, 500), 10 ** rng.uniform(-2.7, -2)
         middle = fch1 + foff * nchans * rng.uniform()
-        drawn.append(
-            Burst(
-                time=(k + rng.uniform(0.3, 0.7)) * (nsamps * tsamp - 2.0) / 6,
-                dm=dm,
-                snr=10 ** rng.uniform(*np.log10(snr)),
-                width=width,
-                spectrum=(middle, filling * abs(foff) * nchans),
-            )
-        )
+        at = (k + rng.uniform(0.3, 0.7)) * (nsamps * tsamp - 2.0) / 6
+        spectrum = middle, filling * abs(foff) * nchans
+        drawn.append(Burst(time=at, dm=dm, snr=10 ** rng.uniform(*np.log10(snr)), width=width, spectrum=spectrum))
     return Sky(**BAND, seed=seed, bursts=drawn)
 
 
 def bands(
     files: Annotated[int, typer.Option(help="of every width")] = 6,
     snr: tuple[float, float] = (8.0, 20.0),
-    counts: Annotated[str, typer.Option(help="bands beside the whole")] = "1,2,4",
     first: First = 0,
     sets: Sets = None,
 ) -> Found:
@@ -324,18 +263,16 @@ def bands(
     Widths at half maximum of 0.1 to 1 of the band (1000 to 1500 MHz), 2 to 10 ms, DMs of 50 to 500. The S/N is that of
     a filter that knows the spectrum. Rows that are no burst are told, and how far DMs are off in their errors.
     """
-    settings = ["dedisp.dm_hi=550", *without("fft", "coherent", "ffa", "completeness"), *(sets or [])]
-    configs = [load_config(None, [*settings, f"single_pulse.bands=[{bands}]"]) for bands in ("1", counts)]
-    pulls: dict[str, list[float]] = {"whole": [], "bands": []}
-    extra = dict.fromkeys(pulls, 0)
+    settings = ["dedisp.dm_hi=550", *PULSES_ALONE, *(sets or [])]
+    configs = [load_config(None, [*settings, f"single_pulse.bands=[{bands}]"]) for bands in ("1", "1,2,4")]
+    forms = {"whole": Pulses(), "bands": Pulses()}
     drawn = [(filling, seed) for filling in FILLINGS for seed in range(first, first + files)]
     skies = (draw_spectra(seed, filling, snr) for filling, seed in drawn)
     for (filling, _), (sky, *runs) in zip(drawn, searched(skies, *configs), strict=True):
-        forms = {name: Pulses(run, pulls[name]) for name, run in zip(pulls, runs, strict=True)}
+        tables = [pulses.of(run) for pulses, run in zip(forms.values(), runs, strict=True)]
         for made in sky.bursts:
             told = {}
-            for name, pulses in forms.items():
-                table = pulses.table
+            for (name, pulses), table in zip(forms.items(), tables, strict=True):
                 low, high = np.nan_to_num(table["freq_lo"], nan=1000.0), np.nan_to_num(table["freq_hi"], nan=1500.0)
                 # Off in DM is off in time, by the mean delay of the band that shows it.
                 late = KDM * (1.0 / (low * high) - sky.fch1**-2.0)
@@ -344,17 +281,96 @@ def bands(
                 told[name] = pulses.take(made, near & (np.abs(table["dm"] - made.dm) < 4.0 * table["dm_err"]))
             middle, width = made.spectrum or (NAN, NAN)
             signal = f"seed {sky.seed} t {made.time:.3f} s DM {made.dm:.1f} S/N {made.snr:.1f} at {middle:.0f} MHz"
-            yield Outcome(
-                f"{signal}, {width:.0f} wide",
-                {name: ratio for name, (ratio, _) in told.items()},
-                "; ".join(f"{name}: {remark}" for name, (_, remark) in told.items() if remark),
-                (f"filling {filling:g}",),
+            values = {name: ratio for name, (ratio, _) in told.items()}
+            remark = "; ".join(f"{name}: {remark}" for name, (_, remark) in told.items() if remark)
+            yield Outcome(f"{signal}, {width:.0f} wide", values, remark, (f"filling {filling:g}",))
+    for name, pulses in forms.items():
+        print(f"{name}: {pulses}")
+
+
+#: Files of FAST-FREX (Guo et al. 2025, doi:10.3847/1538-4365/adf42d): 4096 channels, 60 rows of 1024 samples.
+FREX = population_sky.Sky("", 0, FAST["nchans"], FAST["fch1"], FAST["foff"], 98.304e-6, 60 * 1024, ())
+#: DMs of its three repeaters, and how many of its 600 bursts each has.
+FREX_DMS, FREX_BURSTS = (565.0, 411.0, 517.0), (470, 125, 5)
+FREX_WIDTH, FREX_EXTENT = (1e-3, 15e-3), (100.0, 400.0)
+#: The observation of PRESTO's tutorial: 96 channels of 1 MHz, 38.2 s, a pulsar of DM 62 beside 28.7 Hz at DM 0.
+GBT = population_sky.Sky("clean", 0, 96, 1447.5, -1.0, 72e-6, 531_000, ())
+COMB = 0.034775
+
+
+def draw_frex(seed: int, snr: tuple[float, float]) -> population_sky.Sky:
+    """A file with a burst of one of the three sources, all of its sweep within the data."""
+    rng = np.random.default_rng([20263, seed])
+    kinds = population_sky.ENVIRONMENTS
+    empty = replace(FREX, environment=kinds[seed % len(kinds)], seed=seed, mains=float(50 + 10 * (seed % 2)))
+    dm = float(rng.choice(FREX_DMS, p=np.array(FREX_BURSTS) / sum(FREX_BURSTS)) + rng.uniform(-3.0, 3.0))
+    time = float(rng.uniform(0.3, empty.tobs - 0.3 - dm * empty.delays.max()))
+    width, strength = (float(np.exp(rng.uniform(*np.log(limits)))) for limits in (FREX_WIDTH, snr))
+    spectrum = float(rng.uniform(empty.freqs.min(), empty.fch1)), float(rng.uniform(*FREX_EXTENT))
+    return replace(empty, bursts=(population_sky.Burst(f"seed {seed}", time, dm, width, strength, spectrum),))
+
+
+def frex(count: int = 60, snr: tuple[float, float] = (8.0, 80.0), first: First = 0, sets: Sets = None) -> Found:
+    """Bursts in files like those of FAST-FREX, without a flag, by S/N over that put in; and as many files without one.
+
+    4096 channels, 98.304 µs, 6.04 s, DM 411, 517 and 565; a fifth of the files each is clean, or has drifts, impulses
+    and narrow bands, a hum of the mains, or all of these. Bursts have Gaussian spectra, 100 to 400 MHz wide, whose
+    middles are anywhere in the band, and widths of 1 to 15 ms. Their S/N is that of a filter that weighs all channels
+    alike. False is a pulse without a flag that is not the burst. Searched is DM 0 to 1000, as one beam of FAST.
+    """
+    config = load_config("fast-19beam", [*PULSES_ALONE, *(sets or [])])
+    drawn = [draw_frex(seed, snr) for seed in range(first, first + 2 * count)]
+    skies = [sky if n % 2 == 0 else replace(sky, bursts=()) for n, sky in enumerate(drawn)]
+    false: dict[bool, list[int]] = {True: [], False: []}
+    for sky, run in searched(skies, config, write=population_sky.write):
+        rows = run.rows("single_pulses")
+        extra = rows[~real_pulses(rows, sky) & (rows["rfi_flags"] == "")]
+        false[bool(sky.bursts)].append(len(extra))
+        for burst, fate in zip(sky.bursts, found_bursts(rows, sky), strict=True):
+            middle, extent = burst.spectrum or (NAN, NAN)
+            signal = (
+                f"{burst.name} {sky.environment} DM {burst.dm:.1f} width {1e3 * burst.width:.1f} ms S/N {burst.snr:.1f}"
             )
-        for name, pulses in forms.items():
-            extra[name] += int(np.count_nonzero(pulses.free))
-    for name in pulls:
-        print(f"{name}: ", end="")
-        tell_others(extra[name], pulls[name])
+            ratio = fate["found"] / burst.snr
+            values = {"with or without a flag": ratio, "without": ratio if fate["rows"] else NAN}
+            remark = f"score {fate['score']:.2f} {fate['flags']}, {len(extra)} false"
+            groups = f"in {sky.environment}", "S/N 10 and more" if burst.snr >= 10.0 else "S/N below 10"
+            yield Outcome(f"{signal}, {extent:.0f} MHz wide at {middle:.0f}", values, remark, groups)
+    for having, counts in false.items():
+        word = "with" if having else "without"
+        print(f"false in {len(counts)} files {word} a burst: {np.mean(counts):.2f} a file, {max(counts)} at most")
+
+
+def comb(count: int = 20, strength: float = 45.0, first: First = 0, sets: Sets = None) -> Found:
+    """A pulsar beside undispersed pulses so many times as strong, and alone, by the S/N of its row over that put in.
+
+    Receiver, length and comb (34.8 ms) are those of the observation of PRESTO's tutorial. The first pulsar has its
+    period, DM, and S/N, 4.62 ms, 62.3 and 45; the others 2 ms to 1 s, 20 to 200, and 12 to 45. The comb has a duty of 2
+    to 30 %. Rows without a flag that are not the pulsar are told: so many above it.
+    """
+    config = load_config(None, ["dedisp.dm_hi=220", "output.detections=true", *(sets or [])])
+    skies = []
+    for seed in range(first, first + count):
+        rng = np.random.default_rng([20264, seed])
+        period, dm = float(np.exp(rng.uniform(*np.log([2e-3, 1.0])))), float(rng.uniform(20.0, 200.0))
+        snr, duty = float(rng.uniform(12.0, 45.0)), float(rng.uniform(0.04, 0.2))
+        if seed == 0:
+            period, dm, snr = 0.004621, 62.3, 45.0
+        truth = population_sky.Truth("pulsar", period, dm, duty, snr, float(rng.uniform()), "gaussian")
+        truth = population_sky.recorded_width(truth, GBT)
+        lines = replace(truth, name="comb", period=COMB, dm=0.0, duty=float(rng.uniform(0.02, 0.3)), snr=snr * strength)
+        skies += [replace(GBT, seed=seed, pulsars=(truth,)), replace(GBT, seed=seed, pulsars=(truth, lines))]
+    values: dict[str, float] = {}
+    remarks: list[str] = []
+    for sky, run in searched(skies, config, write=population_sky.write):
+        truth, name = sky.pulsars[0], "beside" if values else "alone"
+        (fate,), false, _ = judge(run.rows("candidates"), run.rows("detections"), replace(sky, pulsars=(truth,)))
+        values[name] = fate.snr / truth.snr if fate.rows else NAN
+        remarks.append(f"{name}: {fate.flags} {len(false)} false, {fate.false_above} above")
+        if name == "beside":
+            signal = f"seed {sky.seed} P {1e3 * truth.period:.3f} ms DM {truth.dm:.1f} S/N {truth.snr:.1f}"
+            yield Outcome(signal, values, "; ".join(remarks))
+            values, remarks = {}, []
 
 
 PAIRS = {"nchans": 64, "fch1": 1496.0, "foff": -4.0, "tsamp": 512e-6, "nsamps": 1 << 16}
@@ -402,15 +418,12 @@ def neighbours(
         for kind in PAIR_KINDS:
             seeds = range(first, first + pairs)
             drawn = [draw_pair(kind, strength, seed) for seed in seeds]
-            alone_and_beside = [
-                Sky(**PAIRS, seed=seed, source="PAIR", pulsars=pulsars)
-                for seed, pair in zip(seeds, drawn, strict=True)
-                for pulsars in (pair[:1], pair)
-            ]
-            scores = (score(run, sky.pulsars[0]) for sky, run in searched(alone_and_beside, config))
+            lists = [(seed, pulsars) for seed, pair in zip(seeds, drawn, strict=True) for pulsars in (pair[:1], pair)]
+            skies = (Sky(**PAIRS, seed=seed, source="PAIR", pulsars=pulsars) for seed, pulsars in lists)
+            scores = (score(run, sky.pulsars[0]) for sky, run in searched(skies, config))
             for seed, (weak, strong) in zip(seeds, drawn, strict=True):
                 alone, beside = next(scores), next(scores)
-                signal = f"seed {seed} {words(weak)} beside S/N {strength:g}, P {1e3 * strong.period:.4f} ms"
+                signal = f"seed {seed} {made_words(weak)} beside S/N {strength:g}, P {1e3 * strong.period:.4f} ms"
                 values = {"alone": alone, "beside": beside if np.isfinite(alone) else NAN}
                 yield Outcome(signal, values, "", (f"S/N {strength:g}, {kind}",))
 
@@ -434,26 +447,23 @@ def parts(
         "constant": {"period": 0.0937, "dm": 30.0, "snr": 20.0},
     }  # fmt: skip
     settings = ["dedisp.dm_hi=60", "single_pulse.enabled=false", "completeness.enabled=false", "run.threads=1"]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         for kind, made in kinds.items():
             tsamp = 9.216e-3 * 2**18 / nsamps if kind == "binary" else 256e-6
             for seed in range(first, first + skies):
                 sky = Sky(**PARTS, tsamp=tsamp, nsamps=nsamps, seed=seed, pulsars=(made,))
                 data = samples(sky)
                 if kind == "third quarter":
-                    empty = samples(sky.model_copy(update={"pulsars": ()}))
-                    empty[:, nsamps // 2 : 3 * nsamps // 4] = data[:, nsamps // 2 : 3 * nsamps // 4]
-                    data = empty
-                freqs = PARTS["fch1"] + PARTS["foff"] * np.arange(PARTS["nchans"])
-                obs = pulsar.Filterbank.from_array(data, freqs, tsamp, tstart=60000.0, source="SIMULATED")
+                    off, others = samples(sky.model_copy(update={"pulsars": ()})), np.arange(nsamps) * 4 // nsamps != 2
+                    data[:, others] = off[:, others]
+                obs = pulsar.Filterbank.from_array(data, sky.header.freqs, tsamp, tstart=60000.0, source="SIMULATED")
                 values, remarks = {}, []
                 for form, counts in (("whole", "[1]"), ("parts", "[1,2,4]")):
                     config = load_config(None, [*settings, f"search.parts={counts}"])
                     run = search(obs, config, folder / "run.h5", overwrite=True)
                     table = run.rows("candidates")
-                    own = table[(table["parent"] == "") & (table["snr"] > 0)]
-                    own = own[np.abs(own["period"] / made["period"] - 1.0) < 0.01]
+                    own = table[(table["parent"] == "") & (np.abs(table["period"] / made["period"] - 1.0) < 0.01)]
+                    own = own[own["snr"] > 0]
                     values[form] = float(own["snr"].max(initial=0.0)) or NAN
                     listed = ", ".join(f"S/N {row['snr']:.1f} in {row['part'] or 'all'}" for row in own)
                     spent = sum(cpu for _, cpu in run.provenance["stages"].values())
@@ -476,8 +486,8 @@ def completeness(file: Path, places: int = 24, sets: Sets = None) -> Found:
     given = sets or []
     config = load_config(None, ["completeness.enabled=true", f"completeness.places={places}", *given])
     plain = load_config(None, ["completeness.enabled=false", *given])
-    with tempfile.TemporaryDirectory() as name, open_observation(file) as obs:
-        run = search(obs, config, Path(name) / "run.h5")
+    with scratch_folder() as folder, open_observation(file) as obs:
+        run = search(obs, config, folder / "run.h5")
         cleaned = run.rows("completeness/injected")
         source = CleanedSource(obs, read_mask(run.path, statistics=False).mask)
         live, varies = Injector(source).share, channel_sigmas(obs) > 0
@@ -488,19 +498,15 @@ def completeness(file: Path, places: int = 24, sets: Sets = None) -> Found:
         def as_raw(made: Any, signal: Any) -> Any:
             """With the S/N over all channels that vary, masked or not, at the same amplitude."""
             whole = signal(obs.header, made, chan_ok=varies).per_amplitude
-            return made.model_copy(
-                update={"snr": made.snr * whole / signal(obs.header, made, chan_ok=live).per_amplitude}
-            )
+            snr = made.snr * whole / signal(obs.header, made, chan_ok=live).per_amplitude
+            return made.model_copy(update={"snr": snr})
 
         raw = []
         for place in np.unique(cleaned["place"]):
             drawn, flashes = signals_of(cleaned[cleaned["place"] == place])
-            strong = {
-                "pulsars": [as_raw(made, pulsar_signal) for made in drawn],
-                "bursts": [as_raw(made, burst_signal) for made in flashes],
-            }
-            added = inject_in_memory(obs, **strong, seed=int(place))
-            there = search(added, plain, Path(name) / f"{place}.h5")
+            strong = [as_raw(made, pulsar_signal) for made in drawn], [as_raw(made, burst_signal) for made in flashes]
+            added = inject_in_memory(obs, pulsars=strong[0], bursts=strong[1], seed=int(place))
+            there = search(added, plain, folder / f"{place}.h5")
             rows = listed(there)
             raw += [fates.pulsar(made, int(place), rows, there.rows("detections"), {}) for made in drawn]
             raw += [fates.burst(made, int(place), there.rows("single_pulses"))[0] for made in flashes]
@@ -510,15 +516,10 @@ def completeness(file: Path, places: int = 24, sets: Sets = None) -> Found:
         edges = recall(first)["low"]
         for a, b in zip(first, second, strict=True):
             at = int(np.searchsorted(edges, a["snr"], side="right")) - 1
-            yield Outcome(
-                f"{kind} S/N {a['snr']:.1f} P {a['period']:.5g} t {a['time']:.4g} DM {a['dm']:.1f}",
-                {
-                    form: float(row["listed_snr"] / row["snr"]) if row["found"] == 1 else NAN
-                    for form, row in (("cleaned", a), ("raw", b))
-                },
-                f"cleaned {a['fate']}, raw {b['fate']}",
-                (f"{kind}s", f"{kind}s of S/N {edges[at]:g} and more"),
-            )
+            signal = f"{kind} S/N {a['snr']:.1f} P {a['period']:.5g} t {a['time']:.4g} DM {a['dm']:.1f}"
+            kept = [float(row["listed_snr"] / row["snr"]) if row["found"] == 1 else NAN for row in (a, b)]
+            groups = f"{kind}s", f"{kind}s of S/N {edges[at]:g} and more"
+            yield Outcome(signal, {"cleaned": kept[0], "raw": kept[1]}, f"cleaned {a['fate']}, raw {b['fate']}", groups)
 
 
 def signals_of(rows: NDArray[Any]) -> tuple[list[Pulsar], list[Burst]]:
@@ -534,49 +535,15 @@ def signals_of(rows: NDArray[Any]) -> tuple[list[Pulsar], list[Burst]]:
 
 def listed(run: Run) -> list[Any]:
     """Candidates of a product, as fates are told from."""
-    found = []
-    for row in run.rows("candidates"):
-        numbers = {name: float(row[name]) for name in ("dm", "dm_err", "freq", "snr", "score")}
-        texts = {name: str(row[name]) for name in ("uid", "parent", "relation")}
-        flags = tuple(filter(None, str(row["rfi_flags"]).split(",")))
-        freq_err = float(row["period_err"] * row["freq"] ** 2)
-        found.append(SimpleNamespace(**texts, **numbers, flags=flags, freq_err=freq_err))
-    return found
-
-
-def follow(count: int = 100, first: First = 1) -> Found:
-    """Pulsars of S/N 8 to 20 followed to a second epoch, ten in a file, by the S/N there over that expected.
-
-    P 5 ms to 0.4 s, duty cycles of 3 to 30 %, 64 channels and 16.8 s; of three one has another velocity (50 km/s)
-    there, one another acceleration (5 m/s2). Then the same candidates in noise: how many are there by chance?
-    """
-    config = load_config(None, [])
-    false = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for seed in range(first, first - (-count // 10)):
-            epochs = two_epochs(seed)
-            skies = epochs.first, epochs.second, epochs.second.model_copy(update={"pulsars": (), "seed": 7000 + seed})
-            files = [folder / f"{seed}{kind}.fil" for kind in ("first", "second", "noise")]
-            for sky, file in zip(skies, files, strict=True):
-                write_filterbank(sky, file)
-            given = [Ephemeris(made.period, made.dm, ident=f"c{i}") for i, made in enumerate(epochs.first.pulsars)]
-            old = folder / f"{seed}.h5"
-            fold_files(files[:1], given, config, Target(old))
-            runs = [follow_candidates(old, [file], Target(file.with_suffix(".h5")), config) for file in files[1:]]
-            answers = {str(row["id"]): row for row in runs[0].rows("confirm/answers")}
-            for i, (made, kind) in enumerate(zip(epochs.second.pulsars, epochs.kinds, strict=True)):
-                row = answers[f"c{i}"]
-                yield Outcome(
-                    f"seed {seed} {words(made)} {kind}",
-                    {"S/N over expected": float(row["ratio"]) if row["answer"] == "yes" else NAN},
-                    f"expected {row['expected']:.1f}, sigma {row['sigma']:.1f}, limit {row['limit']:.1f}",
-                    (kind, "expected from 8 on" if row["expected"] >= 8.0 else "expected below 8"),
-                )
-            false += [str(row["answer"]) == "yes" for row in runs[1].rows("confirm/answers")]
-            for file in folder.iterdir():
-                file.unlink()
-    print(f"in noise: {share(sum(false), len(false))} by chance")
+    names = ("uid", "parent", "relation", "dm", "dm_err", "freq", "snr", "score")
+    return [
+        SimpleNamespace(
+            **{name: row[name] for name in names},
+            flags=tuple(filter(None, row["rfi_flags"].split(","))),
+            freq_err=row["period_err"] * row["freq"] ** 2,
+        )
+        for row in run.rows("candidates")
+    ]
 
 
 def command(scenario: Callable[..., Found]) -> Callable[..., None]:
@@ -590,8 +557,8 @@ def command(scenario: Callable[..., Found]) -> Callable[..., None]:
 
 
 app = commands(__doc__)
-FILES: tuple[Callable[..., Found], ...] = (pulsars, binaries, bursts, bands, neighbours, parts, completeness, follow)
-for scenario in (*FILES, *recall_skies.SCENARIOS, *recall_series.SCENARIOS):
+FILES = (pulsars, binaries, bursts, bands, frex, comb, neighbours, parts, completeness)
+for scenario in (*FILES, *recall_series.SCENARIOS):
     app.command(scenario.__name__.replace("_", "-"))(command(scenario))
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Scenarios of recall.py: single series, made and searched without the rest of the program."""
+"""Scenarios of recall.py: single series, made and searched without the rest of the program; several nights."""
 
 import math
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from time import process_time
 from typing import Annotated, Any
@@ -13,21 +13,24 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from programs import accelsearch_lines
-from shared import FAST, Outcome, Sets, best_of, gaussian_pulses, white_noise
+from shared import FAST, First, Outcome, Sets, best_of, gaussian_pulses, made_words, scratch_folder, share, white_noise
 
 from pulsar.config.load import load_config
-from pulsar.config.model import AccelConfig, Config, DedispConfig, OrbitsConfig
+from pulsar.config.model import AccelConfig, DedispConfig, OrbitsConfig
+from pulsar.confirm.run import follow as follow_candidates
 from pulsar.connect.turns import connect as connect_nights
 from pulsar.connect.turns import fit
 from pulsar.constants import DAY, KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.engine import batch_size
 from pulsar.dedisp.plan import FASTEST, DMPlan, DMStage, halved, halvings, lost, make_plan
+from pulsar.followup.folding import fold_files
 from pulsar.io.product.writer import Target
 from pulsar.io.series import write_series
 from pulsar.orbits.bank import projected_size
 from pulsar.orbits.run import fold_phases
 from pulsar.orbits.search import Octave, Orbit, OrbitSearch
+from pulsar.pipeline.ephemerides import Ephemeris
 from pulsar.pipeline.stages import BatchSearch, SeriesSearch, Trials
 from pulsar.searches import stats
 from pulsar.searches.accel import AccelSearch
@@ -36,12 +39,13 @@ from pulsar.searches.search import EVERYTHING
 from pulsar.sky.barycentre import arrival_times
 from pulsar.stack.epochs import add_epoch
 from pulsar.stack.run import search_stack
-from pulsar.synthesis import Sky
+from pulsar.synthesis import Sky, write_filterbank
 
-# The engines of a run on data in memory are a reference of the tests.
+# Times of arrival, skies of two epochs, and the engines of a run on data in memory are references of the tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from reference.arrivals import simulated
 from reference.blocks import dedisperse_block
+from reference.epochs import two_epochs
 
 NAN = float("nan")
 BEAM = Sky(**FAST)
@@ -77,26 +81,19 @@ def draw_binary(rng: np.random.Generator) -> dict[str, float]:
     """P 1.5 to 30 ms, duty 10 to 30 %, S/N 12 to 20, DM 0 to 1000, |z| up to 200 at harmonic 1, 2 or 4."""
     period = float(np.exp(rng.uniform(np.log(1.5e-3), np.log(30e-3))))
     z = min(rng.uniform(0, 200) / rng.choice([1, 2, 4]), MOST_SPEED * BEAM.header.tobs / period) * rng.choice([-1, 1])
-    return {
-        "period": period,
-        "duty": float(np.exp(rng.uniform(np.log(0.1), np.log(0.3)))),
-        "snr": float(rng.uniform(12, 20)),
-        "dm": float(rng.uniform(0, 1000)),
-        "z": float(z),
-        "phase": float(rng.uniform()),
-    }
+    duty, snr, dm = float(np.exp(rng.uniform(np.log(0.1), np.log(0.3)))), rng.uniform(12, 20), rng.uniform(0, 1000)
+    return {"period": period, "duty": duty, "snr": snr, "dm": dm, "z": float(z), "phase": rng.uniform()}
 
 
 def beside(finder: BatchSearch, row: int) -> list[int]:
     """Trial DMs on both sides of one at which each band of frequencies is searched next."""
-    found = set()
     octaves = finder.bands[1]["accel"]
     rows = np.flatnonzero(octaves.of_row >= 0)
     low = np.array([octaves.bands[k].low for k in octaves.of_row[rows].tolist()])
-    for limit in np.unique(low):
-        served = rows[low <= limit]
+    found: set[int] = set()
+    for served in (rows[low <= limit] for limit in np.unique(low)):
         at = int(np.searchsorted(served, row))
-        found |= set(served[max(at - 1, 0) : at + 1].tolist())
+        found.update(served[max(at - 1, 0) : at + 1].tolist())
     return sorted(found)
 
 
@@ -168,11 +165,9 @@ def octaves(
     rng = np.random.default_rng(seed)
     for number in range(count):
         binary = draw_binary(rng)
-        yield Outcome(
-            f"{number} P {1e3 * binary['period']:.4f} ms duty {binary['duty']:.2f} S/N {binary['snr']:.1f} "
-            f"DM {binary['dm']:.1f} z {binary['z']:.1f}",
-            {name: significance(finder, plan, [seed, number], binary) for name, finder in finders.items()},
-        )
+        text = "duty {duty:.2f} S/N {snr:.1f} DM {dm:.1f} z {z:.1f}".format_map(binary)
+        values = {name: significance(finder, plan, [seed, number], binary) for name, finder in finders.items()}
+        yield Outcome(f"{number} P {1e3 * binary['period']:.4f} ms {text}", values)
 
 
 #: Noise of a series of 4096 channels [levels].
@@ -204,8 +199,8 @@ def surest(search: SeriesSearch, series: NDArray[np.int16], freq: float) -> floa
     return float(found["sigma_single"][near].max(initial=0.0)) or NAN
 
 
-def halved_series(threshold: float) -> Iterator[tuple[DMPlan, int, int, Config]]:
-    """First trial DMs of a FAST beam that are searched with half, a quarter ... of the samples."""
+def halved_series(threshold: float, trials: Trials) -> Iterator[tuple[DMPlan, int, DMStage, dict[str, SeriesSearch]]]:
+    """First trial DMs of a FAST beam that are searched with half, a quarter ... of the samples; or all of them."""
     settings = ["dedisp.dm_hi=1000", "dedisp.tolerance=0.1", "fft.nharm=16", "ffa.enabled=false"]
     settings += ["single_pulse.enabled=false", f"fft.threshold={threshold}", f"coherent.threshold={threshold}"]
     config = load_config(None, settings)
@@ -220,7 +215,11 @@ def halved_series(threshold: float) -> Iterator[tuple[DMPlan, int, int, Config]]
             f"DM {plan.dms[row]:.1f}, samples of {1e6 * stage.tsamp:.1f} us and {1e6 * stage.tsamp * 2**count:.1f} us, "
             f"loss by the plan {100 * lost(smearing, stage.tsamp, count, plan.freqs):.2f} %"
         )
-        yield plan, row, count, config
+        searches = {
+            name: SeriesSearch(stage.nsamps, stage.tsamp, config, trials=trials, memory=0, times=halving)
+            for name, halving in (("all samples", 0), ("fewer", count))
+        }
+        yield plan, row, stage, searches
 
 
 def fewer_samples(count: int = 100, snr: float = 9.0, seed: int = 1) -> Iterator[Outcome]:
@@ -229,18 +228,12 @@ def fewer_samples(count: int = 100, snr: float = 9.0, seed: int = 1) -> Iterator
     At the first trial DMs of a FAST beam that are searched so; pulses have no width of their own.
     """
     rng = np.random.default_rng(seed)
-    for plan, row, times, config in halved_series(0.0):
-        number, at = plan.stage_of(row)
-        stage = plan.stages[number]
-        slow = tuple((band, ndms) for (band, _), ndms in zip(BANDS, (4000.0, 1300.0, 1.0), strict=True))
-        trials = Trials(4000.0, {"coherent": slow, "ffa": ((EVERYTHING, 300.0),)})
-        searches = {
-            name: SeriesSearch(stage.nsamps, stage.tsamp, config, trials=trials, memory=0, times=halving)
-            for name, halving in (("all samples", 0), ("fewer", times))
-        }
+    slow = tuple((band, ndms) for (band, _), ndms in zip(BANDS, (4000.0, 1300.0, 1.0), strict=True))
+    trials = Trials(4000.0, {"coherent": slow, "ffa": ((EVERYTHING, 300.0),)})
+    for plan, row, stage, searches in halved_series(0.0, trials):
         for _ in range(count):
             period = float(FASTEST * np.exp(rng.uniform(0.0, np.log(30.0))))
-            pulses = narrow_train(period, snr, stage, at, plan, rng.uniform())
+            pulses = narrow_train(period, snr, stage, plan.stage_of(row)[1], plan, rng.uniform())
             series = np.rint(NOISE * (rng.standard_normal(stage.nsamps) + pulses)).astype(np.int16)
             values = {name: surest(search, series, 1.0 / period) for name, search in searches.items()}
             yield Outcome(f"P {1e3 * period:.4f} ms", values, "", (f"DM {plan.dms[row]:.1f}",))
@@ -281,15 +274,12 @@ def accelsearch(
             pulsars.append((freq * search.tobs, z))
         found = search.search(series)
         lines = accelsearch_lines(series, TSAMP, "-zmax", f"{zmax:g}", "-numharm", str(nharm), "-flo", "0.5")
+        single = [float(stats.sigma_from_logp(stats.power_logp(line.power, line.nharm))) for line in lines]
+        own = zip(found["freq"] * search.tobs, found["fdot"] * search.tobs**2, found["sigma_single"], strict=True)
         # Bins, drifts, and significances in a single trial.
         lists = {
-            "PRESTO": [
-                (line.r, line.z, float(stats.sigma_from_logp(stats.power_logp(line.power, line.nharm))))
-                for line in lines
-            ],
-            "ours": list(
-                zip(found["freq"] * search.tobs, found["fdot"] * search.tobs**2, found["sigma_single"], strict=True)
-            ),
+            "PRESTO": [(line.r, line.z, sigma) for line, sigma in zip(lines, single, strict=True)],
+            "ours": list(own),
         }
         for line in lines:
             strong += line.sigma > 8.0
@@ -345,14 +335,12 @@ def orbits(
         begun = process_time()
         found = found_orbits(search, series)
         spent = process_time() - begun
-        near = [orbit for orbit in found if abs(orbit.freq - true.freq) < 20.0 / tobs]
-        folded = [
-            float(fold_phases(series, orbit.freq * orbit.emitted(t), period / tsamp).snr) for orbit in (true, *near[:1])
-        ]
-        remark = f"S/N of the true orbit {folded[0]:.2f}, {spent:.1f} CPU s, {spent / 85.0:.4f} per Hz"
-        remark += f", sigma {near[0].sigma:.1f}" if near else ""
-        signal = f"seed {number} P_orb {p_orb:.1f} s a sin i {size:.5f}"
-        yield Outcome(signal, {"part": folded[1] / folded[0] if near else NAN}, remark)
+        ideal = fold_phases(series, true.freq * true.emitted(t), period / tsamp).snr
+        remark, part = f"S/N of the true orbit {ideal:.2f}, {spent:.1f} CPU s, {spent / 85.0:.4f} per Hz", NAN
+        for orbit in [orbit for orbit in found if abs(orbit.freq - true.freq) < 20.0 / tobs][:1]:
+            part = float(fold_phases(series, orbit.freq * orbit.emitted(t), period / tsamp).snr / ideal)
+            remark += f", sigma {orbit.sigma:.1f}"
+        yield Outcome(f"seed {number} P_orb {p_orb:.1f} s a sin i {size:.5f}", {"part": part}, remark)
 
 
 def night_lengths(nights: int, unequal: bool) -> NDArray[np.float64]:
@@ -378,13 +366,13 @@ def stack(
     at the barycentre. Theory is that of docs/stack.md: sum_e w_e sum_k L_ek / (H sum_e w_e^2)^1/2, with L_ek the power
     of harmonic k above noise, for the H that the search has chosen.
     """
-    nsamps, tsamp = 1 << 18, 128e-6
+    nsamps, tsamp, epoch = 1 << 18, 128e-6, 59000.0
+    config = load_config("default", ["rfi.learn=false", f"stack.tobs={nsamps * tsamp}"])
     part = night_lengths(nights, unequal)
     for seed in range(count):
         rng = np.random.default_rng(seed)
         freqs, duties = 10.0 ** rng.uniform(0.7, 2.7, 10), 10.0 ** rng.uniform(-1.5, -0.5, 10)
-        with tempfile.TemporaryDirectory() as name:
-            folder, epoch = Path(name), 59000.0
+        with scratch_folder() as folder:
             for night, start in enumerate(epoch + rng.uniform(0.0, 365.0, nights)):
                 n = int(part[night] * nsamps)
                 header = Header(
@@ -400,10 +388,10 @@ def stack(
                     series += snr * np.sqrt(part[night]) * gaussian_pulses(turns, duty)
                 path = folder / f"night{night}.dat"
                 write_series(path, series.astype(np.float32), header, 10.0)
-                config = load_config("default", ["rfi.learn=false", f"stack.tobs={nsamps * tsamp}"])
                 add_epoch([path], folder / "store", config)
-            target = Target(folder / "found.h5")
-            run = search_stack(folder / "store", target, load_config("default", ["fft.threshold=-2"]))
+            run = search_stack(
+                folder / "store", Target(folder / "found.h5"), load_config("default", ["fft.threshold=-2"])
+            )
             rows, detections, epochs = (run.rows(name) for name in ("candidates", "detections", "stack/epochs"))
         for freq, duty in zip(freqs, duties, strict=True):
             near, ratio, remark = rows[np.abs(rows["freq"] - freq) * nsamps * tsamp < 0.5], NAN, ""
@@ -416,6 +404,40 @@ def stack(
                 ratio = float(measured / theory)
                 remark = f"{nharm} harmonics, S/N {measured:.2f}, theory {theory:.2f}, sigma {near[0]['sigma']:.1f}"
             yield Outcome(f"{1e3 / freq:.3f} ms duty {duty:.3f}", {"S/N over theory": ratio}, remark)
+
+
+def follow(count: int = 100, first: First = 1) -> Iterator[Outcome]:
+    """Pulsars of S/N 8 to 20 followed to a second epoch, ten in a file, by the S/N there over that expected.
+
+    P 5 ms to 0.4 s, duty cycles of 3 to 30 %, 64 channels and 16.8 s; of three one has another velocity (50 km/s)
+    there, one another acceleration (5 m/s2). Then the same candidates in noise: how many are there by chance?
+    """
+    config = load_config(None, [])
+    false = []
+    with scratch_folder() as folder:
+        for seed in range(first, first - (-count // 10)):
+            epochs = two_epochs(seed)
+            skies = epochs.first, epochs.second, epochs.second.model_copy(update={"pulsars": (), "seed": 7000 + seed})
+            files = [folder / f"{seed}{kind}.fil" for kind in ("first", "second", "noise")]
+            for sky, file in zip(skies, files, strict=True):
+                write_filterbank(sky, file)
+            given = [Ephemeris(made.period, made.dm, ident=f"c{i}") for i, made in enumerate(epochs.first.pulsars)]
+            old = folder / f"{seed}.h5"
+            fold_files(files[:1], given, config, Target(old))
+            runs = [follow_candidates(old, [file], Target(file.with_suffix(".h5")), config) for file in files[1:]]
+            answers = {str(row["id"]): row for row in runs[0].rows("confirm/answers")}
+            for i, (made, kind) in enumerate(zip(epochs.second.pulsars, epochs.kinds, strict=True)):
+                row = answers[f"c{i}"]
+                yield Outcome(
+                    f"seed {seed} {made_words(made)} {kind}",
+                    {"S/N over expected": float(row["ratio"]) if row["answer"] == "yes" else NAN},
+                    f"expected {row['expected']:.1f}, sigma {row['sigma']:.1f}, limit {row['limit']:.1f}",
+                    (kind, "expected from 8 on" if row["expected"] >= 8.0 else "expected below 8"),
+                )
+            false += [str(row["answer"]) == "yes" for row in runs[1].rows("confirm/answers")]
+            for file in folder.iterdir():
+                file.unlink()
+    print(f"in noise: {share(sum(false), len(false))} by chance")
 
 
 def connect(
@@ -432,9 +454,8 @@ def connect(
     1e-12 / s. The frequency known before is that of one night. Missed are those for which `pulsar connect` says UNSURE.
     """
     for seed in range(count):
-        case = simulated(
-            seed, freqs=(low, high), efac=efac, place_err=position_err * np.pi / 648000.0, orbit=orbit
-        )  # fmt: skip
+        place_err = position_err * np.pi / 648000.0
+        case = simulated(seed, freqs=(low, high), efac=efac, place_err=place_err, orbit=orbit)
         connection = connect_nights(case.times, case.reference)
         rotation = fit(case.times, case.reference, connection.turns(), place=position_err > 0)
         right = np.array_equal(connection.turns(), case.turns)
@@ -454,16 +475,12 @@ def dedispersion(
     around the DM. Integer delays, shared rows and all roundings count, the distance to the next trial does not (the
     plan bounds it).
     """
-    for channels, tsamp in ((256, 64e-6), (4096, 49.152e-6)):
-        if nchans in (0, channels):
-            for dm in (34.0, 225.0, 600.0):
-                for width in (0.15e-3, 0.3e-3, 1e-3):
-                    values = {
-                        name: kept_snr(channels, tsamp, dm, width, nsamps, method)
-                        for name, method in (("delays rounded", "brute"), ("tree", "tree"))
-                    }
-                    group = f"{channels} channels, {1e3 * width:.2f} ms"
-                    yield Outcome(f"{channels} channels, DM {dm:.0f}, {1e3 * width:.2f} ms", values, "", (group,))
+    bands = [band for band in ((256, 64e-6), (4096, 49.152e-6)) if nchans in (0, band[0])]
+    for (channels, tsamp), dm, width in product(bands, (34.0, 225.0, 600.0), (0.15e-3, 0.3e-3, 1e-3)):
+        methods = {"delays rounded": "brute", "tree": "tree"}
+        values = {name: kept_snr(channels, tsamp, dm, width, nsamps, method) for name, method in methods.items()}
+        group = f"{channels} channels, {1e3 * width:.2f} ms"
+        yield Outcome(f"{channels} channels, DM {dm:.0f}, {1e3 * width:.2f} ms", values, "", (group,))
 
 
 def kept_snr(nchans: int, tsamp: float, dm: float, width: float, nsamps: int, method: str) -> float:
@@ -472,10 +489,8 @@ def kept_snr(nchans: int, tsamp: float, dm: float, width: float, nsamps: int, me
     header = Header(nchans=nchans, nsamps=nsamps, tsamp=tsamp, fch1=1500 - step / 2, foff=-step, tstart=60000.0)
     plan = make_plan(header, DedispConfig(dm_hi=1000.0, max_downsample=1), header.freqs)
     at = int(np.argmin(np.abs(plan.dms - dm)))
-    size = batch_size("tree", nchans, nsamps)
+    size = batch_size("tree", nchans, nsamps) if method == "tree" else 1
     first = max(0, at - size // 2)
-    dms = plan.dms[first : first + size] if method == "tree" else plan.dms[at : at + 1]
-    row = at - first if method == "tree" else 0
     delay = KDM * plan.dms[at] * (header.freqs**-2.0 - header.freqs[0] ** -2.0) / tsamp
     period, scale = 20.37 * width / tsamp, width / tsamp / np.sqrt(8 * np.log(2))
     table = np.exp(-0.5 * (((np.arange(4096) / 4096 - 0.5) * period) / scale) ** 2).astype(np.float32)
@@ -493,19 +508,17 @@ def kept_snr(nchans: int, tsamp: float, dm: float, width: float, nsamps: int, me
         noise = rng.standard_normal(nsamps, dtype=np.float32) * np.float32(sigma)
         quiet[c] = np.clip(np.rint(noise), -127, 127)
         loud[c] = np.clip(np.rint(noise + amplitude * train(delay[c], nsamps)), -127, 127)
-    without, with_pulses = (
-        dedisperse_block(data, header.freqs, dms, tsamp, method=method).data[row].astype(float)
-        for data in (quiet, loud)
-    )
+    blocks = [
+        dedisperse_block(data, header.freqs, plan.dms[first:][:size], tsamp, method=method) for data in (quiet, loud)
+    ]
+    without, with_pulses = (block.data[at - first].astype(float) for block in blocks)
     whole = nsamps - int(delay[-1]) - 2
     signal = (with_pulses - without)[:whole]
-    best = 0.0
-    for shift in np.arange(-1.0, 1.0, 0.05):
-        wave = train(shift, whole) - train(shift, whole).mean()
-        best = max(best, float(np.sum(signal * wave) / np.sqrt(np.sum(wave**2))))
+    waves = [wave - wave.mean() for wave in (train(shift, whole) for shift in np.arange(-1.0, 1.0, 0.05))]
+    best = max(0.0, *(float(np.sum(signal * wave) / np.sqrt(np.sum(wave**2))) for wave in waves))
     ideal = train(0.0, whole) - train(0.0, whole).mean()
     return (best / without[:whole].std()) / (amplitude * np.sqrt(nchans) * np.sqrt(np.sum(ideal**2)) / sigma)
 
 
 #: For recall.py.
-SCENARIOS = (octaves, fewer_samples, accelsearch, orbits, stack, connect, dedispersion)
+SCENARIOS = (octaves, fewer_samples, accelsearch, orbits, stack, follow, connect, dedispersion)

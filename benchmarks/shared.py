@@ -1,9 +1,10 @@
 """What the scripts have in common: options, clocks, noise, pulses, skies that are searched, counts, scores, tables."""
 
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,27 +17,21 @@ import typer
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from pulsar.bench import stages
 from pulsar.bench.limits import measure
 from pulsar.config.model import Config
-from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.data.injected import wilson
 from pulsar.run import search
-from pulsar.synthesis import Sky, write_filterbank
+from pulsar.synthesis import Pulsar, write_filterbank
 
 Array = NDArray[np.float64]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="of the search; may be repeated")]
 First = Annotated[int, typer.Option(help="first seed")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write all numbers there")]
 
-#: One beam of FAST.
-FAST: dict[str, Any] = {
-    "nchans": 4096,
-    "fch1": 1499.93896484375,
-    "foff": -0.1220703125,
-    "tsamp": 49.152e-6,
-    "nsamps": 1 << 20,
-}
+#: One beam of FAST: 4096 channels, 2^20 samples of 49.152 us.
+FAST: dict[str, Any] = {name: getattr(stages.FAST.sky, name) for name in ("nchans", "fch1", "foff", "tsamp", "nsamps")}
 
 
 @dataclass(frozen=True)
@@ -62,13 +57,8 @@ class Outcome:
 
 def commands(about: str | None) -> typer.Typer:
     """A command line whose commands are functions: their arguments are its options."""
-    return typer.Typer(
-        help=(about or "").partition("\n")[0],
-        add_completion=False,
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-    )
+    plain = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+    return typer.Typer(help=(about or "").partition("\n")[0], add_completion=False, no_args_is_help=True, **plain)
 
 
 def best_of(repeat: int, call: Callable[..., object], *args: Any) -> float:
@@ -83,21 +73,23 @@ def kernel_clock() -> Iterator[dict[str, float]]:
 
     spent: dict[str, float] = {}
 
-    def timed(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            start = time.perf_counter()
-            result = kernel(*args)
-            spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
-            return result
-
-        return call
+    def timed(name: str, kernel: Callable[..., Any], *args: Any) -> Any:
+        start = time.perf_counter()
+        result = kernel(*args)
+        spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+        return result
 
     with ExitStack() as stack:
         for module in [sys.modules[name] for name in sys.modules if name.startswith("pulsar_kernels.")]:
             for name, kernel in list(vars(module).items()):
                 if isinstance(kernel, CPUDispatcher):
-                    stack.enter_context(patch.object(module, name, timed(name, kernel)))
+                    stack.enter_context(patch.object(module, name, partial(timed, name, kernel)))
         yield spent
+
+
+def without(*names: str) -> list[str]:
+    """Settings that leave out searches, or another part of the program."""
+    return [f"{name}.enabled=false" for name in names]
 
 
 class NoiseSource:
@@ -110,9 +102,7 @@ class NoiseSource:
     """
 
     def __init__(self, header: Header, block: NDArray[np.int8]) -> None:
-        self.freqs = header.freqs
-        self.fref = float(header.freqs[0])
-        self.chan_width = header.chan_width
+        self.freqs, self.fref, self.chan_width = header.freqs, float(header.freqs[0]), header.chan_width
         self.nsamps, self.tsamp, self.tstart = header.nsamps, header.tsamp, header.tstart
         self.block = block
 
@@ -142,19 +132,26 @@ def gaussian_pulses(turns: NDArray[np.float64], duty: float) -> NDArray[np.float
     return np.asarray(x / np.sqrt(np.sum(x**2)))
 
 
-def band_delay(header: Header) -> float:
-    """Delay over the band at a DM of 1 [s]."""
-    return float(KDM * (header.freqs[-1] ** -2.0 - header.freqs[0] ** -2.0))
+#: Writes a sky of the program's own simulator.
+SIMULATE = partial(write_filterbank, threads=2, overwrite=True)
 
 
-def searched(skies: Iterable[Sky], *configs: Config) -> Iterator[tuple[Any, ...]]:
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder that is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="pulsar-benchmark-") as name:
+        yield Path(name)
+
+
+def searched(
+    skies: Iterable[Any], *configs: Config, write: Callable[[Any, Path], object] = SIMULATE
+) -> Iterator[tuple[Any, ...]]:
     """Every sky, written as an 8-bit filterbank file and searched with each configuration, and the runs."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
+        path = folder / "sky.fil"
         for sky in skies:
-            path = write_filterbank(sky, folder / "sky.fil", threads=2, overwrite=True)
-            outs = [folder / f"run{n}.h5" for n in range(len(configs))]
-            runs = [search(path, config, out, overwrite=True) for config, out in zip(configs, outs, strict=True)]
+            write(sky, path)
+            runs = [search(path, config, folder / f"run{n}.h5", overwrite=True) for n, config in enumerate(configs)]
             path.unlink()
             yield sky, *runs
 
@@ -177,18 +174,15 @@ def words_of(row: np.void) -> str:
     return f"{text} score {row['score']:.2f} {row['rfi_flags']}".rstrip()
 
 
-def share(found: int, tried: int) -> str:
-    """A count of so many, and its 68 % interval."""
-    if not tried:
-        return "0 of 0"
-    low, high = wilson(found, tried)
-    return f"{found} of {tried} ({100 * float(low):.1f}–{100 * float(high):.1f} %)"
-
-
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """A table whose first columns are aligned to the left, and the others to the right."""
     lines = [headings, [*["---"] * left, *["---:"] * (len(headings) - left)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def columns_of(columns: Mapping[str, Callable[[Any], str]], rows: Iterable[Any]) -> str:
+    """A table of what each of some functions makes of each row, under the names of the functions."""
+    return markdown(list(columns), [[cell(row) for cell in columns.values()] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -227,6 +221,60 @@ class Share:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.k} of {self.n})"
+
+
+def made_words(made: Pulsar) -> str:
+    """What there is to say of a pulsar that was made."""
+    return f"P {1e3 * made.period:.4f} ms DM {made.dm:.2f} duty {made.duty:.3f} S/N {made.snr:.1f}"
+
+
+def share(found: int, tried: int) -> str:
+    """A count of so many, and its 68 % interval."""
+    counted = Share(found, tried)
+    return f"{found} of {tried}" + (f" ({100 * counted.low:.1f}–{100 * counted.high:.1f} %)" if tried else "")
+
+
+def count(outcomes: Iterable[Outcome]) -> None:
+    """Print what became of each signal, and how many each search has found."""
+    seen = []
+    for outcome in outcomes:
+        seen.append(outcome)
+        cells = [f"{name} {value:.3f}" for name, value in outcome.values.items()]
+        line = f"{outcome.signal}: {', '.join(cells).replace('nan', 'MISSED')}"
+        print(f"{line}; {outcome.remark}" if outcome.remark else line, flush=True)
+    for group in dict.fromkeys(group for outcome in seen for group in outcome.groups):
+        members = [outcome for outcome in seen if group in outcome.groups]
+        if len(members) < len(seen):
+            summary(group, members)
+    summary("all", seen)
+
+
+def summary(group: str, outcomes: list[Outcome]) -> None:
+    """Print counts and quantiles of each search, and of two how they compare."""
+    values = {name: np.array([outcome.values[name] for outcome in outcomes]) for name in outcomes[0].values}
+    for name, each in values.items():
+        kept = each[np.isfinite(each)]
+        print(f"{group}, {name}: {share(len(kept), len(each))} found{quantiles(kept)}")
+    if len(values) != 2:
+        return
+    (first, a), (second, b) = values.items()
+    has_a, has_b = np.isfinite(a), np.isfinite(b)
+    lacks = share(int(np.sum(has_a & ~has_b)), int(np.sum(has_a)))
+    ratios = quantiles(b[has_a & has_b] / a[has_a & has_b])
+    print(
+        f"{group}: of those of {first} {second} lacks {lacks}, and has {np.sum(has_b & ~has_a)} others; "
+        f"{second} over {first}{ratios}"
+    )
+
+
+def quantiles(values: Array) -> str:
+    """Mean and median, and what few lie beyond."""
+    if not values.size:
+        return ": no values"
+    middle, least, low, high = np.quantile(values, [0.5, 0.05, 0.1, 0.9])
+    error = np.std(values) / math.sqrt(values.size)
+    spread = f"5 %: {least:.3f}, 10 %: {low:.3f}, 90 %: {high:.3f}, least {values.min():.3f}"
+    return f": mean {np.mean(values):.4f} ± {error:.4f}, median {middle:.3f} ({spread})"
 
 
 @dataclass(frozen=True)
@@ -322,14 +370,12 @@ def top_recall(scores: Array, labels: NDArray[Any], part: float) -> Share:
 
 def reliability(scores: Array, labels: NDArray[Any], nbins: int = 10) -> tuple[Bin, ...]:
     """Of scores in equal ranges from 0 to 1 the mean, and the part of pulsars among them."""
-    real = np.asarray(labels) > 0
     at = np.minimum((np.asarray(scores) * nbins).astype(np.int64), nbins - 1)
     bins = []
     for i in range(nbins):
-        inside = at == i
-        n = int(np.count_nonzero(inside))
-        mean = float(np.mean(scores[inside])) if n else float("nan")
-        bins.append(Bin(i / nbins, (i + 1) / nbins, mean, Share(int(np.count_nonzero(real[inside])), n)))
+        own, real = scores[at == i], np.asarray(labels)[at == i] > 0
+        mean = float(np.mean(own)) if own.size else float("nan")
+        bins.append(Bin(i / nbins, (i + 1) / nbins, mean, Share(int(np.count_nonzero(real)), own.size)))
     return tuple(bins)
 
 
@@ -344,22 +390,12 @@ def evaluate(scores: Array, labels: NDArray[Any]) -> Evaluation:
         1 (or True) for pulsars.
     """
     scores, real = np.asarray(scores, dtype=np.float64), np.asarray(labels) > 0
-    area, error = auc(scores, real)
-    bins = reliability(scores, real)
+    n, positives, bins = len(real), int(np.count_nonzero(real)), reliability(scores, real)
     gaps = [b.real.n * abs(b.mean - b.real.value) for b in bins if b.real.n]
-    mean = float(real.mean()) if len(real) else float("nan")
-    return Evaluation(
-        n=len(real),
-        positives=int(np.count_nonzero(real)),
-        auc=area,
-        auc_err=error,
-        top1=top_recall(scores, real, 0.01),
-        top5=top_recall(scores, real, 0.05),
-        brier=float(np.mean((scores - real) ** 2)) if len(real) else float("nan"),
-        brier_constant=mean * (1.0 - mean),
-        ece=float(np.sum(gaps)) / max(len(real), 1),
-        bins=bins,
-    )
+    top1, top5 = (top_recall(scores, real, part) for part in (0.01, 0.05))
+    brier, mean = (float(np.mean((scores - real) ** 2)), positives / n) if n else (math.nan, math.nan)
+    ece = float(np.sum(gaps)) / max(n, 1)
+    return Evaluation(n, positives, *auc(scores, real), top1, top5, brier, mean * (1.0 - mean), ece, bins)
 
 
 def reliability_table(title: str, pairs: Iterable[tuple[float, bool]]) -> str:

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from population import row_bins, whose
+from population import pulsar_of
 from population_sky import ENVIRONMENTS, sky
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -37,7 +37,7 @@ from pulsar.cli.console import plain
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.labels import beside, labels_of, uid_of
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.sources.features import FEATURE_NAMES, features, vector
 from pulsar.sources.score import FLAGS, FORMAT, VERSION, Coefficients, LogisticScorer
 
@@ -115,10 +115,7 @@ def _product(path: Path) -> Table:
     for row in run.rows("candidates"):
         said = set(labels.said(uid_of(row)))
         if str(row["id"]) in run.ids and said and (said <= PULSARS or said <= OTHERS):
-            # Of a period that was given there is no significance of a detection.
-            given = str(row["kind"]) == "fold"
-            sigma, count = (np.nan, None) if given else (float(row["sigma"]), int(row["ndetections"]))
-            x.append(vector(features(run.fold(str(row["id"])), sigma=sigma, ndetections=count)))
+            x.append(features_of(run, row))
             y.append(said <= PULSARS)
     if not x:
         raise DataError(
@@ -126,6 +123,13 @@ def _product(path: Path) -> Table:
             f"judge some: pulsar view {path}"
         )
     return Table(FEATURE_NAMES, np.array(x), np.array(y), str(path))
+
+
+def features_of(run: Run, row: np.void) -> Array:
+    """Features of the fold of a candidate; of a period that was given there is no significance of a detection."""
+    given = row["kind"] == "fold"
+    sigma, count = (np.nan, None) if given else (float(row["sigma"]), int(row["ndetections"]))
+    return vector(features(run.fold(str(row["id"])), sigma=sigma, ndetections=count))
 
 
 def parts_of(y: NDArray[np.bool_], nparts: int, seed: int) -> NDArray[np.int64]:
@@ -155,13 +159,9 @@ def terms_of(table: Table) -> Array:
     column = {name: table.names.index(name) for name in FEATURE_NAMES if name in table.names}
     if not column:
         raise ConfigError(f"{table.origin}: has no feature of a fold, such as snr or dm_match, in a line of names")
-    scorer, names = LogisticScorer(EXPECTED), EXPECTED.names
-    unknown = dict.fromkeys(FEATURE_NAMES, float("nan"))
-    rows = []
-    for row in table.x:
-        terms = scorer.terms(unknown | {name: float(row[at]) for name, at in column.items()})
-        rows.append([terms[name] for name in names])
-    return np.array(rows, dtype=np.float64).reshape(-1, len(names))
+    scorer, unknown = LogisticScorer(EXPECTED), dict.fromkeys(FEATURE_NAMES, float("nan"))
+    rows = [scorer.terms(unknown | {name: float(row[at]) for name, at in column.items()}) for row in table.x]
+    return np.array([[terms[name] for name in EXPECTED.names] for terms in rows]).reshape(-1, len(EXPECTED.names))
 
 
 def fit_weights(terms: Array, real: NDArray[np.bool_]) -> Coefficients:
@@ -265,8 +265,7 @@ def _left_out(
 
 def weights_text(found: Coefficients, about: Mapping[str, Any]) -> str:
     """Weights as text, with where they come from."""
-    stored: dict[str, Any] = {"format": FORMAT, "version": VERSION}
-    stored |= {"bias": round(found.bias, 3)}
+    stored: dict[str, Any] = {"format": FORMAT, "version": VERSION, "bias": round(found.bias, 3)}
     for kind, values in (("weights", found.weights), ("penalties", found.penalties)):
         stored[kind] = {name: round(value, 3) for name, value in values.items()}
     return json.dumps(stored | dict(about), indent=1) + "\n"
@@ -299,11 +298,8 @@ def weights(
         added = joined([read_table(path) for path in add]) if add else None
         coefficients, evaluations = learn(given, added=added, nparts=folds, seed=seed)
         labels = given.y if added is None else np.concatenate([given.y, added.y])
-        about = {
-            "trained_on": {"rows": len(labels), "pulsars": int(labels.sum())},
-            "seed": seed,
-            "evaluation": {name: plain(asdict(each)) for name, each in evaluations.items()},
-        }
+        about: dict[str, Any] = {"trained_on": {"rows": len(labels), "pulsars": int(labels.sum())}, "seed": seed}
+        about["evaluation"] = {name: plain(asdict(each)) for name, each in evaluations.items()}
         for name, value in zip([*coefficients.names, "bias"], coefficients.signed(), strict=True):
             print(f"{name:12s} {value:+.2f}")
         for name, each in evaluations.items():
@@ -319,58 +315,52 @@ def weights(
 OWN = frozenset(FLAGS.values())
 
 
-def rows_of(path: Path, is_pulsar: Callable[[Any, Any], int]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Features of the rows of a product that belong to no other, and true for the first of each pulsar.
+def rows_of(
+    folder: Path, names: str, made: Callable[..., tuple[int, Callable[[Any, Any], int | None]]]
+) -> Iterator[tuple[int, NDArray[np.float64], bool]]:
+    """Group and features of the rows of products that belong to no other, and true for the first of each pulsar.
 
     Rows with a flag that no term of the score stands for (mains, a comb, sweeps, a crowd ...) are left out.
 
     Parameters
     ----------
-    path : Path
-    is_pulsar : callable
-        From the row and the header the number of the pulsar whose period and DM it has, -1 for none.
+    folder : Path
+    names : str
+        Pattern of the names of products.
+    made : callable
+        Takes the groups of the pattern; its group, and what gives, from a row and the header, the number of the pulsar
+        whose period and DM the row has, or None.
     """
-    run = read(path)
-    table, seen = run.rows("candidates"), set()
-    for row in np.sort(table[table["harmonic_of"] == ""], order="rank"):
-        number = is_pulsar(row, run.observation)
-        real = number >= 0 and number not in seen
-        seen.add(number)
-        flags = set(filter(None, str(row["rfi_flags"]).split(",")))
-        if np.isfinite(row["snr"]) and flags <= OWN:
-            found = features(run.fold(str(row["id"])), sigma=float(row["sigma"]), ndetections=int(row["ndetections"]))
-            yield vector(found), real
-
-
-def of_skies(folder: Path) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """Rows of products of population.py, with the number of the environment."""
     for path in sorted(folder.glob("*.h5")):
-        name = re.fullmatch(rf"({'|'.join(ENVIRONMENTS)})-(\d+)", path.stem)
+        name = re.fullmatch(names, path.stem)
         if name is None:
             continue
-        observed = sky(name[1], int(name[2]))
+        group, pulsar_number = made(*name.groups())
+        run = read(path)
+        table, seen = run.rows("candidates"), {None}
+        for row in np.sort(table[table["harmonic_of"] == ""], order="rank"):
+            number = pulsar_number(row, run.observation)
+            real = number not in seen
+            seen.add(number)
+            flags = set(filter(None, str(row["rfi_flags"]).split(",")))
+            if np.isfinite(row["snr"]) and flags <= OWN:
+                yield group, features_of(run, row), real
 
-        def number(row: Any, _header: Any, observed: Any = observed) -> int:
-            at = whose(row["freq"], row["dm"], observed, row_bins(row, observed), row["dm_err"])
-            return at[0] if at is not None and at[1] == (1, 1) else -1
 
-        for x, real in rows_of(path, number):
-            yield ENVIRONMENTS.index(name[1]), x, real
+def of_sky(environment: str, seed: str) -> tuple[int, Callable[[Any, Any], int | None]]:
+    """Products of population.py: the number of the environment, and which pulsar a row is."""
+    observed = sky(environment, int(seed))
+    return ENVIRONMENTS.index(environment), lambda row, _: pulsar_of(row, observed)
 
 
-def of_zoo(folder: Path) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """Rows of products of `zoo.py survey`, with the number of the kind of interference, after the environments."""
-    for path in sorted(folder.glob("*.h5")):
-        name = re.fullmatch(r"(\d+)-(\d+)", path.stem)
-        if name is None:
-            continue
-        kind, _, observed = file_of(int(name[1]), int(name[2]))
+def of_zoo(number: str, every: str) -> tuple[int, Callable[[Any, Any], int | None]]:
+    """Products of `zoo.py survey`: the number of the kind, after the environments, and which pulsar a row is."""
+    kind, _, observed = file_of(int(number), int(every))
 
-        def number(row: Any, header: Any, observed: Any = observed) -> int:
-            return next((k for k, pulsar in enumerate(observed.pulsars) if belongs(row, pulsar, header, 1, 1)), -1)
+    def pulsar_number(row: Any, header: Any) -> int | None:
+        return next((k for k, pulsar in enumerate(observed.pulsars) if belongs(row, pulsar, header, 1, 1)), None)
 
-        for x, real in rows_of(path, number):
-            yield len(ENVIRONMENTS) + list(ZOO).index(kind), x, real
+    return len(ENVIRONMENTS) + list(ZOO).index(kind), pulsar_number
 
 
 @app.command()
@@ -383,14 +373,13 @@ def table(
 
     Rows of one environment, or of one kind of interference, are one group, which is left out in turn.
     """
-    rows = [row for folder in skies or [] for row in of_skies(folder)]
-    rows += [row for folder in zoo or [] for row in of_zoo(folder)]
+    rows = [row for folder in skies or [] for row in rows_of(folder, rf"({'|'.join(ENVIRONMENTS)})-(\d+)", of_sky)]
+    rows += [row for folder in zoo or [] for row in rows_of(folder, r"(\d+)-(\d+)", of_zoo)]
     if not rows:
         raise typer.BadParameter("no row in the products of these folders: give those of --keep")
-    lines = [",".join([*FEATURE_NAMES, GROUP, "label"])]
-    for group, x, real in rows:
-        lines.append(",".join([*(f"{value:.5g}" for value in x), str(group), str(int(real))]))
-    write_whole(out, "\n".join(lines) + "\n")
+    lines = [[*FEATURE_NAMES, GROUP, "label"]]
+    lines += [[*(f"{value:.5g}" for value in x), str(group), str(int(real))] for group, x, real in rows]
+    write_whole(out, "".join(",".join(line) + "\n" for line in lines))
     print(f"{out}: {len(rows)} rows, {sum(real for _, _, real in rows)} of them pulsars")
 
 

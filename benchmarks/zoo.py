@@ -10,7 +10,6 @@ The observations are those of zoo_skies.py. They are searched as a user searches
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +21,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from shared import First, Json, Sets, commands, markdown, reliability_table, top_recall, words_of
+from shared import First, Json, Sets, commands, markdown, reliability_table, scratch_folder, top_recall, words_of
 from zoo_skies import RECEIVERS, ZOO, Verdict, belongs, in_turns, is_burst, judge, of_pulsar, skies
 
 import pulsar
@@ -102,8 +101,8 @@ def observe(task: tuple[str, int, Sequence[str]]) -> Observed:
     """
     kind, seed, extra = task
     found: list[dict[str, Verdict]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{kind}-{seed}.fil"
+    with scratch_folder() as folder:
+        path = folder / f"{kind}-{seed}.fil"
         # In the clean one with nothing done: what there is to be found. With the settings as they are: what they cost.
         for sky in skies(kind, seed):
             write_filterbank(sky, path, overwrite=True)
@@ -161,8 +160,8 @@ def by_kind(results: Sequence[Observed], name: str) -> str:
     rows = []
     for kind, some in kinds_of(results).items():
         kept, dirty = Kept.of(some, name), [observed.dirty[name] for observed in some]
-        cells = [kind, f"{kept.found}/{sum(len(v.signals) for v in dirty)}", percent(kept.part, 0)]
-        cells.append(str(sum(v.flagged for v in dirty)))
+        tried, flagged = sum(len(v.signals) for v in dirty), sum(v.flagged for v in dirty)
+        cells = [kind, f"{kept.found}/{tried}", percent(kept.part, 0), str(flagged)]
         counts = [(len(v.candidates), len(v.pulses), v.others) for v in dirty]
         cells += [f"{mean:.3g}" for mean in np.mean(counts, axis=0)]
         rows.append([*cells, percent(float(np.mean([v.masked for v in dirty])))])
@@ -249,7 +248,7 @@ def low_dm(sets: Sets = None) -> None:
     dms = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
     # What masking does to bright signals is another question.
     nothing = {**METHODS["nothing"], "enabled": True}
-    alone: dict[str, dict[str, Any]] = {f"zerodm {kind}": {"zerodm": kind} for kind in ("mean", "zdot")}
+    alone = {"zerodm mean": {"zerodm": "mean"}, "zerodm zdot": {"zerodm": "zdot"}}
     alone["clip"] = {"clip": RfiConfig.model_fields["clip"].default or ON}
     signals: dict[str, dict[str, Pulsar | Burst]] = {}
     for snr in (15.0, 150.0):
@@ -260,8 +259,8 @@ def low_dm(sets: Sets = None) -> None:
             made = Burst(time=8.3, dm=0.0, width=width, snr=snr)
             signals[f"burst {1e3 * width:g} ms, S/N {snr:g}"] = {"bursts": made}
     print(markdown(["method", "receiver", "signal", *(f"DM {dm:g}" for dm in dms)], [], left=3))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "low.fil"
+    with scratch_folder() as folder:
+        path = folder / "low.fil"
         for receiver, base in RECEIVERS.items():
             bare = make(base, nbits=32).data
             for words, signal in signals.items():
@@ -349,9 +348,8 @@ def examine(task: tuple[int, int, Sequence[str], Path | None]) -> File:
     """
     number, every, extra, keep = task
     kind, seed, sky = file_of(number, every)
-    pulsars, bursts = sky.pulsars, sky.bursts
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file.fil"
+    with scratch_folder() as folder:
+        path = folder / "file.fil"
         product = path.with_suffix(".h5") if keep is None else keep / f"{number}-{every}.h5"
         cpu = 0.0
         if product.exists():
@@ -364,21 +362,21 @@ def examine(task: tuple[int, int, Sequence[str], Path | None]) -> File:
         rows, pulses, header = run.rows("candidates"), run.rows("single_pulses"), run.observation
 
     def is_one(row: np.void, most: int) -> bool:
-        return any(belongs(row, made, header, most, most) for made in pulsars)
+        return any(belongs(row, made, header, most, most) for made in sky.pulsars)
 
     def is_flash(row: np.void) -> bool:
-        return any(is_burst(row, made, header) for made in bursts)
+        return any(is_burst(row, made, header) for made in sky.bursts)
 
     alone = np.sort(rows[rows["harmonic_of"] == ""], order="rank")
     first = next((n for n, row in enumerate(alone) if is_one(row, 1)), -1)
     listed = [(float(row["score"]), n == first, words_of(row)) for n, row in enumerate(alone)]
-    pulsing = [made for made in pulsars if in_turns(pulses, made, header)]
-    single = [
-        (float(row["score"]), is_flash(row) or any(of_pulsar(row, made, header) for made in pulsing), words_of(row))
-        for row in pulses[pulses["source"] == ""]
-    ]
+    pulsing = [made for made in sky.pulsars if in_turns(pulses, made, header)]
+    single = []
+    for row in pulses[pulses["source"] == ""]:
+        real = is_flash(row) or any(of_pulsar(row, made, header) for made in pulsing)
+        single.append((float(row["score"]), real, words_of(row)))
     detected = bool(pulsing) or any(is_one(row, 3) for row in rows) or any(map(is_flash, pulses))
-    signal = "pulsar" if pulsars else "burst" if bursts else ""
+    signal = "pulsar" if sky.pulsars else "burst" if sky.bursts else ""
     return File(f"{kind}-{seed}", listed, single, signal, detected, cpu)
 
 
@@ -390,20 +388,15 @@ def summary(files: Sequence[File]) -> list[str]:
         with_signal = [file for file in files if file.signal == signal]
         found = [file for file in with_signal if file.detected]
         listed = [file for file in found if any(real for _, real, _ in getattr(file, name))]
-        lines.append(
-            f"{signal}s: {len(with_signal)} in {len(files)} files, {len(found)} detected, {len(listed)} listed as "
-            f"such; {len(rows)} rows"
-        )
+        counts = f"{len(found)} detected, {len(listed)} listed as such; {len(rows)} rows"
+        lines.append(f"{signal}s: {len(with_signal)} in {len(files)} files, {counts}")
         if rows:
-            scores, real = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-            lost = len(found) - len(listed)
             # Those detected but not listed count as at the end of the list.
-            scores, real = np.append(scores, np.full(lost, -1.0)), np.append(real, np.ones(lost, dtype=bool))
-            if real.any():
-                lines += [
-                    f"  in the first {100 * part:g} %: {top_recall(scores, real, part)} of {int(real.sum())} real ones"
-                    for part in (0.01, 0.05)
-                ]
+            judged = [(row[0], row[1]) for row in rows] + [(-1.0, True)] * (len(found) - len(listed))
+            scores, real = np.array([score for score, _ in judged]), np.array([is_real for _, is_real in judged])
+            for part in (0.01, 0.05) if real.any() else ():
+                first = top_recall(scores, real, part)
+                lines.append(f"  in the first {100 * part:g} %: {first} of {int(real.sum())} real ones")
             lines.append(reliability_table(f"  {name}", [(row[0], row[1]) for row in rows]))
     lines.append(f"{np.mean([file.cpu for file in files]):.1f} CPU s a file")
     return lines
@@ -427,7 +420,6 @@ def survey(
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep products; read what is there")] = None,
     jobs: Jobs = 0,
     verbose: Annotated[bool, typer.Option(help="what scores high and is not real, and the reverse")] = False,
-    json_file: Json = None,
     sets: Sets = None,
 ) -> None:
     """Hundreds of files with every kind of interference, few pulsars, one list: how high do these stand in it?
@@ -455,8 +447,6 @@ def survey(
             print(f"{file.name}: {signal}; {rows}", flush=True)
             if verbose:
                 print("".join(f"{line}\n" for line in odd(file)), end="", flush=True)
-            if json_file:
-                json_file.write_text(json.dumps([asdict(each) for each in examined], indent=1))
     print("\n".join(summary(examined)))
 
 

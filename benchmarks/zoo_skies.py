@@ -80,24 +80,20 @@ def draw(header: Header, seed: int) -> tuple[tuple[Pulsar, ...], tuple[Burst, ..
         period = math.exp(rng.uniform(math.log(edges[i]), math.log(edges[i + 1])))
         duty = math.exp(rng.uniform(math.log(0.03), math.log(0.15)))
         dm = math.exp(rng.uniform(math.log(10), math.log(500)))
-        smear = smeared(header, dm)
         ratios = [p.period / period * k for p in pulsars for k in (1, 2, 3, 4)]
-        if smear > 0.2 * period or any(abs(r - round(r)) < 2e-3 for r in ratios):
+        if smeared(header, dm) > 0.2 * period or any(abs(r - round(r)) < 2e-3 for r in ratios):
             continue
         shape = {"period": period, "dm": dm, "duty": duty, "snr": rng.uniform(10, 20)}
         pulsars.append(Pulsar(name=f"pulsar{i}", **shape, phase0=rng.uniform(-0.5, 0.5)))
     bursts: list[Burst] = []
     room = header.tobs - float(header.delays(500.0)[-1]) - 0.5
-    if room <= 1.0:
-        room = 0.7 * header.tobs
+    room = room if room > 1.0 else 0.7 * header.tobs
     while len(bursts) < BURSTS:
         i = len(bursts)
         width = math.exp(rng.uniform(math.log(max(5e-4, header.tsamp)), math.log(1e-2)))
         dm = math.exp(rng.uniform(math.log(20), math.log(500)))
-        smear = smeared(header, dm)
-        late = float(header.delays(dm)[-1])
         time = 0.2 + (i + rng.uniform(0.2, 0.8)) * room / BURSTS
-        if smear > 3 * width or time + late > header.tobs - 0.1:
+        if smeared(header, dm) > 3 * width or time + float(header.delays(dm)[-1]) > header.tobs - 0.1:
             continue
         bursts.append(Burst(name=f"burst{i}", time=time, dm=dm, width=width, snr=rng.uniform(10, 20)))
     return tuple(pulsars), tuple(bursts)
@@ -192,14 +188,18 @@ def belongs(row: Any, pulsar: Pulsar, header: Header, most: int, least: int) -> 
     return bool(abs(float(row["dm"]) - pulsar.dm) <= max(4.0 * dm_err, 1.5 * width / band_delay(header.freqs), 1.0))
 
 
+def off_in_dm(row: Any, dm: float, width: float, header: Header) -> float | None:
+    """How far the DM of a single pulse is from that of pulses so wide [s]; None where it is another."""
+    off = abs(float(row["dm"]) - dm)
+    most = max(4.0 * np.nan_to_num(float(row["dm_err"])), 2.0 * width / band_delay(header.freqs))
+    return off if off <= most else None
+
+
 def is_burst(row: Any, burst: Burst, header: Header) -> bool:
     """True if a single pulse is an injected burst: DM and time within its width and their errors."""
     width = math.hypot(burst.width, smeared(header, burst.dm))
-    delay = band_delay(header.freqs)
-    off = abs(float(row["dm"]) - burst.dm)
-    if off > max(4.0 * np.nan_to_num(float(row["dm_err"])), 2.0 * width / delay):
-        return False
-    return abs(float(row["time"]) - burst.time) <= 2.0 * width + off * delay
+    off = off_in_dm(row, burst.dm, width, header)
+    return off is not None and abs(float(row["time"]) - burst.time) <= 2.0 * width + off * band_delay(header.freqs)
 
 
 def turn_of(row: Any, pulsar: Pulsar, header: Header) -> tuple[float, float] | None:
@@ -210,13 +210,11 @@ def turn_of(row: Any, pulsar: Pulsar, header: Header) -> tuple[float, float] | N
     (off, close) : (float, float), or None
         [turns]. None where the DM is another, or `close` is above a quarter: any time would do, so it tells nothing.
     """
-    width = pulsar.period * max(pulsar.duty, 0.05)
-    delay = band_delay(header.freqs)
-    off = abs(float(row["dm"]) - pulsar.dm)
-    if off > max(4.0 * np.nan_to_num(float(row["dm_err"])), 2.0 * width / delay):
+    off = off_in_dm(row, pulsar.dm, pulsar.period * max(pulsar.duty, 0.05), header)
+    if off is None:
         return None
     turns = (float(row["time"]) - 0.5 * header.tobs) / pulsar.period + pulsar.phase0
-    close = pulsar.duty + off * delay / pulsar.period
+    close = pulsar.duty + off * band_delay(header.freqs) / pulsar.period
     return (abs(turns - round(turns)), close) if close <= 0.25 else None
 
 
@@ -278,25 +276,14 @@ def judge(
         # What runs out of the observation is flagged for it, rightly.
         flagged += bool(own) and all(row["rfi_flags"] not in ("", "cut") for row in own)
     other = [row for row in free if row["sigma"] > COUNTED and not any(belongs(row, p, header, 32, 4) for p in pulsars)]
-    lone = [
-        row
-        for row in pulses
-        if row["sigma"] > COUNTED
-        # Those of a candidate are listed with it.
-        and row["source"] == ""
-        and not any(is_burst(row, b, header) for b in bursts)
-        and not any(of_pulsar(row, p, header) for p in pulsars)
-    ]
-    return Verdict(
-        tuple(found_pulsars),
-        tuple(found_bursts),
-        int(flagged),
-        tuple(words_of(row) for row in other if not row["rfi_flags"]),
-        tuple(words_of(row) for row in lone if not row["rfi_flags"]),
-        len(other) + len(lone),
-        0.0 if mask is None else masked_part(mask, header),
-        cpu,
-    )
+    # Those of a candidate are listed with it.
+    lone = [row for row in pulses if row["sigma"] > COUNTED and row["source"] == ""]
+    lone = [row for row in lone if not any(is_burst(row, b, header) for b in bursts)]
+    lone = [row for row in lone if not any(of_pulsar(row, p, header) for p in pulsars)]
+    strange = [tuple(words_of(row) for row in rows if not row["rfi_flags"]) for rows in (other, lone)]
+    masked = 0.0 if mask is None else masked_part(mask, header)
+    found = tuple(found_pulsars), tuple(found_bursts)
+    return Verdict(*found, int(flagged), *strange, len(other) + len(lone), masked, cpu)
 
 
 def masked_part(rfi: Mapping[str, Any], header: Header) -> float:

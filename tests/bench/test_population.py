@@ -10,7 +10,7 @@ import numpy as np
 import population
 import population_sky as skies
 import pytest
-import recall_skies
+import recall
 from programs import presto_plan, read_listing
 from shared import reliability_table
 
@@ -355,7 +355,7 @@ def test_reliability_of_scores_in_a_table():
 
 def test_files_like_frex_hold_a_whole_burst_each():
     for seed in range(40):
-        (burst,) = (observed := recall_skies.draw_frex(seed, (8.0, 80.0))).bursts
+        (burst,) = (observed := recall.draw_frex(seed, (8.0, 80.0))).bursts
         assert 8.0 <= burst.snr <= 80.0
         assert 0.0 < burst.time < burst.time + burst.dm * observed.delays.max() < observed.tobs
         assert observed.tobs == pytest.approx(6.04, abs=0.01)
