@@ -6,7 +6,6 @@ file to them: rfifind, prepsubband, realfft, rednoise, accelsearch, with a plan 
 `versus.py work`: the same work as others do it, dedispersing, folding, searching series.
 """
 
-import contextlib
 import math
 import os
 import re
@@ -14,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -25,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from population_sky import Sky
-from shared import best_of, white_noise
+from shared import best_of, scratch_folder, white_noise
 
 from pulsar.bench.case import power_of_two
 from pulsar.bench.stages import MEMORY, PULSAR, Survey, cleaned, run_dedispersion
@@ -40,8 +38,8 @@ from pulsar.io.series import write_series
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.fft import FFTSearch
 
-#: A program that takes longer has failed [s].
-PATIENCE = 3600.0
+#: A program that takes longer has failed [s], and how often it is looked at [s].
+PATIENCE, LOOK = 3600.0, 0.005
 #: No peer runs again that has taken this long already [s]: what disturbs a figure is short against it.
 ENOUGH = 10.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -104,26 +102,27 @@ def run(command: Sequence[str], folder: Path, environment: dict[str, str], patie
     """
     given = {"cwd": folder, "env": os.environ | environment, "stdin": subprocess.DEVNULL, "start_new_session": True}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        start = time.perf_counter()
+        start, memory, late, ended = time.perf_counter(), 0, False, 0
         process = subprocess.Popen(command, stdout=out, stderr=err, **given)
-        watcher = _Watcher(process.pid, patience)
-        watcher.start()
         try:
-            _, status, usage = os.wait4(process.pid, 0)
+            while not ended:
+                # The figure that comes with its end would be no less than that of who started it.
+                memory = max(memory, peak_memory(process.pid))
+                if not late and time.perf_counter() - start > patience:
+                    late = True
+                    os.killpg(process.pid, signal.SIGKILL)
+                time.sleep(LOOK)
+                ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             process.returncode = os.waitstatus_to_exitcode(status)
         finally:
-            watcher.done.set()
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        wall = time.perf_counter() - start
-        watcher.join()
-        texts = []
+        wall, texts = time.perf_counter() - start, []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
-    code = process.returncode
-    return Ran(wall, usage.ru_utime, usage.ru_stime, watcher.memory, code, watcher.late, *texts)
+    return Ran(wall, usage.ru_utime, usage.ru_stime, memory, process.returncode, late, *texts)
 
 
 def measured(command: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> Ran:
@@ -151,27 +150,6 @@ def measured(command: Sequence[str], folder: Path, environment: dict[str, str] |
     if ran.code:
         raise PeerError(last_line(ran.err) or last_line(ran.out) or f"{command[0]}: exit {ran.code}")
     return ran
-
-
-class _Watcher(threading.Thread):
-    """Looks how much memory a process has had, and ends it where it takes too long.
-
-    The figure that comes with its end would be no less than that of who started it.
-    """
-
-    def __init__(self, pid: int, patience: float) -> None:
-        super().__init__(daemon=True)
-        self.pid, self.done, self.late, self.memory = pid, threading.Event(), False, 0
-        self.end = time.monotonic() + patience
-
-    def run(self) -> None:
-        while not self.done.wait(0.005):
-            self.memory = max(self.memory, peak_memory(self.pid))
-            if time.monotonic() > self.end:
-                self.late = True
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.pid, signal.SIGKILL)
-                return
 
 
 def peak_memory(pid: int) -> int:
@@ -210,10 +188,11 @@ class Spent:
     files: int = 0
     size: int = 0
 
-    def run(self, folder: Path, *command: str) -> None:
+    def run(self, folder: Path, *command: str) -> Ran:
         """Run a command in a folder, and add what it took; see :func:`measured`."""
         ran = measured(command, folder)
         self.cpu, self.wall, self.memory = self.cpu + ran.cpu, self.wall + ran.wall, max(self.memory, ran.memory)
+        return ran
 
     def left(self, files: Iterable[Path]) -> None:
         """Count files."""
@@ -260,21 +239,18 @@ class Peer:
         ------
         PeerError
         """
-        cpu, wall, note = 0.0, 0.0, self.note
-        with tempfile.TemporaryDirectory(prefix="pulsar-peer-") as name:
-            folder = Path(name)
+        preparing, working, note = Spent(), Spent(), self.note
+        with scratch_folder() as folder:
             for path in self.copied:
                 shutil.copy(path, folder)
             for number, command in enumerate(self.commands):
-                ran = measured(command, folder)
-                if number >= self.uncounted:
-                    cpu, wall = cpu + ran.cpu, wall + ran.wall
+                ran = (preparing if number < self.uncounted else working).run(folder, *command)
                 # Plans of FFTs made anew take longer than a search of 2^18 samples.
                 if "makewisdom" in ran.out:
                     note = f"{self.note}; its makewisdom was not run"
             if not any(folder.glob(self.output)):
                 raise PeerError(f"wrote no {self.output}")
-        return cpu, wall, note
+        return working.cpu, working.wall, note
 
 
 def compare(
@@ -297,11 +273,12 @@ def compare(
     dict
         By the name of the peer "cpu", "ours" and "note"; nothing of those that are absent or failed.
     """
-    missing = {peer.program: peer.missing() for peer in peers}
-    for program, why in missing.items():
-        if why:
-            progress(f"{program}: {why}")
-    there = [peer for peer in peers if not missing[peer.program]]
+    there = []
+    for peer in peers:
+        if why := peer.missing():
+            progress(f"{peer.program}: {why}")
+        else:
+            there.append(peer)
     found: dict[str, dict[str, Any]] = {}
     if there:
         ours()
@@ -322,14 +299,14 @@ def compare(
     return found
 
 
-def write_dat(path: Path, data: NDArray[np.float32], tsamp: float) -> Path:
+def write_dat(path: Path, data: NDArray[np.float32], tsamp: float) -> tuple[Path, Path]:
     """Write a series as a ``.dat`` with its ``.inf``."""
     header = Header(
         nchans=1, nsamps=len(data), tsamp=tsamp, fch1=1250.0, foff=-500.0, tstart=60000.0, is_series=True, dm=0.0,
         source="noise", telescope="FAST",
     )  # fmt: skip
     write_series(path, data, header, 0.0)
-    return path
+    return path, path.with_suffix(".inf")
 
 
 class Line(NamedTuple):
@@ -376,7 +353,6 @@ def spectrum_lines(folder: Path, stem: str, spent: Spent, *options: str, whiten:
     whiten : bool
         Run rednoise.
     """
-
     spent.run(folder, "realfft", f"{stem}.dat")
     if whiten:
         spent.run(folder, "rednoise", f"{stem}.fft")
@@ -387,9 +363,9 @@ def spectrum_lines(folder: Path, stem: str, spent: Spent, *options: str, whiten:
 
 def accelsearch_lines(series: NDArray[np.float32], tsamp: float, *options: str) -> list[Line]:
     """What realfft and accelsearch with these options find in a series."""
-    with tempfile.TemporaryDirectory() as name:
-        write_dat(Path(name) / "series.dat", series - series.mean(), tsamp)
-        return spectrum_lines(Path(name), "series", Spent(), *options)
+    with scratch_folder() as folder:
+        write_dat(folder / "series.dat", series - series.mean(), tsamp)
+        return spectrum_lines(folder, "series", Spent(), *options)
 
 
 #: What is seen in a raw file, in the columns of our detections (PRESTO's sigma knows of no other DMs).
@@ -429,9 +405,7 @@ def presto_search(observed: Sky, path: Path, dm_high: float, spent: Spent) -> ND
         What it takes is added there.
     """
     found = []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-
+    with scratch_folder() as folder:
         spent.run(folder, "rfifind", "-time", "1.0", "-o", "m", str(path.resolve()))
         for low, step, number, down in presto_plan(observed, dm_high):
             # Filled up to a power of two: for others FFTW makes a new plan each time, longer than the search takes.
@@ -482,8 +456,7 @@ def works(surveys: Sequence[Survey], *, searches: bool = False) -> Iterator[Cont
         The searches for accelerations, too.
     """
     for number, survey in enumerate(surveys):
-        with tempfile.TemporaryDirectory(prefix="pulsar-bench-") as name:
-            folder = Path(name)
+        with scratch_folder() as folder:
             path = survey.write(folder)
             yield from dedispersion(survey, path)
             if number == 0:
@@ -555,10 +528,9 @@ def fold(survey: Survey, path: Path) -> Contest:
 def search(nsamps: int, tsamp: float, folder: Path) -> Contest:
     """One dedispersed series from its file to detections."""
     name = f"series-{nsamps}"
-    path = write_dat(folder / f"{name}.dat", 100.0 + 20.0 * white_noise(nsamps, 1), tsamp)
+    files = path, _ = write_dat(folder / f"{name}.dat", 100.0 + 20.0 * white_noise(nsamps, 1), tsamp)
     finder = FFTSearch(nsamps, tsamp, FFTConfig.model_validate({"nharm": NHARM}))
     commands = (("realfft", f"{name}.dat"), ("accelsearch", "-zmax", "0", "-numharm", str(NHARM), f"{name}.fft"))
-    files = (path, path.with_suffix(".inf"))
     note = "started anew for every series"
     peer = Peer("PRESTO `realfft + accelsearch -zmax 0`", commands, "*ACCEL_0*", files, note=note)
     work = f"search a series of {power_of_two(nsamps)} samples, {NHARM} harmonics"
@@ -569,11 +541,10 @@ def acceleration(log2n: int, zmax: float, wmax: float, nharm: int, folder: Path)
     """One dedispersed series from its spectrum, theirs, or its samples, ours, to accelerated candidates."""
     nsamps, tsamp = 1 << log2n, 64e-6
     series = white_noise(nsamps, 1)
-    path = write_dat(folder / f"accel-{log2n}.dat", series - series.mean(), tsamp)
+    files = path, _ = write_dat(folder / f"accel-{log2n}.dat", series - series.mean(), tsamp)
     finder = AccelSearch(nsamps, tsamp, AccelConfig.model_validate({"zmax": zmax, "wmax": wmax, "nharm": nharm}))
     given = ["-zmax", f"{zmax:g}", "-numharm", str(nharm), "-flo", "0.5"]
     given += ["-wmax", f"{wmax:g}"] if wmax else []
-    files = (path, path.with_suffix(".inf"))
     peers = []
     for option in ((), ("-inmem",)) if not wmax else ((),):
         commands = (("realfft", path.name), ("accelsearch", *given, *option, f"{path.stem}.fft"))

@@ -19,19 +19,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from shared import Share, markdown
+from shared import Share, columns_of, markdown
 
 from pulsar.bench.figures import FORMAT, roofline
 from pulsar.bench.figures import load as load_run
 from pulsar.data.text import si
-
-LIMITS = (
-    ("copy", "copy [B/s]"),
-    ("copy_near", "copy in cache"),
-    ("adds_l1", "int16 adds/s in L1"),
-    ("adds_l2", "int8 adds/s in L2"),
-    ("floats", "float32 [flop/s]"),
-)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -51,27 +43,32 @@ def machine(run: dict[str, Any]) -> str:
 def kernels(run: dict[str, Any]) -> str:
     """Machine, limits and figures of the kernels of a run."""
     head = f"{machine(run)} CPU seconds, {run['threads']} thread{'s' if run['threads'] > 1 else ''}."
-    limits = markdown(
-        ["cores", *(heading for _, heading in LIMITS)],
-        [[str(x["threads"]), *(si(x[key]) for key, _ in LIMITS)] for x in run["limits"]],
+    limits = columns_of(
+        {
+            "cores": lambda x: str(x["threads"]),
+            "copy [B/s]": lambda x: si(x["copy"]),
+            "copy in cache": lambda x: si(x["copy_near"]),
+            "int16 adds/s in L1": lambda x: si(x["adds_l1"]),
+            "int8 adds/s in L2": lambda x: si(x["adds_l2"]),
+            "float32 [flop/s]": lambda x: si(x["floats"]),
+        },
+        run["limits"],
     )
-    rows = [
-        [
-            f"`{f['kernel']}` {f['about']}, {f['dtype']}",
-            si(f["samples_per_s"]),
-            si(f["adds_per_s"] + f["flops_per_s"]),
-            si(f["bytes_per_s"]),
-            f"{1e3 * f['cpu_s']:.2f}",
-            f"{1e3 * f['cpu_low_s']:.2f}-{1e3 * f['cpu_high_s']:.2f}",
-            f"{100 * f['fraction']:.0f} % of {f['limit']}",
-            "-" if f["ratio"] is None else f"{f['ratio']:.1f} x",
-            f"{f['first_s']:.2f}",
-        ]
-        for f in run["figures"]
-    ]
-    headings = ["kernel", "samples/s", "operations/s", "bytes/s", "CPU [ms]", "range", "limit", "numpy takes"]
-    headings.append("first call [s]")
-    return "\n\n".join([head, limits, markdown(headings, rows)])
+    figures = columns_of(
+        {
+            "kernel": lambda f: f"`{f['kernel']}` {f['about']}, {f['dtype']}",
+            "samples/s": lambda f: si(f["samples_per_s"]),
+            "operations/s": lambda f: si(f["adds_per_s"] + f["flops_per_s"]),
+            "bytes/s": lambda f: si(f["bytes_per_s"]),
+            "CPU [ms]": lambda f: f"{1e3 * f['cpu_s']:.2f}",
+            "range": lambda f: f"{1e3 * f['cpu_low_s']:.2f}-{1e3 * f['cpu_high_s']:.2f}",
+            "limit": lambda f: f"{100 * f['fraction']:.0f} % of {f['limit']}",
+            "numpy takes": lambda f: "-" if f["ratio"] is None else f"{f['ratio']:.1f} x",
+            "first call [s]": lambda f: f"{f['first_s']:.2f}",
+        },
+        run["figures"],
+    )
+    return "\n\n".join([head, limits, figures])
 
 
 def stages(run: dict[str, Any]) -> str:
@@ -79,23 +76,18 @@ def stages(run: dict[str, Any]) -> str:
     by_name: dict[str, list[dict[str, Any]]] = {}
     for f in run["stages"]:
         by_name.setdefault(f["stage"], []).append(f)
-    rows = []
-    for name, (single, *_, double) in by_name.items():
-        rows.append(
-            [
-                f"`{name}` {single['about']}",
-                si(single["samples_per_s"]),
-                si(single["operations_per_s"]),
-                f"{1e3 * single['cpu_s']:.3g}",
-                f"{1e3 * single['wall_s']:.3g}",
-                f"{1e3 * double['wall_s']:.3g}",
-                f"{double['speedup']:.2f} x",
-                f"{100 * (double['overhead'] - 1):.0f} %",
-                f"{100 * single['fraction']:.0f} % of {single['limit']}",
-            ]
-        )
-    headings = ["stage", "samples/s", "operations/s", "CPU [ms]", "elapsed [ms]", "with 2 threads", "faster"]
-    return "\n\n".join([machine(run), markdown([*headings, "CPU more", "limit"], rows)])
+    columns: dict[str, Callable[[Any], str]] = {
+        "stage": lambda f: f"`{f[0]['stage']}` {f[0]['about']}",
+        "samples/s": lambda f: si(f[0]["samples_per_s"]),
+        "operations/s": lambda f: si(f[0]["operations_per_s"]),
+        "CPU [ms]": lambda f: f"{1e3 * f[0]['cpu_s']:.3g}",
+        "elapsed [ms]": lambda f: f"{1e3 * f[0]['wall_s']:.3g}",
+        "with 2 threads": lambda f: f"{1e3 * f[-1]['wall_s']:.3g}",
+        "faster": lambda f: f"{f[-1]['speedup']:.2f} x",
+        "CPU more": lambda f: f"{100 * (f[-1]['overhead'] - 1):.0f} %",
+        "limit": lambda f: f"{100 * f[0]['fraction']:.0f} % of {f[0]['limit']}",
+    }
+    return "\n\n".join([machine(run), columns_of(columns, by_name.values())])
 
 
 #: False alarms a series.
@@ -153,16 +145,12 @@ def above(entries: Iterable[dict[str, Any]], level: float) -> list[dict[str, Any
 
 def median(values: Iterable[float]) -> float:
     """NaN where there are none."""
-    kept = list(values)
-    return float(np.median(kept)) if kept else float("nan")
+    return float(np.median(list(values) or [math.nan]))
 
 
 def size(nbytes: float) -> str:
     """Bytes, in the unit that tells them."""
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if nbytes >= limit:
-            return f"{nbytes / limit:.3g} {unit}"
-    return f"{nbytes:.0f} B"
+    return f"{si(nbytes)}B" if nbytes >= 1000 else f"{nbytes:.0f} B"
 
 
 def files(entries: Sequence[dict[str, Any]]) -> str:
@@ -280,7 +268,7 @@ def red_table(cases: dict[str, Any], rate: float = RED_RATE) -> str:
 
 def found_cells(found: int, tried: int, wrong: int, chance: int, pairs: int) -> list[str]:
     """Pulsars found, those of them at a wrong harmonic, and pairs of a series of noise and a pulsar by chance."""
-    return [f"{Share(found, tried).percent} of {tried}", f"{wrong} of {found}", f"{100 * chance / pairs:.2f} %"]
+    return [f"{Share(found, tried).percent} of {tried}", f"{wrong} of {found}", f"{100 * chance / max(pairs, 1):.2f} %"]
 
 
 def begun(programs: dict[str, Any]) -> dict[str, Any]:
@@ -332,21 +320,18 @@ def work_table(works: dict[str, Any]) -> str:
 
 def real_table(programs: dict[str, Any]) -> str:
     """Real files: the place of the pulsar in each list, and how long that is."""
-    names = list(dict.fromkeys(path for entries in programs.values() for path in entries))
+
+    def cell(entry: dict[str, Any] | None) -> str:
+        if entry is None:
+            return "-"
+        false, place = f"{entry['shown']} false", f"{entry['place'] or 'not in'} of {entry['shown']}"
+        return f"{place if entry['period'] else false}; {entry['cpu']:.2f} s; {entry['files']}"
+
+    periods = {path: entry["period"] for entries in programs.values() for path, entry in entries.items()}
     rows = []
-    for path in names:
-        cells = []
-        for entries in programs.values():
-            if path not in entries:
-                cells.append("-")
-                continue
-            entry = entries[path]
-            where = (
-                f"{entry['place'] or 'not in'} of {entry['shown']}" if entry["period"] else f"{entry['shown']} false"
-            )
-            cells.append(f"{where}; {entry['cpu']:.2f} s; {entry['files']}")
-        period = next(entries[path]["period"] for entries in programs.values() if path in entries)
-        rows.append([path, f"{period:.7g} s" if period else "no pulsar", *cells])
+    for path, period in periods.items():
+        answer = f"{period:.7g} s" if period else "no pulsar"
+        rows.append([path, answer, *(cell(entries.get(path)) for entries in programs.values())])
     return markdown(["file", "answer", *(f"{name}: place; CPU; files" for name in programs)], rows)
 
 
@@ -360,34 +345,24 @@ def tables(content: dict[str, Any]) -> dict[str, str]:
     """
     where = content["machine"]
     head = machine({**where, "created": where.get("date", "")})
-    real, skies = begun(content.get("real", {})), begun(content.get("population", {}))
+    real, skies, work = (begun(content.get(name, {})) for name in ("real", "population", "work"))
     parts = [series_table(programs, log2n) for log2n, programs in content.get("series", {}).items()]
-    parts += [real_table(real)] if real else []
-    found = {"versus": "\n\n".join(parts)} if parts else {}
-    if red := content.get("red"):
-        found["versus-red"] = red_table(red)
-    if skies:
-        found["versus-population"] = population_table(skies)
-    if work := begun(content.get("work", {})):
-        found["versus-work"] = work_table(work)
-    return {mark: f"{head}\n\n{text}" for mark, text in found.items()}
-
-
-#: Marks of a page -> what the run calls it, and the function that makes it.
-SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
-    "bench": ("figures", kernels),
-    "stages": ("stages", stages),
-}
+    found = {
+        "versus": "\n\n".join([*parts, real_table(real)] if real else parts),
+        "versus-red": red_table(content["red"]) if content.get("red") else "",
+        "versus-population": population_table(skies) if skies else "",
+        "versus-work": work_table(work) if work else "",
+    }
+    return {mark: f"{head}\n\n{text}" for mark, text in found.items() if text}
 
 
 def sections(runs: list[dict[str, Any]]) -> dict[str, str]:
     """What the runs hold, by the marks of a page."""
-    found = {}
-    for mark, (key, make) in SECTIONS.items():
-        texts = [make(run) for run in runs if run.get(key)]
-        if texts:
-            found[mark] = "\n\n".join(texts)
-    return found
+    texts = {
+        "bench": [kernels(run) for run in runs if run["figures"]],
+        "stages": [stages(run) for run in runs if run["stages"]],
+    }
+    return {mark: "\n\n".join(parts) for mark, parts in texts.items() if parts}
 
 
 def put(texts: dict[str, str], path: Path | None) -> None:

@@ -37,9 +37,8 @@ stays as it is.
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,26 +46,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+import versus_series
 from numpy.typing import NDArray
 from population import DM_HIGH, RATIOS, Fate, judge, judge_detections
 from population_sky import Sky, sky, write
 from programs import PeerError, Spent, compare, missing_programs, presto_search, works, write_dat
-from shared import First, commands
+from shared import First, commands, scratch_folder
 from table import put, tables
-from versus_series import (
-    Accelsearch,
-    Case,
-    Searched,
-    Searcher,
-    Truth,
-    found,
-    interpreter,
-    matched,
-    ours,
-    red_noise,
-    riptide,
-    white_noise,
-)
+from versus_series import Accelsearch, Case, Searched, Searcher, Truth
 
 from pulsar.bench.stages import BAND, FAST
 from pulsar.config.resources import usable_cores
@@ -77,9 +64,7 @@ from pulsar.io.product.provenance import cpu_model, versions
 from pulsar.io.product.reader import Run
 
 app = commands(__doc__)
-Json = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="what was measured is kept, and found, there")
-]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="what was measured is kept, and found, here")]
 Into = Annotated[Path | None, typer.Option(metavar="README.md", help="put the tables between its marks")]
 Env = Annotated[Path | None, typer.Option(metavar="DIR", help="virtual environment that has riptide-ffa")]
 Only = Annotated[str, typer.Option(help="parts of names of programs, comma separated")]
@@ -131,22 +116,18 @@ class Store:
 @contextmanager
 def programs(only: str, env: Path | None, *, whiten: bool = False) -> Iterator[list[Searcher]]:
     """Those that are there and asked for; of the others it is told how to provide them."""
-    searchers: list[Searcher] = [
-        ours(),
-        Accelsearch(16, whiten=whiten),
-        Accelsearch(32, whiten=whiten),
-        riptide(interpreter(env)),
-    ]
-    searchers = [searcher for searcher in searchers if any(word in searcher.name for word in only.split(","))]
-    missing = {searcher.name: searcher.missing() for searcher in searchers}
-    for name, why in missing.items():
-        if why:
-            print(f"{name}: {why}", file=sys.stderr)
-    try:
-        yield [searcher for searcher in searchers if not missing[searcher.name]]
-    finally:
-        for searcher in searchers:
-            searcher.close()
+    theirs = Accelsearch(16, whiten=whiten), Accelsearch(32, whiten=whiten), versus_series.riptide(env)
+    there: list[Searcher] = []
+    with ExitStack() as opened:
+        for searcher in (versus_series.ours(), *theirs):
+            if not any(word in searcher.name for word in only.split(",")):
+                continue
+            if why := searcher.missing():
+                print(f"{searcher.name}: {why}", file=sys.stderr)
+            else:
+                opened.callback(searcher.close)
+                there.append(searcher)
+        yield there
 
 
 def record(searched: Searched, truth: Truth | None, tobs: float) -> dict[str, Any]:
@@ -166,10 +147,9 @@ def record(searched: Searched, truth: Truth | None, tobs: float) -> dict[str, An
     kept["single"] = single[0] if single else None
     if truth is None:
         return kept
-    kept["snr"], kept["millisecond"] = truth.snr, truth.millisecond
-    kept["own"] = None
+    kept |= {"snr": truth.snr, "millisecond": truth.millisecond, "own": None}
     for freq, value, *_ in searched.lines:
-        if ratio := found(freq, truth, tobs):
+        if ratio := versus_series.found(freq, truth, tobs):
             m, d = ratio
             # The error is that of the spin frequency, in bins.
             return {**kept, "own": value, "ratio": [m, d], "error": (freq * d / m - truth.freq) * tobs}
@@ -192,8 +172,8 @@ def run_series(
         The same for those that get another number of them, by a part of their name.
     """
     tobs = case.nsamps * case.tsamp
-    with tempfile.TemporaryDirectory(prefix="pulsar-versus-") as folder:
-        path = Path(folder) / "series.dat"
+    with scratch_folder() as folder:
+        path = folder / "series.dat"
         for index in range(max(counts)):
             truth = case.pulsars[index] if index < len(case.pulsars) else None
             for which, kind in enumerate(("noise", "pulsars")):
@@ -209,7 +189,7 @@ def run_series(
                 write_dat(path, data, case.tsamp)
                 ideal = {}
                 if truth is not None and which:
-                    ideal["matched"] = matched(data, truth, case.tsamp, case.knees[index])
+                    ideal["matched"] = versus_series.matched(data, truth, case.tsamp, case.knees[index])
                 for searcher in left:
                     searched = searcher.search(path, case.tsamp)
                     kept = {**record(searched, truth, tobs), **ideal}
@@ -302,19 +282,14 @@ def examine_presto(path: Path, observed: Sky) -> dict[str, Any]:
     spent = Spent()
     lines = presto_search(observed, path, DM_HIGH, spent)
     strange = strangers(lines, observed)
-    fates = []
-    for number, pulsar in enumerate(observed.pulsars):
-        fate = Fate(asdict(pulsar))
+    fates = [Fate(pulsar) for pulsar in observed.pulsars]
+    for number, fate in enumerate(fates):
         judge_detections(lines, number, observed, fate)
-        fates.append(fate)
-    level = float(strange[0]) if strange.size else 0.0
-    return {
-        "injected": len(fates),
-        "above": [n for n, fate in enumerate(fates) if fate.detected > level],
-        "listed": [n for n, fate in enumerate(fates) if fate.detected >= SHOWN["PRESTO"]],
-        "false": int(np.sum(strange >= SHOWN["PRESTO"])),
-        **asdict(spent),
-    }
+    least, level = SHOWN["PRESTO"], float(strange[0]) if strange.size else 0.0
+    above = [n for n, fate in enumerate(fates) if fate.detected > level]
+    listed = [n for n, fate in enumerate(fates) if fate.detected >= least]
+    false = int(np.sum(strange >= least))
+    return {"injected": len(fates), "above": above, "listed": listed, "false": false, **asdict(spent)}
 
 
 def examine_skies(store: Store, environments: Sequence[str], seeds: Iterable[int], *, presto: bool) -> None:
@@ -326,8 +301,7 @@ def examine_skies(store: Store, environments: Sequence[str], seeds: Iterable[int
             missing = [program for program in programs if name not in store.entries("population", program)]
             if not missing:
                 continue
-            with tempfile.TemporaryDirectory(prefix="pulsar-versus-") as temporary:
-                folder = Path(temporary)
+            with scratch_folder() as folder:
                 path = folder / f"{name}.fil"
                 observed = write(sky(environment, seed), path)
                 if "ours" in missing:
@@ -385,16 +359,14 @@ def examine_real(store: Store, searchers: Sequence[Searcher], folder: Path) -> N
             if name in store.entries("real", searcher.name):
                 continue
             if searcher.name == "ours":
-                with tempfile.TemporaryDirectory(prefix="pulsar-versus-") as temporary:
-                    run, kept = our_search(path, Path(temporary))
+                with scratch_folder() as temporary:
+                    run, kept = our_search(path, temporary)
                     rows = np.sort(run.rows("candidates"), order="rank")
                 freqs = rows["freq"][(rows["harmonic_of"] == "") & (rows["rfi_flags"] == "")].tolist()
             else:
-                searched = searcher.search(path, tsamp)
+                kept = asdict(searcher.search(path, tsamp))
                 least = next(value for word, value in SHOWN.items() if word in searcher.name)
-                freqs = [freq for freq, *_ in sources([line for line in searched.lines if line[1] >= least], tobs)]
-                kept = asdict(searched)
-                kept.pop("lines")
+                freqs = [freq for freq, *_ in sources([line for line in kept.pop("lines") if line[1] >= least], tobs)]
             kept |= {"shown": len(freqs), "place": place(freqs, period, tobs), "period": period}
             store.put(kept, "real", searcher.name, name)
         print(f"{name}: done", file=sys.stderr, flush=True)
@@ -424,7 +396,7 @@ def series(
 ) -> None:
     """Dedispersed series with one pulsar each, and as many of noise alone."""
     with measuring(file, into) as store, programs(only, env) as searchers:
-        case = white_noise(SEED, log2n, TSAMP, noise, pulsars)
+        case = versus_series.white_noise(SEED, log2n, TSAMP, noise, pulsars)
         run_series(store, searchers, case, (noise, pulsars), {"riptide": (riptides, riptides)})
 
 
@@ -439,7 +411,7 @@ def red(
 ) -> None:
     """Series in red noise, of knees from 0.1 to 50 Hz: one pulsar each, and as many of noise alone."""
     with measuring(file, into) as store, programs(only, env, whiten=True) as searchers:
-        for case in red_noise(SEED, log2n, RED_TSAMP, count):
+        for case in versus_series.red_noise(SEED, log2n, RED_TSAMP, count):
             run_series(store, searchers, case, (count, count), {})
 
 

@@ -36,6 +36,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from programs import ONE_THREAD, PeerError, Spent, last_line, missing_programs, peak_memory, spectrum_lines
+from shared import scratch_folder
 
 from pulsar.errors import ConfigError
 
@@ -61,9 +62,8 @@ PIECE = 1 << 20
 #: A line is a pulsar's within this many bins of 1/length [bins] of its frequency times one of the RATIOS ...
 BINS = 1.0
 #: ... m/d in lowest terms: harmonics up to the 16th, and up to the 8th of a half, a third and a quarter of it.
-RATIOS = tuple((m, 1) for m in range(1, 17)) + tuple(
-    (m, d) for d in (2, 3, 4) for m in range(1, 9) if math.gcd(m, d) == 1
-)
+MOST_HARMONICS = {1: 16, 2: 8, 3: 8, 4: 8}
+RATIOS = [(m, d) for d, most in MOST_HARMONICS.items() for m in range(1, most + 1) if math.gcd(m, d) == 1]
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,8 @@ class Case:
     def series(self, index: int, *, with_pulsar: bool) -> NDArray[np.float32]:
         """One of them, shape (nsamps,)."""
         rng = np.random.default_rng([*self.seed, index, int(with_pulsar)])
-        return make_series(
-            self.pulsars[index] if with_pulsar else None, self.nsamps, self.tsamp, rng, self.knees[index]
-        )
+        pulsar = self.pulsars[index] if with_pulsar else None
+        return make_series(pulsar, self.nsamps, self.tsamp, rng, self.knees[index])
 
 
 def white_noise(seed: int, log2n: int, tsamp: float, noise: int, pulsars: int) -> Case:
@@ -423,14 +422,13 @@ class Accelsearch:
         ------
         PeerError
         """
-        with tempfile.TemporaryDirectory(prefix="pulsar-versus-") as name:
-            folder, stem = Path(name), path.stem
+        with scratch_folder() as folder:
             before = [path.name, path.with_suffix(".inf").name]
             for file in before:
                 (folder / file).symlink_to(path.with_name(file).absolute())
             found = Searched()
             options = ("-zmax", "0", "-numharm", str(self._nharm), "-sigma", str(LEAST_SIGMA), "-flo", str(LOWEST))
-            lines = spectrum_lines(folder, stem, found, *options, whiten=self._whiten)
+            lines = spectrum_lines(folder, path.stem, found, *options, whiten=self._whiten)
             found.left(file for file in folder.iterdir() if file.name not in before)
             tobs = path.stat().st_size // 4 * tsamp
             found.lines = strongest_first([(line.r / tobs, line.sigma) for line in lines])
@@ -482,8 +480,7 @@ class Worker:
                 said.seek(0)
                 raise PeerError(f"{self.name}: {last_line(said.read()) or 'ended'}") from None
         lines = strongest_first([tuple(map(float, line)) for line in answer["lines"]])
-        cpu, wall = float(answer["cpu"]), float(answer["wall"])
-        return Searched(lines=lines, cpu=cpu, wall=wall, memory=peak_memory(process.pid))
+        return Searched(answer["cpu"], answer["wall"], peak_memory(process.pid), lines=lines)
 
     def close(self) -> None:
         """End its process."""
@@ -501,9 +498,9 @@ def ours() -> Worker:
     return Worker("ours", Path(sys.executable), _OURS, "pulsar")
 
 
-def riptide(python: Path | None) -> Worker:
-    """riptide's ffa_search and find_peaks over 1.2 ms to 10 s."""
-    return Worker("riptide ffa_search", python, _RIPTIDE, "riptide")
+def riptide(env: Path | None) -> Worker:
+    """riptide's ffa_search and find_peaks over 1.2 ms to 10 s, of a virtual environment."""
+    return Worker("riptide ffa_search", interpreter(env), _RIPTIDE, "riptide")
 
 
 def strongest_first(lines: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
