@@ -17,17 +17,15 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import h5py
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from programs import PATIENCE, Ran, last_line, measured, run
-from shared import FAST, NoiseSource, Sets, best_of, commands, kernel_clock, white_noise, words_of
+from programs import PATIENCE, last_line, measured, run
+from shared import FAST, NoiseSource, Sets, best_of, commands, kernel_clock, scratch_folder, white_noise, words_of
 
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.config.load import load_config
@@ -45,6 +43,10 @@ from pulsar.pipeline.progress import Progress
 from pulsar.searches import registry
 from pulsar.synthesis import Pulsar, Sky, write_filterbank, write_psrfits
 
+# What is in a product is told by a reference of the tests.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from reference.products import everything
+
 app = commands(__doc__)
 SEARCHES: dict[str, Any] = {search.name: search for search in registry.SEARCHES}
 
@@ -55,20 +57,15 @@ def search(
     log2n: int = 20,
     tsamp: Annotated[float, typer.Option(help="[s]")] = 49.152e-6,
     repeat: int = 5,
-    ndms: Annotated[float, typer.Option(help="trial DMs for which significances are corrected")] = 1000.0,
     memory: Annotated[int, typer.Option(help="bytes that accelerations may take; 0: as many as they want")] = 0,
-    bright: Annotated[float, typer.Option(help="S/N of a pulse in every 20,000 samples; 0: none")] = 0.0,
     sets: Sets = None,
 ) -> None:
     """A search of one series, of float32 and of int16, and the kernels that it calls."""
     config = load_config(None, sets or [])
-    given: dict[str, Any] = {} if kind == "single_pulse" else {"ntrials_dm": ndms}
-    if memory:
-        given["memory"] = memory
+    given: dict[str, Any] = {} if kind == "single_pulse" else {"ntrials_dm": 1000.0}
+    given |= {"memory": memory} if memory else {}
     finder = SEARCHES[kind](1 << log2n, tsamp, getattr(config, kind), **given)
     floats = white_noise(1 << log2n, 1)
-    if bright:
-        floats[::20000] += bright
     estimate = finder.estimate(finder.nsamps, finder.tsamp, finder.config)
     print(f"{kind}, 2^{log2n} samples, {finder.config!r}: estimate {1e3 * estimate.seconds:.1f} ms; best of {repeat}")
     for name, series in (("float32", floats), ("int16", np.rint(300.0 * floats).astype(np.int16))):
@@ -90,7 +87,6 @@ def fold(
     nsamps: int = 1 << 18,
     candidates: int = 100,
     threads: int = 1,
-    clustered: Annotated[bool, typer.Option(help="ten DMs only")] = False,
 ) -> None:
     """Folding and refining candidates of 1 ms to 1 s and DM 0 to 1000, no two alike: the worst case for sharing."""
     rng = np.random.default_rng(3)
@@ -99,15 +95,14 @@ def fold(
     )
     noise = np.random.default_rng(5).integers(-14, 15, (nchans, 1 << 16), dtype=np.int8)
     freqs = np.exp(rng.uniform(np.log(1.0), np.log(1000.0), candidates))
-    dms = np.repeat(rng.uniform(0, 1000, 10), -(-candidates // 10)) if clustered else rng.uniform(0, 1000, 9999)
-    params = [FoldParams(float(f), 0.0, float(d)) for f, d in zip(freqs, dms[:candidates], strict=True)]
+    dms = rng.uniform(0, 1000, candidates)
+    params = [FoldParams(float(f), 0.0, float(d)) for f, d in zip(freqs, dms, strict=True)]
+    given = {"config": FoldConfig(), "memory": 1 << 30}
     # With all candidates, so that every kernel they need is there.
-    for cube in fold_many(
-        NoiseSource(header.with_(nsamps=1 << 14), noise), params, FoldConfig(), threads=1, memory=1 << 30
-    ):
+    for cube in fold_many(NoiseSource(header.with_(nsamps=1 << 14), noise), params, **given, threads=1):
         refine(cube)
     cpu, wall = time.process_time(), time.perf_counter()
-    cubes = fold_many(NoiseSource(header, noise), params, FoldConfig(), threads=threads, memory=1 << 30)
+    cubes = fold_many(NoiseSource(header, noise), params, **given, threads=threads)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     refined = best_of(1, lambda: [refine(cube) for cube in cubes])
     print(
@@ -132,36 +127,24 @@ def orbits() -> None:
         finder = OrbitSearch(round(tobs / 1e-3), 1e-3, octave, config)
         each = tried(finder)
         per_hz = finder.bank.count * each / (octave.high - octave.low)
-        print(
-            f"{tobs:5g}  {heaviest:4g}  {finder.bank.count:10d}  {finder.n:8d}  {1e3 * each:6.2f}  {per_hz:.4g}   "
-            f"({octave.low:g} to {octave.high:g} Hz)",
-            flush=True,
-        )
+        text = f"{tobs:5g}  {heaviest:4g}  {finder.bank.count:10d}  {finder.n:8d}  {1e3 * each:6.2f}  {per_hz:.4g}"
+        print(f"{text}   ({octave.low:g} to {octave.high:g} Hz)", flush=True)
 
 
 @app.command("read")
 def reading() -> None:
     """Reading, unpacking, transposing and cleaning from page cache: bytes of the file and samples a processor second.
 
-    Beside it what the machine can do at most: copying memory, and the plain numpy way (frombuffer, transpose, copy).
+    What copying memory and the plain numpy way take on the machine: `pulsar bench unpack`.
     """
-    source = np.ones(1 << 28, np.uint8)
-    target = np.empty_like(source)
-    np.copyto(target, source)
-    print(f"copying memory: {source.size / best_of(3, np.copyto, target, source) / 1e9:.1f} GB/s")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         for nchans in (4096, 256):
             sky = Sky(nchans=nchans, fch1=1499.9, foff=-500 / nchans, tsamp=49.152e-6, nsamps=2**27 // nchans)
-            raw = np.random.default_rng(1).integers(0, 255, (sky.nsamps, nchans), dtype=np.uint8)
-            plain = best_of(3, np.ascontiguousarray, raw.T)
-            print(f"{nchans} channels: numpy transposes {raw.size / plain / 1e9:.2f} GB/s, without reading")
             for nbits in (1, 2, 4, 8, 16, 32):
-                read_file(
-                    f".fil {nbits:2d} bit", [write_filterbank(sky, folder / "a.fil", nbits=nbits, overwrite=True)]
-                )
+                path = write_filterbank(sky, folder / "a.fil", nbits=nbits, overwrite=True)
+                read_file(f"{nchans} channels, .fil {nbits:2d} bit", [path])
             paths = write_psrfits(sky, folder / f"{nchans}.fits", nbits=8, npol=2, threads=2)
-            read_file("PSRFITS 8 bit AABB", list(paths))
+            read_file(f"{nchans} channels, PSRFITS 8 bit AABB", list(paths))
 
 
 def read_file(label: str, paths: list[Path]) -> None:
@@ -189,24 +172,14 @@ def read_file(label: str, paths: list[Path]) -> None:
         seconds, both = best_of(3, read_all), best_of(3, clean_all)
     samples = header.nsamps * header.nchans
     print(
-        f"  {label:20s} read {size / seconds / 1e9:5.2f} GB/s, {samples / seconds / 1e9:5.2f} Gsamples/s;  read and "
+        f"{label:34s} read {size / seconds / 1e9:5.2f} GB/s, {samples / seconds / 1e9:5.2f} Gsamples/s;  read and "
         f"cleaned {samples / both / 1e9:5.2f} Gsamples/s"
     )
 
 
-def run_pulsar(*arguments: object) -> Ran:
-    """Times and peak memory of ``pulsar ARGUMENTS`` in a process of its own."""
-    return measured([sys.executable, "-m", "pulsar", *map(str, arguments)], Path.cwd(), {})
-
-
-def show_stages(product: Path) -> None:
-    """Print what the stages of a search took, and its first candidates."""
-    found = read(product)
-    for stage, (wall, cpu) in found.provenance["stages"].items():
-        print(f"  {stage:14s} {wall:6.2f} s elapsed  {cpu:6.2f} CPU s")
-    rows = found.rows("candidates")
-    for row in rows[rows["harmonic_of"] == ""][:5]:
-        print(f"  {words_of(row)}")
+def pulsar_command(*arguments: object) -> list[str]:
+    """The command ``pulsar ARGUMENTS``."""
+    return [sys.executable, "-m", "pulsar", *map(str, arguments)]
 
 
 @app.command()
@@ -222,10 +195,10 @@ def together(
     `machine.shared_speed` of `pulsar plan --survey`; the throughput is N times that.
     """
     most = most or len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         pulsars = (Pulsar(period=0.0337, dm=120.0, snr=20.0, duty=0.05),)
         sky = Sky(nchans=nchans, fch1=1500.0, foff=-500.0 / nchans, tsamp=49.152e-6, nsamps=nsamps, pulsars=pulsars)
-        files = [write_filterbank(sky, Path(folder) / f"{i}.fil") for i in range(most)]
+        files = [write_filterbank(sky, folder / f"{i}.fil") for i in range(most)]
         # Kernels compiled, files in memory.
         search_together(files, dm)
         counts = [1]
@@ -242,9 +215,9 @@ def together(
 
 def search_together(files: list[Path], dm: float) -> tuple[float, float]:
     """Elapsed and processor seconds of searches that run at the same time."""
-    command = [sys.executable, "-m", "pulsar", "search", "--dm", "0", str(dm), "--threads", "1", "--quiet"]
+    options = ("--dm", 0, dm, "--threads", 1, "--quiet", "--overwrite", "--out")
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    running = [subprocess.Popen([*command, str(f), "--out", str(f.with_suffix(".h5")), "--overwrite"]) for f in files]
+    running = [subprocess.Popen(pulsar_command("search", f, *options, f.with_suffix(".h5"))) for f in files]
     if any(p.wait() for p in running):
         raise SystemExit("a search failed")
     elapsed, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -275,9 +248,7 @@ def fast_beam(
     folder: Annotated[Path | None, typer.Option(help="where the simulated files are kept")] = None,
     pol: Annotated[str, typer.Option(help="AA+BB or AABB")] = "AA+BB",
     nsamps: int = FAST["nsamps"],
-    tolerance: float = 0.1,
     threads: int = 2,
-    memory: str = "8GiB",
     sets: Sets = None,
 ) -> None:
     """One beam of FAST, from files to ranked candidates: elapsed and processor seconds by stage, and peak memory.
@@ -286,30 +257,21 @@ def fast_beam(
     8.7 GB) and kept in --folder, or files of your own; DM 0-1000 by the plan, 16 harmonics, sift, 50 folds. Compiled
     code is cached, and the files are read once, before anything is timed.
     """
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name)
+    with scratch_folder() as out:
         paths = files or beam_files(folder or out, pol, nsamps)
-        options = ["--set", f"dedisp.tolerance={tolerance}", "--set", "fft.nharm=16", "--ncands", "50"]
-        options += [word for text in sets or [] for word in ("--set", text)]
-        options += ["--memory", memory, "--threads", str(threads)]
-        run_pulsar("search", *paths, "--dm", 0, 2, "--out", out / "warm.h5", *options)
-        ran = run_pulsar("search", *paths, "--dm", 0, 1000, "--out", out / "run.h5", *options)
+        settings = ("dedisp.tolerance=0.1", "fft.nharm=16", *(sets or []))
+        options = [word for text in settings for word in ("--set", text)]
+        options += ["--ncands", "50", "--memory", "8GiB", "--threads", str(threads)]
+        here = Path.cwd()
+        measured(pulsar_command("search", *paths, "--dm", 0, 2, "--out", out / "warm.h5", *options), here, {})
+        ran = measured(pulsar_command("search", *paths, "--dm", 0, 1000, "--out", out / "run.h5", *options), here, {})
         print(f"{ran.wall:.1f} s elapsed, {ran.cpu:.1f} CPU s, {threads} threads, {ran.memory / 2**20:.0f} MiB")
-        show_stages(out / "run.h5")
-
-
-def everything(path: Path) -> dict[str, Any]:
-    """All that is in a product but how and when it was made."""
-    content: dict[str, Any] = {}
-
-    def take(name: str, node: Any) -> None:
-        if not name.startswith("provenance"):
-            content[name] = repr(node[()].tolist()) if isinstance(node, h5py.Dataset) else ""
-            content[f"{name} attributes"] = {key: repr(value) for key, value in node.attrs.items()}
-
-    with h5py.File(path) as file:
-        file.visititems(take)
-    return content
+        found = read(out / "run.h5")
+        stages, rows = found.provenance["stages"], found.rows("candidates")
+    for stage, (wall, cpu) in stages.items():
+        print(f"  {stage:14s} {wall:6.2f} s elapsed  {cpu:6.2f} CPU s")
+    for row in rows[rows["harmonic_of"] == ""][:5]:
+        print(f"  {words_of(row)}")
 
 
 @app.command()
@@ -334,16 +296,15 @@ def kills(
     time is told, too, which says little on a machine with others on it.
     """
     chance = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name:
-        room = Path(name)
+    with scratch_folder() as room:
         out = room / "run.h5"
         file = beam_files(folder or room, "AA+BB", nsamps)[0]
         nothing = write_filterbank(Sky(nchans=64, nsamps=1 << 14), room / "nothing.fil", threads=1)
 
         def search(path: Path, *more: object, after: float = PATIENCE) -> tuple[NDArray[np.float64], bool]:
             """Elapsed time, that of the program and of the system; true if it ended before it was killed."""
-            words = ("search", path, "--out", out, "-q", "--threads", threads, *more)
-            ran = run([sys.executable, "-m", "pulsar", *map(str, words)], room, {}, after)
+            words = pulsar_command("search", path, "--out", out, "-q", "--threads", threads, *more)
+            ran = run(words, room, {}, after)
             if ran.code not in (0, -signal.SIGKILL):
                 raise SystemExit(f"exit code {ran.code}: {last_line(ran.err)}")
             return np.array([ran.wall, ran.user, ran.system]), ran.code == 0
@@ -370,12 +331,9 @@ def kills(
             out.unlink()
             if at:
                 again.append(spent / len(at))
-                print(
-                    f"killed after {', '.join(f'{second:.1f}' for second in at)} s: "
-                    f"{'the same' if same else 'ANOTHER PRODUCT'}, each "
-                    "{1:.2f} + {2:.2f} CPU s more, {0:.1f} s elapsed".format(*again[-1]),
-                    flush=True,
-                )
+                more = "{1:.2f} + {2:.2f} CPU s more, {0:.1f} s elapsed".format(*again[-1])
+                result, times = "the same" if same else "ANOTHER PRODUCT", ", ".join(f"{second:.1f}" for second in at)
+                print(f"killed after {times} s: {result}, each {more}", flush=True)
     print(f"{done} kills, {different} other products; a start takes {start[1]:.2f} + {start[2]:.2f} CPU s")
     elapsed, own, system = np.array(again).T
     for label, values, of in (
