@@ -5,7 +5,7 @@ files. A fault is an exception that is not ours, more than 5 s, an end of the pr
 control code in what would be shown. What fails is kept with its seed:
 
     python benchmarks/fuzzing.py --seconds 60 --kinds sigproc,product --keep failed/
-    python benchmarks/fuzzing.py --count 50000 --json fuzz.json
+    python benchmarks/fuzzing.py --count 50000
     python benchmarks/fuzzing.py --kinds product --first 1234 --count 1 --show
 """
 
@@ -24,11 +24,10 @@ from typing import Annotated, Any
 
 import typer
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from fuzz.campaign import Campaign  # noqa: E402
-from fuzz.kinds import KINDS  # noqa: E402
+from fuzz.campaign import Campaign
+from fuzz.kinds import KINDS
 
 #: Seconds that one file may take, and address space beyond that of the start. HDF5 files have their own limits
 #: (`pulsar.io.hdf5_apart`): what another process takes for them shows in the longest time.
@@ -61,7 +60,6 @@ def work(campaign: Campaign, seeds: range, until: float, log: Any, show: bool) -
         if began > until:
             break
         log.write(f"{seed}\n")
-        log.flush()
         # CPU seconds, on whatever machine; and a bound for what waits.
         signal.setitimer(signal.ITIMER_PROF, PATIENCE)
         signal.setitimer(signal.ITIMER_REAL, 20 * PATIENCE)
@@ -81,7 +79,6 @@ def work(campaign: Campaign, seeds: range, until: float, log: Any, show: bool) -
             longest = time.monotonic() - began
             log.write(json.dumps({"seed": seed, "seconds": round(longest, 2)}) + "\n")
     log.write("end\n")
-    log.flush()
 
 
 def run_kind(kind: Any, first: int, count: int, seconds: float, keep: Path | None, show: bool) -> dict[str, Any]:
@@ -94,7 +91,8 @@ def run_kind(kind: Any, first: int, count: int, seconds: float, keep: Path | Non
             log = Path(folder) / "log"
             child = os.fork()
             if child == 0:
-                with log.open("w") as lines:
+                # Line by line, as the process may end anywhere.
+                with log.open("w", buffering=1) as lines:
                     work(campaign, range(seed, last), began + seconds, lines, show)
                 os._exit(0)
             status = os.waitpid(child, 0)[1]
@@ -111,19 +109,15 @@ def run_kind(kind: Any, first: int, count: int, seconds: float, keep: Path | Non
             keep.mkdir(parents=True, exist_ok=True)
             for fault in faults[:200]:
                 (keep / f"{kind.name.replace(' ', '_')}-{fault['seed']}").write_bytes(campaign.content(fault["seed"]))
-    spent = round(time.monotonic() - began, 1)
-    result = {"kind": kind.name, "executions": seed - first, "seconds": spent}
-    return {**result, "faults": faults, "longest": longest}
+    found = {"kind": kind.name, "executions": seed - first, "faults": faults, "longest": longest}
+    return found | {"seconds": round(time.monotonic() - began, 1)}
 
 
 def show_result(result: dict[str, Any]) -> None:
     """Print executions and faults, those of one place together."""
-    rate = result["executions"] / max(result["seconds"], 0.1)
-    print(
-        f"{result['kind']:<17} {result['executions']:>8} executions, {rate:7.0f}/s, {len(result['faults'])} faults, "
-        "longest {:.1f} s (seed {})".format(*result["longest"]),
-        flush=True,
-    )
+    rate, longest = result["executions"] / max(result["seconds"], 0.1), "{:.1f} s (seed {})".format(*result["longest"])
+    counts = f"{result['executions']:>8} executions, {rate:7.0f}/s, {len(result['faults'])} faults"
+    print(f"{result['kind']:<17} {counts}, longest {longest}", flush=True)
     places: dict[str, list[dict[str, Any]]] = {}
     for fault in result["faults"]:
         places.setdefault(f"{fault['what']} at {fault['where']}", []).append(fault)
@@ -137,19 +131,15 @@ def main(
     count: Annotated[int, typer.Option(help="executions of each kind")] = 1 << 40,
     seconds: Annotated[float, typer.Option(help="for each kind")] = 60.0,
     keep: Annotated[Path | None, typer.Option(help="folder for the files that fail")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write all results there")] = None,
     show: Annotated[bool, typer.Option(help="the traceback of each fault")] = False,
 ) -> None:
     """Make files hostile, and read them; exit code 1 if there are faults."""
     warnings.simplefilter("ignore")
-    chosen = [k for k in KINDS if not kinds or k.name in kinds.split(",")]
     results = []
-    for kind in chosen:
+    for kind in (kind for kind in KINDS if not kinds or kind.name in kinds.split(",")):
         results.append(run_kind(kind, first, count, seconds, keep, show))
         show_result(results[-1])
     print(f"{sum(r['executions'] for r in results)} executions, {sum(len(r['faults']) for r in results)} faults")
-    if json_file:
-        json_file.write_text(json.dumps(results, indent=1))
     raise typer.Exit(int(any(r["faults"] for r in results)))
 
 

@@ -11,13 +11,12 @@ Within 1 error should be 68.3 %, within 3 errors 99.7 %.
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from json import dumps
 from typing import Annotated
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from shared import First, Json, markdown, share
+from shared import First, markdown, share
 
 from pulsar.constants import KDM
 from pulsar.data.fold import Fold, FoldCube, FoldParams
@@ -96,9 +95,8 @@ def make_cube(rng: np.random.Generator, kind: Kind, nbins: int = 128) -> tuple[F
     data = height * np.fft.irfft(spectra, nbins, axis=2) + np.sqrt(COUNT) * rng.normal(size=shape)
     params, tsamp = FoldParams(freq, 0.0, DM), kind.period / nbins
     counts = np.full(shape, COUNT)
-    return FoldCube(data.astype(np.float32), counts, edges, freqs, TOP, params, TOBS, tsamp, 60000.0), np.append(
-        offsets, size
-    )
+    cube = FoldCube(data.astype(np.float32), counts, edges, freqs, TOP, params, TOBS, tsamp, 60000.0)
+    return cube, np.append(offsets, size)
 
 
 def turns(
@@ -151,10 +149,9 @@ def main(
     first: First = 0,
     kinds: Annotated[str, typer.Option(help="words in the names of kinds")] = "",
     toas: Annotated[bool, typer.Option("--toas", help="times of arrival, too")] = False,
-    json: Json = None,
 ) -> None:
     names = [*NAMES, *(["arrival"] if toas else [])]
-    rows, numbers = [], {}
+    rows = []
     for number, kind in enumerate(KINDS):
         if kinds not in str(kind):
             continue
@@ -166,17 +163,13 @@ def main(
                 pulls[name].append(float(pull))
             if toas:
                 pulls["arrival"] += toa_pulls(fold, offsets).tolist()
-        shares = [[sum(abs(pull) < most for pull in pulls[name]) for most in (1.0, 3.0)] for name in names]
-        cells = [
-            f"{share(one, len(pulls[name]))}, {three / max(len(pulls[name]), 1):.3f}"
-            for name, (one, three) in zip(names, shares, strict=True)
-        ]
+        cells = []
+        for each in pulls.values():
+            one, three = (sum(abs(pull) < most for pull in each) for most in (1.0, 3.0))
+            cells.append(f"{share(one, len(each))}, {three / max(len(each), 1):.3f}")
         rows.append([str(kind), *cells])
         print(rows[-1], flush=True)
-        numbers[str(kind)] = pulls
     print(markdown(["pulsar", *(f"{name}: within 1, 3 errors" for name in names)], rows))
-    if json is not None:
-        json.write_text(dumps(numbers))
 
 
 if __name__ == "__main__":

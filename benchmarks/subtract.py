@@ -10,7 +10,6 @@ A pulsar of S/N 300 (P 0.253 s, DM 56, 3 % wide) and one of S/N 12 (P 87.1 ms, D
 256 us, 256 channels of 1.5 MHz below 1500 MHz.
 """
 
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter1d
-from shared import best_of, commands, words_of
+from shared import best_of, commands, scratch_folder, words_of
 
 from pulsar import simulate
 from pulsar.config.load import load_config
@@ -52,10 +51,9 @@ CODES = 16.0
 def brightness(kind: str, header: Header, rng: np.random.Generator) -> NDArray[np.float32]:
     """Factor of the pulses, in each channel at each 64th sample; its mean square is 1."""
     n, nchans = -(-header.nsamps // 64), header.nchans
-    t = np.arange(n) / n
     gain = np.ones((nchans, n), dtype=np.float32)
     if kind == "slow":
-        gain *= 1.0 + 0.7 * np.sin(2 * np.pi * 1.3 * t)
+        gain *= 1.0 + 0.7 * np.sin(2 * np.pi * 1.3 * (np.arange(n) / n))
     if kind == "scintillating":
         scales = 40.0 / abs(header.foff), 20.0 / (64 * header.tsamp)
         field = sum(gaussian_filter(rng.normal(size=gain.shape), scales, mode="wrap") ** 2 for _ in range(2))
@@ -83,7 +81,7 @@ def pulses(kind: str, header: Header, snr: float, seed: int) -> NDArray[np.float
     scale = snr / np.sqrt(float(header.nchans) * header.nsamps)
     out = np.empty((header.nchans, header.nsamps), dtype=np.float32)
     t = (np.arange(header.nsamps) + 0.5) * header.tsamp
-    delays = KDM * BRIGHT["dm"] * (header.freqs**-2.0 - header.freqs[0] ** -2.0)
+    delays = header.delays(BRIGHT["dm"])
     for c, row in enumerate(out):
         place = ((t - 0.5 * header.tobs - delays[c]) / BRIGHT["period"] % 1.0 * 4096).astype(int)
         value = np.where(t < 0.5 * header.tobs, first[place], second[place])
@@ -108,15 +106,11 @@ def own_rows(run: Run) -> NDArray[Any]:
 
 def near(run: Run, of: dict[str, float]) -> tuple[int, float]:
     """Rows of a list at a harmonic of a pulsar's period, and the best S/N of those at the period itself."""
-    count, best = 0, 0.0
-    ratios = [n / m for n in range(1, 33) for m in range(1, 5)]
-    for row in own_rows(run):
-        allowed = 2.0 * row["period"] / run.observation.tobs
-        fits = [ratio for ratio in ratios if abs(row["period"] * ratio / of["period"] - 1.0) < allowed]
-        count += bool(fits)
-        if fits and fits[0] == 1.0:
-            best = max(best, row["snr"])
-    return count, float(best)
+    rows, ratios = own_rows(run), np.array([n / m for n in range(1, 33) for m in range(1, 5)])
+    allowed = 2.0 * rows["period"] / run.observation.tobs
+    fits = np.abs(rows["period"][:, None] * ratios / of["period"] - 1.0) < allowed[:, None]
+    # The first ratio is 1.
+    return int(np.count_nonzero(fits.any(axis=1))), float(rows["snr"][fits[:, 0]].max(initial=0.0))
 
 
 def with_and_without(obs: Filterbank, settings: list[str], folder: Path) -> tuple[Run, Run, Config]:
@@ -139,10 +133,10 @@ def kinds(
     its single pulses scatter (log-normal, by as much as their mean). Searched are the weak one alone, both, and both
     with `--subtract`.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with scratch_folder() as folder:
         for each in kind or KINDS:
             for seed in range(1, seeds + 1):
-                report(each, snr, seed, Path(name))
+                report(each, snr, seed, folder)
 
 
 def report(kind: str, snr: float, seed: int, folder: Path) -> None:
@@ -163,22 +157,19 @@ def report(kind: str, snr: float, seed: int, folder: Path) -> None:
         spreads.append(np.mean([np.var(part.astype(np.float32)) for part in data]) / SIGMA_LEVELS**2)
         dots.append(float(sum(np.dot(a.astype(np.float32), b) for a, b in zip(data, truth, strict=True))))
     left = (dots[2] - dots[0]) / (dots[1] - dots[0])
-    at_harmonics, weak_snr = zip(
-        *((near(run, BRIGHT)[0], near(run, WEAK)[1]) for run in (first, second, alone)), strict=True
-    )
-    lengths = [len(own_rows(run)) for run in (first, second, alone)]
-    bursts = [len(run.rows("single_pulses")) for run in (first, second)]
+    runs = first, second, alone
+    weak_snr = [near(run, WEAK)[1] for run in runs]
+    lengths = [len(own_rows(run)) for run in runs]
     columns = {
         "S/N": f"{row['snr_before']:.1f} -> {row['snr_after']:.1f}",
         "true amplitude left": f"{100 * left:+.2f} %",
         "as the product says": f"{100 * row['rest']:+.2f} ± {100 * row['rest_err']:.2f} %",
         "scatter": f"{100 * row['scatter']:.1f} % (of noise {100 * row['scatter_err']:.1f} %)",
-        "template": f"{row['nbins']} bins, {row['nsubints']} x {row['nbands']}, {row['nshapes']} profiles, "
-        f"{row['nparams']} numbers",
+        "template": "{nbins} bins, {nsubints} x {nbands}, {nshapes} profiles, {nparams} numbers".format_map(row),
         "variance": "without it {:.5f}, with it {:.5f}, subtracted {:.5f}".format(*spreads),
-        "rows at its harmonics": f"{at_harmonics[0]} -> {at_harmonics[1]}",
+        "rows at its harmonics": " -> ".join(str(near(run, BRIGHT)[0]) for run in (first, second)),
         "rows": "{} -> {} (without it {})".format(*lengths),
-        "single pulses": "{} -> {}".format(*bursts),
+        "single pulses": " -> ".join(str(len(run.rows("single_pulses"))) for run in (first, second)),
         "S/N of the weak one": "{:.2f} -> {:.2f} (without it {:.2f})".format(*weak_snr),
     }
     print(f"{kind}, seed {seed}", *(f"    {name}: {text}" for name, text in columns.items()), sep="\n", flush=True)
@@ -200,15 +191,15 @@ def real(path: Path) -> None:
     codes = np.clip(np.round(96 + CODES * data), 0, 255).astype(np.uint8)
     band = Filterbank.from_array(codes, freqs, header.tsamp, source="real", order="channel, time")
     settings = [f"dedisp.dm_lo={dm - 20}", f"dedisp.dm_hi={dm + 20}", "dedisp.dm_step=1.0", SETTINGS[-1]]
-    with tempfile.TemporaryDirectory() as name:
-        first, second, _ = with_and_without(band, settings, Path(name))
+    with scratch_folder() as folder:
+        first, second, _ = with_and_without(band, settings, folder)
         subtracted = second.rows("subtracted/pulsars")[0]
         for column in subtracted.dtype.names:
             print(f"    {column}: {subtracted[column]}")
         for label, run in (("first", first), ("second", second)):
-            bursts = run.rows("single_pulses")
-            brightest = max(bursts["snr"], default=0.0)
-            print(f"{label}: {len(own_rows(run))} rows, {len(bursts)} single pulses, the brightest {brightest:.1f}")
+            snr = run.rows("single_pulses")["snr"]
+            brightest = snr.max(initial=0.0)
+            print(f"{label}: {len(own_rows(run))} rows, {snr.size} single pulses, the brightest {brightest:.1f}")
             for row in run.rows("candidates")[:6]:
                 print(f"    {words_of(row)} {row['harmonic_of']} {row['known_source']}")
 
