@@ -18,6 +18,7 @@ import typer
 from numpy.typing import NDArray
 from shared import First, markdown, share
 
+from pulsar.config.model import FoldConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
@@ -28,6 +29,8 @@ from pulsar.handover.timing import toas_of
 #: Channel-samples in each element of a fold, its frequencies [MHz], length [s] and DM.
 COUNT, TOP, BANDWIDTH, TOBS, DM = 1000.0, 1500.0, 300.0, 600.0, 60.0
 HEADER = Header(nchans=1, nsamps=1, tsamp=1e-3, fch1=TOP, foff=-1.0, tstart=60000.0)
+#: Sub-integrations and bands of a search's folds.
+PARTS = FoldConfig().nsubints, FoldConfig().nbands
 #: Numbers that are judged, and arrival times of a fold.
 NAMES, GROUPS = ("frequency", "derivative", "DM", "width", "flux"), 8
 
@@ -43,11 +46,11 @@ class Kind:
     jitter: float = 0.0
     scintillation: float = 0.0
     evolution: float = 0.0
-    parts: tuple[int, int] = (32, 32)
+    parts: tuple[int, int] = PARTS
 
     def __str__(self) -> str:
         varies = [f"{name} {getattr(self, name):g}" for name in ("m", "jitter", "scintillation", "evolution")]
-        varies += [f"{self.parts[0]} sub-integrations, {self.parts[1]} bands"] if self.parts != (32, 32) else []
+        varies += [f"{self.parts[0]} sub-integrations, {self.parts[1]} bands"] if self.parts != PARTS else []
         told = ", ".join(text for text in varies if not text.endswith(" 0"))
         return f"S/N {self.snr:g}, duty {self.duty:g}, P {self.period:g} s{', ' if told else ''}{told}"
 
@@ -151,25 +154,34 @@ def main(
     toas: Annotated[bool, typer.Option("--toas", help="times of arrival, too")] = False,
 ) -> None:
     names = [*NAMES, *(["arrival"] if toas else [])]
-    rows = []
+    pulls: dict[str, dict[str, list[float]]] = {}
     for number, kind in enumerate(KINDS):
         if kinds not in str(kind):
             continue
-        pulls: dict[str, list[float]] = {name: [] for name in names}
+        own: dict[str, list[float]] = {name: [] for name in names}
         for seed in range(first, first + trials):
             cube, offsets = make_cube(np.random.default_rng([number, seed]), kind)
             fold = refine(cube)
             for name, pull in zip(NAMES, pulls_of(fold, offsets), strict=True):
-                pulls[name].append(float(pull))
+                own[name].append(float(pull))
             if toas:
-                pulls["arrival"] += toa_pulls(fold, offsets).tolist()
-        cells = []
-        for each in pulls.values():
-            one, three = (sum(abs(pull) < most for pull in each) for most in (1.0, 3.0))
-            cells.append(f"{share(one, len(each))}, {three / max(len(each), 1):.3f}")
-        rows.append([str(kind), *cells])
-        print(rows[-1], flush=True)
+                own["arrival"] += toa_pulls(fold, offsets).tolist()
+        together = pulls.setdefault("all folded as by a search" if kind.parts == PARTS else "all others", {})
+        for name in names:
+            together[name] = together.get(name, []) + own[name]
+        pulls[str(kind)] = own
+        print(row(str(kind), own), flush=True)
+    rows = [row(title, each) for title, each in pulls.items()]
     print(markdown(["pulsar", *(f"{name}: within 1, 3 errors" for name in names)], rows))
+
+
+def row(title: str, pulls: dict[str, list[float]]) -> list[str]:
+    """How many of the pulls are within 1 and 3 errors."""
+    cells = []
+    for each in pulls.values():
+        one, three = (sum(abs(pull) < most for pull in each) for most in (1.0, 3.0))
+        cells.append(f"{share(one, len(each))}, {three / max(len(each), 1):.3f}")
+    return [title, *cells]
 
 
 if __name__ == "__main__":

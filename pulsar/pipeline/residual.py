@@ -125,8 +125,7 @@ def sharing(
     shared: list[list[Candidate]] = []
     while True:
         families_of = [
-            [source for source in sources if source is whole]
-            + [part for part in left if _times(part, whole, tobs) > 1]
+            [source for source in sources if source is whole] + [part for part in left if _times(part, whole, tobs) > 1]
             for whole in candidates
         ]
         most = max(families_of, key=len, default=[])
