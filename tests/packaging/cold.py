@@ -35,6 +35,8 @@ OTHERS = (
     "dedisperse.halve_words",
     "dedisperse.requantise",
     "fold.fold_band",
+    "peaks.ratios",
+    "period.best_at",
     "shear.shear_add",
     "sprinkle.add_steps",
     "subbands.add_band",
