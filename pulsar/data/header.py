@@ -157,8 +157,7 @@ class Header(Span):
 
     def delays(self, dm: float) -> NDArray[np.float64]:
         """Dispersion delay of each channel after channel 0 [s], shape (nchans,), for `dm` [pc cm^-3]."""
-        inverse = self.freqs**-2.0
-        return KDM * dm * np.asarray(inverse - inverse[0], dtype=np.float64)
+        return dm * dispersion_delays(self.freqs, self.freqs[0])
 
     def with_(self, **changes: Any) -> "Header":
         """A copy with some fields changed."""

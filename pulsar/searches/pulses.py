@@ -79,9 +79,8 @@ def band_delays(freqs: NDArray[np.float64], fref: float | None = None) -> tuple[
     fref : float, optional
         Frequency of zero delay [MHz]; default the highest channel.
     """
-    inverse = KDM * np.asarray(freqs, dtype=np.float64) ** -2.0
-    reference = float(inverse.min()) if fref is None else KDM / fref**2
-    return float(inverse.min()) - reference, float(inverse.max()) - reference, float(np.std(inverse))
+    delays = dispersion_delays(np.asarray(freqs, dtype=np.float64), fref)
+    return float(delays.min()), float(delays.max()), float(np.std(delays))
 
 
 def dm_error(
