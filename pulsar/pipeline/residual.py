@@ -109,30 +109,34 @@ def _sources(candidates: Sequence[Candidate]) -> list[Candidate]:
 def sharing(
     strong: Sequence[Candidate], sources: Sequence[Candidate], candidates: Sequence[Candidate], tobs: float
 ) -> list[list[Candidate]]:
-    """Sources at parts of a period that something was detected at, at its DM: two of them at least.
+    """Sources at parts of a period at which something was detected, at its DM: two at least, a strong one at a part.
 
     Parameters
     ----------
     strong : sequence of Candidate
-        Those of the sources that may be parts.
+        Of the sources.
     sources : sequence of Candidate
     candidates : sequence of Candidate
-        What may be at the period: sources, and what passes for a part of one.
+        What may be at the period: sources, and what passes for a multiple of one of the parts.
     tobs : float
         Length of the observation [s].
     """
-    left = list(strong)
     shared: list[list[Candidate]] = []
+    left = list(sources)
+    names = {part.uid for part in strong}
     while True:
-        families_of = [
-            [source for source in sources if source is whole] + [part for part in left if _times(part, whole, tobs) > 1]
-            for whole in candidates
-        ]
-        most = max(families_of, key=len, default=[])
+        most = max((_family(whole, left, names, tobs) for whole in candidates), key=len, default=[])
         if len(most) < 2:
             return shared
         shared.append(most)
         left = [source for source in left if source not in most]
+
+
+def _family(whole: Candidate, sources: Sequence[Candidate], strong: AbstractSet[str], tobs: float) -> list[Candidate]:
+    """Sources at the period of a candidate, itself, and at parts of it, one of them strong; none of another source."""
+    parts = [part for part in sources if _times(part, whole, tobs) > 1]
+    own, uids = [source for source in sources if source is whole], {part.uid for part in parts}
+    return own + parts if uids & strong and (own or whole.parent in uids) else []
 
 
 def _times(part: Candidate, longer: Candidate, tobs: float) -> int:

@@ -166,17 +166,22 @@ def test_where_nothing_can_be_searched_again_the_first_list_stands(searched, set
 
 
 def test_sources_at_parts_of_one_period_and_dm_are_pursued_together():
-    def source(freq, dm):
+    def source(freq, dm, parent=""):
         rows = empty_table(DETECTION_COLUMNS, 1)
         rows["freq"], rows["dm"] = freq, dm
-        return Candidate(Group(f"{freq:.6f} {dm}", rows[0], np.zeros(1, dtype=np.int64), dm - 5.0, dm + 5.0))
+        group = Group(f"{freq:.6f} {dm}", rows[0], np.zeros(1, dtype=np.int64), dm - 5.0, dm + 5.0)
+        return Candidate(group, parent=parent)
 
     slow, third, sixth = source(0.3137, 50.0), source(3 * 0.3137 + 0.1 / TOBS, 52.0), source(6 * 0.3137, 48.0)
     beside, elsewhere = source(3 * 0.3137 + 0.5 / TOBS, 50.0), source(2 * 0.3137, 300.0)
-    sources = [third, beside, elsewhere, sixth, slow]
-    assert sharing([third, beside, elsewhere, sixth], sources, sources, TOBS) == [[slow, third, sixth]]
-    assert sharing([beside, elsewhere, slow], sources, sources, TOBS) == []
-    # What is at the period may pass for a part of them: two of them are then needed.
     others = [third, beside, elsewhere, sixth]
-    assert sharing(others, others, sources, TOBS) == [[third, sixth]]
-    assert sharing([third, beside, elsewhere], [third, beside, elsewhere], sources, TOBS) == []
+    sources = [*others, slow]
+    assert sharing(others, sources, sources, TOBS) == [[slow, third, sixth]]
+    assert sharing([beside, elsewhere, slow], sources, sources, TOBS) == []
+    # What is at the period may pass for a multiple of one of them: two of them are then needed.
+    multiple, of_another = source(0.3137, 50.0, third.uid), source(0.3137, 50.0, elsewhere.uid)
+    parts = [third, source(5 * 0.3137, 51.0), elsewhere]
+    assert sharing([parts[1]], parts, [*parts, multiple], TOBS) == [parts[:2]]
+    assert sharing([parts[1]], parts, [*parts, of_another], TOBS) == []
+    assert sharing([third], [third, elsewhere], [third, elsewhere, multiple], TOBS) == []
+    assert sharing([elsewhere], parts, [*parts, multiple], TOBS) == []
