@@ -180,6 +180,6 @@ def main() -> None:
     """Entry point of the command ``pulsar``."""
     # For processes that libraries start, too.
     os.environ.update(environment())
-    # Python looks for rings of unused objects whenever 700 more have been made: 0.1 CPU s while modules are loaded.
+    # Python looks for rings of unused objects whenever some hundred more have been made: 0.1 CPU s of loading modules.
     gc.set_threshold(20_000, 20, 50)
     ending.run(app)

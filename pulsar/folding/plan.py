@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import FoldConfig
-from pulsar.constants import KDM
+from pulsar.constants import KDM, MOST_DM
 from pulsar.data.fold import FoldParams
 from pulsar.data.source import SampleSource
 from pulsar.errors import ConfigError
@@ -90,9 +90,9 @@ def check_params(params: FoldParams, tobs: float, tsamp: float) -> None:
     Raises
     ------
     ConfigError
-        When the frequency is not positive or above the Nyquist frequency, or a number is not finite.
+        When the frequency is not positive or above the Nyquist frequency, the DM beyond any, or a number not finite.
     """
-    if not all(np.isfinite([params.freq, params.fdot, params.dm, params.fddot])):
+    if not abs(params.dm) <= MOST_DM or not all(np.isfinite([params.freq, params.fdot, params.dm, params.fddot])):
         raise ConfigError(f"cannot fold with frequency {params.freq} Hz, derivative {params.fdot} Hz/s, DM {params.dm}")
     if params.freq <= 0:
         raise ConfigError(f"cannot fold with a frequency of {params.freq:g} Hz: it must be positive")

@@ -12,6 +12,7 @@ from pulsar.constants import DAY, C
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
+from pulsar.folding.plan import check_params
 from pulsar.io.lists import read_list
 from pulsar.io.product.reader import Run
 from pulsar.sky.barycentre import motion_of
@@ -232,13 +233,18 @@ def ephemerides_of(run: Run, rows: Sequence[Any]) -> list[Ephemeris]:
             return None
         if row["id"] not in run.folds:
             return KnownFold(None, lines, row, run.observation_of(row))
-        fold = run.fold(str(row["id"]))
+        fold, observed = run.fold(str(row["id"])), run.observation_of(row)
         try:
             taken = np.array(fold.extra.get("residual", ()), dtype=np.float64).reshape(-1, 5)
-        except (TypeError, ValueError) as exc:
-            raise DataError(f"{run.path}: fold {row['id']}: residual is no table of five numbers a row") from exc
-        strong = tuple((FoldParams(*values), bool(out)) for *values, out in taken.tolist())
-        return KnownFold(fold.before, lines, row, run.observation_of(row), strong)
+            strong = tuple((FoldParams(*values), bool(out)) for *values, out in taken.tolist())
+            for params, _ in strong:
+                check_params(params, observed.tobs, observed.tsamp)
+        except (TypeError, ValueError, OverflowError, ConfigError) as exc:
+            raise DataError(
+                f"{run.path}: fold {row['id']}: residual is no table of frequencies, their derivatives, DMs and flags "
+                "of strong sources: search again"
+            ) from exc
+        return KnownFold(fold.before, lines, row, observed, strong)
 
     return [
         Ephemeris(

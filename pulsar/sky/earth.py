@@ -51,6 +51,7 @@ def place_of(
         Position of the Sun at the first of them [m].
     """
     x, y, z = where.xyz
+    know_leap_seconds()
     with warnings.catch_warnings():
         # Of years whose inserted seconds nobody knows yet.
         warnings.simplefilter("ignore", erfa.ErfaWarning)
@@ -96,14 +97,29 @@ def turning(day: int) -> tuple[float, float, float]:
             return ut1_utc, pm_x, pm_y
         return float(text[58:68]), float(text[18:27]), float(text[37:46])
     except ValueError:
-        lines = [line for line in rapid.splitlines() if line[58:68].strip()]
-        return float(lines[0 if day < float(lines[0][7:15]) else -1][58:68]), *_POLE
+        (first, early), (_, late) = _ends()
+        return early if day < first else late, *_POLE
 
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[bytes, bytes]:
     """finals2000A (bulletin A, and whether there is one of B) and eopc04 (bulletin B)."""
     return Path(astropy_iers_data.IERS_A_FILE).read_bytes(), Path(astropy_iers_data.IERS_B_FILE).read_bytes()
+
+
+@lru_cache(maxsize=1)
+def _ends() -> tuple[tuple[float, float], tuple[float, float]]:
+    """MJD and UT1 - UTC [s] of the first and the last day of bulletin A."""
+    lines = [line for line in _tables()[0].splitlines() if line[58:68].strip()]
+    first, last = ((float(line[7:15]), float(line[58:68])) for line in (lines[0], lines[-1]))
+    return first, last
+
+
+@lru_cache(maxsize=1)
+def know_leap_seconds() -> None:
+    """Tell ERFA of leap seconds that were announced since it was made."""
+    columns = np.dtype([("month", int), ("year", int), ("tai_utc", float)])
+    erfa.leap_seconds.update(np.loadtxt(astropy_iers_data.IERS_LEAP_SECOND_FILE, usecols=(2, 3, 4), dtype=columns))
 
 
 def _line(table: bytes, day: int) -> str:

@@ -1,13 +1,18 @@
 """What strong sources hide: the samples without them are searched again."""
 
 import functools
+import json
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 
 from pulsar.config.load import load_config
 from pulsar.data.candidate import DETECTION_COLUMNS, empty_table
+from pulsar.errors import DataError
 from pulsar.followup.folding import fold_files
+from pulsar.io.product.reader import read
 from pulsar.io.product.writer import Target
 from pulsar.pipeline.ephemerides import ephemerides_of
 from pulsar.pipeline.residual import sharing
@@ -90,6 +95,27 @@ def test_rows_that_are_folded_again_have_their_snr_and_order(searched, sky_of, t
     real, folds = rows["snr"] > 6.0, again.rows("candidates")
     np.testing.assert_allclose(folds["snr"][real], rows["snr"][real], rtol=0.002)
     np.testing.assert_allclose(folds["score"][real], rows["score"][real], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "residual",
+    [
+        "null", '{"a": true}', "[[1, 0, 5, 0]]", f"[[1{'0' * 400}, 0, 5, 0, 1]]", "[[NaN, 0, 5, 0, 1]]",
+        "[[-1, 0, 5, 0, 1]]", "[[5, 0, 1e300, 0, 1]]", "[[5, 1e300, 5, 0, 1]]",
+    ],
+)  # fmt: skip
+def test_a_damaged_table_of_strong_sources_is_an_error_of_the_file(searched, tmp_path, residual):
+    run = searched(STRONG, WEAK)
+    path = shutil.copy(run.path, tmp_path / "damaged.h5")
+    with h5py.File(path, "r+") as file:
+        for fold in file["folds"].values():
+            extra = json.loads(fold.attrs["extra"])
+            fold.attrs["extra"] = json.dumps(extra | {"residual": 0}).replace(
+                '"residual": 0', f'"residual": {residual}'
+            )
+    damaged = read(path)
+    with pytest.raises(DataError, match=r"damaged\.h5: fold .*residual is no table"):
+        ephemerides_of(damaged, damaged.rows("candidates")[:1])
 
 
 def test_one_strong_pulsar_alone_is_one_row(searched):

@@ -2,7 +2,10 @@
 
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
+import astropy_iers_data
+import erfa
 import numpy as np
 import pytest
 from astropy import units as u
@@ -16,7 +19,7 @@ from reference.tempo import tempo_rows
 from pulsar.constants import DAY
 from pulsar.errors import ConfigError
 from pulsar.sky.barycentre import arrival_times, barycentric
-from pulsar.sky.earth import place_of, turning
+from pulsar.sky.earth import know_leap_seconds, place_of, turning
 from pulsar.sky.observatory import OBSERVATORIES, find_observatory
 
 
@@ -125,3 +128,21 @@ def test_places_are_those_of_astropy(whole, mjd, metres):
     assert np.abs(position - (earth.xyz + site.xyz).to_value(u.m).T).max() < metres
     assert np.abs(velocity - (motion.xyz + turned.xyz).to_value(u.m / u.s).T).max() < 1e-4 * metres
     assert np.abs(sun - theirs).max() < 1e-4
+
+
+def test_leap_seconds_announced_since_erfa_was_made_count(tmp_path, monkeypatch):
+    table = Path(astropy_iers_data.IERS_LEAP_SECOND_FILE).read_text().rstrip("\n")
+    path = tmp_path / "Leap_Second.dat"
+    # 1 July 2025.
+    path.write_text(f"{table}\n    60857.0    1  7 2025       38\n")
+    before = barycentric(60900.3, 83.0, 22.0, "FAST").mjd_tdb
+    known = erfa.leap_seconds.get()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(astropy_iers_data, "IERS_LEAP_SECOND_FILE", str(path))
+            know_leap_seconds.cache_clear()
+            after = barycentric(60900.3, 83.0, 22.0, "FAST").mjd_tdb
+    finally:
+        erfa.leap_seconds.set(known)
+        know_leap_seconds.cache_clear()
+    assert (after - before) * DAY == pytest.approx(1.0, abs=1e-4)
