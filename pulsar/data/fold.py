@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import DAY, C
+from pulsar.constants import DAY, MOST_DM, C
 from pulsar.data.text import facts, known, line
+from pulsar.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,25 @@ class FoldParams:
     def times(self, factor: float) -> "FoldParams":
         """The same rotation counted as `factor` turns where this one counts one."""
         return FoldParams(self.freq * factor, self.fdot * factor, self.dm, self.fddot * factor)
+
+    def check(self, tobs: float, tsamp: float) -> None:
+        """Refuse what cannot be folded in so many seconds, of samples so far apart [s].
+
+        Raises
+        ------
+        ConfigError
+            When the frequency is not positive or above the Nyquist frequency, the DM beyond any, or a number not
+            finite.
+        """
+        if not abs(self.dm) <= MOST_DM or not all(np.isfinite([self.freq, self.fdot, self.fddot])):
+            raise ConfigError(f"cannot fold with frequency {self.freq} Hz, derivative {self.fdot} Hz/s, DM {self.dm}")
+        if self.freq <= 0:
+            raise ConfigError(f"cannot fold with a frequency of {self.freq:g} Hz: it must be positive")
+        span = 0.5 * tobs * (abs(self.fdot) + 0.25 * tobs * abs(self.fddot))
+        if self.freq + span > 0.5 / tsamp:
+            raise ConfigError(
+                f"cannot fold at {self.freq:g} Hz: samples of {tsamp * 1e6:g} us show at most {0.5 / tsamp:g} Hz"
+            )
 
     def at(self, seconds: Any) -> "FoldParams":
         """The same rotation as it is `seconds` later."""

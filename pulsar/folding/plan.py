@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import FoldConfig
-from pulsar.constants import KDM, MOST_DM
+from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.source import SampleSource
-from pulsar.errors import ConfigError
 from pulsar.folding.whiten import FEWEST_PARTS
 from pulsar_kernels.bandsums import PIECE
 
@@ -84,32 +83,13 @@ class Group:
     members: tuple[int, ...]
 
 
-def check_params(params: FoldParams, tobs: float, tsamp: float) -> None:
-    """Refuse what cannot be folded.
-
-    Raises
-    ------
-    ConfigError
-        When the frequency is not positive or above the Nyquist frequency, the DM beyond any, or a number not finite.
-    """
-    if not abs(params.dm) <= MOST_DM or not all(np.isfinite([params.freq, params.fdot, params.dm, params.fddot])):
-        raise ConfigError(f"cannot fold with frequency {params.freq} Hz, derivative {params.fdot} Hz/s, DM {params.dm}")
-    if params.freq <= 0:
-        raise ConfigError(f"cannot fold with a frequency of {params.freq:g} Hz: it must be positive")
-    span = 0.5 * tobs * (abs(params.fdot) + 0.25 * tobs * abs(params.fddot))
-    if params.freq + span > 0.5 / tsamp:
-        raise ConfigError(
-            f"cannot fold at {params.freq:g} Hz: samples of {tsamp * 1e6:g} us show at most {0.5 / tsamp:g} Hz"
-        )
-
-
 def plan_fold(params: FoldParams, config: FoldConfig, nsamps: int, tsamp: float) -> FoldPlan:
     """Choose bins, sub-integrations and time resolution for one candidate.
 
     A turn gets at most OVERSAMPLE bins a sample, a sub-integration at least one turn, and a bin keeps at least four
     samples when the resolution is lowered.
     """
-    check_params(params, nsamps * tsamp, tsamp)
+    params.check(nsamps * tsamp, tsamp)
     turn = 1.0 / (params.freq * tsamp)
     most = max(4, int(OVERSAMPLE * turn))
     # A power of two can be halved again where samples in step with the turn leave bins empty.

@@ -12,7 +12,6 @@ from pulsar.constants import DAY, C
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
-from pulsar.folding.plan import check_params
 from pulsar.io.lists import read_list
 from pulsar.io.product.reader import Run
 from pulsar.sky.barycentre import motion_of
@@ -238,7 +237,7 @@ def ephemerides_of(run: Run, rows: Sequence[Any]) -> list[Ephemeris]:
             taken = np.array(fold.extra.get("residual", ()), dtype=np.float64).reshape(-1, 5)
             strong = tuple((FoldParams(*values), bool(out)) for *values, out in taken.tolist())
             for params, _ in strong:
-                check_params(params, observed.tobs, observed.tsamp)
+                params.check(observed.tobs, observed.tsamp)
         except (TypeError, ValueError, OverflowError, ConfigError) as exc:
             raise DataError(
                 f"{run.path}: fold {row['id']}: residual is no table of frequencies, their derivatives, DMs and flags "

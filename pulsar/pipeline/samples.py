@@ -27,7 +27,6 @@ from pulsar.data.source import PartSource, SampleSource
 from pulsar.errors import ConfigError
 from pulsar.folding import folder
 from pulsar.folding.fundamental import fold_sigma
-from pulsar.folding.plan import check_params
 from pulsar.folding.profile import best_box, template_of
 from pulsar.folding.refine import refine
 from pulsar.folding.subtracted import (
@@ -166,7 +165,7 @@ def check_subtract(header: Header, config: Config) -> list[Wanted]:
             "no more: search the raw data"
         )
     for pulsar in pulsars:
-        check_params(pulsar.ephemeris.params(header), header.tobs, header.tsamp)
+        pulsar.ephemeris.params(header).check(header.tobs, header.tsamp)
     return pulsars
 
 
