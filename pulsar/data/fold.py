@@ -226,9 +226,9 @@ class Fold:
     epoch, tobs : float
         MJD (UTC) of mid-observation; length [s].
     extra : dict
-        Further numbers worth keeping with the fold: ``features`` of the ranking; ``residual``, of each strong
-        source that had a template, the strongest first, the fields of its FoldParams and 1 if it was taken out of what
-        was folded here; ``bandwidth`` that was not masked [MHz], of folds of given periods.
+        Further numbers worth keeping with the fold: ``features`` of the ranking; ``residual``, a row for each strong
+        source by which templates were measured, the strongest first: the fields of its FoldParams, and whether it was
+        taken out of what was folded here; ``bandwidth`` that was not masked [MHz], of folds of given periods.
     start : float
         Beginning of what was folded [s] from the start of the observation: 0 but for parts of it. Times, epoch and
         length are those of the part.

@@ -89,7 +89,7 @@ def _residuals(
     for sources in dict.fromkeys(strong):
         params = tuple(params for params, _ in sources)
         if params and params not in templates:
-            means.progress.message(f"strong sources are taken out as in the search, of {len(params)} templates")
+            means.progress.message(f"strong sources are taken out as in the search: templates of {len(params)}")
             templates[params] = [taken for taken, _ in templates_of(source, params, config, means, lines)]
 
     def left(sources: tuple[tuple[FoldParams, bool], ...]) -> MaskedSource:
