@@ -9,8 +9,10 @@ Within 1 error should be 68.3 %, within 3 errors 99.7 %.
     python benchmarks/pulls.py --trials 2000 --toas
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import product
 from typing import Annotated
 
 import numpy as np
@@ -106,8 +108,7 @@ def turns(
     rng: np.random.Generator, kind: Kind, count: int, nsubints: int, k: NDArray[np.int64]
 ) -> NDArray[np.complex128]:
     """Fourier series of the mean pulse of each sub-integration, shape (nsubints, nharm + 1)."""
-    sigma = kind.duty / 2.3548
-    spread = np.log1p(kind.m**2)
+    sigma, spread = kind.duty / 2.3548, np.log1p(kind.m**2)
     energies = rng.lognormal(-0.5 * spread, np.sqrt(spread), (nsubints, count))
     places = rng.normal(size=(nsubints, count)) * kind.jitter * sigma
     # Harmonic by harmonic: all pulses turn on by their places.
@@ -153,26 +154,19 @@ def main(
     kinds: Annotated[str, typer.Option(help="words in the names of kinds")] = "",
     toas: Annotated[bool, typer.Option("--toas", help="times of arrival, too")] = False,
 ) -> None:
-    names = [*NAMES, *(["arrival"] if toas else [])]
-    pulls: dict[str, dict[str, list[float]]] = {}
-    for number, kind in enumerate(KINDS):
-        if kinds not in str(kind):
-            continue
-        own: dict[str, list[float]] = {name: [] for name in names}
+    names = [*NAMES, "arrival"] if toas else [*NAMES]
+    pulls: dict[str, dict[str, list[float]]] = defaultdict(lambda: {name: [] for name in names})
+    for number, kind in [(number, kind) for number, kind in enumerate(KINDS) if kinds in str(kind)]:
+        titles = "all folded as by a search" if kind.parts == PARTS else "all others", str(kind)
         for seed in range(first, first + trials):
             cube, offsets = make_cube(np.random.default_rng([number, seed]), kind)
             fold = refine(cube)
-            for name, pull in zip(NAMES, pulls_of(fold, offsets), strict=True):
-                own[name].append(float(pull))
-            if toas:
-                own["arrival"] += toa_pulls(fold, offsets).tolist()
-        together = pulls.setdefault("all folded as by a search" if kind.parts == PARTS else "all others", {})
-        for name in names:
-            together[name] = together.get(name, []) + own[name]
-        pulls[str(kind)] = own
-        print(row(str(kind), own), flush=True)
-    rows = [row(title, each) for title, each in pulls.items()]
-    print(markdown(["pulsar", *(f"{name}: within 1, 3 errors" for name in names)], rows))
+            own = [*pulls_of(fold, offsets)[:, None], *([toa_pulls(fold, offsets)] if toas else [])]
+            for title, (name, values) in product(titles, zip(names, own, strict=True)):
+                pulls[title][name] += values.tolist()
+        print(row(titles[1], pulls[titles[1]]), flush=True)
+    head = ["pulsar", *(f"{name}: within 1, 3 errors" for name in names)]
+    print(markdown(head, [row(*each) for each in pulls.items()]))
 
 
 def row(title: str, pulls: dict[str, list[float]]) -> list[str]:

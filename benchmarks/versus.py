@@ -425,8 +425,7 @@ def population(
 ) -> None:
     """Random skies of population.py, from the raw file to the list."""
     with measuring(file, into) as store:
-        missing = missing_programs(("rfifind", "prepsubband", "realfft", "rednoise", "accelsearch"))
-        if missing:
+        if missing := missing_programs(("rfifind", "prepsubband", "realfft", "rednoise", "accelsearch")):
             print(f"PRESTO: {missing}", file=sys.stderr)
         examine_skies(store, envs.split(","), range(first, first + files), presto=not missing)
 
