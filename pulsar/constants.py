@@ -13,5 +13,3 @@ DAY: Final = 86_400.0
 
 #: No pulsar is known with a smaller dispersion measure [pc cm^-3]: that of J0108-1431 is 2.38 (ATNF catalogue).
 LEAST_DM: Final = 2.0
-#: Highest DM that is searched or folded [pc cm^-3]: beyond what any known source has by a factor of 30.
-MOST_DM: Final = 100_000.0

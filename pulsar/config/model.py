@@ -8,8 +8,6 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pulsar.constants import MOST_DM
-
 #: Parts of an observation that may be searched. What is on for less than a 64th is for the search for single pulses.
 MOST_PARTS = 64
 #: Numbers in lists.
@@ -92,8 +90,8 @@ class RfiConfig(Section):
 class DedispConfig(Section):
     """Trial DMs and how they are reached."""
 
-    dm_lo: float = setting(0.0, "lowest DM [pc/cm3]", ge=0, le=MOST_DM)
-    dm_hi: float = setting(500.0, "highest DM [pc/cm3]", ge=0, le=MOST_DM)
+    dm_lo: float = setting(0.0, "lowest DM [pc/cm3]", ge=0, le=100_000)
+    dm_hi: float = setting(500.0, "highest DM [pc/cm3]", ge=0, le=100_000)
     tolerance: float = setting(0.10, "steps and downsampling may add this fraction to the smearing", gt=0, le=10)
     dm_step: float | None = setting(None, "fixed DM step [pc/cm3] in place of the plan's", gt=0)
     max_downsample: int = setting(64, "largest downsampling in time", ge=1)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import DAY, MOST_DM, C
+from pulsar.constants import DAY, C
+from pulsar.data.header import LARGEST_DM
 from pulsar.data.text import facts, known, line
 from pulsar.errors import ConfigError
 
@@ -49,7 +50,7 @@ class FoldParams:
             When the frequency is not positive or above the Nyquist frequency, the DM beyond any, or a number not
             finite.
         """
-        if not abs(self.dm) <= MOST_DM or not all(np.isfinite([self.freq, self.fdot, self.fddot])):
+        if not abs(self.dm) <= LARGEST_DM or not all(np.isfinite([self.freq, self.fdot, self.fddot])):
             raise ConfigError(f"cannot fold with frequency {self.freq} Hz, derivative {self.fdot} Hz/s, DM {self.dm}")
         if self.freq <= 0:
             raise ConfigError(f"cannot fold with a frequency of {self.freq:g} Hz: it must be positive")

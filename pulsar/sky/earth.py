@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 from pulsar.sky.observatory import Observatory
 
-#: Julian date of MJD 0.
-_MJD: Final = 2400000.5
 #: How fast the Earth turns against the sky [rad/s]: the rate of its rotation angle (Capitaine et al. 2000).
 _OMEGA: Final = 2.0 * np.pi * 1.00273781191135448 / DAY
 #: The pole in the mean of 50 years [arcsec]: where there is no table, astropy takes it, too.
@@ -56,7 +54,7 @@ def place_of(
         # Of years whose inserted seconds nobody knows yet.
         warnings.simplefilter("ignore", erfa.ErfaWarning)
         day = int(np.floor(mjd))
-        begin, offset = erfa.utctai(_MJD + day, 0.0)
+        begin, offset = erfa.utctai(erfa.DJM0 + day, 0.0)
         tai = np.full(len(seconds), begin), offset + ((mjd - day) * DAY + seconds) / DAY
         tt = erfa.taitt(*tai)
         tdb = erfa.tttdb(*tt, erfa.dtdb(*tt, erfa.taiutc(*tai)[1], np.arctan2(y, x), np.hypot(x, y) / 1e3, z / 1e3))
@@ -64,7 +62,7 @@ def place_of(
         # UT1 - TAI knows no inserted seconds, and is a straight line between days.
         days = np.arange(day + int(np.floor(tai[1].min())) - 1, day + int(np.ceil(tai[1].max())) + 2)
         ut1_utc, pole_x, pole_y = np.transpose([turning(int(at)) for at in days])
-        inserted = erfa.utctai(_MJD + days, 0.0)[1]
+        inserted = erfa.utctai(erfa.DJM0 + days, 0.0)[1]
         ut1_tai, pole_x, pole_y = (
             np.interp(tai[1], days - day + inserted, column) for column in (ut1_utc - inserted * DAY, pole_x, pole_y)
         )
