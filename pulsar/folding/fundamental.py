@@ -224,7 +224,7 @@ def one_pulse(fold: Fold, box: tuple[int, int], n: int, divisors: Collection[int
     some = [k for k in divisors if k <= len(number)]
     if not some:
         return float("inf")
-    use = np.all([number % k != 0 for k in some], axis=0) & harmonics.shown
+    use = np.all([number % k != 0 for k in some], axis=0) & harmonics.shown & ~_waves(harmonics, n)
     surer = max(_significance(harmonics, use, alias=True), _box_significance(harmonics, use, box, n))
     return float(sigma_from_logp(correct_trials(logp_from_sigma(surer), 2.0)))
 
@@ -251,8 +251,29 @@ def _left_out(harmonics: _Harmonics) -> NDArray[np.float64]:
     out = np.full(MOST - 1, np.inf)
     k = np.arange(2, min(MOST, len(harmonics.number)) + 1)
     if len(k):
-        out[: len(k)] = _significances(harmonics, harmonics.number % k[:, None] != 0, alias=True)
+        waves = np.array([_waves(harmonics, n) for n in k.tolist()])
+        out[: len(k)] = _significances(harmonics, (harmonics.number % k[:, None] != 0) & ~waves, alias=True)
     return out
+
+
+def _waves(harmonics: _Harmonics, n: int) -> NDArray[np.bool_]:
+    """Harmonics below the n-th where more is than n unequal pulses of one shape in a turn can have.
+
+    If pulse j has the amplitude a_j, harmonic q n + k is that of the shape times the k-th of the discrete transform of
+    a, the same for all q. So power below the n-th harmonic comes with as much between the multiples of n above, but for
+    what the shape has less there; a wave of red noise or of mains comes alone.
+    """
+    number, below = harmonics.number, (harmonics.number < n) & harmonics.shown
+    shape = harmonics.excess[n - 1 :: n]
+    if len(shape) < 2 or not (shape[:2] > REAL**2).all():
+        return np.zeros(len(number), dtype=np.bool_)
+    # Least of the shape between two of its harmonics; below the first of them it is flat, or as steep as beyond it.
+    first = shape[0] * max(shape[0] / shape[1], 1.0)
+    share = float(np.maximum(np.minimum(shape[:-1], shape[1:]), 0.0).sum()) / first
+    above = (number > n) & (number < len(shape) * n) & (number % n != 0) & harmonics.shown
+    low, high = (harmonics.excess[some] for some in (below, above))
+    variance = share**2 * (len(low) + 2.0 * max(low.sum(), 0.0)) + len(high) + 2.0 * max(high.sum(), 0.0)
+    return np.asarray(below & (share * low.sum() - high.sum() > REAL * np.sqrt(variance)))
 
 
 def _gains(first: _Harmonics, second: _Harmonics, top: float) -> float:

@@ -105,6 +105,27 @@ def test_red_noise_is_no_evidence_for_a_longer_period(pulses):
         assert (RATIOS[choice.index], choice.factor) == (1, 1)
 
 
+@pytest.mark.parametrize(("n", "number"), [(2, 1), (3, 1), (4, 1), (4, 3)])
+@pytest.mark.parametrize(("pulses", "wave"), [(SINGLE, 0.15), (NARROW, 0.1)])
+def test_a_wave_is_no_evidence_for_a_longer_period(pulses, wave, n, number):
+    """Unequal pulses of one shape have as much between their harmonics above: a wave at a harmonic below is alone."""
+    for seed in range(3):
+        series = sky(seed, pulses, 120.0)
+        turns = (np.arange(series.nsamps) - 0.5 * series.nsamps) * TSAMP / PERIOD
+        data = series.data + wave * np.sin(2.0 * np.pi * number / n * turns).astype(np.float32)
+        longer = folds_of(TimeSeries(data, TSAMP), n * PERIOD, (1,))
+        assert choose_period(longer).factor == n
+
+
+@pytest.mark.parametrize("fwhm", [0.025, 0.05, 0.1])
+@pytest.mark.parametrize("heights", [(1.0, 0.8), (1.0, 0.9, 0.8), (0.8, 1.0, 1.0, 1.0)])
+def test_unequal_pulses_of_any_width_are_of_the_longer_period(fwhm, heights):
+    n = len(heights)
+    for seed in range(3):
+        pulses = [((0.1 + i) / n, fwhm, height) for i, height in enumerate(heights)]
+        assert choose_period(folds_of(sky(seed, pulses, 120.0), PERIOD, (1,))).factor == 1
+
+
 @pytest.mark.parametrize("turns", [24, 120])
 def test_pulses_that_vary_are_no_evidence_for_a_longer_period(turns):
     """With few turns and high S/N, pulses of their own strength differ between odd and even turns, far beyond noise."""
