@@ -205,6 +205,21 @@ def test_turns_that_vary_leave_no_source_when_their_mean_is_taken_out(n: float) 
     assert len(sources([other], [model])) == 1
 
 
+@pytest.mark.parametrize("n", [2.54, 3.3, 4.6])
+def test_what_varies_hides_no_pulsar_that_stands_out_of_it(n: float) -> None:
+    """Turns that differ are noise in which another was folded, however strong they are."""
+    freq = 4.0
+    turns = np.floor(freq * T + 0.5 - 0.3).astype(int)
+    bright = np.random.default_rng(17).lognormal(0.0, 0.8, size=300)
+    noise = np.random.default_rng(18).normal(size=NSAMPS)
+    strong = noise + bright[turns + 140] * pulses(freq, 8.0)
+    rest = noise + (bright[turns + 140] - bright.mean()) * pulses(freq, 8.0)
+    other = folded(rest + pulses(freq / n, 2.0, phase=0.6), freq / n)
+    model = Model("strong", Source.of(folded(strong, freq)))
+    assert 9.0 < other.snr < 16.0
+    assert sources([other], [model]) == pytest.approx([freq / n], abs=0.05 / TOBS)
+
+
 def test_one_turn_more_or_less_in_a_sub_integration_is_no_flicker() -> None:
     """Of 2.4 turns in each there are two or three pulses."""
     fold = folded(np.random.default_rng(16).normal(size=NSAMPS) + pulses(1.18, 6.0), 1.18)
