@@ -6,6 +6,17 @@ from numpy.typing import NDArray
 from pulsar_kernels._jit import kernel
 
 
+@kernel(inline=True, helper=True)
+def sum_around(row: NDArray[np.float64], total: NDArray[np.float64]) -> None:
+    """Running sums over two turns, from 0 on, into `total` of shape (2 nbins + 1,)."""
+    n = row.shape[0]
+    total[0] = 0.0
+    for i in range(n):
+        total[i + 1] = total[i] + row[i]
+    for i in range(n):
+        total[n + i + 1] = total[n] + total[i + 1]
+
+
 @kernel(reorder=True)
 def boxcar_snr(
     profiles: NDArray[np.float64],
@@ -34,50 +45,37 @@ def boxcar_snr(
     """
     nprofiles, nbins = profiles.shape
     nwidths = widths.shape[0]
-    total_var = 0.0
-    for i in range(nbins):
-        total_var += variance[i]
-    # What depends on the variance alone: share of the turn, and one over the error.
-    share = np.zeros((nwidths, nbins))
-    scale = np.zeros((nwidths, nbins))
-    for k in range(nwidths):
-        w = widths[k]
-        inside = 0.0
-        for i in range(w):
-            inside += variance[i]
-        for start in range(nbins):
-            if inside > 0.0 and inside < total_var:
-                share[k, start] = inside / total_var
-                scale[k, start] = 1.0 / np.sqrt(inside * (1.0 - inside / total_var))
-            end = start + w
-            inside += variance[end - nbins if end >= nbins else end] - variance[start]
+    around = np.empty(2 * nbins + 1)
     running = np.empty(2 * nbins + 1)
-    value = np.empty(nbins)
+    sum_around(variance, around)
+    total_var = around[nbins]
+    # One over the error of a box, by the variance alone; NaN, of which nothing is the best, where it holds none.
+    scale = np.empty((nwidths, nbins))
+    for k in range(nwidths):
+        ends = around[widths[k] :]
+        for start in range(nbins):
+            inside = ends[start] - around[start]
+            room = inside * (total_var - inside)
+            scale[k, start] = np.sqrt(total_var / room) if room > 1e-12 * total_var**2 else np.nan
+    peak = np.empty(nbins)
     for p in range(nprofiles):
-        row = profiles[p]
-        running[0] = 0.0
-        for i in range(nbins):
-            running[i + 1] = running[i] + row[i]
-        total = running[nbins]
-        for i in range(nbins):
-            running[nbins + i + 1] = total + running[i + 1]
-        best = -np.inf
-        width = widths[0]
-        place = 0
+        sum_around(profiles[p], running)
+        # What lies above the mean of the turn: as much as is missing beside the box.
+        mean = running[nbins] / total_var if total_var > 0.0 else 0.0
+        for i in range(2 * nbins + 1):
+            running[i] -= mean * around[i]
+        peak[:] = -np.inf
+        # The best of each start: a maximum over starts would not become vectors.
         for k in range(nwidths):
-            w = widths[k]
-            top = -np.inf
+            ends = running[widths[k] :]
             for start in range(nbins):
-                x = (running[start + w] - running[start] - total * share[k, start]) * scale[k, start]
-                value[start] = x
-                top = max(top, x)
-            if top > best:
-                for start in range(nbins):
-                    if value[start] == top and scale[k, start] > 0.0:
-                        best = top
-                        width = w
-                        place = start
-                        break
-        snr[p] = best
-        best_width[p] = width
-        best_start[p] = place
+                peak[start] = max(peak[start], (ends[start] - running[start]) * scale[k, start])
+        top, place = -np.inf, 0
+        for start in range(nbins):
+            if peak[start] > top:
+                top, place = peak[start], start
+        snr[p], best_width[p], best_start[p] = -np.inf, widths[0], place
+        for k in range(nwidths):
+            x = (running[place + widths[k]] - running[place]) * scale[k, place]
+            if x > snr[p]:
+                snr[p], best_width[p] = x, widths[k]

@@ -396,6 +396,6 @@ def boxcar(size: Size) -> Work:
         return best
 
     run = partial(boxcar_snr, profiles, variance, widths, snr, width, start)
-    # Five operations in double precision for every box.
-    cost = Cost(profiles.size, profiles.nbytes + 24 * nprofiles, flops=10 * profiles.size * len(BOXCARS))
+    # Three operations in double precision for every box.
+    cost = Cost(profiles.size, profiles.nbytes + 24 * nprofiles, flops=6 * profiles.size * len(BOXCARS))
     return Work(run, lambda: snr, cost, plain, rtol=1e-9)
