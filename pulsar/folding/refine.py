@@ -62,12 +62,16 @@ class _Data:
         return self.spectra * _powers(unit, self.spectra.shape[2])
 
 
-def _powers(unit: NDArray[np.complex128], n: int) -> NDArray[np.complex128]:
-    """Powers 0 … n - 1 of numbers on the unit circle, along a new last axis; cheaper than as many exponentials."""
-    out = np.empty((*unit.shape, n), dtype=np.complex128)
-    out[..., 0] = 1.0
-    for k in range(1, n):
-        np.multiply(out[..., k // 2], out[..., k - k // 2] if k > 1 else unit, out=out[..., k])
+def _powers(unit: NDArray[np.complex128], n: int, *, first: bool = False) -> NDArray[np.complex128]:
+    """Powers 0 … n - 1 of numbers on the unit circle, along a new last axis, or a new `first` one."""
+    out = np.empty((n, *unit.shape) if first else (*unit.shape, n), dtype=np.complex128)
+    powers = out if first else np.moveaxis(out, -1, 0)
+    powers[0], powers[1:2] = 1.0, unit
+    done = 1
+    while done < n - 1:
+        more = min(done, n - 1 - done)
+        np.multiply(powers[1 : more + 1], powers[done], out=powers[done + 1 : done + more + 1])
+        done += more
     return out
 
 
@@ -187,8 +191,8 @@ def _plane(
     """Boxcar S/N over the frequency-derivative plane, shape (nfdot, nf), from spectra summed over bands."""
     tau = data.tau.mean(axis=1)
     n = len(data.harmonics)
-    turn_f = np.moveaxis(_powers(np.exp(-2j * np.pi * (tau[:, None] * dfs)), n), 2, 0)
-    turn_d = np.moveaxis(_powers(np.exp(-1j * np.pi * (dfdots[:, None] * tau**2)), n), 2, 0)
+    turn_f = _powers(np.exp(-2j * np.pi * (tau[:, None] * dfs)), n, first=True)
+    turn_d = _powers(np.exp(-1j * np.pi * (dfdots[:, None] * tau**2)), n, first=True)
     # One matrix product a harmonic: (nfdot, ns) @ (ns, nf).
     sums = np.matmul(turn_d * times.T[:, None, :], turn_f)
     profiles = np.fft.irfft(np.moveaxis(sums, 0, 2).reshape(-1, sums.shape[0]), data.nbins, axis=1)
