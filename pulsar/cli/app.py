@@ -1,7 +1,6 @@
 """The command ``pulsar``: the parser, and the one place that turns errors into messages and exit codes."""
 
 import errno
-import gc
 import os
 import platform
 import signal
@@ -169,17 +168,16 @@ def _root(
         raise typer.BadParameter("goes with --version only", param_hint="--all")
     if context.invoked_subcommand is None:
         context.fail("Missing command.")
-    from pulsar.config.resources import check_address_space, check_environment
+    from pulsar.config.resources import check_address_space, check_environment, keep_freed
 
     # Before numba is loaded, which has words of its own for the one, and none for the other.
     check_environment()
     check_address_space()
+    keep_freed()
 
 
 def main() -> None:
     """Entry point of the command ``pulsar``."""
     # For processes that libraries start, too.
     os.environ.update(environment())
-    # Python looks for rings of unused objects whenever some hundred more have been made: 0.1 CPU s of loading modules.
-    gc.set_threshold(20_000, 20, 50)
     ending.run(app)

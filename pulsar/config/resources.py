@@ -7,6 +7,7 @@ starts takes no module from the folder in which it begins.
 """
 
 import contextlib
+import ctypes
 import math
 import os
 import re
@@ -110,6 +111,17 @@ def check_address_space() -> None:
             f"`ulimit -v` leaves this process {address_space() / 2**20:.0f} MiB of addresses: numpy, numba and the "
             f"compiled kernels need {LEAST_ADDRESSES / 2**20:.0f} MiB: raise it (ulimit -v {LEAST_ADDRESSES >> 10})"
         )
+
+
+def keep_freed() -> None:
+    """Have memory of arrays that are gone kept for others: every page that the system gives anew takes its time.
+
+    The bounds are those to which the C library of GNU comes by itself where an array of 32 MiB has gone.
+    """
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt  # other libraries have none
+        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD
+        mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD
 
 
 def memory_budget(text: str) -> int:
