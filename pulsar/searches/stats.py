@@ -22,9 +22,16 @@ def median(x: NDArray[Any]) -> float:
     x : ndarray of float, shape (n,)
         One at least.
     """
-    half = len(x) // 2
-    parts = np.partition(x, half)
-    return float(parts[half] if len(x) % 2 else (parts[half] + parts[:half].max()) / 2)
+    at, odd = len(x) // 2, len(x) % 2 == 1
+    if len(x) >= 1 << 14:
+        # Most are out of the question by where the median of a few lies.
+        few = np.sort(x[:: len(x) // 2048])
+        low, high = few[len(few) * 9 // 20], few[len(few) * 11 // 20]
+        near, below = x[(x >= low) & (x <= high)], int(np.count_nonzero(x < low))
+        if below < at < below + len(near):
+            x, at = near, at - below
+    parts = np.partition(x, at)
+    return float(parts[at] if odd else (parts[at] + parts[:at].max()) / 2)
 
 
 def log_gammaincc(a: ArrayLike, x: ArrayLike) -> Floats:

@@ -19,6 +19,20 @@ def exact_log_tail(power: float, nharm: int) -> float:
 
 
 @SETTINGS
+@given(st.integers(1, 50_000), st.sampled_from(["noise", "few values", "drift", "wave"]), st.integers(0, 2**32 - 1))
+def test_median_is_that_of_numpy(n, kind, seed):
+    rng = np.random.default_rng(seed)
+    values = {
+        "noise": rng.standard_normal(n),
+        "few values": rng.integers(0, 4, n).astype(float),
+        "drift": np.sort(rng.standard_normal(n)),
+        # In step with the samples that are looked at first.
+        "wave": np.where(np.arange(n) % max(n // 2048, 1) == 0, 9.0, rng.standard_normal(n)),
+    }[kind]
+    assert stats.median(values) == np.median(values)
+
+
+@SETTINGS
 @given(st.floats(1e-3, 1e7), st.sampled_from([1, 2, 4, 8, 16, 32]))
 def test_power_logp_at_any_strength(power, nharm):
     assert float(stats.power_logp(power, nharm)) == pytest.approx(exact_log_tail(power, nharm), rel=1e-10, abs=1e-12)
