@@ -229,13 +229,13 @@ class FileWriter(Hdf5Writer):
         self._array(sibling, meta, "", f"units and descriptions of {name}, for astropy", most=len(meta))
 
     def _array(
-        self, name: str, data: NDArray[Any], unit: str | list[str], description: str, *, most: int = 1024
+        self, name: str, data: NDArray[Any], unit: str | list[str], about: str, *, most: int = 1024, at: Any = None
     ) -> h5py.Dataset:
-        """Store a data set, packed where it has more elements than `most`."""
+        """Store a data set in the file, or `at` a group of it, packed where it has more elements than `most`."""
         self._sink.check()
         packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if data.size > most else {}
-        dataset = self._file.create_dataset(name, data=data, **packed)
-        dataset.attrs.update({"unit": unit, "description": description})
+        dataset = (at or self._file).create_dataset(name, data=data, **packed)
+        dataset.attrs.update({"unit": unit, "description": about})
         return dataset
 
     def _strings(self, name: str, texts: Sequence[str], description: str) -> None:
@@ -371,7 +371,7 @@ class ProductWriter(FileWriter):
         """The group of a fold or a pulse, with the arrays and the numbers that the schema lists."""
         group = self._file.create_group(name)
         for field, (unit, description) in arrays.items():
-            self._array(f"{name}/{field}", np.asarray(getattr(measured, field)), unit, description)
+            self._array(field, np.asarray(getattr(measured, field)), unit, description, at=group)
         group.attrs.update({field: float(getattr(measured, field)) for field in scalars})
         units = {field: unit for field, (unit, _) in scalars.items() if unit} | dict(more_units or {})
         group.attrs.update({"description": about, "units": json.dumps(units)})
