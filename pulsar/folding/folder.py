@@ -451,7 +451,7 @@ def _level(filled: tuple[NDArray[np.float64], NDArray[np.bool_], float], turn: f
     """What :func:`normalise` does for a turn of so many samples."""
     x, good, jump = filled
     base = running_mean(x, TURNS * turn)
-    if jump > 0.0:
+    if 0.0 < CLIP * jump < np.abs(x - base).max():
         clipped = np.minimum(np.maximum(x, base - CLIP * jump), base + CLIP * jump)
         base = running_mean(clipped, TURNS * turn)
     x = x - base
