@@ -146,27 +146,25 @@ def repeats(
     # Frequencies that are looked at more closely.
     best = np.empty((64, 2))
     kernels.search_frequencies(t, low, step, count, fewest, error, best)
-    phase = np.empty(t.size)
-    top = (np.inf, 0.0, 0, 1.0)
+    top, at, one = np.inf, 0.0, np.empty((1, 2))
     for freq in best[np.isfinite(best[:, 0]), 1]:
         f, width = float(freq), step
         for _ in range(6):
-            tries = f + width * np.linspace(-1.0, 1.0, 21)
-            found = [kernels.best_at(t, float(x), fewest, error, phase) for x in tries]
-            k = int(np.argmin([x[0] for x in found]))
-            f, width = float(tries[k]), 0.15 * width
-            if found[k][0] < top[0]:
-                top = (float(found[k][0]), f, int(found[k][1]), float(found[k][2]))
-    if not np.isfinite(top[0]):
+            kernels.search_frequencies(t, f - width, 0.1 * width, 21, fewest, error, one)
+            (value, f), width = one[0].tolist(), 0.15 * width
+            if value < top:
+                top, at = value, f
+    if not np.isfinite(top):
         return None
+    _, _, arc = kernels.best_at(t, at, fewest, error, np.empty(t.size))
     # Independent alignments for a frequency step of arc over span and each of the times (`noise.py trials repeats`).
     ntrials = (1.0 / 6.0) * t.size * max(span * count * step, 1.0) * (t.size - fewest + 1)
-    logx = top[0] + math.log(ntrials)
+    logx = top + math.log(ntrials)
     logp = float(stats.correct_trials(logx, 1.0))
     significance = float(stats.sigma_from_logp(logp))
     if significance < sigma:
         return None
-    return _measured(given, keep, start, top[1], top[3], significance, logp, error, dm)
+    return _measured(given, keep, start, at, arc, significance, logp, error, dm)
 
 
 def _apart(times: NDArray[np.float64], strength: NDArray[np.float64], p_min: float) -> NDArray[np.int64]:
