@@ -284,6 +284,10 @@ class Source:
         gains = self._gains_at(t)
         # Each harmonic k of the source is at those j of the fold beside which it slides by no more than a few turns.
         k, j = _beside(np.arange(1, len(amplitudes) + 1) * self.freq / fold.after.freq, fold, dt)
+        share = gains * dt / dt.sum()
+        unknown = self._images(fold, amplitudes, share)
+        if not len(k):
+            return np.zeros((len(t), nbins)), unknown
         off, drift = k * self.freq - j * fold.after.freq, k * self.fdot - j * fold.after.fdot
         # Sub-integrations were folded at the frequency before its refinement, and turned to that after it.
         moved = j * (fold.after.freq - fold.before.freq), j * (fold.after.fdot - fold.before.fdot)
@@ -296,8 +300,6 @@ class Source:
         np.add.at(rows, at, np.where((j % nbins > nbins // 2)[:, None], seen.conj(), seen))
         rows *= _evening(fold)[: len(rows), None] * gains * np.sqrt(dt / dt.sum())
         rows[[0, -1]] = 0.0
-        share = gains * dt / dt.sum()
-        unknown = self._images(fold, amplitudes, share)
         unknown[at[(np.abs(seen @ share) ** 2 > 1.0) & ~self.known[k - 1]]] = True
         return np.asarray(np.fft.irfft(rows.T, nbins, axis=1) * np.sqrt(nbins)), unknown
 
