@@ -147,8 +147,10 @@ def dtype_of(columns: tuple[Column, ...]) -> np.dtype[Any]:
 
 
 def joined(columns: tuple[Column, ...], tables: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Tables of these columns one after the other."""
-    return np.concatenate(tables) if len(tables) else np.zeros(0, dtype=dtype_of(columns))
+    """Tables of these columns one after the other; where no more than one has rows it is that table itself."""
+    full = [table for table in tables if len(table)] or tables[:1]
+    # numpy compares the types of all columns each time.
+    return np.concatenate(full) if len(full) > 1 else full[0] if full else np.zeros(0, dtype=dtype_of(columns))
 
 
 def empty_table(columns: tuple[Column, ...], nrows: int) -> NDArray[Any]:
