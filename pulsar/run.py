@@ -10,6 +10,7 @@ from pulsar.config.model import Config
 from pulsar.data.files import check_output
 from pulsar.data.observation import Observation
 from pulsar.data.unfinished import output_lock, resumable
+from pulsar.dedisp.store import Reserve
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import Provenance, software_version
 from pulsar.io.product.reader import Run, read
@@ -33,7 +34,6 @@ from pulsar.pipeline.write import write_product
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
     from pulsar.cleaning.common import Lines
-    from pulsar.dedisp.store import Reserve
     from pulsar.pipeline.ranges import Crew
 
 
@@ -118,7 +118,7 @@ def search(
             with resumable(lambda: checkpoint.begun), learn, ahead as kernels, memory as reserve:
                 kernels.wait(progress, ["statistics"])
                 target = Target(out, overwrite, argv)
-                _run(obs, plan, config, means, checkpoint, target, kernels, common, crew, reserve)
+                _run(obs, plan, config, means, checkpoint, target, kernels, common, crew, reserve or Reserve(0))
         except (ConfigError, DataError):
             if not checkpoint.has("detections") and not checkpoint.has(STAGE.format(0)):
                 checkpoint.remove()  # nothing in it that the same command could go on from
@@ -137,7 +137,7 @@ def _run(
     kernels: Ahead,
     common: "Sequence[Birdie]",
     crew: "Crew | None",
-    reserve: "Reserve | None",
+    reserve: Reserve,
 ) -> None:
     """One stage after the other; each takes what those before have returned, and changes nothing of it."""
     progress, header = means.progress, obs.header
@@ -152,7 +152,7 @@ def _run(
         samples, plan, config, means, checkpoint, common=common, subbands=subbands, crew=crew, reserve=reserve
     )
     groups = group_detections(header, detected, config, progress)
-    first = follow_up(samples, detected, groups, config, means)
+    first = follow_up(samples.held(means, reserve.left()), detected, groups, config, means)
     whole, candidates = search_residual(
         samples, plan, detected, first, config, means, checkpoint, shared=crew is not None
     )

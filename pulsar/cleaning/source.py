@@ -325,14 +325,16 @@ class HeldSource(Derived):
     Parameters
     ----------
     source : MaskedSource
+    cleaned : ndarray of int8, shape (nchans, nsamps), optional
+        All of them, if they have been read.
     """
 
-    def __init__(self, source: MaskedSource) -> None:
+    def __init__(self, source: MaskedSource, cleaned: NDArray[np.int8] | None = None) -> None:
         super().__init__(source)
         self.obs, self.mask, self.nchans = source.obs, source.mask, source.nchans
-        self._held = np.empty((0, 0), dtype=np.int8)
+        self._held = np.empty((0, 0), dtype=np.int8) if cleaned is None else cleaned
         #: Samples that are there: first, and one after the last.
-        self._there = np.empty((0, 2), dtype=np.int64)
+        self._there = np.array([[0, self._held.shape[1]]], dtype=np.int64)
         self._lock = threading.Lock()
 
     def read_into(self, start: int, out: NDArray[np.int8]) -> None:

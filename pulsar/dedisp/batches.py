@@ -217,7 +217,8 @@ def dedispersed(
     progress : callable, optional
         Called with the number of trials (fractions of them) newly dedispersed.
     reserve : Reserve, optional
-        Memory that has been asked for, for the route "samples"; closed.
+        Memory that has been asked for, for the route "samples"; closed, and has the samples in the end if they are
+        there still.
 
     Yields
     ------
@@ -317,6 +318,9 @@ def _from_samples(
                 stage.part(job.engine.row, job.engine.row + job.engine.ndms),
                 lambda j, out=out, n=stage.nsamps: out[j, :n],  # type: ignore[misc]
             )
+    if len(levels) == 1:
+        # Nothing has taken the place of the samples.
+        reserve.keep(filled[0].buffer[:, filled[0].before :][:, : plan.nsamps])
 
 
 def _stride(nsamps: int) -> int:

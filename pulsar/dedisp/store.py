@@ -35,6 +35,7 @@ class Reserve(Closing):
 
     def __init__(self, nbytes: int) -> None:
         self._free: NDArray[np.int8] = np.zeros(nbytes, np.int8)
+        self._samples: NDArray[np.int8] | None = None
         self._wanted = threading.Event()
         self._thread = threading.Thread(target=self._use, args=(self._free,), name="memory", daemon=True)
         self._thread.start()
@@ -60,10 +61,19 @@ class Reserve(Closing):
         free, self._free = self._free[skip : skip + size], self._free[skip + size :]
         return free.view(dtype).reshape(shape)
 
+    def keep(self, samples: NDArray[np.int8]) -> None:
+        """Have cleaned samples for whoever needs them after dedispersion, shape (nchans, nsamps)."""
+        self._samples = samples
+
+    def left(self) -> NDArray[np.int8] | None:
+        """The samples that were kept, if any, which are kept no longer."""
+        samples, self._samples = self._samples, None
+        return samples
+
     def close(self) -> None:
         """Give back what has not been taken."""
         self._stop()
-        self._free = np.zeros(0, np.int8)
+        self._free, self._samples = np.zeros(0, np.int8), None
 
 
 def _write(handle: int, data: NDArray[np.int16], offset: int) -> None:

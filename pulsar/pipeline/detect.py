@@ -98,7 +98,7 @@ def detect(
     crew : Crew, optional
         Who searches ranges of DMs; by default this process does.
     reserve : Reserve, optional
-        Memory for the samples that dedispersion keeps, asked for ahead.
+        Memory for the samples that dedispersion keeps, asked for ahead; has them in the end, if they are there still.
     """
     known = [*given_birdies(samples.header, config.rfi), *common]
     trials = plan.dm
@@ -114,6 +114,8 @@ def detect(
             if band.dm is None or band.band is None:
                 continue
             means.progress.message(f"single pulses from {band_text(*band.band, ' to ')} MHz")
+            if reserve is not None:
+                reserve.close()  # the memory is needed
             of_band = BatchSearch(band.dm, pulses_only(config), threads=means.threads, memory=0, gaps=gaps)
             own = checkpoint.within(f"band{number}")
             pulsed, _ = _found(samples, band, of_band, means, own, birdies, crew=workers)

@@ -385,12 +385,20 @@ class Samples:
             return folder.fold_series(_part_of(self.series, part), params, config)
         return self._folded(self.source, params, config, means, part)
 
-    def held(self, means: Means) -> "Samples":
-        """The same, to be folded several times: cleaned once, if all fit into the memory that folding leaves."""
-        source = self.source
-        if source is None or source.nchans * source.nsamps > means.memory - means.memory // 2:
+    def held(self, means: Means, cleaned: NDArray[np.int8] | None = None) -> "Samples":
+        """The same, to be folded several times: cleaned once, if all fit into the memory that folding leaves.
+
+        Parameters
+        ----------
+        means : Means
+        cleaned : ndarray of int8, shape (nchans, nsamps), optional
+            All of them, where they are in memory: held if that fits with all that it is a part of.
+        """
+        source, room = self.source, means.memory - means.memory // 2
+        if source is None or isinstance(source, HeldSource) or source.nchans * source.nsamps > room:
             return self
-        return replace(self, source=HeldSource(source))
+        whole = cleaned if cleaned is None or cleaned.base is None else cleaned.base
+        return replace(self, source=HeldSource(source, None if whole is None or whole.nbytes > room else cleaned))
 
     def _folded(
         self, source: SampleSource, params: Sequence[FoldParams], config: FoldConfig, means: Means, part: Part

@@ -61,6 +61,25 @@ def test_what_was_read_is_not_read_again(samples: Samples) -> None:
     assert samples.source.asked - before == NSAMPS
 
 
+def test_what_others_have_read_is_not_read(samples: Samples) -> None:
+    means = Means(1, 4 * NCHANS * NSAMPS, Path(), Progress("quiet"))
+    kept = expected(samples, -100, NSAMPS + 200)
+    before = samples.source.asked
+    held = samples.held(means, kept[:, 100:-100])
+    for start, n in ((0, NSAMPS), (-50, 200), (650, 900), (-100, NSAMPS + 200)):
+        np.testing.assert_array_equal(read(held.source, start, n), expected(samples, start, n))
+    assert samples.source.asked == before
+    assert held.held(means) is held
+
+
+def test_what_others_have_read_is_not_held_where_its_memory_has_no_room(samples: Samples) -> None:
+    kept = expected(samples, 0, 3 * NSAMPS)[:, :NSAMPS]
+    before = samples.source.asked
+    held = samples.held(Means(1, 4 * NCHANS * NSAMPS, Path(), Progress("quiet")), kept)
+    np.testing.assert_array_equal(read(held.source, 0, NSAMPS), kept)
+    assert samples.source.asked - before == NSAMPS
+
+
 def test_what_was_not_read_is(samples: Samples) -> None:
     held = HeldSource(samples.source)
     for start, n in ((1000, 500), (2000, 500), (1200, 1000), (-10, 60), (900, 1700), (NSAMPS, 40), (-40, 40)):

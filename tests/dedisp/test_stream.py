@@ -264,6 +264,20 @@ def test_memory_that_was_asked_for_ahead(monkeypatch, share):
     assert of_room == [share == 1.0]
 
 
+@pytest.mark.parametrize(("most", "kept"), [(1, True), (16, False)])
+def test_samples_that_nothing_took_the_place_of_are_handed_on_once(most, kept):
+    header, source = make(24, 60_000, tsamp=1e-3)
+    plan = make_plan(header, DedispConfig(dm_hi=3000.0, dm_step=20.0, tolerance=0.4, max_downsample=most), source.freqs)
+    reserve = Reserve(0)
+    for _ in dedispersed(source, plan, Route("samples", 1, 1 << 30, 0, 0, 0.0), reserve=reserve):
+        assert reserve.left() is None
+    samples = reserve.left()
+    assert reserve.left() is None
+    assert (samples is not None) == kept == (len(plan.stages) == 1)
+    if samples is not None:
+        np.testing.assert_array_equal(samples, source.data)
+
+
 def test_memory_that_other_routes_do_not_need_is_given_back(tmp_path):
     header, source = make(24, 60_000, tsamp=1e-3)
     plan = make_plan(header, DedispConfig(dm_hi=5.0, dm_step=1.0), source.freqs)
