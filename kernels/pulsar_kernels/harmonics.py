@@ -3,6 +3,9 @@
 The grid of sums is indexed by the TOP harmonic: element i of stage H is a fundamental of i / (2 H) bins and
 sums P[round(i k / H)], k = 1 ... H. So no harmonic ever lies beyond Nyquist, each stage adds only the odd
 multiples to the stage before, and a block of i touches only H stretches of the powers, which stay in cache.
+
+Sums are made of bytes first (:mod:`pulsar_kernels.bytesums`). Only where these say that one may be above its threshold
+are those of floats made, which decide.
 """
 
 from typing import Any
@@ -11,7 +14,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from pulsar_kernels import whiten
+from pulsar_kernels import bytesums, whiten
 from pulsar_kernels._ir import (
     F32,
     FUSE,
@@ -21,6 +24,7 @@ from pulsar_kernels._ir import (
     integer,
     lane_bits,
     load,
+    lowest_bit,
     picked,
     plus,
     shuffle,
@@ -326,18 +330,74 @@ def _sums_32(
 
 
 @kernel(inline=True)
-def _all_sums(
+def _raised_sums(
     nstages: int,
     power: NDArray[np.float32],
+    few: NDArray[np.uint8],
     q: int,
     groups: int,
-    thresholds: NDArray[np.float32],
+    least: NDArray[np.float32],
+    limits: NDArray[np.uint8],
+    whole: bool,
     sums: NDArray[np.float32],
     hits: NDArray[np.int64],
 ) -> None:
-    """`groups` of 32 sums one after the other, after the one in front; `nstages` is a number written into the call."""
-    for g in range(groups):
-        hits[g] = _sums_32(power, q + g, nstages, thresholds, sums, 32 + 32 * g)
+    """Of `groups` of 32 sums, one after the other, after the one in front, those of stages that may be above `least`.
+
+    All if `whole`. What is beside these and is not made counts as 0, as it is not above.
+    """
+    # Many arguments: what the loop over blocks holds, handed on as it is.
+    stages = np.empty(bytesums.WIDE // 8, np.int64)
+    bits = np.int64(0)
+    before = 0
+    for g in range(groups + 1):
+        if g == groups or whole:
+            now = nstages
+        else:
+            if g & 1:
+                bits >>= 32
+            elif nstages == 1:
+                bits = bytesums.raised(few, q + g, 1, limits, stages)
+            elif nstages == 2:
+                bits = bytesums.raised(few, q + g, 2, limits, stages)
+            elif nstages == 3:
+                bits = bytesums.raised(few, q + g, 3, limits, stages)
+            elif nstages == 4:
+                bits = bytesums.raised(few, q + g, 4, limits, stages)
+            elif nstages == 5:
+                bits = bytesums.raised(few, q + g, 5, limits, stages)
+            elif nstages == 6:
+                bits = bytesums.raised(few, q + g, 6, limits, stages)
+            now = 0
+            if bits & 0xFFFFFFFF:
+                at = 4 * (g & 1)
+                some = stages[at] | stages[at + 1] | stages[at + 2] | stages[at + 3]
+                some |= some >> 32
+                some |= some >> 16
+                some |= some >> 8
+                now = 1
+                while some & 0xFF >> now << now:
+                    now += 1
+        for s in range(before, now):
+            sums[s * _ROW + 32 * g + 31] = np.float32(0.0)
+        for s in range(now, before):
+            sums[s * _ROW + 32 * g + 32] = np.float32(0.0)
+        if g == groups:
+            break
+        hits[g] = 0
+        if now == 1:
+            hits[g] = _sums_32(power, q + g, 1, least, sums, 32 + 32 * g)
+        elif now == 2:
+            hits[g] = _sums_32(power, q + g, 2, least, sums, 32 + 32 * g)
+        elif now == 3:
+            hits[g] = _sums_32(power, q + g, 3, least, sums, 32 + 32 * g)
+        elif now == 4:
+            hits[g] = _sums_32(power, q + g, 4, least, sums, 32 + 32 * g)
+        elif now == 5:
+            hits[g] = _sums_32(power, q + g, 5, least, sums, 32 + 32 * g)
+        elif now == 6:
+            hits[g] = _sums_32(power, q + g, 6, least, sums, 32 + 32 * g)
+        before = now
 
 
 @kernel(inline=True)
@@ -353,6 +413,27 @@ def _sums_plain(
             for k in range(1, 1 << s, 2):
                 total += power[(i * k + half) >> s]
             sums[s, at + i - start] = total
+
+
+def _maxima_32_code(builder: Any, args: Any) -> Any:
+    before, here, after = (load(builder, args[0], plus(builder, args[1], k), vector_of(F32, 32)) for k in (-1, 0, 1))
+    above = builder.fcmp_ordered(">", here, splat(builder, args[2], 32))
+    highest = builder.and_(builder.fcmp_ordered(">=", here, before), builder.fcmp_ordered(">", here, after))
+    return lane_bits(builder, builder.and_(above, highest))
+
+
+@vector(_maxima_32_code, returns=types.int64)
+def _maxima_32(sums: NDArray[np.float32], at: int, threshold: np.float32) -> int:
+    """The bits of those of 32 sums from `at` on that are above a threshold and local maxima."""
+    x = sums[at - 1 : at + 33]
+    good = (x[1:-1] > threshold) & (x[1:-1] >= x[:-2]) & (x[1:-1] > x[2:])
+    return sum(1 << t for t in range(32) if good[t])
+
+
+@vector(lambda builder, args: lowest_bit(builder, args[0]), returns=types.int64)
+def _lowest(bits: int) -> int:
+    """Number of the lowest bit that is set, of which one is."""
+    return int(bits & -bits).bit_length() - 1
 
 
 @kernel(inline=True)
@@ -390,14 +471,15 @@ def _peaks(
             if first >= at + 32 or last <= at:
                 continue
             row = 32 + stage[r] * _ROW + 32 * g
-            for t in range(max(first - at, 0), min(last - at, 32)):
-                top = sums[row + t]
-                if top > thresholds[r] and top >= sums[row + t - 1] and top > sums[row + t + 1]:
-                    if found < capacity:
-                        index[found] = at + t
-                        ranges[found] = r
-                        power[found] = top
-                    found += 1
+            bits = _maxima_32(sums, row, thresholds[r]) & (np.int64(1) << min(last - at, 32)) - 1
+            bits = bits >> max(first - at, 0) << max(first - at, 0)
+            while bits != 0:
+                if found < capacity:
+                    index[found] = at + _lowest(bits)
+                    ranges[found] = r
+                    power[found] = sums[row + _lowest(bits)]
+                found += 1
+                bits &= bits - 1
     return found
 
 
@@ -406,6 +488,7 @@ def harmonic_peaks(
     power: NDArray[np.float32],
     limits: NDArray[np.int64],
     thresholds: NDArray[np.float32],
+    few: NDArray[np.uint8],
     index: NDArray[np.int64],
     ranges: NDArray[np.int64],
     peak_power: NDArray[np.float32],
@@ -420,6 +503,8 @@ def harmonic_peaks(
         First and last + 1 index of the top harmonic, and the stage (2**stage harmonics) of every range that is
         searched; without the third column range s is that of stage s. Ranges may overlap.
     thresholds : ndarray of float32, shape (nranges,)
+    few : ndarray of uint8, shape (>= nhalf + 128,)
+        Overwritten.
     index, ranges, peak_power : ndarrays, shape (capacity,)
         The peaks found, and in which range; those of a range ascend, and an index comes before its multiples in
         later ranges.
@@ -435,12 +520,19 @@ def harmonic_peaks(
     nstages = 0
     first = nhalf
     last = 0
+    highest = np.float32(1e-3)
     for r in range(nranges):
         stage[r] = limits[r, 2] if limits.shape[1] > 2 else r
         nstages = max(nstages, stage[r] + 1)
         if limits[r, 1] > limits[r, 0]:
             first = min(first, limits[r, 0])
             last = max(last, limits[r, 1])
+            highest = max(highest, thresholds[r])
+    # Of the highest threshold three quarters are a byte of 255: of noise nothing else is there.
+    scale = np.float32(340.0) / highest
+    limit = np.empty(bytesums.WIDE * nstages, np.uint8)
+    few[nhalf:] = 0
+    bytes_to = 0
     every = (1 << nstages) - 1
     # A group more in front, whose last element is looked at.
     sums = aligned(nstages * _ROW + 32)
@@ -465,18 +557,12 @@ def harmonic_peaks(
                 least[stage[r]] = min(least[stage[r]], thresholds[r])
         if here == 0:
             continue
-        if here == 1:
-            _all_sums(1, power, q, groups, least, sums, hits)
-        elif here == 2:
-            _all_sums(2, power, q, groups, least, sums, hits)
-        elif here == 3:
-            _all_sums(3, power, q, groups, least, sums, hits)
-        elif here == 4:
-            _all_sums(4, power, q, groups, least, sums, hits)
-        elif here == 5:
-            _all_sums(5, power, q, groups, least, sums, hits)
-        elif here == 6:
-            _all_sums(6, power, q, groups, least, sums, hits)
+        known = min(start + 32 * groups + bytesums.WIDE, nhalf)
+        bytesums.to_bytes(power[bytes_to:known], scale, few[bytes_to:known])
+        bytes_to = known
+        whole = bytesums.limits_of(least[:here], scale, limit)
+        if here <= 6:
+            _raised_sums(here, power, few, q, groups, least, limit, whole, sums, hits)
         else:
             groups = 0
         done = start + 32 * groups

@@ -33,7 +33,8 @@ VERSIONS = (
     ", float32[::1], float64[::1])",
     "harmonics.white_powers(float32[::1], float32[::1], int64, float64[::1], float64[::1], float32[::1]"
     ", float32[::1], float32[::1], float64, float32[::1])",
-    "harmonics.harmonic_peaks(float32[::1], int64[:,::1], float32[::1], int64[::1], int64[::1], float32[::1])",
+    "harmonics.harmonic_peaks(float32[::1], int64[:,::1], float32[::1], uint8[::1], int64[::1], int64[::1]"
+    ", float32[::1])",
     "unpack.unpack(uint8[::1], int64, int64, int64, int64, int64, bool, int64, uint8[::1], int64, bool)",
     "clusters.describe(int64[::1], int64[::1], int64[::1], clusters.Events, float64[::1], float64[::1], float64"
     ", float64, float64, float64[:,::1])",

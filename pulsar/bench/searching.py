@@ -151,11 +151,11 @@ def harmonic_sums(size: Size) -> Work:
     limits = np.array([[np.ceil(2 * h * search.r_lo), nhalf] for h in search.nharms], dtype=np.int64)
     thresholds = np.array(search.thresholds, dtype=np.float32)
     index, stages = np.zeros((2, 1 << 14), dtype=np.int64)
-    peak = np.zeros(1 << 14, dtype=np.float32)
+    few, peak = np.zeros(nhalf + 128, dtype=np.uint8), np.zeros(1 << 14, dtype=np.float32)
     count = [0]
 
     def run() -> None:
-        count[0] = harmonics.harmonic_peaks(power, limits, thresholds, index, stages, peak)
+        count[0] = harmonics.harmonic_peaks(power, limits, thresholds, few, index, stages, peak)
 
     def plain() -> NDArray[Any]:
         i = np.arange(nhalf)

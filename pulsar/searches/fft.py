@@ -35,17 +35,21 @@ Raised = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 
 class Room:
-    """Room for raised sums, which grows when they need more."""
+    """Room for raised sums and powers as bytes, which grows when they need more."""
 
     def __init__(self) -> None:
         self._columns: Raised = _columns(16384)
+        self._few = np.empty(0, np.uint8)
 
     def raised(self, powers: NDArray[np.float32], ranges: NDArray[np.int64], thresholds: NDArray[np.float32]) -> Raised:
         """Local maxima of sums of powers above thresholds: `pulsar_kernels.harmonics.harmonic_peaks`.
 
         They are there until this is called again.
         """
-        while (count := harmonics.harmonic_peaks(powers, ranges, thresholds, *self._columns)) > self._columns[0].size:
+        if self._few.size != powers.size + 128:
+            self._few = np.empty(powers.size + 128, np.uint8)
+        given = powers, ranges, thresholds, self._few
+        while (count := harmonics.harmonic_peaks(*given, *self._columns)) > self._columns[0].size:
             self._columns = _columns(int(1.5 * count))
         index, row, power = self._columns
         return index[:count], row[:count], power[:count]
@@ -98,7 +102,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
     def _cost(cls, nsamps: int, tsamp: float, _config: Any, _band: Band, _run: Circumstances, /) -> Cost:
         lengths = Lengths(nsamps, tsamp)
         # Samples searched a second, with 32 harmonics, by one core (benchmarks/speed.py search fft).
-        return Cost(nsamps / 2, nsamps / 240.0e6, 4 * sum(_sizes(lengths.nfft, lengths.work)))
+        return Cost(nsamps / 2, nsamps / 240.0e6, 4 * sum(_sizes(lengths.nfft, lengths.work)) + lengths.nfft)
 
     @property
     def spectra(self) -> "FFTSearch":
@@ -247,7 +251,7 @@ def _sizes(nfft: int, work: int) -> list[int]:
 
 
 class _Buffers:
-    """Work space of one thread: about 8 bytes a sample."""
+    """Work space of one thread: about 9 bytes a sample."""
 
     def __init__(self, nfft: int, work: int) -> None:
         nbins = nfft // 2

@@ -18,6 +18,7 @@ from llvmlite import ir
 from pulsar_kernels import (
     _ir,
     bandsums,
+    bytesums,
     coherent,
     correlate,
     drifts,
@@ -97,6 +98,8 @@ CODES = {
     "correlate.bytes": Code(correlate._bytes_code, "q *f q q *b", 8, ("add floats", "multiply and add")),
     "harmonics.half_16": Code(harmonics._half_16_code, "*f *f q *f *f q f", None, ("multiply and add",)),
     "harmonics.sums_32": Code(harmonics._sums_32_code, "*f q q *f *f q", 5, ("add floats", "compare floats")),
+    "bytesums.raised": Code(bytesums._raised_code, "*b q q *b *q", 5, ("add unsigned bytes, held", "shuffle bytes")),
+    "harmonics.maxima_32": Code(harmonics._maxima_32_code, "*f q f", None, ("compare floats",)),
     "coherent.dots": Code(coherent._dots_code, "*f *f *f *q *q q *f *f q", None, ("add floats", "multiply floats")),
     "coherent.pair": Code(coherent._pair_code, "*f *f *f q q", None, ("add floats",)),
     "coherent.shapes": Code(coherent._shapes_code, "*f q q *f", None, ("add floats",)),
@@ -178,6 +181,7 @@ def test_vectors_written_by_hand_fill_the_registers(name, level, monkeypatch):
     # As on such a processor.
     monkeypatch.setattr(whiten, "_COMPRESSES", level == "v4")
     monkeypatch.setattr(drifts, "_PIECE", drifts.WIDE if level == "v4" else 16)
+    monkeypatch.setattr(bytesums, "_PIECE", 16)
     lines = assembly(written(code), target)
     assert missing(lines, code.work, level, target.register) == []
     assert [line for line in lines if re.search(target.too_wide, line)] == []

@@ -59,23 +59,31 @@ def test_honest(n, seed):
     np.testing.assert_allclose(power, expected, rtol=1e-4)
 
 
-@given(st.integers(50, 9500), st.integers(1, 6), st.floats(0.0, 0.2), st.integers(0, 2**32 - 1))
-def test_harmonic_peaks(nhalf, nstages, low, seed):
+@given(
+    st.integers(50, 9500),
+    st.integers(1, 6),
+    st.floats(0.0, 0.2),
+    st.sampled_from([-1.0, 0.0, 3.0, 5.0, 7.0]),
+    st.integers(0, 2**32 - 1),
+)
+def test_harmonic_peaks(nhalf, nstages, low, height, seed):
     rng = np.random.default_rng(seed)
     # Quarters: sums are exact, so that ties are ties in both.
     power = (np.floor(4 * rng.exponential(size=nhalf)) / 4).astype(np.float32)
     # Each stage to an end of its own, some to none.
     ends = [nhalf, *rng.integers(0, nhalf, nstages - 1)]
     limits = np.array([[int(low * nhalf) + 2**s, rng.permuted(ends)[s]] for s in range(nstages)], dtype=np.int64)
-    thresholds = np.array([2.0**s + 3 * 2 ** (s / 2) for s in range(nstages)], dtype=np.float32)
+    # From all that there is to hardly anything.
+    thresholds = np.array([2.0**s + height * 2 ** (s / 2) for s in range(nstages)], dtype=np.float32)
     expected = ref.harmonic_peaks(power, limits, thresholds)
     index, stages = np.zeros((2, nhalf * nstages), dtype=np.int64)
     peak = np.zeros(nhalf * nstages, dtype=np.float32)
-    found = harmonics.harmonic_peaks(power, limits, thresholds, index, stages, peak)
+    few = np.full(nhalf + 128, 255, dtype=np.uint8)
+    found = harmonics.harmonic_peaks(power, limits, thresholds, few, index, stages, peak)
     got = {(int(s), int(i)): float(p) for s, i, p in zip(stages[:found], index[:found], peak[:found], strict=True)}
     assert got == expected
     # Too little room: the number is still right, and nothing is written beyond.
-    assert harmonics.harmonic_peaks(power, limits, thresholds, index[:1], stages[:1], peak[:1]) == found
+    assert harmonics.harmonic_peaks(power, limits, thresholds, few, index[:1], stages[:1], peak[:1]) == found
 
 
 @given(st.integers(300, 9500), st.integers(0, 2**32 - 1))
@@ -91,7 +99,8 @@ def test_ranges_of_harmonic_peaks_are_those_of_each_alone(nhalf, seed):
     def run(ranges, thresholds):
         index, which = np.zeros((2, nhalf * stage.size), dtype=np.int64)
         peak = np.zeros(nhalf * stage.size, dtype=np.float32)
-        found = harmonics.harmonic_peaks(power, ranges, thresholds, index, which, peak)
+        few = np.full(nhalf + 128, 255, dtype=np.uint8)
+        found = harmonics.harmonic_peaks(power, ranges, thresholds, few, index, which, peak)
         return index[:found], which[:found], peak[:found]
 
     index, which, peak = run(np.column_stack([ends, stage]), thresholds)
