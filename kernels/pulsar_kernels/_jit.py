@@ -12,10 +12,10 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numba import config, njit, types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from pulsar_kernels._cache import keep
 from pulsar_kernels._ir import fence_code, prefetch_code
+from pulsar_kernels.arrays import Array, Float32s
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -119,7 +119,7 @@ def vector(code: Callable[..., Any], *, literal: int | None = None, returns: Any
 
 
 @vector(prefetch_code, literal=0)
-def prefetch(form: int, data: NDArray[Any], at: int) -> None:
+def prefetch(form: int, data: Array, at: int) -> None:
     """Have element `at`, which may lie beyond the end, brought to the cache.
 
     `form` is 0 to read it soon, 1 to write it, 2 to read it later: into the second level.
@@ -132,7 +132,7 @@ def all_written() -> None:
 
 
 @kernel(helper=True)
-def aligned(n: int) -> NDArray[np.float32]:
+def aligned(n: int) -> Float32s:
     """Space for `n` numbers that begins at a cache line, so that no vector lies across two."""
     space = np.empty(n + 16, np.float32)
     skip = -(space.ctypes.data >> 2) & 15

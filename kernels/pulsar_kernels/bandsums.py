@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
     I8,
@@ -28,6 +27,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import kernel, prefetch, vector
+from pulsar_kernels.arrays import Array, Int8s, Int16s, Int32s, Ints, Uint8s
 
 #: Samples of a piece, for which pairs of channels are tabulated, and of a stretch, for which rows are summed in
 #: registers.
@@ -76,16 +76,7 @@ def _sum_bytes_code(builder: Any, args: Any, flip: int) -> None:
 
 
 @vector(_sum_bytes_code, literal=0)
-def _sum_bytes(
-    flip: int,
-    data: NDArray[Any],
-    start: int,
-    places: NDArray[np.int64],
-    first: int,
-    count: int,
-    rows: NDArray[np.int16],
-    to: int,
-) -> None:
+def _sum_bytes(flip: int, data: Array, start: int, places: Ints, first: int, count: int, rows: Int16s, to: int) -> None:
     """Sum STRETCH samples of `count` rows of bytes into `rows` from `to` on.
 
     Row k begins at `start` beyond ``places[first + k]``. Bytes are biased by BIAS, or signed (`flip` = 1). Two samples
@@ -115,7 +106,7 @@ def _add_two_code(builder: Any, args: Any) -> Any:
 
 
 @vector(_add_two_code, returns=types.int64)
-def _add_two(data: NDArray[np.int8], first: int, second: int, table: NDArray[np.uint8], at: int, size: int) -> int:
+def _add_two(data: Int8s, first: int, second: int, table: Uint8s, at: int, size: int) -> int:
     """Add `size` (64 or more) bytes of `data` from `first` and `second` on, and BIAS; not 0 if a sum is not a byte."""
     one, two = (data.reshape(-1)[p : p + size].astype(np.int64) for p in (first, second))
     table[at : at + size] = np.clip(one + two, -128, 127) + BIAS
@@ -123,9 +114,7 @@ def _add_two(data: NDArray[np.int8], first: int, second: int, table: NDArray[np.
 
 
 @kernel(inline=True)
-def _sum_plain(
-    data: NDArray[np.int8], delays: NDArray[np.int32], lo: int, hi: int, start: int, row: NDArray[np.int16]
-) -> None:
+def _sum_plain(data: Int8s, delays: Int32s, lo: int, hi: int, start: int, row: Int16s) -> None:
     """Add channels lo ... hi - 1 of `data` from `start` and their delays on."""
     n = row.shape[0]
     for c in range(lo, hi):
@@ -135,14 +124,7 @@ def _sum_plain(
 
 
 @kernel(inline=True)
-def _tabulate(
-    data: NDArray[np.int8],
-    rows: NDArray[np.int64],
-    start: int,
-    n: int,
-    table: NDArray[np.uint8],
-    spoilt: NDArray[np.int64],
-) -> int:
+def _tabulate(data: Int8s, rows: Ints, start: int, n: int, table: Uint8s, spoilt: Ints) -> int:
     """Fill rows of the table; the number of pairs with a sum that is no byte, left out and listed in `spoilt`."""
     nspoilt = 0
     begin = 0
@@ -164,7 +146,7 @@ def _tabulate(
 
 
 @kernel(inline=True)
-def _fetch(data: NDArray[np.int8], delays: NDArray[np.int32], lo: int, hi: int, start: int, n: int) -> None:
+def _fetch(data: Int8s, delays: Int32s, lo: int, hi: int, start: int, n: int) -> None:
     """Have `n` samples of channels lo ... hi - 1 brought to the L2 cache, from `start` and their delays on."""
     for c in range(lo, hi):
         at = c * data.shape[1] + start + delays[c]
@@ -174,17 +156,17 @@ def _fetch(data: NDArray[np.int8], delays: NDArray[np.int32], lo: int, hi: int, 
 
 @kernel(helper=True)
 def sum_band(
-    data: NDArray[np.int8],
+    data: Int8s,
     start: int,
     n: int,
-    band: NDArray[np.int64],
+    band: Ints,
     lane: int,
-    rows: NDArray[np.int64],
-    places: NDArray[np.int64],
-    delays: NDArray[np.int32],
-    table: NDArray[np.uint8],
-    spoilt: NDArray[np.int64],
-    stash: NDArray[np.int16],
+    rows: Ints,
+    places: Ints,
+    delays: Int32s,
+    table: Uint8s,
+    spoilt: Ints,
+    stash: Int16s,
 ) -> None:
     """Sums of one band for all groups, samples `start` ... `start` + n - 1, into ``stash[:, lane, :n]``."""
     # Many arguments: data, tables and results are the caller's arrays, each of another shape.

@@ -4,9 +4,9 @@ The few cells with a pulse or a step are left out.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Float32s, Floats
 
 # Cells whose variance is this far from the mean of the others do not count; chi-square of 31 degrees of freedom
 # scatters by sqrt(2/31) = 0.254. What that takes off the mean, where it settles, follows from chi-square alone.
@@ -24,9 +24,7 @@ _FLOOR = 0.3
 
 
 @kernel(reorder=True)
-def _sums_within(
-    x: NDArray[np.float32], count: NDArray[np.float32], middle: np.float32, width: np.float32
-) -> tuple[float, float, int]:
+def _sums_within(x: Float32s, count: Float32s, middle: np.float32, width: np.float32) -> tuple[float, float, int]:
     """Sums of the differences from `middle` that are at most `width`, and of their squares, and their number."""
     total = np.float32(0.0)
     squares = np.float32(0.0)
@@ -42,7 +40,7 @@ def _sums_within(
 
 
 @kernel(inline=True)
-def _sample(x: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np.float32]) -> int:
+def _sample(x: Float32s, count: Float32s, work: Float32s) -> int:
     """Write down evenly spread values of cells that are full, or if these are few all there are; their number."""
     n = x.shape[0]
     most = work.shape[0]
@@ -58,7 +56,7 @@ def _sample(x: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np
 
 
 @kernel()
-def _middle(part: NDArray[np.float32]) -> float:
+def _middle(part: Float32s) -> float:
     """Median of some values, which are put in order."""
     n = part.shape[0]
     for i in range(1, n):
@@ -72,7 +70,7 @@ def _middle(part: NDArray[np.float32]) -> float:
 
 
 @kernel(inline=True)
-def _clipped_level(x: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np.float32]) -> float:
+def _clipped_level(x: Float32s, count: Float32s, work: Float32s) -> float:
     """Mean of cells, without those far from the median of some of them."""
     some = _sample(x, count, work)
     if some == 0:
@@ -92,7 +90,7 @@ def _clipped_level(x: NDArray[np.float32], count: NDArray[np.float32], work: NDA
 
 
 @kernel(inline=True)
-def _clipped_variance(var: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np.float32]) -> float:
+def _clipped_variance(var: Float32s, count: Float32s, work: Float32s) -> float:
     """Variance of a sample from those of cells, without cells that hold something else."""
     some = _sample(var, count, work)
     if some == 0:
@@ -108,7 +106,7 @@ def _clipped_variance(var: NDArray[np.float32], count: NDArray[np.float32], work
 
 
 @kernel(inline=True)
-def _fill(knots: NDArray[np.float64]) -> bool:
+def _fill(knots: Floats) -> bool:
     """Give knots that are not known the value of the next one that is; False if none is."""
     n = knots.shape[0]
     for k in range(1, n):
@@ -121,13 +119,13 @@ def _fill(knots: NDArray[np.float64]) -> bool:
 
 
 @kernel(reorder=True)
-def _line(out: NDArray[np.float32], first: float, slope: float) -> None:
+def _line(out: Float32s, first: float, slope: float) -> None:
     for i in range(out.shape[0]):
         out[i] = np.float32(first + slope * i)
 
 
 @kernel()
-def _lines(knots: NDArray[np.float64], extend: bool, out: NDArray[np.float32]) -> None:
+def _lines(knots: Floats, extend: bool, out: Float32s) -> None:
     """Straight lines between knots at the middles of equal stretches; beyond the ends the line goes on, or not."""
     n = out.shape[0]
     m = knots.shape[0]
@@ -148,7 +146,7 @@ def _lines(knots: NDArray[np.float64], extend: bool, out: NDArray[np.float32]) -
 
 
 @kernel(reorder=True)
-def _inverse_root(x: NDArray[np.float32], count: NDArray[np.float32]) -> None:
+def _inverse_root(x: Float32s, count: Float32s) -> None:
     for c in range(x.shape[0]):
         root = np.float32(1.0) / np.sqrt(x[c])
         x[c] = root if count[c] > np.float32(0.0) else np.float32(0.0)
@@ -156,13 +154,7 @@ def _inverse_root(x: NDArray[np.float32], count: NDArray[np.float32]) -> None:
 
 @kernel()
 def baseline_and_noise(
-    mean: NDArray[np.float32],
-    var: NDArray[np.float32],
-    count: NDArray[np.float32],
-    nbase: int,
-    nnoise: int,
-    base: NDArray[np.float32],
-    scale: NDArray[np.float32],
+    mean: Float32s, var: Float32s, count: Float32s, nbase: int, nnoise: int, base: Float32s, scale: Float32s
 ) -> bool:
     """Baseline and one over the noise of a sample, for every cell.
 
@@ -206,7 +198,7 @@ def baseline_and_noise(
 
 
 @kernel(inline=True)
-def _raised(var: NDArray[np.float32], count: NDArray[np.float32], level: NDArray[np.float32]) -> tuple[int, int]:
+def _raised(var: Float32s, count: Float32s, level: Float32s) -> tuple[int, int]:
     """How many cells are noisier than their level, and how many there are."""
     above = np.int32(0)
     alive = np.int32(0)
@@ -218,7 +210,7 @@ def _raised(var: NDArray[np.float32], count: NDArray[np.float32], level: NDArray
 
 
 @kernel(inline=True)
-def _raise_groups(var: NDArray[np.float32], count: NDArray[np.float32], level: NDArray[np.float32]) -> None:
+def _raise_groups(var: Float32s, count: Float32s, level: Float32s) -> None:
     """Where most cells of a group are noisier than the rest, their own median is the level, there and next to it."""
     n = var.shape[0]
     ngroups = -(-n // _GROUP)

@@ -1,9 +1,9 @@
 """Boxcar S/N of folded profiles."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Floats, Ints
 
 
 @kernel(inline=True, helper=True)
@@ -19,12 +19,7 @@ def sum_around(row: NDArray[np.float64], total: NDArray[np.float64]) -> None:
 
 @kernel(reorder=True)
 def boxcar_snr(
-    profiles: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    widths: NDArray[np.int64],
-    snr: NDArray[np.float64],
-    best_width: NDArray[np.int64],
-    best_start: NDArray[np.int64],
+    profiles: Floats, variance: Floats, widths: Ints, snr: Floats, best_width: Ints, best_start: Ints
 ) -> None:
     """Best boxcar of each profile over all start bins and the given widths.
 

@@ -4,12 +4,10 @@ One pass over the series, in vectors, makes mean and variance of every cell; eve
 (:mod:`pulsar_kernels.baseline`). The variances about a cell's own mean do not see slow changes.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Array, Float32s, Floats, Int16s, Ints
 from pulsar_kernels.either import of_series, sample
 
 #: Samples of a cell.
@@ -27,7 +25,7 @@ _TOGETHER = 32
 
 
 @kernel(reorder=True)
-def _moments(series: NDArray[Any], origin: np.float32, mean: NDArray[np.float32], var: NDArray[np.float32]) -> None:
+def _moments(series: Array, origin: np.float32, mean: Float32s, var: Float32s) -> None:
     """Mean and variance of the samples of each cell, by their sums and squares from `origin` on."""
     # Told the length, the compiler would write out the loop, and make no vectors of it.
     size = series.shape[0] // mean.shape[0]
@@ -44,15 +42,7 @@ def _moments(series: NDArray[Any], origin: np.float32, mean: NDArray[np.float32]
 
 
 @kernel()
-def _some(
-    ints: NDArray[np.int16],
-    floats: NDArray[np.float32],
-    lo: int,
-    hi: int,
-    mean: NDArray[np.float32],
-    var: NDArray[np.float32],
-    count: NDArray[np.float32],
-) -> None:
+def _some(ints: Int16s, floats: Float32s, lo: int, hi: int, mean: Float32s, var: Float32s, count: Float32s) -> None:
     """The same of what is finite of any samples of one cell."""
     total = 0.0
     origin = 0.0
@@ -81,7 +71,7 @@ def _some(
 
 
 @kernel(reorder=True)
-def _odd_cells(var: NDArray[np.float32], least: np.float32) -> int:
+def _odd_cells(var: Float32s, least: np.float32) -> int:
     odd = np.int32(0)
     for c in range(var.shape[0]):
         odd += np.int32(not (least < var[c] < np.float32(np.inf)))
@@ -89,13 +79,7 @@ def _odd_cells(var: NDArray[np.float32], least: np.float32) -> int:
 
 
 @kernel()
-def moments_either(
-    ints: NDArray[np.int16],
-    floats: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    var: NDArray[np.float32],
-    count: NDArray[np.float32],
-) -> int:
+def moments_either(ints: Int16s, floats: Float32s, mean: Float32s, var: Float32s, count: Float32s) -> int:
     """Mean, variance about it, and number of the finite samples of every cell of 32.
 
     Parameters
@@ -147,14 +131,7 @@ def _goes_on(v: float, value: float) -> bool:
 
 
 @kernel()
-def runs_either(
-    ints: NDArray[np.int16],
-    floats: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    var: NDArray[np.float32],
-    count: NDArray[np.float32],
-    most: int,
-) -> NDArray[np.int64]:
+def runs_either(ints: Int16s, floats: Float32s, mean: Float32s, var: Float32s, count: Float32s, most: int) -> Ints:
     """Stretches of one and the same value, or of none, that fill a cell or more; their part of cells is undone.
 
     Parameters
@@ -214,7 +191,7 @@ constant_runs = of_series(runs_either)
 
 
 @kernel(reorder=True)
-def _lower_square(z: NDArray[np.float32], limit: np.float32) -> tuple[float, int]:
+def _lower_square(z: Float32s, limit: np.float32) -> tuple[float, int]:
     """Sum of min(z^2, limit^2) over negative z, and their number (pulses are positive)."""
     total = np.float32(0.0)
     count = np.int32(0)
@@ -226,7 +203,7 @@ def _lower_square(z: NDArray[np.float32], limit: np.float32) -> tuple[float, int
 
 
 @kernel(inline=True)
-def _excess(z: NDArray[np.float32], fewest: int) -> float:
+def _excess(z: Float32s, fewest: int) -> float:
     """Standard deviation from the negative half without the few far out; 1 where it is not significantly more.
 
     Negative where there are too few.
@@ -245,19 +222,19 @@ def _excess(z: NDArray[np.float32], fewest: int) -> float:
 
 
 @kernel(reorder=True)
-def _halve(z: NDArray[np.float32], out: NDArray[np.float32], factor: np.float32) -> None:
+def _halve(z: Float32s, out: Float32s, factor: np.float32) -> None:
     for i in range(out.shape[0]):
         out[i] = (z[2 * i] + z[2 * i + 1]) * factor
 
 
 @kernel(reorder=True)
-def _times(x: NDArray[np.float32], factor: np.float32, out: NDArray[np.float32]) -> None:
+def _times(x: Float32s, factor: np.float32, out: Float32s) -> None:
     for i in range(x.shape[0]):
         out[i] = x[i] * factor
 
 
 @kernel(inline=True)
-def _all_full(count: NDArray[np.float32]) -> bool:
+def _all_full(count: Float32s) -> bool:
     full = True
     for c in range(count.shape[0]):
         full &= count[c] == np.float32(CELL)
@@ -266,13 +243,7 @@ def _all_full(count: NDArray[np.float32]) -> bool:
 
 @kernel(reorder=True)
 def _some_whitened(
-    ints: NDArray[np.int16],
-    floats: NDArray[np.float32],
-    count: NDArray[np.float32],
-    base: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    step: int,
-    out: NDArray[np.float32],
+    ints: Int16s, floats: Float32s, count: Float32s, base: Float32s, scale: Float32s, step: int, out: Float32s
 ) -> int:
     """Write down the samples of one in `step` of the whole cells, neighbours together; their number."""
     ncells = count.shape[0]
@@ -294,13 +265,7 @@ def _some_whitened(
 
 
 @kernel(reorder=True)
-def cell_sums(
-    mean: NDArray[np.float32],
-    count: NDArray[np.float32],
-    base: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    cells: NDArray[np.float32],
-) -> None:
+def cell_sums(mean: Float32s, count: Float32s, base: Float32s, scale: Float32s, cells: Float32s) -> None:
     """Whitened sums of cells, in units of the noise of a sample.
 
     Parameters
@@ -323,14 +288,14 @@ def work_size(ncells: int) -> int:
 
 @kernel()
 def scatter_either(
-    ints: NDArray[np.int16],
-    floats: NDArray[np.float32],
-    count: NDArray[np.float32],
-    base: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    cells: NDArray[np.float32],
-    work: NDArray[np.float32],
-    excess: NDArray[np.float64],
+    ints: Int16s,
+    floats: Float32s,
+    count: Float32s,
+    base: Float32s,
+    scale: Float32s,
+    cells: Float32s,
+    work: Float32s,
+    excess: Floats,
 ) -> None:
     """How much more than in white noise sums of 1, 2, 4 ... samples scatter (1 where that is not significant).
 
@@ -382,7 +347,7 @@ scatter_of_sums = of_series(scatter_either)
 
 
 @kernel(inline=True, helper=True)
-def excess_at(width: float, excess: NDArray[np.float64]) -> float:
+def excess_at(width: float, excess: Floats) -> float:
     """Between sums of 2^k samples, along w / 2^k: close to straight lines in the logarithm of the width."""
     k = 0
     w = width

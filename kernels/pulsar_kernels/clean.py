@@ -4,12 +4,10 @@
 Bound by memory: one raw sample read and one byte written for a handful of vector instructions.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel, prefetch
+from pulsar_kernels.arrays import Array, Float32s, Floats, Int8s, Ints
 
 #: Bytes of a line of a cache.
 _LINE = 64
@@ -18,9 +16,7 @@ _LOWEST, _HIGHEST = np.float32(1.5), np.float32(255.5)
 
 
 @kernel(inline=True)
-def _line(
-    base: NDArray[np.float32], slope: NDArray[np.float32], scale: NDArray[np.float32], c: int
-) -> tuple[np.float32, np.float32, np.float32]:
+def _line(base: Float32s, slope: Float32s, scale: Float32s, c: int) -> tuple[np.float32, np.float32, np.float32]:
     """Scale, offset and step of a row.
 
     The offset has 128.5 in it: that makes the cutting off of what follows the point a rounding of a positive number.
@@ -31,14 +27,14 @@ def _line(
 
 @kernel(fuse=True)
 def _scaled(
-    src: NDArray[Any],
+    src: Array,
     k: np.float32,
     offset: np.float32,
     step: np.float32,
     first: int,
     gain: np.float32,
-    zerodm: NDArray[np.float32],
-    dst: NDArray[np.int8],
+    zerodm: Float32s,
+    dst: Int8s,
 ) -> None:
     """Scale a row, round and clip it; the zero-DM series, if there is one, is subtracted.
 
@@ -56,15 +52,15 @@ def _scaled(
 
 @kernel()
 def normalise_integers(
-    raw: NDArray[Any],
-    chans: NDArray[np.int64],
-    base: NDArray[np.float32],
-    slope: NDArray[np.float32],
-    scale: NDArray[np.float32],
+    raw: Array,
+    chans: Ints,
+    base: Float32s,
+    slope: Float32s,
+    scale: Float32s,
     first: int,
-    zerodm: NDArray[np.float32],
-    gains: NDArray[np.float32],
-    out: NDArray[np.int8],
+    zerodm: Float32s,
+    gains: Float32s,
+    out: Int8s,
 ) -> None:
     nchans, n = out.shape
     for c in range(nchans):
@@ -85,15 +81,15 @@ def normalise_integers(
 
 @kernel(reorder=True)
 def normalise_floats(
-    raw: NDArray[np.float32],
-    chans: NDArray[np.int64],
-    base: NDArray[np.float32],
-    slope: NDArray[np.float32],
-    scale: NDArray[np.float32],
+    raw: Float32s,
+    chans: Ints,
+    base: Float32s,
+    slope: Float32s,
+    scale: Float32s,
     first: int,
-    zerodm: NDArray[np.float32],
-    gains: NDArray[np.float32],
-    out: NDArray[np.int8],
+    zerodm: Float32s,
+    gains: Float32s,
+    out: Int8s,
 ) -> None:
     nchans, n = out.shape
     zero = zerodm.shape[0] == n
@@ -118,15 +114,15 @@ def normalise_floats(
 
 
 def normalise(
-    raw: NDArray[Any],
-    chans: NDArray[np.int64],
-    base: NDArray[np.float32],
-    slope: NDArray[np.float32],
-    scale: NDArray[np.float32],
+    raw: Array,
+    chans: Ints,
+    base: Float32s,
+    slope: Float32s,
+    scale: Float32s,
     first: int,
-    zerodm: NDArray[np.float32],
-    gains: NDArray[np.float32],
-    out: NDArray[np.int8],
+    zerodm: Float32s,
+    gains: Float32s,
+    out: Int8s,
 ) -> None:
     """Subtract the baseline, scale, subtract the zero-DM series, round and clip.
 
@@ -154,14 +150,14 @@ def normalise(
 
 @kernel(reorder=True)
 def zero_dm(
-    raw: NDArray[Any],
-    chans: NDArray[np.int64],
-    base: NDArray[np.float32],
-    slope: NDArray[np.float32],
-    scale: NDArray[np.float32],
+    raw: Array,
+    chans: Ints,
+    base: Float32s,
+    slope: Float32s,
+    scale: Float32s,
     first: int,
-    weights: NDArray[np.float32],
-    out: NDArray[np.float32],
+    weights: Float32s,
+    out: Float32s,
 ) -> None:
     """Weighted sum over the unmasked channels of the scaled samples, shape (n,): what `normalise` subtracts."""
     n = out.shape[0]
@@ -180,7 +176,7 @@ def zero_dm(
 
 
 @kernel(reorder=True)
-def project(data: NDArray[np.int8], series: NDArray[np.float32], out: NDArray[np.float64]) -> None:
+def project(data: Int8s, series: Float32s, out: Floats) -> None:
     """Add to `out` the product of every row with a series, summed over the samples.
 
     Parameters

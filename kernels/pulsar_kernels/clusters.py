@@ -7,9 +7,9 @@ t0 - d e_lo to t0 - d e_hi, where e = K (f^-2 - f_ref^-2) of the lowest and high
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Floats, Ints
 from pulsar_kernels.order import first_from
 
 #: How S/N falls with the smearing s of a pulse of width w, r = s/w: (1 + LINEAR r + r^2)^(-1/4). Far out that is what a
@@ -73,16 +73,16 @@ class Events(NamedTuple):
         Centres and widths [s].
     """
 
-    row: NDArray[np.int64]
-    dms: NDArray[np.float64]
-    tsamp: NDArray[np.float64]
-    time: NDArray[np.float64]
-    width: NDArray[np.float64]
-    snr: NDArray[np.float64]
+    row: Ints
+    dms: Floats
+    tsamp: Floats
+    time: Floats
+    width: Floats
+    snr: Floats
 
 
 @kernel()
-def _root(parent: NDArray[np.int64], i: int) -> int:
+def _root(parent: Ints, i: int) -> int:
     r = i
     while parent[r] != r:
         r = parent[r]
@@ -95,14 +95,7 @@ def _root(parent: NDArray[np.int64], i: int) -> int:
 
 @kernel()
 def link(
-    first: NDArray[np.int64],
-    events: Events,
-    order: NDArray[np.int64],
-    gap: int,
-    e_hi: float,
-    e_lo: float,
-    edge: float,
-    parent: NDArray[np.int64],
+    first: Ints, events: Events, order: Ints, gap: int, e_hi: float, e_lo: float, edge: float, parent: Ints
 ) -> None:
     """Groups of events, each with one peak.
 
@@ -192,12 +185,7 @@ def link(
 
 
 @kernel()
-def spread(
-    parent: NDArray[np.int64],
-    events: Events,
-    span: float,
-    share: NDArray[np.float64],
-) -> None:
+def spread(parent: Ints, events: Events, span: float, share: Floats) -> None:
     """Part of the band over which the pulses of groups are spread, from how their S/N falls: less than 1 falls less.
 
     Parameters
@@ -228,16 +216,16 @@ def spread(
 
 @kernel()
 def absorb(
-    peaks: NDArray[np.int64],
-    first: NDArray[np.int64],
-    by_row: NDArray[np.int64],
+    peaks: Ints,
+    first: Ints,
+    by_row: Ints,
     events: Events,
-    share: NDArray[np.float64],
+    share: Floats,
     e_hi: float,
     e_lo: float,
     edge: float,
     least: float,
-    owner: NDArray[np.int64],
+    owner: Ints,
 ) -> None:
     """Groups that are what is left of stronger pulses far from their DM, where noise breaks the bow tie into pieces.
 
@@ -309,7 +297,7 @@ def absorb(
 
 
 @kernel(inline=True)
-def _top_of(top: NDArray[np.float64], dms: NDArray[np.float64], peak: int, depth: float) -> float:
+def _top_of(top: Floats, dms: Floats, peak: int, depth: float) -> float:
     """DM at the top of a parabola through the S/N^2 about the best trial that are less than `depth` below it.
 
     As far to one side as to the other: the slopes are no parabola, and one that is cut off would draw the top aside.
@@ -365,16 +353,16 @@ def _top_of(top: NDArray[np.float64], dms: NDArray[np.float64], peak: int, depth
 
 @kernel()
 def describe(
-    first: NDArray[np.int64],
-    member: NDArray[np.int64],
-    peak: NDArray[np.int64],
+    first: Ints,
+    member: Ints,
+    peak: Ints,
     events: Events,
-    reach: NDArray[np.float64],
-    share: NDArray[np.float64],
+    reach: Floats,
+    share: Floats,
     span: float,
     least: float,
     widest: float,
-    out: NDArray[np.float64],
+    out: Floats,
 ) -> None:
     """Width, DM and time of every group, by the S/N at all DMs.
 

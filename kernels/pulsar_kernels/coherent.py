@@ -8,7 +8,6 @@ two trials as the real and the imaginary part of one transform. All that a group
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
     F32,
@@ -26,6 +25,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import aligned, kernel, vector
+from pulsar_kernels.arrays import Float32s, Floats, Ints, Uint8s
 from pulsar_kernels.lanes import ELEMENT, LANES, factors, passes, slots, twiddles
 
 #: Trials side by side.
@@ -48,13 +48,13 @@ class Ladder(NamedTuple):
 
     nharm: int
     nbins: int
-    radix: NDArray[np.int64]
-    twiddle: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    scales: NDArray[np.float32]
+    radix: Ints
+    twiddle: Float32s
+    weights: Float32s
+    scales: Float32s
 
 
-def responses(nharm: int, nbins: int) -> NDArray[np.float64]:
+def responses(nharm: int, nbins: int) -> Floats:
     """Amplitudes of the harmonics 1 ... nharm of every pulse of a ladder, shape (npulses, nharm).
 
     The first pulse has equal amplitudes. At each scale there are the binomial pulses 1 1, 1 2 1 and 1 3 3 1; every
@@ -73,7 +73,7 @@ def responses(nharm: int, nbins: int) -> NDArray[np.float64]:
     return np.array(rows)
 
 
-def interpolation() -> NDArray[np.float32]:
+def interpolation() -> Float32s:
     """Weights of the bins n - 7 ... n + 8 for the amplitude at n + f / 64, shape (128 * 16,), of unit norm.
 
     Rows are f for even n, then f for odd n: sinc, with the sign that has phases refer to the middle of the data. There
@@ -133,14 +133,14 @@ def _dots_code(builder: Any, args: Any) -> None:
 
 @vector(_dots_code)
 def _dots(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    base: NDArray[np.int64],
-    row: NDArray[np.int64],
+    real: Float32s,
+    imag: Float32s,
+    weights: Float32s,
+    base: Ints,
+    row: Ints,
     at: int,
-    re: NDArray[np.float32],
-    im: NDArray[np.float32],
+    re: Float32s,
+    im: Float32s,
     to: int,
 ) -> None:
     """Of 16 trials from `at` on, sums of the 16 elements from `base` on times the weights from element `row` on.
@@ -154,9 +154,7 @@ def _dots(
 
 
 @kernel()
-def _places(
-    place: NDArray[np.int64], factor: int, shift: int, last: int, base: NDArray[np.int64], row: NDArray[np.int64]
-) -> None:
+def _places(place: Ints, factor: int, shift: int, last: int, base: Ints, row: Ints) -> None:
     """For `_dots`: where the harmonic `factor` of trials at ``place`` / 2^20 bins is.
 
     Of each the bin plus `shift`, no more than `last`, and the element of the weights.
@@ -168,7 +166,7 @@ def _places(
 
 
 @kernel(reorder=True)
-def _lower(inverse: NDArray[np.float32], re: NDArray[np.float32], im: NDArray[np.float32]) -> None:
+def _lower(inverse: Float32s, re: Float32s, im: Float32s) -> None:
     """Divide amplitudes of power P by the root of 1 + `inverse` P / 2."""
     for t in range(SIDE):
         power = re[t] * re[t] + im[t] * im[t]
@@ -187,7 +185,7 @@ def _pair_code(builder: Any, args: Any) -> None:
 
 
 @vector(_pair_code)
-def _pair(re: NDArray[np.float32], im: NDArray[np.float32], tile: NDArray[np.float32], low: int, high: int) -> None:
+def _pair(re: Float32s, im: Float32s, tile: Float32s, low: int, high: int) -> None:
     """Amplitudes of SIDE trials as a transform takes them: trials t and 16 + t are real and imaginary part of lane t.
 
     From tile element `low` on there are their conjugates, at `high` themselves: the transform has exp(-2 pi i ...).
@@ -200,13 +198,7 @@ def _pair(re: NDArray[np.float32], im: NDArray[np.float32], tile: NDArray[np.flo
 
 @kernel(reorder=True)
 def _amplitudes(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    pad: int,
-    ladder: Ladder,
-    inverse: NDArray[np.float32],
-    place: NDArray[np.int64],
-    tile: NDArray[np.float32],
+    real: Float32s, imag: Float32s, pad: int, ladder: Ladder, inverse: Float32s, place: Ints, tile: Float32s
 ) -> None:
     """Amplitudes of the harmonics of SIDE trials at ``place`` / 2^20 bins, as `_pair` puts them into a tile."""
     last = real.shape[0] - TAPS
@@ -238,7 +230,7 @@ def _copy_code(builder: Any, args: Any) -> None:
 
 
 @vector(_copy_code)
-def _copy(source: NDArray[np.float32], at: int, out: NDArray[np.float32], to: int) -> None:
+def _copy(source: Float32s, at: int, out: Float32s, to: int) -> None:
     """Copy SIDE numbers."""
     out[to : to + SIDE] = source[at : at + SIDE]
 
@@ -268,7 +260,7 @@ def _shapes_code(builder: Any, args: Any) -> None:
 
 
 @vector(_shapes_code)
-def _shapes(data: NDArray[np.float32], lane: int, n: int, most: NDArray[np.float32]) -> None:
+def _shapes(data: Float32s, lane: int, n: int, most: Float32s) -> None:
     """Raise `most`, shape (4 SIDE,), to the highest of `n` bins times 1, 1 + z, (1 + z)^2 and (1 + z)^3.
 
     Of the trials `lane` ... ``lane + 15``; bins are rows of SIDE trials, and the first three follow the last. Every
@@ -284,9 +276,7 @@ def _shapes(data: NDArray[np.float32], lane: int, n: int, most: NDArray[np.float
 
 
 @kernel()
-def _best_pulses(
-    profile: NDArray[np.float32], ladder: Ladder, best: NDArray[np.float32], which: NDArray[np.int64]
-) -> None:
+def _best_pulses(profile: Float32s, ladder: Ladder, best: Float32s, which: Ints) -> None:
     """S/N of the best pulse of SIDE profiles, and its number in the ladder; the profiles are spent."""
     most = aligned((1 + SHAPES) * SIDE)
     best[:] = np.float32(-np.inf)
@@ -311,14 +301,14 @@ def _best_pulses(
 
 @kernel()
 def profile_snrs(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
+    real: Float32s,
+    imag: Float32s,
     pad: int,
     ladder: Ladder,
-    inverse: NDArray[np.float32],
-    bins: NDArray[np.float64],
-    snr: NDArray[np.float32],
-    shape: NDArray[np.uint8],
+    inverse: Float32s,
+    bins: Floats,
+    snr: Float32s,
+    shape: Uint8s,
 ) -> None:
     """S/N of the best pulse in the profile of every trial frequency.
 

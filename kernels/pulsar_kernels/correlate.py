@@ -14,7 +14,6 @@ scaled and rounded to bytes on the way out of the last. So a plane point costs o
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
     FUSE,
@@ -30,6 +29,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.arrays import Float32s, Floats, Ints, Uint8s
 from pulsar_kernels.lanes import (
     ELEMENT,
     LANES,
@@ -70,21 +70,21 @@ class Block(NamedTuple):
         exp(-16 pi i dz u^2), from one group of lanes to the next, and exp(-pi i u), for half bins.
     """
 
-    radix: NDArray[np.int64]
-    twiddle: NDArray[np.float32]
+    radix: Ints
+    twiddle: Float32s
     origin: int
-    lanes: NDArray[np.float32]
-    step: NDArray[np.float32]
-    half: NDArray[np.float32]
+    lanes: Float32s
+    step: Float32s
+    half: Float32s
 
 
-def _planes(phase: NDArray[np.float64]) -> NDArray[np.float32]:
+def _planes(phase: Floats) -> Float32s:
     """cos and -sin of turns, shape (2, n): exp(-2 pi i phase)."""
     angle = 2.0 * np.pi * (phase - np.round(phase))
     return np.ascontiguousarray(np.stack([np.cos(angle), -np.sin(angle)]), dtype=np.float32)
 
 
-def places(n: int) -> NDArray[np.float64]:
+def places(n: int) -> Floats:
     """u of the n samples of a short series, from 0 on and from -1/2 on in its second half."""
     index = np.arange(n)
     return np.where(index < n // 2, index, index - n) / n
@@ -115,7 +115,7 @@ def make_block(n: int, filled: float, dz: float) -> Block:
     )
 
 
-def first_phase(n: int, z: float, w: float) -> NDArray[np.float32]:
+def first_phase(n: int, z: float, w: float) -> Float32s:
     """Factors that take drift `z` [bins] and its change `w` out of a short series, shape (2, n)."""
     u = places(n)
     return _planes(z * u**2 / 2.0 + w * u**3 / 6.0)
@@ -140,14 +140,14 @@ def _first_code(builder: Any, args: Any, p: int) -> None:
 @vector(_first_code, literal=0)
 def _first(
     radix: int,
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
+    real: Float32s,
+    imag: Float32s,
     at: int,
-    lanes: NDArray[np.float32],
+    lanes: Float32s,
     n: int,
-    out: NDArray[np.float32],
+    out: Float32s,
     to: int,
-    twiddle: NDArray[np.float32],
+    twiddle: Float32s,
     w: int,
 ) -> None:
     """First pass: samples ``at + j n/radix`` times the phases of the lanes, butterfly, twiddles from pair `w` on."""
@@ -184,7 +184,7 @@ def _bytes_code(builder: Any, args: Any, p: int) -> None:
 
 
 @vector(_bytes_code, literal=0)
-def _bytes(radix: int, source: NDArray[np.float32], q: int, span: int, out: NDArray[np.uint8]) -> None:
+def _bytes(radix: int, source: Float32s, q: int, span: int, out: Uint8s) -> None:
     """Last pass: butterfly `q`, and its powers of 16 lanes as bytes, bin ``q + k span`` to ``out[16 bin]``."""
     y = transformed(radix, source, q, span)
     for k in range(radix):
@@ -196,7 +196,7 @@ def _bytes(radix: int, source: NDArray[np.float32], q: int, span: int, out: NDAr
         )
 
 
-def decoded() -> NDArray[np.int64]:
+def decoded() -> Ints:
     """Power that each byte stands for: itself up to the knee, beyond the middle of its step."""
     code = np.arange(256)
     ends = ((np.arange(KNEE, 258) - _OFFSET) << _STEP).astype(np.int32).view(np.float32).astype(np.float64)
@@ -207,13 +207,7 @@ def decoded() -> NDArray[np.int64]:
 
 @kernel(inline=True)
 def _first_pass(
-    radix: int,
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    lanes: NDArray[np.float32],
-    n: int,
-    out: NDArray[np.float32],
-    twiddle: NDArray[np.float32],
+    radix: int, real: Float32s, imag: Float32s, lanes: Float32s, n: int, out: Float32s, twiddle: Float32s
 ) -> None:
     if radix == 16:
         for i in range(n // 16):
@@ -224,7 +218,7 @@ def _first_pass(
 
 
 @kernel(inline=True)
-def _last_pass(radix: int, source: NDArray[np.float32], n: int, out: NDArray[np.uint8]) -> None:
+def _last_pass(radix: int, source: Float32s, n: int, out: Uint8s) -> None:
     if radix == 16:
         for q in range(n // 16):
             _bytes(16, source, q, n // 16, out)
@@ -235,15 +229,15 @@ def _last_pass(radix: int, source: NDArray[np.float32], n: int, out: NDArray[np.
 
 @kernel()
 def short_series(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
+    real: Float32s,
+    imag: Float32s,
     pad: int,
     first: int,
     stride: int,
     block: Block,
     scale: float,
-    work: NDArray[np.float32],
-    out: NDArray[np.float32],
+    work: Float32s,
+    out: Float32s,
 ) -> None:
     """Short series of up to 16 blocks of amplitudes: inverse transforms, times `scale`.
 
@@ -284,7 +278,7 @@ def short_series(
 
 
 @kernel(reorder=True)
-def _product(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+def _product(a: Float32s, b: Float32s, out: Float32s) -> None:
     """Complex product of planes, shape (2, n); `out` may be `a`."""
     for k in range(a.shape[1]):
         x = a[0, k] * b[0, k] - a[1, k] * b[1, k]
@@ -293,9 +287,7 @@ def _product(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.flo
 
 
 @kernel(inline=True)
-def _merge(
-    staged: NDArray[np.int64], n: int, groups: int, lo: int, hi: int, plane: NDArray[np.int64], at: int, pitch: int
-) -> None:
+def _merge(staged: Ints, n: int, groups: int, lo: int, hi: int, plane: Ints, at: int, pitch: int) -> None:
     """Rows `lo` to `hi` of groups of 16 bytes side by side; all in units of 8 bytes."""
     if groups == _MERGE:
         for q in range(lo, hi):
@@ -323,16 +315,16 @@ def staged_bytes(n: int) -> int:
 
 @kernel()
 def correlate(
-    series: NDArray[np.float32],
-    start: NDArray[np.float32],
-    bend: NDArray[np.float32],
+    series: Float32s,
+    start: Float32s,
+    bend: Float32s,
     block: Block,
     groups: int,
     lo: int,
     hi: int,
-    work: NDArray[np.float32],
-    staged: NDArray[np.uint8],
-    plane: NDArray[np.uint8],
+    work: Float32s,
+    staged: Uint8s,
+    plane: Uint8s,
     at: int,
 ) -> None:
     """Powers of one block as bytes: rows of half bins, in a row the drifts, equally far apart.

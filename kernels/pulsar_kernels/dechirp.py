@@ -5,9 +5,9 @@ and change of drift is then a sum over a few hundred samples, and its derivative
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Complexes, Float32s, Floats
 
 #: Bins of a band on either side of where the signal is.
 _MARGIN = 24
@@ -25,7 +25,7 @@ def band_samples(z: float, w: float) -> int:
 
 
 @kernel(reorder=True)
-def _transform(x: NDArray[np.complex128]) -> None:
+def _transform(x: Complexes) -> None:
     """Inverse transform in place, exp(+2 pi i j k / n), n a power of two; no factor."""
     n = x.shape[0]
     j = 0
@@ -53,14 +53,7 @@ def _transform(x: NDArray[np.complex128]) -> None:
 
 
 @kernel(inline=True, helper=True)
-def band(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    pad: int,
-    middle: int,
-    filled: float,
-    out: NDArray[np.complex128],
-) -> float:
+def band(real: Float32s, imag: Float32s, pad: int, middle: int, filled: float, out: Complexes) -> float:
     """Short series of the ``len(out)`` amplitudes around bin `middle`, divided by their number.
 
     Samples are in order of time from u = -1/2 on; the u of the first is returned. u = 0 is the middle of the data,
@@ -84,7 +77,7 @@ def band(
 
 
 @kernel(reorder=True, helper=True)
-def moments(x: NDArray[np.complex128], first: float, d: float, z: float, w: float, out: NDArray[np.complex128]) -> None:
+def moments(x: Complexes, first: float, d: float, z: float, w: float, out: Complexes) -> None:
     """Sums of ``x u^m exp(-2 pi i (d u + z u^2/2 + w u^3/6))``, m = 0 ... ``len(out) - 1``, from u = `first` on."""
     n = x.shape[0]
     s = 1.0 / n
@@ -119,14 +112,7 @@ def moments(x: NDArray[np.complex128], first: float, d: float, z: float, w: floa
 
 @kernel(helper=True)
 def load_bands(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    pad: int,
-    at: NDArray[np.float64],
-    nharm: int,
-    filled: float,
-    bands: NDArray[np.complex128],
-    about: NDArray[np.float64],
+    real: Float32s, imag: Float32s, pad: int, at: Floats, nharm: int, filled: float, bands: Complexes, about: Floats
 ) -> None:
     """Short series of the harmonics of a signal at ``at = (r, z, w)``; `about` gets bin, first u and length of each."""
     for k in range(1, nharm + 1):
@@ -138,20 +124,14 @@ def load_bands(
 
 
 @kernel(inline=True, helper=True)
-def copy(a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
+def copy(a: Floats, b: Floats) -> None:
     """As many elements of `a` to `b` as the shorter one has (statements on whole arrays take long to compile)."""
     for i in range(min(a.shape[0], b.shape[0])):
         b[i] = a[i]
 
 
 @kernel(helper=True)
-def harmonic_powers(
-    bands: NDArray[np.complex128],
-    about: NDArray[np.float64],
-    at: NDArray[np.float64],
-    nharm: int,
-    out: NDArray[np.float64],
-) -> float:
+def harmonic_powers(bands: Complexes, about: Floats, at: Floats, nharm: int, out: Floats) -> float:
     """Powers of the harmonics at ``at = (r, z, w)`` into `out`; their sum is returned."""
     a = np.empty(1, np.complex128)
     total = 0.0
@@ -165,14 +145,14 @@ def harmonic_powers(
 
 @kernel(reorder=True)
 def _derivatives(
-    bands: NDArray[np.complex128],
-    about: NDArray[np.float64],
-    at: NDArray[np.float64],
+    bands: Complexes,
+    about: Floats,
+    at: Floats,
     nharm: int,
     nfree: int,
-    gradient: NDArray[np.float64],
-    hessian: NDArray[np.float64],
-    expected: NDArray[np.float64],
+    gradient: Floats,
+    hessian: Floats,
+    expected: Floats,
 ) -> float:
     """Sum of the powers, its derivatives by r, z (and w), and the curvature that a signal of this power has."""
     a = np.empty(2 * nfree + 1, np.complex128)
@@ -212,7 +192,7 @@ def _derivatives(
 
 
 @kernel(inline=True)
-def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64], n: int, out: NDArray[np.float64]) -> bool:
+def _solve(matrix: Floats, right: Floats, n: int, out: Floats) -> bool:
     """Solve ``-matrix x = right`` for a symmetric matrix by Cholesky; False if it is not negative definite."""
     lower = np.zeros((3, 3), np.float64)
     for i in range(n):
@@ -240,14 +220,7 @@ def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64], n: int, out:
 
 
 @kernel(helper=True)
-def climb(
-    bands: NDArray[np.complex128],
-    about: NDArray[np.float64],
-    at: NDArray[np.float64],
-    nharm: int,
-    nfree: int,
-    bounds: NDArray[np.float64],
-) -> float:
+def climb(bands: Complexes, about: Floats, at: Floats, nharm: int, nfree: int, bounds: Floats) -> float:
     """Move ``at = (r, z, w)`` to the nearest peak of the summed power, by Newton's method; the power is returned.
 
     Parameters

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
     I8,
@@ -29,6 +28,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.arrays import Int32s, Ints, Uint8s
 
 #: Drifts of a vector.
 WIDE = 64
@@ -59,14 +59,7 @@ def _places_code(builder: Any, args: Any, count: int) -> None:
 
 
 @vector(_places_code, literal=0)
-def _places(
-    nstages: int,
-    zero: NDArray[np.int32],
-    shift: NDArray[np.int64],
-    row: int,
-    centre: int,
-    places: NDArray[np.int64],
-) -> None:
+def _places(nstages: int, zero: Int32s, shift: Ints, row: int, centre: int, places: Ints) -> None:
     """Where the first drift of a row's harmonics is: of the top, 1/2, then 1/4, 3/4, then 1/8 ...
 
     Without branches: a loop over so few is dear where it runs for every row.
@@ -114,14 +107,7 @@ def _scan_code(builder: Any, args: Any, count: int) -> Any:
 
 
 @vector(_scan_code, literal=2, returns=types.int64)
-def _scan(
-    plane: NDArray[np.uint8],
-    places: NDArray[np.int64],
-    nstages: int,
-    offset: int,
-    limits: NDArray[np.uint8],
-    pitch: int,
-) -> int:
+def _scan(plane: Uint8s, places: Ints, nstages: int, offset: int, limits: Uint8s, pitch: int) -> int:
     """The first offset, in steps of 64 from `offset` on, at which a drift exceeds a limit; `pitch` or more if none.
 
     `offset` is a multiple of the harmonics; `limits` has that of each stage 64 times. The loop is written out so that
@@ -139,19 +125,19 @@ def _scan(
 
 @kernel(inline=True)
 def _collect(
-    plane: NDArray[np.uint8],
-    places: NDArray[np.int64],
+    plane: Uint8s,
+    places: Ints,
     offset: int,
     centre: int,
     reach: int,
     row: int,
     first: int,
-    limits: NDArray[np.uint8],
-    decode: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    cells: NDArray[np.int32],
+    limits: Uint8s,
+    decode: Ints,
+    rows: Ints,
+    cells: Int32s,
     found: int,
-    hits: NDArray[np.int64],
+    hits: Ints,
 ) -> int:
     """Enter the sums of one vector that are above their limits; a cell keeps the highest."""
     # Many arguments: what the loops of `sum_rows` hold, handed on as it is.
@@ -185,21 +171,21 @@ def _collect(
 
 @kernel()
 def sum_rows(
-    plane: NDArray[np.uint8],
-    zero: NDArray[np.int32],
-    shift: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    plane: Uint8s,
+    zero: Int32s,
+    shift: Ints,
+    rows: Ints,
     start: int,
     stop: int,
     centre: int,
     pitch: int,
     slope: float,
     largest: int,
-    limits: NDArray[np.uint8],
-    decode: NDArray[np.int64],
-    cells: NDArray[np.int32],
+    limits: Uint8s,
+    decode: Ints,
+    cells: Int32s,
     found: int,
-    hits: NDArray[np.int64],
+    hits: Ints,
 ) -> int:
     """Enter what exceeds the limits at the rows `start` to `stop` of the top harmonic.
 

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Array, Float32s, Int16s
 
-Ints = NDArray[np.int16]
-Floats = NDArray[np.float32]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -21,7 +19,7 @@ _NO_INTS = np.zeros(0, np.int16)
 _NO_FLOATS = np.zeros(0, np.float32)
 
 
-def of_series(kernel_of_both: Callable[Concatenate[Ints, Floats, P], R]) -> Callable[Concatenate[NDArray[Any], P], R]:
+def of_series(kernel_of_both: Callable[Concatenate[Int16s, Float32s, P], R]) -> Callable[Concatenate[Array, P], R]:
     """The function for Python of a kernel that takes a series of either type: one argument for the first two.
 
     Parameters
@@ -31,7 +29,7 @@ def of_series(kernel_of_both: Callable[Concatenate[Ints, Floats, P], R]) -> Call
     """
 
     @functools.wraps(kernel_of_both)
-    def call(series: NDArray[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(series: Array, /, *args: P.args, **kwargs: P.kwargs) -> R:
         ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
         return kernel_of_both(ints, floats, *args, **kwargs)
 
@@ -39,6 +37,6 @@ def of_series(kernel_of_both: Callable[Concatenate[Ints, Floats, P], R]) -> Call
 
 
 @kernel(inline=True)
-def sample(ints: Ints, floats: Floats, i: int) -> Any:
+def sample(ints: Int16s, floats: Float32s, i: int) -> Any:
     """Sample `i`, as a float, of whichever is not empty."""
     return np.float32(floats[i]) if ints.shape[0] == 0 else np.float32(ints[i])

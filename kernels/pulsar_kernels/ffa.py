@@ -9,9 +9,9 @@ The last merge leaves 16 profiles in the first cache, where they are turned so t
 
 import numpy as np
 from numba.extending import register_jitable
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Float32s, Floats, Int16s, Int32s, Ints, Uint8s
 from pulsar_kernels.ffa_vectors import LANES as LANES
 from pulsar_kernels.ffa_vectors import LARGEST as LARGEST
 from pulsar_kernels.ffa_vectors import (
@@ -66,9 +66,7 @@ def _near(x: float) -> int:
 
 
 @kernel()
-def _merge_few(
-    data: NDArray[np.int16], at: int, rows: int, bins: int, out: NDArray[np.int16], to: int, lo: int, hi: int
-) -> None:
+def _merge_few(data: Int16s, at: int, rows: int, bins: int, out: Int16s, to: int, lo: int, hi: int) -> None:
     """Transform of one to four rows of the series itself: the sums `lo` to `hi`."""
     step = stride(bins)
     b = at + bins
@@ -95,7 +93,7 @@ def _merge_few(
 
 
 @kernel()
-def _recipe(rows: int, bins: int, lo: int, hi: int, out: NDArray[np.int32]) -> None:
+def _recipe(rows: int, bins: int, lo: int, hi: int, out: Int32s) -> None:
     """Parts of the sums `lo` to `hi` of `rows` rows: row of each quarter, and shifts of all but the first.
 
     Into rows 0 ... 6 of `out` (row of the quarters a, b, c, d counted from the first row of a; shifts of b, c, d).
@@ -131,16 +129,7 @@ def _recipe(rows: int, bins: int, lo: int, hi: int, out: NDArray[np.int32]) -> N
 
 
 @kernel()
-def _merge_rows(
-    data: NDArray[np.int16],
-    at: int,
-    recipe: NDArray[np.int32],
-    rows: int,
-    near: bool,
-    bins: int,
-    out: NDArray[np.int16],
-    to: int,
-) -> None:
+def _merge_rows(data: Int16s, at: int, recipe: Int32s, rows: int, near: bool, bins: int, out: Int16s, to: int) -> None:
     """From the transforms of four quarters to `rows` sums of all of them; `near`: no shift is above 32."""
     step = stride(bins)
     for k in range(rows):
@@ -184,7 +173,7 @@ def _levels(rows: int) -> int:
 
 
 @kernel()
-def _quarters(data: NDArray[np.int16], rows: int, bins: int, work: NDArray[np.int16], recipe: NDArray[np.int32]) -> int:
+def _quarters(data: Int16s, rows: int, bins: int, work: Int16s, recipe: Int32s) -> int:
     """All but the last merge; returns where in `work` the transforms of the four quarters are.
 
     Parts of up to 16 rows go through the first cache; after four of them their sum is made, after four of those theirs.
@@ -226,7 +215,7 @@ def _quarters(data: NDArray[np.int16], rows: int, bins: int, work: NDArray[np.in
 
 
 @kernel()
-def transform(data: NDArray[np.int16], rows: int, bins: int, work: NDArray[np.int16], out: NDArray[np.int16]) -> None:
+def transform(data: Int16s, rows: int, bins: int, work: Int16s, out: Int16s) -> None:
     """Fast folding transform.
 
     Parameters
@@ -255,9 +244,7 @@ def transform(data: NDArray[np.int16], rows: int, bins: int, work: NDArray[np.in
 
 
 @kernel()
-def _largest(
-    tile: NDArray[np.int32], bins: int, widths: NDArray[np.int64], first: int, last: int, out: NDArray[np.int32]
-) -> None:
+def _largest(tile: Int32s, bins: int, widths: Ints, first: int, last: int, out: Int32s) -> None:
     while first < last:
         left = last - first
         if left >= 6:
@@ -278,7 +265,7 @@ def _largest(
 
 
 @kernel(inline=True)
-def _order(widths: NDArray[np.int64], order: NDArray[np.int64], parts: NDArray[np.float32]) -> int:
+def _order(widths: Ints, order: Ints, parts: Float32s) -> int:
     """Put boxes that bound others first; `parts` has how many of each of them make up one of the others."""
     nwidths = widths.shape[0]
     keys = 0
@@ -309,17 +296,17 @@ def _order(widths: NDArray[np.int64], order: NDArray[np.int64], parts: NDArray[n
 
 @kernel()
 def search_periods(
-    data: NDArray[np.int16],
+    data: Int16s,
     nsamps: int,
-    transforms: NDArray[np.int64],
-    widths: NDArray[np.int64],
-    noise: NDArray[np.float64],
+    transforms: Ints,
+    widths: Ints,
+    noise: Floats,
     limit: float,
-    work: NDArray[np.int16],
-    tile: NDArray[np.int32],
-    best: NDArray[np.float32],
-    which: NDArray[np.uint8],
-    snrs: NDArray[np.float32],
+    work: Int16s,
+    tile: Int32s,
+    best: Float32s,
+    which: Uint8s,
+    snrs: Float32s,
 ) -> None:
     """Best boxcar S/N of the profiles at many periods.
 

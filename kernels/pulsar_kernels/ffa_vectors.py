@@ -6,7 +6,6 @@ Each is LLVM's code beside plain numpy that says the same.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
     I16,
@@ -26,6 +25,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import vector
+from pulsar_kernels.arrays import Array, Int16s, Int32s, Ints
 
 #: Profiles side by side.
 LANES = 16
@@ -57,9 +57,9 @@ def _merge_code(builder: Any, args: Any) -> None:
 
 @vector(_merge_code)
 def sum_rows(
-    data: NDArray[np.int16],
+    data: Int16s,
     bins: int,
-    out: NDArray[np.int16],
+    out: Int16s,
     to: int,
     a: int,
     shift_a: int,
@@ -75,11 +75,11 @@ def sum_rows(
     out[to : to + bins] = _rolled_sum(data, bins, (a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))
 
 
-def _saturated(x: NDArray[Any]) -> NDArray[np.int64]:
+def _saturated(x: Array) -> Ints:
     return np.asarray(np.clip(x, -LARGEST - 1, LARGEST), dtype=np.int64)
 
 
-def _rolled_sum(data: NDArray[np.int16], bins: int, *rows: tuple[int, int]) -> NDArray[np.int64]:
+def _rolled_sum(data: Int16s, bins: int, *rows: tuple[int, int]) -> Ints:
     """Sum of rows, each at its place and from its shift on, by pairs."""
     total = np.zeros((2, bins), np.int64)
     for k, (at, shift) in enumerate(rows):
@@ -97,9 +97,7 @@ def _near_code(builder: Any, args: Any) -> None:
 
 
 @vector(_near_code)
-def sum_near_rows(
-    data: NDArray[np.int16], bins: int, out: NDArray[np.int16], to: int, a: int, b: int, c: int, d: int
-) -> None:
+def sum_near_rows(data: Int16s, bins: int, out: Int16s, to: int, a: int, b: int, c: int, d: int) -> None:
     """Sum of four rows from these places on, which are shifted by 32 at most, into ``out[to:]``."""
     head = data[a : a + bins].astype(np.int64) + data[b : b + bins]
     tail = data[c : c + bins].astype(np.int64) + data[d : d + bins]
@@ -132,9 +130,9 @@ def _first_code(builder: Any, args: Any, count: int) -> None:
 @vector(_first_code, literal=0)
 def sum_first_rows(
     count: int,
-    data: NDArray[np.int16],
+    data: Int16s,
     bins: int,
-    out: NDArray[np.int16],
+    out: Int16s,
     to: int,
     a: int,
     shift_a: int,
@@ -157,7 +155,7 @@ def _repeat_code(builder: Any, args: Any) -> None:
 
 
 @vector(_repeat_code)
-def repeat_start(rows: NDArray[np.int16], at: int, bins: int) -> None:
+def repeat_start(rows: Int16s, at: int, bins: int) -> None:
     """Repeat the first 32 samples of the row that begins at `at`; of a shorter row, those that it has."""
     rows[at + bins : at + bins + WIDE] = rows[at : at + WIDE]
 
@@ -174,7 +172,7 @@ def _turn_code(builder: Any, args: Any) -> None:
 
 
 @vector(_turn_code)
-def turn_block(rows: NDArray[np.int16], step: int, at: int, tile: NDArray[np.int32], to: int) -> None:
+def turn_block(rows: Int16s, step: int, at: int, tile: Int32s, to: int) -> None:
     """Running sums over 16 phases of 16 rows `step` apart, a vector of all rows for each phase, after ``tile[to]``."""
     total = tile[to : to + LANES].copy()
     for k in range(LANES):
@@ -191,7 +189,7 @@ def _extend_code(builder: Any, args: Any) -> None:
 
 
 @vector(_extend_code)
-def extend_turn(tile: NDArray[np.int32], bins: int, count: int) -> None:
+def extend_turn(tile: Int32s, bins: int, count: int) -> None:
     """Running sums of up to `count` - 1 phases of the next turn."""
     sums = tile[: tile.size // LANES * LANES].reshape(-1, LANES)
     sums[bins + 1 : bins + count] = sums[bins] + sums[1:count]
@@ -215,9 +213,7 @@ def _boxes_code(builder: Any, args: Any, count: int) -> None:
 
 
 @vector(_boxes_code, literal=0)
-def largest_boxes(
-    count: int, tile: NDArray[np.int32], bins: int, widths: NDArray[np.int64], first: int, out: NDArray[np.int32]
-) -> None:
+def largest_boxes(count: int, tile: Int32s, bins: int, widths: Ints, first: int, out: Int32s) -> None:
     """Largest box of every lane for `count` widths from number `first` on: into row ``first + k`` of `out`."""
     sums = tile[: tile.size // LANES * LANES].reshape(-1, LANES)
     for k in range(first, first + count):

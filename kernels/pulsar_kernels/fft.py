@@ -12,7 +12,6 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
     F32,
@@ -30,6 +29,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import aligned, kernel, prefetch, vector
+from pulsar_kernels.arrays import Array, Float32s, Floats, Int16s, Ints
 from pulsar_kernels.either import of_series
 from pulsar_kernels.lanes import (
     ELEMENT,
@@ -56,12 +56,12 @@ class Plan(NamedTuple):
 
     n1: int
     n2: int
-    radix1: NDArray[np.int64]
-    radix2: NDArray[np.int64]
-    twiddle1: NDArray[np.float32]
-    twiddle2: NDArray[np.float32]
-    lanes: NDArray[np.float32]
-    turns: NDArray[np.float64]
+    radix1: Ints
+    radix2: Ints
+    twiddle1: Float32s
+    twiddle2: Float32s
+    lanes: Float32s
+    turns: Floats
 
     @property
     def work(self) -> int:
@@ -146,15 +146,7 @@ def _row_code(builder: Any, args: Any) -> None:
 
 
 @vector(_row_code)
-def _row(
-    series: NDArray[Any],
-    at: int,
-    cubic: NDArray[np.float32],
-    start: float,
-    step: float,
-    tile: NDArray[np.float32],
-    row: int,
-) -> None:
+def _row(series: Array, at: int, cubic: Float32s, start: float, step: float, tile: Float32s, row: int) -> None:
     """32 samples minus a cubic in u = `start`, `start` + `step` ... into one tile element; 0 where not finite."""
     u = np.float32(start) + np.float32(step) * np.arange(ELEMENT, dtype=np.float32)
     x = series[at : at + ELEMENT].astype(np.float32) - cubic[0]
@@ -180,14 +172,7 @@ def _separate_code(builder: Any, args: Any) -> None:
 
 @vector(_separate_code)
 def _separate(
-    tile: NDArray[np.float32],
-    up: int,
-    down: int,
-    lanes: NDArray[np.float32],
-    k: int,
-    turns: NDArray[np.float32],
-    out: NDArray[np.float32],
-    row: int,
+    tile: Float32s, up: int, down: int, lanes: Float32s, k: int, turns: Float32s, out: Float32s, row: int
 ) -> None:
     """Twisted transforms of the two columns of each lane, from elements ``k = up`` and ``n1 - k = down``.
 
@@ -213,7 +198,7 @@ def _transpose_code(builder: Any, args: Any) -> None:
 
 
 @vector(_transpose_code)
-def _transpose(square: NDArray[np.float32], at: int, tile: NDArray[np.float32], row: int, part: int) -> None:
+def _transpose(square: Float32s, at: int, tile: Float32s, row: int, part: int) -> None:
     """Columns of a square of 16 by 16 to the tile elements from `row` on (`part` 0: real, 16: imaginary)."""
     for j in range(LANES):
         o = slots(row + j) * ELEMENT + part
@@ -230,9 +215,7 @@ def _scatter_code(builder: Any, args: Any, mirrored: int) -> None:
 
 
 @vector(_scatter_code, literal=0)
-def _scatter(
-    mirrored: int, tile: NDArray[np.float32], row: int, real: NDArray[np.float32], imag: NDArray[np.float32], to: int
-) -> None:
+def _scatter(mirrored: int, tile: Float32s, row: int, real: Float32s, imag: Float32s, to: int) -> None:
     """Tile element `row` to both planes at `to`; as conjugates in reverse order if `mirrored` is 1."""
     i = slots(row) * ELEMENT
     step = -1 if mirrored else 1
@@ -242,13 +225,7 @@ def _scatter(
 
 @kernel(inline=True)
 def _edge(
-    series: NDArray[Any],
-    at: int,
-    cubic: NDArray[np.float32],
-    start: np.float32,
-    step: np.float32,
-    tile: NDArray[np.float32],
-    row: int,
+    series: Array, at: int, cubic: Float32s, start: np.float32, step: np.float32, tile: Float32s, row: int
 ) -> None:
     """As `_row` where the series ends: zeros from there on."""
     n = series.shape[0]
@@ -264,14 +241,14 @@ def _edge(
 @kernel()
 def _first_pass(
     radix: int,
-    series: NDArray[Any],
+    series: Array,
     at: int,
     n2: int,
-    cubic: NDArray[np.float32],
-    few: NDArray[np.float32],
-    out: NDArray[np.float32],
+    cubic: Float32s,
+    few: Float32s,
+    out: Float32s,
     n1: int,
-    twiddle: NDArray[np.float32],
+    twiddle: Float32s,
 ) -> None:
     """The first pass over 32 columns, from `at` on in rows of `n2` samples, minus the cubic; `few` is work space."""
     n = series.shape[0]
@@ -292,14 +269,7 @@ def _first_pass(
 
 @kernel()
 def transform_either(
-    ints: NDArray[np.int16],
-    floats: NDArray[np.float32],
-    coeffs: NDArray[np.float64],
-    plan: Plan,
-    work: NDArray[np.float32],
-    pad: int,
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
+    ints: Int16s, floats: Float32s, coeffs: Floats, plan: Plan, work: Float32s, pad: int, real: Float32s, imag: Float32s
 ) -> None:
     """Real FFT of a series minus a cubic, padded with zeros, into two planes.
 

@@ -6,7 +6,6 @@ All sums are integers: exact, and the same in whatever order or thread they are 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
     I16,
@@ -22,6 +21,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.arrays import Array, Float32s, Floats, Int8s, Int16s, Int32s, Ints, Uint8s, Uint16s
 from pulsar_kernels.bandsums import sum_band
 
 #: Samples summed before the next candidate is served by :func:`fold_band`: the subband row stays in the L1 cache, its
@@ -38,7 +38,7 @@ MOST_CHANNELS = 256
 
 
 @kernel()
-def halve_bytes(data: NDArray[np.int8], out: NDArray[np.int8]) -> bool:
+def halve_bytes(data: Int8s, out: Int8s) -> bool:
     """As `dedisperse.halve`, for sums that fit bytes; whether they do (if not, `out` is left unfinished).
 
     Parameters
@@ -60,15 +60,7 @@ def halve_bytes(data: NDArray[np.int8], out: NDArray[np.int8]) -> bool:
 
 
 @kernel()
-def phase_bins(
-    phase: float,
-    rate: float,
-    accel: float,
-    jerk: float,
-    nbins: int,
-    edges: NDArray[np.int64],
-    out: NDArray[np.uint16],
-) -> None:
+def phase_bins(phase: float, rate: float, accel: float, jerk: float, nbins: int, edges: Ints, out: Uint16s) -> None:
     """Slot of every sample of a stretch: ``segment * nbins + floor(nbins * frac(phase))``.
 
     Parameters
@@ -96,7 +88,7 @@ def phase_bins(
 
 
 @kernel(inline=True)
-def _bin_row(row: NDArray[Any], slot: NDArray[np.uint16], parts: NDArray[np.int32], sums: NDArray[np.int32]) -> None:
+def _bin_row(row: Array, slot: Uint16s, parts: Int32s, sums: Int32s) -> None:
     """Add each sample to its slot; four side by side, so that none waits for the store of the one before."""
     n = row.shape[0]
     # The few slots that a tile reaches: those of one or two sub-integrations.
@@ -125,15 +117,15 @@ def _bin_row(row: NDArray[Any], slot: NDArray[np.uint16], parts: NDArray[np.int3
 
 @kernel()
 def fold_band(
-    data: NDArray[Any],
+    data: Array,
     nout: int,
-    delays: NDArray[np.int32],
-    group_starts: NDArray[np.int64],
-    members: NDArray[np.int64],
-    slots: NDArray[np.uint16],
-    row: NDArray[Any],
-    parts: NDArray[np.int32],
-    acc: NDArray[np.int32],
+    delays: Int32s,
+    group_starts: Ints,
+    members: Ints,
+    slots: Uint16s,
+    row: Array,
+    parts: Int32s,
+    acc: Int32s,
 ) -> None:
     """Sum the channels of one band for each group of candidates, and fold the sum for each member of the group.
 
@@ -216,7 +208,7 @@ def _interleave_code(builder: Any, args: Any) -> None:
 
 
 @vector(_interleave_code)
-def _interleave(rows: NDArray[np.int16], first: int, stride: int, lanes: NDArray[np.int16], to: int) -> None:
+def _interleave(rows: Int16s, first: int, stride: int, lanes: Int16s, to: int) -> None:
     """Transpose 32 samples of LANES rows, `stride` apart, from `first` on, into `lanes` from `to` on."""
     flat = rows.reshape(-1)
     block = np.stack([flat[first + k * stride : first + k * stride + 32] for k in range(LANES)])
@@ -238,9 +230,7 @@ def _bin_lanes_code(builder: Any, args: Any) -> None:
 
 
 @vector(_bin_lanes_code)
-def _bin_lanes(
-    lanes: NDArray[np.int16], n: int, slots: NDArray[np.uint16], first: int, acc: NDArray[np.int32], to: int
-) -> None:
+def _bin_lanes(lanes: Int16s, n: int, slots: Uint16s, first: int, acc: Int32s, to: int) -> None:
     """Add samples 0 ... n - 1 (a multiple of 8) of LANES bands to their slots of `acc`, which begin at `to`.
 
     Eight distant samples go side by side: neighbours share a slot, and would wait for each other's store.
@@ -253,20 +243,20 @@ def _bin_lanes(
 
 @kernel()
 def fold_bands(
-    data: NDArray[np.int8],
+    data: Int8s,
     nout: int,
-    bands: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    places: NDArray[np.int64],
-    delays: NDArray[np.int32],
-    group_starts: NDArray[np.int64],
-    members: NDArray[np.int64],
-    slots: NDArray[np.uint16],
-    table: NDArray[np.uint8],
-    stash: NDArray[np.int16],
-    lanes: NDArray[np.int16],
-    parts: NDArray[np.int32],
-    acc: NDArray[np.int32],
+    bands: Ints,
+    rows: Ints,
+    places: Ints,
+    delays: Int32s,
+    group_starts: Ints,
+    members: Ints,
+    slots: Uint16s,
+    table: Uint8s,
+    stash: Int16s,
+    lanes: Int16s,
+    parts: Int32s,
+    acc: Int32s,
 ) -> None:
     """As :func:`fold_band` for bytes and up to LANES bands at a time, whose bins are filled side by side.
 
@@ -333,14 +323,7 @@ def fold_bands(
 
 @kernel()
 def deposit(
-    acc: NDArray[np.int32],
-    scale: float,
-    bands: NDArray[np.int64],
-    nbands: int,
-    nbins: NDArray[np.int64],
-    ranges: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    cubes: NDArray[np.float32],
+    acc: Int32s, scale: float, bands: Ints, nbands: int, nbins: Ints, ranges: Ints, offsets: Ints, cubes: Float32s
 ) -> None:
     """Add the folded sums of some bands, scaled, to the cubes of all candidates.
 
@@ -370,14 +353,14 @@ def deposit(
 
 
 @kernel()
-def count_slots(slots: NDArray[np.uint16], counts: NDArray[np.int64]) -> None:
+def count_slots(slots: Uint16s, counts: Ints) -> None:
     """Number of samples that go into each slot, added to `counts`."""
     for j in range(slots.shape[0]):
         counts[slots[j]] += 1
 
 
 @kernel()
-def fold_row(data: NDArray[np.float32], slots: NDArray[np.uint16], sums: NDArray[np.float64]) -> None:
+def fold_row(data: Float32s, slots: Uint16s, sums: Floats) -> None:
     """Fold one float series: add each sample to its slot of `sums`."""
     for j in range(slots.shape[0]):
         sums[slots[j]] += data[j]

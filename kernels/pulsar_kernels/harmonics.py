@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from pulsar_kernels import bytesums, whiten
 from pulsar_kernels._ir import (
@@ -35,6 +34,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import aligned, kernel, vector
+from pulsar_kernels.arrays import Float32s, Floats, Ints, Uint8s
 
 _BLOCK = 4096
 # Bins made white and squared at a time: they stay in the first cache.
@@ -79,13 +79,7 @@ def _half_16_code(builder: Any, args: Any) -> Any:
 
 @vector(_half_16_code, returns=types.int64)
 def _half_16(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    base: int,
-    weights: NDArray[np.float32],
-    out: NDArray[np.float32],
-    at: int,
-    limit: np.float32,
+    real: Float32s, imag: Float32s, base: int, weights: Float32s, out: Float32s, at: int, limit: np.float32
 ) -> int:
     """Powers at the 16 bins from plane element `base` on and at the half bins above them, into ``out[at : at + 32]``.
 
@@ -104,7 +98,7 @@ def _half_16(
 
 
 @kernel(inline=True)
-def _correct(power: NDArray[np.float32], lo: int, hi: int, limit: np.float32, rest: float) -> None:
+def _correct(power: Float32s, lo: int, hi: int, limit: np.float32, rest: float) -> None:
     for i in range(lo, hi):
         if power[i] > limit:
             power[i] = np.float32(np.log1p(rest * power[i]) / rest)
@@ -112,14 +106,7 @@ def _correct(power: NDArray[np.float32], lo: int, hi: int, limit: np.float32, re
 
 @kernel(reorder=True, helper=True)
 def half_bins(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    pad: int,
-    weights: NDArray[np.float32],
-    rest: float,
-    out: NDArray[np.float32],
-    lo: int,
-    hi: int,
+    real: Float32s, imag: Float32s, pad: int, weights: Float32s, rest: float, out: Float32s, lo: int, hi: int
 ) -> None:
     """Powers at whole and half bins, from bin `lo` to the half bin before `hi`.
 
@@ -158,13 +145,7 @@ def half_bins(
 
 
 @kernel(reorder=True)
-def _log_small(
-    power: NDArray[np.float32],
-    inverse: NDArray[np.float32],
-    own: NDArray[np.float32],
-    middle: np.float32,
-    z: NDArray[np.float32],
-) -> int:
+def _log_small(power: Float32s, inverse: Float32s, own: Float32s, middle: np.float32, z: Float32s) -> int:
     """ln(1 + z)/v in place, z = v P with the own share undone, by a series that is right to 2e-8 up to _SMALL.
 
     The number of those beyond is returned, and z.
@@ -187,7 +168,7 @@ def _log_small(
 
 
 @kernel(inline=True, helper=True)
-def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArray[np.float32]) -> None:
+def honest(power: Float32s, inverse: Float32s, own: Float32s) -> None:
     """Make powers over an uncertain noise level exponential again, in place.
 
     A power over a level that was itself measured from n powers exceeds P by chance with (1 + P/n)^-n (the F
@@ -211,16 +192,16 @@ def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArra
 
 @kernel()
 def white_powers(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
+    real: Float32s,
+    imag: Float32s,
     pad: int,
-    centres: NDArray[np.float64],
-    levels: NDArray[np.float64],
-    weights: NDArray[np.float32],
-    inverse: NDArray[np.float32],
-    own: NDArray[np.float32],
+    centres: Floats,
+    levels: Floats,
+    weights: Float32s,
+    inverse: Float32s,
+    own: Float32s,
     rest: float,
-    out: NDArray[np.float32],
+    out: Float32s,
 ) -> None:
     """From the amplitudes of a real series to honest powers of unit noise at half bins.
 
@@ -304,14 +285,7 @@ def _sums_32_code(builder: Any, args: Any, count: int) -> Any:
 
 
 @vector(_sums_32_code, literal=2, returns=types.int64)
-def _sums_32(
-    power: NDArray[np.float32],
-    q: int,
-    nstages: int,
-    thresholds: NDArray[np.float32],
-    sums: NDArray[np.float32],
-    at: int,
-) -> int:
+def _sums_32(power: Float32s, q: int, nstages: int, thresholds: Float32s, sums: Float32s, at: int) -> int:
     """Sums at the grid indices 32 q ... 32 q + 31 of every stage, into 32 elements from ``at + stage _ROW`` on.
 
     Sixteen neighbouring indices of one harmonic lie within sixteen powers: one load and one shuffle by a constant
@@ -332,15 +306,15 @@ def _sums_32(
 @kernel(inline=True)
 def _raised_sums(
     nstages: int,
-    power: NDArray[np.float32],
-    few: NDArray[np.uint8],
+    power: Float32s,
+    few: Uint8s,
     q: int,
     groups: int,
-    least: NDArray[np.float32],
-    limits: NDArray[np.uint8],
+    least: Float32s,
+    limits: Uint8s,
     whole: bool,
-    sums: NDArray[np.float32],
-    hits: NDArray[np.int64],
+    sums: Float32s,
+    hits: Ints,
 ) -> None:
     """Of `groups` of 32 sums, one after the other, after the one in front, those of stages that may be above `least`.
 
@@ -401,9 +375,7 @@ def _raised_sums(
 
 
 @kernel(inline=True)
-def _sums_plain(
-    power: NDArray[np.float32], start: int, stop: int, nstages: int, sums: NDArray[np.float32], at: int
-) -> None:
+def _sums_plain(power: Float32s, start: int, stop: int, nstages: int, sums: Float32s, at: int) -> None:
     """The same one by one, where the grid ends."""
     for i in range(start, stop):
         total = power[i]
@@ -423,7 +395,7 @@ def _maxima_32_code(builder: Any, args: Any) -> Any:
 
 
 @vector(_maxima_32_code, returns=types.int64)
-def _maxima_32(sums: NDArray[np.float32], at: int, threshold: np.float32) -> int:
+def _maxima_32(sums: Float32s, at: int, threshold: np.float32) -> int:
     """The bits of those of 32 sums from `at` on that are above a threshold and local maxima."""
     x = sums[at - 1 : at + 33]
     good = (x[1:-1] > threshold) & (x[1:-1] >= x[:-2]) & (x[1:-1] > x[2:])
@@ -438,18 +410,18 @@ def _lowest(bits: int) -> int:
 
 @kernel(inline=True)
 def _peaks(
-    sums: NDArray[np.float32],
+    sums: Float32s,
     start: int,
     lo: int,
     hi: int,
-    limits: NDArray[np.int64],
-    stage: NDArray[np.int64],
-    thresholds: NDArray[np.float32],
-    hits: NDArray[np.int64],
+    limits: Ints,
+    stage: Ints,
+    thresholds: Float32s,
+    hits: Ints,
     found: int,
-    index: NDArray[np.int64],
-    ranges: NDArray[np.int64],
-    power: NDArray[np.float32],
+    index: Ints,
+    ranges: Ints,
+    power: Float32s,
 ) -> int:
     """Append the local maxima above the threshold of every range in lo <= grid index < hi; count on when full.
 
@@ -485,13 +457,7 @@ def _peaks(
 
 @kernel()
 def harmonic_peaks(
-    power: NDArray[np.float32],
-    limits: NDArray[np.int64],
-    thresholds: NDArray[np.float32],
-    few: NDArray[np.uint8],
-    index: NDArray[np.int64],
-    ranges: NDArray[np.int64],
-    peak_power: NDArray[np.float32],
+    power: Float32s, limits: Ints, thresholds: Float32s, few: Uint8s, index: Ints, ranges: Ints, peak_power: Float32s
 ) -> int:
     """Local maxima above threshold of the sums of 1, 2, 4 ... harmonics.
 

@@ -5,9 +5,9 @@ left out (:mod:`pulsar_kernels.dechirp` climbs).
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Complexes, Float32s, Floats, Ints
 from pulsar_kernels.dechirp import band, band_samples, climb, copy, harmonic_powers, load_bands, moments
 from pulsar_kernels.peaks import LOGP_OWN, frequency_information, log_tail, only_multiples
 
@@ -28,10 +28,10 @@ class Terms(NamedTuple):
     """Criteria of a search for every peak, see :func:`select`."""
 
     nfree: int
-    extent: NDArray[np.float64]
-    limits: NDArray[np.float64]
-    inverse: NDArray[np.float32]
-    own: NDArray[np.float32]
+    extent: Floats
+    limits: Floats
+    inverse: Float32s
+    own: Float32s
     rest: float
 
 
@@ -65,14 +65,7 @@ def leak(d: float, z: float, w: float) -> float:
 
 
 @kernel(helper=True)
-def explained(
-    at: NDArray[np.float64],
-    nharm: int,
-    power: float,
-    found: NDArray[np.float64],
-    powers: NDArray[np.float64],
-    nfound: int,
-) -> bool:
+def explained(at: Floats, nharm: int, power: float, found: Floats, powers: Floats, nfound: int) -> bool:
     """True if the signals already found leave nothing significant of a summed power.
 
     What they have in their harmonics next to those of the new one is taken off, as far as it leaks to where they are,
@@ -97,14 +90,7 @@ def explained(
 
 @kernel()
 def _one_power(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    pad: int,
-    filled: float,
-    at: NDArray[np.float64],
-    k: int,
-    space: NDArray[np.complex128],
-    single: NDArray[np.complex128],
+    real: Float32s, imag: Float32s, pad: int, filled: float, at: Floats, k: int, space: Complexes, single: Complexes
 ) -> float:
     """Power of harmonic k of a signal."""
     n = band_samples(k * at[1], k * at[2])
@@ -115,14 +101,7 @@ def _one_power(
 
 
 @kernel()
-def exact(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    pad: int,
-    filled: float,
-    hits: NDArray[np.float64],
-    order: NDArray[np.int64],
-) -> None:
+def exact(real: Float32s, imag: Float32s, pad: int, filled: float, hits: Floats, order: Ints) -> None:
     """Put the sum of powers in place of what bytes say; parameters as of `select`."""
     at = np.empty(3, np.float64)
     single = np.zeros(1, np.complex128)
@@ -140,7 +119,7 @@ def exact(
 
 
 @kernel(helper=True, inline=True)
-def multiple(single: NDArray[np.float64], nharm: int) -> int:
+def multiple(single: Floats, nharm: int) -> int:
     """Largest n such that the harmonics that are not multiples of n hold nothing (p > 1e-4); 1 if there is none.
 
     A line at f, and its few harmonics within the limits of drift, raise the sum at f/n as much.
@@ -153,14 +132,7 @@ def multiple(single: NDArray[np.float64], nharm: int) -> int:
 
 @kernel(inline=True)
 def _begin(
-    bands: NDArray[np.complex128],
-    about: NDArray[np.float64],
-    at: NDArray[np.float64],
-    nharm: int,
-    dz: float,
-    trial: NDArray[np.float64],
-    best: NDArray[np.float64],
-    single: NDArray[np.float64],
+    bands: Complexes, about: Floats, at: Floats, nharm: int, dz: float, trial: Floats, best: Floats, single: Floats
 ) -> None:
     """Move `at` to the highest of nine sums around it: a grid of half bins and `dz` is too coarse to climb from."""
     highest = -1.0
@@ -178,13 +150,7 @@ def _begin(
 
 
 @kernel(inline=True)
-def _best_stage(
-    single: NDArray[np.float64],
-    available: int,
-    at: NDArray[np.float64],
-    terms: Terms,
-    result: NDArray[np.float64],
-) -> int:
+def _best_stage(single: Floats, available: int, at: Floats, terms: Terms, result: Floats) -> int:
     """Of 1, 2, 4 ... harmonics those whose sum is least likely by chance; `result` gets honest power and ln p.
 
     The highest of 2**s is at bin ``limits[3 + s]`` or beyond; where none is, ln p is 1.
@@ -209,14 +175,14 @@ def _best_stage(
 
 @kernel()
 def _peak(
-    bands: NDArray[np.complex128],
-    about: NDArray[np.float64],
-    at: NDArray[np.float64],
+    bands: Complexes,
+    about: Floats,
+    at: Floats,
     nharm: int,
     available: int,
     terms: Terms,
-    single: NDArray[np.float64],
-    result: NDArray[np.float64],
+    single: Floats,
+    result: Floats,
 ) -> int:
     """Move `at` from a point of the grid to the least likely peak of the sums of 1, 2, 4 ... harmonics about it.
 
@@ -265,7 +231,7 @@ def _peak(
 
 
 @kernel(inline=True)
-def _available(at: NDArray[np.float64], nharm: int, top: int, extent: NDArray[np.float64]) -> int:
+def _available(at: Floats, nharm: int, top: int, extent: Floats) -> int:
     """`nharm`, doubled as long as the highest harmonic stays within what is searched."""
     while (
         2 * nharm <= top
@@ -279,20 +245,20 @@ def _available(at: NDArray[np.float64], nharm: int, top: int, extent: NDArray[np
 
 @kernel()
 def select(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
+    real: Float32s,
+    imag: Float32s,
     pad: int,
     filled: float,
-    hits: NDArray[np.float64],
-    order: NDArray[np.int64],
+    hits: Floats,
+    order: Ints,
     nfree: int,
-    extent: NDArray[np.float64],
-    limits: NDArray[np.float64],
-    inverse: NDArray[np.float32],
-    own: NDArray[np.float32],
+    extent: Floats,
+    limits: Floats,
+    inverse: Float32s,
+    own: Float32s,
     rest: float,
-    out: NDArray[np.float64],
-    powers: NDArray[np.float64],
+    out: Floats,
+    powers: Floats,
 ) -> int:
     """Keep the best hit of every signal, refined.
 

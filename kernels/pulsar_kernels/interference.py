@@ -5,14 +5,14 @@ channel. The cost is small beside that of reading the samples.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Bools, Float32s, Floats, Ints, Uint8s
 from pulsar_kernels.order import quickselect
 
 
 @kernel()
-def count_above(data: NDArray[np.float32], levels: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+def count_above(data: Float32s, levels: Float32s, out: Uint8s) -> None:
     """Of every column, how many rows lie above their level.
 
     Parameters
@@ -35,9 +35,7 @@ _COLUMNS = 2048
 
 
 @kernel()
-def most_beyond(
-    data: NDArray[np.float32], shift: int, levels: NDArray[np.float32], below: bool, most: NDArray[np.int64]
-) -> None:
+def most_beyond(data: Float32s, shift: int, levels: Float32s, below: bool, most: Ints) -> None:
     """In how many rows at once sums of 1, 2, 4 ... neighbouring samples lie beyond levels, at most.
 
     Sums of twice as many samples are those of two stretches that touch; of what the end cuts off they are 0.
@@ -88,7 +86,7 @@ def most_beyond(
 
 
 @kernel(inline=True)
-def _count_beyond(sums: NDArray[np.float32], level: float, below: bool, counts: NDArray[np.uint8]) -> None:
+def _count_beyond(sums: Float32s, level: float, below: bool, counts: Uint8s) -> None:
     """Count one more where a sum is above a level, or below it."""
     if below:
         for i in range(sums.shape[0]):
@@ -99,7 +97,7 @@ def _count_beyond(sums: NDArray[np.float32], level: float, below: bool, counts: 
 
 
 @kernel()
-def sums_at(data: NDArray[np.float32], shift: int, at: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+def sums_at(data: Float32s, shift: int, at: Ints, out: Float32s) -> None:
     """Sums as those of `most_beyond`, bit by bit, at a few columns.
 
     Parameters
@@ -132,14 +130,7 @@ def sums_at(data: NDArray[np.float32], shift: int, at: NDArray[np.int64], out: N
 
 
 @kernel()
-def stretches(
-    some: NDArray[np.uint8],
-    many: NDArray[np.uint8],
-    least_some: int,
-    least_many: int,
-    longest: int,
-    out: NDArray[np.int64],
-) -> int:
+def stretches(some: Uint8s, many: Uint8s, least_some: int, least_many: int, longest: int, out: Ints) -> int:
     """Stretches that are seen in several rows at once, and somewhere in many.
 
     A stretch is where at least `least_some` rows are high, and counts if at one place at least `least_many` are very
@@ -184,7 +175,7 @@ _CLOSE = 2.0
 
 
 @kernel(inline=True)
-def _between(values: NDArray[np.float64], place: int, below: float, part: float) -> float:
+def _between(values: Floats, place: int, below: float, part: float) -> float:
     """From the one at `place`, which is `below`, a `part` of the way to the next larger; none after it is smaller."""
     above = np.inf
     for i in range(place + 1, values.shape[0]):
@@ -193,7 +184,7 @@ def _between(values: NDArray[np.float64], place: int, below: float, part: float)
 
 
 @kernel(inline=True)
-def _quartiles(values: NDArray[np.float64], known: bool, few: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+def _quartiles(values: Floats, known: bool, few: Floats, out: Floats) -> None:
     """Quartiles of four numbers or more, which may be reordered.
 
     If they are `known` of numbers like these, those close to them are enough, which are found without a branch; all are
@@ -223,9 +214,7 @@ def _quartiles(values: NDArray[np.float64], known: bool, few: NDArray[np.float64
 
 
 @kernel(inline=True)
-def _outlier(
-    votes: NDArray[np.bool_], received: NDArray[np.int64], cast: NDArray[np.int64], lags: NDArray[np.int64], i: int
-) -> bool:
+def _outlier(votes: Bools, received: Ints, cast: Ints, lags: Ints, i: int) -> bool:
     """True if one of those that have voted for `i` has cast fewer votes than `i` has got."""
     for k in range(lags.shape[0]):
         if votes[2 * k, i] and cast[i - lags[k]] < received[i]:
@@ -236,7 +225,7 @@ def _outlier(
 
 
 @kernel()
-def iqrm(values: NDArray[np.float64], lags: NDArray[np.int64], threshold: float, out: NDArray[np.bool_]) -> None:
+def iqrm(values: Floats, lags: Ints, threshold: float, out: Bools) -> None:
     """Outliers of every row by the votes of their neighbours (inter-quartile range mitigation).
 
     Every number is compared with those `lag` places before and after. Of one lag the differences have a spread, from
@@ -310,7 +299,7 @@ def iqrm(values: NDArray[np.float64], lags: NDArray[np.int64], threshold: float,
 
 
 @kernel()
-def extend(flags: NDArray[np.bool_], share: float, out: NDArray[np.bool_]) -> None:
+def extend(flags: Bools, share: float, out: Bools) -> None:
     """Close and extend stretches of flags: everything inside a stretch of which all but `share` is flagged.
 
     The scale-invariant rank operator of Offringa, van de Gronde & Roerdink 2012, A&A 539, A95 (in linear time: with

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import F32, FUSE, I64, constant, element, load, plus, splat, store, times, vector_of
 from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.arrays import Array, Complexes, Float32s, Ints
 
 #: Transforms side by side.
 LANES = 16
@@ -43,12 +43,12 @@ def factors(n: int) -> list[int]:
     return [1 << (twos * (i + 1) // passes - twos * i // passes) for i in range(passes)] + out
 
 
-def _pairs(z: NDArray[np.complex128]) -> NDArray[np.float32]:
+def _pairs(z: Complexes) -> Float32s:
     """Real and imaginary parts, last axis."""
     return np.ascontiguousarray(np.stack([z.real, z.imag], axis=-1), dtype=np.float32)
 
 
-def twiddles(radix: list[int]) -> NDArray[np.float32]:
+def twiddles(radix: list[int]) -> Float32s:
     """Of every pass: exp(-2 pi i p k / n), k = 1 ... radix - 1, for every p of the n/radix butterflies."""
     n = int(np.prod(radix))
     parts = []
@@ -172,7 +172,7 @@ def _butterfly_code(builder: Any, args: Any, p: int) -> None:
     _transform_code(builder, args, p, args[7], args[8])
 
 
-def transformed(radix: int, source: NDArray[np.float32], at: int, step: int) -> NDArray[Any]:
+def transformed(radix: int, source: Float32s, at: int, step: int) -> Array:
     """Transforms of tile elements ``at + j step`` in plain Python, shape (radix, LANES)."""
     places = [slots(at + j * step) * ELEMENT for j in range(radix)]
     x = np.array([source[i : i + LANES] + 1j * source[i + LANES : i + ELEMENT] for i in places], np.complex64)
@@ -180,9 +180,7 @@ def transformed(radix: int, source: NDArray[np.float32], at: int, step: int) -> 
 
 
 @vector(_transform_code, literal=0)
-def last(
-    radix: int, source: NDArray[np.float32], at: int, step: int, out: NDArray[np.float32], to: int, span: int
-) -> None:
+def last(radix: int, source: Float32s, at: int, step: int, out: Float32s, to: int, span: int) -> None:
     """One butterfly of tile elements ``at + j step`` to ``to + k span``."""
     y = transformed(radix, source, at, step)
     for k in range(radix):
@@ -193,15 +191,7 @@ def last(
 
 @vector(_butterfly_code, literal=0)
 def butterfly(
-    radix: int,
-    source: NDArray[np.float32],
-    at: int,
-    step: int,
-    out: NDArray[np.float32],
-    to: int,
-    span: int,
-    twiddle: NDArray[np.float32],
-    w: int,
+    radix: int, source: Float32s, at: int, step: int, out: Float32s, to: int, span: int, twiddle: Float32s, w: int
 ) -> None:
     """The same times the twiddles from pair `w` on."""
     last(radix, source, at, step, out, to, span)
@@ -216,15 +206,7 @@ def butterfly(
 
 @kernel(inline=True, helper=True)
 def butterflies(
-    radix: int,
-    source: NDArray[np.float32],
-    at: int,
-    step: int,
-    out: NDArray[np.float32],
-    to: int,
-    span: int,
-    twiddle: NDArray[np.float32],
-    w: int,
+    radix: int, source: Float32s, at: int, step: int, out: Float32s, to: int, span: int, twiddle: Float32s, w: int
 ) -> None:
     """As :func:`butterfly`, and the `span` - 1 beside it: one element on each, with the same twiddles."""
     if radix == 16:
@@ -248,15 +230,7 @@ def butterflies(
 
 
 @kernel(helper=True)
-def transform_pass(
-    radix: int,
-    source: NDArray[np.float32],
-    out: NDArray[np.float32],
-    n: int,
-    span: int,
-    twiddle: NDArray[np.float32],
-    w: int,
-) -> None:
+def transform_pass(radix: int, source: Float32s, out: Float32s, n: int, span: int, twiddle: Float32s, w: int) -> None:
     """One pass of a Stockham transform of the `n` elements of the tile `source`, into the tile `out`.
 
     `span` is the product of the radices before, `w` the first twiddle.
@@ -289,14 +263,8 @@ def transform_pass(
 
 @kernel(inline=True, helper=True)
 def passes(
-    radix: NDArray[np.int64],
-    first: int,
-    stop: int,
-    source: NDArray[np.float32],
-    spare: NDArray[np.float32],
-    n: int,
-    twiddle: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    radix: Ints, first: int, stop: int, source: Float32s, spare: Float32s, n: int, twiddle: Float32s
+) -> tuple[Float32s, Float32s]:
     """Passes `first` ... `stop` - 1 of the transform whose radices are given; the tiles, that with the result first."""
     span = 1
     w = 0

@@ -3,12 +3,10 @@
 A sample that is not there is NaN; a sum of two counts twice the one that is there.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Int16s, Int32s, Ints
 from pulsar_kernels.either import of_series, sample
 
 # Samples taken through the first cache at a time.
@@ -28,7 +26,7 @@ SAME = 64
 
 
 @kernel()
-def sum_pairs(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+def sum_pairs(x: Float32s, out: Float32s) -> None:
     """Sums of two samples each; NaN where both are missing.
 
     Parameters
@@ -45,12 +43,12 @@ def sum_pairs(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
 
 
 @kernel(inline=True)
-def _cubic(trend: NDArray[np.float64], x: float) -> float:
+def _cubic(trend: Floats, x: float) -> float:
     return float(trend[0] + x * (trend[1] + x * (trend[2] + x * trend[3])))
 
 
 @kernel()
-def _less(x: NDArray[Any], start: np.float32, slope: np.float32, missing: np.float32, out: NDArray[np.float32]) -> None:
+def _less(x: Array, start: np.float32, slope: np.float32, missing: np.float32, out: Float32s) -> None:
     """Samples minus a straight line; `missing` where they are not finite."""
     for i in range(x.shape[0]):
         value = np.float32(x[i])
@@ -59,7 +57,7 @@ def _less(x: NDArray[Any], start: np.float32, slope: np.float32, missing: np.flo
 
 
 @kernel(inline=True)
-def _convert(part: NDArray[Any], nsamps: int, trend: NDArray[np.float64], lo: int, out: NDArray[np.float32]) -> None:
+def _convert(part: Array, nsamps: int, trend: Floats, lo: int, out: Float32s) -> None:
     """Samples from `lo` on minus the cubic, as straight lines over short pieces."""
     half = 0.5 * nsamps
     piece = _PIECE if nsamps >= 32 * _PIECE else _PIECE // 8
@@ -73,14 +71,7 @@ def _convert(part: NDArray[Any], nsamps: int, trend: NDArray[np.float64], lo: in
 
 
 @kernel()
-def sum_either(
-    ints: NDArray[np.int16],
-    floats: NDArray[np.float32],
-    trend: NDArray[np.float64],
-    gaps: NDArray[np.int64],
-    halvings: int,
-    out: NDArray[np.float32],
-) -> None:
+def sum_either(ints: Int16s, floats: Float32s, trend: Floats, gaps: Ints, halvings: int, out: Float32s) -> None:
     """Sums of ``2^halvings`` samples each minus a cubic.
 
     Parameters
@@ -135,7 +126,7 @@ sum_samples = of_series(sum_either)
 
 
 @kernel()
-def running_sums(x: NDArray[np.float32], scale: float, out: NDArray[np.int32]) -> None:
+def running_sums(x: Float32s, scale: float, out: Int32s) -> None:
     """Sums of the samples before each, times `scale` and rounded; they may go round the range of the integers.
 
     Parameters
@@ -161,7 +152,7 @@ def running_sums(x: NDArray[np.float32], scale: float, out: NDArray[np.int32]) -
 
 
 @kernel()
-def sum_groups(sums: NDArray[np.int32], size: int, scale: float, out: NDArray[np.int16]) -> None:
+def sum_groups(sums: Int32s, size: int, scale: float, out: Int16s) -> None:
     """Sums of `size` samples each, times `scale`, rounded; they saturate.
 
     Parameters
@@ -194,7 +185,7 @@ def sum_groups(sums: NDArray[np.int32], size: int, scale: float, out: NDArray[np
 
 
 @kernel(reorder=True)
-def _there(x: NDArray[np.float32]) -> tuple[float, int]:
+def _there(x: Float32s) -> tuple[float, int]:
     s = np.float32(0.0)
     n = np.int32(0)
     for i in range(x.shape[0]):
@@ -205,7 +196,7 @@ def _there(x: NDArray[np.float32]) -> tuple[float, int]:
 
 
 @kernel()
-def block_means(x: NDArray[np.float32], size: int, out: NDArray[np.float64]) -> int:
+def block_means(x: Float32s, size: int, out: Floats) -> int:
     """Means of blocks of `size` samples over those that are there, the rest going to the last block.
 
     Parameters
@@ -230,7 +221,7 @@ def block_means(x: NDArray[np.float32], size: int, out: NDArray[np.float64]) -> 
 
 
 @kernel()
-def flatten(x: NDArray[np.float32], size: int, baseline: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+def flatten(x: Float32s, size: int, baseline: Floats, out: Float32s) -> None:
     """Samples minus a baseline given at the middles of blocks and straight between them; 0 where they are missing.
 
     Parameters
@@ -257,7 +248,7 @@ def flatten(x: NDArray[np.float32], size: int, baseline: NDArray[np.float64], ou
 
 
 @kernel(reorder=True)
-def _variance(x: NDArray[np.float32]) -> float:
+def _variance(x: Float32s) -> float:
     s = np.float32(0.0)
     q = np.float32(0.0)
     for i in range(BLOCK):
@@ -268,7 +259,7 @@ def _variance(x: NDArray[np.float32]) -> float:
 
 
 @kernel()
-def block_variances(x: NDArray[np.float32], step: int, out: NDArray[np.float32]) -> int:
+def block_variances(x: Float32s, step: int, out: Float32s) -> int:
     """Variances of blocks of 32 samples about their own means; blocks that are all zero are left out.
 
     Parameters
@@ -293,7 +284,7 @@ def block_variances(x: NDArray[np.float32], step: int, out: NDArray[np.float32])
 
 
 @kernel()
-def count_beyond(x: NDArray[np.float32], limit: float) -> int:
+def count_beyond(x: Float32s, limit: float) -> int:
     """Number of samples that are larger than `limit`, whatever their sign."""
     n = np.int32(0)
     most = np.float32(limit)
@@ -303,7 +294,7 @@ def count_beyond(x: NDArray[np.float32], limit: float) -> int:
 
 
 @kernel()
-def tame(x: NDArray[np.float32], sums: NDArray[np.float32], low: float, high: float) -> None:
+def tame(x: Float32s, sums: Float32s, low: float, high: float) -> None:
     """Scale down groups of samples whose sum is beyond `low` or `high`, and the sum, so that it is just there.
 
     Parameters
@@ -328,7 +319,7 @@ def tame(x: NDArray[np.float32], sums: NDArray[np.float32], low: float, high: fl
 
 
 @kernel()
-def extremes(x: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+def extremes(x: Float32s, low: Float32s, high: Float32s) -> None:
     """Least and largest sample, or 0, of each of as many stretches as `low` and `high` have.
 
     Parameters
@@ -357,7 +348,7 @@ def _bin(i: int, turns_per_sample: float, nbins: int) -> int:
 
 
 @kernel()
-def fold(x: NDArray[np.float32], turns_per_sample: float, out: NDArray[np.float32]) -> None:
+def fold(x: Float32s, turns_per_sample: float, out: Float32s) -> None:
     """Profiles of as many equal parts of a series as `out` has rows; every sample goes to the bin of its middle.
 
     Parameters
@@ -388,13 +379,7 @@ def fold(x: NDArray[np.float32], turns_per_sample: float, out: NDArray[np.float3
 
 
 @kernel()
-def pulse_train(
-    x: NDArray[np.float32],
-    turns_per_sample: float,
-    profile: NDArray[np.float64],
-    blank: NDArray[np.bool_],
-    out: NDArray[np.float32],
-) -> None:
+def pulse_train(x: Float32s, turns_per_sample: float, profile: Floats, blank: Bools, out: Float32s) -> None:
     """Contribution of a source to a series: its mean profile in every turn, straight between the middles of bins.
 
     Parameters
@@ -427,13 +412,7 @@ def pulse_train(
 
 
 @kernel()
-def drift_snr(
-    parts: NDArray[np.float32],
-    drifts: NDArray[np.int64],
-    widths: NDArray[np.int64],
-    noise: float,
-    out: NDArray[np.float64],
-) -> None:
+def drift_snr(parts: Float32s, drifts: Ints, widths: Ints, noise: float, out: Floats) -> None:
     """Largest boxcar S/N of the sum of profiles that drift by so many bins from the first to the last.
 
     Parameters
@@ -484,14 +463,7 @@ def drift_snr(
 
 
 @kernel()
-def explained(
-    freq: NDArray[np.float64],
-    snr: NDArray[np.float64],
-    alive: NDArray[np.bool_],
-    source: NDArray[np.float64],
-    tobs: float,
-    limits: NDArray[np.float64],
-) -> None:
+def explained(freq: Floats, snr: Floats, alive: Bools, source: Floats, tobs: float, limits: Floats) -> None:
     """Take away the trials that show nothing but a periodicity that is known.
 
     Folded at a/b of its frequency a pulse train of S/N S leaves S/sqrt(a b). A trial whose profile drifts by d turns
@@ -544,7 +516,7 @@ def explained(
 
 
 @kernel()
-def remove_tone(x: NDArray[np.float32], freq: float, half: int, work: NDArray[np.float64]) -> None:
+def remove_tone(x: Float32s, freq: float, half: int, work: Floats) -> None:
     """Take a narrow line out of a series, in place.
 
     The series, turned back by the tone, is averaged over `half` samples on either side (fewer at the ends), and that,

@@ -8,9 +8,9 @@ places, so that the coarse ladder costs no sensitivity.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Array, Float32s, Floats, Int16s, Ints
 from pulsar_kernels.cells import FINE_LEVELS
 from pulsar_kernels.either import of_series
 
@@ -31,7 +31,7 @@ def _integer(x: Any, base: np.float32, scale: np.float32) -> np.int16:
 
 
 @kernel()
-def _whiten_cells(x: NDArray[Any], base: NDArray[np.float32], scale: NDArray[np.float32], y: NDArray[np.int16]) -> None:
+def _whiten_cells(x: Array, base: Float32s, scale: Float32s, y: Int16s) -> None:
     """Whitened samples from the beginning of a cell on."""
     unit = np.float32(UNIT)
     whole = x.shape[0] // _LANES
@@ -50,7 +50,7 @@ def _held(x: np.int16, y: np.int16) -> np.int16:
 
 
 @kernel()
-def _pairs(halved: bool, x: NDArray[np.int16], out: NDArray[np.int16]) -> None:
+def _pairs(halved: bool, x: Int16s, out: Int16s) -> None:
     """Sums of pairs, on demand halved (rounded up)."""
     if halved:
         for i in range(out.shape[0]):
@@ -61,7 +61,7 @@ def _pairs(halved: bool, x: NDArray[np.int16], out: NDArray[np.int16]) -> None:
 
 
 @kernel()
-def _boxes(x: NDArray[np.int16], limits: NDArray[np.int16]) -> bool:
+def _boxes(x: Int16s, limits: Int16s) -> bool:
     """True if a box of 1 to 8 elements is above its threshold among those that begin at 32 neighbours."""
     above = False
     for i in range(_LANES):
@@ -74,9 +74,7 @@ def _boxes(x: NDArray[np.int16], limits: NDArray[np.int16]) -> bool:
 
 
 @kernel(inline=True)
-def _best_box(
-    x: NDArray[Any], at: int, narrowest: int, limits: NDArray[np.float64], last: int
-) -> tuple[float, int, int]:
+def _best_box(x: Array, at: int, narrowest: int, limits: Floats, last: int) -> tuple[float, int, int]:
     """The boxcar that is furthest above its threshold, in units of it, its start and its width, among 32 starts.
 
     `last` is the number of elements; boxes end there at most.
@@ -96,7 +94,7 @@ def _best_box(
 
 
 @kernel(inline=True)
-def _zero_runs(y: NDArray[np.int16], first: int, n: int, runs: NDArray[np.int64], at: int) -> int:
+def _zero_runs(y: Int16s, first: int, n: int, runs: Ints, at: int) -> int:
     """Put 0 where runs cover the samples ``first ... first + n``; the runs before `at` end earlier."""
     while at < runs.shape[0] and runs[at, 1] <= first:
         at += 1
@@ -121,8 +119,8 @@ def _narrowest(level: int) -> int:
 
 @kernel()
 def _note(
-    found: NDArray[np.float64], count: int, x: NDArray[Any], at: int, level: int, first: int,
-    limits: NDArray[np.float64], last: int,
+    found: Floats, count: int, x: Array, at: int, level: int, first: int,
+    limits: Floats, last: int,
 ) -> int:  # fmt: skip
     """Write down the best box of one vector: S/N in units of the threshold, first sample, samples, level, vector."""
     ratio, start, width = _best_box(x, at, _narrowest(level), limits, last)
@@ -139,8 +137,8 @@ def _note(
 
 @kernel()
 def _whiten(
-    ints: NDArray[np.int16], floats: NDArray[np.float32], first: int, have: int, base: NDArray[np.float32],
-    scale: NDArray[np.float32], y: NDArray[np.int16],
+    ints: Int16s, floats: Float32s, first: int, have: int, base: Float32s,
+    scale: Float32s, y: Int16s,
 ) -> None:  # fmt: skip
     """Whitened samples ``first ... first + have``, and zeros to the end of `y`."""
     c = first // _LANES
@@ -153,15 +151,15 @@ def _whiten(
 
 @kernel()
 def scan_either(
-    ints: NDArray[np.int16],
-    floats: NDArray[np.float32],
-    base: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    cells: NDArray[np.float32],
-    runs: NDArray[np.int64],
-    limits: NDArray[np.float64],
-    work: NDArray[np.int16],
-    found: NDArray[np.float64],
+    ints: Int16s,
+    floats: Float32s,
+    base: Float32s,
+    scale: Float32s,
+    cells: Float32s,
+    runs: Ints,
+    limits: Floats,
+    work: Int16s,
+    found: Floats,
 ) -> int:
     """Vectors of 32 starts with boxcars above the thresholds.
 
@@ -230,15 +228,15 @@ scan = of_series(scan_either)
 
 
 @kernel(inline=True)
-def _halve(level: int, x: NDArray[np.int16], n: int, y: NDArray[np.int16]) -> None:
+def _halve(level: int, x: Int16s, n: int, y: Int16s) -> None:
     """The first `n` sums of a level from those of the one before, halved at every other level: see :func:`_unit`."""
     _pairs(level & 1 == 0, x, y[:n])
 
 
 @kernel(inline=True)
 def _level(
-    found: NDArray[np.float64], count: int, y: NDArray[np.int16], level: int, first: int, here: int, have: int,
-    t: NDArray[np.int16], near: NDArray[np.float64],
+    found: Floats, count: int, y: Int16s, level: int, first: int, here: int, have: int,
+    t: Int16s, near: Floats,
 ) -> int:  # fmt: skip
     starts = (here + (1 << level) - 1) >> level
     for v in range(0, starts, _LANES):
@@ -248,15 +246,15 @@ def _level(
 
 
 @kernel(reorder=True)
-def _quantised(x: NDArray[np.float32], unit: np.float32, out: NDArray[np.int16]) -> None:
+def _quantised(x: Float32s, unit: np.float32, out: Int16s) -> None:
     for i in range(out.shape[0]):
         out[i] = np.int16(np.rint(min(max(x[i] * unit, np.float32(-32767.0)), np.float32(32767.0))))
 
 
 @kernel(inline=True)
 def _coarse(
-    n: int, cells: NDArray[np.float32], t: NDArray[np.int16], near: NDArray[np.float64], work: NDArray[np.int16],
-    found: NDArray[np.float64], count: int,
+    n: int, cells: Float32s, t: Int16s, near: Floats, work: Int16s,
+    found: Floats, count: int,
 ) -> int:  # fmt: skip
     """The levels that are made of cells."""
     m = (n + (1 << FINE_LEVELS) - 1) >> FINE_LEVELS

@@ -7,9 +7,9 @@ in double precision; all relative to a number near the mean of the row, so that 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel, prefetch
+from pulsar_kernels.arrays import Array, Float32s, Floats, Ints, Uint8s, Uint16s
 
 # 8192 * 255^2 < 2^31: a piece of uint8 squares fits an int32 accumulator. The sums in single precision keep five digits
 # of it in vectors of 256 bits too (of equal numbers 16384 would leave 1.4e-5).
@@ -17,13 +17,7 @@ _PIECE8 = 8192
 
 
 @kernel(reorder=True)
-def moments_u8(
-    data: NDArray[np.uint8],
-    top: int,
-    origin: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    ntop: NDArray[np.int64],
-) -> None:
+def moments_u8(data: Uint8s, top: int, origin: Floats, sums: Floats, ntop: Ints) -> None:
     """Add the sums of the powers of ``x - origin`` and the number of samples ``>= top`` of every row.
 
     Parameters
@@ -74,13 +68,7 @@ def moments_u8(
 
 
 @kernel(reorder=True)
-def moments_u16(
-    data: NDArray[np.uint16],
-    top: int,
-    origin: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    ntop: NDArray[np.int64],
-) -> None:
+def moments_u16(data: Uint16s, top: int, origin: Floats, sums: Floats, ntop: Ints) -> None:
     """As `moments_u8`, for uint16."""
     nchans, nsamps = data.shape
     for c in range(nchans):
@@ -107,12 +95,7 @@ def moments_u16(
 
 
 @kernel()
-def moments_f32(
-    data: NDArray[np.float32],
-    origin: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    count: NDArray[np.int64],
-) -> None:
+def moments_f32(data: Float32s, origin: Floats, sums: Floats, count: Ints) -> None:
     """Add the sums of the powers of ``x - origin`` over the finite samples of every row, and their number.
 
     Parameters
@@ -162,7 +145,7 @@ def _finite(x: Any) -> Any:
 
 
 @kernel(reorder=True)
-def add_bands_u8(data: NDArray[np.uint8], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
+def add_bands_u8(data: Uint8s, bands: Ints, first: int, out: Float32s) -> None:
     """As `add_bands`, for uint8: neighbours in a band are summed as words of 16 bits, which hold 257 of them."""
     nchans, nsamps = data.shape
     sums = np.empty(_COLUMNS, np.uint16)
@@ -194,7 +177,7 @@ def add_bands_u8(data: NDArray[np.uint8], bands: NDArray[np.int64], first: int, 
 
 
 @kernel(reorder=True)
-def add_bands_any(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
+def add_bands_any(data: Array, bands: Ints, first: int, out: Float32s) -> None:
     """As `add_bands`, for uint16 and float32."""
     nchans, nsamps = data.shape
     begun = np.zeros(out.shape[0], np.bool_)
@@ -211,7 +194,7 @@ def add_bands_any(data: NDArray[Any], bands: NDArray[np.int64], first: int, out:
 
 
 @kernel(reorder=True)
-def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float32]) -> None:
+def decimate(data: Array, factor: int, first: int, out: Float32s) -> None:
     """Sums of every `factor` samples of a row; what is not finite adds nothing.
 
     Parameters
@@ -276,9 +259,7 @@ def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float3
 
 
 @kernel()
-def running_medians(
-    values: NDArray[np.float64], first: NDArray[np.int64], last: NDArray[np.int64], out: NDArray[np.float64]
-) -> None:
+def running_medians(values: Floats, first: Ints, last: Ints, out: Floats) -> None:
     """Medians of every column over windows that move on: sorted anew by one that enters and one that leaves.
 
     Parameters
@@ -327,14 +308,7 @@ def running_medians(
                 out[w, c] = below if below == above else (below + above) / 2.0
 
 
-def moments(
-    data: NDArray[Any],
-    top: int,
-    origin: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    count: NDArray[np.int64],
-    ntop: NDArray[np.int64],
-) -> None:
+def moments(data: Array, top: int, origin: Floats, sums: Floats, count: Ints, ntop: Ints) -> None:
     """Add the sums of powers of every row about `origin` (whole numbers for integers), whatever the type of `data`."""
     if data.dtype == np.uint8:
         moments_u8(data, top, origin, sums, ntop)
@@ -346,7 +320,7 @@ def moments(
         moments_f32(data, origin, sums, count)
 
 
-def add_bands(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
+def add_bands(data: Array, bands: Ints, first: int, out: Float32s) -> None:
     """Sums of the channels of every band; what is not finite adds nothing.
 
     Parameters

@@ -1,9 +1,9 @@
 """A series by the time of a pulsar on a circular orbit."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Float32s
 
 #: Samples for which sine and cosine are computed once, at most and at least; and how far a straight line through so
 #: many may be off [samples of the series]: at 0.11 of its sampling rate a hundredth of a radian.
@@ -13,7 +13,7 @@ _OFF = 0.02
 
 
 @kernel(inline=True)
-def _between(planes: NDArray[np.float32], k: int, part: float) -> np.float32:
+def _between(planes: Float32s, k: int, part: float) -> np.float32:
     """The value `part` of the way from element `k` to the next one; 0 beyond the ends."""
     ratio = planes.shape[0]
     if k < 0 or k + 1 >= ratio * planes.shape[1]:
@@ -23,7 +23,7 @@ def _between(planes: NDArray[np.float32], k: int, part: float) -> np.float32:
 
 
 @kernel(reorder=True)
-def _row(a: NDArray[np.float32], b: NDArray[np.float32], first: float, speed: float, out: NDArray[np.float32]) -> None:
+def _row(a: Float32s, b: Float32s, first: float, speed: float, out: Float32s) -> None:
     """``a + (first + speed j) (b - a)``."""
     part = np.float32(first)
     step = np.float32(speed)
@@ -32,7 +32,7 @@ def _row(a: NDArray[np.float32], b: NDArray[np.float32], first: float, speed: fl
 
 
 @kernel()
-def resample_orbit(planes: NDArray[np.float32], turn: float, even: float, odd: float, out: NDArray[np.float32]) -> None:
+def resample_orbit(planes: Float32s, turn: float, even: float, odd: float, out: Float32s) -> None:
     """Samples at even times of emission, of a series that is sampled more finely by a whole number.
 
     Element j of the result is the series at ``ratio j + even cos(a) + odd sin(a)``, a = `turn` (j - (n - 1) / 2), on a

@@ -1,14 +1,11 @@
 """Order statistics and places in what is sorted; numpy's sort takes seconds to compile."""
 
-from typing import Any
-
-from numpy.typing import NDArray
-
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Array
 
 
 @kernel(helper=True)
-def quickselect(x: NDArray[Any], n: int, k: int) -> float:
+def quickselect(x: Array, n: int, k: int) -> float:
     """The k-th smallest of ``x[:n]``, which is reordered."""
     lo = 0
     hi = n - 1
@@ -40,7 +37,7 @@ def quickselect(x: NDArray[Any], n: int, k: int) -> float:
 
 
 @kernel(inline=True)
-def first_from(x: NDArray[Any], start: int, stop: int, limit: float) -> int:
+def first_from(x: Array, start: int, stop: int, limit: float) -> int:
     """The first of ``x[start:stop]``, which ascend, that is not below `limit`; `stop` if there is none."""
     a = start
     b = stop

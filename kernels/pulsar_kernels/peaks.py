@@ -1,9 +1,9 @@
 """From raised grid points to one refined detection per signal, without its sidelobes and submultiples."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Bools, Float32s, Floats, Ints
 from pulsar_kernels.order import first_from
 
 _TAPS = 8  # bins on either side
@@ -18,7 +18,7 @@ LOGP_OWN = np.log(1e-4)
 
 
 @kernel(inline=True, helper=True)
-def power_at(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, x: float) -> float:
+def power_at(real: Float32s, imag: Float32s, pad: int, x: float) -> float:
     """Power at bin `x` (any fraction) by Fourier interpolation over 16 bins, normalised to mean 1 in white noise.
 
     The amplitude is sin(pi d)/pi * sum_j X[n + j] / (d - j) with d = x - n (a phase apart).
@@ -39,7 +39,7 @@ def power_at(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, x: 
 
 
 @kernel(helper=True)
-def harmonic_power(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, r: float, nharm: int) -> float:
+def harmonic_power(real: Float32s, imag: Float32s, pad: int, r: float, nharm: int) -> float:
     """Sum of the powers at k r, k = 1 ... nharm, as far as the spectrum goes."""
     top = real.shape[0] - 2 * pad - 0.5
     total = 0.0
@@ -65,9 +65,7 @@ def log_tail(power: float, nharm: int) -> float:
 
 
 @kernel(inline=True, helper=True)
-def refine(
-    real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, r: float, nharm: int, harmonics: NDArray[np.float64]
-) -> float:
+def refine(real: Float32s, imag: Float32s, pad: int, r: float, nharm: int, harmonics: Floats) -> float:
     """Fundamental near `r` at which the harmonic sum is largest.
 
     Parameters
@@ -101,7 +99,7 @@ def refine(
 
 
 @kernel(helper=True, inline=True)
-def frequency_information(harmonics: NDArray[np.float64], nharm: int) -> float:
+def frequency_information(harmonics: Floats, nharm: int) -> float:
     """Inverse variance of the bin at which the sum of harmonic powers is largest, in units of that of unit power.
 
     With A = sum k^2 S_k of the signal's powers S the sum has the curvature A, and a slope that scatters by A (noise
@@ -123,7 +121,7 @@ def frequency_information(harmonics: NDArray[np.float64], nharm: int) -> float:
 
 
 @kernel(inline=True, helper=True)
-def only_multiples(harmonics: NDArray[np.float64], nharm: int, n: int) -> bool:
+def only_multiples(harmonics: Floats, nharm: int, n: int) -> bool:
     """True if the harmonics that are not multiples of `n` hold no more than noise may."""
     others = 0.0
     count = 0
@@ -135,7 +133,7 @@ def only_multiples(harmonics: NDArray[np.float64], nharm: int, n: int) -> bool:
 
 
 @kernel(inline=True, helper=True)
-def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: NDArray[np.float64]) -> bool:
+def is_submultiple(r: float, nharm: int, harmonics: Floats, bins: Floats) -> bool:
     """True if all the power at `r` belongs to a multiple n r that is itself among the peaks `bins` (ascending).
 
     A line at f raises the sums at f/2, f/3 ... and 2f/3 too; what tells a true fundamental is power in the harmonics
@@ -151,16 +149,16 @@ def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: N
 
 @kernel()
 def select(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
+    real: Float32s,
+    imag: Float32s,
     pad: int,
-    bins: NDArray[np.float64],
-    nharm: NDArray[np.int64],
-    power: NDArray[np.float64],
-    order: NDArray[np.int64],
-    out_index: NDArray[np.int64],
-    out_bin: NDArray[np.float64],
-    out_information: NDArray[np.float64],
+    bins: Floats,
+    nharm: Ints,
+    power: Floats,
+    order: Ints,
+    out_index: Ints,
+    out_bin: Floats,
+    out_information: Floats,
 ) -> int:
     """Keep the best peak of every signal, refined.
 
@@ -225,7 +223,7 @@ def select(
 
 
 @kernel()
-def group(freq: NDArray[np.float64], order: NDArray[np.int64], tolerance: float, label: NDArray[np.int64]) -> int:
+def group(freq: Floats, order: Ints, tolerance: float, label: Ints) -> int:
     """Best first, every element takes those within `tolerance` of it that are still free.
 
     Parameters
@@ -266,14 +264,7 @@ def group(freq: NDArray[np.float64], order: NDArray[np.int64], tolerance: float,
 
 @kernel()
 def ratios(
-    freq: NDArray[np.float64],
-    err: NDArray[np.float64],
-    nharm: NDArray[np.int64],
-    free: NDArray[np.bool_],
-    rows: NDArray[np.int64],
-    root: int,
-    limits: NDArray[np.float64],
-    found: NDArray[np.int64],
+    freq: Floats, err: Floats, nharm: Ints, free: Bools, rows: Ints, root: int, limits: Floats, found: Ints
 ) -> int:
     """Those of `rows` whose frequency is a ratio of small integers times that of `root`, within the errors.
 

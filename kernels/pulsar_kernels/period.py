@@ -1,9 +1,9 @@
 """The period that a few arrival times have in common."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Floats, Ints
 
 
 @kernel(inline=True, helper=True)
@@ -23,7 +23,7 @@ def log_chance(n: int, m: int, arc: float) -> float:
 
 
 @kernel(inline=True)
-def _smallest_arc(phase: NDArray[np.float64], n: int, m: int) -> float:
+def _smallest_arc(phase: Floats, n: int, m: int) -> float:
     """Length of the shortest arc with `m` of the sorted phases."""
     best = 1.0
     for i in range(n):
@@ -34,7 +34,7 @@ def _smallest_arc(phase: NDArray[np.float64], n: int, m: int) -> float:
 
 
 @kernel(inline=True)
-def _sorted_phases(times: NDArray[np.float64], freq: float, phase: NDArray[np.float64]) -> None:
+def _sorted_phases(times: Floats, freq: float, phase: Floats) -> None:
     n = times.shape[0]
     for i in range(n):
         x = times[i] * freq
@@ -47,9 +47,7 @@ def _sorted_phases(times: NDArray[np.float64], freq: float, phase: NDArray[np.fl
 
 
 @kernel()
-def best_at(
-    times: NDArray[np.float64], freq: float, fewest: int, error: float, phase: NDArray[np.float64]
-) -> tuple[float, int, float]:
+def best_at(times: Floats, freq: float, fewest: int, error: float, phase: Floats) -> tuple[float, int, float]:
     """Least ln of (chance over arc) at one frequency, how many times that takes, and their arc.
 
     Dividing by the arc counts the frequencies: an alignment is lost when the frequency moves by arc over span.
@@ -85,7 +83,7 @@ def best_at(
 
 
 @kernel(inline=True)
-def _may_agree(times: NDArray[np.float64], freq: float, fewest: int, bins: NDArray[np.int64]) -> bool:
+def _may_agree(times: Floats, freq: float, fewest: int, bins: Ints) -> bool:
     """True if any half turn, in sixteenths and one more, holds enough of the phases: nearly never, and soon seen."""
     bins[:] = 0
     for i in range(times.shape[0]):
@@ -103,13 +101,7 @@ def _may_agree(times: NDArray[np.float64], freq: float, fewest: int, bins: NDArr
 
 @kernel()
 def search_frequencies(
-    times: NDArray[np.float64],
-    first: float,
-    step: float,
-    count: int,
-    fewest: int,
-    error: float,
-    out: NDArray[np.float64],
+    times: Floats, first: float, step: float, count: int, fewest: int, error: float, out: Floats
 ) -> None:
     """The frequencies at which most times agree best.
 

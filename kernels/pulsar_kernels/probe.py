@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Float32s
 
 
 @kernel()
@@ -28,7 +29,7 @@ def add_rows(rows: NDArray[np.signedinteger], acc: NDArray[np.signedinteger], re
 
 
 @kernel(reorder=True)
-def multiply_add(x: NDArray[np.float32], factor: float, term: float, repeat: int) -> None:
+def multiply_add(x: Float32s, factor: float, term: float, repeat: int) -> None:
     """Eight times ``x = x * factor + term`` in place, `repeat` times over: ``16 * repeat * x.size`` operations.
 
     Parameters

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Float32s, Floats, Int16s, Ints
 from pulsar_kernels.cells import CELL, excess_at
 
 _LANES = 32
@@ -39,15 +39,15 @@ class White(NamedTuple):
         Work space: running sums of the whitened samples of a stretch, and of those that count.
     """
 
-    ints: NDArray[np.int16]
-    floats: NDArray[np.float32]
-    base: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    cells: NDArray[np.float32]
-    runs: NDArray[np.int64]
-    excess: NDArray[np.float64]
-    total: NDArray[np.float64]
-    alive: NDArray[np.float64]
+    ints: Int16s
+    floats: Float32s
+    base: Float32s
+    scale: Float32s
+    cells: Float32s
+    runs: Ints
+    excess: Floats
+    total: Floats
+    alive: Floats
 
 
 def work_size(width_max: int, nsamps: int) -> int:
@@ -255,9 +255,7 @@ def _has_valley(white: White, lo: int, hi: int, width: int, snr: float, forward:
 
 
 @kernel(inline=True)
-def _again(
-    white: White, limits: NDArray[np.float64], left: int, right: int, level: int, vector: int
-) -> tuple[float, int, int]:
+def _again(white: White, limits: Floats, left: int, right: int, level: int, vector: int) -> tuple[float, int, int]:
     """Best box of a vector of the scan that lies within ``left ... right``: over threshold, start, width."""
     size = 1 << level
     total = white.total
@@ -297,7 +295,7 @@ def _again(
 
 
 @kernel(inline=True)
-def _before(pulses: NDArray[np.float64], count: int, sample: int) -> int:
+def _before(pulses: Floats, count: int, sample: int) -> int:
     """Number of pulses whose place begins at a sample or before it."""
     k = 0
     top = count
@@ -311,14 +309,7 @@ def _before(pulses: NDArray[np.float64], count: int, sample: int) -> int:
 
 
 @kernel()
-def _without(
-    white: White,
-    limits: NDArray[np.float64],
-    pulses: NDArray[np.float64],
-    count: int,
-    row: NDArray[np.float64],
-    out: NDArray[np.float64],
-) -> bool:
+def _without(white: White, limits: Floats, pulses: Floats, count: int, row: Floats, out: Floats) -> bool:
     """Look at a vector of the scan again in the gaps between pulses; False if nothing is left above the threshold."""
     n = white.ints.shape[0] + white.floats.shape[0]
     level, first = int(row[3]), int(row[4])
@@ -345,7 +336,7 @@ def _without(
 
 
 @kernel(inline=True)
-def _sift_down(rows: NDArray[np.float64], order: NDArray[np.int64], root: int, end: int) -> None:
+def _sift_down(rows: Floats, order: Ints, root: int, end: int) -> None:
     while 2 * root + 1 < end:
         child = 2 * root + 1
         if child + 1 < end and rows[order[child + 1], 0] < rows[order[child], 0]:
@@ -357,7 +348,7 @@ def _sift_down(rows: NDArray[np.float64], order: NDArray[np.int64], root: int, e
 
 
 @kernel(inline=True)
-def _strongest_first(rows: NDArray[np.float64]) -> NDArray[np.int64]:
+def _strongest_first(rows: Floats) -> Ints:
     """Order of rows, by a heap (numpy's sort takes seconds to compile)."""
     n = rows.shape[0]
     order = np.empty(n, np.int64)
@@ -373,13 +364,7 @@ def _strongest_first(rows: NDArray[np.float64]) -> NDArray[np.int64]:
 
 @kernel()
 def pick(
-    white: White,
-    limits: NDArray[np.float64],
-    width_max: int,
-    threshold: float,
-    gaussian: bool,
-    found: NDArray[np.float64],
-    pulses: NDArray[np.float64],
+    white: White, limits: Floats, width_max: int, threshold: float, gaussian: bool, found: Floats, pulses: Floats
 ) -> int:
     """One pulse for everything that stands out: best first, each takes what it explains.
 

@@ -1,13 +1,13 @@
 """Running means of several series."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Float32s, Floats
 
 
 @kernel(inline=True)
-def _less_mean(x: NDArray[np.float32], half: int, sums: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+def _less_mean(x: Float32s, half: int, sums: Floats, out: Float32s) -> None:
     """Samples less their running means, from sums of all samples before."""
     n = x.shape[0]
     total = 0.0
@@ -26,7 +26,7 @@ def _less_mean(x: NDArray[np.float32], half: int, sums: NDArray[np.float64], out
 
 
 @kernel()
-def less_running_means(data: NDArray[np.float32], half: int, out: NDArray[np.float32]) -> None:
+def less_running_means(data: Float32s, half: int, out: Float32s) -> None:
     """Every sample less the mean of the `half` samples on either side and its own, cut off at the ends; that twice.
 
     Parameters

@@ -1,20 +1,13 @@
 """Channels cut out along the sweep of a pulse, and summed at other DMs near it."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Float32s, Int8s, Ints
 
 
 @kernel()
-def shear_add(
-    data: NDArray[np.int8],
-    at: int,
-    delays: NDArray[np.int64],
-    origin: int,
-    factor: int,
-    out: NDArray[np.float32],
-) -> None:
+def shear_add(data: Int8s, at: int, delays: Ints, origin: int, factor: int, out: Float32s) -> None:
     """Add what a piece of data holds of a window that follows the delays of the channels.
 
     Parameters
@@ -49,7 +42,7 @@ def shear_add(
 
 
 @kernel(reorder=True)
-def shifted_sums(window: NDArray[np.float32], shifts: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
+def shifted_sums(window: Float32s, shifts: Ints, first: int, out: Float32s) -> None:
     """Sums over the channels, each moved by its own shift, for several sets of shifts.
 
     Parameters

@@ -3,13 +3,13 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Bools, Floats, Int8s, Int16s, Ints
 
 
 @kernel(inline=True)
-def _turns(t: float, spin: NDArray[np.float64]) -> float:
+def _turns(t: float, spin: Floats) -> float:
     """Turns at the time `t` [s]: spin is frequency, derivative, epoch, and the turns there."""
     d = t - spin[2]
     turns: float = spin[3] + d * (spin[0] + 0.5 * d * spin[1])
@@ -17,7 +17,7 @@ def _turns(t: float, spin: NDArray[np.float64]) -> float:
 
 
 @kernel(inline=True)
-def _time(turns: float, spin: NDArray[np.float64]) -> float:
+def _time(turns: float, spin: Floats) -> float:
     """Time of a number of turns [s]; the derivative changes little of the frequency."""
     x = turns - spin[3]
     d = x / spin[0]
@@ -28,7 +28,7 @@ def _time(turns: float, spin: NDArray[np.float64]) -> float:
 
 
 @kernel(inline=True)
-def _amount(turns: float, table: NDArray[np.float64]) -> float:
+def _amount(turns: float, table: Floats) -> float:
     """Integral of the profile up to `turns`, in units of that over one turn; `table` has equal parts of it."""
     whole = math.floor(turns)
     k = int(np.searchsorted(table, turns - whole, side="right"))
@@ -41,24 +41,24 @@ def _amount(turns: float, table: NDArray[np.float64]) -> float:
 
 @kernel()
 def add_steps(
-    data: NDArray[np.int8] | NDArray[np.int16],
+    data: Int8s | Int16s,
     start: int,
     tsamp: float,
-    lanes: NDArray[np.int64],
-    shifts: NDArray[np.int64],
-    delays: NDArray[np.float64],
-    spin: NDArray[np.float64],
-    offsets: NDArray[np.float64],
-    ends: NDArray[np.float64],
-    quantiles: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    counts: NDArray[np.float64],
-    dither: NDArray[np.float64],
+    lanes: Ints,
+    shifts: Ints,
+    delays: Floats,
+    spin: Floats,
+    offsets: Floats,
+    ends: Floats,
+    quantiles: Floats,
+    rows: Ints,
+    counts: Floats,
+    dither: Floats,
     step: int,
     top: int,
-    edges: NDArray[np.int64],
-    blocks: NDArray[np.int64],
-    bad: NDArray[np.bool_],
+    edges: Ints,
+    blocks: Ints,
+    bad: Bools,
 ) -> None:
     """Add a signal to integers in steps: one wherever its integral over time passes a whole number of them.
 

@@ -8,9 +8,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Bools, Floats, Int8s, Int32s, Ints
 
 #: Samples of a stretch at most; it begins at a multiple of them.
 STRETCH = 2048
@@ -44,24 +44,24 @@ class Grid(NamedTuple):
     """
 
     tsamp: float
-    spin: NDArray[np.float64]
-    delays: NDArray[np.float64]
-    edges: NDArray[np.int64]
-    blocks: NDArray[np.int64]
-    bad: NDArray[np.bool_]
-    subints: NDArray[np.float64]
-    bands: NDArray[np.int64]
+    spin: Floats
+    delays: Floats
+    edges: Ints
+    blocks: Ints
+    bad: Bools
+    subints: Floats
+    bands: Ints
 
 
 @kernel(inline=True)
-def _turns(t: float, spin: NDArray[np.float64]) -> float:
+def _turns(t: float, spin: Floats) -> float:
     """Turns at the time `t` [s] from the epoch: frequency and two derivatives."""
     turns: float = t * (spin[0] + t * (0.5 * spin[1] + t * spin[2] / 6.0))
     return turns
 
 
 @kernel(helper=True)
-def _bins(phase: float, rate: float, first: int, nbins: int, out: NDArray[np.int32]) -> None:
+def _bins(phase: float, rate: float, first: int, nbins: int, out: Int32s) -> None:
     """Phase bins of the samples `first` ... of a stretch."""
     for j in range(out.shape[0]):
         x = phase + rate * np.float64(first + j)
@@ -80,16 +80,14 @@ def _line(at: int, grid: Grid, c: int) -> tuple[int, float, float]:
 
 
 @kernel(inline=True)
-def _number(i: int, phase: float, rate: float, subints: NDArray[np.float64]) -> int:
+def _number(i: int, phase: float, rate: float, subints: Floats) -> int:
     """Sub-integration of the sample that is `i` after the beginning of its stretch."""
     number: int = math.floor((phase + rate * np.float64(i) - subints[0]) / subints[1])
     return number
 
 
 @kernel(inline=True)
-def _piece(
-    at: int, stop: int, anchor: int, phase: float, rate: float, subints: NDArray[np.float64], most: int
-) -> tuple[int, int]:
+def _piece(at: int, stop: int, anchor: int, phase: float, rate: float, subints: Floats, most: int) -> tuple[int, int]:
     """Sub-integration, of so many, that sample `at` is in, and where the samples up to `stop` leave it."""
     number = _number(at - anchor, phase, rate, subints)
     end = at + 1
@@ -103,7 +101,7 @@ def _piece(
 
 
 @kernel(inline=True)
-def _part_at(at: int, edges: NDArray[np.int64], part: int, high: int) -> tuple[int, int]:
+def _part_at(at: int, edges: Ints, part: int, high: int) -> tuple[int, int]:
     """Part that holds sample `at`, `part` or the one after it, and the end of the stretch of it that `at` is in."""
     if at >= edges[part + 1]:
         part += 1
@@ -111,13 +109,7 @@ def _part_at(at: int, edges: NDArray[np.int64], part: int, high: int) -> tuple[i
 
 
 @kernel()
-def fold_cells(
-    data: NDArray[np.int8],
-    start: int,
-    grid: Grid,
-    cells: NDArray[np.int64],
-    rows: NDArray[np.int64],
-) -> None:
+def fold_cells(data: Int8s, start: int, grid: Grid, cells: Ints, rows: Ints) -> None:
     """Fold the samples of every channel in its own time, and add them to its sub-integration and band, and to its row.
 
     Parameters
@@ -158,7 +150,7 @@ def fold_cells(
 
 
 @kernel(helper=True)
-def _take(row: NDArray[np.int8], table: NDArray[np.int32], where: NDArray[np.int32], at: int, key: int) -> None:
+def _take(row: Int8s, table: Int32s, where: Int32s, at: int, key: int) -> None:
     """Take the template from samples `at` ... of a channel, rounded up or down as a number made of their place says."""
     for j in range(row.shape[0]):
         where[j] = table[where[j]]
@@ -173,15 +165,15 @@ def _take(row: NDArray[np.int8], table: NDArray[np.int32], where: NDArray[np.int
 
 @kernel()
 def subtract_cells(
-    data: NDArray[np.int8],
+    data: Int8s,
     start: int,
     grid: Grid,
-    shapes: NDArray[np.float64],
-    shape_of: NDArray[np.int64],
-    gains: NDArray[np.float64],
-    levels: NDArray[np.float64],
-    factors: NDArray[np.float64],
-    keys: NDArray[np.int64],
+    shapes: Floats,
+    shape_of: Ints,
+    gains: Floats,
+    levels: Floats,
+    factors: Floats,
+    keys: Ints,
 ) -> None:
     """Take a template from the samples of every channel.
 

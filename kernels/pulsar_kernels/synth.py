@@ -10,9 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Ints, Uint64s
 
 _LAYERS = 256
 _R = 3.6541528853610088  # right edge of the base layer, and
@@ -26,7 +26,7 @@ _TWO_M53 = 2.0**-53
 _TWO_M52 = 2.0**-52
 
 
-def _ziggurat() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _ziggurat() -> tuple[Floats, Floats]:
     edges = np.zeros(_LAYERS + 1)
     edges[0] = _AREA / math.exp(-0.5 * _R * _R)
     edges[1] = _R
@@ -76,7 +76,7 @@ def _normal_slow(h: Any) -> Any:
 
 
 @kernel()
-def normals(keys: NDArray[np.uint64], start: int, out: NDArray[np.float32]) -> None:
+def normals(keys: Uint64s, start: int, out: Float32s) -> None:
     """Unit normal deviates number `start`, `start` + 1, … of each stream.
 
     Parameters
@@ -103,7 +103,7 @@ def normals(keys: NDArray[np.uint64], start: int, out: NDArray[np.float32]) -> N
                 row[j] = np.float32(_normal_slow(_mix(first + np.uint64(j) * _GOLDEN)))
 
 
-def stream_keys(seed: int, stream: int, channels: NDArray[np.int64]) -> NDArray[np.uint64]:
+def stream_keys(seed: int, stream: int, channels: Ints) -> Uint64s:
     """Keys of the channels of one stream: shape (nchans,), from the seed, the stream and the channel number."""
     with np.errstate(over="ignore"):
         base = np.full(channels.shape, seed & 0xFFFFFFFFFFFFFFFF, np.uint64)
@@ -112,13 +112,13 @@ def stream_keys(seed: int, stream: int, channels: NDArray[np.int64]) -> NDArray[
         return _mix_array(keys ^ (channels.astype(np.uint64) * _GOLDEN + _MIX1))
 
 
-def _mix_array(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix_array(z: Uint64s) -> Uint64s:
     z = (z ^ (z >> _S30)) * _MIX1
     z = (z ^ (z >> _S27)) * _MIX2
     return z ^ (z >> _S31)
 
 
-def uniforms(key: int, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+def uniforms(key: int, numbers: Ints) -> Floats:
     """Uniform deviates in (0, 1), a pure function of `key` and of each of `numbers`."""
     with np.errstate(over="ignore"):
         bits = _mix_array(np.uint64(key) + numbers.astype(np.uint64) * _GOLDEN)
@@ -126,7 +126,7 @@ def uniforms(key: int, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @kernel(inline=True)
-def _phase(t: float, spin: NDArray[np.float64]) -> float:
+def _phase(t: float, spin: Floats) -> float:
     """Rotations since mid-observation at the time `t` [s] of arrival at infinite frequency plus a constant."""
     u = t
     if spin[3] > 0.0:
@@ -139,7 +139,7 @@ def _phase(t: float, spin: NDArray[np.float64]) -> float:
 
 
 @kernel()
-def phases(times: NDArray[np.float64], spin: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+def phases(times: Floats, spin: Floats, out: Floats) -> None:
     """Rotational phase [turns] at `times` [s]; for `spin` see `add_periodic`."""
     for i in range(times.size):
         out[i] = _phase(times[i], spin)
@@ -151,17 +151,17 @@ SEGMENT = 1024
 
 @kernel()
 def add_periodic(
-    data: NDArray[np.float32],
+    data: Float32s,
     start: int,
     tsamp: float,
-    delays: NDArray[np.float64],
-    spin: NDArray[np.float64],
-    offsets: NDArray[np.float64],
-    cumulative: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    on: NDArray[np.float64],
-    amps: NDArray[np.float64],
-    nulls: NDArray[np.bool_],
+    delays: Floats,
+    spin: Floats,
+    offsets: Floats,
+    cumulative: Floats,
+    rows: Ints,
+    on: Floats,
+    amps: Floats,
+    nulls: Bools,
     first_null: int,
 ) -> None:
     """Add a pulsar, its mean taken off, to each channel: every sample gets the exact mean of the profile over it.
@@ -262,14 +262,7 @@ def add_periodic(
 
 @kernel()
 def add_burst(
-    data: NDArray[np.float32],
-    start: int,
-    tsamp: float,
-    begins: NDArray[np.float64],
-    span: float,
-    cumulative: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    amps: NDArray[np.float64],
+    data: Float32s, start: int, tsamp: float, begins: Floats, span: float, cumulative: Floats, rows: Ints, amps: Floats
 ) -> None:
     """Add one pulse to each channel: every sample gets the exact mean of the template over it.
 
@@ -312,13 +305,7 @@ def add_burst(
 
 @kernel(inline=True)
 def _codes(
-    data: NDArray[np.float32],
-    common: NDArray[np.float32],
-    means: NDArray[np.float32],
-    sigmas: NDArray[np.float32],
-    high: np.float32,
-    mask: int,
-    out: NDArray[Any],
+    data: Float32s, common: Float32s, means: Float32s, sigmas: Float32s, high: np.float32, mask: int, out: Array
 ) -> None:
     """Samples rounded, and held within 0 ... `high`; of their bits those in `mask`."""
     nchans, nsamps = data.shape
@@ -334,14 +321,7 @@ def _codes(
 
 
 @kernel()
-def quantise(
-    data: NDArray[np.float32],
-    common: NDArray[np.float32],
-    means: NDArray[np.float32],
-    sigmas: NDArray[np.float32],
-    top: int,
-    out: NDArray[Any],
-) -> None:
+def quantise(data: Float32s, common: Float32s, means: Float32s, sigmas: Float32s, top: int, out: Array) -> None:
     """``out = round(mean + sigma (data + common))``, clipped to 0 … `top`.
 
     Parameters
@@ -358,14 +338,7 @@ def quantise(
 
 
 @kernel()
-def quantise_wrapped(
-    data: NDArray[np.float32],
-    common: NDArray[np.float32],
-    means: NDArray[np.float32],
-    sigmas: NDArray[np.float32],
-    top: int,
-    out: NDArray[Any],
-) -> None:
+def quantise_wrapped(data: Float32s, common: Float32s, means: Float32s, sigmas: Float32s, top: int, out: Array) -> None:
     """As `quantise`, of a recorder that keeps the low bits of a wider number: above `top` it begins at 0 again.
 
     `top` is one less than a power of two; powers are never negative: below 0 is 0. `out` may be int16, too.
@@ -374,13 +347,7 @@ def quantise_wrapped(
 
 
 @kernel()
-def rescale(
-    data: NDArray[np.float32],
-    common: NDArray[np.float32],
-    means: NDArray[np.float32],
-    sigmas: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
+def rescale(data: Float32s, common: Float32s, means: Float32s, sigmas: Float32s, out: Float32s) -> None:
     """As `quantise`, for floats: neither rounded nor clipped."""
     nchans, nsamps = data.shape
     for c in range(nchans):
@@ -393,7 +360,7 @@ def rescale(
 
 
 @kernel()
-def interleave(rows: NDArray[Any], out: NDArray[Any]) -> None:
+def interleave(rows: Array, out: Array) -> None:
     """``out[:] = rows.T`` in squares that stay in the level-1 cache.
 
     Parameters
@@ -411,14 +378,7 @@ def interleave(rows: NDArray[Any], out: NDArray[Any]) -> None:
 
 
 @kernel()
-def add_dithered(
-    codes: NDArray[Any],
-    signal: NDArray[np.float32],
-    scales: NDArray[np.float32],
-    keys: NDArray[np.uint64],
-    start: int,
-    top: int,
-) -> None:
+def add_dithered(codes: Array, signal: Float32s, scales: Float32s, keys: Uint64s, start: int, top: int) -> None:
     """Add a signal to integer samples: rounded up or down at random, so that its mean is kept to any depth.
 
     Parameters

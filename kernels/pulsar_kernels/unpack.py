@@ -11,10 +11,10 @@ mask over consecutive bytes, which vectorises, and costs the same for 1, 2, 4 an
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import integer, load, plus, shuffle, store, times, vector_of
 from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.arrays import Array, Float32s, Uint8s
 
 TILE = 64
 LANE = 16
@@ -42,7 +42,7 @@ def _lanes_code(builder: Any, args: Any, width: int) -> None:
 
 
 @vector(_lanes_code, literal=5)
-def _lanes(src: NDArray[np.uint8], pos: int, step: int, out: NDArray[np.uint8], at: int, width: int) -> None:
+def _lanes(src: Uint8s, pos: int, step: int, out: Uint8s, at: int, width: int) -> None:
     """Transpose each lane (16 bytes) of 16 / `width` rows of 64 bytes, `step` apart, to ``out[at:]``."""
     n = LANE // width
     rows = np.stack([src[pos + i * step : pos + i * step + TILE] for i in range(n)]).view(f"u{width}")
@@ -67,7 +67,7 @@ def _gather_code(builder: Any, args: Any, width: int) -> None:
 
 
 @vector(_gather_code, literal=5)
-def _gather(src: NDArray[np.uint8], pos: int, out: NDArray[np.uint8], at: int, step: int, width: int) -> None:
+def _gather(src: Uint8s, pos: int, out: Uint8s, at: int, step: int, width: int) -> None:
     """From four groups (of `_lanes`) the row at `pos` of each: its lanes joined to four rows, to ``out[at:]``.
 
     The rows lie 16 / `width` times `step` bytes apart.
@@ -80,16 +80,7 @@ def _gather(src: NDArray[np.uint8], pos: int, out: NDArray[np.uint8], at: int, s
 
 
 @kernel(inline=True)
-def _turn(
-    raw: NDArray[np.uint8],
-    pos: int,
-    step: int,
-    work: NDArray[np.uint8],
-    out: NDArray[np.uint8],
-    at: int,
-    to: int,
-    width: int,
-) -> None:
+def _turn(raw: Uint8s, pos: int, step: int, work: Uint8s, out: Uint8s, at: int, to: int, width: int) -> None:
     """Transpose rows of 64 bytes, `step` apart from `pos` on, into rows `to` bytes apart from ``out[at]`` on.
 
     Samples have `width` bytes, a number written into the call, and there are as many rows as samples in one.
@@ -102,16 +93,7 @@ def _turn(
 
 
 @kernel()
-def _tile(
-    raw: NDArray[np.uint8],
-    pos: int,
-    step: int,
-    nrows: int,
-    nbytes: int,
-    width: int,
-    space: NDArray[np.uint8],
-    at: int,
-) -> None:
+def _tile(raw: Uint8s, pos: int, step: int, nrows: int, nbytes: int, width: int, space: Uint8s, at: int) -> None:
     """Transpose a square, of which only `nrows` rows and `nbytes` bytes may be there, to ``space[at:]``."""
     if nrows * width < TILE or nbytes < TILE:
         for t in range(nrows):
@@ -127,16 +109,7 @@ def _tile(
 
 
 @kernel(inline=True)
-def _squares(
-    raw: NDArray[np.uint8],
-    pos: int,
-    step: int,
-    nrows: int,
-    nbytes: int,
-    width: int,
-    second: int,
-    space: NDArray[np.uint8],
-) -> None:
+def _squares(raw: Uint8s, pos: int, step: int, nrows: int, nbytes: int, width: int, second: int, space: Uint8s) -> None:
     """Transpose a square as `_tile` does to the third of `_space`; if `second`, one so far on to the fourth."""
     _tile(raw, pos, step, nrows, nbytes, width, space, 2 * _SQUARE)
     if second > 0:
@@ -144,7 +117,7 @@ def _squares(
 
 
 @kernel(inline=True)
-def _space() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+def _space() -> tuple[Uint8s, Uint8s, Uint8s]:
     """Four squares, from a cache line on: room for `_turn`, an edge of the data, the two of `_squares`; and these."""
     space = np.zeros(5 * _SQUARE, np.uint8)
     skip = -space.ctypes.data & (TILE - 1)
@@ -154,7 +127,7 @@ def _space() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
 
 @kernel()
 def unpack(
-    raw: NDArray[np.uint8],
+    raw: Uint8s,
     ntimes: int,
     row_bytes: int,
     ncols: int,
@@ -162,7 +135,7 @@ def unpack(
     nbits: int,
     low_first: bool,
     xor: int,
-    out: NDArray[Any],
+    out: Array,
     stride: int,
     reverse: bool,
 ) -> None:
@@ -225,7 +198,7 @@ def unpack(
 
 @kernel()
 def unpack_scaled(
-    raw: NDArray[np.uint8],
+    raw: Uint8s,
     ntimes: int,
     row_bytes: int,
     ncols: int,
@@ -233,9 +206,9 @@ def unpack_scaled(
     nbits: int,
     low_first: bool,
     xor: int,
-    scale: NDArray[np.float32],
-    offset: NDArray[np.float32],
-    out: NDArray[np.float32],
+    scale: Float32s,
+    offset: Float32s,
+    out: Float32s,
     stride: int,
     reverse: bool,
 ) -> None:
@@ -281,7 +254,7 @@ def unpack_scaled(
 
 @kernel()
 def transpose(
-    raw: NDArray[Any], ntimes: int, row: int, nchans: int, second: int, out: NDArray[Any], stride: int, reverse: bool
+    raw: Array, ntimes: int, row: int, nchans: int, second: int, out: Array, stride: int, reverse: bool
 ) -> None:
     """Transpose 16 or 32 bit samples and, on demand, add a second polarisation.
 
@@ -322,14 +295,14 @@ def transpose(
 
 @kernel()
 def transpose_scaled(
-    raw: NDArray[Any],
+    raw: Array,
     ntimes: int,
     row: int,
     nchans: int,
     second: int,
-    scale: NDArray[np.float32],
-    offset: NDArray[np.float32],
-    out: NDArray[np.float32],
+    scale: Float32s,
+    offset: Float32s,
+    out: Float32s,
     stride: int,
     reverse: bool,
 ) -> None:
@@ -361,7 +334,7 @@ def transpose_scaled(
 
 
 @kernel()
-def pack(codes: NDArray[np.uint8], nbits: int, low_first: bool, out: NDArray[np.uint8]) -> None:
+def pack(codes: Uint8s, nbits: int, low_first: bool, out: Uint8s) -> None:
     """Pack samples of 1, 2 or 4 bits, shape (out.size * 8 / nbits,), each below 2**nbits, into bytes."""
     per = 8 // nbits
     for i in range(out.shape[0]):

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import F32, I64, compress, compress_few, integer, load, processor_has, splat, vector_of
 from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.arrays import Array, Complex64s, Float32s, Floats, Int16s, Ints
 from pulsar_kernels.order import quickselect
 
 _LANES = 16
@@ -29,7 +29,7 @@ _BAND = 2
 
 
 @kernel(reorder=True, inline=True)
-def _finite_sum(x: NDArray[Any], origin: np.float32) -> tuple[float, int]:
+def _finite_sum(x: Array, origin: np.float32) -> tuple[float, int]:
     """Sum of the differences of finite samples from `origin`, and their number."""
     total = 0.0
     count = np.int32(0)
@@ -43,7 +43,7 @@ def _finite_sum(x: NDArray[Any], origin: np.float32) -> tuple[float, int]:
 
 
 @kernel()
-def integer_means(series: NDArray[np.int16], out: NDArray[np.float64]) -> None:
+def integer_means(series: Int16s, out: Floats) -> None:
     """Mean of each of ``len(out)`` equal stretches of `series`, as by `block_means` in half the time.
 
     Parameters
@@ -62,7 +62,7 @@ def integer_means(series: NDArray[np.int16], out: NDArray[np.float64]) -> None:
 
 
 @kernel(reorder=True)
-def block_means(series: NDArray[Any], out: NDArray[np.float64]) -> None:
+def block_means(series: Array, out: Floats) -> None:
     """Mean of the finite samples of each of ``len(out)`` equal stretches of `series` (NaN where there is none).
 
     Parameters
@@ -87,7 +87,7 @@ def block_means(series: NDArray[Any], out: NDArray[np.float64]) -> None:
 
 
 @kernel(reorder=True)
-def detrend(series: NDArray[Any], coeffs: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+def detrend(series: Array, coeffs: Floats, out: Float32s) -> None:
     """Write `series` minus a cubic into `out`; samples that are not finite, and the padding, become 0.
 
     Parameters
@@ -115,7 +115,7 @@ def detrend(series: NDArray[Any], coeffs: NDArray[np.float64], out: NDArray[np.f
 
 
 @kernel(reorder=True)
-def planes(spec: NDArray[np.complex64], pad: int, real: NDArray[np.float32], imag: NDArray[np.float32]) -> None:
+def planes(spec: Complex64s, pad: int, real: Float32s, imag: Float32s) -> None:
     """Copy amplitudes to two planes, bin r to element ``pad + r``."""
     parts = spec.view(np.float32)
     for r in range(spec.shape[0]):
@@ -124,7 +124,7 @@ def planes(spec: NDArray[np.complex64], pad: int, real: NDArray[np.float32], ima
 
 
 @kernel(reorder=True, helper=True)
-def powers(real: NDArray[np.float32], imag: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+def powers(real: Float32s, imag: Float32s, out: Float32s) -> None:
     """Squared moduli of the first ``len(out)`` amplitudes."""
     for r in range(out.shape[0]):
         out[r] = real[r] * real[r] + imag[r] * imag[r]
@@ -149,9 +149,7 @@ def _between_code(builder: Any, args: Any) -> Any:
 
 
 @vector(_between_code, returns=types.int64)
-def _between_16(
-    x: NDArray[np.float32], at: int, lo: np.float32, hi: np.float32, out: NDArray[np.float32], to: int
-) -> int:
+def _between_16(x: Float32s, at: int, lo: np.float32, hi: np.float32, out: Float32s, to: int) -> int:
     """Write those of 16 values that lie in (lo, hi] to ``out[to:]``, which is overwritten up to ``to + 16``.
 
     The number of those up to `lo` is returned, and in the upper half of the bits that of those written.
@@ -163,9 +161,7 @@ def _between_16(
 
 
 @kernel(inline=True)
-def _between(
-    x: NDArray[np.float32], n: int, lo: np.float32, hi: np.float32, out: NDArray[np.float32]
-) -> tuple[int, int]:
+def _between(x: Float32s, n: int, lo: np.float32, hi: np.float32, out: Float32s) -> tuple[int, int]:
     """How many of ``x[:n]`` are no more than `lo`, and how many lie in (lo, hi]; these are written to `out`."""
     below = 0
     inside = 0
@@ -183,7 +179,7 @@ def _between(
 
 
 @kernel(inline=True, helper=True)
-def select_kth(x: NDArray[np.float32], k: int, guess: float, width: float, work: NDArray[np.float32]) -> float:
+def select_kth(x: Float32s, k: int, guess: float, width: float, work: Float32s) -> float:
     """The k-th smallest (from 0) of `x`, exactly.
 
     Only what lies within the fraction `width` of `guess` is looked at again, if the value is found to lie there, and of
@@ -227,7 +223,7 @@ def select_kth(x: NDArray[np.float32], k: int, guess: float, width: float, work:
 
 
 @kernel(inline=True)
-def _widest(edges: NDArray[np.int64]) -> int:
+def _widest(edges: Ints) -> int:
     widest = 0
     for b in range(edges.shape[0] - 1):
         widest = max(widest, edges[b + 1] - edges[b])
@@ -235,14 +231,14 @@ def _widest(edges: NDArray[np.int64]) -> int:
 
 
 @kernel(inline=True)
-def _median(power: NDArray[np.float32], guess: float, work: NDArray[np.float32]) -> float:
+def _median(power: Float32s, guess: float, work: Float32s) -> float:
     n = power.shape[0]
     # Medians of n exponentials scatter by 1.44 / sqrt(n), and so does the one before.
     return select_kth(power, (n - 1) // 2, guess, min(5.0 / np.sqrt(n), 0.9), work)
 
 
 @kernel(inline=True, helper=True)
-def block_medians(power: NDArray[np.float32], edges: NDArray[np.int64], out: NDArray[np.float64]) -> None:
+def block_medians(power: Float32s, edges: Ints, out: Floats) -> None:
     """Median of the powers of every block ``[edges[b], edges[b+1])`` (lower one of the two middle ones for even n).
 
     Parameters
@@ -259,9 +255,7 @@ def block_medians(power: NDArray[np.float32], edges: NDArray[np.int64], out: NDA
 
 
 @kernel(helper=True)
-def amplitude_medians(
-    real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, edges: NDArray[np.int64], out: NDArray[np.float64]
-) -> None:
+def amplitude_medians(real: Float32s, imag: Float32s, pad: int, edges: Ints, out: Floats) -> None:
     """The same of the squared moduli of amplitudes, bin r at element ``pad + r``."""
     widest = _widest(edges)
     power = np.empty(widest, np.float32)
@@ -275,15 +269,7 @@ def amplitude_medians(
 
 
 @kernel(inline=True, helper=True)
-def curve(
-    centres: NDArray[np.float64],
-    levels: NDArray[np.float64],
-    power: float,
-    farthest: float,
-    nbins: int,
-    at: NDArray[np.int64],
-    value: NDArray[np.float64],
-) -> int:
+def curve(centres: Floats, levels: Floats, power: float, farthest: float, nbins: int, at: Ints, value: Floats) -> int:
     """A power of the noise level at so many bins that straight lines in between will do.
 
     These are the bins next to the knots and others a 64th of their number apart, 512 bins at most.
@@ -340,13 +326,13 @@ def curve_size(nbins: int, nblocks: int) -> int:
 
 
 @kernel(reorder=True)
-def _times(x: NDArray[np.float32], first: np.float32, slope: np.float32) -> None:
+def _times(x: Float32s, first: np.float32, slope: np.float32) -> None:
     for i in range(x.shape[0]):
         x[i] *= first + slope * np.float32(i)
 
 
 @kernel(inline=True, helper=True)
-def flatten(power: NDArray[np.float32], centres: NDArray[np.float64], levels: NDArray[np.float64]) -> None:
+def flatten(power: Float32s, centres: Floats, levels: Floats) -> None:
     """Divide `power` in place by the level, log-log linear between knots; bin 0 is left alone.
 
     Parameters
@@ -366,7 +352,7 @@ def flatten(power: NDArray[np.float32], centres: NDArray[np.float64], levels: ND
 
 
 @kernel(inline=True)
-def _logs(medians: NDArray[np.float64], log_bias: NDArray[np.float64], out: NDArray[np.float64]) -> bool:
+def _logs(medians: Floats, log_bias: Floats, out: Floats) -> bool:
     """ln(level) of blocks; one without power (a band that was filtered away) takes the highest level of all."""
     highest = 0.0
     for b in range(medians.shape[0]):
@@ -381,7 +367,7 @@ def _logs(medians: NDArray[np.float64], log_bias: NDArray[np.float64], out: NDAr
 
 
 @kernel(inline=True)
-def _smooth(smoother: NDArray[np.float64], x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+def _smooth(smoother: Floats, x: Floats, out: Floats) -> None:
     n = x.shape[0]
     for b in range(n):
         out[b] = 0.0
@@ -391,15 +377,15 @@ def _smooth(smoother: NDArray[np.float64], x: NDArray[np.float64], out: NDArray[
 
 @kernel()
 def noise_levels(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
+    real: Float32s,
+    imag: Float32s,
     pad: int,
-    edges: NDArray[np.int64],
-    centres: NDArray[np.float64],
-    log_bias: NDArray[np.float64],
-    smoother: NDArray[np.float64],
+    edges: Ints,
+    centres: Floats,
+    log_bias: Floats,
+    smoother: Floats,
     nsteep: int,
-    out: NDArray[np.float64],
+    out: Floats,
 ) -> bool:
     """Natural logarithm of the noise level of a spectrum at knots, from medians of blocks, smoothed.
 
@@ -443,16 +429,7 @@ def noise_levels(
 
 
 @kernel(inline=True, helper=True)
-def whiten_bins(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    pad: int,
-    at: NDArray[np.int64],
-    value: NDArray[np.float64],
-    piece: int,
-    lo: int,
-    hi: int,
-) -> int:
+def whiten_bins(real: Float32s, imag: Float32s, pad: int, at: Ints, value: Floats, piece: int, lo: int, hi: int) -> int:
     """Multiply the amplitudes of the bins lo <= r < hi by a `curve`.
 
     Parameters
@@ -483,7 +460,7 @@ def whiten_bins(
 
 
 @kernel(inline=True, helper=True)
-def mirror(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, lower: bool) -> None:
+def mirror(real: Float32s, imag: Float32s, pad: int, lower: bool) -> None:
     """Fill in the bins below 0, ``X[-j] = conj X[j]``, or beyond Nyquist, ``X[nbins + j] = conj X[nbins - j]``.
 
     Parameters
@@ -507,13 +484,7 @@ def mirror(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, lower
 
 
 @kernel()
-def whiten_amplitudes(
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-    pad: int,
-    centres: NDArray[np.float64],
-    levels: NDArray[np.float64],
-) -> None:
+def whiten_amplitudes(real: Float32s, imag: Float32s, pad: int, centres: Floats, levels: Floats) -> None:
     """Divide the amplitudes of a real series by the root of the noise level, in place.
 
     Parameters
