@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.load import keys_called, load_config
 from pulsar.config.model import OPTIONS, Config, Option
@@ -31,6 +30,7 @@ from pulsar.io.base import BaseObservation, on_sky, spectra_per_piece
 from pulsar.io.memory import EVEN, SeriesInMemory
 from pulsar.io.open import open_observation
 from pulsar.pipeline.progress import Progress, in_notebook
+from pulsar_kernels.arrays import Array, Floats
 
 #: Columns of tables of times that hold the intensity, where there are several.
 _INTENSITY: Final = ("flux", "counts", "intensity", "value")
@@ -72,7 +72,7 @@ def taken(name: str, data: Any) -> Any:
     return _Band(header, values.shape[1], lambda at, n: values[:, at : at + n])
 
 
-def _samples(block: Any) -> NDArray[Any]:
+def _samples(block: Any) -> Array:
     """The array of a block or series of sigpyproc, which is one itself or has one, by its version."""
     return np.asarray(block if isinstance(block, np.ndarray) else block.data)
 
@@ -93,7 +93,7 @@ def _of_table(name: str, table: Any) -> TimeSeries:
     return _even(name, seconds, np.asarray(getattr(values, "value", values)), float(start.utc.mjd))
 
 
-def _even(name: str, seconds: NDArray[np.float64], values: NDArray[Any], start: float, step: float = 0.0) -> TimeSeries:
+def _even(name: str, seconds: Floats, values: Array, start: float, step: float = 0.0) -> TimeSeries:
     """Samples at times [s] as a series: NaN where a time is missing."""
     if len(seconds) < 2 or not np.all(np.diff(seconds) > 0):
         raise ConfigError(f"{name}: expected two times or more, ascending")
@@ -121,7 +121,7 @@ def _even(name: str, seconds: NDArray[np.float64], values: NDArray[Any], start: 
     return TimeSeries(whole, step, tstart=start)
 
 
-def _step(seconds: NDArray[np.float64]) -> float:
+def _step(seconds: Floats) -> float:
     """Step of times [s]: of the whole where none is missing, else of those that are next to each other.
 
     Times are rounded (MJDs to 0.6 us): over their whole length that is nothing, from one to the next it adds up.
@@ -146,7 +146,7 @@ class _Band(BaseObservation):
         (first sample, how many) -> samples, shape (nchans, n), in the order of the header.
     """
 
-    def __init__(self, header: Any, nsamps: int, read: Callable[[int, int], NDArray[Any]]) -> None:
+    def __init__(self, header: Any, nsamps: int, read: Callable[[int, int], Array]) -> None:
         nchans, fch1, foff = int(header.nchans), float(header.fch1), float(header.foff)
         self._read, self._ascends = read, foff > 0
         # Nobody promises that others' files may be read by several threads at once.
@@ -178,7 +178,7 @@ class _Band(BaseObservation):
         self.files, self.dtype = (), kind
         self.chan_ok = np.ones(nchans, dtype=np.bool_)
 
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
+    def _fill(self, start: int, out: Array) -> None:
         piece = spectra_per_piece(out.shape[0] * out.itemsize)
         for at in range(0, out.shape[1], piece):
             part = out[:, at : at + piece]

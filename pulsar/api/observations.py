@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pulsar.api._given import kind_of, named_settings, observed, progress_of, settings_of
 from pulsar.config.load import load_section
@@ -25,6 +25,7 @@ from pulsar.io.product.reader import Run
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar
 from pulsar.sky.timing import read_par
+from pulsar_kernels.arrays import Array
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
@@ -177,7 +178,7 @@ def dedisperse(
 @overload
 def dedisperse(
     data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
-    dm: Sequence[float] | NDArray[Any] | None = None,
+    dm: Sequence[float] | Array | None = None,
     *,
     dms: ArrayLike | Quantity | None = None,
     config: Config | str | Path | None = None,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pulsar_kernels.arrays import Array
 
 #: Numbers of samples, and of channels and DMs where there are some.
 Extents = tuple[int, ...]
@@ -71,9 +72,9 @@ class Work:
     """
 
     run: Callable[[], object]
-    result: Callable[[], NDArray[Any]]
+    result: Callable[[], Array]
     cost: Cost
-    plain: Callable[[], NDArray[Any]] | None = None
+    plain: Callable[[], Array] | None = None
     rows: slice | None = None
     rtol: float = 0.0
     atol: float = 0.0
@@ -162,7 +163,7 @@ def case(
     return lambda make: Case(make, *row, **more)
 
 
-def noise(*shape: int, mean: float = 0.0, sigma: float = 1.0, dtype: str = "float32") -> NDArray[Any]:
+def noise(*shape: int, mean: float = 0.0, sigma: float = 1.0, dtype: str = "float32") -> Array:
     """Normal noise, always the same; rounded and clipped for integers."""
     values = np.random.default_rng(1).normal(mean, sigma, shape)
     if np.issubdtype(dtype, np.integer):

@@ -1,16 +1,15 @@
 """Cases from the file to dedispersed series: reading and cleaning, the search for interference, dedispersion."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.bench.case import Cost, Size, Work, case, noise
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.dedisp.engine import build_tree, make_engines, samples_per_dm, tile_size
 from pulsar.dedisp.stream import Workspaces
 from pulsar_kernels import clean
+from pulsar_kernels.arrays import Array, Floats
 from pulsar_kernels.dedisperse import halve as halve_samples
 from pulsar_kernels.dedisperse import requantise as requantise_sums
 from pulsar_kernels.interference import extend, iqrm
@@ -39,7 +38,7 @@ def unpack(size: Size, nbits: int) -> Work:
         for piece in pieces:
             unpack_samples(piece.reshape(-1), len(piece), row, row, 0, nbits, True, 0, target, step, False)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         last = raw
         for piece in pieces:
             last = piece
@@ -81,7 +80,7 @@ def moments(size: Size, dtype: str) -> Work:
         ntop[:] = 0
         sum_powers(data, 255, origin, sums, count, ntop)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         x = data.astype(np.float64) - 128.0
         powers = [np.einsum("ij->i", x**k) for k in (1, 2, 3, 4)]
         return np.stack([*powers, np.sum(data >= 255, axis=1) * (data.dtype.kind == "u")])
@@ -100,7 +99,7 @@ def medians(size: Size) -> Work:
     first, last = np.maximum(at - 15, 0), np.minimum(at + 16, size.nsamps)
     out = np.zeros(values.shape)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         return np.stack([np.median(values[a:b], axis=0) for a, b in zip(first, last, strict=True)])
 
     run = partial(running_medians, values, first, last, out)
@@ -119,7 +118,7 @@ def normalise(size: Size, dtype: str) -> Work:
     none = np.empty(0, dtype=np.float32)
     out = np.zeros(raw.shape, dtype=np.int8)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         line = base[:, None] + slope[:, None] * np.arange(size.nsamps, dtype=np.float32)
         return np.clip(np.rint((raw - line) * scale[:, None]), -127, 127).astype(np.int8)
 
@@ -134,7 +133,7 @@ def halve(size: Size, dtype: str) -> Work:
     data = np.random.default_rng(1).integers(-127, 128, (size.nchans, size.nsamps), dtype=np.int8).astype(dtype)
     out = np.zeros((size.nchans, size.nsamps // 2), dtype=np.int16)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         return np.asarray(np.add(data[:, 0::2], data[:, 1::2], dtype=np.int16))
 
     cost = Cost(data.size, data.nbytes + out.nbytes, adds=out.size)
@@ -148,8 +147,8 @@ def requantise(size: Size) -> Work:
     out = np.zeros(sums.shape, dtype=np.int8)
     scale = float(np.sqrt(0.5))
 
-    def plain() -> NDArray[Any]:
-        rounded: NDArray[Any] = np.rint(sums * np.float32(scale))
+    def plain() -> Array:
+        rounded: Array = np.rint(sums * np.float32(scale))
         return rounded.clip(-128, 127).astype(np.int8)
 
     run = partial(requantise_sums, sums, scale, out)
@@ -171,7 +170,7 @@ def band_sums(size: Size, dtype: str) -> Work:
         out[:] = 0.0
         add_bands(data, bands, 0, out)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         return np.stack([data[bands == b].sum(axis=0, dtype=np.float32) for b in range(BANDS)])
 
     return Work(run, lambda: out, Cost(data.size, data.nbytes + out.nbytes, adds=data.size), plain)
@@ -187,7 +186,7 @@ def decimate(size: Size, dtype: str) -> Work:
         out[:] = 0.0
         decimate_samples(data, FACTOR, 0, out)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         whole = data[:, : out.shape[1] * FACTOR]
         return np.asarray(whole.reshape(size.nchans, -1, FACTOR).sum(axis=2, dtype=np.float32))
 
@@ -212,7 +211,7 @@ def block_lines(size: Size) -> Work:
         line_powers(points, scale, *passes(size.nsamps), first, line, powers, variance, counts)
         strongest(powers, first, counts <= size.nchans // 10, surplus, where)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         used = np.abs(np.fft.rfft(points, axis=1)[:, first:]) ** 2
         mean = used.mean(axis=1, keepdims=True)
         common = (used > line * mean).sum(axis=0) > size.nchans // 10
@@ -236,7 +235,7 @@ def votes(size: Size) -> Work:
     lags = lags[lags < size.nchans // 2]
     out = np.zeros(values.shape, dtype=np.bool_)
 
-    def outliers(x: NDArray[Any]) -> NDArray[Any]:
+    def outliers(x: Array) -> Array:
         """Values far above those that they vote against, which have fewer votes."""
         both = [step * lag for lag in lags.tolist() for step in (1, -1)]
         received, given = np.zeros((2, *x.shape), dtype=np.int64)
@@ -251,7 +250,7 @@ def votes(size: Size) -> Work:
         against = [vote & (np.roll(given, lag, axis=1) < received) for vote, lag in zip(cast, both, strict=True)]
         return np.asarray(np.any(against, axis=0))
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         return np.asarray(outliers(values) | outliers(-values))
 
     cost = Cost(values.size, len(lags) * values.nbytes)
@@ -279,7 +278,7 @@ def tone(size: Size) -> Work:
         out[:] = x
         remove_tone(out, freq, half, work)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         turned = np.exp(-2j * np.pi * freq * np.arange(n))
         sums = np.append(0.0, np.cumsum(x * turned))
         lo, hi = np.maximum(np.arange(n) - half, 0), np.minimum(np.arange(n) + half + 1, n)
@@ -297,9 +296,9 @@ def dedisperse(size: Size, method: str) -> Work:
     """Dedisperse 1000-1500 MHz at 64 us, in steps of 0.5 pc cm^-3."""
     tsamp = 64e-6
     width = 500.0 / size.nchans
-    freqs: NDArray[np.float64] = 1500.0 - width * (np.arange(size.nchans, dtype=np.float64) + 0.5)
+    freqs: Floats = 1500.0 - width * (np.arange(size.nchans, dtype=np.float64) + 0.5)
     fref = float(freqs[0])
-    dms: NDArray[np.float64] = 0.5 * np.arange(size.ndms, dtype=np.float64)
+    dms: Floats = 0.5 * np.arange(size.ndms, dtype=np.float64)
     tile = tile_size(size.nsamps)
     engines = make_engines(freqs, fref, dms, tsamp, size.nsamps, method)
     before, after = max(e.before for e in engines), max(e.after for e in engines)
@@ -327,7 +326,7 @@ def dedisperse(size: Size, method: str) -> Work:
         delays = np.rint(np.outer(dms[-few:], k)).astype(np.int64)
         atol = 0.0
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         sums = np.zeros((few, size.nsamps), dtype=np.int16)
         for row, shifts in zip(sums, delays.tolist(), strict=True):
             for channel, shift in zip(raw, shifts, strict=True):

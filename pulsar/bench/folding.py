@@ -1,15 +1,14 @@
 """Cases of the searches of series and of folding: fast folding, single pulses, folds of candidates."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.bench.case import Cost, Size, Work, case, noise
 from pulsar.constants import KDM
 from pulsar.folding.plan import plan_bands
 from pulsar_kernels import cells, clusters, ffa, fold, longwave, matched, subtract
+from pulsar_kernels.arrays import Array, Int8s, Int16s, Int32s, Uint16s
 from pulsar_kernels.boxcar import boxcar_snr
 
 #: Samples of the series, in full and in tests; and types of series.
@@ -32,7 +31,7 @@ def flat_series(size: Size, dtype: str) -> Work:
         longwave.running_sums(raw, 4.0, sums)
         longwave.sum_groups(sums, 10, 2.0, out)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         x = np.polynomial.polynomial.polyval((2.0 * np.arange(n) + 1.0) / n - 1.0, trend)
         return np.asarray(8.0 * (series - x).reshape(-1, 40).sum(axis=1))
 
@@ -44,7 +43,7 @@ def flat_series(size: Size, dtype: str) -> Work:
 BINS, WIDTHS = 250, (1, 2, 3, 4, 6, 9, 13, 19, 28, 42)
 
 
-def fast_folding(rows: NDArray[Any]) -> NDArray[Any]:
+def fast_folding(rows: Array) -> Array:
     """Fast folding transform of rows by plain numpy: sum s of rows of both halves that round to whole samples."""
     m = len(rows)
     if m == 1:
@@ -76,7 +75,7 @@ def ffa_boxes(size: Size) -> Work:
     which = np.zeros(rows + 16, dtype=np.uint8)
     none = np.zeros((0, 0), dtype=np.float32)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         profiles = fast_folding(data[:n].reshape(rows, BINS).astype(np.int64)).astype(np.float64)
         sums = np.cumsum(np.concatenate((np.zeros((rows, 1)), profiles, profiles), axis=1), axis=1)
         top = np.full(rows, -np.inf)
@@ -95,7 +94,7 @@ def ffa_boxes(size: Size) -> Work:
 CELL = 32
 
 
-def burst(n: int, dtype: str) -> NDArray[Any]:
+def burst(n: int, dtype: str) -> Array:
     """Noise of 300 units with a pulse."""
     series = noise(n, sigma=300.0)
     series[n // 3 : n // 3 + 40] += 900.0
@@ -108,7 +107,7 @@ def pulse_moments(size: Size, dtype: str) -> Work:
     series = burst(size.nsamps, dtype)
     mean, var, count = np.zeros((3, size.nsamps // CELL), dtype=np.float32)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         parts = series.reshape(-1, CELL)
         return np.stack([parts.mean(axis=1), parts.var(axis=1, ddof=1)])
 
@@ -149,7 +148,7 @@ def pulse_scan(size: Size, dtype: str) -> Work:
     def run() -> None:
         count[0] = matched.scan(series, base, scale, cells, runs, limits, work, boxes)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         total = np.concatenate([[0.0], np.cumsum(white)])
         largest = 0.0
         for level in range(nlevels):
@@ -202,7 +201,7 @@ def pulse_link(size: Size) -> Work:
 NBINS, NGROUPS, MEMBERS = 64, 8, 4
 
 
-def slots_of(nsamps: int, nsegments: int) -> NDArray[np.uint16]:
+def slots_of(nsamps: int, nsegments: int) -> Uint16s:
     """Slots (bin and sub-integration) of the samples for candidates of different periods."""
     i = np.arange(nsamps)
     slots = np.empty((NGROUPS * MEMBERS, nsamps), dtype=np.uint16)
@@ -212,7 +211,7 @@ def slots_of(nsamps: int, nsegments: int) -> NDArray[np.uint16]:
     return slots
 
 
-def summed(data: NDArray[np.int8], delays: NDArray[np.int32], nsamps: int) -> NDArray[np.int16]:
+def summed(data: Int8s, delays: Int32s, nsamps: int) -> Int16s:
     """Sum of channels with their delays, by plain numpy."""
     series = np.zeros(nsamps, dtype=np.int16)
     for channel, delay in zip(data, delays.tolist(), strict=True):
@@ -228,7 +227,7 @@ def phase_bins(size: Size) -> Work:
     edges = np.linspace(0, n, 5).astype(np.int64)
     out = np.zeros(n, dtype=np.uint16)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         t = np.arange(n, dtype=np.float64)
         turns = phase + t * (rate + t * accel)
         slot = np.minimum(((turns - np.floor(turns)) * NBINS).astype(np.int32), NBINS - 1)
@@ -253,7 +252,7 @@ def fold_band(size: Size) -> Work:
     parts = np.empty((4, nslots), dtype=np.int32)
     acc = np.zeros((NGROUPS * MEMBERS, nslots), dtype=np.int32)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         folded = np.zeros(acc.shape, dtype=np.int64)
         for g in range(NGROUPS):
             series = summed(data, delays[g], n)
@@ -293,7 +292,7 @@ def fold_bands(size: Size) -> Work:
     parts = np.empty((4, NBINS), dtype=np.int32)
     acc = np.zeros((ngroups, NBINS, nbands), dtype=np.int32)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         folded = np.zeros(acc.shape, dtype=np.int64)
         for g in range(ngroups):
             for b in range(nbands):
@@ -328,7 +327,7 @@ def subtract_cells(size: Size) -> Work:
         out[:] = data
         subtract.subtract_cells(out, 0, place, *template)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         i = np.arange(n)
         first = i // subtract.STRETCH * subtract.STRETCH
         table = np.round(shape[0] * subtract.PARTS).astype(np.int64)
@@ -362,7 +361,7 @@ def fold_row(size: Size) -> Work:
         sums[:] = 0.0
         fold.fold_row(data, slots, sums)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         return np.bincount(slots, weights=data, minlength=NBINS)
 
     return Work(run, lambda: sums, Cost(n, data.nbytes + slots.nbytes, flops=2 * n), plain, rtol=1e-9, atol=1e-9)
@@ -384,7 +383,7 @@ def boxcar(size: Size) -> Work:
     snr = np.zeros(nprofiles)
     width, start = np.zeros((2, nprofiles), dtype=np.int64)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         wrapped = np.concatenate([profiles, profiles], axis=1).cumsum(axis=1)
         around = np.concatenate([variance, variance]).cumsum()
         total, spread = profiles.sum(axis=1, keepdims=True), variance.sum()

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft as scipy_fft
 
 from pulsar.bench.case import Cost, Size, Work, case, noise
@@ -12,20 +11,21 @@ from pulsar.config.model import FFTConfig
 from pulsar.searches.amplitudes import PAD, NoiseModel
 from pulsar.searches.fft import HALF_TAPS, FFTSearch
 from pulsar_kernels import coherent, correlate, drifts, fft, harmonics, whiten
+from pulsar_kernels.arrays import Array, Float32s, Floats, Ints
 from pulsar_kernels.fft import work_size
 from pulsar_kernels.orbit import resample_orbit
 
 FULL, TINY = (1 << 21,), (4096,)
 
 
-def drifting(n: int, dtype: str) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:
+def drifting(n: int, dtype: str) -> tuple[Array, Floats, Floats]:
     """Series, coefficients of a cubic, and the cubic."""
     coeffs = np.array([3.0, -20.0, 5.0, 10.0])
     trend = np.polynomial.polynomial.polyval((2.0 * np.arange(n) + 1.0) / n - 1.0, coeffs)
     return np.rint(noise(n, sigma=300.0)).astype(dtype), coeffs, np.asarray(trend, dtype=np.float64)
 
 
-def amplitudes(nbins: int) -> NDArray[np.float32]:
+def amplitudes(nbins: int) -> Float32s:
     """Real and imaginary parts of white noise of unit power."""
     return noise(2, nbins, sigma=np.sqrt(0.5))
 
@@ -37,7 +37,7 @@ def trend(size: Size, dtype: str) -> Work:
     kernel = whiten.integer_means if dtype == "int16" else whiten.block_means
     out = np.zeros(64, dtype=np.float64)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         return np.asarray(series.reshape(64, -1).mean(axis=1, dtype=np.float64))
 
     # Sums in single precision lose digits.
@@ -64,7 +64,7 @@ def real_fft(size: Size, dtype: str) -> Work:
     work = np.zeros(plan.work, dtype=np.float32)
     real, imag = np.zeros((2, n // 2 + 1), dtype=np.float32)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         return np.asarray(scipy_fft.rfft((series - trend).astype(np.float32), workers=1))
 
     run = partial(fft.real_fft, series, coeffs, plan, work, 0, real, imag)
@@ -78,7 +78,7 @@ def levels(size: Size) -> Work:
     """The whole noise model: medians, smoothing, second estimate where blocks grow."""
     model = NoiseModel(size.nsamps // 2)
     real, imag = amplitudes(size.nsamps // 2 + 1)
-    made: list[NDArray[Any]] = []
+    made: list[Array] = []
 
     def run() -> None:
         level = model.levels(real, imag, 0)
@@ -87,13 +87,13 @@ def levels(size: Size) -> Work:
     return Work(run, lambda: made[0], Cost(size.nsamps, 4.0 * size.nsamps))
 
 
-def half_weights(ntaps: int) -> NDArray[np.float64]:
+def half_weights(ntaps: int) -> Floats:
     """Weights of the amplitudes on either side of a half bin, from the nearest on: its noise is that of a bin."""
     weights = 1.0 / (np.pi * (np.arange(ntaps) + 0.5))
     return np.asarray(weights / np.sqrt(2.0 * np.sum(weights**2)))
 
 
-def half_bins(white: NDArray[Any], pad: int, ntaps: int) -> NDArray[Any]:
+def half_bins(white: Array, pad: int, ntaps: int) -> Array:
     """Powers at whole and half bins of complex amplitudes with `pad` more on either side, by plain numpy."""
     nbins = len(white) - 2 * pad
     middle = np.zeros(nbins, dtype=white.dtype)
@@ -103,7 +103,7 @@ def half_bins(white: NDArray[Any], pad: int, ntaps: int) -> NDArray[Any]:
     return np.asarray(both.real**2 + both.imag**2)
 
 
-def honest(power: NDArray[Any], inverse: NDArray[Any], own: NDArray[Any], rest: float) -> NDArray[np.float64]:
+def honest(power: Array, inverse: Array, own: Array, rest: float) -> Floats:
     """Powers that an uncertain noise level lets count, by plain numpy: all of red noise, and high ones of the rest."""
     out = np.array(power, dtype=np.float64)
     red, white = out[: inverse.size], out[inverse.size :]
@@ -127,7 +127,7 @@ def white_powers(size: Size) -> Work:
     out = np.zeros(2 * nbins, dtype=np.float32)
     uncertain = model.inverse, model.own, model.inverse_rest
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         x = np.zeros(nbins + 2 * PAD, dtype=np.complex64)
         x[PAD : PAD + nbins + 1] = spectrum[0] + 1j * spectrum[1]
         x[PAD] = 0.0
@@ -157,7 +157,7 @@ def harmonic_sums(size: Size) -> Work:
     def run() -> None:
         count[0] = harmonics.harmonic_peaks(power, limits, thresholds, few, index, stages, peak)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         i = np.arange(nhalf)
         sums = np.zeros(nhalf + 2, dtype=np.float32)
         inner = sums[1:-1]
@@ -170,7 +170,7 @@ def harmonic_sums(size: Size) -> Work:
             keys.append(np.flatnonzero(top) + s * nhalf)
         return np.concatenate(keys)
 
-    def result() -> NDArray[Any]:
+    def result() -> Array:
         return np.sort(stages[: count[0]] * nhalf + index[: count[0]])
 
     return Work(run, result, Cost(size.nsamps, power.nbytes, flops=15 * nhalf), plain)
@@ -186,7 +186,7 @@ def profiles(size: Size) -> Work:
     nothing = np.zeros(0, dtype=np.float32)
     some = max(trials.size // 16, 1)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         weights = ladder.weights.reshape(-1, coherent.TAPS)
         places = np.floor(np.arange(1, 64) * trials[:some, None] * 64 + 0.5).astype(np.int64)
         at = (places >> 6)[:, :, None] + np.arange(PAD - 7, PAD + 9)
@@ -215,7 +215,7 @@ def profiles(size: Size) -> Work:
 GROUPS, CENTRE, SCALE = 13, 104, 6.0
 
 
-def block_powers(block: NDArray[Any], filled: float, z: Any, w: float, half: int) -> NDArray[np.float64]:
+def block_powers(block: Array, filled: float, z: Any, w: float, half: int) -> Floats:
     """Powers of a block of amplitudes at drifts `z` and change of drift `w`, at whole or half bins, by plain numpy.
 
     The data fill the part `filled` of the unit of time.
@@ -251,7 +251,7 @@ def drift_plane(size: Size) -> Work:
 
     few = min(4, nblocks)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         power = np.zeros((few, 2 * valid, 16 * GROUPS))
         z = 2.0 * (np.arange(16 * GROUPS) - CENTRE)
         every = np.pad(real + 1j * imag, edge)
@@ -292,11 +292,11 @@ def drift_sums(size: Size) -> Work:
             plane, zero, shift, rows, nharm, nrows, CENTRE, pitch, slope, reach, lanes, decode, cells, 0, hits
         )
 
-    def keys(row: NDArray[Any], j: NDArray[Any], s: int) -> NDArray[np.int64]:
+    def keys(row: Array, j: Array, s: int) -> Ints:
         cell = ((row - nharm) // drifts.CELL * 1000 + (j + CENTRE) // drifts.CELL) * 4 + s
         return np.unique(cell)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         total = np.zeros((nrows - nharm, 2 * CENTRE - 3), dtype=np.int64)
         i = np.arange(nharm, nrows)
         j = np.arange(2 - CENTRE, CENTRE - 1)
@@ -309,14 +309,14 @@ def drift_sums(size: Size) -> Work:
             out.append(keys(i[row], j[lane], s))
         return np.concatenate(out)
 
-    def result() -> NDArray[Any]:
+    def result() -> Array:
         h = hits[: count[0]]
         return np.concatenate([keys(h[h[:, 2] == s, 0], h[h[:, 2] == s, 1], s) for s in range(4)])
 
     return Work(run, result, Cost(nrows, plane.nbytes, adds=(nharm - 1) * nrows * pitch), plain)
 
 
-def resampled(series: NDArray[Any], ratio: int, turn: float, even: float, odd: float, n: int) -> NDArray[np.float64]:
+def resampled(series: Array, ratio: int, turn: float, even: float, odd: float, n: int) -> Floats:
     """The series at ``ratio j + even cos(a) + odd sin(a)``, a = turn (j - (n - 1) / 2), by straight lines; else 0."""
     j = np.arange(n)
     a = turn * (j - 0.5 * (n - 1))
@@ -333,7 +333,7 @@ def orbit(size: Size) -> Work:
     turn, even, odd = 2.0 * np.pi / n, 3.6e-5 * n, -5.0e-5 * n
     out = np.zeros(n, dtype=np.float32)
 
-    def plain() -> NDArray[Any]:
+    def plain() -> Array:
         return resampled(planes.T.ravel(), 4, turn, even, odd, n)
 
     run = partial(resample_orbit, planes, turn, even, odd, out)

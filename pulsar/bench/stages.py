@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.bench.case import Cost, Size, power_of_two
 from pulsar.bench.figures import StageFigure, Trial, measured
@@ -34,6 +33,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import STARTS, Rates, StageRate, read_rates, write_rates
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar_kernels.arrays import Floats, Int16s
 
 #: Threads of the figures.
 THREADS = (1, 2)
@@ -84,7 +84,7 @@ class Survey:
         fch1, pulsars = 1500.0 - 0.5 * width, (PULSAR,)
         return Sky(nchans=nchans, nsamps=nsamps, tsamp=self.tsamp, fch1=fch1, foff=-width, seed=5, pulsars=pulsars)
 
-    def plan(self, freqs: NDArray[np.float64] | None = None) -> DMPlan:
+    def plan(self, freqs: Floats | None = None) -> DMPlan:
         """Its trial DMs, for these channels (all without)."""
         last = self.dm_step * (self.size.ndms - 1)
         config = DedispConfig(dm_hi=last, dm_step=self.dm_step, max_downsample=1)
@@ -191,7 +191,7 @@ def search(_: CleanedSource, survey: Survey, *, times: int, coherent: bool) -> J
     plan = Survey(Size(nsamps, 256, nseries), survey.tsamp).plan()
     noise = np.random.default_rng(1).standard_normal((nseries, nsamps), dtype=np.float32)
     noise *= np.float32(SIGMA_LEVELS * 16)
-    series: NDArray[np.int16] = np.rint(noise, out=noise).astype(np.int16)
+    series: Int16s = np.rint(noise, out=noise).astype(np.int16)
     batch = Batch(0, plan.stages[0], lambda i: series[i])
     off = {"enabled": False}
     # All samples, whatever channels smear.

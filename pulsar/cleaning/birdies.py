@@ -9,15 +9,15 @@ mains noise is allowed for: a weak pulsar of that very period and a DM of some 3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import LEAST_DM
 from pulsar.data.files import read_text
 from pulsar.data.header import dispersion_delays
 from pulsar.errors import DataError
+from pulsar_kernels.arrays import Array, Complexes, Float32s, Floats
 
 #: Lines are learnt from powers that noise exceeds once in a thousand spectra.
 CHANCE: Final = 1e-3
@@ -145,7 +145,7 @@ class Spectrum:
         Length of the data [s].
     """
 
-    powers: NDArray[np.float32]
+    powers: Float32s
     tsamp: float
     tobs: float
 
@@ -165,11 +165,7 @@ class Spectrum:
 
 
 def learn(
-    zero: Spectrum,
-    series: Callable[[int], NDArray[Any]],
-    dms: NDArray[np.float64],
-    freqs: NDArray[np.float64],
-    mains: Sequence[float] = (),
+    zero: Spectrum, series: Callable[[int], Array], dms: Floats, freqs: Floats, mains: Sequence[float] = ()
 ) -> list[Birdie]:
     """Undispersed lines in the series at DM 0.
 
@@ -206,7 +202,7 @@ def learn(
     # Whole bins about each.
     near = [slice(max(lo // 2 - 1, 1), hi // 2 + 2) for lo, hi, _ in lines]
 
-    def tops(row: int) -> NDArray[np.float64]:
+    def tops(row: int) -> Floats:
         powers = plain_powers(series(row), n)
         return np.array([float(powers[part].max()) for part in near])
 
@@ -247,10 +243,10 @@ def within_room(birdies: Iterable[Birdie], nyquist: float) -> list[Birdie]:
 def _undispersed(
     power: float,
     others: dict[int, float],
-    dms: NDArray[np.float64],
-    span: NDArray[np.complex128],
+    dms: Floats,
+    span: Complexes,
     threshold: float,
-    whole: NDArray[np.complex128] | None = None,
+    whole: Complexes | None = None,
 ) -> bool:
     """True if a line falls from DM 0 on as an undispersed one does.
 
@@ -385,7 +381,7 @@ def steady_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
     return merged(out)
 
 
-def _folded(freqs: NDArray[np.float64], nyquist: float) -> NDArray[np.float64]:
+def _folded(freqs: Floats, nyquist: float) -> Floats:
     """Where frequencies appear that lie beyond the Nyquist frequency."""
     beyond = np.mod(freqs + nyquist, 2.0 * nyquist) - nyquist
     return np.asarray(np.abs(beyond), dtype=np.float64)
@@ -435,7 +431,7 @@ def diode_lines(zero: Spectrum, periods: Sequence[float]) -> list[Birdie]:
     return out
 
 
-def stretches(powers: NDArray[np.float32], threshold: float) -> list[tuple[int, int, int]]:
+def stretches(powers: Float32s, threshold: float) -> list[tuple[int, int, int]]:
     """Of each stretch above FOOT that reaches the threshold: first element, the one after its last, the highest."""
     above = np.flatnonzero(powers > min(FOOT, threshold))
     if above.size == 0:
@@ -452,7 +448,7 @@ def stretches(powers: NDArray[np.float32], threshold: float) -> list[tuple[int, 
     return out
 
 
-def plain_powers(series: NDArray[Any], n: int) -> NDArray[np.float32]:
+def plain_powers(series: Array, n: int) -> Float32s:
     """Powers of a series less its mean, padded to `n` samples, at whole bins."""
     from scipy.fft import rfft
 

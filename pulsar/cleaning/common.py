@@ -8,15 +8,15 @@ source in the sidelobes would be, or what is dispersed, is no such line.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import comb
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import CHANCE, MARGIN, Birdie, Spectrum, plain_powers, stretches, within_room
 from pulsar.constants import KDM
 from pulsar.data.header import dispersion_delays
 from pulsar.sky.observatory import Receiver
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 #: Fewest beams that are compared, and in which a line is common wherever they are.
 BEAMS: Final = 4
@@ -57,19 +57,19 @@ class Lines:
         Highest frequency looked at [Hz].
     """
 
-    lo: NDArray[np.float64]
-    hi: NDArray[np.float64]
-    top: NDArray[np.float64]
-    power: NDArray[np.float64]
-    others: NDArray[np.float64]
-    coherence: NDArray[np.float64]
-    bins: NDArray[np.int64]
-    alone: NDArray[np.bool_]
+    lo: Floats
+    hi: Floats
+    top: Floats
+    power: Floats
+    others: Floats
+    coherence: Floats
+    bins: Ints
+    alone: Bools
     tobs: float
     nyquist: float
 
 
-def line_dms(freqs: NDArray[np.float64], nyquist: float, dm_hi: float) -> NDArray[np.float64]:
+def line_dms(freqs: Floats, nyquist: float, dm_hi: float) -> Floats:
     """DMs at which lines are compared, ascending from 0 [pc cm^-3].
 
     Parameters
@@ -97,9 +97,7 @@ def threshold(n: int) -> float:
     return float(np.log(NEAR) + np.log(n * comb(MOST_BEAMS, BEAMS) / CHANCE) / BEAMS)
 
 
-def find_lines(
-    zero: Spectrum, series: Callable[[int], NDArray[Any]], dms: NDArray[np.float64], freqs: NDArray[np.float64]
-) -> Lines:
+def find_lines(zero: Spectrum, series: Callable[[int], Array], dms: Floats, freqs: Floats) -> Lines:
     """Lines in the series at DM 0 that noise does not make in several beams at once, and what is there at other DMs.
 
     Whitened powers tell which lines stand, but of strong ones among slow ones they say little: these make the noise

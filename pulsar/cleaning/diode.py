@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pulsar_kernels.arrays import Bools, Float32s, Floats
 
 #: Harmonics by which it is recognised and timed.
 HARMONICS: Final = 15
@@ -33,17 +34,17 @@ class Diode:
 
     period: float
     rise: float
-    step: NDArray[np.float32]
+    step: Float32s
 
-    def phase(self, times: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def phase(self, times: Floats | float) -> Floats:
         """Turns since the last rising edge, 0 to 1."""
         return np.asarray(((np.asarray(times) - self.rise) / self.period) % 1.0)
 
-    def wave(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+    def wave(self, times: Floats) -> Floats:
         """+1/2 while on, -1/2 while off."""
         return np.where(self.phase(times) < 0.5, 0.5, -0.5)
 
-    def shares(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shares(self, edges: Floats) -> Floats:
         """Mean of the wave between each two of `edges` [s]."""
         turns = (np.asarray(edges) - self.rise) / self.period
         part = turns % 1.0
@@ -51,7 +52,7 @@ class Diode:
         integral = np.where(part < 0.5, 0.5 * part, 0.5 - 0.5 * part)
         return np.asarray(np.diff(integral) / np.diff(turns))
 
-    def edges(self, start: float, stop: float) -> NDArray[np.float64]:
+    def edges(self, start: float, stop: float) -> Floats:
         """Times of all edges in [start, stop) [s]."""
         half = 0.5 * self.period
         first = np.ceil((start - self.rise) / half)
@@ -81,11 +82,11 @@ class DiodeSums:
         self.npoints = np.zeros(nblocks, dtype=np.int64)
         self.weight = np.zeros(nblocks)
 
-    def times(self, block: int) -> NDArray[np.float64]:
+    def times(self, block: int) -> Floats:
         """Middle of the points of a block [s] from the start."""
         return np.asarray(self.start[block] + (np.arange(self.npoints[block]) + 0.5) * self.step)
 
-    def add(self, block: int, start: float, points: NDArray[np.float32], noise: NDArray[np.float64]) -> None:
+    def add(self, block: int, start: float, points: Float32s, noise: Floats) -> None:
         """Take a block.
 
         Parameters
@@ -173,9 +174,7 @@ class DiodeSums:
             n[b], c[b], s[b], d[b] = len(times), cosine.sum(), wave @ cosine, wave.sum()
         turn = np.exp(1j * phi)
 
-        def fitted(
-            which: NDArray[np.bool_], plain: NDArray[np.float64], product: NDArray[np.float64]
-        ) -> NDArray[np.float64]:
+        def fitted(which: Bools, plain: Floats, product: Floats) -> Floats:
             # Level m and step h: sum x = n m + h d, sum x cos = m c + h s.
             det = n[which].sum() * s[which].sum() - c[which].sum() * d[which].sum()
             return np.asarray((n[which].sum() * product - c[which].sum() * plain) / det)

@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 from pulsar.cleaning.robust import runs_of
 from pulsar.constants import LEAST_DM
 from pulsar.data.header import Header, dispersion_delays
+from pulsar_kernels.arrays import Bools, Float32s, Floats, Ints
 from pulsar_kernels.interference import count_above, most_beyond, stretches, sums_at
 from pulsar_kernels.running import less_running_means
 
@@ -54,8 +54,8 @@ class Bands:
         Samples of the longest impulse.
     """
 
-    of_channel: NDArray[np.int64]
-    delays: NDArray[np.float64]
+    of_channel: Ints
+    delays: Floats
     across: float
     longest: int
 
@@ -70,9 +70,7 @@ class Bands:
         return 5 * max(self.longest, 1)
 
     @classmethod
-    def of(
-        cls, header: Header, chan_ok: NDArray[np.bool_], zap: tuple[tuple[float, float], ...] = ()
-    ) -> "Bands | None":
+    def of(cls, header: Header, chan_ok: Bools, zap: tuple[tuple[float, float], ...] = ()) -> "Bands | None":
         """Bands of as many channels each, without those that are zapped; None where dispersion cannot tell."""
         used = chan_ok.copy()
         for low, high in zap:
@@ -91,13 +89,8 @@ class Bands:
 
 
 def find_impulses(
-    series: NDArray[np.float32],
-    bands: Bands,
-    sigma: float,
-    dropout: float = np.inf,
-    *,
-    space: NDArray[np.float32] | None = None,
-) -> NDArray[np.int64]:
+    series: Float32s, bands: Bands, sigma: float, dropout: float = np.inf, *, space: Float32s | None = None
+) -> Ints:
     """Pulses that are in most bands at the same time and have no dispersion, and the same downwards.
 
     Sums over 1, 2, 4 ... samples are looked at, less a running mean, where most bands are high at once. A pulse that
@@ -126,14 +119,12 @@ def find_impulses(
     return np.concatenate([above, _found(series, np.negative(plain, out=plain), bands, dropout, looks[1], sign=-1)])
 
 
-def whole_band(nchans: int) -> NDArray[np.int64]:
+def whole_band(nchans: int) -> Ints:
     """The band of every channel where all of `nchans` are shared out alike, dispersion or not."""
     return np.arange(nchans) * min(nchans, BANDS) // nchans
 
 
-def _found(
-    series: NDArray[np.float32], plain: NDArray[np.float32], bands: Bands, sigma: float, look: "_Look", *, sign: int = 1
-) -> NDArray[np.int64]:
+def _found(series: Float32s, plain: Float32s, bands: Bands, sigma: float, look: "_Look", *, sign: int = 1) -> Ints:
     """Stretches of `plain`, which is `series` times `sign` less its running mean."""
     marks = _marked(plain, bands, sigma, look)
     if marks.any():
@@ -148,14 +139,14 @@ def _found(
     return runs_of(marks)
 
 
-def _plain(series: NDArray[np.float32], bands: Bands, space: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+def _plain(series: Float32s, bands: Bands, space: Float32s | None = None) -> Float32s:
     """The bands less a running mean, twice: of waves of seconds once leaves a tenth, enough to pass for impulses."""
     plain = np.empty_like(series) if space is None else space
     less_running_means(series, WINDOWS * bands.longest, plain)
     return plain
 
 
-def _filled(series: NDArray[np.float32], marks: NDArray[np.bool_], bands: Bands) -> NDArray[np.float32]:
+def _filled(series: Float32s, marks: Bools, bands: Bands) -> Float32s:
     """The bands with the median about it for what is marked, so that deep dropouts leave nothing beside them."""
     n = len(marks)
     edges = np.linspace(0, n, max(n // (WINDOWS * bands.longest), 1) + 1).astype(np.int64)
@@ -185,10 +176,10 @@ class _Look:
     """
 
     first: int
-    middle: NDArray[np.float32]
-    spread: NDArray[np.float32]
-    very_high: NDArray[np.float32]
-    beyond: NDArray[np.bool_]
+    middle: Float32s
+    spread: Float32s
+    very_high: Float32s
+    beyond: Bools
 
     def following(self, number: int) -> int | None:
         """The next length, from this one on, that has something to look at."""
@@ -196,7 +187,7 @@ class _Look:
         return number + int(later[0]) if later.size else None
 
 
-def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[float, ...]) -> list[_Look]:
+def _looks(plain: Float32s, width: int, bands: Bands, sigmas: tuple[float, ...]) -> list[_Look]:
     """Look at sums that are wider than those of `width` samples in `plain`; of 1 at these, too.
 
     The first of `sigmas` is for what is above, a second one for what is below (of which all signs are turned).
@@ -237,7 +228,7 @@ def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[f
     return looks
 
 
-def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float, look: _Look) -> NDArray[np.bool_]:
+def _marked(plain: Float32s, bands: Bands, sigma: float, look: _Look) -> Bools:
     """Samples of impulses in all of the band or, if dispersion tells there, a part of it, shape (n,)."""
     nbands, n = plain.shape
     marks = np.zeros(n, dtype=np.bool_)
@@ -294,7 +285,7 @@ def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float, look: _Look)
     return marks
 
 
-def _lines(plain: NDArray[np.float32], bands: Bands) -> NDArray[np.bool_]:
+def _lines(plain: Float32s, bands: Bands) -> Bools:
     """The modes of a padded transform that are in lines of the sum of the bands, and close to these.
 
     Parameters
@@ -321,7 +312,7 @@ def _lines(plain: NDArray[np.float32], bands: Bands) -> NDArray[np.bool_]:
     return notch
 
 
-def _without(lines: NDArray[np.bool_], plain: NDArray[np.float32]) -> NDArray[np.float32]:
+def _without(lines: Bools, plain: Float32s) -> Float32s:
     """The bands without these modes: a hum would be taken for impulses, and hides them."""
     n = plain.shape[1]
     size = int(next_fast_len(n, real=True))
@@ -330,7 +321,7 @@ def _without(lines: NDArray[np.bool_], plain: NDArray[np.float32]) -> NDArray[np
     return np.ascontiguousarray(irfft(spectra, size, axis=1)[:, :n], dtype=np.float32)
 
 
-def merged_stretches(stretches: NDArray[np.int64]) -> NDArray[np.int64]:
+def merged_stretches(stretches: Ints) -> Ints:
     """Stretches of samples, shape (n, 2), ascending, with those that overlap or touch made one."""
     out: list[list[int]] = []
     for first, last in stretches[np.argsort(stretches[:, 0], kind="stable")].tolist():
@@ -341,9 +332,7 @@ def merged_stretches(stretches: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(out, dtype=np.int64).reshape(-1, 2)
 
 
-def _undispersed(
-    plain: NDArray[np.float32], first: int, last: int, width: int, spread: NDArray[np.float64], bands: Bands
-) -> bool:
+def _undispersed(plain: Float32s, first: int, last: int, width: int, spread: Floats, bands: Bands) -> bool:
     """True if a pulse is surely stronger at DM 0 than at any DM that the sky has.
 
     S/N of the best box in the sum of the bands, each delayed as a DM says: the squares of two S/N differ by the square
@@ -375,7 +364,7 @@ def _undispersed(
         inside = np.pad(np.ones(near.shape[1] - sum(beyond)), beyond) / len(sums)
         seen = np.broadcast_to(np.cumsum(inside), sums.shape)
 
-    def delayed(rows: NDArray[np.float64], shifts: NDArray[np.int64]) -> NDArray[np.float64]:
+    def delayed(rows: Floats, shifts: Ints) -> Floats:
         """Running sums of all bands, each earlier by its shift."""
         total = np.zeros(size)
         for row, shift in zip(rows, shifts, strict=True):
@@ -417,7 +406,7 @@ def _undispersed(
     return True
 
 
-def _boxes(total: NDArray[np.float64], box: int, seen: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def _boxes(total: Floats, box: int, seen: Floats | None = None) -> Floats:
     """S/N of boxes of so many samples, from running sums of unit noise; of those of which a half or more is seen."""
     sums = total[box:] - total[:-box]
     if seen is None:
@@ -426,7 +415,7 @@ def _boxes(total: NDArray[np.float64], box: int, seen: NDArray[np.float64] | Non
     return np.where(count >= 0.5 * box, sums / np.sqrt(np.maximum(count, 1.0)), 0.0)
 
 
-def _energy_error(profile: NDArray[np.float64], shifts: NDArray[np.int64]) -> float:
+def _energy_error(profile: Floats, shifts: Ints) -> float:
     """Error of the energy that a sum of bands loses by their shifts, of independent samples of unit noise.
 
     Noise of a band counts by how its pulse differs from that of all when it is shifted. All of them shifted together
@@ -440,7 +429,7 @@ def _energy_error(profile: NDArray[np.float64], shifts: NDArray[np.int64]) -> fl
     return float(np.sqrt(4.0 * moved / len(shifts) + 4.0 * profile.size))
 
 
-def repeating(series: NDArray[np.float32]) -> NDArray[np.bool_]:
+def repeating(series: Float32s) -> Bools:
     """Bands that may stay exactly the same for `REPEATED` samples and one: a quick look at every fourth sample.
 
     Parameters
@@ -464,7 +453,7 @@ def repeating(series: NDArray[np.float32]) -> NDArray[np.bool_]:
     return may_repeat
 
 
-def repeated(series: NDArray[np.float32], full: NDArray[np.float64]) -> NDArray[np.int64]:
+def repeated(series: Float32s, full: Floats) -> Ints:
     """Where all bands stay exactly what they are, below their top, and noise as coarse as theirs would not.
 
     Parameters
@@ -494,7 +483,7 @@ def repeated(series: NDArray[np.float32], full: NDArray[np.float64]) -> NDArray[
     return np.asarray(runs[below] + np.array([0, 1]))
 
 
-def bridged(series: NDArray[np.float32], runs: NDArray[np.int64], reach: int) -> NDArray[np.float32]:
+def bridged(series: Float32s, runs: Ints, reach: int) -> Float32s:
     """The bands with samples from beside them, up to `reach` away, in no order, where spectra are repeated.
 
     Of levels without noise the spread would be too small.
@@ -516,7 +505,7 @@ def bridged(series: NDArray[np.float32], runs: NDArray[np.int64], reach: int) ->
     return out
 
 
-def beyond(runs: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+def beyond(runs: Ints, others: Ints) -> Ints:
     """Parts of runs, ascending, beyond others, where they are longer than REPEATED."""
     parts = []
     for first, last in runs.tolist():
@@ -527,7 +516,7 @@ def beyond(runs: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int
     return np.array([p for p in parts if p[1] - p[0] > REPEATED], dtype=np.int64).reshape(-1, 2)
 
 
-def parts_of_blocks(runs: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
+def parts_of_blocks(runs: Ints, edges: Ints) -> Ints:
     """Parts of runs in blocks that they do not fill, shape (n, 2): blocks that they fill are without data."""
     parts = []
     for first, last in runs.tolist():

@@ -15,6 +15,7 @@ from pulsar.config.model import RfiConfig
 from pulsar.data.header import Header, dispersion_delays
 from pulsar.data.observation import Observation, called
 from pulsar.errors import DataError
+from pulsar_kernels.arrays import Bools, Float32s, Floats, Ints, Uint8s, Uint16s
 
 # Default time scale of the baseline [s], where it is not longer; and of what outliers are compared with.
 SHORTEST_BASELINE = 30.0
@@ -52,16 +53,16 @@ class Mask:
         Its step in raw units.
     """
 
-    chan_ok: NDArray[np.bool_]
+    chan_ok: Bools
     reasons: tuple[str, ...]
-    bad: NDArray[np.bool_]
-    edges: NDArray[np.int64]
-    baseline: NDArray[np.float64]
-    noise: NDArray[np.float64]
-    clipped: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
-    why: NDArray[np.uint16] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.uint16))
-    wave: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    wave_step: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    bad: Bools
+    edges: Ints
+    baseline: Floats
+    noise: Floats
+    clipped: Ints = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    why: Uint16s = field(default_factory=lambda: np.zeros((0, 0), dtype=np.uint16))
+    wave: Floats = field(default_factory=lambda: np.zeros(0))
+    wave_step: Float32s = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     @property
     def fraction_lost(self) -> float:
@@ -70,7 +71,7 @@ class Mask:
         masked = float(np.sum(self.bad.mean(axis=1) * weights) + self.clipped_samples.sum())
         return masked / float(self.edges[-1] - self.edges[0])
 
-    def stored(self, freqs: NDArray[np.float64]) -> dict[str, Any]:
+    def stored(self, freqs: Floats) -> dict[str, Any]:
         """Arrays and attributes of ``/rfi``, by their names in :data:`pulsar.io.product.schema.RFI_ARRAYS`.
 
         Parameters
@@ -94,7 +95,7 @@ class Mask:
         return Diode(float(self.wave[0]), float(self.wave[1]), self.wave_step) if self.wave.size else None
 
     @property
-    def clipped_samples(self) -> NDArray[np.int64]:
+    def clipped_samples(self) -> Ints:
         """Samples of every block that are clipped, shape (nblocks,)."""
         below = np.concatenate([[0], np.cumsum(self.clipped[:, 1] - self.clipped[:, 0])])
         # Of the stretch that an edge may lie in, the part before it.
@@ -121,9 +122,7 @@ class Mask:
 MASK_ARRAYS: Final = {f.name: _STORED_AS.get(f.name, f.name) for f in fields(Mask)}
 
 
-def make_mask(
-    obs: Observation, stats: BlockStatistics, config: RfiConfig, *, given: NDArray[np.bool_] | None = None
-) -> Mask:
+def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig, *, given: Bools | None = None) -> Mask:
     """Decide what is masked from the statistics of the first pass.
 
     Channels without variance, saturated, in a `zap` range, and what :func:`pulsar.cleaning.outliers.find_outliers`
@@ -193,19 +192,19 @@ class _Marks:
         self.reasons = np.full(nchans, "", dtype="U32")
         self.why = np.zeros((nblocks, nchans), dtype=np.uint16)
 
-    def channels(self, which: NDArray[np.bool_], reason: str) -> None:
+    def channels(self, which: Bools, reason: str) -> None:
         self.reasons[which & (self.reasons == "")] = reason
 
-    def blocks(self, which: NDArray[np.bool_], cause: str) -> None:
+    def blocks(self, which: Bools, cause: str) -> None:
         """Mark channel-blocks, shape (nblocks, nchans), or blocks in all channels, shape (nblocks,)."""
         self.why[which] |= np.uint16(1 << CAUSES.index(cause))
 
     @property
-    def known(self) -> NDArray[np.bool_]:
+    def known(self) -> Bools:
         """Channel-blocks that are bad so far, shape (nblocks, nchans)."""
         return np.asarray((self.why > 0) | (self.reasons != "")[None, :])
 
-    def close(self) -> NDArray[np.bool_]:
+    def close(self) -> Bools:
         """Mark every block of the channels that are lost; the channels that are left, shape (nchans,)."""
         lost = (self.reasons != "") | (self.why > 0).all(axis=0)
         self.channels(lost, "often bad")
@@ -214,14 +213,8 @@ class _Marks:
 
 
 def _judge(
-    header: Header,
-    stats: BlockStatistics,
-    config: RfiConfig,
-    marks: _Marks,
-    usable: NDArray[np.bool_],
-    still: NDArray[np.bool_],
-    window: int,
-) -> NDArray[np.int64]:
+    header: Header, stats: BlockStatistics, config: RfiConfig, marks: _Marks, usable: Bools, still: Bools, window: int
+) -> Ints:
     """Mark what outliers, growth and votes of blocks say; the blocks at which the level jumps are returned."""
     from pulsar.cleaning.outliers import SATURATED, excess_saturation, find_jumps, find_outliers, grown
 
@@ -266,9 +259,7 @@ def _nothing_left(obs: Observation, reasons: NDArray[np.str_]) -> DataError:
     )
 
 
-def to_a_thousandth(
-    baseline: NDArray[np.float64], noise: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def to_a_thousandth(baseline: Floats, noise: Floats) -> tuple[Floats, Floats]:
     """Baseline and noise in steps of 1/1024 of the power of two next below the noise.
 
     Samples are cleaned to an eighth of the noise: they cannot tell the difference, and a mask packs into a fifth.
@@ -343,18 +334,18 @@ class Stretch:
     reasons: tuple[str, ...] = ()
 
 
-def weights(mask: Mask) -> NDArray[np.float64]:
+def weights(mask: Mask) -> Floats:
     """Part of the observation in every block, shape (nblocks,)."""
     lengths = np.diff(mask.edges).astype(np.float64)
     return np.asarray(lengths / lengths.sum())
 
 
-def clipped_parts(mask: Mask) -> NDArray[np.float64]:
+def clipped_parts(mask: Mask) -> Floats:
     """Part of every block that is clipped, shape (nblocks,)."""
     return np.asarray(mask.clipped_samples / np.diff(mask.edges))
 
 
-def channel_losses(mask: Mask) -> NDArray[np.float64]:
+def channel_losses(mask: Mask) -> Floats:
     """Fraction of its samples that every channel loses, shape (nchans,)."""
     kept = weights(mask) * (1.0 - clipped_parts(mask))
     # Piece by piece: a product makes a copy in double precision.
@@ -362,7 +353,7 @@ def channel_losses(mask: Mask) -> NDArray[np.float64]:
     return np.asarray(1.0 - sum(kept[piece] @ ~mask.bad[piece] for piece in pieces))
 
 
-def block_losses(mask: Mask, *, live: bool = False) -> NDArray[np.float64]:
+def block_losses(mask: Mask, *, live: bool = False) -> Floats:
     """Fraction of its samples that every block loses, shape (nblocks,).
 
     Parameters
@@ -377,7 +368,7 @@ def block_losses(mask: Mask, *, live: bool = False) -> NDArray[np.float64]:
     return np.asarray(1.0 - (1.0 - bad.mean(axis=1)) * (1.0 - clipped_parts(mask)))
 
 
-def reason_classes(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
+def reason_classes(mask: Mask) -> tuple[Uint8s, list[str]]:
     """The one reason for which each channel-block counts as lost.
 
     Parameters
@@ -448,11 +439,7 @@ def worst_blocks(mask: Mask, header: Header) -> list[Stretch]:
 
 
 def _worst(
-    lost: NDArray[np.float64],
-    share: NDArray[np.float64],
-    lo: NDArray[np.floating],
-    hi: NDArray[np.floating],
-    reasons: tuple[str, ...] = (),
+    lost: Floats, share: Floats, lo: NDArray[np.floating], hi: NDArray[np.floating], reasons: tuple[str, ...] = ()
 ) -> list[Stretch]:
     """Neighbours that lose more than the median and EXCESS, the costliest first.
 

@@ -12,13 +12,13 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from scipy.special import log_ndtr
 
 from pulsar.cleaning.robust import MAD_TO_SIGMA, in_columns, in_rows, median, robust_z, smooth
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.config.model import RfiConfig
+from pulsar_kernels.arrays import Bools, Floats, Ints
 from pulsar_kernels.interference import extend, iqrm
 
 #: Channels needed before one can be called an outlier among the others.
@@ -51,16 +51,12 @@ class Outliers:
         Channel-blocks, and the cause.
     """
 
-    channels: list[tuple[NDArray[np.bool_], str]]
-    blocks: list[tuple[NDArray[np.bool_], str]]
+    channels: list[tuple[Bools, str]]
+    blocks: list[tuple[Bools, str]]
 
 
 def find_outliers(
-    stats: BlockStatistics,
-    bad: NDArray[np.bool_],
-    windows: Sequence[int],
-    delays: NDArray[np.float64],
-    config: RfiConfig,
+    stats: BlockStatistics, bad: Bools, windows: Sequence[int], delays: Floats, config: RfiConfig
 ) -> Outliers:
     """Outlying channels and channel-blocks, in a few rounds, each without what those before found.
 
@@ -153,7 +149,7 @@ def find_outliers(
     return Outliers([(w, name) for name, w in whole.items()], [(p, name) for name, p in parts.items()])
 
 
-def _any(flags: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+def _any(flags: Iterable[Bools]) -> Bools:
     """Where any of some arrays is True."""
     first, *others = flags
     out = first.copy()
@@ -162,26 +158,24 @@ def _any(flags: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     return out
 
 
-def known_median(values: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
+def known_median(values: Floats, bad: Bools) -> Floats:
     """Median of every channel over the blocks that are not bad, shape (nchans,)."""
     columns = in_columns(values.shape)
     return np.concatenate([median(np.where(bad[:, c], np.nan, values[:, c]), axis=0) for c in columns])
 
 
-def _sigma(variance: float, lengths: NDArray[np.float64], at: tuple[slice, slice] | slice) -> NDArray[np.float64]:
+def _sigma(variance: float, lengths: Floats, at: tuple[slice, slice] | slice) -> Floats:
     """Standard deviation, in white Gaussian noise, of a statistic of which one sample has this variance."""
     return np.asarray(np.sqrt(variance / lengths[at]))
 
 
-def excess_saturation(stats: BlockStatistics) -> NDArray[np.float64]:
+def excess_saturation(stats: BlockStatistics) -> Floats:
     """Fraction of saturated samples beyond that of the typical channel: of few bits noise itself reaches the top."""
     usual = np.median(stats.saturated, axis=1, keepdims=True) if stats.saturated.shape[1] >= MIN_CHANNELS else 0.0
     return np.asarray(stats.saturated - usual, dtype=np.float64)
 
 
-def _departures(
-    stats: BlockStatistics, bad: NDArray[np.bool_], lengths: NDArray[np.float64], window: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _departures(stats: BlockStatistics, bad: Bools, lengths: Floats, window: int) -> tuple[Floats, Floats]:
     """Deviations of means and logarithms of the ratio of noise, from those of the blocks around."""
     dev, ratio = np.empty(bad.shape), np.empty(bad.shape)
     for c in in_columns(bad.shape):
@@ -196,7 +190,7 @@ def _departures(
     return dev, ratio
 
 
-def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> NDArray[np.int64]:
+def find_jumps(stats: BlockStatistics, bad: Bools, block: float) -> Ints:
     """Blocks from which on the gain of the whole band is another one.
 
     A step of the level that all channels share, in one block or two, between two stretches of some seconds that differ
@@ -254,7 +248,7 @@ def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> 
     return np.array(sorted(out), dtype=np.int64)
 
 
-def grown(flags: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+def grown(flags: Bools, share: float) -> Bools:
     """Flags closed and extended along time and along frequency (Offringa et al. 2012), shape as `flags`."""
     along = np.empty_like(flags)
     extend(np.ascontiguousarray(flags), share, along)
@@ -264,16 +258,14 @@ def grown(flags: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
     return np.asarray(along | across.T)
 
 
-def _residual(level: NDArray[np.float64], live: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _residual(level: Floats, live: Bools) -> Floats:
     """Of a number for every channel, what differs from the running median over the channels around."""
     filled = np.interp(np.arange(level.size), np.flatnonzero(live), level[live])
     size = max(9, int(live.sum()) // 16) | 1
     return np.asarray(filled - median_filter(filled, size=size, mode="nearest"))
 
 
-def _variable(
-    values: NDArray[np.float64], live: NDArray[np.bool_], config: RfiConfig
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _variable(values: Floats, live: Bools, config: RfiConfig) -> tuple[Bools, Bools]:
     """Channels that vary more than others, and blocks out of their channel's range."""
     variable = np.zeros(live.size, dtype=bool)
     spread = MAD_TO_SIGMA * median(values, axis=0, of=np.abs)
@@ -293,19 +285,15 @@ def _variable(
     return variable, outlying
 
 
-def _broad(sigmas: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _broad(sigmas: Floats) -> Bools:
     """Blocks of which a quarter of the channels stand out at once: what they have is broadband. Shape (nblocks,)."""
     known = np.isfinite(sigmas).sum(axis=1)
     return np.asarray((np.abs(sigmas) > 3.0).sum(axis=1) > 0.25 * np.maximum(known, 1))
 
 
 def _shape(
-    values: NDArray[np.float64],
-    sigma: Callable[[tuple[slice, slice] | slice], NDArray[np.float64]],
-    live: NDArray[np.bool_],
-    least: float,
-    threshold: float,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    values: Floats, sigma: Callable[[tuple[slice, slice] | slice], Floats], live: Bools, least: float, threshold: float
+) -> tuple[Bools, Bools]:
     """Channels and channel-blocks of which a statistic is not that of the others.
 
     `sigma` tells its standard deviation in white Gaussian noise in a part of the table.
@@ -338,7 +326,7 @@ def _shape(
     return channels, outlying
 
 
-def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+def _voted(values: Floats, threshold: float) -> Bools:
     """Outliers of every row to either side by the votes of their neighbours."""
     values = np.ascontiguousarray(values)
     # Farthest neighbours that vote, and the ratio of one lag to the next: Morello et al. 2022.
@@ -351,7 +339,7 @@ def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
     return out
 
 
-def _lasting(flags: NDArray[np.bool_], spared: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _lasting(flags: Bools, spared: Bools) -> Bools:
     """Spared blocks, as of the track of a pulse or an impulse, whose channel has been flagged all the while.
 
     No track stays in a channel: what is flagged in LASTING blocks just before, or just after, is there by itself.
@@ -372,7 +360,7 @@ def _lasting(flags: NDArray[np.bool_], spared: NDArray[np.bool_]) -> NDArray[np.
     return out
 
 
-def _rare(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _rare(flags: Bools) -> Bools:
     """Events of several neighbouring channels that all but never have any: they may be bursts of a part of the band.
 
     What comes once does nothing to a search for periods; of single pulses it is judged by its shape.
@@ -390,9 +378,7 @@ def _rare(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(rare & (around >= RARE_CHANNELS))
 
 
-def _tracks(
-    raised: NDArray[np.bool_], bad: NDArray[np.bool_], edges: NDArray[np.int64], delays: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def _tracks(raised: Bools, bad: Bools, edges: Ints, delays: Floats) -> Bools:
     """Channel-blocks along the track of a very bright dispersed pulse, shape as `raised`.
 
     Looked for in bands of channels: on a track most bands have channels that are raised, and beside it few have.

@@ -6,7 +6,8 @@ Tables of blocks and channels can be large: what is made of one on the way is ma
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pulsar_kernels.arrays import Bools, Floats, Ints
 
 # A Gaussian's standard deviation over its median absolute deviation.
 MAD_TO_SIGMA = 1.4826
@@ -28,18 +29,14 @@ def in_columns(shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(at, at + step) for at in range(0, shape[1], step))
 
 
-def runs_of(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
+def runs_of(marks: Bools) -> Ints:
     """First of every run of marks and the one after its last, shape (n, 2)."""
     return np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).astype(np.int64)
 
 
 def median(
-    values: NDArray[np.float64],
-    axis: int | None = None,
-    *,
-    keepdims: bool = False,
-    of: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
-) -> NDArray[np.float64]:
+    values: Floats, axis: int | None = None, *, keepdims: bool = False, of: Callable[[Floats], Floats] | None = None
+) -> Floats:
     """As `numpy.nanmedian`, but fast along the short axis of many columns; NaN where all are NaN, without a warning.
 
     Parameters
@@ -62,7 +59,7 @@ def median(
     return np.asarray((middle.T if axis == 0 else middle) if keepdims else middle[:, 0])
 
 
-def _middle(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _middle(rows: Floats) -> Floats:
     """The median of every row, shape (..., 1)."""
     # NaN are sorted behind everything else.
     ordered = np.sort(rows, axis=-1)
@@ -77,7 +74,7 @@ def _middle(rows: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.where(low == high, low, (low + high) / 2.0))
 
 
-def robust_z(values: NDArray[np.float64], centre: NDArray[np.float64] | float | None = None) -> NDArray[np.float64]:
+def robust_z(values: Floats, centre: Floats | float | None = None) -> Floats:
     """Distance from `centre` (default: the median) in units of the scaled median absolute deviation."""
     middle = median(values) if centre is None else centre
     off = values - middle
@@ -85,7 +82,7 @@ def robust_z(values: NDArray[np.float64], centre: NDArray[np.float64] | float | 
     return off / scale if scale > 0 else np.where(np.abs(off) > 0, np.inf * np.sign(off), 0.0)
 
 
-def smooth(values: NDArray[np.float64], bad: NDArray[np.bool_], window: int) -> NDArray[np.float64]:
+def smooth(values: Floats, bad: Bools, window: int) -> Floats:
     """Running median over blocks, masked blocks bridged.
 
     Parameters

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.impulses import merged_stretches
 from pulsar.cleaning.mask import Mask
@@ -15,6 +14,7 @@ from pulsar.cleaning.statistics import outside_gaps, piece_samples
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
 from pulsar.data.source import SIGMA_LEVELS, Derived, SampleSource
+from pulsar_kernels.arrays import Bools, Float32s, Floats, Int8s, Ints
 from pulsar_kernels.clean import normalise, project, zero_dm
 
 #: What is clipped takes the level of so many times its length on either side, and of so many samples at least: the
@@ -38,12 +38,7 @@ class CleanedSource:
     """
 
     def __init__(
-        self,
-        obs: Observation,
-        mask: Mask,
-        *,
-        weights: NDArray[np.float32] | None = None,
-        gains: NDArray[np.float32] | None = None,
+        self, obs: Observation, mask: Mask, *, weights: Float32s | None = None, gains: Float32s | None = None
     ) -> None:
         self.obs = obs
         self.mask = mask
@@ -51,7 +46,7 @@ class CleanedSource:
         self._gains = gains
         header = obs.header
         self._chans = np.flatnonzero(mask.chan_ok).astype(np.int64)
-        self.freqs: NDArray[np.float64] = np.ascontiguousarray(header.freqs[self._chans])
+        self.freqs: Floats = np.ascontiguousarray(header.freqs[self._chans])
         self.fref = float(header.freqs[0])
         self.chan_width = header.chan_width
         self.nsamps = header.nsamps
@@ -80,7 +75,7 @@ class CleanedSource:
         """Live channels."""
         return len(self._chans)
 
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+    def read_into(self, start: int, out: Int8s) -> None:
         """Fill `out`, shape (nchans, n), from sample `start` on; zeros outside the observation and in gaps.
 
         What is clipped is 0, too, or where the level drifts that beside it: holes in a drift would be impulses.
@@ -102,9 +97,7 @@ class CleanedSource:
             level += (chans * DITHER[0] + at[None, :] * DITHER[1]) % 1.0
             out[:, lo - start : hi - start] = np.floor(level).astype(np.int8)
 
-    def _level_beside(
-        self, a: int, b: int, start: int, out: NDArray[np.int8]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _level_beside(self, a: int, b: int, start: int, out: Int8s) -> tuple[Floats, Floats]:
         """Means of every channel before and after the samples `a` to `b`, without others that are clipped.
 
         `out` has been read from sample `start` on; what lies outside is read again, so that it does not matter how a
@@ -131,14 +124,14 @@ class CleanedSource:
         after = before if after is None else after
         return (none, none) if before is None or after is None else (before, after)
 
-    def _drifts(self, level: NDArray[np.float64], count: int) -> bool:
+    def _drifts(self, level: Floats, count: int) -> bool:
         """True if means of so many samples are surely not those of noise."""
         errors = level * (np.sqrt(count) / SIGMA_LEVELS)
         mean = abs(float(errors.sum())) / np.sqrt(self.nchans)
         squares = float(np.sum(errors**2) - self.nchans) / np.sqrt(2.0 * self.nchans)
         return bool(max(mean, squares) > 4.0)
 
-    def _read_all(self, start: int, out: NDArray[np.int8]) -> None:
+    def _read_all(self, start: int, out: Int8s) -> None:
         """As `read_into`, with what is clipped."""
         n = out.shape[1]
         lo, hi = max(start, 0), min(start + n, self.nsamps)
@@ -176,7 +169,7 @@ class CleanedSource:
             total -= float(np.sum(overlap * self._live))
         return total / nsamps
 
-    def _piece(self, start: int, stop: int, segment: int, out: NDArray[np.int8]) -> None:
+    def _piece(self, start: int, stop: int, segment: int, out: Int8s) -> None:
         n = stop - start
         nchans = self.obs.header.nchans
         size = nchans * n
@@ -199,7 +192,7 @@ class CleanedSource:
         zero_dm(raw, self._chans, base, slope, scale, start - anchor, self._weights[block], series)
         normalise(raw, self._chans, base, slope, scale, start - anchor, series, self._gains[block], out)
 
-    def _line(self, anchor: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _line(self, anchor: int) -> tuple[Float32s, Float32s]:
         """Baseline at the knot `anchor` and its slope a sample up to the next knot, per live channel."""
         centres = self._centres
         flat = np.zeros(self.nchans, dtype=np.float32)
@@ -239,7 +232,7 @@ def cleaned_source(
     return CleanedSource(obs, mask, weights=weights, gains=gains)
 
 
-def shared_gains(obs: Observation, mask: Mask) -> NDArray[np.float32]:
+def shared_gains(obs: Observation, mask: Mask) -> Float32s:
     """Change of every channel when the whole band changes by the same factor, in units of their noise.
 
     In raw units it is in proportion to the bandpass. Where means do not tell the bandpass (fewer than 8 bits, offsets
@@ -265,7 +258,7 @@ def shared_gains(obs: Observation, mask: Mask) -> NDArray[np.float32]:
 
 def matched_gains(
     source: CleanedSource, *, threads: int = 1, progress: Callable[[int], None] | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Float32s, Float32s]:
     """Weights of the mean over the channels, and the projection of every channel on it, some blocks at a time.
 
     The projection of channel c on the mean s is <x_c s> / <s s> (Men et al. 2019, MNRAS 488, 3957). The part that the
@@ -337,7 +330,7 @@ class HeldSource(Derived):
         self._there = np.array([[0, self._held.shape[1]]], dtype=np.int64)
         self._lock = threading.Lock()
 
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+    def read_into(self, start: int, out: Int8s) -> None:
         """As of the source."""
         lo, hi = max(start, 0), min(start + out.shape[1], self.nsamps)
         if lo >= hi:
@@ -372,9 +365,9 @@ class Live:
         Channels that are masked.
     """
 
-    edges: NDArray[np.int64]
-    blocks: NDArray[np.int64]
-    bad: NDArray[np.bool_]
+    edges: Ints
+    blocks: Ints
+    bad: Bools
 
 
 def live_parts(source: MaskedSource) -> Live:

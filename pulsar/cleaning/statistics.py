@@ -27,6 +27,7 @@ from pulsar.cleaning.impulses import (
 from pulsar.cleaning.robust import in_rows
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Int32s, Ints
 from pulsar_kernels.moments import add_bands, decimate, moments
 from pulsar_kernels.spectra import line_powers, passes, strongest
 
@@ -81,21 +82,21 @@ class BlockStatistics:
     """
 
     block_nsamps: int
-    edges: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-    saturated: NDArray[np.float32]
-    valid: NDArray[np.float64]
-    skewness: NDArray[np.float32]
-    kurtosis: NDArray[np.float32]
-    fourier: NDArray[np.float32]
-    bins: NDArray[np.int32]
-    excess: NDArray[np.float32]
+    edges: Ints
+    mean: Floats
+    std: Floats
+    saturated: Float32s
+    valid: Floats
+    skewness: Float32s
+    kurtosis: Float32s
+    fourier: Float32s
+    bins: Int32s
+    excess: Float32s
     bin_width: float = 0.0
     npoints: int = 0
     diode: Diode | None = None
-    diode_share: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    impulses: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    diode_share: Floats = field(default_factory=lambda: np.zeros(0))
+    impulses: Ints = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
 
     @property
     def nblocks(self) -> int:
@@ -103,7 +104,7 @@ class BlockStatistics:
         return int(self.mean.shape[0])
 
 
-def _empty_statistics(edges: NDArray[np.int64], nchans: int) -> BlockStatistics:
+def _empty_statistics(edges: Ints, nchans: int) -> BlockStatistics:
     """Tables of which nothing has been taken yet."""
     kinds: dict[str, Any] = dict.fromkeys(("mean", "std", "valid"), np.float64) | {"bins": np.int32}
     kinds |= dict.fromkeys(("saturated", "skewness", "kurtosis", "fourier", "excess"), np.float32)
@@ -112,7 +113,7 @@ def _empty_statistics(edges: NDArray[np.int64], nchans: int) -> BlockStatistics:
     return BlockStatistics(block_nsamps=int(edges[1] - edges[0]), edges=edges, **tables)
 
 
-def block_edges(nsamps: int, tsamp: float, block: float, nchans: int) -> NDArray[np.int64]:
+def block_edges(nsamps: int, tsamp: float, block: float, nchans: int) -> Ints:
     """Edges of the statistics blocks, in samples."""
     n = round(block / tsamp)
     n = min(n, nsamps // WANTED_BLOCKS)
@@ -205,7 +206,7 @@ class _Pass:
         self.together = max(1, min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES) // block)
         self._local = threading.local()
 
-    def _read(self, work: "_Work", lo: int, hi: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    def _read(self, work: "_Work", lo: int, hi: int) -> Iterator[tuple[int, Array]]:
         """First sample and samples of pieces of what is in a file."""
         nchans = self.header.nchans
         for start, stop in outside_gaps(self.obs, lo, hi):
@@ -215,7 +216,7 @@ class _Pass:
                 self.obs.read_into(at, data)
                 yield at, data
 
-    def group(self, first: int) -> NDArray[np.int64]:
+    def group(self, first: int) -> Ints:
         """Take some blocks; returns the impulses in them, which are looked for with what is before and after."""
         if not hasattr(self._local, "work"):
             self._local.work = _Work(self.header.nchans * self.step, self.obs.dtype)
@@ -241,7 +242,7 @@ class _Pass:
         impulses = impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
         return np.concatenate([impulses, parts_of_blocks(gone, self.edges)])
 
-    def _stretches(self, work: "_Work", series: NDArray[np.float32], lo: int, hi: int) -> tuple[NDArray[np.int64], ...]:
+    def _stretches(self, work: "_Work", series: Float32s, lo: int, hi: int) -> tuple[Ints, ...]:
         """Impulses in the samples `lo` to `hi`, and where all bands, or some, are repeated for lost ones."""
         none = np.zeros((0, 2), dtype=np.int64)
         impulses, gone, partly = [none], [none], [none]
@@ -261,7 +262,7 @@ class _Pass:
                 impulses.append(start + find_impulses(part, self.bands, clip, 1.5 * clip, space=space))
         return np.concatenate(impulses), np.concatenate(gone), np.unique(np.concatenate(partly), axis=0)
 
-    def _without(self, work: "_Work", block: int, sums: "_Sums", gone: NDArray[np.int64]) -> None:
+    def _without(self, work: "_Work", block: int, sums: "_Sums", gone: Ints) -> None:
         """Take a block again without what is lost of it; where all is, it stays a constant."""
         lo, hi = int(self.edges[block]), int(self.edges[block + 1])
         lost = np.clip(gone, lo, hi)
@@ -276,7 +277,7 @@ class _Pass:
     def _forget(self, work: "_Work", sums: "_Sums", start: int, stop: int) -> None:
         """Forget the channels that are constant from one sample to another, in the blocks that these are of."""
         still = np.ones(self.header.nchans, dtype=np.bool_)
-        level: NDArray[Any] | None = None
+        level: Array | None = None
         for _, data in self._read(work, start, stop):
             level = data[:, :1].copy() if level is None else level
             still &= (data == level).all(axis=1)
@@ -284,7 +285,7 @@ class _Pass:
         for block in range(low - 1, high):
             sums.clear(block, still)
 
-    def _block(self, work: "_Work", block: int, sums: "_Sums", series: NDArray[np.float32], origin: int) -> None:
+    def _block(self, work: "_Work", block: int, sums: "_Sums", series: Float32s, origin: int) -> None:
         """Take one block of those of `sums`; bands go to `series`, which begins at sample `origin`."""
         lo, hi = int(self.edges[block]), int(self.edges[block + 1])
         points = work.space("points", (self.header.nchans, self.npoints)) if self.spectra else None
@@ -317,9 +318,7 @@ class _Pass:
             stats.excess[rows][unknown] = np.nan
             stats.fourier[rows][unknown] = np.nan
 
-    def _spectra(
-        self, block: int, points: NDArray[np.float32], std: NDArray[np.float64], work: "_Work"
-    ) -> NDArray[np.float64]:
+    def _spectra(self, block: int, points: Float32s, std: Floats, work: "_Work") -> Floats:
         """Take the strongest powers of one block; the variance of its points in units of white noise."""
         factor = self.factor
         if self.diodes is not None:
@@ -335,7 +334,7 @@ class _Pass:
         )
         return np.where(known, variance, np.nan)
 
-    def result(self, impulses: NDArray[np.int64]) -> BlockStatistics:
+    def result(self, impulses: Ints) -> BlockStatistics:
         """The statistics of all blocks."""
         diode = None if self.diodes is None else self.diodes.find(self.factor)
         times = self.edges.astype(np.float64) * self.header.tsamp
@@ -374,21 +373,21 @@ class _Sums:
                 self.origin[k] = np.rint(few.sum(axis=1).astype(np.float64) / few.shape[1])
         moments(data, top, self.origin[k], self.powers[k], self.count[k], self.ntop[k])
 
-    def clear(self, block: int, chans: NDArray[np.bool_] | slice = slice(None)) -> None:
+    def clear(self, block: int, chans: Bools | slice = slice(None)) -> None:
         """Forget one of the blocks, or some of its channels."""
         k = block - self.first
         for of in (self.powers, self.count, self.ntop):
             of[k, ..., chans] = 0
         self.variance[k, chans] = np.nan
 
-    def std(self, block: int) -> NDArray[np.float64]:
+    def std(self, block: int) -> Floats:
         """Standard deviation of every channel in one of the blocks."""
         k = block - self.first
         with np.errstate(divide="ignore", invalid="ignore"):
             d, q = self.powers[k, :2] / self.count[k]
             return np.asarray(np.sqrt(np.maximum(q - d**2, 0.0)))
 
-    def moments(self, some: slice) -> tuple[NDArray[np.float64], ...]:
+    def moments(self, some: slice) -> tuple[Floats, ...]:
         """Mean, standard deviation, skewness and excess kurtosis of every channel in some of the blocks."""
         with np.errstate(divide="ignore", invalid="ignore"):
             d, q, t, f = (self.powers[some, power] / self.count[some] for power in range(4))
@@ -406,9 +405,9 @@ class _Work:
 
     def __init__(self, size: int, dtype: np.dtype[np.generic]) -> None:
         self.buffer = np.empty(size, dtype=dtype)
-        self._kept: dict[str, NDArray[np.float32]] = {}
+        self._kept: dict[str, Float32s] = {}
 
-    def space(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def space(self, name: str, shape: tuple[int, ...]) -> Float32s:
         """Memory of this shape, that is used again."""
         size = math.prod(shape)
         if name not in self._kept or self._kept[name].size < size:
@@ -441,9 +440,7 @@ def _largest_factor(n: int) -> int:
     return n if n > 1 else 1
 
 
-def _strongest(
-    points: NDArray[np.float32], scale: NDArray[np.float64], powers: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+def _strongest(points: Float32s, scale: Floats, powers: Float32s) -> tuple[Float32s, Ints, Floats]:
     """Strongest power of every channel as `BlockStatistics.fourier` has it, its bin, and the variance of scaled points.
 
     Lines that many channels have are left out: a hum, or a pulsar. `powers` is memory for them.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import Birdie
 from pulsar.cleaning.mask import CAUSES, MASK_ARRAYS, Mask
@@ -27,6 +26,7 @@ from pulsar.io.product import schema
 from pulsar.io.product.parts import check_shapes, stored_rows
 from pulsar.io.product.reader import open_file, read_header
 from pulsar.io.product.writer import FileWriter
+from pulsar_kernels.arrays import Bools, Ints, Uint16s
 
 FORMAT: Final = "pulsar-mask"
 #: major.minor: a minor step only adds; a newer major version is refused.
@@ -103,8 +103,8 @@ class PrestoMask:
     lofreq: float
     chan_width: float
     ptsperint: int
-    channels: NDArray[np.bool_]
-    bad: NDArray[np.bool_]
+    channels: Bools
+    bad: Bools
 
     def check(self, header: Header) -> None:
         """Refuse the mask of another observation.
@@ -132,7 +132,7 @@ class PrestoMask:
             ],
         )
 
-    def blocks(self, edges: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def blocks(self, edges: Ints) -> Bools:
         """Channel-blocks that are masked: those that any masked interval overlaps.
 
         Parameters
@@ -173,7 +173,7 @@ class PrestoMask:
         return wanted
 
 
-def _indices(file: Numbers, count: int, limit: int, part: str) -> NDArray[np.int64]:
+def _indices(file: Numbers, count: int, limit: int, part: str) -> Ints:
     """So many numbers from 0 to below a limit."""
     start = file.at
     values = file.array((count,), part, "i4").astype(np.int64)
@@ -184,7 +184,7 @@ def _indices(file: Numbers, count: int, limit: int, part: str) -> NDArray[np.int
     return values
 
 
-def _listed(file: Numbers, limit: int, part: str) -> NDArray[np.int64]:
+def _listed(file: Numbers, limit: int, part: str) -> Ints:
     """Numbers from 0 to below a limit, and before them how many there are."""
     (count,) = _indices(file, 1, limit + 1, f"number of {part}")
     return _indices(file, int(count), limit, part)
@@ -398,7 +398,7 @@ def _check_product(file: Hdf5, version: str) -> None:
         )
 
 
-def _causes_of_now(why: NDArray[np.uint16], stored: Sequence[str]) -> NDArray[np.uint16]:
+def _causes_of_now(why: Uint16s, stored: Sequence[str]) -> Uint16s:
     """The bits in the order of CAUSES, whatever was the order of the version that has stored them."""
     if tuple(stored) == CAUSES:
         return why
@@ -482,7 +482,7 @@ def check_same(path: Path, theirs: Header, header: Header) -> None:
     refuse(path, checks)
 
 
-def without(mask: Mask, channels: NDArray[np.bool_], reason: str) -> Mask:
+def without(mask: Mask, channels: Bools, reason: str) -> Mask:
     """The mask with more channels left out.
 
     Parameters

@@ -36,10 +36,9 @@ from pulsar.report.why import Asked
 from pulsar.report.why import why as answer
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pulsar.io.labels import Labels
     from pulsar.io.product.reader import Run
+    from pulsar_kernels.arrays import Array, Bools
 
 
 @options()
@@ -147,7 +146,7 @@ class Wanted:
         """Name of the table in products."""
         return "single_pulses" if self.pulses or self.kind == "pulse" else "candidates"
 
-    def of(self, rows: "NDArray[Any]", labels: "Labels") -> "NDArray[np.bool_]":
+    def of(self, rows: "Array", labels: "Labels") -> "Bools":
         """True where a row of the table is asked for."""
         if self.idents:
             return np.isin(rows["id"], self.idents)
@@ -221,7 +220,7 @@ def candidates(
             out(f"{hidden} rows belong to another one: --all")
 
 
-def _with_texts(rows: "NDArray[Any]", products: Sequence[str], labels: "Labels") -> "NDArray[Any]":
+def _with_texts(rows: "Array", products: Sequence[str], labels: "Labels") -> "Array":
     """The rows with the names of their products first, where there are several, and at the end what they were judged
     to be, where anything was.
     """
@@ -236,7 +235,7 @@ def _with_texts(rows: "NDArray[Any]", products: Sequence[str], labels: "Labels")
     return whole
 
 
-def _print_table(rows: "NDArray[Any]", products: "Sequence[Run]", wanted: Wanted) -> None:
+def _print_table(rows: "Array", products: "Sequence[Run]", wanted: Wanted) -> None:
     """The table on screen, and of what is named the commands that confirm it."""
     merged = any(product.is_merged for product in products)
     if wanted.table != "candidates":
@@ -255,7 +254,7 @@ def note_commands(product: "Run", row: dict[str, Any]) -> None:
         note(f"  {line}")
 
 
-def _print_accel(rows: "NDArray[Any]", products: "Sequence[Run]") -> None:
+def _print_accel(rows: "Array", products: "Sequence[Run]") -> None:
     powers_of = {path: _powers(product) for path, product in {product.path: product for product in products}.items()}
     powers = [
         powers_of[product.path].get(str(row["uid"]), math.nan) for row, product in zip(rows, products, strict=True)
@@ -290,7 +289,7 @@ def _check_output(form: str, output: Path | None, inputs: Sequence[Path], wanted
         check_new(output, inputs, overwrite=overwrite)
 
 
-def _print_table_of(form: str, rows: "NDArray[Any]", name: str, output: Path | None, *, overwrite: bool) -> None:
+def _print_table_of(form: str, rows: "Array", name: str, output: Path | None, *, overwrite: bool) -> None:
     """Print or write a list with its units."""
     from pulsar.io.product.table import as_table
 
@@ -308,14 +307,14 @@ def _print_table_of(form: str, rows: "NDArray[Any]", name: str, output: Path | N
     out(str(output))
 
 
-def _write_candyjar(rows: "NDArray[Any]", of: "Sequence[Run]", folder: Path) -> None:
+def _write_candyjar(rows: "Array", of: "Sequence[Run]", folder: Path) -> None:
     """Write the folder that CandyJar opens: its list, and a sheet of each candidate; those without a fold have none."""
     from pulsar.data.unfinished import write_whole
     from pulsar.report.sheet import Task, draw_all
 
     pairs = [(run, row) for run, row in zip(of, rows, strict=True) if str(row["id"]) in run.ids]
     # A judgement is of a candidate, of whatever copy of its product: it is shown once.
-    shown: dict[str, tuple[Run, NDArray[Any]]] = {}
+    shown: dict[str, tuple[Run, Array]] = {}
     for run, row in pairs:
         shown.setdefault(picture_of(row), (run, row))
     folded = list(shown.values())

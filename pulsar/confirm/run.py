@@ -43,6 +43,7 @@ from pulsar.pipeline.write import fill_barycentre, fill_fold, fill_place
 from pulsar.searches.amplitudes import MIN_BIN, PAD, Amplitudes, Lengths
 from pulsar.sources.features import features
 from pulsar.sources.score import score, scorer_of
+from pulsar_kernels.arrays import Array, Complex64s, Complexes, Floats
 
 #: Points of the grid that are made at a time.
 PIECE: Final = 1 << 19
@@ -94,7 +95,7 @@ class Spectrum:
         Frequencies and full widths [Hz] of interference that is left out.
     """
 
-    def __init__(self, series: NDArray[Any], tsamp: float, lines: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, series: Array, tsamp: float, lines: Sequence[tuple[float, float]]) -> None:
         lengths = Lengths(len(series), tsamp)
         self.span, self.tobs, self.nbins = lengths.span, lengths.tobs, lengths.nbins
         maker = _maker(len(series), tsamp)
@@ -106,7 +107,7 @@ class Spectrum:
             self._knots, self._levels = maker.noise.centres, levels
         self._real, self._imag = real, imag
 
-    def band(self, middle: int, count: int) -> NDArray[np.complex64]:
+    def band(self, middle: int, count: int) -> Complex64s:
         """White amplitudes of bins ``middle - count // 2`` on; 0 where there is none."""
         bins = middle - count // 2 + np.arange(count)
         inside = (bins >= MIN_BIN) & (bins < self.nbins)
@@ -154,9 +155,9 @@ class Bands:
             self.series.append(series * count)
         half = int(np.ceil(window.wide.freq / self.step))
         self._at = np.arange(-half, half + 1)
-        self.freqs: NDArray[np.float64] = window.freq + self.step * self._at.astype(np.float64)
+        self.freqs: Floats = window.freq + self.step * self._at.astype(np.float64)
 
-    def planes(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.complex64]]]:
+    def planes(self) -> Iterator[tuple[Floats, Complex64s]]:
         """Derivatives, and amplitudes of shape (nfdot, nfreq, nharm), a piece at a time.
 
         The phase of a pulse is another from one frequency to the next, and it is free.
@@ -206,12 +207,12 @@ class Bands:
         window, template, freq, fdot = self.window, self.window.templates[peak.template], peak.freq, peak.fdot
         steps = 0.5 * np.array([window.freq_step, window.fdot_step if window.fdots.size > 1 else 0.0])
 
-        def place(x: NDArray[np.float64]) -> tuple[float, float]:
+        def place(x: Floats) -> tuple[float, float]:
             x = np.clip(x, -1.0, 1.0) * steps
             most = max(window.wide.fdot, abs(fdot))
             return freq + float(x[0]), float(np.clip(fdot + x[1], -most, most))
 
-        def lost(x: NDArray[np.float64]) -> float:
+        def lost(x: Floats) -> float:
             return -self.snr(template, *place(x))
 
         corners = np.array([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]])
@@ -223,7 +224,7 @@ class Bands:
         snr = max(peak.snr, -float(highest.fun))
         return Peak(snr, *place(highest.x), self.dm, peak.template, peak.near, window.sigma(snr, near=peak.near))
 
-    def snr(self, template: NDArray[np.complex128], freq: float, fdot: float) -> float:
+    def snr(self, template: Complexes, freq: float, fdot: float) -> float:
         """Matched S/N at one place, at the best phase."""
         away = freq - self.window.freq
         lines = [
@@ -248,7 +249,7 @@ def best_peak(spectrum: Spectrum, window: Window, dm: float, least: float) -> Pe
     return max(Bands(spectrum, window, dm).best(least), key=lambda peak: peak.sigma)
 
 
-def _highest(product: NDArray[np.complex64], bound: NDArray[np.floating[Any]], least: float) -> tuple[int, int, float]:
+def _highest(product: Complex64s, bound: NDArray[np.floating[Any]], least: float) -> tuple[int, int, float]:
     """Row, column and S/N of the highest point of a plane; nothing below `least`, which bounds cannot exceed."""
     order = np.argsort(-bound, axis=None)
     best = (0, 0, least)
@@ -266,7 +267,7 @@ def _highest(product: NDArray[np.complex64], bound: NDArray[np.floating[Any]], l
     return best
 
 
-def _phased(product: NDArray[Any], phases: int) -> NDArray[Any]:
+def _phased(product: Array, phases: int) -> Array:
     """The sum of amplitudes over harmonics at its best phase, in units of its noise."""
     nharm = product.shape[-1]
     count = phases * nharm

@@ -23,7 +23,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.polynomial import hermite_e
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.constants import DAY, KDM, C
@@ -37,6 +36,7 @@ from pulsar.io.product.reader import Run
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import counted
 from pulsar.sky.barycentre import motion_of
+from pulsar_kernels.arrays import Bools, Complexes, Floats
 
 #: Full widths at half maximum [turns] of the Gaussian pulses that stand for a profile that is not known: one that is
 #: wider or narrower than another by a factor of 3^1/2 keeps 0.93 of its matched S/N.
@@ -72,7 +72,7 @@ class Sought:
     ident: str
     freq: float
     dm: float
-    templates: tuple[NDArray[np.complex128], ...]
+    templates: tuple[Complexes, ...]
     freq_err: float = 0.0
     barycentric: bool = True
     accel: float = 0.0
@@ -85,30 +85,30 @@ class Sought:
     dec_deg: float = nan
 
     @property
-    def typical(self) -> NDArray[np.complex128]:
+    def typical(self) -> Complexes:
         """A template without noise, of middle width where the width is not known."""
         return self.templates[len(self.templates) // 2]
 
 
-def gaussian(width: float) -> NDArray[np.complex128]:
+def gaussian(width: float) -> Complexes:
     """Template of a Gaussian pulse of this full width at half maximum [turns]."""
     k = np.arange(1, MOST_HARMONICS + 1)
     return unit(np.exp(-0.25 * (np.pi * width * k) ** 2 / np.log(2.0)).astype(np.complex128))
 
 
-def gaussians() -> tuple[NDArray[np.complex128], ...]:
+def gaussians() -> tuple[Complexes, ...]:
     """Templates of Gaussian pulses of `WIDTHS`."""
     return tuple(map(gaussian, WIDTHS))
 
 
-def unit(amplitudes: NDArray[np.complex128]) -> NDArray[np.complex128]:
+def unit(amplitudes: Complexes) -> Complexes:
     """The first amplitudes that have 98 % of the power, the sum of their squares 1."""
     power = np.cumsum(np.abs(amplitudes[:MOST_HARMONICS]) ** 2)
     used = amplitudes[: int(np.searchsorted(power, 0.98 * power[-1])) + 1]
     return np.asarray(used / np.linalg.norm(used))
 
 
-def templates_of(fold: Fold | None) -> tuple[NDArray[np.complex128], ...]:
+def templates_of(fold: Fold | None) -> tuple[Complexes, ...]:
     """Templates of a candidate with a fold, or without.
 
     The profile itself has the noise of its fold, which a weak one matches worse than a Gaussian of its width does.
@@ -279,8 +279,8 @@ class Window:
     near: Box
     wide: Box
     tobs: float
-    dms: NDArray[np.float64]
-    templates: tuple[NDArray[np.complex128], ...]
+    dms: Floats
+    templates: tuple[Complexes, ...]
     spread: float
 
     @cached_property
@@ -304,7 +304,7 @@ class Window:
         return grid_step(self.curvature, self.tobs**2 / sqrt(720.0))
 
     @cached_property
-    def fdots(self) -> NDArray[np.float64]:
+    def fdots(self) -> Floats:
         """Derivatives of the grid [Hz/s]; that which is expected is one of them; alone where none differs."""
         low, high = (np.array([-1.0, 1.0]) * self.wide.fdot - self.fdot) / self.fdot_step
         return np.asarray(self.fdot + self.fdot_step * np.arange(np.ceil(low - 0.5), np.floor(high + 0.5) + 1.0))
@@ -328,7 +328,7 @@ class Window:
         middle = np.bincount(octave, share * k) / np.maximum(power, 1e-300)
         return self.freq * self.tobs / float(np.sum(power**2 / np.maximum(middle, 1.0)))
 
-    def is_near(self, freq: NDArray[np.float64] | float, fdot: float, dm: float) -> NDArray[np.bool_]:
+    def is_near(self, freq: Floats | float, fdot: float, dm: float) -> Bools:
         """Whether places are where the candidate is had nothing changed; the nearest of the grid are."""
         nearest = float(np.abs(self.dms - self.sought.dm).min()) * (1.0 + 1e-9)
         inside = abs(dm - self.sought.dm) <= max(self.near.dm, nearest)
@@ -369,7 +369,7 @@ class Window:
         return stats.inverse_tail(lambda snr: self.log_expected(snr, near=False), logp, 3.0, 12.0, 1e-6)
 
 
-def curvature(template: NDArray[np.complex128]) -> float:
+def curvature(template: Complexes) -> float:
     """K of a template [1 / turn]."""
     k = np.arange(1, len(template) + 1)
     return 2.0 * pi * float(np.sqrt(np.sum(np.abs(template) ** 2 * k**2)))
@@ -410,9 +410,7 @@ def characteristic(u: float, bend: float, sides: Sequence[float]) -> float:
     return bend * float(symmetric @ np.array(density))
 
 
-def window_of(
-    sought: Sought, header: Header, freqs: NDArray[np.float64], config: Config, series: NDArray[np.float64] | None
-) -> Window:
+def window_of(sought: Sought, header: Header, freqs: Floats, config: Config, series: Floats | None) -> Window:
     """The window of a candidate in an observation.
 
     Parameters
@@ -467,7 +465,7 @@ def window_of(
         templates = tuple(template[:half] / np.linalg.norm(template[:half]) for template in templates)
 
 
-def box_of(template: NDArray[np.complex128]) -> tuple[float, float]:
+def box_of(template: Complexes) -> tuple[float, float]:
     """Boxcar S/N of a pulse of matched S/N 1, and the width of the box [turns]."""
     nbins = 8 * max(len(template), 16)
     spectrum = np.zeros(nbins // 2 + 1, dtype=np.complex128)
@@ -476,7 +474,7 @@ def box_of(template: NDArray[np.complex128]) -> tuple[float, float]:
     return float(snr[0]), float(width[0]) / nbins
 
 
-def _dms(middle: float, half: float, step: float) -> NDArray[np.float64]:
+def _dms(middle: float, half: float, step: float) -> Floats:
     """Trial DMs about one, none below 0."""
     count = int(np.ceil(half / step)) if step > 0.0 else 0
     dms = middle + half / max(count, 1) * np.arange(-count, count + 1)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2 as chi_square
 
 from pulsar.connect.turns import UNLIKELY, Connection, Rotation, Times, connect, fit, largest_fdot
@@ -45,6 +44,7 @@ from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.catalogue import beam_width
 from pulsar.sky.observatory import find_observatory
 from pulsar.sky.timing import TimingModel
+from pulsar_kernels.arrays import Floats, Ints
 
 #: Candidates of two nights are one pulsar if periods and DMs differ by less than so many errors.
 _FAR: Final = 5.0
@@ -87,9 +87,9 @@ class Arrivals:
 
     toas: tuple[Toa, ...]
     telescopes: tuple[str, ...]
-    night: NDArray[np.int64]
+    night: Ints
     labels: tuple[str, ...]
-    freqs: NDArray[np.float64]
+    freqs: Floats
     spin: tuple[float, float]
     epoch: float
     ra_deg: float
@@ -205,7 +205,7 @@ def common_template(folds: Sequence[Fold]) -> Template:
     return template
 
 
-def _in_bins(profile: NDArray[np.float64], nbins: int) -> NDArray[np.float64]:
+def _in_bins(profile: Floats, nbins: int) -> Floats:
     """A profile of unit noise in fewer bins, of unit noise again."""
     size = profile.size
     if size == nbins:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import chi2 as chi_square
+
+from pulsar_kernels.arrays import Floats, Ints
 
 #: A wrong count is better than the right one by this difference of chi-square once in 3 million (5 sigma): decisive.
 DECISIVE: Final = 25.0
@@ -48,12 +49,12 @@ class Times:
         Frequency that each night shows in its middle, and its error [Hz]; NaN where it is that of the reference.
     """
 
-    seconds: NDArray[np.float64]
-    errors: NDArray[np.float64]
-    night: NDArray[np.int64]
-    slopes: NDArray[np.float64]
+    seconds: Floats
+    errors: Floats
+    night: Ints
+    slopes: Floats
     place_err: float
-    freqs: NDArray[np.float64]
+    freqs: Floats
 
     @property
     def nnights(self) -> int:
@@ -81,7 +82,7 @@ class Rotation:
     errors: tuple[float, float]
     place: tuple[float, float]
     place_err: tuple[float, float]
-    residuals: NDArray[np.float64]
+    residuals: Floats
     chi2: float
     dof: float
 
@@ -111,19 +112,19 @@ class Connection:
         Arc of each night, in which all counts agree.
     """
 
-    counts: NDArray[np.int64]
-    reference: NDArray[np.int64]
-    night: NDArray[np.int64]
-    chi2: NDArray[np.float64]
+    counts: Ints
+    reference: Ints
+    night: Ints
+    chi2: Floats
     cut: bool
-    arcs: NDArray[np.int64]
+    arcs: Ints
 
     @property
     def unique(self) -> bool:
         """True if one count is left."""
         return len(self.counts) == 1 and not self.cut
 
-    def turns(self, hypothesis: int = 0) -> NDArray[np.int64]:
+    def turns(self, hypothesis: int = 0) -> Ints:
         """Turns at each time, from the first, shape (n,)."""
         turns = self.reference + self.counts[hypothesis][self.night]
         return np.asarray(turns - turns.min())
@@ -138,29 +139,29 @@ def largest_fdot(freq: float) -> float:
 class _Rows:
     """Equations of least squares, in units of their errors: times of arrival and rates, then what is believed."""
 
-    design: NDArray[np.float64]
-    wanted: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    night: NDArray[np.int64]
+    design: Floats
+    wanted: Floats
+    weights: Floats
+    night: Ints
     measured: int
 
-    def matrix(self, arcs: NDArray[np.int64]) -> NDArray[np.float64]:
+    def matrix(self, arcs: Ints) -> Floats:
         """With a column for the offset of each arc before the others."""
         return np.hstack([self.offsets(arcs), self.design])
 
-    def offsets(self, arcs: NDArray[np.int64]) -> NDArray[np.float64]:
+    def offsets(self, arcs: Ints) -> Floats:
         """Columns of the offset of each arc, shape (nrows, narcs)."""
         columns = np.zeros((len(self.wanted), int(arcs.max()) + 1))
         columns[np.arange(len(self.night)), arcs[self.night]] = self.weights
         return columns
 
-    def dof(self, matrix: NDArray[np.float64]) -> float:
+    def dof(self, matrix: Floats) -> float:
         """Degrees of freedom: equations measured, but for what they take part in the parameters."""
         taken = np.einsum("ij,ji->i", matrix, _solver(matrix))
         return float(self.measured - taken[: self.measured].sum())
 
 
-def _rows(times: Times, reference: Sequence[float], *, place: bool, turns: NDArray[np.int64] | None = None) -> _Rows:
+def _rows(times: Times, reference: Sequence[float], *, place: bool, turns: Ints | None = None) -> _Rows:
     """What is fitted: by how many turns the pulsar is ahead of a reference, at whole numbers of its own."""
     freq, fdot = reference
     t, n = times.seconds, len(times.seconds)
@@ -192,7 +193,7 @@ def _rows(times: Times, reference: Sequence[float], *, place: bool, turns: NDArr
     return _Rows(design, wanted, weights, times.night, measured)
 
 
-def _solver(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _solver(matrix: Floats) -> Floats:
     """The matrix that makes parameters of what is wanted: its product with its transpose is their covariance."""
     size = np.linalg.norm(matrix, axis=0)
     q, r = np.linalg.qr(matrix / size)
@@ -242,7 +243,7 @@ def _scale(chi2: float, dof: float) -> float:
     return chi2 / dof if dof >= 1.0 and chi_square.sf(chi2, dof) < UNLIKELY else 1.0
 
 
-def _tree(rows: _Rows, nnights: int, least: float, scale: float) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
+def _tree(rows: _Rows, nnights: int, least: float, scale: float) -> tuple[Ints, Floats, bool]:
     """Hypotheses and their chi-squares, best first; and whether some were given up for their number.
 
     The chi-square of a hypothesis only grows from step to step. At the end the right one exceeds that of free offsets
@@ -278,7 +279,7 @@ def _tree(rows: _Rows, nnights: int, least: float, scale: float) -> tuple[NDArra
     return counts[order] - counts[order, :1], chi2[order], cut
 
 
-def _surest(solver: NDArray[np.float64]) -> tuple[int, int, float]:
+def _surest(solver: Floats) -> tuple[int, int, float]:
     """The two arcs whose offsets differ by the surest number, and its variance [turns^2]."""
     # As differences of rows: of the covariance of long arcs no digit would be left.
     variance = squareform(pdist(solver, "sqeuclidean"))
@@ -287,7 +288,7 @@ def _surest(solver: NDArray[np.float64]) -> tuple[int, int, float]:
     return int(first), int(second), max(float(variance[first, second]), np.finfo(float).tiny)
 
 
-def fit(times: Times, reference: Sequence[float], turns: NDArray[np.int64], *, place: bool = False) -> Rotation:
+def fit(times: Times, reference: Sequence[float], turns: Ints, *, place: bool = False) -> Rotation:
     """The rotation that times have with a count of turns.
 
     Parameters

@@ -11,9 +11,9 @@ from os import PathLike
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.errors import ConfigError
+from pulsar_kernels.arrays import Array, Floats
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,7 +89,7 @@ def number(name: str, value: Any, spec: str) -> float:
     return float(values)
 
 
-def numbers(name: str, value: Any, spec: str) -> NDArray[np.float64]:
+def numbers(name: str, value: Any, spec: str) -> Floats:
     """A one-dimensional array of numbers, at least one; a single number is an array of one.
 
     Parameters
@@ -107,7 +107,7 @@ def numbers(name: str, value: Any, spec: str) -> NDArray[np.float64]:
     return values
 
 
-def _values(name: str, value: Any, spec: str) -> NDArray[np.float64]:
+def _values(name: str, value: Any, spec: str) -> Floats:
     unit, sign = _parts(spec)
     if unit == "d" and hasattr(value, "utc"):
         value = value.utc.mjd
@@ -153,7 +153,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def samples(name: str, data: Any, dims: tuple[str, ...], types: tuple[str, ...]) -> NDArray[Any]:
+def samples(name: str, data: Any, dims: tuple[str, ...], types: tuple[str, ...]) -> Array:
     """An array of samples of one of `types`, native, writable, rows contiguous; the array itself where it is that.
 
     Parameters
@@ -204,7 +204,7 @@ def samples(name: str, data: Any, dims: tuple[str, ...], types: tuple[str, ...])
     return out
 
 
-def _without_offset(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _without_offset(values: Floats) -> Floats:
     """The values, less their mean where float32 would lose part of the noise."""
     finite = values[np.isfinite(values)]
     if not finite.size:

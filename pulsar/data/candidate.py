@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pulsar_kernels.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,14 @@ def dtype_of(columns: tuple[Column, ...]) -> np.dtype[Any]:
     return np.dtype([(c.name, c.dtype) for c in columns])
 
 
-def joined(columns: tuple[Column, ...], tables: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def joined(columns: tuple[Column, ...], tables: Sequence[Array]) -> Array:
     """Tables of these columns one after the other; where no more than one has rows it is that table itself."""
     full = [table for table in tables if len(table)] or tables[:1]
     # numpy compares the types of all columns each time.
     return np.concatenate(full) if len(full) > 1 else full[0] if full else np.zeros(0, dtype=dtype_of(columns))
 
 
-def empty_table(columns: tuple[Column, ...], nrows: int) -> NDArray[Any]:
+def empty_table(columns: tuple[Column, ...], nrows: int) -> Array:
     """A table whose every field is missing: NaN, "" or 0 (beam: -1)."""
     table = np.zeros(nrows, dtype=dtype_of(columns))
     for column in columns:

@@ -9,10 +9,11 @@ from math import isfinite, nan
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pulsar_kernels.arrays import Floats
 
 
-def galactic(ra_deg: Any, dec_deg: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def galactic(ra_deg: Any, dec_deg: Any) -> tuple[Floats, Floats]:
     """Galactic longitude (0 to 360) and latitude [deg] of ICRS positions.
 
     Parameters

@@ -15,7 +15,7 @@ from pulsar.data.text import printable
 from pulsar.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from pulsar_kernels.arrays import Array
 
 
 class Closeable(Protocol):
@@ -234,7 +234,7 @@ class Numbers:
         raw: bytes = self.take(f"{n}s", part)[0]
         return raw.split(b"\0")[0].decode("latin-1").strip()
 
-    def array(self, shape: tuple[int, ...], part: str, kind: str = "f8") -> "NDArray[Any]":
+    def array(self, shape: tuple[int, ...], part: str, kind: str = "f8") -> "Array":
         """Numbers of a kind of numpy's.
 
         Raises

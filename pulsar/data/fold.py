@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY, C
 from pulsar.data.header import LARGEST_DM
 from pulsar.data.text import facts, known, line
 from pulsar.errors import ConfigError
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class HarmonicNoise:
         Standard errors by which the lowest harmonics are noisier than white noise.
     """
 
-    measured: NDArray[np.float64]
-    smooth: NDArray[np.float64]
+    measured: Floats
+    smooth: Floats
     red: float
 
     @property
-    def gain(self) -> NDArray[np.float64]:
+    def gain(self) -> Floats:
         """Factor of each harmonic: noise is white and of unit power afterwards."""
         return np.asarray(1.0 / np.sqrt(self.smooth))
 
@@ -121,7 +121,7 @@ class LevelledFold:
         That the harmonics had, shape (nbins / 2 + 1,).
     """
 
-    data: NDArray[np.float32]
+    data: Float32s
     noise: HarmonicNoise
 
 
@@ -159,20 +159,20 @@ class FoldCube:
         Length of what was put into a bin at once, `tsamp` or several [s]; 0 where that is not known.
     """
 
-    data: NDArray[np.float32]
-    variance: NDArray[np.float64]
-    time_edges: NDArray[np.float64]
-    band_freqs: NDArray[np.float64]
+    data: Float32s
+    variance: Floats
+    time_edges: Floats
+    band_freqs: Floats
     fref: float
     params: FoldParams
     tobs: float
     tsamp: float
     epoch: float
-    lags: NDArray[np.float64] | None = None
+    lags: Floats | None = None
     levelled: LevelledFold | None = None
     resolution: float = 0.0
 
-    def without(self, subints: NDArray[np.bool_], bands: NDArray[np.bool_] | None = None) -> "FoldCube":
+    def without(self, subints: Bools, bands: Bools | None = None) -> "FoldCube":
         """The same without some of the sub-integrations, shape (nsubints,), and of the bands, shape (nbands,)."""
         keep = ~subints[:, None, None]
         if bands is not None:
@@ -252,17 +252,17 @@ class Fold:
     width: float
     phase: float
     chi2_red: float
-    profile: NDArray[np.float32]
-    time_phase: NDArray[np.float32]
-    freq_phase: NDArray[np.float32]
-    time_edges: NDArray[np.float64]
-    band_freqs: NDArray[np.float64]
-    dms: NDArray[np.float64]
-    dm_snr: NDArray[np.float32]
-    dm_expected: NDArray[np.float32]
-    freq_offsets: NDArray[np.float64]
-    fdot_offsets: NDArray[np.float64]
-    p_pdot: NDArray[np.float32]
+    profile: Float32s
+    time_phase: Float32s
+    freq_phase: Float32s
+    time_edges: Floats
+    band_freqs: Floats
+    dms: Floats
+    dm_snr: Float32s
+    dm_expected: Float32s
+    freq_offsets: Floats
+    fdot_offsets: Floats
+    p_pdot: Float32s
     epoch: float
     tobs: float
     extra: dict[str, Any] = field(default_factory=dict)
@@ -311,7 +311,7 @@ def _error(value: float, unit: str) -> str:
     return f" ± {value:.2g} {unit}".rstrip() if np.isfinite(value) else ""
 
 
-def turned(profiles: NDArray[np.float64], turns: NDArray[np.float64] | float) -> NDArray[np.float64]:
+def turned(profiles: Floats, turns: Floats | float) -> Floats:
     """Profiles moved later by so many turns, without their means.
 
     Parameters
@@ -326,7 +326,7 @@ def turned(profiles: NDArray[np.float64], turns: NDArray[np.float64] | float) ->
     return np.asarray(np.fft.irfft(spectra * np.exp(-2j * np.pi * phase), nbins, axis=-1), dtype=np.float64)
 
 
-def aligned_cube(fold: Fold, at: NDArray[np.int64]) -> NDArray[np.float64]:
+def aligned_cube(fold: Fold, at: Ints) -> Floats:
     """The fold as it is refined, dedispersed, noise of 1 in every element, shape (nsubints, nbands, nbins).
 
     Parameters
@@ -343,13 +343,7 @@ def aligned_cube(fold: Fold, at: NDArray[np.int64]) -> NDArray[np.float64]:
     return cube_of_sums(fold.profile, fold.time_phase, bands, share, count)
 
 
-def cube_of_sums(
-    profile: NDArray[Any],
-    time_phase: NDArray[Any],
-    freq_phase: NDArray[Any],
-    share: NDArray[np.float64],
-    count: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def cube_of_sums(profile: Array, time_phase: Array, freq_phase: Array, share: Floats, count: Floats) -> Floats:
     """The cube that has these sums and nothing else, noise of 1 in every element, shape (nsubints, nbands, nbins).
 
     Parameters
@@ -372,7 +366,7 @@ def cube_of_sums(
     bands = turned(freq_phase.astype(np.float64), 0.0) * size / np.sqrt(nsub)
     part = count / nsub
     beside = bands - part[:, None] * whole
-    cube: NDArray[np.float64] = times[:, None, :] * part[None, :, None] + share[:, None, None] * beside[None]
+    cube: Floats = times[:, None, :] * part[None, :, None] + share[:, None, None] * beside[None]
     return cube
 
 
@@ -424,10 +418,10 @@ class PulseCutout:
         Frequency to which times refer [MHz].
     """
 
-    spectrum: NDArray[np.float32]
-    freqs: NDArray[np.float64]
-    plane: NDArray[np.float32]
-    dms: NDArray[np.float64]
+    spectrum: Float32s
+    freqs: Floats
+    plane: Float32s
+    dms: Floats
     dm: float
     time: float
     width: float
@@ -437,7 +431,7 @@ class PulseCutout:
     fref: float
 
     @property
-    def times(self) -> NDArray[np.float64]:
+    def times(self) -> Floats:
         """Middles of the columns [s] from the start of the observation, shape (ntime,)."""
         middles = np.arange(self.spectrum.shape[1]) + 0.5
         return np.asarray(self.start + middles * self.tsamp, dtype=np.float64)
@@ -448,7 +442,7 @@ class PulseCutout:
         return self.tstart + self.time / DAY
 
     @property
-    def profile(self) -> NDArray[np.float32]:
+    def profile(self) -> Float32s:
         """The series at the DM of the pulse, noise of 1, shape (ntime,)."""
         return np.asarray(self.plane[int(np.argmin(np.abs(self.dms - self.dm)))], dtype=np.float32)
 

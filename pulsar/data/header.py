@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pulsar.constants import DAY, KDM
+from pulsar_kernels.arrays import Bools, Floats
 
 
-def dispersion_delays(freqs: NDArray[np.float64], fref: float | None = None) -> NDArray[np.float64]:
+def dispersion_delays(freqs: Floats, fref: float | None = None) -> Floats:
     """Delays for a DM of 1 [s], shape (nfreqs,), after a frequency [MHz], by default the highest of them."""
     return np.asarray(KDM * (freqs**-2.0 - (freqs.max() if fref is None else fref) ** -2.0))
 
@@ -120,7 +121,7 @@ class Header(Span):
     format: str = ""
 
     @cached_property
-    def freqs(self) -> NDArray[np.float64]:
+    def freqs(self) -> Floats:
         """Channel centres [MHz], shape (nchans,), descending."""
         if self.freq_table is not None:
             freqs = np.array(self.freq_table, dtype=np.float64)
@@ -145,7 +146,7 @@ class Header(Span):
         half = 0.5 * self.chan_width
         return float(self.freqs[-1]) - half, float(self.freqs[0]) + half
 
-    def overlapping(self, low: float, high: float) -> NDArray[np.bool_]:
+    def overlapping(self, low: float, high: float) -> Bools:
         """True for channels that reach into a range of frequencies [MHz], shape (nchans,)."""
         half = 0.5 * self.chan_width
         return np.asarray((self.freqs + half > low) & (self.freqs - half < high))
@@ -155,7 +156,7 @@ class Header(Span):
         """Middle of the band [MHz]."""
         return 0.5 * float(self.freqs[0] + self.freqs[-1])
 
-    def delays(self, dm: float) -> NDArray[np.float64]:
+    def delays(self, dm: float) -> Floats:
         """Dispersion delay of each channel after channel 0 [s], shape (nchans,), for `dm` [pc cm^-3]."""
         return dm * dispersion_delays(self.freqs, self.freqs[0])
 

@@ -1,13 +1,13 @@
 """Signals that were added to the data of a run, what became of them, and what that says of the run."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column, dtype_of
 from pulsar.errors import ConfigError
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 INJECTED_COLUMNS: Final[tuple[Column, ...]] = (
     Column("kind", "U8", "", "pulsar or burst"),
@@ -83,7 +83,7 @@ RELIABILITY_COLUMNS: Final[tuple[Column, ...]] = (
 )
 
 
-def _in_bins(columns: tuple[Column, ...], edges: NDArray[np.float64], *values: NDArray[Any]) -> NDArray[Any]:
+def _in_bins(columns: tuple[Column, ...], edges: Floats, *values: Array) -> Array:
     """A row for each bin: its edges, then the other columns in their order."""
     rows = np.zeros(edges.size - 1, dtype=dtype_of(columns))
     for column, value in zip(columns, (edges[:-1], edges[1:], *values), strict=True):
@@ -91,7 +91,7 @@ def _in_bins(columns: tuple[Column, ...], edges: NDArray[np.float64], *values: N
     return rows
 
 
-def _shares(found: NDArray[np.int64], tried: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+def _shares(found: Ints, tried: Ints) -> tuple[Floats, ...]:
     """Found over tried, NaN where nothing was, and the ends of its interval."""
     share = np.divide(found, tried, out=np.full(tried.size, np.nan), where=tried > 0)
     return share, *wilson(found, tried)
@@ -103,9 +103,7 @@ BY: Final = ("snr", "period", "dm", "width", "duty", "accel", "time")
 SNR_EDGES: Final = (0.0, 2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1000.0)
 
 
-def recall(
-    rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray[np.float64] | None = None
-) -> NDArray[Any]:
+def recall(rows: Array, by: str = "snr", edges: Sequence[float] | Floats | None = None) -> Array:
     """Recall in bins of a column.
 
     Parameters
@@ -154,7 +152,7 @@ def recall(
     return _in_bins(RECALL_COLUMNS, limits, tried, found, *_shares(found, tried), kept)
 
 
-def _snr_edges(values: NDArray[np.float64]) -> tuple[float, ...]:
+def _snr_edges(values: Floats) -> tuple[float, ...]:
     """Those of SNR_EDGES from 6 to 20, and as many more as it takes for all values to lie between them."""
     low, high = np.nanmin([6.0, *values]), np.nanmax([20.0, *values])
     first, last = np.searchsorted(SNR_EDGES, low, "right") - 1, np.searchsorted(SNR_EDGES, high)
@@ -162,7 +160,7 @@ def _snr_edges(values: NDArray[np.float64]) -> tuple[float, ...]:
     return (*SNR_EDGES[max(first, 0) : last + 1], *most)
 
 
-def threshold_at(rows: NDArray[Any], share: float = 0.9) -> float:
+def threshold_at(rows: Array, share: float = 0.9) -> float:
     """S/N from which on so large a share is found; NaN where none is so strong, or nothing was added.
 
     From the rising step function that fits best (isotonic regression: neighbours in S/N are pooled until no share is
@@ -181,7 +179,7 @@ def threshold_at(rows: NDArray[Any], share: float = 0.9) -> float:
     return next((float(snr[k]) for k, part in zip(firsts, shares, strict=True) if part >= share), float("nan"))
 
 
-def _rising(good: NDArray[np.bool_]) -> tuple[list[int], list[float]]:
+def _rising(good: Bools) -> tuple[list[int], list[float]]:
     """Where each step of the rising step function begins that fits best, and how high it is."""
     pools: list[tuple[int, int, int]] = []  # first, found, tried
     for k, found in enumerate(good.tolist()):
@@ -192,7 +190,7 @@ def _rising(good: NDArray[np.bool_]) -> tuple[list[int], list[float]]:
     return [first for first, _, _ in pools], [found / tried for _, found, tried in pools]
 
 
-def threshold_interval(rows: NDArray[Any], share: float = 0.9) -> tuple[float, float]:
+def threshold_interval(rows: Array, share: float = 0.9) -> tuple[float, float]:
     """68 % interval of what :func:`threshold_at` tells, by the likelihood ratio for rising functions.
 
     Parameters
@@ -226,7 +224,7 @@ def threshold_interval(rows: NDArray[Any], share: float = 0.9) -> tuple[float, f
     return min(inside), max(inside)
 
 
-def _likelihood(good: NDArray[np.bool_], least: float, most: float) -> float:
+def _likelihood(good: Bools, least: float, most: float) -> float:
     """Logarithm of the likelihood of the best rising step function between two shares."""
     firsts, shares = _rising(good)
     part = np.repeat(shares, np.diff([*firsts, good.size])) if firsts else np.zeros(0)
@@ -239,7 +237,7 @@ def _likelihood(good: NDArray[np.bool_], least: float, most: float) -> float:
 SCORE_EDGES: Final = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
 
 
-def reliability(rows: NDArray[Any], edges: Sequence[float] = (*SCORE_EDGES, 1.0)) -> NDArray[Any]:
+def reliability(rows: Array, edges: Sequence[float] = (*SCORE_EDGES, 1.0)) -> Array:
     """Reliability of the score in bins of it.
 
     Parameters
@@ -268,7 +266,7 @@ def reliability(rows: NDArray[Any], edges: Sequence[float] = (*SCORE_EDGES, 1.0)
 SURE: Final = 0.9
 
 
-def in_words(injected: NDArray[Any], rows: NDArray[Any]) -> list[str]:
+def in_words(injected: Array, rows: Array) -> list[str]:
     """Recall and reliability in a few lines.
 
     Parameters
@@ -301,7 +299,7 @@ def in_words(injected: NDArray[Any], rows: NDArray[Any]) -> list[str]:
     return lines or ["nothing could be injected: no period or burst has room in these data"]
 
 
-def wilson(found: NDArray[Any] | int, tried: NDArray[Any] | int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def wilson(found: Array | int, tried: Array | int) -> tuple[Floats, Floats]:
     """68 % interval of a fraction (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
 
     Where few were tried, or all or none found, it holds too.

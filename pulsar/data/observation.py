@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.header import Header
 from pulsar.errors import DataError
+from pulsar_kernels.arrays import Array, Bools
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,7 +28,7 @@ class Block:
         Header of the whole observation.
     """
 
-    data: NDArray[Any]
+    data: Array
     start: int
     header: Header
 
@@ -178,7 +178,7 @@ class Observation(Protocol):
     @property
     def gaps(self) -> tuple[Gap, ...]: ...
     @property
-    def chan_ok(self) -> NDArray[np.bool_]: ...
+    def chan_ok(self) -> Bools: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
@@ -186,7 +186,7 @@ class Observation(Protocol):
     @property
     def remarks(self) -> tuple[str, ...]: ...
 
-    def read_into(self, start: int, out: NDArray[Any]) -> None:
+    def read_into(self, start: int, out: Array) -> None:
         """Fill `out`, shape (nchans, n), dtype `dtype`, rows contiguous, with samples from `start` on.
 
         Safe to call from several threads at once.

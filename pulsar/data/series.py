@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from pulsar.data.arguments import quantities, samples
 from pulsar.data.header import Span
 from pulsar.data.text import facts, known, line
 from pulsar.errors import DataError
+from pulsar_kernels.arrays import Array, Floats
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
@@ -52,7 +53,7 @@ class TimeSeries(Span):
     <TimeSeries: 4 samples of 1000 µs (0.004 s), DM 0>
     """
 
-    data: NDArray[Any]
+    data: Array
     tsamp: float
     dm: float = 0.0
     tstart: float = float("nan")
@@ -96,7 +97,7 @@ class TimeSeries(Span):
         return facts("TimeSeries", rows, line(self.data))
 
 
-def check_varies(data: NDArray[Any], name: str) -> None:
+def check_varies(data: Array, name: str) -> None:
     """Refuse samples of a series in which nothing can be found: all are missing, or the same.
 
     Parameters
@@ -133,8 +134,8 @@ class DMTime:
         Raw samples in one sample of the series.
     """
 
-    data: NDArray[Any]
-    dms: NDArray[np.float64]
+    data: Array
+    dms: Floats
     tsamp: float
     tstart: float = float("nan")
     downsample: int = 1
@@ -165,7 +166,7 @@ class DMTime:
 LINE: Final = 64
 
 
-def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
     """Zeros that begin at a cache line."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     space = np.zeros(size + LINE, dtype=np.uint8)

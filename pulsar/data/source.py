@@ -4,10 +4,10 @@ from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.header import Sampled
+from pulsar_kernels.arrays import Floats, Int8s
 
 #: Noise of a cleaned channel in integer levels. The rounding then adds 1/(12 * 8^2) = 0.13 % to the variance
 #: (0.07 % of S/N), and the range of int8 holds +-15.9 sigma of a single channel and sample.
@@ -34,13 +34,13 @@ class SampleSource(Sampled, Protocol):
     """
 
     @property
-    def freqs(self) -> NDArray[np.float64]: ...
+    def freqs(self) -> Floats: ...
     @property
     def fref(self) -> float: ...
     @property
     def chan_width(self) -> float: ...
 
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+    def read_into(self, start: int, out: Int8s) -> None:
         """Fill `out`, shape (nchans, n), from sample `start` on; what lies outside the observation is 0.
 
         Rows of `out` are contiguous, their stride may be larger than n. Noise has standard deviation
@@ -63,7 +63,7 @@ class Derived:
 
     def __init__(self, source: SampleSource) -> None:
         self.source = source
-        self.freqs: NDArray[np.float64] = source.freqs
+        self.freqs: Floats = source.freqs
         self.fref = source.fref
         self.chan_width = source.chan_width
         self.nsamps = source.nsamps
@@ -83,7 +83,7 @@ class Relay(Derived, ABC):
     source : SampleSource
     """
 
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+    def read_into(self, start: int, out: Int8s) -> None:
         """As of the source, with what is done to it."""
         self.source.read_into(start, out)
         low, high = max(start, 0), min(start + out.shape[1], self.nsamps)
@@ -91,7 +91,7 @@ class Relay(Derived, ABC):
             self._meet(low, out[:, low - start : high - start])
 
     @abstractmethod
-    def _meet(self, start: int, data: NDArray[np.int8]) -> None:
+    def _meet(self, start: int, data: Int8s) -> None:
         """Use or change samples from `start` on, all within the observation."""
 
 
@@ -115,7 +115,7 @@ class BandSource(Derived):
         self._rows = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
         self.freqs = np.ascontiguousarray(source.freqs[self._rows])
 
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+    def read_into(self, start: int, out: Int8s) -> None:
         """As of the source."""
         nchans, n = self.source.freqs.size, out.shape[1]
         step = max(PIECE_BYTES // nchans, 1)
@@ -157,6 +157,6 @@ class PartSource(Derived):
         """As of the source."""
         return self.source.valid_fraction(self._first + start, nsamps)
 
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+    def read_into(self, start: int, out: Int8s) -> None:
         """As of the source."""
         self.source.read_into(self._first + start, out)

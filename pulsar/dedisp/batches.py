@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.resources import share_out
 from pulsar.constants import KDM
@@ -38,6 +37,7 @@ from pulsar.dedisp.stream import (
     too_small,
 )
 from pulsar.errors import ConfigError
+from pulsar_kernels.arrays import Int16s
 from pulsar_kernels.dedisperse import halve, requantise
 
 # Measured with benchmarks/speed.py read, and searches of 256 channels, on one core, rounded down.
@@ -94,7 +94,7 @@ class Batch:
 
     first: int
     stage: DMStage
-    row: Callable[[int], NDArray[np.int16]]
+    row: Callable[[int], Int16s]
 
     def within(self, first: int, last: int) -> "Batch | None":
         """Those of its trials that are among `first` to `last` - 1 of the plan, None where none is."""
@@ -303,9 +303,7 @@ def _from_samples(
             out = series[: job.engine.ndms * stride].reshape(job.engine.ndms, stride)
             engine = replace(job.engine, row=0)
 
-            def tiles(
-                left: Iterator[int], level: Channels = level, engine: Engine = engine, out: NDArray[np.int16] = out
-            ) -> None:
+            def tiles(left: Iterator[int], level: Channels = level, engine: Engine = engine, out: Int16s = out) -> None:
                 with spaces.one() as space:
                     for at in left:
                         n = min(level.tile, level.nsamps - at)

@@ -14,10 +14,10 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.dedisp.plan import DMPlan
+from pulsar_kernels.arrays import Floats, Int8s, Int16s, Int32s, Ints, Uint8s
 from pulsar_kernels.dedisperse import brute_tile
 from pulsar_kernels.tree import FAN, LANES, choose_rows, spans, tree_tile
 
@@ -30,17 +30,17 @@ _UNUSED = np.int64(1) << 40
 class _Nodes:
     """Nodes of one level and their rows; the channels are the lowest level, with no rows."""
 
-    count: NDArray[np.float64]  # (nnodes,): channels
-    slope: NDArray[np.float64]  # (nnodes,): mean delay [samples per unit of DM]
-    spread: NDArray[np.float64]  # (nnodes,): variance of these delays
-    rowid: NDArray[np.int32]  # (nnodes, ndms): row that serves a DM
-    stats: NDArray[np.float64]  # (nrows, 4): see the kernel
-    node: NDArray[np.int64]  # (nrows,)
-    child: NDArray[np.int64]  # (nrows, fan): row of the level below (channel at the lowest), -1 for none
-    shift: NDArray[np.int64]  # (nrows, fan): where its sample 0 is taken from
+    count: Floats  # (nnodes,): channels
+    slope: Floats  # (nnodes,): mean delay [samples per unit of DM]
+    spread: Floats  # (nnodes,): variance of these delays
+    rowid: Int32s  # (nnodes, ndms): row that serves a DM
+    stats: Floats  # (nrows, 4): see the kernel
+    node: Ints  # (nrows,)
+    child: Ints  # (nrows, fan): row of the level below (channel at the lowest), -1 for none
+    shift: Ints  # (nrows, fan): where its sample 0 is taken from
 
 
-def _channels(k: NDArray[np.float64]) -> _Nodes:
+def _channels(k: Floats) -> _Nodes:
     none = np.zeros(0, np.int64)
     rows = none.reshape(0, 0)
     # A copy: what may not be written to is another type for kernels, and rows would be chosen by two versions.
@@ -49,7 +49,7 @@ def _channels(k: NDArray[np.float64]) -> _Nodes:
     )
 
 
-def _level(below: _Nodes, dms: NDArray[np.float64], fan: int, slack: float) -> _Nodes:
+def _level(below: _Nodes, dms: Floats, fan: int, slack: float) -> _Nodes:
     """The level above, in nodes of `fan`; negative `slack` gives each DM its row."""
     nnodes = -(-below.count.size // fan)
     capacity = nnodes * dms.size
@@ -63,7 +63,7 @@ def _level(below: _Nodes, dms: NDArray[np.float64], fan: int, slack: float) -> _
     return _Nodes(count, slope, spread, rowid, stats, node, child, shift)
 
 
-def _grow(k: NDArray[np.float64], dms: NDArray[np.float64]) -> list[_Nodes]:
+def _grow(k: Floats, dms: Floats) -> list[_Nodes]:
     """Levels from the channels up to the root, as many as cost least and leave enough nodes to the root."""
     levels = [_channels(k)]
     costs = [_root_cost(k.size, dms.size)]
@@ -102,12 +102,12 @@ class Operations:
         Levels below the root; the series are multiples of two to this power.
     """
 
-    kind: NDArray[np.uint8]
-    dest: NDArray[np.int64]
-    length: NDArray[np.int64]
-    ptr: NDArray[np.int64]
-    src: NDArray[np.int64]
-    shift: NDArray[np.int64]
+    kind: Uint8s
+    dest: Ints
+    length: Ints
+    ptr: Ints
+    src: Ints
+    shift: Ints
     bits: int
 
     @property
@@ -115,9 +115,7 @@ class Operations:
         """Size of all arrays."""
         return sum(a.nbytes for a in (self.kind, self.dest, self.length, self.ptr, self.src, self.shift))
 
-    def run(
-        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], rows: NDArray[np.int16], at: int, n: int
-    ) -> None:
+    def run(self, raw: Int8s, column: int, work: Int8s, rows: Int16s, at: int, n: int) -> None:
         """Fill ``rows[:, at : at + n]`` from the tile that begins at `column` of `raw`."""
         program = (self.kind, self.dest, self.length, self.ptr, self.src, self.shift)
         tree_tile(raw, column, *program, self.bits, work, rows, at, n)
@@ -147,8 +145,8 @@ class TreeProgram:
     arena: int
     before: int
     after: int
-    children: tuple[NDArray[np.int64], ...]
-    shifts: tuple[NDArray[np.int64], ...]
+    children: tuple[Ints, ...]
+    shifts: tuple[Ints, ...]
 
     @property
     def adds(self) -> float:
@@ -156,7 +154,7 @@ class TreeProgram:
         inputs = np.diff(self.operations.ptr)
         return float(np.dot(inputs - 1, self.operations.length)) / self.tile
 
-    def delays(self) -> NDArray[np.int64]:
+    def delays(self) -> Ints:
         """Delay that every channel gets [samples], shape (ndms, nchans): the tree's own bookkeeping, replayed."""
         row = np.arange(self.ndms)[:, None]
         delay = np.zeros((self.ndms, 1), np.int64)
@@ -168,7 +166,7 @@ class TreeProgram:
         return delay
 
 
-def build_tree(k: NDArray[np.float64], dms: NDArray[np.float64], tile: int) -> TreeProgram:
+def build_tree(k: Floats, dms: Floats, tile: int) -> TreeProgram:
     """Write the program of a tree.
 
     Parameters
@@ -189,7 +187,7 @@ def build_tree(k: NDArray[np.float64], dms: NDArray[np.float64], tile: int) -> T
     return _program(dms.size, tile, levels, lo, hi, before, after)
 
 
-def _spans(levels: Sequence[_Nodes], nchans: int) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], int, int]:
+def _spans(levels: Sequence[_Nodes], nchans: int) -> tuple[list[Ints], list[Ints], int, int]:
     """First sample and last sample past the tile that is needed of every row, and of the channels."""
     sizes = [nchans, *(len(level.node) for level in levels)]
     los = [np.full(n, _UNUSED) for n in sizes]
@@ -201,13 +199,7 @@ def _spans(levels: Sequence[_Nodes], nchans: int) -> tuple[list[NDArray[np.int64
 
 
 def _program(
-    ndms: int,
-    tile: int,
-    levels: Sequence[_Nodes],
-    lo: Sequence[NDArray[np.int64]],
-    hi: Sequence[NDArray[np.int64]],
-    before: int,
-    after: int,
+    ndms: int, tile: int, levels: Sequence[_Nodes], lo: Sequence[Ints], hi: Sequence[Ints], before: int, after: int
 ) -> TreeProgram:
     """Lay out the rows in the arena and list the operations in depth-first order."""
     top = len(levels) - 1
@@ -220,7 +212,7 @@ def _program(
     room = [np.where(size > 0, size + LANES, 0) for size in length]
     # Every level has its own part of the arena, with room for the nodes below one node of the level above, in whose
     # place those below the next one are written: the lowest, which are written most, stay in the caches.
-    place: list[NDArray[np.int64]] = []
+    place: list[Ints] = []
     arena = 0
     for i, level in enumerate(levels[:-1]):
         start = np.searchsorted(level.node, np.arange(level.count.size))
@@ -282,7 +274,7 @@ TREE_DMS = 512
 
 #: Fills ``rows[:, at : at + n]``, shape (ndms, nsamps), from the tile that begins at a column of the channels:
 #: (channels, column, working space, rows, at, n).
-Fill = Callable[[NDArray[np.int8], int, NDArray[np.int8], NDArray[np.int16], int, int], None]
+Fill = Callable[[Int8s, int, Int8s, Int16s, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,9 +307,7 @@ class Engine:
     nbytes: int
     fill: Fill
 
-    def run(
-        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
-    ) -> None:
+    def run(self, raw: Int8s, column: int, work: Int8s, out: Int16s, at: int, n: int) -> None:
         """Fill ``out[row : row + ndms, at : at + n]`` from the tile that begins at `column` of `raw`.
 
         `work` has at least `self.work` elements, begins at a cache line, and belongs to the calling thread. `raw` and
@@ -326,7 +316,7 @@ class Engine:
         self.fill(raw, column, work, out[self.row : self.row + self.ndms], at, n)
 
 
-def samples_per_dm(freqs: NDArray[np.float64], fref: float, tsamp: float) -> NDArray[np.float64]:
+def samples_per_dm(freqs: Floats, fref: float, tsamp: float) -> Floats:
     """Delay of each channel after `fref` [samples per pc cm^-3]."""
     return np.asarray(KDM / tsamp * (freqs**-2.0 - fref**-2.0), dtype=np.float64)
 
@@ -353,9 +343,9 @@ def batch_edges(method: str, nchans: int, nsamps: int, ndms: int) -> list[int]:
 
 
 def make_engines(
-    freqs: NDArray[np.float64],
+    freqs: Floats,
     fref: float,
-    dms: NDArray[np.float64],
+    dms: Floats,
     tsamp: float,
     nsamps: int,
     method: str,
@@ -392,7 +382,7 @@ def make_engines(
         return list(pool.map(make, [first for first, _ in wanted], [dms[first:last] for first, last in wanted]))
 
 
-def _tree_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.float64]) -> Engine:
+def _tree_engine(k: Floats, tile: int, first: int, dms: Floats) -> Engine:
     program = build_tree(k, dms, tile)
     operations = program.operations
     return Engine(
@@ -407,15 +397,13 @@ def _tree_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.
     )
 
 
-def _brute_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.float64]) -> Engine:
+def _brute_engine(k: Floats, tile: int, first: int, dms: Floats) -> Engine:
     delays = np.rint(np.outer(dms, k)).astype(np.int64)
     # Sums of many channels do not fit 16 bits on the way.
     shape = (dms.size, tile) if k.size > 256 else (0, 0)
     size = 4 * shape[0] * shape[1]
 
-    def fill(
-        raw: NDArray[np.int8], column: int, work: NDArray[np.int8], rows: NDArray[np.int16], at: int, n: int
-    ) -> None:
+    def fill(raw: Int8s, column: int, work: Int8s, rows: Int16s, at: int, n: int) -> None:
         brute_tile(raw, column, delays, work[:size].view(np.int32).reshape(shape), rows, 0, at, n)
 
     return Engine(

@@ -22,16 +22,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config, DedispConfig
 from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.data.series import MIN_SAMPLES
 from pulsar.errors import ConfigError
+from pulsar_kernels.arrays import Array, Floats, Ints
 
 #: Arrival error [samples rms] that the plan reckons with; tests hold the tree to it.
 ARRIVAL_RMS: Final = {"tree": 0.44, "brute": 0.29}
@@ -85,7 +85,7 @@ class DMStage:
         At the first and the last trial.
     """
 
-    dms: NDArray[np.float64]
+    dms: Floats
     downsample: int
     nsamps: int
     tsamp: float
@@ -108,7 +108,7 @@ class DMStage:
         return float(self.dms[-1])
 
     @property
-    def steps(self) -> NDArray[np.float64]:
+    def steps(self) -> Floats:
         """Steps between the trials [pc cm^-3], shape (ndms - 1,)."""
         return np.diff(self.dms)
 
@@ -122,7 +122,7 @@ class DMStage:
         """Size of the series, int16."""
         return 2 * self.ndms * self.nsamps
 
-    def parts(self) -> dict[str, NDArray[np.float64]]:
+    def parts(self) -> dict[str, Floats]:
         """Smearing at every trial [s], shape (ndms,), by the names of the fields of `Smearing` and "total"."""
         low, high = self.smearing, self.smearing_high
         channel = np.interp(self.dms, [low.dm, high.dm], [low.channel, high.channel])
@@ -166,7 +166,7 @@ class DMPlan:
     """
 
     stages: tuple[DMStage, ...]
-    freqs: NDArray[np.float64]
+    freqs: Floats
     fref: float
     tsamp: float
     nsamps: int
@@ -174,7 +174,7 @@ class DMPlan:
     method: str
 
     @cached_property
-    def dms(self) -> NDArray[np.float64]:
+    def dms(self) -> Floats:
         """Trial DMs of all stages, ascending, shape (ndms,)."""
         return np.concatenate([stage.dms for stage in self.stages])
 
@@ -217,7 +217,7 @@ class DMPlan:
 class _Band:
     """Smearing by the band and the data, over arrays of DMs."""
 
-    def __init__(self, header: Header, config: DedispConfig, freqs: NDArray[np.float64]) -> None:
+    def __init__(self, header: Header, config: DedispConfig, freqs: Floats) -> None:
         self.tsamp = header.tsamp
         self.width = config.width_min
         self.tolerance = config.tolerance
@@ -237,26 +237,26 @@ class _Band:
         """Smearing by integer delays [s]."""
         return min(self.arrival * downsample * self.tsamp, self.most)
 
-    def best(self, dms: NDArray[np.float64]) -> NDArray[np.float64]:
+    def best(self, dms: Floats) -> Floats:
         """Best possible smearing [s]."""
         fixed = self.tsamp**2 + self.missed(1) ** 2 + self.width**2
         return np.asarray(np.sqrt((self.channel * dms) ** 2 + fixed), dtype=np.float64)
 
-    def budget(self, dms: NDArray[np.float64], downsample: int) -> NDArray[np.float64]:
+    def budget(self, dms: Floats, downsample: int) -> Floats:
         """Smearing that the DM step may add [s], 0 where the downsampling alone is too much."""
         fixed = (downsample * self.tsamp) ** 2 + self.missed(downsample) ** 2 + self.width**2
         left = ((1.0 + self.tolerance) * self.best(dms)) ** 2 - fixed - (self.channel * dms) ** 2
         return np.asarray(np.sqrt(np.maximum(left, 0.0)), dtype=np.float64)
 
-    def step(self, dms: NDArray[np.float64], downsample: int) -> NDArray[np.float64]:
+    def step(self, dms: Floats, downsample: int) -> Floats:
         """Largest DM step [pc cm^-3], at which true DMs are off by step / sqrt(12) rms."""
         return np.asarray(_SQRT12 * self.budget(dms, downsample) / self.across, dtype=np.float64)
 
-    def coarsest(self, dms: NDArray[np.float64]) -> NDArray[np.int64]:
+    def coarsest(self, dms: Floats) -> Ints:
         """Largest downsampling that is within the tolerance, the step left out."""
         fits = [np.ones(dms.size, bool)] + [self.budget(dms, d) > 0 for d in self.downsamples[1:]]
         count = np.logical_and.accumulate(np.array(fits), axis=0).sum(axis=0)
-        factors: NDArray[np.int64] = np.array(self.downsamples, dtype=np.int64)[count - 1]
+        factors: Ints = np.array(self.downsamples, dtype=np.int64)[count - 1]
         return factors
 
     def smearing(self, dm: float, downsample: int, step: float) -> Smearing:
@@ -266,7 +266,7 @@ class _Band:
         return Smearing(dm, self.channel * dm, *samples, self.width, best)
 
 
-def make_plan(header: Header, config: DedispConfig, freqs: NDArray[np.float64] | None = None) -> DMPlan:
+def make_plan(header: Header, config: DedispConfig, freqs: Floats | None = None) -> DMPlan:
     """Choose trial DMs and downsampling.
 
     For true DMs anywhere in the range the smearing (see the module) is within (1 + tolerance) of the best possible,
@@ -322,7 +322,7 @@ def make_plan(header: Header, config: DedispConfig, freqs: NDArray[np.float64] |
     )
 
 
-def few_trials(header: Header, dms: NDArray[np.float64], downsample: int, freqs: NDArray[np.float64]) -> DMPlan:
+def few_trials(header: Header, dms: Floats, downsample: int, freqs: Floats) -> DMPlan:
     """A plan of just these trials, by brute force, all at one downsampling.
 
     Parameters
@@ -349,14 +349,14 @@ def _check(trials: float) -> None:
         )
 
 
-def _regular(config: DedispConfig, step: float) -> NDArray[np.float64]:
+def _regular(config: DedispConfig, step: float) -> Floats:
     """One grid from dm_lo to dm_hi or just beyond."""
     trials = (config.dm_hi - config.dm_lo) / step
     _check(trials)
     return np.asarray(config.dm_lo + step * np.arange(int(np.ceil(trials - 1e-9)) + 1), dtype=np.float64)
 
 
-def _graded(band: _Band, config: DedispConfig) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _graded(band: _Band, config: DedispConfig) -> tuple[Floats, Ints]:
     """Trials whose step grows with the smearing inside the channels, and the downsampling of each."""
     # Evenly spaced in DM and in its logarithm: both ends are resolved.
     span = config.dm_hi - config.dm_lo
@@ -371,9 +371,7 @@ def _graded(band: _Band, config: DedispConfig) -> tuple[NDArray[np.float64], NDA
     return trials, factors
 
 
-def _spaced(
-    config: DedispConfig, dms: NDArray[np.float64], steps: list[NDArray[np.float64]], factors: list[int]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _spaced(config: DedispConfig, dms: Floats, steps: list[Floats], factors: list[int]) -> tuple[Floats, Ints]:
     """Trials spaced by the `steps` of whichever factor is cheapest, and those factors."""
     downsample = np.full(dms.size, factors[0], dtype=np.int64)
     step = steps[0].copy()
@@ -413,7 +411,7 @@ HARMONICS = 7
 _PERIODS = np.geomspace(1.0, 4.0, 9)
 
 
-def halvings(plan: "DMPlan", config: Config) -> NDArray[np.int64]:
+def halvings(plan: "DMPlan", config: Config) -> Ints:
     """How often the series of each trial DM is halved before it is searched for periods, shape (ndms,).
 
     Of pulses of no width in themselves `search.loss` of the S/N is lost at most, against the series as they are made,
@@ -452,7 +450,7 @@ def halvings(plan: "DMPlan", config: Config) -> NDArray[np.int64]:
     return chosen
 
 
-def lost(smearing: Mapping[str, float], tsamp: float, times: int, freqs: NDArray[np.float64]) -> float:
+def lost(smearing: Mapping[str, float], tsamp: float, times: int, freqs: Floats) -> float:
     """Part of the S/N of a matched filter that is lost where a series is halved so often, of pulses of no width.
 
     The largest of all periods from `FASTEST` on.
@@ -480,7 +478,7 @@ def lost(smearing: Mapping[str, float], tsamp: float, times: int, freqs: NDArray
     return float(np.max(1.0 - np.sqrt(kept.sum(axis=1) / power.sum(axis=1))))
 
 
-def kept_halved(f: NDArray[np.float64], tsamp: float, times: int) -> NDArray[np.float64]:
+def kept_halved(f: Floats, tsamp: float, times: int) -> Floats:
     """Part of the power of a harmonic over the noise that is kept where a series is halved so often.
 
     In white noise :func:`pulsar_kernels.dedisperse.halve_series` leaves a harmonic of frequency f, of samples dt apart,
@@ -502,7 +500,7 @@ def kept_halved(f: NDArray[np.float64], tsamp: float, times: int) -> NDArray[np.
     return kept
 
 
-def halved(series: NDArray[Any], times: int) -> NDArray[Any]:
+def halved(series: Array, times: int) -> Array:
     """A series with half as many samples, so often.
 
     Parameters
@@ -519,7 +517,7 @@ def halved(series: NDArray[Any], times: int) -> NDArray[Any]:
     return series
 
 
-def stretches(plan: "DMPlan", times: NDArray[np.int64]) -> "list[tuple[DMStage, int]]":
+def stretches(plan: "DMPlan", times: Ints) -> "list[tuple[DMStage, int]]":
     """The trials of every stage of a plan that are halved equally often, and how often that is, in ascending DM."""
     found = []
     for first, stage in plan.numbered():
@@ -529,7 +527,7 @@ def stretches(plan: "DMPlan", times: NDArray[np.int64]) -> "list[tuple[DMStage, 
     return found
 
 
-def periods_text(plan: "DMPlan", times: NDArray[np.int64], config: Config) -> str:
+def periods_text(plan: "DMPlan", times: Ints, config: Config) -> str:
     """From which trial DMs on fewer samples are searched for periods, in words; empty where none are."""
     found = stretches(plan, times)
     if not times.any():

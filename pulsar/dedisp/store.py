@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from pulsar.data.files import Closing
 from pulsar.data.series import LINE, aligned
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.errors import ConfigError, PulsarError
+from pulsar_kernels.arrays import Array, Int8s, Int16s
 
 #: Memory is used for the first time so much at once [bytes]: on a slow virtual machine 20 ms, which may be waited for.
 _PIECE: Final = 8 << 20
@@ -34,13 +35,13 @@ class Reserve(Closing):
     """
 
     def __init__(self, nbytes: int) -> None:
-        self._free: NDArray[np.int8] = np.zeros(nbytes, np.int8)
-        self._samples: NDArray[np.int8] | None = None
+        self._free: Int8s = np.zeros(nbytes, np.int8)
+        self._samples: Int8s | None = None
         self._wanted = threading.Event()
         self._thread = threading.Thread(target=self._use, args=(self._free,), name="memory", daemon=True)
         self._thread.start()
 
-    def _use(self, free: NDArray[np.int8]) -> None:
+    def _use(self, free: Int8s) -> None:
         for first in range(0, free.size, _PIECE):
             if self._wanted.is_set():
                 return
@@ -51,7 +52,7 @@ class Reserve(Closing):
         self._wanted.set()
         self._thread.join()
 
-    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """An array of zeros that begins at a cache line: of this memory, or other where not enough of it is left."""
         self._stop()
         size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -61,11 +62,11 @@ class Reserve(Closing):
         free, self._free = self._free[skip : skip + size], self._free[skip + size :]
         return free.view(dtype).reshape(shape)
 
-    def keep(self, samples: NDArray[np.int8]) -> None:
+    def keep(self, samples: Int8s) -> None:
         """Have cleaned samples for whoever needs them after dedispersion, shape (nchans, nsamps)."""
         self._samples = samples
 
-    def left(self) -> NDArray[np.int8] | None:
+    def left(self) -> Int8s | None:
         """The samples that were kept, if any, which are kept no longer."""
         samples, self._samples = self._samples, None
         return samples
@@ -76,7 +77,7 @@ class Reserve(Closing):
         self._free, self._samples = np.zeros(0, np.int8), None
 
 
-def _write(handle: int, data: NDArray[np.int16], offset: int) -> None:
+def _write(handle: int, data: Int16s, offset: int) -> None:
     view = memoryview(data.view(np.uint8).data).cast("B")
     while view:
         done = os.pwrite(handle, view, offset)
@@ -84,7 +85,7 @@ def _write(handle: int, data: NDArray[np.int16], offset: int) -> None:
         offset += done
 
 
-def _read(handle: int, out: NDArray[np.int16], offset: int) -> None:
+def _read(handle: int, out: Int16s, offset: int) -> None:
     view = memoryview(out.view(np.uint8).data).cast("B")
     while view:
         done = os.preadv(handle, [view], offset)
@@ -110,11 +111,11 @@ class StoredStage:
         self._data = np.empty((plan.ndms, plan.nsamps), np.int16) if scratch is None else None
 
     @property
-    def data(self) -> NDArray[np.int16] | None:
+    def data(self) -> Int16s | None:
         """The whole, shape (ndms, nsamps), or None when it is in the scratch file."""
         return self._data
 
-    def put(self, start: int, data: NDArray[np.int16]) -> None:
+    def put(self, start: int, data: Int16s) -> None:
         """Store samples from `start` on of all trials, shape (ndms, n), C-contiguous; once for every stretch."""
         if self._data is not None:
             self._data[:, start : start + data.shape[1]] = data
@@ -124,7 +125,7 @@ class StoredStage:
             self._scratch.write(data, offset)
             self._chunks.append((start, data.shape[1], offset))
 
-    def row(self, index: int) -> NDArray[np.int16]:
+    def row(self, index: int) -> Int16s:
         """Series of trial `index` of this stage, shape (nsamps,). Safe to call from several threads.
 
         Raises
@@ -177,7 +178,7 @@ class _Scratch:
             offset, self._end = self._end, self._end + nbytes
         return offset
 
-    def write(self, data: NDArray[np.int16], offset: int) -> None:
+    def write(self, data: Int16s, offset: int) -> None:
         try:
             _write(self._file.fileno(), data, offset)
         except OSError as error:
@@ -186,7 +187,7 @@ class _Scratch:
                 "another folder with [run] scratch, or raise memory"
             ) from error
 
-    def read(self, out: NDArray[np.int16], offset: int) -> None:
+    def read(self, out: Int16s, offset: int) -> None:
         try:
             _read(self._file.fileno(), out, offset)
         except (OSError, ValueError) as error:
@@ -217,7 +218,7 @@ class DMStore(Closing):
         self._scratch = None if scratch is None else _Scratch(scratch, plan.nbytes)
         self.stages: Sequence[StoredStage] = tuple(StoredStage(stage, self._scratch) for stage in plan.stages)
 
-    def row(self, index: int) -> NDArray[np.int16]:
+    def row(self, index: int) -> Int16s:
         """Series of trial `index` of the whole plan."""
         stage, row = self.plan.stage_of(index)
         return self.stages[stage].row(row)

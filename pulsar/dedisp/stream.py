@@ -14,7 +14,6 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.files import closed_on_error
 from pulsar.data.series import LINE, aligned
@@ -23,6 +22,7 @@ from pulsar.dedisp.engine import Engine, make_engines, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.dedisp.store import DMStore, Reserve
 from pulsar.errors import ConfigError
+from pulsar_kernels.arrays import Int8s, Int16s
 from pulsar_kernels.dedisperse import halve, requantise
 
 #: Channels that one task downsamples or moves.
@@ -110,7 +110,7 @@ def _downsample(levels: list[Channels], gulp: int, rows: slice) -> None:
     raw = levels[0]
     column = raw.end - raw.start
     fresh = raw.buffer[rows, column : column + gulp]
-    sums: NDArray[np.int16] | None = None
+    sums: Int16s | None = None
     factor = 1
     for level in levels[1:]:
         while factor < level.downsample:
@@ -270,12 +270,12 @@ class Workspaces:
     """Working space of the engines, one for each thread."""
 
     def __init__(self, threads: int, size: int) -> None:
-        self._free: SimpleQueue[NDArray[np.int8]] = SimpleQueue()
+        self._free: SimpleQueue[Int8s] = SimpleQueue()
         for _ in range(threads):
             self._free.put(aligned(size, np.int8))
 
     @contextmanager
-    def one(self) -> Iterator[NDArray[np.int8]]:
+    def one(self) -> Iterator[Int8s]:
         """Borrow one."""
         space = self._free.get()
         try:
@@ -340,7 +340,7 @@ def stream(
     spaces = Workspaces(threads, max(e.work for level in levels for e in level.engines))
     blocks = _row_blocks(len(source.freqs))
 
-    def tile(level: Channels, out: NDArray[np.int16], start: int, at: int, n: int) -> None:
+    def tile(level: Channels, out: Int16s, start: int, at: int, n: int) -> None:
         with spaces.one() as space:
             for engine in level.engines:
                 engine.run(level.buffer, start - level.start, space, out, at, n)

@@ -9,11 +9,11 @@ from copy import copy
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.source import Derived, Relay, SampleSource
 from pulsar.errors import PulsarError
+from pulsar_kernels.arrays import Int8s, Int16s, Ints
 from pulsar_kernels.subbands import add_band
 
 
@@ -50,10 +50,10 @@ class Subbands(Derived):
         self.freqs = np.ascontiguousarray(means**-0.5)
         late = KDM * dm / source.tsamp * (inverse - np.repeat(means, widths))
         #: Band of each channel, and samples by which it is earlier there.
-        self.lanes: NDArray[np.int64] = np.repeat(np.arange(nbands, dtype=np.int64), widths)
-        self.delays: NDArray[np.int64] = np.rint(late).astype(np.int64)
+        self.lanes: Ints = np.repeat(np.arange(nbands, dtype=np.int64), widths)
+        self.delays: Ints = np.rint(late).astype(np.int64)
         self._scales = (1.0 / np.sqrt(widths)).astype(np.float32)
-        self.sums: NDArray[np.int16] = _zeros((nbands, source.nsamps), folder)
+        self.sums: Int16s = _zeros((nbands, source.nsamps), folder)
         self._locks = [threading.Lock() for _ in range(nbands)]
         self._done: list[tuple[int, int]] = []
         self._guard = threading.Lock()
@@ -63,7 +63,7 @@ class Subbands(Derived):
         """Size of the sums."""
         return 2 * nbands * nsamps
 
-    def add(self, start: int, data: NDArray[np.int8]) -> None:
+    def add(self, start: int, data: Int8s) -> None:
         """Add cleaned samples, shape (nchans, n), from sample `start` on; those that came before are left out.
 
         Safe to call from several threads at once.
@@ -124,7 +124,7 @@ class Subbands(Derived):
         """True if all samples have been added."""
         return self._done == [(0, self.nsamps)]
 
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+    def read_into(self, start: int, out: Int8s) -> None:
         """As of any source; `out` has the shape (nbands, n)."""
         low, high = max(start, 0), min(start + out.shape[1], self.nsamps)
         out[:] = 0
@@ -134,7 +134,7 @@ class Subbands(Derived):
             out[:, low - start : high - start] = levels
 
 
-def _zeros(shape: tuple[int, int], folder: Path | None) -> NDArray[np.int16]:
+def _zeros(shape: tuple[int, int], folder: Path | None) -> Int16s:
     """Sums of nothing, in memory or in an unnamed file."""
     if folder is None:
         return np.zeros(shape, dtype=np.int16)
@@ -161,6 +161,6 @@ class Shared(Relay):
         super().__init__(source)
         self._subbands = subbands
 
-    def _meet(self, start: int, data: NDArray[np.int8]) -> None:
+    def _meet(self, start: int, data: Int8s) -> None:
         for one in self._subbands:
             one.add(start, data)

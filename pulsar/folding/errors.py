@@ -15,11 +15,11 @@ beyond noise.
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import i0e, ndtr, stdtrit
 
 from pulsar.folding.profile import drawn, fine_box, fine_boxes, ratio_of
 from pulsar.folding.whiten import falling
+from pulsar_kernels.arrays import Complexes, Floats
 
 #: Places at which an integral over the power of a harmonic is summed, and its width beyond the mean [deviations].
 _PLACES: Final = 200
@@ -28,7 +28,7 @@ _BEYOND: Final = 6.0
 _LEAST: Final = 1e-9
 
 
-def slopes_of(spectra: NDArray[np.complex128], template: NDArray[np.complex128]) -> NDArray[np.float64]:
+def slopes_of(spectra: Complexes, template: Complexes) -> Floats:
     """Lateness of profiles, as the slope of their correlation with a template by turns.
 
     Parameters
@@ -41,9 +41,7 @@ def slopes_of(spectra: NDArray[np.complex128], template: NDArray[np.complex128])
     return np.asarray(-np.sum(omega * np.imag(spectra * np.conj(template)), axis=-1))
 
 
-def own_scatter(
-    slopes: NDArray[np.float64], white: NDArray[np.float64], response: NDArray[np.float64], nparams: int
-) -> tuple[float, float, int]:
+def own_scatter(slopes: Floats, white: Floats, response: Floats, nparams: int) -> tuple[float, float, int]:
     """Scatter of profiles about a fit: lateness of their own, or how far it is below that of white noise.
 
     A pulsar's pulses vary from turn to turn, and its profile over the band. The estimate is that of DerSimonian &
@@ -78,14 +76,12 @@ def own_scatter(
     return max(squares - free, 0.0) / room if room > 0.0 else 0.0, min(squares / free, 1.0), free
 
 
-def student(free: NDArray[np.float64] | float) -> NDArray[np.float64]:
+def student(free: Floats | float) -> Floats:
     """Part of a standard deviation of `free` degrees of freedom that holds as much as 1 sigma of a normal one."""
     return np.asarray(stdtrit(np.asarray(free, dtype=np.float64), float(ndtr(1.0))), dtype=np.float64)
 
 
-def information_of(
-    spectrum: NDArray[np.complex128], template: NDArray[np.complex128], noise: float
-) -> tuple[float, float]:
+def information_of(spectrum: Complexes, template: Complexes, noise: float) -> tuple[float, float]:
     """By how much slopes of a profile with its own template scatter, and how they answer to lateness.
 
     The template has the noise of the profile that it was made from. Harmonics that noise has made stronger count for
@@ -117,7 +113,7 @@ def information_of(
     return squares, max(squares - bias, 0.25 * squares)
 
 
-def _chosen(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+def _chosen(signal: Floats) -> Floats:
     """Mean of h (X - 1 - s) for a harmonic of power X and gain h = max(1 - 1 / X, 0), with signal s in noise of 1."""
     most = signal + _BEYOND * (np.sqrt(2.0 * signal + 1.0) + 1.0)
     x = 1.0 + most[:, None] * (np.arange(_PLACES) + 0.5) / _PLACES
@@ -125,13 +121,7 @@ def _chosen(signal: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sum((1.0 - 1.0 / x) * (x - 1.0 - signal[:, None]) * density, axis=1) * most / _PLACES)
 
 
-def errors_of(
-    jacobian: NDArray[np.float64],
-    spectra: NDArray[np.complex128],
-    template: NDArray[np.complex128],
-    noise: NDArray[np.float64],
-    of_bands: int,
-) -> NDArray[np.float64]:
+def errors_of(jacobian: Floats, spectra: Complexes, template: Complexes, noise: Floats, of_bands: int) -> Floats:
     """1-sigma errors of parameters by which the profiles of sub-integrations and bands are late.
 
     They are those of an estimate from sums that scatter as slopes do (White 1980, Econometrica 48, 817). What an
@@ -169,7 +159,7 @@ def errors_of(
     information = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, response)
     bread = np.linalg.pinv(information, rcond=_LEAST, hermitian=True)
 
-    def variance_of(jacobian: NDArray[np.float64], each: NDArray[np.float64]) -> NDArray[np.float64]:
+    def variance_of(jacobian: Floats, each: Floats) -> Floats:
         """Of the parameters, from that of independent slopes."""
         return np.asarray(np.sum((bread @ jacobian.reshape(len(bread), -1)) ** 2 * each.ravel(), axis=1))
 
@@ -196,7 +186,7 @@ def errors_of(
     return np.where(untold, np.nan, np.sqrt(variance))
 
 
-def with_peaks(error: float, away: NDArray[np.float64], heights: NDArray[np.float64], snr: float) -> float:
+def with_peaks(error: float, away: Floats, heights: Floats, snr: float) -> float:
     """Error of a parameter where its peak is not the only one that the data allow.
 
     The likelihood of a place goes as exp(S/N^2 / 2). Of a weak pulsar other places of the grid that was searched have
@@ -224,9 +214,7 @@ def with_peaks(error: float, away: NDArray[np.float64], heights: NDArray[np.floa
     return float(np.sqrt((peak * error**2 + shares @ away**2) / (peak + shares.sum())))
 
 
-def _brightness(
-    correlation: NDArray[np.float64], noise: NDArray[np.float64], response: NDArray[np.float64], axis: int
-) -> NDArray[np.float64]:
+def _brightness(correlation: Floats, noise: Floats, response: Floats, axis: int) -> Floats:
     """How bright sub-integrations (axis 0) or bands (axis 1) are beside the mean, as far as this is not noise."""
     across = 1 - axis
     expected, variance = response.sum(axis=across), noise.sum(axis=across)
@@ -244,11 +232,7 @@ _SIGMA: Final = (float(ndtr(-1.0)), float(ndtr(1.0)))
 
 
 def size_errors(
-    spectra: NDArray[np.complex128],
-    template: NDArray[np.complex128],
-    noise: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    box: tuple[float, float, float],
+    spectra: Complexes, template: Complexes, noise: Floats, variance: Floats, box: tuple[float, float, float]
 ) -> tuple[float, float]:
     """1-sigma errors of the width of a pulse, and of its mean flux density.
 
@@ -296,7 +280,7 @@ def _flux(snr: Any, width: Any) -> Any:
     return snr * np.sqrt(width / (1.0 - width))
 
 
-def _own(spectra: NDArray[np.complex128], kernel: NDArray[np.complex128], noise: NDArray[np.float64]) -> float:
+def _own(spectra: Complexes, kernel: Complexes, noise: Floats) -> float:
     """Error of a mean by what profiles scatter beyond noise, in units of the kernel.
 
     In time, and over the bands about a line: a spectrum that rises or falls is no scatter.
@@ -319,7 +303,7 @@ def _own(spectra: NDArray[np.complex128], kernel: NDArray[np.complex128], noise:
     return float(np.sqrt(squares))
 
 
-def _together(left: NDArray[np.float64], own: float) -> float:
+def _together(left: Floats, own: float) -> float:
     """Variance of a mean over that of independent values: neighbours have scintles in common.
 
     By the products of neighbours up to the root of their number apart (Bartlett 1950, Biometrika 37, 1), in which there

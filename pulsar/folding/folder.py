@@ -11,10 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.robust import MAD_TO_SIGMA
 from pulsar.config.model import FoldConfig
@@ -35,6 +34,7 @@ from pulsar.folding.plan import (
 )
 from pulsar.folding.sums import Sums, cube_of, empty_sums, levelled_fold, mark_slots
 from pulsar.searches.stats import median
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Int32s, Ints, Uint16s
 from pulsar_kernels.dedisperse import halve
 from pulsar_kernels.fold import (
     LANE_GAP,
@@ -60,8 +60,8 @@ _PEAK: Final = 127
 class _Part:
     """Neighbouring subbands that are folded together at one time resolution."""
 
-    bands: NDArray[np.int64]
-    delays: NDArray[np.int32]
+    bands: Ints
+    delays: Int32s
     sums: BandPlan | None
 
 
@@ -72,13 +72,13 @@ class _Level:
     level: int
     groups: list[Group]
     cands: list[int]
-    starts: NDArray[np.int64]
-    members: NDArray[np.int64]
-    delays: list[NDArray[np.int32]]
+    starts: Ints
+    members: Ints
+    delays: list[Int32s]
     parts: list[list[_Part]]
-    slots: NDArray[np.uint16]
-    nbins: NDArray[np.int64]
-    ranges: NDArray[np.int64]
+    slots: Uint16s
+    nbins: Ints
+    ranges: Ints
     nslots: int = 0
 
 
@@ -98,7 +98,7 @@ class _Space:
         self.wide = np.empty(TILE, dtype=np.int32)
         self.sums = np.empty(0, dtype=np.int32)
 
-    def half(self, data: NDArray[Any], turn: int) -> NDArray[Any]:
+    def half(self, data: Array, turn: int) -> Array:
         """`data` at half its resolution, in bytes as long as they hold it; the two arrays take turns."""
         nchans, n = data.shape[0], data.shape[1] // 2
         words = self.halves[turn % 2][: nchans * n]
@@ -110,7 +110,7 @@ class _Space:
         halve(data, wide)
         return wide
 
-    def fold(self, level: _Level, part: _Part, data: NDArray[Any], nout: int) -> NDArray[np.int32]:
+    def fold(self, level: _Level, part: _Part, data: Array, nout: int) -> Int32s:
         """Sums of shape (ncands, nslots, >= bands of the part); overwritten by the next call."""
         ngroups, ncands, nslots, nchans = len(level.groups), len(level.cands), level.nslots, data.shape[0]
         lanes = 1 if len(part.bands) == 1 else LANES
@@ -127,7 +127,7 @@ class _Space:
             fold_bands(data, nout, *where, *common, self.table, stash, self.lanes, parts, acc)
         else:
             peak = nchans * (128 if data.dtype == np.int8 else _PEAK << level.level)
-            row: NDArray[Any] = self.narrow if peak <= 32767 else self.wide
+            row: Array = self.narrow if peak <= 32767 else self.wide
             fold_band(data, nout, part.delays, *common, row, parts, acc.reshape(ncands, nslots))
         return acc
 
@@ -140,7 +140,7 @@ def _tasks(nbands: int, threads: int) -> list[range]:
 
 
 def _levels(
-    groups: Sequence[Group], plans: Sequence[FoldPlan], source: SampleSource, edges: NDArray[np.int64], gulp: int
+    groups: Sequence[Group], plans: Sequence[FoldPlan], source: SampleSource, edges: Ints, gulp: int
 ) -> tuple[list[_Level], int]:
     """Arrange groups by level; also the samples that must be at hand beyond a gulp."""
     levels: list[_Level] = []
@@ -287,7 +287,7 @@ def fold_many(
 
             run(part, len(cuts) - 1)
 
-        def part(level: _Level, own: _Part, data: NDArray[Any], start: int, space: _Space) -> None:
+        def part(level: _Level, own: _Part, data: Array, start: int, space: _Space) -> None:
             nout = _nout(level, start, gulp, nsamps)
             if nout > 0:
                 acc = space.fold(level, own, data, nout)
@@ -296,7 +296,7 @@ def fold_many(
 
         def fold(task: int, start: int, space: _Space) -> None:
             for k, b in enumerate(tasks[task]):
-                data: NDArray[Any] = buffer[edges[b] : edges[b + 1]]
+                data: Array = buffer[edges[b] : edges[b + 1]]
                 reached = 0
                 for level in levels:
                     while reached < level.level:
@@ -332,7 +332,7 @@ def fold_many(
         return list(pool.map(cube_of, cands, repeat(source), repeat(edges), shifts))
 
 
-def _mean_shifts(levels: Sequence[_Level], ncands: int, tsamp: float) -> list[NDArray[np.float64]]:
+def _mean_shifts(levels: Sequence[_Level], ncands: int, tsamp: float) -> list[Floats]:
     """Of each candidate the mean time by which channels of each subband were advanced [s]."""
     shifts = [np.zeros(0)] * ncands
     for level in levels:
@@ -374,7 +374,7 @@ TURNS: Final = 3
 CLIP: Final = 8.0
 
 
-def running_mean(data: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+def running_mean(data: Floats, width: float) -> Floats:
     """Mean over a window of `width` samples, not necessarily whole, around each sample.
 
     The window covers exactly `width` samples (its ends take fractions), so the mean of a signal with that period, or
@@ -407,7 +407,7 @@ def running_mean(data: NDArray[np.float64], width: float) -> NDArray[np.float64]
     return mean
 
 
-def normalise(data: NDArray[Any], turn: float) -> NDArray[np.float32]:
+def normalise(data: Array, turn: float) -> Float32s:
     """Remove the running baseline and divide by the robust rms.
 
     Parameters
@@ -429,7 +429,7 @@ def normalise(data: NDArray[Any], turn: float) -> NDArray[np.float32]:
     return _level(_filled(data), turn)
 
 
-def _filled(data: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
+def _filled(data: Array) -> tuple[Floats, Bools, float]:
     """Samples about their median, without gaps; which were finite; and the scale of their noise.
 
     All that :func:`normalise` does whatever the turn.
@@ -447,7 +447,7 @@ def _filled(data: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_],
     return x, good, median(np.abs(np.diff(x))) * MAD_TO_SIGMA / np.sqrt(2.0) if len(x) > 1 else 0.0
 
 
-def _level(filled: tuple[NDArray[np.float64], NDArray[np.bool_], float], turn: float) -> NDArray[np.float32]:
+def _level(filled: tuple[Floats, Bools, float], turn: float) -> Float32s:
     """What :func:`normalise` does for a turn of so many samples."""
     x, good, jump = filled
     base = running_mean(x, TURNS * turn)
@@ -501,7 +501,7 @@ def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldCo
         plan = replace(plan, nsubints=min(plan.nsubints, _SLOT_MAX // plan.nbins), level=0)
         data = _level(filled, 1.0 / (p.freq * series.tsamp))
 
-        def folded(plan: FoldPlan, p: FoldParams = p, data: NDArray[np.float32] = data) -> Sums:
+        def folded(plan: FoldPlan, p: FoldParams = p, data: Float32s = data) -> Sums:
             shape = (plan.nparts, 1, plan.nbins)
             sums = empty_sums(p, plan, nsamps, series.tsamp, np.zeros(shape, dtype=np.float32))
             mark_slots(sums, 0, nsamps, 0.5 * series.tobs, slots)

@@ -6,13 +6,13 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import FoldConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.source import SampleSource
 from pulsar.folding.whiten import FEWEST_PARTS
+from pulsar_kernels.arrays import Floats, Int32s, Ints
 from pulsar_kernels.bandsums import PIECE
 
 #: Phase bins per sample of a turn at most. Phases of the samples differ from turn to turn, so bins finer than a sample
@@ -145,14 +145,14 @@ def bounded(plans: Sequence[FoldPlan], nbands: int) -> list[FoldPlan]:
     return out
 
 
-def band_edges(nchans: int, nbands: int) -> NDArray[np.int64]:
+def band_edges(nchans: int, nbands: int) -> Ints:
     """Channels at which the subbands start, shape (n + 1,): as many as asked for, or one a channel."""
     n = max(1, min(nbands, nchans))
     return np.round(np.linspace(0, nchans, n + 1)).astype(np.int64)
 
 
 def group_candidates(
-    params: Sequence[FoldParams], plans: Sequence[FoldPlan], source: SampleSource, edges: NDArray[np.int64]
+    params: Sequence[FoldParams], plans: Sequence[FoldPlan], source: SampleSource, edges: Ints
 ) -> list[Group]:
     """Sort candidates into groups that share their sums of channels.
 
@@ -175,7 +175,7 @@ def group_candidates(
     return groups
 
 
-def channel_shifts(freqs: NDArray[np.float64], dm: float, tsamp: float) -> NDArray[np.int32]:
+def channel_shifts(freqs: Floats, dm: float, tsamp: float) -> Int32s:
     """Samples by which the channels of a subband are advanced to align with its first (highest) channel."""
     inverse = freqs**-2.0
     return np.asarray(np.round(KDM * dm * (inverse - inverse[0]) / tsamp), dtype=np.int32)
@@ -193,13 +193,13 @@ class BandPlan:
         Bytes of the table.
     """
 
-    bands: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    places: NDArray[np.int64]
+    bands: Ints
+    rows: Ints
+    places: Ints
     size: int
 
 
-def plan_bands(delays: NDArray[np.int32], edges: NDArray[np.int64], columns: int, *, gain: float = 2.0) -> BandPlan:
+def plan_bands(delays: Int32s, edges: Ints, columns: int, *, gain: float = 2.0) -> BandPlan:
     """Find where each group finds what it sums, in tables of pairs of channels where these pay.
 
     Parameters
@@ -230,7 +230,7 @@ def plan_bands(delays: NDArray[np.int32], edges: NDArray[np.int64], columns: int
     return BandPlan(np.array(bands, dtype=np.int64), np.concatenate(rows), np.concatenate(places), size)
 
 
-def _plan_pairs(delays: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+def _plan_pairs(delays: Int32s) -> tuple[Ints, Ints, int]:
     """Rows of a table with each pair of channels once for every relative delay, where groups find theirs, its bytes."""
     ngroups, npairs = delays.shape[0], delays.shape[1] // 2
     if npairs == 0:

@@ -4,14 +4,15 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pulsar_kernels.arrays import Complexes, Floats, Ints
 
 #: Positions inside a bin at which the boxes are tried.
 SUBSTEPS: Final = 4
 
 
 @cache
-def box_widths(nbins: int, *, dense: bool) -> NDArray[np.int64]:
+def box_widths(nbins: int, *, dense: bool) -> Ints:
     """Widths of the boxes [bins], 1 … nbins / 2: all of them, or in steps of about a fifth."""
     most = max(nbins // 2, 1)
     if dense:
@@ -20,8 +21,8 @@ def box_widths(nbins: int, *, dense: bool) -> NDArray[np.int64]:
 
 
 def best_box(
-    profiles: NDArray[np.float64], variance: NDArray[np.float64], *, dense: bool = True, most: bool = False
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    profiles: Floats, variance: Floats, *, dense: bool = True, most: bool = False
+) -> tuple[Floats, Ints, Ints]:
     """Boxcar S/N, width and start bin of each profile, shape (n,), for `profiles` of shape (n, nbins).
 
     Boxes fill half of the turn at most; `most`: up to all of it but a bin.
@@ -40,7 +41,7 @@ def best_box(
     return snr, width, start
 
 
-def fine_box(spectrum: NDArray[np.complex128], variance: NDArray[np.float64]) -> tuple[float, float, float]:
+def fine_box(spectrum: Complexes, variance: Floats) -> tuple[float, float, float]:
     """Boxcar S/N of one profile with boxes that may start inside a bin.
 
     Parameters
@@ -58,9 +59,7 @@ def fine_box(spectrum: NDArray[np.complex128], variance: NDArray[np.float64]) ->
     return snr, width, phase
 
 
-def fine_boxes(
-    spectra: NDArray[np.complex128], variance: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def fine_boxes(spectra: Complexes, variance: Floats) -> tuple[Floats, Floats, Floats]:
     """The same of several profiles, shape (n,) each, for `spectra` of shape (n, nbins // 2 + 1)."""
     nbins, rows = len(variance), np.arange(len(spectra))
     early = np.arange(SUBSTEPS) / SUBSTEPS
@@ -73,13 +72,13 @@ def fine_boxes(
 
 
 @cache
-def _substeps(nbins: int, nharm: int) -> NDArray[np.complex128]:
+def _substeps(nbins: int, nharm: int) -> Complexes:
     """Factors of the harmonics of a profile that is turned back by parts of a bin, shape (SUBSTEPS, nharm)."""
     early = np.arange(SUBSTEPS) / SUBSTEPS
     return np.asarray(np.exp(2j * np.pi * np.arange(nharm) * early[:, None] / nbins))
 
 
-def template_of(spectrum: NDArray[np.complex128], total_variance: float, width: float) -> NDArray[np.complex128]:
+def template_of(spectrum: Complexes, total_variance: float, width: float) -> Complexes:
     """The signal in a profile: each harmonic weighted as Wiener does, DC left out.
 
     Harmonics beyond the last significant one, and beyond those that make up a pulse of that width, are left out: in a
@@ -108,12 +107,12 @@ def template_of(spectrum: NDArray[np.complex128], total_variance: float, width: 
     return np.asarray(spectrum * gain)
 
 
-def ratio_of(num: NDArray[np.float64], den: NDArray[np.float64]) -> NDArray[np.float64]:
+def ratio_of(num: Floats, den: Floats) -> Floats:
     """Ratio of sums to their weights, 0 where nothing was measured."""
     return np.divide(num, den, out=np.zeros_like(num), where=den > 0)
 
 
-def drawn(num: NDArray[np.float64], den: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
+def drawn(num: Floats, den: Floats, axis: int | None = None) -> Floats:
     """Means of many cells, each drawn to the mean of all as far as their scatter is noise.
 
     Parameters

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import C
 from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise
@@ -19,6 +18,7 @@ from pulsar.data.header import dispersion_delays
 from pulsar.folding.errors import errors_of, size_errors, slopes_of, with_peaks
 from pulsar.folding.profile import best_box, fine_box, template_of
 from pulsar.folding.whiten import RED, harmonic_noise, on_lines, without_pulse
+from pulsar_kernels.arrays import Bools, Complexes, Float32s, Floats
 
 #: Points of the DM curve on each side.
 _SIDE_DM: Final = 40
@@ -37,32 +37,32 @@ class _Data:
     A pulse at elements (s, b) of the fold is late by ``-df tau_s - dfdot tau_s^2 / 2 + f dDM g_b`` turns.
     """
 
-    spectra: NDArray[np.complex128]  # (nsubints, nbands, nharm + 1)
-    weight: NDArray[np.float64]  # (nsubints, nbands): total variance of each element
-    variance: NDArray[np.float64]  # (nbins,) of the summed profile
-    tau: NDArray[np.float64]  # (nsubints, nbands): mean time of the pulses in each element, from mid-observation
-    g: NDArray[np.float64]
+    spectra: Complexes  # (nsubints, nbands, nharm + 1)
+    weight: Floats  # (nsubints, nbands): total variance of each element
+    variance: Floats  # (nbins,) of the summed profile
+    tau: Floats  # (nsubints, nbands): mean time of the pulses in each element, from mid-observation
+    g: Floats
     freq: float
     nbins: int
-    left_out: NDArray[np.bool_]  # (nharm + 1,)
+    left_out: Bools  # (nharm + 1,)
 
     @property
-    def harmonics(self) -> NDArray[np.float64]:
+    def harmonics(self) -> Floats:
         """Harmonic numbers 0 … nbins / 2."""
         return np.arange(self.spectra.shape[2], dtype=np.float64)
 
-    def turns(self, df: float, dfdot: float, ddm: float) -> NDArray[np.float64]:
+    def turns(self, df: float, dfdot: float, ddm: float) -> Floats:
         """How late the pulse of a source with these offsets is in each element, shape (nsubints, nbands)."""
         time = -df * self.tau - 0.5 * dfdot * self.tau**2
         return np.asarray(time + self.freq * ddm * self.g[None, :])
 
-    def aligned(self, df: float, dfdot: float, ddm: float) -> NDArray[np.complex128]:
+    def aligned(self, df: float, dfdot: float, ddm: float) -> Complexes:
         """Spectra with each element turned back by its lateness."""
         unit = np.exp(2j * np.pi * self.turns(df, dfdot, ddm))
         return self.spectra * _powers(unit, self.spectra.shape[2])
 
 
-def _powers(unit: NDArray[np.complex128], n: int, *, first: bool = False) -> NDArray[np.complex128]:
+def _powers(unit: Complexes, n: int, *, first: bool = False) -> Complexes:
     """Powers 0 … n - 1 of numbers on the unit circle, along a new last axis, or a new `first` one."""
     out = np.empty((n, *unit.shape) if first else (*unit.shape, n), dtype=np.complex128)
     powers = out if first else np.moveaxis(out, -1, 0)
@@ -75,7 +75,7 @@ def _powers(unit: NDArray[np.complex128], n: int, *, first: bool = False) -> NDA
     return out
 
 
-def _pulse_times(cube: FoldCube, phase: float) -> NDArray[np.float64]:
+def _pulse_times(cube: FoldCube, phase: float) -> Floats:
     """Mean time of the pulses in each element [s] from mid-observation, shape (nsubints, nbands).
 
     With few turns in a sub-integration this may lie far from its middle, and differently in every band.
@@ -132,17 +132,17 @@ def _known_noise(cube: FoldCube, data: _Data) -> HarmonicNoise | None:
     return HarmonicNoise(noise.measured[:n], noise.smooth[:n], noise.red)
 
 
-def _steps(side: int, step: float) -> NDArray[np.float64]:
+def _steps(side: int, step: float) -> Floats:
     return np.arange(-side, side + 1, dtype=np.float64) * np.float64(step)
 
 
-def _within(offsets: NDArray[np.float64], start: float, bounds: tuple[float, float]) -> NDArray[np.float64]:
+def _within(offsets: Floats, start: float, bounds: tuple[float, float]) -> Floats:
     """Offsets that keep a parameter within its bounds; 0 always."""
     inside = (start + offsets >= bounds[0]) & (start + offsets <= bounds[1])
     return np.asarray(offsets[inside | (offsets == 0.0)])
 
 
-def _dm_grid(data: _Data, dm: float, width: float, fixed: bool) -> NDArray[np.float64]:
+def _dm_grid(data: _Data, dm: float, width: float, fixed: bool) -> Floats:
     """Trial DM offsets: a few pulse widths of shift across the band, at most one turn, none below DM 0."""
     reach = float(np.ptp(data.g)) * data.freq
     if fixed or not reach > 0.0:
@@ -152,14 +152,14 @@ def _dm_grid(data: _Data, dm: float, width: float, fixed: bool) -> NDArray[np.fl
     return offsets[dm + offsets >= 0.0] if dm >= 0.0 else offsets
 
 
-def _dm_profiles(bands: NDArray[np.complex128], data: _Data, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+def _dm_profiles(bands: Complexes, data: _Data, offsets: Floats) -> Floats:
     """Profiles at trial DMs from spectra summed over time, shape (ndm, nbins)."""
     late = data.freq * offsets[:, None] * data.g
     turned = _powers(np.exp(2j * np.pi * late), len(data.harmonics))
     return np.asarray(np.fft.irfft(np.einsum("bk,dbk->dk", bands, turned), data.nbins, axis=1))
 
 
-def _followed_dm(data: _Data, dm: float, offsets: NDArray[np.float64], most: bool) -> tuple[float, NDArray[np.float64]]:
+def _followed_dm(data: _Data, dm: float, offsets: Floats, most: bool) -> tuple[float, Floats]:
     """The best of trial DM offsets, and the trials among which it is.
 
     A strong signal is detected far from its DM, too, where it is spread over the turn. Where the first or last trial is
@@ -181,13 +181,7 @@ def _followed_dm(data: _Data, dm: float, offsets: NDArray[np.float64], most: boo
     return at, trials
 
 
-def _plane(
-    times: NDArray[np.complex128],
-    data: _Data,
-    dfs: NDArray[np.float64],
-    dfdots: NDArray[np.float64],
-    most: bool = False,
-) -> NDArray[np.float64]:
+def _plane(times: Complexes, data: _Data, dfs: Floats, dfdots: Floats, most: bool = False) -> Floats:
     """Boxcar S/N over the frequency-derivative plane, shape (nfdot, nf), from spectra summed over bands."""
     tau = data.tau.mean(axis=1)
     n = len(data.harmonics)
@@ -200,13 +194,7 @@ def _plane(
     return snr.reshape(len(dfdots), len(dfs))
 
 
-def _own_peak(
-    plane: NDArray[np.float64],
-    dfs: NDArray[np.float64],
-    dfdots: NDArray[np.float64],
-    tau: NDArray[np.float64],
-    width: float,
-) -> tuple[int, int]:
+def _own_peak(plane: Floats, dfs: Floats, dfdots: Floats, tau: Floats, width: float) -> tuple[int, int]:
     """Row and column of the peak of the plane that the folded candidate stands on.
 
     That is the highest, unless the one that an ascent from the start leads to is more than what the highest, smeared,
@@ -233,7 +221,7 @@ def _own_peak(
     return (i, j) if own else (best, at)
 
 
-def _profile_box(spectra: NDArray[np.complex128], data: _Data) -> tuple[float, float, float]:
+def _profile_box(spectra: Complexes, data: _Data) -> tuple[float, float, float]:
     return fine_box(spectra.sum(axis=(0, 1)), data.variance)
 
 
@@ -254,13 +242,7 @@ def _bounds(cube: FoldCube, fd_step: float) -> tuple[tuple[float, float], tuple[
     return (min(2.0 / cube.tobs, freq), max(0.5 / cube.tsamp, freq)), (low, high)
 
 
-def _fit(
-    data: _Data,
-    start: NDArray[np.float64],
-    free: NDArray[np.bool_],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def _fit(data: _Data, start: Floats, free: Bools, low: Floats, high: Floats) -> Floats:
     """Least-squares fit of (df, dfdot, ddm) and a common phase to a template made from the data.
 
     Returns the offsets. The fit stays between `low` and `high`.
@@ -285,7 +267,7 @@ def _fit(
     return theta
 
 
-def _jacobian(data: _Data, free: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _jacobian(data: _Data, free: Bools) -> tuple[Floats, Floats]:
     """Lateness of each element by a common phase and the parameters that are free, each in units of its size."""
     jacobian = np.stack(
         [
@@ -301,7 +283,7 @@ def _jacobian(data: _Data, free: NDArray[np.bool_]) -> tuple[NDArray[np.float64]
     return jacobian / size[:, None, None], size
 
 
-def _noise_scale(spectra: NDArray[np.complex128], data: _Data, width: float, phase: float) -> float:
+def _noise_scale(spectra: Complexes, data: _Data, width: float, phase: float) -> float:
     """Rms of the off-pulse residuals over what white noise gives, at the scale of a bin and of the pulse; >= 1.
 
     The mean profile is removed from every sub-integration, so a steady pulse or interpulse does not count. Only an
@@ -344,7 +326,7 @@ def _noise_scale(spectra: NDArray[np.complex128], data: _Data, width: float, pha
     return min(worst, _left_in_sum(times.sum(axis=0), float(weight.sum()), nbins, width, phase))
 
 
-def _left_in_sum(summed: NDArray[np.complex128], weight: float, nbins: int, width: float, phase: float) -> float:
+def _left_in_sum(summed: Complexes, weight: float, nbins: int, width: float, phase: float) -> float:
     """Most that the noise of the summed profile can be over white noise, by its own off-pulse scatter; >= 1.
 
     The pulses of another, stronger source march through the sub-integrations and scatter there, yet even out in the
@@ -504,13 +486,13 @@ def _refined(
 def _measure(
     cube: FoldCube,
     data: _Data,
-    theta: NDArray[np.float64],
-    free: NDArray[np.bool_],
+    theta: Floats,
+    free: Bools,
     before: float,
-    offsets: NDArray[np.float64],
-    dfs: NDArray[np.float64],
-    dfdots: NDArray[np.float64],
-    plane: NDArray[np.float64],
+    offsets: Floats,
+    dfs: Floats,
+    dfdots: Floats,
+    plane: Floats,
     noise: HarmonicNoise | None,
 ) -> _Measured:
     """All numbers and pictures of a fold at its refined parameters; its errors, which take as long, when asked for."""
@@ -541,7 +523,7 @@ def _measure(
     box_dm0 = best_box(at_zero, data.variance)
     snr_dm0, width_dm0 = (float(box_dm0[0][0]), float(box_dm0[1][0]) / nbins) if many else (float("nan"), float("nan"))
 
-    def normal(spectrum: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float32]:
+    def normal(spectrum: Complexes, weight: Floats) -> Float32s:
         flat = spectrum.copy()
         flat[..., 0] = 0.0
         noise = np.sqrt(np.maximum(weight, 1e-30) / nbins)

@@ -16,7 +16,6 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.source import MaskedSource, live_parts
 from pulsar.config.model import SubtractConfig
@@ -25,6 +24,7 @@ from pulsar.data.fold import FoldParams
 from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.folding.profile import best_box, drawn, ratio_of
 from pulsar.folding.whiten import on_lines
+from pulsar_kernels.arrays import Array, Bools, Floats, Int8s, Ints
 from pulsar_kernels.subtract import Grid, fold_cells, subtract_cells
 from pulsar_kernels.synth import stream_keys
 
@@ -68,12 +68,12 @@ class Template:
         Mean of a pulse over a turn, in units of the noise of a sample, by which brighter turns are higher.
     """
 
-    shapes: NDArray[np.float64]
-    shape_of: NDArray[np.int64]
-    gains: NDArray[np.float64]
-    factors: NDArray[np.float64]
+    shapes: Floats
+    shape_of: Ints
+    gains: Floats
+    factors: Floats
     grid: tuple[int, int, int, int]
-    turns: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    turns: Floats = field(default_factory=lambda: np.zeros(0))
     level: float = 0.0
 
     @property
@@ -88,7 +88,7 @@ class Template:
         return self.shapes.size + self.grid[0] * self.grid[1] + own + self.turns.size
 
 
-def _coarse(cells: NDArray[np.float64], nsubints: int, nbands: int) -> NDArray[np.float64]:
+def _coarse(cells: Floats, nsubints: int, nbands: int) -> Floats:
     """Cells of the first two axes, neighbours added up until there are so many."""
     while cells.shape[0] > nsubints:
         cells = cells.reshape(cells.shape[0] // 2, 2, *cells.shape[1:]).sum(axis=1)
@@ -97,12 +97,12 @@ def _coarse(cells: NDArray[np.float64], nsubints: int, nbands: int) -> NDArray[n
     return cells
 
 
-def _fine(coarse: NDArray[np.float64], nsubints: int, nbands: int) -> NDArray[np.float64]:
+def _fine(coarse: Floats, nsubints: int, nbands: int) -> Floats:
     """The opposite: every cell has what the one has of which it is a part."""
     return coarse.repeat(nsubints // coarse.shape[0], axis=0).repeat(nbands // coarse.shape[1], axis=1)
 
 
-def choose_bins(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> int:
+def choose_bins(sums: Floats, counts: Floats) -> int:
     """How many bins the profile of all channels and times is worth.
 
     Parameters
@@ -120,9 +120,7 @@ def choose_bins(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> int:
     return chosen
 
 
-def _divided(
-    num: NDArray[np.float64], den: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int]]:
+def _divided(num: Floats, den: Floats) -> tuple[Floats, Floats, tuple[int, int]]:
     """Cells added up over the first two axes to the grid on which Mallows' C_p is least, and that grid."""
     best: tuple[float, int] = (np.inf, 0)
     chosen = num, den
@@ -139,9 +137,7 @@ def _divided(
     return *chosen, chosen[0].shape[:2]
 
 
-def _shapes(
-    sums: NDArray[np.float64], counts: NDArray[np.float64], gains: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], tuple[int, int]]:
+def _shapes(sums: Floats, counts: Floats, gains: Floats) -> tuple[Floats, tuple[int, int]]:
     """Profiles, shape (times, bands, nbins), and on which grid they differ."""
     num, den, grid = _divided(sums * gains[:, :, None], counts * (gains**2)[:, :, None])
     flat = drawn(num.reshape(-1, num.shape[2]), den.reshape(-1, num.shape[2]), axis=0)
@@ -149,15 +145,13 @@ def _shapes(
     return shapes - shapes.mean(axis=2, keepdims=True), grid
 
 
-def levelled(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def levelled(sums: Floats, counts: Floats) -> Floats:
     """Sums without the mean of each profile, which is the level of the samples there."""
     mean = ratio_of(sums.sum(axis=-1, keepdims=True), counts.sum(axis=-1, keepdims=True))
     return np.asarray(sums - mean * counts)
 
 
-def fit_template(
-    cells: NDArray[np.float64], rows: NDArray[np.float64], bands: NDArray[np.int64], *, rounds: int = 2
-) -> Template:
+def fit_template(cells: Floats, rows: Floats, bands: Ints, *, rounds: int = 2) -> Template:
     """Fit a template to folded samples.
 
     Parameters
@@ -268,7 +262,7 @@ def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, i
     )
 
 
-def _turns_seen(source: MaskedSource, params: FoldParams, delays: NDArray[np.float64]) -> tuple[float, float]:
+def _turns_seen(source: MaskedSource, params: FoldParams, delays: Floats) -> tuple[float, float]:
     """Turns from mid-observation with which the samples begin, in the channel that is last, and end, in the first."""
     half = 0.5 * source.nsamps * source.tsamp
     t = np.array([-half - delays.max(), half - delays.min()])
@@ -284,7 +278,7 @@ def fold_grid(
     threads: int = 1,
     memory: int = 4 * GULP_BYTES,
     progress: Callable[[int], None] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Floats, Floats]:
     """Fold all samples, each channel in its own time, in one streamed pass.
 
     Parameters
@@ -320,7 +314,7 @@ def fold_grid(
             size = min(gulp, source.nsamps - start)
             slices = np.linspace(0, size, max(threads, 1) + 1).astype(np.int64)
 
-            def read(i: int, start: int = start, slices: NDArray[np.int64] = slices) -> None:
+            def read(i: int, start: int = start, slices: Ints = slices) -> None:
                 if slices[i] < slices[i + 1]:
                     source.read_into(start + int(slices[i]), buffer[:, slices[i] : slices[i + 1]])
 
@@ -359,7 +353,7 @@ class Taken:
     shape: tuple[int, int, int]
     single: "Grid | None" = None
 
-    def cells(self) -> tuple["Grid", NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    def cells(self) -> tuple["Grid", Ints, Floats, Floats]:
         """Cells in which the template is taken out: their grid, and profile, gain and level [levels] of each."""
         shape_of, gains, turns = self.template.shape_of, self.template.gains, self.template.turns[:, None]
         if self.single is None:
@@ -385,12 +379,12 @@ class Folded:
         large it would come out in noise. In units of the template.
     """
 
-    cells: NDArray[np.float64]
+    cells: Floats
     snr: float
     amplitude: tuple[float, float, float, float]
 
 
-def _folded(cells: NDArray[np.float64], template: Template) -> Folded:
+def _folded(cells: Floats, template: Template) -> Folded:
     """A template's part in cells."""
     nbins, shape = template.nbins, cells.shape[:2]
     cells = cells.reshape(*shape, nbins, -1, 2).sum(axis=3)
@@ -409,9 +403,7 @@ def _folded(cells: NDArray[np.float64], template: Template) -> Folded:
     return Folded(own, snr, (mean, float(total**-0.5), float(scatter[0]), float(scatter[1])))
 
 
-def harmonics_on_lines(
-    cells: NDArray[np.float64], grid: "Grid", lines: Sequence[tuple[float, float]]
-) -> NDArray[np.bool_]:
+def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Sequence[tuple[float, float]]) -> Bools:
     """Harmonics of folded samples that lines of interference fall on, from 0 on.
 
     Parameters
@@ -431,7 +423,7 @@ def harmonics_on_lines(
     return on_lines(parts, cells[..., 1].sum(axis=(1, 2)), float(grid.spin[0]), tobs, grid.tsamp, lines)
 
 
-def without_harmonics(cells: NDArray[np.float64], hit: NDArray[np.bool_]) -> NDArray[np.float64]:
+def without_harmonics(cells: Floats, hit: Bools) -> Floats:
     """Sums and counts of samples along the last two axes, without some harmonics of their means."""
     counts, nbins = cells[..., 1], cells.shape[-2]
     spectra = np.fft.rfft(ratio_of(cells[..., 0], counts), axis=-1)
@@ -439,9 +431,7 @@ def without_harmonics(cells: NDArray[np.float64], hit: NDArray[np.bool_]) -> NDA
     return np.stack([np.fft.irfft(spectra, nbins, axis=-1) * counts, counts], axis=-1)
 
 
-def profile_beside_lines(
-    cells: NDArray[np.float64], gains: NDArray[np.float64], grid: "Grid", hit: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def profile_beside_lines(cells: Floats, gains: Floats, grid: "Grid", hit: Bools) -> Floats:
     """Some harmonics of a pulsar that stand on lines of interference.
 
     The pulsar has them in step in all bands, as its brightness goes; a line is in step at DM 0, as bright as it likes
@@ -522,16 +512,14 @@ def measure_template(
     return taken, there
 
 
-def _subints_of(single: "Grid", nturns: int, grid: "Grid", nsubints: int) -> NDArray[np.int64]:
+def _subints_of(single: "Grid", nturns: int, grid: "Grid", nsubints: int) -> Ints:
     """Sub-integration of a grid in which the middle of each turn of another is."""
     middles = single.subints[0] + np.arange(nturns) + 0.5
     number = np.floor((middles - grid.subints[0]) / grid.subints[1]).astype(np.int64)
     return np.asarray(np.clip(number, 0, nsubints - 1))
 
 
-def _turn_by_turn(
-    source: MaskedSource, taken: Taken, snr: float, hit: NDArray[np.bool_], threads: int, memory: int
-) -> Taken:
+def _turn_by_turn(source: MaskedSource, taken: Taken, snr: float, hit: Bools, threads: int, memory: int) -> Taken:
     """A template with the brightness of every turn, if that leaves less (Mallows' C_p); one more pass over the samples.
 
     Of N turns whose brightness has the variance V, that of S/N 1 for the mean of all, it leaves less where V S^2 > N.
@@ -568,9 +556,7 @@ def _turn_by_turn(
     return replace(taken, template=replace(template, turns=turns, level=level), single=single)
 
 
-def _matched(
-    cells: NDArray[np.float64], models: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _matched(cells: Floats, models: Floats) -> tuple[Floats, Floats]:
     """Sums of samples times a profile in each turn, and of its squares, in units of the noise that there is.
 
     That is told by how the same sums differ from turn to turn at other phases, of which most have no pulse.
@@ -585,14 +571,14 @@ def _matched(
     return sums[:, 0] / noise, den / noise
 
 
-def _lowest(profile: NDArray[np.float64]) -> float:
+def _lowest(profile: Floats) -> float:
     """Level beside a pulse: the lowest mean of a quarter of the turn."""
     width = max(profile.size // 4, 1)
     sums = np.cumsum(np.concatenate([[0.0], profile, profile[:width]]))
     return float(np.min(sums[width:] - sums[:-width])) / width
 
 
-def _level(brightness: NDArray[np.float64], levels: NDArray[np.float64], beside: float) -> float:
+def _level(brightness: Floats, levels: Floats, beside: float) -> float:
     """By how much brighter turns are higher: profiles have no mean, pulses have one.
 
     It is what the profile lacks beside the pulse, less what the level of the samples has followed: as the levels of the
@@ -653,7 +639,7 @@ class SubtractedSource(Relay):
         # Levels, of which noise has SIGMA_LEVELS.
         self._shapes = [pulsar.template.shapes * SIGMA_LEVELS for pulsar in self.taken]
 
-    def _meet(self, start: int, data: NDArray[np.int8]) -> None:
+    def _meet(self, start: int, data: Int8s) -> None:
         for pulsar, cells, shapes, keys in zip(self.taken, self._cells, self._shapes, self._keys, strict=True):
             grid, shape_of, gains, levels = cells
             subtract_cells(data, start, grid, shapes, shape_of, gains, levels, pulsar.template.factors, keys)
@@ -700,9 +686,9 @@ def without(source: MaskedSource, taken: Sequence[Taken]) -> MaskedSource:
     return SubtractedSource(source, taken) if taken else source
 
 
-def packed(taken: Sequence[Taken]) -> dict[str, NDArray[Any]]:
+def packed(taken: Sequence[Taken]) -> dict[str, Array]:
     """Templates as arrays, for who keeps them; :func:`unpacked` makes them anew."""
-    arrays: dict[str, NDArray[Any]] = {"count": np.array(len(taken))}
+    arrays: dict[str, Array] = {"count": np.array(len(taken))}
     for i, pulsar in enumerate(taken):
         params, template = pulsar.params, pulsar.template
         arrays[f"params{i}"] = np.array([params.freq, params.fdot, params.dm, params.fddot])
@@ -715,7 +701,7 @@ def packed(taken: Sequence[Taken]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def unpacked(arrays: dict[str, NDArray[Any]], source: MaskedSource) -> list[Taken]:
+def unpacked(arrays: dict[str, Array], source: MaskedSource) -> list[Taken]:
     """The templates that :func:`packed` has made arrays of, for the same samples."""
     pulsars = []
     for i in range(int(arrays["count"])):

@@ -20,7 +20,6 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import gammaincc, ndtri
 
@@ -29,6 +28,7 @@ from pulsar.data.fold import FoldCube, FoldParams, HarmonicNoise, LevelledFold
 from pulsar.data.source import SampleSource
 from pulsar.folding.plan import FoldPlan
 from pulsar.folding.whiten import FEWEST_PARTS, NEAR, RED, noise_beside
+from pulsar_kernels.arrays import Complexes, Float32s, Floats, Ints, Uint16s
 from pulsar_kernels.fold import count_slots, phase_bins
 
 #: Widths of the running mean [turns]: the one is taken that leaves least noise at the harmonics.
@@ -49,18 +49,18 @@ class Pieces:
         Turn at the centre of the first sample of each piece.
     """
 
-    data: NDArray[np.float32]
-    counts: NDArray[np.int64]
-    turns: NDArray[np.float64]
+    data: Float32s
+    counts: Ints
+    turns: Floats
 
-    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def places(self) -> tuple[Ints, Ints]:
         """First bin of each piece, and where it stands in the series that begins with the first of the first."""
         nbins = self.data.shape[2]
         at = np.floor(self.turns * nbins).astype(np.int64)
         return at % nbins, at - at[0]
 
 
-def _filled(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _filled(values: Floats, counts: Ints) -> Floats:
     """Means of the bins of a series, shape (n, nbands); those without a sample lie on straight lines."""
     mean = values / np.maximum(counts, 1)[:, None]
     empty = np.flatnonzero(counts == 0)
@@ -73,7 +73,7 @@ def _filled(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[n
     return mean
 
 
-def series_of(pieces: Pieces) -> NDArray[np.float64]:
+def series_of(pieces: Pieces) -> Floats:
     """The level of each band from bin to bin of one turn after the other, shape (n, nbands)."""
     _, nbands, nbins = pieces.data.shape
     first, start = pieces.places()
@@ -88,7 +88,7 @@ def series_of(pieces: Pieces) -> NDArray[np.float64]:
     return _filled(values[:end], counts[:end])
 
 
-def _centred_mean(series: NDArray[np.float64], half: int) -> NDArray[np.float64]:
+def _centred_mean(series: Floats, half: int) -> Floats:
     """Mean over the 2 `half` bins about each (those at the ends count half), carried on with its slope at the ends."""
     n = len(series)
     total = np.concatenate([np.zeros((1, series.shape[1])), np.cumsum(series, axis=0)])
@@ -101,7 +101,7 @@ def _centred_mean(series: NDArray[np.float64], half: int) -> NDArray[np.float64]
     return out
 
 
-def baseline(series: NDArray[np.float64], half: int) -> NDArray[np.float64]:
+def baseline(series: Floats, half: int) -> Floats:
     """The running mean of `series` over 2 `half` bins, and that of what it leaves.
 
     Parameters
@@ -115,7 +115,7 @@ def baseline(series: NDArray[np.float64], half: int) -> NDArray[np.float64]:
     return once
 
 
-def left(turns: NDArray[np.float64], half: int, nbins: int) -> NDArray[np.float64]:
+def left(turns: Floats, half: int, nbins: int) -> Floats:
     """Part of a wave of so many cycles a turn that is left when its :func:`baseline` is taken."""
     angle = np.pi * np.asarray(turns) / nbins
     # Trapezoidal rule over 2 half bins: sin(2 half x) cos(x) / (2 half sin(x)).
@@ -140,7 +140,7 @@ class Level:
     noise: HarmonicNoise
 
 
-def evened(series: NDArray[np.float64], level: Level, nbins: int) -> NDArray[np.float64]:
+def evened(series: Floats, level: Level, nbins: int) -> Floats:
     """Take the level from a series and make its noise white.
 
     Parameters
@@ -163,7 +163,7 @@ def evened(series: NDArray[np.float64], level: Level, nbins: int) -> NDArray[np.
     return np.asarray(irfft(spectrum, size, axis=1, overwrite_x=True)[:, :n].T, dtype=np.float64)
 
 
-def _spectrum(series: NDArray[np.float64], nbins: int) -> tuple[NDArray[np.complex128], int]:
+def _spectrum(series: Floats, nbins: int) -> tuple[Complexes, int]:
     """Fourier amplitudes of a series of unit white noise, and the turns that it holds.
 
     Without its mean profile: what is beside the harmonics stays.
@@ -174,7 +174,7 @@ def _spectrum(series: NDArray[np.float64], nbins: int) -> tuple[NDArray[np.compl
     return np.asarray(np.fft.rfft(flat) / np.sqrt(len(flat))), whole
 
 
-def _noise(series: NDArray[np.float64], nbins: int, half: int) -> HarmonicNoise:
+def _noise(series: Floats, nbins: int, half: int) -> HarmonicNoise:
     """Noise beside the harmonics of a series that has lost a running mean (none if `half` is 0)."""
     spectrum, whole = _spectrum(series, nbins)
     side = min(max(whole // 2 - 1, 1), NEAR)
@@ -184,7 +184,7 @@ def _noise(series: NDArray[np.float64], nbins: int, half: int) -> HarmonicNoise:
     return noise_beside(near / left(at / whole, half, nbins) if half else near)
 
 
-def wanders(series: NDArray[np.float64], nbins: int) -> float:
+def wanders(series: Floats, nbins: int) -> float:
     """How surely the level of a series wanders [sigma]: by the power of all that is slower than two turns.
 
     In white noise the powers are exponential variables, and their sum is a gamma variable.
@@ -205,7 +205,7 @@ def wanders(series: NDArray[np.float64], nbins: int) -> float:
     return float(-ndtri(max(gammaincc(len(slow), slow.sum() / white), 1e-300)))
 
 
-def find_level(series: NDArray[np.float64], nbins: int) -> Level | None:
+def find_level(series: Floats, nbins: int) -> Level | None:
     """The best way to take a wandering level from a series, if it wanders.
 
     Parameters
@@ -237,7 +237,7 @@ def find_level(series: NDArray[np.float64], nbins: int) -> Level | None:
     return Level(half, HarmonicNoise(noise.measured, noise.smooth, red))
 
 
-def in_one_time(series: NDArray[np.float64], late: NDArray[np.int64]) -> NDArray[np.float64]:
+def in_one_time(series: Floats, late: Ints) -> Floats:
     """Sum of the bands of a series, band b moved earlier by `late[b]` bins; what all have.
 
     Parameters
@@ -253,7 +253,7 @@ def in_one_time(series: NDArray[np.float64], late: NDArray[np.int64]) -> NDArray
     return total
 
 
-def folded(pieces: Pieces, series: NDArray[np.float64], npieces: int) -> NDArray[np.float32]:
+def folded(pieces: Pieces, series: Floats, npieces: int) -> Float32s:
     """Sub-integrations of `npieces` pieces each, of another series of the same samples.
 
     Parameters
@@ -286,16 +286,16 @@ class Sums:
     plan: FoldPlan
     nsamps: int
     tsamp: float
-    edges: NDArray[np.int64]  # of the sub-integrations, or their pieces
-    data: NDArray[np.float32]
-    counts: NDArray[np.int64]
+    edges: Ints  # of the sub-integrations, or their pieces
+    data: Float32s
+    counts: Ints
 
     @property
-    def time_edges(self) -> NDArray[np.float64]:
+    def time_edges(self) -> Floats:
         """Edges of the sub-integrations [s]."""
         return np.asarray(self.edges[:: self.plan.pieces] * self.tsamp, dtype=np.float64)
 
-    def whole(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def whole(self) -> tuple[Ints, Float32s]:
         """Samples and sums of the sub-integrations: of integers, the same as if they had never been split.
 
         Unless samples are in step with the turn: then without the mean of each piece.
@@ -310,12 +310,12 @@ class Sums:
             data = data - (mean[:, :, None] * self.counts[:, None, :]).astype(np.float32)
         return counts, data.reshape(*shape, *data.shape[1:]).sum(axis=1)
 
-    def turns(self, tmid: float) -> NDArray[np.float64]:
+    def turns(self, tmid: float) -> Floats:
         """Turns since mid-observation at the centre of the first sample of each sub-integration or piece."""
         return np.asarray(self.params.turns((self.edges[:-1] + 0.5) * self.tsamp - tmid))
 
 
-def empty_sums(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, data: NDArray[np.float32]) -> Sums:
+def empty_sums(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, data: Float32s) -> Sums:
     """Where the sums of a candidate go: `data`, of shape (plan.nparts, nbands, plan.nbins)."""
     n = nsamps >> plan.level
     edges = np.round(np.linspace(0, n, plan.nsubints + 1)).astype(np.int64)
@@ -326,7 +326,7 @@ def empty_sums(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, da
     return Sums(params, plan, n, tsamp * 2**plan.level, edges, data, counts)
 
 
-def mark_slots(cand: Sums, start: int, nout: int, tmid: float, out: NDArray[np.uint16]) -> tuple[int, int]:
+def mark_slots(cand: Sums, start: int, nout: int, tmid: float, out: Uint16s) -> tuple[int, int]:
     """Slots of samples `start` … of a candidate's resolution; returns the range of sub-integrations they touch."""
     first = int(np.searchsorted(cand.edges, start, side="right")) - 1
     last = int(np.searchsorted(cand.edges, start + nout, side="left"))
@@ -345,7 +345,7 @@ def mark_slots(cand: Sums, start: int, nout: int, tmid: float, out: NDArray[np.u
     return first, last
 
 
-def cube_of(cand: Sums, source: SampleSource, edges: NDArray[np.int64], mean_shift: NDArray[np.float64]) -> FoldCube:
+def cube_of(cand: Sums, source: SampleSource, edges: Ints, mean_shift: Floats) -> FoldCube:
     """Bring the subbands to the phase of the reference frequency and reckon the variance."""
     widths = np.diff(edges)
     inverse = np.add.reduceat(source.freqs**-2.0, edges[:-1]) / widths
@@ -389,7 +389,7 @@ def cube_of(cand: Sums, source: SampleSource, edges: NDArray[np.int64], mean_shi
     )
 
 
-def levelled_fold(cand: Sums, late: NDArray[np.float64], noise: float, tmid: float) -> LevelledFold | None:
+def levelled_fold(cand: Sums, late: Floats, noise: float, tmid: float) -> LevelledFold | None:
     """The fold, each band in its own time, without the level, where that surely wanders.
 
     Parameters
@@ -415,9 +415,7 @@ def levelled_fold(cand: Sums, late: NDArray[np.float64], noise: float, tmid: flo
     return LevelledFold(data, level.noise)
 
 
-def rotate(
-    data: NDArray[np.float32], variance: NDArray[np.float64], turns: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def rotate(data: Float32s, variance: Floats, turns: Floats) -> tuple[Float32s, Floats]:
     """Move each profile later by `turns`.
 
     Where no bin is nearly empty, the means of the bins turn by exact fractions of a bin (Fourier shift: noise stays

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.fold import HarmonicNoise
 from pulsar.searches.stats import median
+from pulsar_kernels.arrays import Bools, Complexes, Floats, Ints
 
 #: Fewest sub-integrations with which the noise beside a harmonic is told from the harmonic.
 FEWEST_PARTS: Final = 6
@@ -38,7 +38,7 @@ def _median_of_exponentials(n: int) -> float:
     return float(0.5 * (ranks[(n - 1) // 2] + ranks[n // 2]))
 
 
-def falling(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def falling(values: Floats) -> Floats:
     """The curve that never rises and fits `values` best by least squares (pooling of neighbours out of order)."""
     heights: list[float] = []
     sizes: list[int] = []
@@ -52,7 +52,7 @@ def falling(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.repeat(np.array(heights, dtype=np.float64), sizes)
 
 
-def noise_beside(near: NDArray[np.complex128]) -> HarmonicNoise:
+def noise_beside(near: Complexes) -> HarmonicNoise:
     """Noise of harmonics 1 … nharm - 1 from Fourier amplitudes beside them, of unit power in white noise.
 
     Parameters
@@ -74,7 +74,7 @@ def noise_beside(near: NDArray[np.complex128]) -> HarmonicNoise:
     )
 
 
-def harmonic_noise(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> HarmonicNoise | None:
+def harmonic_noise(parts: Complexes, weight: Floats) -> HarmonicNoise | None:
     """Measure the noise in which the harmonics of a fold stand.
 
     Parameters
@@ -100,7 +100,7 @@ def harmonic_noise(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -
     return noise_beside(np.concatenate([beside[1 : side + 1], beside[-side:]]))
 
 
-def without_pulse(parts: NDArray[np.complex128], phase: float, width: float) -> NDArray[np.complex128]:
+def without_pulse(parts: Complexes, phase: float, width: float) -> Complexes:
     """The same with a straight line in place of the pulse: twice its width, half a turn at most.
 
     What wanders more slowly than the pulse is still there; what only the pulse does is not.
@@ -132,13 +132,8 @@ IMAGE: Final = 1e-4
 
 
 def on_lines(
-    parts: NDArray[np.complex128],
-    weight: NDArray[np.float64],
-    freq: float,
-    tobs: float,
-    tsamp: float,
-    lines: Sequence[tuple[float, float]],
-) -> NDArray[np.bool_]:
+    parts: Complexes, weight: Floats, freq: float, tobs: float, tsamp: float, lines: Sequence[tuple[float, float]]
+) -> Bools:
     """Harmonics that lines of interference fall on.
 
     Nearer than half the width of a line and what a sub-integration resolves; and whole runs of harmonics that scatter
@@ -184,14 +179,14 @@ def on_lines(
     return hit
 
 
-def _beside(number: NDArray[np.int64], at: NDArray[np.float64], near: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _beside(number: Ints, at: Floats, near: Floats) -> Bools:
     """Which harmonics are near one of the places of a line, of which each line has a row; NaN is no place."""
     places, reach = at.ravel(), np.broadcast_to(near, at.shape).ravel()
     use = np.isfinite(places)
     return np.asarray(np.any(np.abs(number - places[use, None]) <= reach[use, None], axis=0))
 
 
-def _sampled(line: NDArray[np.float64], tsamp: float, top: float) -> NDArray[np.float64]:
+def _sampled(line: Floats, tsamp: float, top: float) -> Floats:
     """Frequencies up to `top` at which samples hold lines, shape (n, 1): themselves, and j / tsamp +- themselves.
 
     Where a turn has fewer samples than bins, harmonics above the Nyquist frequency are mirror images of the others.
@@ -201,7 +196,7 @@ def _sampled(line: NDArray[np.float64], tsamp: float, top: float) -> NDArray[np.
     return np.concatenate([line, j * rate - line, j * rate + line], axis=1)
 
 
-def _beats(line: NDArray[np.float64], rate: float, nbins: int) -> NDArray[np.float64]:
+def _beats(line: Floats, rate: float, nbins: int) -> Floats:
     """Harmonics at which lines appear as samples count at the middle of their bins; NaN where there is none.
 
     Harmonic h of the bins is e^(2 pi i h b / nbins), which over the turn is e^(2 pi i h phase) and, for all j, parts of
@@ -227,7 +222,7 @@ def _beats(line: NDArray[np.float64], rate: float, nbins: int) -> NDArray[np.flo
     return np.where(strong & (at <= nbins // 2), at, np.nan).reshape(len(line), -1)
 
 
-def _excess(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def _excess(parts: Complexes, weight: Floats) -> Floats:
     """Scatter of each harmonic between sub-integrations, over the most that it is by chance, given those around it."""
     use = weight > 0.25 * weight.mean()
     n, nharm = int(np.count_nonzero(use)), parts.shape[1]
@@ -245,7 +240,7 @@ def _excess(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArr
     return out
 
 
-def _runs(high: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _runs(high: Bools, seeds: Bools) -> Bools:
     """Neighbours without a gap, of those that are high, where one of them or one beside them is a seed."""
     out = np.zeros(high.size, dtype=np.bool_)
     beside = seeds.copy()

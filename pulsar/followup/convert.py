@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
@@ -21,6 +20,7 @@ from pulsar.io.sigproc import FilterbankWriter
 from pulsar.pipeline.progress import Progress
 from pulsar.synthesis.model import LEVELS
 from pulsar.synthesis.write import check_free, check_packing
+from pulsar_kernels.arrays import Array, Float32s
 
 #: Ending of a file -> its format.
 FORMATS: Final = {
@@ -101,7 +101,7 @@ class Extracted(BaseObservation):
         self.files, self.problems = obs.files, obs.problems
         self.gulp = max(1, _PIECE // (header.nchans * times))
 
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
+    def _fill(self, start: int, out: Array) -> None:
         times, bands = self._extract.tscrunch, self._extract.fscrunch
         data = self._obs.read(self._first + start * times, out.shape[1] * times).data[self._channels]
         if self.averaged:
@@ -235,14 +235,14 @@ def _check_format(form: str, out: Path, header: Header) -> None:
         raise ConfigError(f"--out {out}: PSRFITS cannot say that the data are barycentred: write .fil or .h5")
 
 
-def _pieces(taken: Extracted) -> Iterator[NDArray[Any]]:
+def _pieces(taken: Extracted) -> Iterator[Array]:
     """Samples, shape (nchans, n), 0 in channels that the input itself masks."""
     for block in taken.blocks(taken.gulp):
         block.data[~taken.chan_ok] = 0
         yield block.data
 
 
-def _scales(taken: Extracted, depth: int, progress: Progress) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _scales(taken: Extracted, depth: int, progress: Progress) -> tuple[Float32s, Float32s]:
     """Scale and offset of each channel, shape (nchans,): a sample is code * scale + offset."""
     nsamps = taken.header.nsamps
     # Fewest samples of such a piece: of its noise the standard error is 2 %.
@@ -266,8 +266,8 @@ def _writer(
     out: Path,
     header: Header,
     taken: Extracted,
-    scale: NDArray[np.float32] | None,
-    offset: NDArray[np.float32] | None,
+    scale: Float32s | None,
+    offset: Float32s | None,
     overwrite: bool,
 ) -> FilterbankWriter | PsrfitsWriter | Fbh5Writer:
     if form == "SIGPROC":

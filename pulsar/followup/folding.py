@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.source import MaskedSource
 from pulsar.config.load import to_toml
@@ -35,6 +34,7 @@ from pulsar.pipeline.write import fill_barycentre, fill_flux, fill_fold, fill_pl
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sources.features import features
 from pulsar.sources.score import Scorer, score, scorer_of
+from pulsar_kernels.arrays import Array, Bools
 
 
 def folded(
@@ -181,7 +181,7 @@ def measured(cube: FoldCube, lines: Sequence[tuple[float, float]], *, fit: bool,
     return refine(cube, search_dm=search_dm, lines=lines, fit=False)
 
 
-def complete(table: NDArray[Any], folds: Sequence[Fold], header: Header, config: Config) -> None:
+def complete(table: Array, folds: Sequence[Fold], header: Header, config: Config) -> None:
     """Fill what follows from the folds of rows: barycentric values, flux density, the known pulsars that they are.
 
     Flux densities are of the band that each fold tells, which is without what was masked.
@@ -283,7 +283,7 @@ def fold_files(
 
 #: Lowest and highest values of what is left out.
 Spans = Sequence[tuple[float, float]]
-Mask = NDArray[np.bool_]
+Mask = Bools
 Told = Callable[[str], None]
 
 

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
@@ -26,6 +24,7 @@ from pulsar.searches.sift import Group
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sources.interference import Interference, flags_of
 from pulsar.sources.score import scorer_of
+from pulsar_kernels.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _with_errors(cube: FoldCube) -> Fold:
     return replace(fold, freq_err=spin.freq_err, fdot_err=spin.fdot_err, dm_err=dispersion.dm_err)
 
 
-def imported_table(found: Sequence[Imported], config: Config) -> NDArray[Any]:
+def imported_table(found: Sequence[Imported], config: Config) -> Array:
     """Candidates in the order of the files, with scores and flags as a search gives them.
 
     Parameters
@@ -127,7 +126,7 @@ def import_files(
     *,
     fit: bool = True,
     progress: Progress | None = None,
-) -> tuple[list[Imported], NDArray[Any]]:
+) -> tuple[list[Imported], Array]:
     """Import folds of other programs, and write a product with candidates and folds if it is asked for.
 
     Parameters

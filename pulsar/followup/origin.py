@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config, RunConfig
 from pulsar.data.fold import PulseCutout
@@ -22,6 +21,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import thread_count
 from pulsar.pipeline.start import opened
 from pulsar.searches.pulses import cut_out
+from pulsar_kernels.arrays import Float32s
 
 #: Bytes of the stretch from which a burst is cut out: the range of DMs ends there.
 _MOST_BYTES = 512 << 20
@@ -175,7 +175,7 @@ def burst_bytes(row: Mapping[str, Any], cutout: PulseCutout, header: Header, nam
     return buffer.getvalue()
 
 
-def even_bands(cutout: PulseCutout, header: Header) -> NDArray[np.float32]:
+def even_bands(cutout: PulseCutout, header: Header) -> Float32s:
     """The dynamic spectrum in SIDE equal bands from the first channel on, shape (SIDE, ntime): 0 where all is masked.
 
     Parameters
@@ -192,6 +192,6 @@ def even_bands(cutout: PulseCutout, header: Header) -> NDArray[np.float32]:
     steps = np.abs(np.diff(cutout.freqs)) if cutout.freqs.size > 1 else np.array([high - low])
     uneven = bool(np.any(np.abs(steps / header.chan_width - np.rint(steps / header.chan_width)) > 0.01))
     reach = 0.5 * (max(float(steps.min()), width) + header.chan_width * uneven)
-    out: NDArray[np.float32] = cutout.spectrum[nearest].copy()
+    out: Float32s = cutout.spectrum[nearest].copy()
     out[apart > 1.01 * reach] = 0.0
     return out

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.files import check_output
@@ -26,6 +25,7 @@ from pulsar.pipeline.room import stage_memory, thread_count
 from pulsar.pipeline.start import opened
 from pulsar.searches.pulses import cut_out
 from pulsar.sky.barycentre import barycentric_samples
+from pulsar_kernels.arrays import Floats
 
 
 def series_names(out: Path, dms: Sequence[float]) -> list[Path]:
@@ -38,8 +38,8 @@ def series_names(out: Path, dms: Sequence[float]) -> list[Path]:
 
 @contextmanager
 def dedispersed(
-    obs: Observation, config: Config, plan_of: Callable[[NDArray[np.float64]], DMPlan], progress: Progress
-) -> Iterator[tuple[DMStore, NDArray[np.float64]]]:
+    obs: Observation, config: Config, plan_of: Callable[[Floats], DMPlan], progress: Progress
+) -> Iterator[tuple[DMStore, Floats]]:
     """An observation, cleaned and dedispersed by a plan, as long as the context lasts.
 
     Parameters

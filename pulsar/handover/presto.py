@@ -17,7 +17,6 @@ import struct
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.direction import dms, hms
@@ -28,6 +27,7 @@ from pulsar.handover.candidate import Exported
 from pulsar.io.folded import spread_noise
 from pulsar.searches.stats import chi2_logsf, sigma_from_logp
 from pulsar.sky.barycentre import motion_of
+from pulsar_kernels.arrays import Floats
 
 #: Bytes of a position.
 _POSITION: Final = 16
@@ -57,14 +57,14 @@ def phase_of_start(candidate: Exported) -> float:
     return float(candidate.fold.after.turns(-0.5 * candidate.fold.tobs))
 
 
-def subbands(candidate: Exported) -> NDArray[np.float64]:
+def subbands(candidate: Exported) -> Floats:
     """Middles of as many equal subbands as the fold has bands [MHz], ascending."""
     low, high = candidate.header.edges
     count = len(candidate.fold.band_freqs)
     return np.asarray(low + (high - low) / count * (np.arange(count) + 0.5), dtype=np.float64)
 
 
-def spread(candidate: Exported, profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+def spread(candidate: Exported, profiles: Floats) -> Floats:
     """Profiles as if samples had been spread over bins, shape (..., nbins).
 
     A sample that is as long as `t` turns and is spread over them leaves sinc^2(k t) of the power of the signal in
@@ -113,7 +113,7 @@ def significance(candidate: Exported) -> tuple[float, float, float]:
     return chi2 / freedom, logp, float(sigma_from_logp(logp))
 
 
-def cube_of(candidate: Exported) -> NDArray[np.float64]:
+def cube_of(candidate: Exported) -> Floats:
     """The fold as PRESTO lays it out, shape (npart, nsub, nbins): noise of 1 in every element, less what is spread.
 
     A band is put in the subband where its frequency lies, and moved to where it came before it was dedispersed; a
@@ -130,7 +130,7 @@ def cube_of(candidate: Exported) -> NDArray[np.float64]:
     return turned(cube, np.broadcast_to(late - phase_of_start(candidate), cube.shape[:2]))
 
 
-def _late(candidate: Exported, freqs: NDArray[np.float64]) -> NDArray[np.float64]:
+def _late(candidate: Exported, freqs: Floats) -> Floats:
     """Turns by which the pulse comes later at a frequency than at the highest subband, as PRESTO reckons them."""
     motion = motion_of(candidate.header)
     seen = freqs * (1.0 if motion is None else 1.0 + motion.voverc)
@@ -183,7 +183,7 @@ def pfd_bytes(candidate: Exported) -> bytes:
     return b"".join(parts)
 
 
-def _axes(candidate: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def _axes(candidate: Exported, nbins: int, freqs: Floats) -> list[Floats]:
     """Trial DMs, periods and period derivatives: 2 nbins + 1 of each, a bin of drift apart, as prepfold has."""
     steps = np.arange(-nbins, nbins + 1, dtype=np.float64) / nbins
     freq, fdot, _ = spin_at_start(candidate)
@@ -195,7 +195,7 @@ def _axes(candidate: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[N
     return [dms_, 1.0 / (freq - steps / tobs), -(fdot - 2.0 * steps / tobs**2) / freq**2]
 
 
-def _statistics(candidate: Exported, cube: NDArray[np.float64]) -> NDArray[np.float64]:
+def _statistics(candidate: Exported, cube: Floats) -> Floats:
     """Of every sub-integration and subband: samples, their mean and variance; bins, their mean, variance and chi2."""
     npart, nsub, nbins = cube.shape
     stats = np.zeros((npart, nsub, 7))

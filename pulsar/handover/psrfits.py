@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
 from pulsar.data.fold import aligned_cube, turned
@@ -25,6 +24,7 @@ from pulsar.handover.candidate import Exported
 from pulsar.handover.timing import par_text
 from pulsar.io.psrfits_writer import card_value, primary_cards
 from pulsar.sky.observatory import find_observatory
+from pulsar_kernels.arrays import Floats
 
 #: Coefficients of a polynomial of phase; those of the fold are four, the others 0.
 _NCOEF: Final = 15
@@ -51,7 +51,7 @@ def psrfits_bytes(candidate: Exported) -> bytes:
     return content.getvalue()
 
 
-def band_profiles(candidate: Exported) -> NDArray[np.float64]:
+def band_profiles(candidate: Exported) -> Floats:
     """Profiles as they come, not dedispersed, highest frequency first, shape (nsubints, nbands, nbins)."""
     fold = candidate.fold
     cube = aligned_cube(fold, np.arange(len(fold.band_freqs)))

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
 from pulsar.data.direction import dms, hms
@@ -31,6 +30,7 @@ from pulsar.folding.profile import fine_box, template_of
 from pulsar.sky.barycentre import arrival_times, barycentric
 from pulsar.sky.observatory import find_observatory
 from pulsar.sky.timing import delay_at_top, moments
+from pulsar_kernels.arrays import Complexes, Floats
 
 #: Ephemeris of the solar system that files name: one that tempo2 and PINT know. Ours departs from it by 10 us and by
 #: 3e-9 of the frequency (:mod:`pulsar.sky.barycentre`).
@@ -91,7 +91,7 @@ def spin_of(params: FoldParams, header: Header, epoch: float, tobs: float) -> Sp
     return Spin(first, _terms(params.turns(nodes), seconds, 0.5 * tobs), doppler, frame)
 
 
-def _terms(turns: NDArray[np.float64], seconds: NDArray[np.float64], scale: float) -> tuple[float, ...]:
+def _terms(turns: Floats, seconds: Floats, scale: float) -> tuple[float, ...]:
     """Frequency and derivatives that follow turns: two at least, and no more than it takes."""
     x = seconds / scale
     # Most terms of the spin: the turning Earth needs no more over 6 h at a period of 1.4 ms (tests/handover).
@@ -284,7 +284,7 @@ class Template:
         Of the pulse whose arrival is told [turns]: the middle of its best box.
     """
 
-    spectrum: NDArray[np.complex128]
+    spectrum: Complexes
     phase: float
 
 
@@ -317,7 +317,7 @@ class Toa:
     dm_err: float = _NAN
 
 
-def series_of(profiles: NDArray[np.float64]) -> NDArray[np.complex128]:
+def series_of(profiles: Floats) -> Complexes:
     """Fourier series of profiles, shape (..., nbins): a bin stands for the phase in its middle."""
     nbins = profiles.shape[-1]
     k = np.arange(nbins // 2 + 1)
@@ -326,7 +326,7 @@ def series_of(profiles: NDArray[np.float64]) -> NDArray[np.complex128]:
     return np.asarray(spectra, dtype=np.complex128)
 
 
-def template_from(profile: NDArray[np.float64], *, clean: bool = False) -> Template:
+def template_from(profile: Floats, *, clean: bool = False) -> Template:
     """The template in a profile.
 
     Parameters
@@ -340,14 +340,14 @@ def template_from(profile: NDArray[np.float64], *, clean: bool = False) -> Templ
     return Template(series_of(profile if clean else without_noise(profile)), phase)
 
 
-def without_noise(profile: NDArray[np.float64]) -> NDArray[np.float64]:
+def without_noise(profile: Floats) -> Floats:
     """A profile of unit noise with each harmonic weighted as Wiener does."""
     nbins = len(profile)
     _, width, _ = _box(profile)
     return np.asarray(np.fft.irfft(template_of(np.fft.rfft(profile), float(nbins), width), nbins), dtype=np.float64)
 
 
-def _box(profile: NDArray[np.float64]) -> tuple[float, float, float]:
+def _box(profile: Floats) -> tuple[float, float, float]:
     spectrum = np.fft.rfft(profile)
     spectrum[0] = 0.0
     return fine_box(spectrum, np.ones(len(profile)))
@@ -358,7 +358,7 @@ def read_template(path: Path) -> Template:
     return template_from(read_profile(path), clean=True)
 
 
-def read_profile(path: Path) -> NDArray[np.float64]:
+def read_profile(path: Path) -> Floats:
     """A profile from a table, as ``pulsar export --csv`` writes it: the last of its columns, shape (nbins,).
 
     Raises
@@ -377,7 +377,7 @@ def read_profile(path: Path) -> NDArray[np.float64]:
     return profile
 
 
-def match(profile: NDArray[np.float64], template: Template) -> tuple[float, float, float]:
+def match(profile: Floats, template: Template) -> tuple[float, float, float]:
     """By how much a profile of unit noise is later than a template.
 
     Parameters
@@ -497,9 +497,7 @@ def wideband_of(toa: Toa, fold: Fold, header: Header) -> Toa:
     return replace(toa, mjd=mjd, freq=inverse**-0.5, dm=dm, dm_err=dm_err)
 
 
-def _wander(
-    rows: NDArray[np.float64], weights: NDArray[np.float64], middles: NDArray[np.float64], template: Template
-) -> tuple[float, float]:
+def _wander(rows: Floats, weights: Floats, middles: Floats, template: Template) -> tuple[float, float]:
     """Variance by which the pulse of a sub-integration is late or early beyond noise and a parabola [turns^2].
 
     And the scale of the variance by noise; both with what few degrees of freedom make of them.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from pulsar.data.direction import dms, hms
 from pulsar.data.files import Closing, Writing
@@ -31,6 +31,7 @@ from pulsar.data.series import aligned
 from pulsar.data.text import facts, known
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import DataError, PulsarError
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints, Uint8s
 
 #: Bits of a sample.
 DEPTHS: Final = (1, 2, 4, 8, 16, 32)
@@ -52,7 +53,7 @@ class BaseObservation(Closing):
     header: Header
     files: tuple[InputFile, ...]
     gaps: tuple[Gap, ...] = ()
-    chan_ok: NDArray[np.bool_]
+    chan_ok: Bools
     dtype: np.dtype[Any]
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -90,10 +91,10 @@ class BaseObservation(Closing):
         self.chan_ok = np.ones(header.nchans, dtype=np.bool_)
 
     @abstractmethod
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
+    def _fill(self, start: int, out: Array) -> None:
         """Fill `out`, whose shape, type and range are known to be right."""
 
-    def read_into(self, start: int, out: NDArray[Any]) -> None:
+    def read_into(self, start: int, out: Array) -> None:
         """Fill `out`, shape (nchans, n), dtype `dtype`, rows contiguous, with samples from `start` on.
 
         Safe to call from several threads at once.
@@ -218,10 +219,10 @@ class RawFile:
         self.state = os.fstat(self._fd)
         self.size = self.state.st_size
 
-    def read(self, offset: int, nbytes: int, name: str = "raw") -> NDArray[np.uint8]:
+    def read(self, offset: int, nbytes: int, name: str = "raw") -> Uint8s:
         """`nbytes` bytes from `offset` on; valid until this thread's next call with the same buffer `name`."""
         fd = self._descriptor()
-        buffer: NDArray[np.uint8] | None = getattr(self._local, name, None)
+        buffer: Uint8s | None = getattr(self._local, name, None)
         if buffer is None or buffer.size < nbytes:
             # At a cache line, as the squares are that are transposed.
             buffer = aligned(max(nbytes, 4096), np.uint8)
@@ -281,7 +282,7 @@ class RawFile:
             close(fd)
 
 
-def flat_view(out: NDArray[Any]) -> tuple[NDArray[Any], int]:
+def flat_view(out: Array) -> tuple[Array, int]:
     """All memory from the first to the last element of `out` as one row, and the stride of its rows in elements."""
     nchans, n = out.shape
     stride = out.strides[0] // out.itemsize
@@ -303,7 +304,7 @@ def on_sky(ra_deg: float, dec_deg: float) -> tuple[float, float]:
     return (ra_deg, dec_deg) if 0.0 <= ra_deg < 360.0 and -90.0 <= dec_deg <= 90.0 else (math.nan, math.nan)
 
 
-def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[Any]:
+def quantise(data: Array, nbits: int, signed: bool = False) -> Array:
     """Round and clip to unsigned codes of `nbits` (int8 or int16 with `signed`); float32 for 32 bit."""
     if nbits == 32:
         return np.ascontiguousarray(data, dtype=np.float32)
@@ -312,11 +313,11 @@ def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[An
     if data.dtype.kind == "f":
         # NaN has no code: the lowest stands for it.
         data = np.rint(np.nan_to_num(data, nan=low, posinf=high, neginf=low))
-    codes: NDArray[Any] = np.clip(data, low, high).astype(kind)
+    codes: Array = np.clip(data, low, high).astype(kind)
     return codes
 
 
-def encoded(data: NDArray[Any], nbits: int, *, signed: bool, big: bool) -> memoryview:
+def encoded(data: Array, nbits: int, *, signed: bool, big: bool) -> memoryview:
     """Samples as the bytes of a file, spectrum by spectrum.
 
     Parameters
@@ -339,7 +340,7 @@ def encoded(data: NDArray[Any], nbits: int, *, signed: bool, big: bool) -> memor
     return codes.reshape(-1).view(np.uint8).data
 
 
-def as_type(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+def as_type(values: Floats, dtype: np.dtype[Any]) -> Array:
     """Round to the type of the samples; what is not finite becomes 0."""
     values = np.where(np.isfinite(values), values, 0.0)
     if dtype.kind == "f":
@@ -348,7 +349,7 @@ def as_type(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.clip(np.rint(values), info.min, info.max).astype(dtype)
 
 
-def channel_mean(obs: BaseObservation, start: int, stop: int) -> NDArray[np.float64]:
+def channel_mean(obs: BaseObservation, start: int, stop: int) -> Floats:
     """Mean of every channel over the samples from `start` to `stop`, or of as many as 4 MB hold, shape (nchans,)."""
     # Samples of which the mean stands in for what is missing.
     most = max(1, (1 << 22) // (obs.header.nchans * obs.dtype.itemsize))
@@ -395,7 +396,7 @@ def overridden(header: Header, *, ra_deg: float | None, dec_deg: float | None, t
 
 
 def stretches(
-    starts: NDArray[np.int64], lengths: Sequence[int] | NDArray[np.int64], start: int, n: int
+    starts: Ints, lengths: Sequence[int] | Ints, start: int, n: int
 ) -> Iterator[tuple[int, int | None, slice]]:
     """Go through a range of samples of parts that begin at `starts`, with gaps between them.
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.files import check_file, closed_on_error
 from pulsar.data.header import Header
@@ -17,6 +16,7 @@ from pulsar.io.base import on_sky, quantise, spectra_per_piece
 from pulsar.io.hdf5 import Hdf5, Hdf5Writer
 from pulsar.io.product.schema import FORMAT
 from pulsar.io.sigproc import RawHeader, SpectraReader, check_types, common_header, header_keys, sigproc_dtype
+from pulsar_kernels.arrays import Array
 
 
 class Fbh5Reader(SpectraReader):
@@ -69,7 +69,7 @@ class Fbh5Reader(SpectraReader):
             self._piece = max(1, self._piece // data.chunks[0]) * int(data.chunks[0])
         self._stored(0, 1)
 
-    def _stored(self, start: int, n: int) -> NDArray[Any]:
+    def _stored(self, start: int, n: int) -> Array:
         try:
             rows = self._h5.part("data", (start, start + n), (0, self._npol)).reshape(-1)
             return rows if rows.dtype == np.uint8 else rows.astype(self.dtype, copy=False)
@@ -151,7 +151,7 @@ class Fbh5Writer(Hdf5Writer):
         self._file.attrs.update({"CLASS": "FILTERBANK", "VERSION": "1.0"})
         return data
 
-    def write(self, data: NDArray[Any]) -> None:
+    def write(self, data: Array) -> None:
         """Append samples, shape (nchans, n), any real type; rounded and clipped to the depth.
 
         Raises

@@ -25,7 +25,6 @@ from typing import Final
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.direction import sexagesimal
@@ -35,6 +34,7 @@ from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, LONGEST_TSA
 from pulsar.data.text import parsed, printable
 from pulsar.errors import DataError
 from pulsar.io.base import refuse
+from pulsar_kernels.arrays import Bools, Floats
 
 #: What can be read, for messages.
 READABLE: Final = "prepfold's .pfd or a .phcx of the Parkes surveys (XML, also packed with gzip)"
@@ -79,7 +79,7 @@ class FoldedFile:
     problems: tuple[str, ...] = ()
 
 
-def somewhere(freqs: NDArray[np.float64]) -> NDArray[np.float64]:
+def somewhere(freqs: Floats) -> Floats:
     """Frequencies of bands [MHz]; where that of the one band of a series is unknown it has no delay, at infinity."""
     return np.where(np.isfinite(freqs) & (freqs > 0.0), freqs, np.inf)
 
@@ -244,7 +244,7 @@ def read_pfd(path: Path, data: bytes) -> FoldedFile:
     return FoldedFile(cube, header, pfd.names[1], stated)
 
 
-def _check_pfd(path: Path, pfd: _Pfd, samples: NDArray[np.float64], tobs: float) -> None:
+def _check_pfd(path: Path, pfd: _Pfd, samples: Floats, tobs: float) -> None:
     """Refuse numbers that no observation has."""
     nsub = pfd.profiles.shape[1]
     freq, fdot, fddot = pfd.spin.freq, pfd.spin.fdot, pfd.spin.fddot
@@ -405,7 +405,7 @@ def _number(parent: ElementTree.Element, key: str) -> float:
     return parsed(parent.findtext(key))
 
 
-def _rows(path: Path, section: ElementTree.Element, key: str) -> NDArray[np.float64] | None:
+def _rows(path: Path, section: ElementTree.Element, key: str) -> Floats | None:
     """An array of the section, shape (rows, bins); None where it has none."""
     element = section.find(key)
     if element is None:
@@ -422,7 +422,7 @@ def _rows(path: Path, section: ElementTree.Element, key: str) -> NDArray[np.floa
     return np.frombuffer(raw, dtype=np.uint8).reshape(nrows, nbins).astype(np.float64)
 
 
-def _unit_noise(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _unit_noise(rows: Floats) -> tuple[Floats, Bools]:
     """Rows of mean 0 in units of their noise, and which of them hold anything; others are zeros.
 
     The noise of a row is what is left of it beside its part of the mean of all. The mean holds 1/n of its noise, and

@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.files import Closing, Writing, check_file
 from pulsar.data.text import printable, shown
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.hdf5_apart import H5PY, Apart, Content, Mark, cause_of, mark_of, type_of
+from pulsar_kernels.arrays import Array
 
 #: Bytes of memory that a file may take while it is open, and more by its size up to as many again: 1 GiB and itself at
 #: most. A FAST beam's mask takes 76 kB a block of 0.25 s: half an hour; `--mask` adds what the observation has.
@@ -150,7 +150,7 @@ class Hdf5(Closing):
             raise self.damaged(f"{name} should have {nbytes} bytes, of which the file holds {stored}")
         return Stored(type_of(about["type"]), shape, None if chunks is None else tuple(chunks), stored)
 
-    def part(self, name: str, *spans: tuple[int, int]) -> NDArray[Any]:
+    def part(self, name: str, *spans: tuple[int, int]) -> Array:
         """The samples of a data set from one to before another, along each of its leading axes.
 
         Raises
@@ -169,7 +169,7 @@ class Hdf5(Closing):
         dtype: np.dtype[Any] | None = None,
         more: int = 0,
         borne_out: int = 0,
-    ) -> NDArray[Any]:
+    ) -> Array:
         """A data set as an array.
 
         Parameters

@@ -27,10 +27,10 @@ from typing import Any, Final, NoReturn
 import h5py
 import numpy as np
 from h5py._objects import phil
-from numpy.typing import NDArray
 
 from pulsar.data.text import printable
 from pulsar.errors import PulsarError
+from pulsar_kernels.arrays import Array
 
 #: What h5py raises on a damaged file, depending on where it notices.
 H5PY: Final = (
@@ -178,7 +178,7 @@ class Content:
             raise TypeError(f"it is of type {item.dtype}, expected texts")
         return [text_of(t, lines) for t in np.asarray(item[()], dtype=object).ravel()]
 
-    def read(self, name: str, part: Part | None, check: Check) -> NDArray[Any]:
+    def read(self, name: str, part: Part | None, check: Check) -> Array:
         """A data set as an array, or a part of its leading axes; `check` is told what it is before memory is taken."""
         about, pieces = self.pieces(name, part)
         out = _room_for(about, check)
@@ -188,7 +188,7 @@ class Content:
             at += piece.size
         return out
 
-    def pieces(self, name: str, part: Part | None) -> tuple[dict[str, Any], Iterator[NDArray[Any]]]:
+    def pieces(self, name: str, part: Part | None) -> tuple[dict[str, Any], Iterator[Array]]:
         """Type and shape of a data set, or of a part of its leading axes, and its samples piece by piece."""
         # Of each piece of an observation all chunks would be counted.
         if name not in self._sets:
@@ -208,7 +208,7 @@ def _more_filters() -> None:
         import hdf5plugin  # noqa: F401
 
 
-def _pieces(item: h5py.Dataset, spans: Sequence[range], shape: Sequence[int]) -> Iterator[NDArray[Any]]:
+def _pieces(item: h5py.Dataset, spans: Sequence[range], shape: Sequence[int]) -> Iterator[Array]:
     if not shape:
         yield np.asarray(item[()])
         return
@@ -225,7 +225,7 @@ def _pieces(item: h5py.Dataset, spans: Sequence[range], shape: Sequence[int]) ->
         yield piece
 
 
-def _room_for(about: dict[str, Any], check: Check) -> NDArray[Any]:
+def _room_for(about: dict[str, Any], check: Check) -> Array:
     check(about)
     dtype = type_of(about["type"])
     if dtype.hasobject:
@@ -254,7 +254,7 @@ def type_of(described: Sequence[Any]) -> np.dtype[Any]:
     return dtype
 
 
-def _fixed(data: NDArray[Any]) -> NDArray[Any]:
+def _fixed(data: Array) -> Array:
     """A table with its texts in columns of a fixed width."""
     columns = {}
     for name in data.dtype.names or ():
@@ -281,7 +281,7 @@ def _plain(value: Any) -> Any:
     return _numbers(np.asarray(value)) if isinstance(value, np.generic | int | float) else None
 
 
-def _numbers(value: NDArray[Any]) -> Any:
+def _numbers(value: Array) -> Any:
     if value.dtype.kind not in "biuf":
         return None
     return value.astype("f8" if value.dtype.kind == "f" else value.dtype).tolist()
@@ -311,10 +311,10 @@ class Apart:
         """The answer of a method of :class:`Content`."""
         return self._talk(lambda process: process.words(), method, *args)
 
-    def read(self, name: str, part: Part | None, check: Check) -> NDArray[Any]:
+    def read(self, name: str, part: Part | None, check: Check) -> Array:
         """As of :class:`Content`."""
 
-        def taken(process: _Process) -> NDArray[Any]:
+        def taken(process: _Process) -> Array:
             out = _room_for(process.words(), check)
             process.fill(out)
             return out
@@ -387,7 +387,7 @@ class _Process:
         """The next message, which is no array."""
         return json.loads(bytes(self._message(_MOST_WORDS)))
 
-    def fill(self, out: NDArray[Any]) -> None:
+    def fill(self, out: Array) -> None:
         """Take the samples of an array."""
         left = out.reshape(-1).view(np.uint8).data if out.nbytes else memoryview(b"")
         while left.nbytes:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY, C
 from pulsar.data.files import read_text
@@ -34,6 +33,7 @@ from pulsar.data.text import file_name, of_cell, printable
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.hdf5 import MAGIC
 from pulsar.io.series import parse_inf
+from pulsar_kernels.arrays import Floats
 
 #: Quantity -> names of columns that are taken for it, in any case, and its unit; the name of a candidate is a text.
 COLUMNS: Final = {
@@ -176,7 +176,7 @@ def _rows(path: Path, table: Any, places: Sequence[str]) -> list[Listed]:
 
 def _column(
     path: Path, table: Any, places: Sequence[str], own: Mapping[str, str], names: Sequence[str], unit: str
-) -> NDArray[np.float64]:
+) -> Floats:
     """A column of a list in our unit, NaN where it says nothing."""
     column = next((table[own[name]] for name in names if name in own), None)
     if column is None:

@@ -4,7 +4,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pulsar.data.arguments import number, quantities, samples
 from pulsar.data.header import Header
@@ -12,6 +12,7 @@ from pulsar.data.observation import Block
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.io.base import BaseObservation
+from pulsar_kernels.arrays import Array, Floats
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
@@ -43,7 +44,7 @@ class Filterbank(BaseObservation):
         Channel 0 has the highest frequency.
     """
 
-    def __init__(self, data: NDArray[Any], header: Header) -> None:
+    def __init__(self, data: Array, header: Header) -> None:
         self.data = data
         self.header = header
         self.files = ()
@@ -145,7 +146,7 @@ class Filterbank(BaseObservation):
         """The samples of a whole observation that were read or made before."""
         return cls(block.data, block.header)
 
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
+    def _fill(self, start: int, out: Array) -> None:
         out[:] = self.data[:, start : start + out.shape[1]]
 
 
@@ -178,7 +179,7 @@ def _by_channel(data: ArrayLike, nchans: int, order: str | None) -> Any:
     if isinstance(data, np.ma.MaskedArray | str | bytes):
         return data
     try:
-        array: NDArray[Any] = np.asarray(getattr(data, "value", data) if hasattr(data, "to_value") else data)
+        array: Array = np.asarray(getattr(data, "value", data) if hasattr(data, "to_value") else data)
     except ValueError:
         return data
     if array.ndim != 2:
@@ -194,7 +195,7 @@ def _by_channel(data: ArrayLike, nchans: int, order: str | None) -> Any:
     return array if axis == 0 else _turned(array)
 
 
-def _turned(array: NDArray[Any]) -> NDArray[Any]:
+def _turned(array: Array) -> Array:
     """The transposed array, rows contiguous."""
     out = np.empty(array.shape[::-1], dtype=array.dtype)
     for at in range(0, len(array), _TILE):
@@ -202,7 +203,7 @@ def _turned(array: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def _ask_about_units(freqs: NDArray[np.float64], tsamp: float) -> None:
+def _ask_about_units(freqs: Floats, tsamp: float) -> None:
     """Warn of descending channel centres [MHz] and a sampling time [s] that no telescope has."""
     # Channels of telescopes [MHz]: UTR-2 begins at 8 MHz, ALMA ends at 950 GHz. Other numbers may be GHz or kHz.
     low, high = 8.0, 1e6
@@ -216,7 +217,7 @@ def _ask_about_units(freqs: NDArray[np.float64], tsamp: float) -> None:
         warnings.warn(f"tsamp {tsamp:g} s is longer than {USUAL_TSAMP:g} s: is its unit right?", stacklevel=4)
 
 
-def _step(freqs: NDArray[np.float64]) -> float:
+def _step(freqs: Floats) -> float:
     """Step of descending channel centres [MHz], negative."""
     if len(freqs) < 2:
         raise ConfigError("freqs has one channel: dedispersed data are a pulsar.TimeSeries(data, tsamp)")

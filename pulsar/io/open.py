@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
@@ -32,6 +30,7 @@ from pulsar.io.hdf5 import MAGIC
 from pulsar.io.psrfits import PsrfitsReader
 from pulsar.io.series import PrestoReader, SeriesSet, TimReader, is_series, is_set
 from pulsar.io.sigproc import SigprocReader, is_sigproc
+from pulsar_kernels.arrays import Array, Floats
 
 # Files kept open; of more, each thread opens the one that it reads.
 MOST_OPEN = 64
@@ -189,7 +188,7 @@ class JoinedObservation(BaseObservation):
         # Channels that are dead in a file but alive in another.
         self._patches = [np.flatnonzero(self.chan_ok & ~reader.chan_ok) for reader in readers]
 
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
+    def _fill(self, start: int, out: Array) -> None:
         for i, inside, span in stretches(self._starts, self._lengths, start, out.shape[1]):
             part, reader, lacking = out[:, span], self._readers[i], self._patches[i]
             if inside is None:
@@ -202,7 +201,7 @@ class JoinedObservation(BaseObservation):
             if lacking.size:
                 part[lacking] = self._means(i)[lacking, None]
 
-    def _mean(self, i: int) -> NDArray[Any]:
+    def _mean(self, i: int) -> Array:
         """Channel means at the end of file `i`; of the nearest file that has the channel where that one has not."""
         mean = self._end_mean(self._readers[i])
         lacking = self._patches[i]
@@ -214,7 +213,7 @@ class JoinedObservation(BaseObservation):
         return as_type(mean, self.dtype)
 
     @staticmethod
-    def _end_mean(reader: BaseObservation) -> NDArray[np.float64]:
+    def _end_mean(reader: BaseObservation) -> Floats:
         stop = reader.header.nsamps
         return channel_mean(reader, max(0, stop - 4096), stop)
 
@@ -305,7 +304,7 @@ def settle_times(readers: Sequence[PsrfitsReader]) -> list[str]:
     return problems
 
 
-def _counted_twice(stt: NDArray[np.float64], offsets: NDArray[np.float64], half: float) -> bool:
+def _counted_twice(stt: Floats, offsets: Floats, half: float) -> bool:
     """True if OFFS_SUB or NSUBOFFS grow with STT_* [s], files in order of time, both from the first file on.
 
     Where TBIN is k times too small they grow k times too slowly; of two files that might be rows lost at the start.

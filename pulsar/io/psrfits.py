@@ -4,10 +4,8 @@ import math
 from collections.abc import Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.direction import sexagesimal
@@ -28,6 +26,7 @@ from pulsar.io.base import (
     stretches,
 )
 from pulsar.io.psrfits_writer import PsrfitsWriter
+from pulsar_kernels.arrays import Array, Float32s, Floats, Ints
 
 __all__ = ["PsrfitsReader", "PsrfitsWriter"]
 
@@ -132,7 +131,7 @@ class PsrfitsReader(BaseObservation):
         step = table.number("CHAN_BW", 0.0)
         centre = table.number("OBSFREQ", 0.0, primary=True)
         self._even = True
-        freqs: NDArray[Any] | None = self._listed(step, centre)
+        freqs: Array | None = self._listed(step, centre)
         if freqs is None:
             if not (centre > 0 and step):
                 raise self._fail(
@@ -148,13 +147,13 @@ class PsrfitsReader(BaseObservation):
             raise self._fail("column DAT_FREQ neither rises nor falls throughout")
         if float(freqs[-1]) <= 0:
             raise self._fail(f"the band would reach {freqs[-1]:g} MHz: OBSFREQ or CHAN_BW is wrong")
-        self._freqs: NDArray[np.float64] = np.ascontiguousarray(freqs, dtype=np.float64)
+        self._freqs: Floats = np.ascontiguousarray(freqs, dtype=np.float64)
         self._foff = float(freqs[-1] - freqs[0]) / (n - 1) if n > 1 else -abs(step)
 
-    def _listed(self, step: float, centre: float) -> NDArray[Any] | None:
+    def _listed(self, step: float, centre: float) -> Array | None:
         """The frequencies of DAT_FREQ, on an even grid where that is meant; None where it holds none."""
         n = self._nchans
-        listed: NDArray[Any] | None = self._table.values(0, "DAT_FREQ")
+        listed: Array | None = self._table.values(0, "DAT_FREQ")
         if listed is None or listed.size < n or not np.all(np.isfinite(listed[:n]) & (listed[:n] > 0)):
             return None
         if listed.size > n:
@@ -175,7 +174,7 @@ class PsrfitsReader(BaseObservation):
             self._problems.append(f"CHAN_BW {step:g} MHz is not the step of DAT_FREQ, {slope:g}: the latter is used")
         return np.asarray(mean + slope * places)
 
-    def _shortened(self, listed: NDArray[Any], step: float, centre: float) -> NDArray[Any] | None:
+    def _shortened(self, listed: Array, step: float, centre: float) -> Array | None:
         """Of a DAT_FREQ that is longer than NCHAN the part or the means that OBSFREQ and CHAN_BW bear out, if any.
 
         Files whose channels were added up may keep the table of the channels before; others have a fixed length.
@@ -198,7 +197,7 @@ class PsrfitsReader(BaseObservation):
         self._problems.append(problem + choices[0][1])
         return listed[:n]
 
-    def _pol_values(self, row: int, name: str, default: float) -> NDArray[np.float64]:
+    def _pol_values(self, row: int, name: str, default: float) -> Floats:
         """DAT_SCL or DAT_OFFS of the one or two polarisations that are used, shape (1 or 2, nchans)."""
         n, used = self._nchans, 2 if self._second else 1
         values = self._table.values(row, name)
@@ -210,7 +209,7 @@ class PsrfitsReader(BaseObservation):
             return np.broadcast_to(values[:n], (used, n))
         raise self._fail(f"column {name} has {values.size} entries for {n} channels and {self._npol} polarisations")
 
-    def _weights(self, row: int) -> NDArray[np.float64]:
+    def _weights(self, row: int) -> Floats:
         values = self._table.values(row, "DAT_WTS")
         if values is None:
             return np.ones(self._nchans)
@@ -232,7 +231,7 @@ class PsrfitsReader(BaseObservation):
                 )
         plain = self._nbits <= 8 and self._zero == 0.0
         masks: dict[bytes, int] = {}
-        self._masks: list[NDArray[np.int64]] = []
+        self._masks: list[Ints] = []
         self._mask_of = np.zeros(table.nrows, dtype=np.int64)
         ok = np.zeros(self._nchans, dtype=np.bool_)
         previous: list[bytes] = []
@@ -280,7 +279,7 @@ class PsrfitsReader(BaseObservation):
         whole = np.uint16 if self._second and self._nbits == 8 else np.uint8
         self.dtype = np.dtype(whole if plain else np.float32)
 
-    def _column(self, name: str) -> NDArray[np.float64] | None:
+    def _column(self, name: str) -> Floats | None:
         """The first number in every row of a column; None where it has none, or some are not finite."""
         cells = [self._table.values(row, name) for row in range(self._table.nrows)]
         numbers = np.array([cell[0] for cell in cells if cell is not None and cell.size])
@@ -419,7 +418,7 @@ class PsrfitsReader(BaseObservation):
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
+    def _fill(self, start: int, out: Array) -> None:
         rows = np.broadcast_to(self._nsblk, self._starts.shape)
         for row, inside, span in stretches(self._starts, rows, start, out.shape[1]):
             part = out[:, span]
@@ -432,7 +431,7 @@ class PsrfitsReader(BaseObservation):
             if mask.size:
                 part[mask] = self._channel_fill[mask, None]
 
-    def _decode(self, row: int, inside: int, out: NDArray[Any]) -> None:
+    def _decode(self, row: int, inside: int, out: Array) -> None:
         from pulsar_kernels.unpack import transpose, transpose_scaled, unpack, unpack_scaled
 
         m = out.shape[1]
@@ -460,7 +459,7 @@ class PsrfitsReader(BaseObservation):
         else:
             transpose_scaled(wide, m, row_n, self._nchans, second, scale, offset, flat, stride, self._reverse)
 
-    def _scaling(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _scaling(self, row: int) -> tuple[Float32s, Float32s]:
         """Scales (2, nchans) and offset (nchans,) of a row in the order of the file."""
         weights = self._weights(row)
         # What has no weight is filled afterwards: only NaN must not get out.
@@ -472,7 +471,7 @@ class PsrfitsReader(BaseObservation):
         both[: scale.shape[0]] = scale * weights
         return both, offset
 
-    def _row_mean(self, row: int) -> NDArray[np.float64]:
+    def _row_mean(self, row: int) -> Floats:
         """Channel means of one row (or of what 4 MB of it hold)."""
         n = max(1, min(self._nsblk, self.header.nsamps - int(self._starts[row])))
         n = min(n, max(1, (1 << 22) // (self._nchans * self.dtype.itemsize)))
@@ -482,7 +481,7 @@ class PsrfitsReader(BaseObservation):
         return np.asarray(out.mean(axis=1, dtype=np.float64))
 
     @cached_property
-    def _channel_fill(self) -> NDArray[Any]:
+    def _channel_fill(self) -> Array:
         """Mean of every channel over some of the rows in which it has weight."""
         usable = int(np.searchsorted(self._starts, self.header.nsamps))
         # The first row of every pattern of weights, so that each channel that ever lives is seen.
@@ -498,7 +497,7 @@ class PsrfitsReader(BaseObservation):
             count[live] += 1
         return as_type(total / np.maximum(count, 1), self.dtype)
 
-    def _gap_fill(self, row: int) -> NDArray[Any]:
+    def _gap_fill(self, row: int) -> Array:
         """Values that stand in the gap after a row."""
         fill = as_type(self._row_mean(row), self.dtype)
         mask = self._masks[self._mask_of[row]]
@@ -507,7 +506,7 @@ class PsrfitsReader(BaseObservation):
         return fill
 
 
-def _rising(steps: NDArray[np.float64]) -> NDArray[np.int64] | None:
+def _rising(steps: Floats) -> Ints | None:
     """The nearest whole numbers, if they rise; of what no int64 holds the largest, which then does not."""
     whole = np.rint(np.clip(steps, -float(1 << 62), float(1 << 62))).astype(np.int64)
     return whole if np.all(np.diff(whole) > 0) else None

@@ -14,11 +14,11 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
-from numpy.typing import NDArray
 
 from pulsar.data.text import printable
 from pulsar.errors import DataError
 from pulsar.io.base import RawFile, is_spectral_line
+from pulsar_kernels.arrays import Floats
 
 _BYTES: Final = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _NUMPY: Final = {"B": ">u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -84,7 +84,7 @@ class SubintTable:
         """A key as a text, "" when it is absent."""
         return printable(str((self.primary if primary else self.keys).get(key, "")).strip())
 
-    def values(self, row: int, name: str) -> NDArray[np.float64] | None:
+    def values(self, row: int, name: str) -> Floats | None:
         """A cell as float64 numbers; None when there is no such column.
 
         Raises

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pulsar.constants import DAY
 from pulsar.data.direction import dms, hms
@@ -14,6 +14,7 @@ from pulsar.data.files import Writing
 from pulsar.data.header import Header
 from pulsar.data.text import ascii_only
 from pulsar.io.base import AtomicFile, encoded
+from pulsar_kernels.arrays import Array
 
 POL_TYPES: Final = {1: "AA+BB", 2: "AABB", 4: "AABBCRCI"}
 _DOUBLES: Final = ("TSUBINT", "OFFS_SUB", "LST_SUB", "RA_SUB", "DEC_SUB", "GLON_SUB", "GLAT_SUB")
@@ -107,7 +108,7 @@ class PsrfitsWriter(Writing):
         """The files, in order of time."""
         return tuple(file.path for file in self._files)
 
-    def write(self, data: NDArray[Any]) -> None:
+    def write(self, data: Array) -> None:
         """Append samples: shape (nchans, n) or (npol, nchans, n), any real type; rounded and clipped to the depth.
 
         Given one polarisation, AA and BB both get it; of IQUV only I does; cross terms are 0.
@@ -147,7 +148,7 @@ class PsrfitsWriter(Writing):
         self._row += rows
         self.nsamps += rows * self._nsblk
 
-    def _codes(self, data: NDArray[Any]) -> memoryview:
+    def _codes(self, data: Array) -> memoryview:
         """One row of samples, shape (npol, nchans, n), as the bytes of DATA."""
         bits = self._nbits
         if self._scaled:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.direction import dms, hms, sexagesimal
 from pulsar.data.files import closed_on_error, read_text
@@ -30,6 +29,7 @@ from pulsar.io.sigproc import (
     samples_held,
     write_header,
 )
+from pulsar_kernels.arrays import Array, Float32s, Floats
 
 # Samples read at a time.
 PIECE = 1 << 18
@@ -44,7 +44,7 @@ class _SeriesReader(BaseObservation):
     _offset = 0
     _type: np.dtype[Any] = np.dtype(np.float32)
 
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
+    def _fill(self, start: int, out: Array) -> None:
         width = self._type.itemsize
         row = out[0]
         for at in range(0, row.size, PIECE):
@@ -245,7 +245,7 @@ class PrestoReader(_SeriesReader):
                 self._mean = np.float32(channel_mean(self, start, stop)[0])
         self.gaps = gaps
 
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
+    def _fill(self, start: int, out: Array) -> None:
         super()._fill(start, out)
         n = out.shape[1]
         for gap in self.gaps:
@@ -282,7 +282,7 @@ def series_paths(path: Path) -> tuple[Path, ...]:
     return (path, path.with_suffix(".inf")) if path.suffix == ".dat" else (path,)
 
 
-def write_series(path: Path, data: NDArray[np.float32], header: Header, dm: float) -> None:
+def write_series(path: Path, data: Float32s, header: Header, dm: float) -> None:
     """Write a series; what it is of goes into its header, or the ``.inf`` beside a ``.dat``.
 
     Parameters
@@ -383,7 +383,7 @@ class SeriesGroup:
     """
 
     first: int
-    dms: NDArray[np.float64]
+    dms: Floats
     tsamp: float
     nsamps: int
 
@@ -454,7 +454,7 @@ class SeriesSet(BaseObservation):
         """Place of the series whose DM is the nearest."""
         return int(np.argmin(np.abs(self.dms - dm)))
 
-    def _fill(self, start: int, out: NDArray[np.float32]) -> None:
+    def _fill(self, start: int, out: Float32s) -> None:
         self._readers[0].read_into(start, out)
 
 
@@ -478,8 +478,8 @@ def _check_same(first: BaseObservation, reader: BaseObservation) -> None:
             )
 
 
-def _band(reader: BaseObservation) -> NDArray[np.float64]:
-    known: NDArray[np.float64] | None = getattr(reader, "band_freqs", None)
+def _band(reader: BaseObservation) -> Floats:
+    known: Floats | None = getattr(reader, "band_freqs", None)
     if known is not None and float(np.ptp(known)) > 0.0:
         return known
     h = reader.header

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.files import Numbers, closed_on_error
 from pulsar.data.header import (
@@ -30,6 +29,7 @@ from pulsar.data.header import (
 from pulsar.data.text import printable, shown
 from pulsar.errors import DataError
 from pulsar.io.base import DEPTHS, AtomicFile, BaseObservation, RawFile, encoded, flat_view, on_sky, spectra_per_piece
+from pulsar_kernels.arrays import Array, Floats
 
 _INTEGERS: Final = (
     "telescope_id", "machine_id", "data_type", "barycentric", "pulsarcentric", "nbits", "nsamples", "nchans", "nifs",
@@ -245,7 +245,7 @@ class SpectraReader(BaseObservation):
     _xor = 0
 
     @abstractmethod
-    def _stored(self, start: int, n: int) -> NDArray[Any]:
+    def _stored(self, start: int, n: int) -> Array:
         """Spectra from `start` on as they are stored: bytes, or numbers of the type of the samples; flat."""
 
     def _header_fields(self, path: Path, raw: RawHeader, problems: list[str]) -> dict[str, Any]:
@@ -264,7 +264,7 @@ class SpectraReader(BaseObservation):
             "fch1": float(freqs[0]), "foff": -abs(foff), "freq_table": table,
         }  # fmt: skip
 
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
+    def _fill(self, start: int, out: Array) -> None:
         from pulsar_kernels.unpack import transpose, unpack
 
         nchans, n = out.shape
@@ -327,7 +327,7 @@ class SigprocReader(SpectraReader):
         header = common_header(values, problems, **fields, nsamps=nsamps, format="SIGPROC filterbank")
         self._opened(header, sigproc_dtype(nbits, self._npol), self._file.state, path, problems, stated)
 
-    def _stored(self, start: int, n: int) -> NDArray[Any]:
+    def _stored(self, start: int, n: int) -> Array:
         raw = self._file.read(self._offset + start * self._row_bytes, n * self._row_bytes)
         return raw if self._nbits <= 8 else raw.view("<u2" if self._nbits == 16 else "<f4")
 
@@ -392,14 +392,14 @@ def samples_held(file: RawFile, raw: RawHeader, what: str, nbytes: int, problems
     return nsamps, stated
 
 
-def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[NDArray[np.float64], float]:
+def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[Floats, float]:
     """Channel centres [MHz] in the order of the file, and the step between them (mean of a table)."""
     if raw.table:
         if len(raw.table) != nchans:
             raise DataError(
                 f"{path}: the FREQUENCY table has {len(raw.table)} entries for {nchans} channels: correct the header"
             )
-        freqs: NDArray[Any] = np.array(raw.table, dtype=np.float64)
+        freqs: Array = np.array(raw.table, dtype=np.float64)
         foff = (freqs[-1] - freqs[0]) / (nchans - 1) if nchans > 1 else float(raw.values.get("foff", -1.0))
     else:
         for key in ("fch1", "foff"):
@@ -498,7 +498,7 @@ class FilterbankWriter(AtomicFile):
         self._nbits, self._ascending, self._nifs, self._signed = nbits, ascending, nifs, signed
         self.stream.write(write_header(header, nbits=nbits, nifs=nifs, ascending=ascending, signed=signed))
 
-    def write(self, data: NDArray[Any]) -> None:
+    def write(self, data: Array) -> None:
         """Append samples: shape (nchans, n) or (nifs, nchans, n), any real type; rounded and clipped to the depth."""
         if data.ndim == 2:
             data = np.broadcast_to(data, (self._nifs, *data.shape))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.sky.observatory import Receiver
+from pulsar_kernels.arrays import Array, Bools, Ints
 
 #: DMs agree within so many errors, plus this fraction.
 DM_SIGMA: Final = 5.0
@@ -68,7 +68,7 @@ class Coincidence:
 
 
 def coincide_candidates(
-    tables: Mapping[int, NDArray[Any]],
+    tables: Mapping[int, Array],
     receiver: Receiver,
     observed: set[int],
     tobs: float,
@@ -112,7 +112,7 @@ def coincide_candidates(
             ddm.append(DM_SIGMA * float(np.nan_to_num(row["dm_err"], nan=1.0)) + DM_SLACK * dm[-1])
     f, d, df, dd = (np.array(v, dtype=np.float64) for v in (freq, dm, dfreq, ddm))
 
-    def same(i: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def same(i: int, others: Ints) -> Bools:
         close = np.abs(f[others] - f[i]) <= np.maximum(df[others], df[i])
         return np.asarray(close & (np.abs(d[others] - d[i]) <= np.maximum(dd[others], dd[i])))
 
@@ -120,7 +120,7 @@ def coincide_candidates(
 
 
 def coincide_pulses(
-    tables: Mapping[int, NDArray[Any]], receiver: Receiver, observed: set[int], *, threshold: float = 7.0
+    tables: Mapping[int, Array], receiver: Receiver, observed: set[int], *, threshold: float = 7.0
 ) -> list[Coincidence]:
     """Group the single pulses of the beams of one pointing, as :func:`coincide_candidates` does.
 
@@ -140,7 +140,7 @@ def coincide_pulses(
         for k in ("time", "dm", "width", "dm_err")
     )
 
-    def same(i: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def same(i: int, others: Ints) -> Bools:
         close = np.abs(t[others] - t[i]) <= PULSE_WIDTHS * np.maximum(w[others], w[i])
         return np.asarray(
             close & (np.abs(d[others] - d[i]) <= DM_SIGMA * np.hypot(dd[others], dd[i]) + DM_SLACK * d[i])
@@ -164,7 +164,7 @@ def _judged(
     receiver: Receiver,
     observed: set[int],
     threshold: float,
-    window: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    window: tuple[Ints, Ints] | None = None,
 ) -> list[Coincidence]:
     """Best first, each takes from every other beam the strongest that is the same.
 

@@ -24,10 +24,10 @@ from math import ceil, log, sqrt
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammainc
 
 from pulsar.nights.sightings import Places, Sightings
+from pulsar_kernels.arrays import Bools, Floats, Ints
 
 #: Candidates that are farther apart than so many sigma are not one source: 1.6 % of the pairs of one source are.
 FAR: Final = 3.5
@@ -168,12 +168,12 @@ class Density:
         Range over which that one lies.
     """
 
-    def __init__(self, values: NDArray[np.float64], span: float) -> None:
+    def __init__(self, values: Floats, span: float) -> None:
         self._order = np.argsort(values, kind="stable")
         self._sorted = values[self._order]
         self._span = max(span, float(np.ptp(values)) if values.size else 0.0)
 
-    def at(self, x: float, without: NDArray[np.int64]) -> float:
+    def at(self, x: float, without: Ints) -> float:
         """Density at a place by all but some: of the next sqrt(n), four at least.
 
         Parameters
@@ -211,7 +211,7 @@ class Field:
         Those of it.
     """
 
-    def __init__(self, places: Places, compared: NDArray[np.int64]) -> None:
+    def __init__(self, places: Places, compared: Ints) -> None:
         self.places = own = places
         by_dec = compared[np.argsort(own.dec[compared], kind="stable")]
         placed = np.isfinite(own.dec[by_dec]) & np.isfinite(own.ra[by_dec])
@@ -222,7 +222,7 @@ class Field:
         self.number[compared] = np.arange(compared.size)
         self.dms = Density(own.dm[compared], DM_RANGE)
 
-    def near(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def near(self, i: int) -> tuple[Ints, Floats]:
         """Those of other times that may be in the same direction, and how far away they are in sigma, squared."""
         f = self.places
         if np.isfinite(f.dec[i]) and np.isfinite(f.ra[i]):
@@ -248,7 +248,7 @@ class _Sky(Field):
     orbit : float
     """
 
-    def __init__(self, sightings: Sightings, compared: NDArray[np.int64], orbit: float) -> None:
+    def __init__(self, sightings: Sightings, compared: Ints, orbit: float) -> None:
         super().__init__(sightings, compared)
         self.sightings, self.orbit = sightings, orbit
         self.period = sightings.period
@@ -301,7 +301,7 @@ class _Sky(Field):
         ]  # fmt: skip
         return sorted(out, key=lambda m: m.expected)
 
-    def _widths(self, alone: NDArray[np.float64]) -> tuple[list[NDArray[np.float64]], Sequence[float]]:
+    def _widths(self, alone: Floats) -> tuple[list[Floats], Sequence[float]]:
         """Differences that periods may have [1 sigma], and the shares of these at the same period and at others.
 
         Two questions that are nearly the same are one.
@@ -312,7 +312,7 @@ class _Sky(Field):
             return [alone, with_orbit], _SHARES
         return [with_orbit], (_SHARES[0] + _SHARES[1], _SHARES[2] + _SHARES[3])
 
-    def _density(self, i: int, matched: NDArray[np.int64], simple: bool) -> float:
+    def _density(self, i: int, matched: Ints, simple: bool) -> float:
         """Density of unrelated candidates around one in log P and DM, or summed over all ratios to its period but 1.
 
         Without itself and those that may be the same source.
@@ -323,7 +323,7 @@ class _Sky(Field):
         return self.dms.at(float(self.sightings.dm[i]), without) * periods
 
 
-def _nearest(apart: NDArray[np.float64]) -> NDArray[np.int64]:
+def _nearest(apart: Floats) -> Ints:
     """Places of the nearest ratios."""
     above = np.clip(np.searchsorted(_LOG_RATIOS, apart), 1, len(RATIOS) - 1)
     lower = np.abs(apart - _LOG_RATIOS[above - 1]) <= np.abs(apart - _LOG_RATIOS[above])
@@ -346,7 +346,7 @@ def together(places: Places, matches: Sequence[Match]) -> tuple[float, list[Matc
     return float(np.clip(stated[best], _TINY, 1.0)), chosen[: best + 1]
 
 
-def _join(sightings: Sightings, compared: NDArray[np.int64], out: list[Seen]) -> None:
+def _join(sightings: Sightings, compared: Ints, out: list[Seen]) -> None:
     """Put those together that chance would not: heads, ratios to them and times."""
     strength = np.nan_to_num(sightings.snr, nan=-np.inf)
     members: dict[int, list[int]] = {}
@@ -379,7 +379,7 @@ def _add(out: list[Seen], members: dict[int, list[int]], head: int, member: int,
     members[head].append(member)
 
 
-def _ground(sightings: Sightings, compared: NDArray[np.int64], out: list[Seen], orbit: float, sidelobe: float) -> None:
+def _ground(sightings: Sightings, compared: Ints, out: list[Seen], orbit: float, sidelobe: float) -> None:
     """Mark interference: one topocentric period at places and times at which no source has one."""
     order = compared[np.argsort(sightings.topocentric[compared], kind="stable")]
     periods = sightings.topocentric[order]
@@ -417,7 +417,7 @@ def _ground(sightings: Sightings, compared: NDArray[np.int64], out: list[Seen], 
             out[i].ground, out[i].ground_expected = places, expected
 
 
-def _directions(sightings: Sightings, i: int, others: NDArray[np.int64]) -> int:
+def _directions(sightings: Sightings, i: int, others: Ints) -> int:
     """In how many directions, apart from each other and from one, others lie."""
     left = others[np.isfinite(sightings.ra[others]) & np.isfinite(sightings.dec[others])]
     count = 0
@@ -427,7 +427,7 @@ def _directions(sightings: Sightings, i: int, others: NDArray[np.int64]) -> int:
     return count
 
 
-def repeated(places: Places, usable: NDArray[np.bool_]) -> list[Seen]:
+def repeated(places: Places, usable: Bools) -> list[Seen]:
     """Compare the pulses of different times.
 
     Parameters
@@ -457,7 +457,7 @@ def repeated(places: Places, usable: NDArray[np.bool_]) -> list[Seen]:
     return out
 
 
-def _heads(places: Places, compared: NDArray[np.int64], out: list[Seen]) -> NDArray[np.int64]:
+def _heads(places: Places, compared: Ints, out: list[Seen]) -> Ints:
     """The strongest pulse of each source of each time; the others are led to it."""
     heads: dict[tuple[float, float], list[int]] = {}
     strength = np.nan_to_num(places.snr, nan=-np.inf)

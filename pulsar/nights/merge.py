@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
@@ -35,6 +34,7 @@ from pulsar.pipeline.injections import pooled_limits
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import label_rows, read_catalogue
 from pulsar.sky.observatory import Receiver
+from pulsar_kernels.arrays import Array
 
 if TYPE_CHECKING:
     from pulsar.io.labels import Label
@@ -177,7 +177,7 @@ def _write_completeness(writer: "ProductWriter", runs: Sequence["Run"], seen: "_
         writer.completeness(injected, rows, pooled_limits(seen.headers, injected, limits))
 
 
-def _joined(name: str, runs: Sequence["Run"], seen: "_Observed") -> NDArray[Any]:
+def _joined(name: str, runs: Sequence["Run"], seen: "_Observed") -> Array:
     """A table of all runs, by the observations of the merged product."""
     columns = TABLES[name][0]
     parts = [_wide(run.rows(name), columns) for run in runs]
@@ -188,7 +188,7 @@ def _joined(name: str, runs: Sequence["Run"], seen: "_Observed") -> NDArray[Any]
     return np.asarray(whole[np.argsort(whole["obs"], kind="stable")])
 
 
-def _carry_labels(runs: Sequence["Run"], out: Path, table: NDArray[Any], names: Mapping[tuple[int, str], str]) -> None:
+def _carry_labels(runs: Sequence["Run"], out: Path, table: Array, names: Mapping[tuple[int, str], str]) -> None:
     """Add what was judged in the products to the judgements of the merged list.
 
     A row of another beam is in it under the best beam's name: what was said of it is said of that.
@@ -298,7 +298,7 @@ def _overlap(a: Header, b: Header) -> float:
     return common * DAY / min(a.tobs, b.tobs)
 
 
-def _wide(rows: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
+def _wide(rows: Array, columns: tuple[Column, ...]) -> Array:
     """The rows with texts as wide as they may become."""
     table = empty_table(columns, len(rows))
     for column in columns:
@@ -372,7 +372,7 @@ def _move(row: Any, header: Header) -> None:
 
 def _table(
     rows: list[_Row], columns: tuple[Column, ...], letter: str, seen: _Observed
-) -> tuple[NDArray[Any], dict[_Key, str]]:
+) -> tuple[Array, dict[_Key, str]]:
     """Sort the rows in place, best first, and number them; also the new name of every old one."""
     bound = "harmonic_of" in [c.name for c in columns]
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.header import Header, band_delay
@@ -13,6 +12,7 @@ from pulsar.nights.beams import DM_SLACK
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import beam_width, separation
 from pulsar.sky.observatory import Receiver
+from pulsar_kernels.arrays import Bools, Floats, Ints
 
 #: Period of an unknown Doppler shift: the Earth moves with 1e-4 of the speed of light, up and down in a year [1 sigma].
 DOPPLER: Final = 0.7e-4
@@ -47,39 +47,39 @@ class Places:
         NaN where it was not folded.
     """
 
-    dm: NDArray[np.float64]
-    dm_err: NDArray[np.float64]
-    ra: NDArray[np.float64]
-    dec: NDArray[np.float64]
-    beam: NDArray[np.float64]
-    start: NDArray[np.float64]
-    end: NDArray[np.float64]
-    snr: NDArray[np.float64]
+    dm: Floats
+    dm_err: Floats
+    ra: Floats
+    dec: Floats
+    beam: Floats
+    start: Floats
+    end: Floats
+    snr: Floats
 
     def __len__(self) -> int:
         return len(self.dm)
 
     @property
-    def comparable(self) -> NDArray[np.bool_]:
+    def comparable(self) -> Bools:
         """True for those whose numbers are known and such as pulsars have: products of others may hold anything."""
         known = np.isfinite(self.start) & np.isfinite(self.end)
         return np.asarray(known & (np.abs(self.dm) < 1e6) & (self.dm_err < 1e6) & (self.dm_err >= 0))
 
-    def dm_spread(self, i: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+    def dm_spread(self, i: int, others: Ints) -> Floats:
         """By how much the DMs of one and of others may differ if they are of one source [1 sigma]."""
         own = DM_PART * max(float(self.dm[i]), 0.0)
         return np.asarray(np.sqrt(self.dm_err[i] ** 2 + self.dm_err[others] ** 2 + own**2 + DM_LEAST**2))
 
-    def apart(self, i: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+    def apart(self, i: int, others: Ints) -> Floats:
         """Angle from one to others [deg]; NaN where one is unknown."""
         return separation(float(self.ra[i]), float(self.dec[i]), self.ra[others], self.dec[others])
 
-    def away(self, i: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+    def away(self, i: int, others: Ints) -> Floats:
         """The same in units of both beams together, squared; 0 where nothing is known of it."""
         both = _SIGMA * np.hypot(self.beam[i], self.beam[others])
         return np.asarray(np.nan_to_num((self.apart(i, others) / both) ** 2, nan=0.0), dtype=np.float64)
 
-    def other_time(self, i: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def other_time(self, i: int, others: Ints) -> Bools:
         """True for others that have no moment in common with one: only their noise is of its own."""
         return np.asarray((self.start[others] >= self.end[i]) | (self.end[others] <= self.start[i]))
 
@@ -108,25 +108,25 @@ class Sightings(Places):
         A known pulsar.
     """
 
-    topocentric: NDArray[np.float64]
-    doppler: NDArray[np.float64]
-    error: NDArray[np.float64]
-    known: NDArray[np.bool_]
+    topocentric: Floats
+    doppler: Floats
+    error: Floats
+    known: Bools
 
     @property
-    def comparable(self) -> NDArray[np.bool_]:
+    def comparable(self) -> Bools:
         """True for those whose numbers are known and such as pulsars have: products of others may hold anything."""
         # A logarithm of a period [s] that no pulsar has, and a relative error that tells nothing.
         sure = (np.abs(self.topocentric) < 20.0) & (self.error > 0) & (self.error < 0.1)
         return np.asarray(super().comparable & sure)
 
     @property
-    def period(self) -> NDArray[np.float64]:
+    def period(self) -> Floats:
         """Natural logarithm of the period: barycentric where that is known, else topocentric."""
         return self.topocentric + np.nan_to_num(self.doppler)
 
     @property
-    def unknown(self) -> NDArray[np.float64]:
+    def unknown(self) -> Floats:
         """Standard deviation that an unknown Doppler shift gives to `period`; 0 where it is known."""
         return np.where(np.isfinite(self.doppler), 0.0, DOPPLER)
 
@@ -170,7 +170,7 @@ def places_of(rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver
 
 def _placed(
     rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver, smears: Sequence[float]
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, Floats]:
     """The attributes of `Places`; where the DM was not refined its error makes delays of `smears` over the band [s]."""
     start = np.array([h.tstart if h.tstart > 0 else np.nan for h in headers], dtype=np.float64)
     errors = [_dm_err(r, h, smear) for r, h, smear in zip(rows, headers, smears, strict=True)]

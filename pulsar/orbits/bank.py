@@ -23,12 +23,12 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import MOST_PARTS, AccelConfig, OrbitsConfig
 from pulsar.constants import C
 from pulsar.errors import ConfigError
 from pulsar.searches.response import MAX_Z
+from pulsar_kernels.arrays import Floats
 
 #: G M_sun / c^3 [s] (IAU 2015 nominal solar mass parameter).
 T_SUN: Final = 4.925490947641267e-6
@@ -100,9 +100,7 @@ class Metric:
         self.path = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(self.turn))])
 
     @staticmethod
-    def _norms(
-        angle: NDArray[np.float64], t: NDArray[np.float64], weight: NDArray[np.float64], *, even: bool
-    ) -> tuple[float, float]:
+    def _norms(angle: Floats, t: Floats, weight: Floats, *, even: bool) -> tuple[float, float]:
         """Norm of the function, and of the derivative of its unit vector."""
         value, slope = (np.cos(angle), -t * np.sin(angle)) if even else (np.sin(angle), t * np.cos(angle))
         known = np.ones_like(t) if even else t
@@ -114,7 +112,7 @@ class Metric:
         slope = slope - (weight @ (slope * unit)) * unit
         return float(norm), float(np.sqrt(weight @ slope**2) / norm)
 
-    def at(self, turn: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    def at(self, turn: Floats) -> tuple[Floats, ...]:
         """Norms and bends at W: even, odd, bend_even, bend_odd."""
         return tuple(
             np.interp(turn, self.turn, table) for table in (self.even, self.odd, self.bend_even, self.bend_odd)
@@ -183,7 +181,7 @@ class Bank:
         self.scale = 2.0 * np.pi * freq
         self.metric = Metric(tobs, 2.0 * np.pi / config.p_max, 2.0 * np.pi / config.p_min)
 
-    def sizes(self, turn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def sizes(self, turn: Floats) -> tuple[Floats, Floats]:
         """Smallest and largest a sin(i) / c [s] at W [rad/s]."""
         scale = (T_SUN / np.asarray(turn) ** 2) ** (1.0 / 3.0)
         masses = (self.config.lightest, self.config.heaviest)
@@ -227,7 +225,7 @@ class Bank:
         for i, turns in enumerate(self._turns(np.arange(count, dtype=np.float64) * step, step)):
             yield Slice(turns, constant, False, i % 2 == 1, inner, outer)
 
-    def _turns(self, places: NDArray[np.float64], half: float) -> list[tuple[float, float, float]]:
+    def _turns(self, places: Floats, half: float) -> list[tuple[float, float, float]]:
         """W at places along the path, and at half a slice on either side."""
         around = places[:, None] + np.array([-half, 0.0, half])
         turns = np.interp(around, self.metric.path, self.metric.turn)
@@ -243,7 +241,7 @@ class Bank:
         # Triangles of side d leave no point farther than d / 3^1/2 from a corner.
         return None if not np.isfinite(cost[best]) else (int(counts[best]), float(np.sqrt(3.0 * left[best])))
 
-    def templates(self, part: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def templates(self, part: Slice) -> tuple[Floats, Floats]:
         """The templates of a slice: x and y [s], shape (n,) each."""
         even, odd, bend_even, bend_odd = (float(v[1]) for v in self.metric.at(np.array(part.turns)))
         high, wide, low, thin = self._ellipses(part)
@@ -309,7 +307,7 @@ class Bank:
         return float(np.trapezoid(each, metric.turn)), float(area.max())
 
 
-def _beyond(along: NDArray[np.float64], across: NDArray[np.float64], high: float, wide: float) -> NDArray[np.float64]:
+def _beyond(along: Floats, across: Floats, high: float, wide: float) -> Floats:
     """How far points are outside of an ellipse, about: less than 0 inside."""
     part = np.hypot(along / high, across / wide)
     rate = np.hypot(along / high**2, across / wide**2)

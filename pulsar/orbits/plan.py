@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config, OrbitsConfig
 from pulsar.data.header import Header
@@ -15,6 +14,7 @@ from pulsar.orbits.bank import projected_size
 from pulsar.orbits.search import Octave, OrbitSearch, octaves, template_memory
 from pulsar.pipeline.cleaning import SAME_DM, dms_of_series
 from pulsar.sky.barycentre import barycentric_samples, motion_of
+from pulsar_kernels.arrays import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +37,10 @@ class Layout:
         Why it is not, or empty.
     """
 
-    dms: NDArray[np.float64]
+    dms: Floats
     downsample: int
     header: Header
-    chosen: NDArray[np.int64] | None = None
+    chosen: Ints | None = None
     voverc: float = 0.0
     remark: str = ""
 
@@ -79,7 +79,7 @@ def lay_out(obs: Observation, dms: Sequence[float], config: Config) -> Layout:
     return replace(plain, header=there, chosen=chosen, voverc=motion.voverc)
 
 
-def _dms(obs: Observation, asked: Sequence[float]) -> NDArray[np.float64]:
+def _dms(obs: Observation, asked: Sequence[float]) -> Floats:
     """The DMs that are searched, ascending."""
     wanted = np.unique(np.asarray(asked, dtype=np.float64))
     if obs.header.is_series:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
@@ -37,6 +36,7 @@ from pulsar.pipeline.start import fingerprint, opened
 from pulsar.pipeline.write import fill_place
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios
+from pulsar_kernels.arrays import Array, Float32s, Floats
 
 #: Circular orbits: sums have 8 harmonics at most. A frequency is refined together with the orbit, and what a pulsar
 #: leaves at other DMs and in other octaves is refined to an orbit that is not its own: both are farther off than peaks
@@ -62,13 +62,13 @@ class OrbitFold:
         Of its best boxcar: S/N, width and centre [turns].
     """
 
-    profile: NDArray[np.float32]
+    profile: Float32s
     snr: float
     width: float
     phase: float
 
 
-def fold_phases(series: NDArray[Any], turns: NDArray[np.float64], turn: float) -> OrbitFold:
+def fold_phases(series: Array, turns: Floats, turn: float) -> OrbitFold:
     """Fold a series by the phase of each of its samples.
 
     Parameters
@@ -241,7 +241,7 @@ def _found(
 
 def _searched(
     search: OrbitSearch,
-    white: NDArray[np.float32],
+    white: Float32s,
     octave: OctavePlan,
     threads: int,
     title: str,
@@ -271,7 +271,7 @@ def _searched(
         return search.signals(white, peaks)
 
 
-def _orbits_from(rows: NDArray[np.float64]) -> list[Orbit]:
+def _orbits_from(rows: Floats) -> list[Orbit]:
     orbits = []
     for row in rows.tolist():
         freq, turn, x, y, nharm, power, logp, sigma, *errors = row
@@ -279,7 +279,7 @@ def _orbits_from(rows: NDArray[np.float64]) -> list[Orbit]:
     return orbits
 
 
-def _folded(data: NDArray[Any], header: Header, orbit: Orbit) -> OrbitFold:
+def _folded(data: Array, header: Header, orbit: Orbit) -> OrbitFold:
     t = (np.arange(header.nsamps, dtype=np.float64) - 0.5 * (header.nsamps - 1)) * header.tsamp
     return fold_phases(data, orbit.freq * orbit.emitted(t), 1.0 / (orbit.freq * header.tsamp))
 
@@ -339,7 +339,7 @@ def _write(
         writer.provenance(record)
 
 
-def _tables(plan: OrbitsPlan, signals: Sequence[Found]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _tables(plan: OrbitsPlan, signals: Sequence[Found]) -> tuple[Array, Array]:
     """Candidates and detections: a row of each for every signal."""
     header = plan.layout.header
     relations = explained(signals, header.tobs)

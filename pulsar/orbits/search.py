@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 from scipy.optimize import minimize
 
@@ -27,6 +26,7 @@ from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
 from pulsar.searches.fft import HALF_WEIGHTS, Room
 from pulsar.searches.search import threshold_logp
 from pulsar_kernels import fft, harmonics, whiten
+from pulsar_kernels.arrays import Array, Float32s, Floats
 from pulsar_kernels.fft import make_plan, work_size
 from pulsar_kernels.orbit import resample_orbit
 
@@ -116,11 +116,11 @@ class Orbit:
         """Passage of the ascending node next to mid-observation [s from there, time of emission]."""
         return -float(np.arctan2(self.x, self.y)) / self.turn
 
-    def delay(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+    def delay(self, t: Floats) -> Floats:
         """Of what is emitted at t, from mid-observation [s]."""
         return np.asarray(self.x * np.cos(self.turn * t) + self.y * np.sin(self.turn * t))
 
-    def emitted(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+    def emitted(self, t: Floats) -> Floats:
         """When that was emitted which arrives at t, both from mid-observation [s]."""
         out = t
         # Each step gains a factor v / c.
@@ -205,7 +205,7 @@ class OrbitSearch:
         grid = [max(h + GRID * (p - h), low) for h, p, low in zip(self.nharms, self._thresholds, floors, strict=True)]
         self._grid = np.array(grid, dtype=np.float32)
 
-    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def ntrials(self, logp: Floats | float) -> Floats:
         """Independent trials of the run at ln p: maxima of a field of powers over frequency and orbit (docs)."""
         level = np.maximum(-np.asarray(logp, dtype=np.float64), 1.0)
         volume, area = self.bank.volume
@@ -216,7 +216,7 @@ class OrbitSearch:
             total = total + slope**0.5 * (1.0 + area * slope + volume * slope**1.5)
         return np.asarray(np.maximum(np.pi / np.sqrt(3.0) * self.bins * total, 1.0) / self.share)
 
-    def whiten(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]] = ()) -> NDArray[np.float32] | None:
+    def whiten(self, series: Array, birdies: Iterable[tuple[float, float]] = ()) -> Float32s | None:
         """The white series of the octave, more finely sampled than a template's; None when it is constant.
 
         Parameters
@@ -251,9 +251,7 @@ class OrbitSearch:
         fine *= np.float32(RATIO * np.sqrt(amplitudes.nfft / self.nsamps))
         return np.ascontiguousarray(fine.reshape(self.n, RATIO).T)
 
-    def peaks(
-        self, white: NDArray[np.float32], slices: Sequence[Slice], threads: int, tick: Callable[[float], None]
-    ) -> Peaks:
+    def peaks(self, white: Float32s, slices: Sequence[Slice], threads: int, tick: Callable[[float], None]) -> Peaks:
         """The best peaks that the templates of some slices show."""
         total = Peaks()
         lock = threading.Lock()
@@ -267,7 +265,7 @@ class OrbitSearch:
             list(pool.map(look_at, slices))
         return total
 
-    def _peaks(self, white: NDArray[np.float32], part: Slice, tick: Callable[[float], None]) -> Peaks:
+    def _peaks(self, white: Float32s, part: Slice, tick: Callable[[float], None]) -> Peaks:
         peaks = Peaks()
         for x, y in zip(*self.bank.templates(part), strict=True):
             index, stages, power = self.look(white, part.turn, float(x), float(y))
@@ -280,7 +278,7 @@ class OrbitSearch:
             tick(1)
         return peaks
 
-    def look(self, white: NDArray[np.float32], turn: float, x: float, y: float) -> tuple[NDArray[Any], ...]:
+    def look(self, white: Float32s, turn: float, x: float, y: float) -> tuple[Array, ...]:
         """Peaks of one template above the grid's thresholds: index of the highest harmonic, log2 of harmonics, sum."""
         b = self._buffers()
         self._resampled(white, turn, x, y, b.series)
@@ -291,7 +289,7 @@ class OrbitSearch:
         )
         return b.room.raised(powers, self._limits, self._grid)
 
-    def _resampled(self, white: NDArray[np.float32], turn: float, x: float, y: float, out: NDArray[np.float32]) -> None:
+    def _resampled(self, white: Float32s, turn: float, x: float, y: float, out: Float32s) -> None:
         fine = RATIO / self.dt
         resample_orbit(white, turn * self.dt, x * fine, y * fine, out)
 
@@ -301,7 +299,7 @@ class OrbitSearch:
             buffers = self._local.buffers = _Buffers(self.n, self._plan)
         return buffers
 
-    def signals(self, white: NDArray[np.float32], peaks: Peaks) -> list[Orbit]:
+    def signals(self, white: Float32s, peaks: Peaks) -> list[Orbit]:
         """The signals behind peaks, the best first: refined, and each taken out before the rest is looked at again.
 
         Parameters
@@ -333,7 +331,7 @@ class OrbitSearch:
             self._take_out(left, orbit)
         return sorted(orbits, key=lambda orbit: orbit.logp)
 
-    def refined(self, white: NDArray[np.float32], start: Orbit) -> Orbit:
+    def refined(self, white: Float32s, start: Orbit) -> Orbit:
         """The nearest peak in frequency and orbit of a sum of powers."""
         orbit = start
         for size in (0.4, 0.1):
@@ -353,7 +351,7 @@ class OrbitSearch:
         orbit.errors = near.errors()
         return orbit
 
-    def _own(self, white: NDArray[np.float32], orbit: Orbit) -> Orbit:
+    def _own(self, white: Float32s, orbit: Orbit) -> Orbit:
         """The signal at its own frequency: that of twice as much where every second harmonic holds nothing."""
         while orbit.nharm > 1:
             powers = _Near(self, white, orbit).powers(np.zeros(4))
@@ -366,7 +364,7 @@ class OrbitSearch:
             orbit = double
         return orbit
 
-    def _take_out(self, planes: NDArray[np.float32], orbit: Orbit) -> None:
+    def _take_out(self, planes: Float32s, orbit: Orbit) -> None:
         """Subtract all harmonics of a signal up to the end of the octave, in place."""
         amplitudes = _Near(self, planes, orbit, every=True).z.sum(axis=1)
         fine = self.tobs / (RATIO * self.n)
@@ -393,7 +391,7 @@ class _Near:
         All harmonics up to the end of the octave, not only those that were summed.
     """
 
-    def __init__(self, search: OrbitSearch, white: NDArray[np.float32], orbit: Orbit, *, every: bool = False) -> None:
+    def __init__(self, search: OrbitSearch, white: Float32s, orbit: Orbit, *, every: bool = False) -> None:
         self.orbit = orbit
         count = max(int(search.octave.high / orbit.freq), 1) if every else orbit.nharm
         n, dt = search.n, search.dt
@@ -418,7 +416,7 @@ class _Near:
         bound = np.diag([0.0, 1.0 / (self.range[1] - self.range[0]) ** 2, 0.0, 0.0])
         self.steps = np.linalg.inv(np.linalg.cholesky(self._metric() * float(orbit.nharm) ** 2 + bound)).T
 
-    def _metric(self) -> NDArray[np.float64]:
+    def _metric(self) -> Floats:
         """Mismatch of the fundamental by freq, turn, x and y: variances of what they do to the phase."""
         orbit, t = self.orbit, self.t
         c, s = np.cos(orbit.turn * t), np.sin(orbit.turn * t)
@@ -427,21 +425,21 @@ class _Near:
         # What hardly differs, such as a part of an orbit and a trend, is told apart by rounding only.
         return np.asarray(metric + np.diag(1e-9 * np.diag(metric)))
 
-    def at(self, step: NDArray[np.float64]) -> Orbit:
+    def at(self, step: Floats) -> Orbit:
         """The orbit that is a step away."""
         freq, turn, x, y = self.steps @ step + np.array([self.orbit.freq, self.orbit.turn, self.orbit.x, self.orbit.y])
         return Orbit(float(freq), float(turn), float(x), float(y), self.orbit.nharm, self.orbit.power)
 
-    def power(self, step: NDArray[np.float64]) -> float:
+    def power(self, step: Floats) -> float:
         """Sum of the powers there; 0 beyond the range of W."""
         low, high = self.range
         return float(self.powers(step).sum()) if low <= self.at(step).turn <= high else 0.0
 
-    def lost(self, step: NDArray[np.float64]) -> float:
+    def lost(self, step: Floats) -> float:
         """The power with its sign turned, to be made small."""
         return -self.power(step)
 
-    def powers(self, step: NDArray[np.float64]) -> NDArray[np.float64]:
+    def powers(self, step: Floats) -> Floats:
         """Power of each harmonic there."""
         near = self.at(step)
         # What arrives at one time was emitted at t, and by the other orbit at t + late.
@@ -488,6 +486,6 @@ def template_memory(n: int) -> tuple[int, int]:
     return 4 * RATIO * n, 4 * 5 * n
 
 
-def _response(freq: NDArray[np.float64]) -> NDArray[np.float64]:
+def _response(freq: Floats) -> Floats:
     """ln of the mean power that straight lines leave of a sine, `freq` in cycles per sample of a template."""
     return np.log(1.0 - (1.0 - np.cos(2.0 * np.pi * freq / RATIO)) / 3.0)

@@ -12,15 +12,15 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.files import MOST_TEXT
 from pulsar.data.folders import Folder, open_to_read
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import ConfigError, PulsarError
+from pulsar_kernels.arrays import Array
 
 #: What numpy, its archives and their compression raise on damaged files.
 _DAMAGED: Final = (
@@ -99,12 +99,12 @@ class Checkpoint:
         found = fnmatch.filter(names, f"{self._prefix}{pattern}.npz")
         return sorted(name.removeprefix(self._prefix).removesuffix(".npz") for name in found)
 
-    def load(self, stage: str) -> dict[str, NDArray[Any]] | None:
+    def load(self, stage: str) -> dict[str, Array] | None:
         """Arrays of a finished stage, or None, also where they cannot be read."""
         with self._own() as folder:
             return None if folder is None else load_arrays(self.folder / f"{self._prefix}{stage}.npz", folder)
 
-    def save(self, stage: str, **arrays: NDArray[Any]) -> None:
+    def save(self, stage: str, **arrays: Array) -> None:
         """Store the arrays of a finished stage (whole or not at all)."""
         path = self.folder / f"{self._prefix}{stage}.npz"
         try:
@@ -148,7 +148,7 @@ def _is_ours(name: str) -> bool:
     return name == _MARK or name.endswith((".npz", ".part"))
 
 
-def load_arrays(path: Path, folder: Folder | None = None) -> dict[str, NDArray[Any]] | None:
+def load_arrays(path: Path, folder: Folder | None = None) -> dict[str, Array] | None:
     """Arrays of a finished stage, or None, also where they cannot be read."""
     try:
         with os.fdopen(open_to_read(path, folder), "rb") as file, np.load(file, allow_pickle=False) as data:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import (
     Birdie,
@@ -39,6 +38,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means, reading_threads
 from pulsar.searches.fft import FFTSearch
 from pulsar.sky.barycentre import motion_of
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def tell_zapped(header: Header, config: RfiConfig, progress: Progress) -> None:
         tell(f"rfi.zap leaves out {100 * share:.2g} % of {band} before looking at it")
 
 
-def zapped(header: Header, config: RfiConfig) -> NDArray[np.bool_]:
+def zapped(header: Header, config: RfiConfig) -> Bools:
     """Channels that touch a range of `rfi.zap`, shape (nchans,)."""
     found = np.zeros(header.nchans, dtype=np.bool_)
     for lo, hi in config.zap:
@@ -188,7 +188,7 @@ def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
     return tuple((gap.start, gap.start + gap.nsamps) for gap in obs.gaps)
 
 
-def mask_of(kept: dict[str, NDArray[Any]]) -> Mask:
+def mask_of(kept: dict[str, Array]) -> Mask:
     """The mask that a checkpoint holds."""
     arrays: dict[str, Any] = dict(kept)
     reasons = tuple(str(r) for r in arrays.pop("reasons"))
@@ -225,9 +225,7 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> list[Birdie]:
     return [*diode, *lines]
 
 
-def learn_in_series(
-    series: NDArray[Any], tsamp: float, config: Config
-) -> tuple[list[Birdie], list[tuple[float, float]]]:
+def learn_in_series(series: Array, tsamp: float, config: Config) -> tuple[list[Birdie], list[tuple[float, float]]]:
     """Lines of the mains in an already dedispersed series; none where nothing should be learnt.
 
     Parameters
@@ -268,7 +266,7 @@ class ZeroDM:
         DMs that were compared; 1 where nothing could or should be learnt.
     """
 
-    powers: NDArray[np.float32]
+    powers: Float32s
     step: float
     lines: list[Birdie]
     ndms: int
@@ -310,7 +308,7 @@ def zero_dm(source: CleanedSource, header: Header, config: Config, means: Means)
 SAME_DM: Final = 1e-4
 
 
-def dms_of_series(obs: Observation) -> NDArray[np.float64]:
+def dms_of_series(obs: Observation) -> Floats:
     """DMs of dedispersed series [pc cm^-3], ascending.
 
     Raises
@@ -343,7 +341,7 @@ class Clean:
 
     source: CleanedSource | None
     birdies: list[Birdie]
-    freqs: NDArray[np.float64]
+    freqs: Floats
     bandwidth: float
 
 
@@ -371,7 +369,7 @@ def cleaned(obs: Observation, config: Config, means: Means) -> Clean:
 
 
 def lines_of(
-    obs: Observation, clean: Clean, series: NDArray[Any], config: Config, voverc: float = 0.0
+    obs: Observation, clean: Clean, series: Array, config: Config, voverc: float = 0.0
 ) -> list[tuple[float, float]]:
     """Lines that are left out of a series, frequencies and widths [Hz]; of a dedispersed one those that it shows, too.
 
@@ -393,13 +391,13 @@ def lines_of(
 def trial_series(
     obs: Observation,
     clean: Clean,
-    dms: NDArray[np.float64],
+    dms: Floats,
     means: Means,
     *,
     downsample: int = 1,
     method: str = "brute",
     tick: Callable[[float], None] | None = None,
-) -> Generator[tuple[int, NDArray[Any]]]:
+) -> Generator[tuple[int, Array]]:
     """The series at all DMs: raw data dedispersed in batches that fit the memory, series read.
 
     Parameters
@@ -438,7 +436,7 @@ def trial_series(
                 yield batch.first + i, batch.row(i)
 
 
-def _read(obs: Observation, dm: float) -> NDArray[Any]:
+def _read(obs: Observation, dm: float) -> Array:
     if isinstance(obs, SeriesSet):
         return np.asarray(obs.series(obs.nearest(dm), obs.header.nsamps).data)
     return np.ascontiguousarray(obs.read().data[0])
@@ -469,13 +467,13 @@ def batches_of_set(obs: SeriesSet, plan: DMPlan) -> Iterator[Batch]:
         for at in range(0, stage.ndms, most):
             end = min(at + most, stage.ndms)
 
-            def row(i: int, base: int = first + at, nsamps: int = stage.nsamps) -> NDArray[np.float32]:
+            def row(i: int, base: int = first + at, nsamps: int = stage.nsamps) -> Float32s:
                 return np.asarray(obs.series(base + i, nsamps).data)
 
             yield Batch(first + at, stage.part(at, end), row)  # type: ignore[arg-type]  # float32 is searched as well
 
 
-def independent_trials(header: Header, dms: NDArray[np.float64], downsample: int, freqs: NDArray[np.float64]) -> float:
+def independent_trials(header: Header, dms: Floats, downsample: int, freqs: Floats) -> float:
     """Independent ones among trial DMs.
 
     Parameters

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import pairs
 from pulsar.cleaning.source import MaskedSource
@@ -51,6 +50,7 @@ from pulsar.sources.candidate import Candidate
 from pulsar.synthesis.injection import InjectedSource, Injector
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.population import smeared
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Completeness:
         Fields of ROW_COLUMNS: what was listed at the DMs of the injected signals.
     """
 
-    injected: NDArray[Any]
-    rows: NDArray[Any]
+    injected: Array
+    rows: Array
 
 
 def measure(
@@ -244,7 +244,7 @@ class _Signals:
         with closing(dedispersed(self.bands, plan, route, threads=threads, scratch=ground.means.scratch)) as batches:
             return Found.join([ground.finder.search(batch, lines, some) for batch in batches])
 
-    def burst_list(self, burst: "Burst") -> NDArray[Any]:
+    def burst_list(self, burst: "Burst") -> Array:
         """The list of single pulses with a burst: one among those of the sky, for several together are a storm."""
         ground, across, config = self.ground, self.ground.across, self.ground.config
         old, new = ground.detected.events, self.found.events
@@ -255,7 +255,7 @@ class _Signals:
         judge_shapes(pulses, dict(cutouts), ground.detected.dms)
         return pulses
 
-    def others(self) -> NDArray[Any]:
+    def others(self) -> Array:
         """Events that are not of its bursts."""
         events, across = self.found.events, self.ground.across
         away = np.ones(events.size, dtype=np.bool_)
@@ -276,8 +276,8 @@ class _Injected(Samples):
         Trial DMs near each place, ascending, and its subbands: of a candidate there they tell as much as all samples.
     """
 
-    dms: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    places: Sequence[tuple[NDArray[np.int64], SampleSource]] = ()
+    dms: Floats = field(default_factory=lambda: np.zeros(0))
+    places: Sequence[tuple[Ints, SampleSource]] = ()
 
     def cubes(
         self, params: Sequence[FoldParams], config: FoldConfig, means: Means, part: Part = WHOLE
@@ -329,8 +329,8 @@ class _List:
         """Fates of the signals, and the owners of rows at their DMs."""
         ground = self.ground
         fates = Fates(ground.samples.header, ground.trials.dms, ground.source.freqs)
-        tables: list[NDArray[Any]] = [empty_table(INJECTED_COLUMNS, 0)]
-        rows: list[NDArray[Any]] = [empty_table(ROW_COLUMNS, 0)]
+        tables: list[Array] = [empty_table(INJECTED_COLUMNS, 0)]
+        rows: list[Array] = [empty_table(ROW_COLUMNS, 0)]
         owners: dict[str, str] = {}
         for signals in self.chosen:
             number = signals.place.number
@@ -362,12 +362,12 @@ class _List:
             ]
         return Completeness(np.concatenate(tables), np.concatenate(rows))
 
-    def _among(self, dm: float, rows: NDArray[np.int64]) -> bool:
+    def _among(self, dm: float, rows: Ints) -> bool:
         """True if the nearest trial DM is among some."""
         return bool(np.isin(int(np.argmin(np.abs(self.ground.trials.dms - dm))), rows))
 
 
-def _by_dm(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _by_dm(parts: Sequence[Array]) -> Array:
     """Rows of several tables in the order of a search from DM to DM."""
     rows = np.concatenate(parts)
     return rows[np.argsort(rows["dm_index"], kind="stable")]
@@ -394,7 +394,7 @@ class Fates:
         Channels that were used [MHz], descending.
     """
 
-    def __init__(self, header: Header, dms: NDArray[np.float64], freqs: NDArray[np.float64]) -> None:
+    def __init__(self, header: Header, dms: Floats, freqs: Floats) -> None:
         self.header = header
         self.dms = dms
         #: Delay over the band, and mean delay of the channels, for a DM of 1 [s].
@@ -409,13 +409,8 @@ class Fates:
         return max(by_width, SIGMAS * (dm_err if np.isfinite(dm_err) else 0.0), step)
 
     def pulsar(
-        self,
-        pulsar: "Pulsar",
-        place: int,
-        listed: Sequence[Candidate],
-        detections: NDArray[Any],
-        owners: dict[str, str],
-    ) -> NDArray[Any]:
+        self, pulsar: "Pulsar", place: int, listed: Sequence[Candidate], detections: Array, owners: dict[str, str]
+    ) -> Array:
         """The row of a pulsar.
 
         Parameters
@@ -455,9 +450,7 @@ class Fates:
         row["fate"] = "found" if good else self._lost(own, aliases, pulsar, detections)
         return row
 
-    def _lost(
-        self, own: Sequence[Candidate], aliases: Sequence[Candidate], pulsar: "Pulsar", detections: NDArray[Any]
-    ) -> str:
+    def _lost(self, own: Sequence[Candidate], aliases: Sequence[Candidate], pulsar: "Pulsar", detections: Array) -> str:
         """Reason for which a pulsar is not on the list."""
         flagged = next((candidate for candidate in own if not candidate.parent), None)
         if flagged is not None:
@@ -470,7 +463,7 @@ class Fates:
         near = np.abs(detections["dm"] - pulsar.dm) <= self.room(pulsar.duty * pulsar.period, np.nan, pulsar.dm)
         return "detected, not listed" if bool(np.any(near & (off < 1.0))) else "not detected"
 
-    def burst(self, burst: "Burst", place: int, pulses: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def burst(self, burst: "Burst", place: int, pulses: Array) -> tuple[Array, Bools]:
         """The row of a burst, and which pulses of a list, best first, are it."""
         row = empty_table(INJECTED_COLUMNS, 1)
         row["kind"], row["place"], row["snr"], row["dm"] = "burst", place, burst.snr, burst.dm
@@ -492,7 +485,7 @@ class Fates:
         return row, taken
 
 
-def listed_row(kind: str, place: int, listed: Any, origin: str) -> NDArray[Any]:
+def listed_row(kind: str, place: int, listed: Any, origin: str) -> Array:
     """A row of the lists beside the injected signals: of a candidate, or a single pulse."""
     row = empty_table(ROW_COLUMNS, 1)
     row["kind"], row["place"], row["origin"] = kind, place, origin

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import Birdie, Spectrum, fraction_lost, merged, pairs
 from pulsar.cleaning.common import FASTEST, Lines, find_lines, line_dms
@@ -32,6 +31,7 @@ from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.searches import pulses_only
 from pulsar.pipeline.stages import BatchSearch, Found, pulse_trials, search_series
 from pulsar.searches.fft import FFTSearch
+from pulsar_kernels.arrays import Array, Floats
 
 # Part of the work on a trial DM that is done when its series is there.
 DEDISPERSION_SHARE = 0.3
@@ -59,11 +59,11 @@ class Detected:
         Events in parts of the band.
     """
 
-    detections: NDArray[Any]
-    events: NDArray[Any]
-    pulses: NDArray[Any]
-    dms: NDArray[np.float64]
-    freqs: NDArray[np.float64]
+    detections: Array
+    events: Array
+    pulses: Array
+    dms: Floats
+    freqs: Floats
     birdies: list[Birdie]
     bands: tuple[BandEvents, ...] = ()
 
@@ -195,13 +195,8 @@ def _detect_series(samples: Samples, plan: RunPlan, config: Config, means: Means
 
 
 def pulses_of(
-    events: NDArray[Any],
-    samples: Samples,
-    finder: BatchSearch,
-    config: Config,
-    means: Means,
-    bands: Sequence[BandEvents] = (),
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    events: Array, samples: Samples, finder: BatchSearch, config: Config, means: Means, bands: Sequence[BandEvents] = ()
+) -> tuple[Array, Array]:
     """Single pulses, and the periods of repeating ones (:func:`find_pulses`), of the events in all trials of a run."""
     return find_pulses([band_events(events, finder), *bands], samples, config, means.progress)
 

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import pairs
 from pulsar.config.model import Config
@@ -34,6 +32,7 @@ from pulsar.sources.pursue import pursue
 from pulsar.sources.score import DEFAULT, REPEATING, Scorer, score, scorer_of
 from pulsar.sources.source import Source
 from pulsar.sources.steady import odd_rows, repeats, steady
+from pulsar_kernels.arrays import Array, Floats, Ints
 
 
 def group_detections(
@@ -191,7 +190,7 @@ def thresholds(config: Config) -> dict[str, float]:
     }
 
 
-def marked(detections: NDArray[Any], candidates: Sequence[Candidate]) -> NDArray[Any]:
+def marked(detections: Array, candidates: Sequence[Candidate]) -> Array:
     """Detections with uid, parent and relation of the candidate that each belongs to."""
     detections = detections.copy()
     for candidate in candidates:
@@ -384,7 +383,7 @@ class Judged:
     """
 
     candidates: list[Candidate]
-    pulses: NDArray[Any]
+    pulses: Array
     cutouts: list[tuple[str, PulseCutout]]
 
 
@@ -424,7 +423,7 @@ def ranked(
     return Judged(ordered(candidates), pulses, cutouts)
 
 
-def _with_the_score_of_their_source(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> None:
+def _with_the_score_of_their_source(pulses: Array, candidates: Sequence[Candidate]) -> None:
     """Single pulses in phase with a candidate are as sure as it is."""
     for candidate in candidates:
         own = (pulses["source"] == candidate.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
@@ -433,11 +432,7 @@ def _with_the_score_of_their_source(pulses: NDArray[Any], candidates: Sequence[C
 
 
 def _swept(
-    candidates: Sequence[Candidate],
-    owner: NDArray[np.int64],
-    pulses: NDArray[Any],
-    cutouts: Mapping[str, PulseCutout],
-    dms: NDArray[np.float64],
+    candidates: Sequence[Candidate], owner: Ints, pulses: Array, cutouts: Mapping[str, PulseCutout], dms: Floats
 ) -> list[Candidate]:
     """Candidates flagged for the shape of their pulses; the table of pulses is told owners, flags and scores."""
     for place, candidate in enumerate(candidates):

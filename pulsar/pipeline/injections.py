@@ -5,10 +5,9 @@ Upper limits on flux densities are the S/N from which on injected pulsars are fo
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.source import MaskedSource
 from pulsar.config.load import load_config
@@ -34,6 +33,7 @@ from pulsar.synthesis.population import (
     read_asked,
     smeared,
 )
+from pulsar_kernels.arrays import Array, Bools, Floats
 
 if TYPE_CHECKING:
     from pulsar.pipeline.plan import RunPlan
@@ -206,7 +206,7 @@ def ranges_of(header: Header, trials: DMPlan, config: Config) -> Ranges:
     )
 
 
-def dm_fits(header: Header, freqs: NDArray[np.float64]) -> float:
+def dm_fits(header: Header, freqs: Floats) -> float:
     """DM from which on the delay over the band is longer than the data."""
     across = band_delay(freqs)
     return header.tobs / across if across > 0 else np.inf
@@ -273,7 +273,7 @@ class Places:
     trials: DMPlan
     config: Config
     found: Found
-    few: Sequence[NDArray[np.bool_]]
+    few: Sequence[Bools]
     is_live: Callable[[Burst], bool]
     snr_of: Callable[[Pulsar, float], float]
 
@@ -370,7 +370,7 @@ class Places:
         return rows, singles
 
 
-def region(burst: Burst, events: NDArray[Any], across: float) -> NDArray[np.bool_]:
+def region(burst: Burst, events: Array, across: float) -> Bools:
     """Events that may be of a burst, by time and DM: as far as its S/N reaches."""
     late = np.abs(events["dm"] - burst.dm) * across
     reach = REACH * burst.width + 0.5 * events["width"]
@@ -499,9 +499,7 @@ def flux_of(snr: float, width: float, header: Header, bandwidth: float, telescop
     )
 
 
-def flux_limits(
-    header: Header, injected: NDArray[Any], bandwidth: float, config: TelescopeConfig, obs: int = 0
-) -> NDArray[Any]:
+def flux_limits(header: Header, injected: Array, bandwidth: float, config: TelescopeConfig, obs: int = 0) -> Array:
     """Flux densities from which on half and nine tenths of the pulsars are found, by period and duty cycle.
 
     Parameters
@@ -548,7 +546,7 @@ def flux_limits(
     return table
 
 
-def pooled_limits(headers: Sequence[Header], injected: NDArray[Any], limits: NDArray[Any]) -> NDArray[Any]:
+def pooled_limits(headers: Sequence[Header], injected: Array, limits: Array) -> Array:
     """The limits of several observations, where few signals each were injected by the S/N that all of them tell.
 
     Parameters
@@ -577,7 +575,7 @@ def pooled_limits(headers: Sequence[Header], injected: NDArray[Any], limits: NDA
     return np.concatenate(parts)
 
 
-def nearest(pulsars: NDArray[Any], period: float) -> NDArray[Any]:
+def nearest(pulsars: Array, period: float) -> Array:
     """Those of the injected pulsars whose periods are nearest to one, in their order."""
     count = min(max(NEAREST, int(np.ceil(NEAREST_PART * pulsars.size))), MOST_NEAREST)
     order = np.argsort(np.abs(np.log(pulsars["period"] / period)), kind="stable")[:count]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chndtr
 
 from pulsar.config.model import AccelConfig, Config
@@ -22,6 +21,7 @@ from pulsar.dedisp.plan import DMPlan, DMStage, kept_halved, stretches
 from pulsar.searches import stats
 from pulsar.searches.registry import SEARCHES
 from pulsar.searches.search import EVERYTHING, Band, BandTrials
+from pulsar_kernels.arrays import Bools, Floats, Ints
 
 #: S/N of the pulsar whose losses count.
 SNR = 12.0
@@ -53,7 +53,7 @@ class Octaves:
     """
 
     bands: tuple[Band, ...]
-    of_row: NDArray[np.int64]
+    of_row: Ints
     trials: BandTrials = ()
     cost: str = ""
 
@@ -67,7 +67,7 @@ class Octaves:
         number = int(self.of_row[row])
         return None if number < 0 else self.bands[number]
 
-    def nested(self) -> list[NDArray[np.bool_]]:
+    def nested(self) -> list[Bools]:
         """Trial DMs of each band or octave, where that is not all of them, the highest first; arrays of bool."""
         if not self.cost:
             every = [self.of_row >= number for number in range(len(self.bands))]
@@ -75,7 +75,7 @@ class Octaves:
         share = np.array([*(band.low / band.high for band in self.bands), np.inf])[self.of_row]
         return [share <= limit for limit in [*(0.5 ** np.arange(LEVELS) / WHOLE * (1 + 1e-9)), 0.0]]
 
-    def text(self, dms: NDArray[np.float64]) -> str:
+    def text(self, dms: Floats) -> str:
         """The bands in words; empty if no frequency is left out.
 
         Parameters
@@ -99,7 +99,7 @@ def everything(ndms: int) -> Octaves:
     return Octaves((EVERYTHING,), np.zeros(ndms, dtype=np.int64))
 
 
-def wide_dms(dms: NDArray[np.float64], freqs: NDArray[np.float64], width: float) -> NDArray[np.bool_]:
+def wide_dms(dms: Floats, freqs: Floats, width: float) -> Bools:
     """Trial DMs that are enough for wide pulses: the others would add nothing.
 
     From one to the next the delay over the band changes by no more than the narrowest pulse (unless the plan itself has
@@ -142,9 +142,7 @@ def _by_widths(plan: DMPlan, widths: BandTrials, periodic: float) -> Octaves:
     return Octaves(tuple(Band(band.low, widths[0][0].high) for band, _ in widths), of_row, tuple(trials))
 
 
-def plan_bands(
-    plan: DMPlan, config: Config, halved: NDArray[np.int64], periodic: float = 1.0
-) -> dict[int, dict[str, Octaves]]:
+def plan_bands(plan: DMPlan, config: Config, halved: Ints, periodic: float = 1.0) -> dict[int, dict[str, Octaves]]:
     """Frequencies and trial DMs of all searches: by their names, for every number of parts, 1 among them.
 
     Parameters
@@ -172,7 +170,7 @@ def plan_bands(
     return made
 
 
-def plan_octaves(plan: DMPlan, config: AccelConfig, halved: NDArray[np.int64] | None = None) -> Octaves:
+def plan_octaves(plan: DMPlan, config: AccelConfig, halved: Ints | None = None) -> Octaves:
     """Choose frequencies and trial DMs for the search with a drift.
 
     Parameters
@@ -229,7 +227,7 @@ def trials_of(bands: Mapping[str, Octaves], plan: DMPlan) -> dict[str, BandTrial
     }
 
 
-def ruler(ndms: int, step: float, *, last: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def ruler(ndms: int, step: float, *, last: bool) -> tuple[Ints, Ints]:
     """Every `step`-th of some trials in the mean, and how often the number of each can be halved (`LEVELS` at most).
 
     Parameters
@@ -281,7 +279,7 @@ def _cheapest(stage: DMStage, row: int, times: int, config: AccelConfig) -> tupl
     return best[2], best[1]
 
 
-def _sums(power: NDArray[np.float64], stages: NDArray[np.int64]) -> NDArray[np.float64]:
+def _sums(power: Floats, stages: Ints) -> Floats:
     """Significance, as an S/N, of the sums of 1, 2, 4 ... of the powers of harmonics along the last axis."""
     sums = np.cumsum(power, axis=-1)[..., (1 << stages) - 1]
     return np.asarray(np.sqrt(-stats.power_logp(sums + (1 << stages), 1 << stages)))
@@ -294,7 +292,7 @@ def _gap(step: float) -> float:
     return n + share
 
 
-def independent_dms(plan: DMStage, freqs: NDArray[np.float64], power: float = 16.0) -> float:
+def independent_dms(plan: DMStage, freqs: Floats, power: float = 16.0) -> float:
     """Independent trials among the DMs of a stage, for powers of noise at a search's threshold.
 
     Noise at neighbouring DMs is the same noise with slightly different delays: Fourier amplitudes at frequency f have
@@ -316,9 +314,7 @@ def independent_dms(plan: DMStage, freqs: NDArray[np.float64], power: float = 16
     return independent_steps(plan.steps, freqs, (np.arange(64) + 0.5) / 64 * 0.5 / plan.tsamp, power)
 
 
-def independent_steps(
-    steps: NDArray[np.float64], freqs: NDArray[np.float64], grid: NDArray[np.float64], power: float = 16.0
-) -> float:
+def independent_steps(steps: Floats, freqs: Floats, grid: Floats, power: float = 16.0) -> float:
     """Independent trials among DMs in a row, see `independent_dms`.
 
     Parameters
@@ -349,7 +345,7 @@ def independent_steps(
     return 1.0 + float(new[nearest].sum())
 
 
-def independent_periodic(plan: DMPlan, times: NDArray[np.int64]) -> float:
+def independent_periodic(plan: DMPlan, times: Ints) -> float:
     """Independent trials among the DMs of a plan, for frequencies up to where each is searched for periods.
 
     Parameters

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.store import MaskFile
 from pulsar.config.model import Config
@@ -32,6 +31,7 @@ from pulsar.pipeline.searches import Length, enabled_searches, lengths_of, plan_
 from pulsar.pipeline.stages import pulse_threshold
 from pulsar.searches.registry import SEARCHES, enabled
 from pulsar.sources.sweep import LEAST_GROUPS
+from pulsar_kernels.arrays import Floats
 
 #: CPU seconds to refine, judge and write a candidate.
 REFINE_SECONDS = 0.025
@@ -120,7 +120,7 @@ class RunPlan:
     mask_memory: int = 0
     least_memory: int = 0
     injections: Amount | None = None
-    costs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    costs: Floats = field(default_factory=lambda: np.zeros(0))
     subtracted: int = 0
     band: Edges = None
     bands: "tuple[RunPlan, ...]" = ()
@@ -197,7 +197,7 @@ def _size(nbytes: float) -> str:
     return f"{mib / 1024:.2f} GiB" if mib >= 100 else f"{mib:.1f} MiB"
 
 
-def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None = None) -> RunPlan:
+def dry_run(obs: Observation, config: Config, freqs: Floats | None = None) -> RunPlan:
     """Plan a run without reading samples.
 
     Parameters
@@ -286,7 +286,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     return _with_bands(plan, obs, config, freqs)
 
 
-def _with_bands(plan: RunPlan, obs: Observation, config: Config, freqs: NDArray[np.float64]) -> RunPlan:
+def _with_bands(plan: RunPlan, obs: Observation, config: Config, freqs: Floats) -> RunPlan:
     """The plan of a run with those of the parts of the band in which single pulses are searched, too."""
     counts = [count for count in config.single_pulse.bands if count > 1] if config.single_pulse.enabled else []
     low, high = obs.header.edges
@@ -403,7 +403,7 @@ def _expected(seconds: dict[str, float], threads: int) -> dict[str, Any]:
     return {"seconds": expected, "work": work, "rated": rates.source}
 
 
-def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:
+def live_frequencies(obs: Observation, config: Config) -> Floats:
     """Frequencies of the channels that neither the file, a zapped range nor a given mask rules out [MHz].
 
     Raises

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.constants import DAY, KDM
@@ -22,6 +21,7 @@ from pulsar.sources import pulses as verdicts
 from pulsar.sources.company import share_of_the_sky
 from pulsar.sources.pulses import add_flag, in_order, lower_what_comes_in_numbers
 from pulsar.sources.sweep import pulse_reasons
+from pulsar_kernels.arrays import Array, Floats
 
 #: Significance from which a period of repeating pulses is a detection.
 REPEATS_SIGMA = 3.0
@@ -61,15 +61,15 @@ class BandEvents:
     band : Edges
     """
 
-    events: NDArray[Any]
-    dms: NDArray[np.float64]
-    tsamps: NDArray[np.float64]
-    freqs: NDArray[np.float64]
+    events: Array
+    dms: Floats
+    tsamps: Floats
+    freqs: Floats
     ntrials: float
     band: Edges = None
 
 
-def band_events(events: NDArray[Any], finder: BatchSearch, band: Edges = None) -> BandEvents:
+def band_events(events: Array, finder: BatchSearch, band: Edges = None) -> BandEvents:
     """Events that a search has found."""
     plan = finder.plan
     tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in plan.stages])
@@ -77,7 +77,7 @@ def band_events(events: NDArray[Any], finder: BatchSearch, band: Edges = None) -
 
 
 def cutouts_of(
-    table: NDArray[Any],
+    table: Array,
     source: SampleSource | None,
     most: int,
     progress: Progress,
@@ -114,7 +114,7 @@ def cutouts_of(
     return out
 
 
-def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: NDArray[np.float64]) -> set[str]:
+def judge_shapes(table: Array, cutouts: Mapping[str, PulseCutout], dms: Floats) -> set[str]:
     """Flag pulses that sweep as no dispersed pulse does, are in few channels, or have the DMs of several sweeps.
 
     Parameters
@@ -156,7 +156,7 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: N
     return {name for name, shapes in sweeps.items() if len(shapes) >= LEAST_TOLD and sum(shapes) > 0.5 * len(shapes)}
 
 
-def sweep_dms(table: NDArray[Any]) -> tuple[float, float]:
+def sweep_dms(table: Array) -> tuple[float, float]:
     """DMs that a transmitter's sweeps seem to have, with some room: an empty range where there are not several.
 
     Weak ones of them, and what they make together in the searches for periods, cannot be told by their shape.
@@ -173,7 +173,7 @@ def sweep_dms(table: NDArray[Any]) -> tuple[float, float]:
     return float(dms.min()) / NEAR_FACTOR, float(dms.max()) * NEAR_FACTOR
 
 
-def sweeps_share(table: NDArray[Any], dms: NDArray[np.float64]) -> float:
+def sweeps_share(table: Array, dms: Floats) -> float:
     """Part of the searched DMs that a transmitter's sweeps seem to have (:func:`sweep_dms`), 0 to 1."""
     low, high = np.clip(sweep_dms(table), dms.min(), dms.max())
     return float((high - low) / max(np.ptp(dms), 1e-9))
@@ -181,7 +181,7 @@ def sweeps_share(table: NDArray[Any], dms: NDArray[np.float64]) -> float:
 
 def find_pulses(
     searched: Sequence[BandEvents], samples: Samples, config: Config, progress: Progress
-) -> tuple[NDArray[Any], NDArray[Any]]:
+) -> tuple[Array, Array]:
     """Cluster events into pulses and look for the period of those that repeat.
 
     Parameters
@@ -240,7 +240,7 @@ def find_pulses(
     return table, np.concatenate([none, *rows])
 
 
-def _arrivals(pulses: NDArray[Any], dm: float, means: Mapping[Edges, float]) -> NDArray[Any]:
+def _arrivals(pulses: Array, dm: float, means: Mapping[Edges, float]) -> Array:
     """Pulses of a source in order of time; those that several bands show once, the strongest, at the DM of all.
 
     Of a narrow band the DM is poorly known, and with it the time at the highest frequency, but not that in its middle.
@@ -309,7 +309,7 @@ def _clustered(events: BandEvents, samples: Samples, ntrials: float, config: Con
     return replace(pulses, mean=pulses.mean + late)
 
 
-def _detection(found: Repeats, pulses: NDArray[Any], dms: NDArray[np.float64], tobs: float) -> NDArray[Any]:
+def _detection(found: Repeats, pulses: Array, dms: Floats, tobs: float) -> Array:
     """The period of repeating pulses as a periodic detection.
 
     Its power is that of a fold of all turns: a search for periodic signals would not see more of it.

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import Birdie, pairs
 from pulsar.cleaning.source import MaskedSource
@@ -47,6 +46,7 @@ from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.stages import BatchSearch, Found
+from pulsar_kernels.arrays import Array, Bools, Floats
 
 # Events of single pulses kept in a run, the strongest (interference can make any number).
 MOST_EVENTS = 4_000_000
@@ -201,9 +201,9 @@ def _merged(parts: "Sequence[_Part]") -> _Part:
     return _Part(_joined([one for part in parts for one in part.ranges]), found)
 
 
-def _within(rows: NDArray[Any], ranges: Ranges) -> NDArray[Any]:
+def _within(rows: Array, ranges: Ranges) -> Array:
     """Those of the trials in these ranges, which ascend."""
-    inside: NDArray[np.bool_] = np.searchsorted(np.ravel(ranges), rows["dm_index"], side="right") % 2 == 1
+    inside: Bools = np.searchsorted(np.ravel(ranges), rows["dm_index"], side="right") % 2 == 1
     return rows[inside]
 
 
@@ -230,7 +230,7 @@ def bounded(found: Found, tell: Callable[[str], None]) -> Found:
     return Found(found.detections, found.events[np.sort(strongest)])
 
 
-def birdie_arrays(birdies: list[Birdie]) -> dict[str, NDArray[Any]]:
+def birdie_arrays(birdies: list[Birdie]) -> dict[str, Array]:
     """For the checkpoint."""
     return {
         "birdies": np.array(pairs(birdies), dtype=np.float64).reshape(-1, 2),
@@ -238,7 +238,7 @@ def birdie_arrays(birdies: list[Birdie]) -> dict[str, NDArray[Any]]:
     }
 
 
-def kept_birdies(kept: dict[str, NDArray[Any]]) -> list[Birdie]:
+def kept_birdies(kept: dict[str, Array]) -> list[Birdie]:
     """Back from the checkpoint."""
     return [
         Birdie(float(freq), float(width), str(reason))
@@ -440,11 +440,7 @@ def _digest(plan: DMPlan) -> str:
 
 
 def cut(
-    batches: Sequence[tuple[int, int]],
-    costs: NDArray[np.float64],
-    left: Sequence[tuple[int, int]],
-    workers: int,
-    reading: float,
+    batches: Sequence[tuple[int, int]], costs: Floats, left: Sequence[tuple[int, int]], workers: int, reading: float
 ) -> list[tuple[int, int]]:
     """Cut trials into ranges of about equal cost, the most expensive first.
 
@@ -492,7 +488,7 @@ def cut(
     return sorted(ranges, key=lambda some: (-cost(*some), some))
 
 
-def _parts(first: int, last: int, total: NDArray[np.float64], share: float) -> list[tuple[int, int]]:
+def _parts(first: int, last: int, total: Floats, share: float) -> list[tuple[int, int]]:
     """Trials of a batch in parts of equal cost, as many as it has shares."""
     # A range that is a part of a batch dedisperses the whole batch, a few per cent of the cost of its search.
     count = min(int((total[last] - total[first]) / share + 0.5), 4, last - first)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.source import HeldSource, MaskedSource
@@ -46,6 +45,7 @@ from pulsar.pipeline.cleaning import clean_source, find_mask, mask_of
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, ephemerides_of
 from pulsar.pipeline.room import Means
 from pulsar.sky.timing import read_par
+from pulsar_kernels.arrays import Array, Floats
 
 #: What an option names.
 EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c0001)"
@@ -81,7 +81,7 @@ class Subtracted:
     """
 
     source: MaskedSource
-    rows: NDArray[Any]
+    rows: Array
 
 
 def split(given: str) -> tuple[Path, str]:
@@ -287,7 +287,7 @@ def _missed(pulsar: Wanted, fold: Fold, header: Header, config: SubtractConfig) 
     )
 
 
-def _table(pulsars: Sequence[Wanted]) -> NDArray[Any]:
+def _table(pulsars: Sequence[Wanted]) -> Array:
     """A row for each, with its name; texts are as wide as the longest."""
     rows = empty_table(SUBTRACTED_COLUMNS, len(pulsars))
     texts = {"name": [pulsar.name for pulsar in pulsars], "given": [pulsar.given for pulsar in pulsars]}
@@ -335,7 +335,7 @@ class Samples:
 
     obs: Observation
     source: MaskedSource | None = None
-    subtracted: NDArray[Any] | None = None
+    subtracted: Array | None = None
 
     @property
     def header(self) -> Header:
@@ -348,7 +348,7 @@ class Samples:
         return None if self.source is None else self.source.mask
 
     @property
-    def freqs(self) -> NDArray[np.float64]:
+    def freqs(self) -> Floats:
         """Channels that are used [MHz], descending; empty for a single dedispersed series."""
         if self.source is not None:
             return self.source.freqs

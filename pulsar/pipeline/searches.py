@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.series import MIN_SAMPLES
@@ -14,6 +13,7 @@ from pulsar.errors import ConfigError
 from pulsar.pipeline.octaves import Octaves
 from pulsar.searches.registry import SEARCHES, enabled
 from pulsar.searches.search import BandTrials, Search
+from pulsar_kernels.arrays import Floats, Ints
 
 
 def enabled_searches(config: Config, tobs: float) -> list[tuple[type[Search[Any]], Any]]:
@@ -162,7 +162,7 @@ class Length(NamedTuple):
     times: int = 0
 
 
-def lengths_of(plan: DMPlan, halved: NDArray[np.int64]) -> list[Length]:
+def lengths_of(plan: DMPlan, halved: Ints) -> list[Length]:
     """Trials of a plan by the length of their series, and how often these are halved."""
     lengths, first = [], 0
     for stage, times in stretches(plan, halved):
@@ -192,7 +192,7 @@ class SearchesCost:
     trials: dict[str, float]
     search_memory: int
     accel_memory: int
-    costs: NDArray[np.float64]
+    costs: Floats
     parts: str
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.config.resources import share_out
@@ -20,6 +19,7 @@ from pulsar.searches import stats
 from pulsar.searches.fft import FFTSearch
 from pulsar.searches.search import EVERYTHING, Band, BandTrials, Search
 from pulsar.searches.single_pulse import SinglePulseSearch
+from pulsar_kernels.arrays import Array, Bools, Ints
 
 #: Frequencies that each search takes of a series, by its name; None: it is left out. All of those that are not named.
 SeriesBands = Mapping[str, Band | None]
@@ -53,8 +53,8 @@ class Found:
         Of single pulses, with the fields of EVENT_COLUMNS.
     """
 
-    detections: NDArray[Any]
-    events: NDArray[Any]
+    detections: Array
+    events: Array
 
     @classmethod
     def join(cls, parts: "list[Found]") -> "Found":
@@ -77,8 +77,8 @@ class SomeTrials:
         Whether each is searched for periods, or for single pulses alone.
     """
 
-    rows: NDArray[np.int64]
-    periodic: NDArray[np.bool_]
+    rows: Ints
+    periodic: Bools
 
     def plan(self, whole: DMPlan) -> DMPlan:
         """The plan of these alone."""
@@ -152,7 +152,7 @@ class SeriesSearch:
 
     def search(
         self,
-        series: NDArray[Any],
+        series: Array,
         dm: float,
         dm_index: int = 0,
         *,
@@ -179,8 +179,8 @@ class SeriesSearch:
         steady : sequence of (float, float)
             The same of what may be a pulsar: taken out for the search for single pulses only.
         """
-        detections: list[NDArray[Any]] = []
-        events: list[NDArray[Any]] = []
+        detections: list[Array] = []
+        events: list[Array] = []
         # The same array for all of them: spectra are made once.
         half = halved(series, self.times) if periodic else series
         for search in self.searches:
@@ -283,7 +283,7 @@ class PartsSearch:
 
     def search(
         self,
-        series: NDArray[Any],
+        series: Array,
         dm: float,
         dm_index: int = 0,
         *,
@@ -322,7 +322,7 @@ class PartsSearch:
 
 
 def search_series(
-    series: NDArray[Any],
+    series: Array,
     tsamp: float,
     dm: float,
     config: Config,

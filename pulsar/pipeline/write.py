@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from math import hypot
 from typing import Any
 
-from numpy.typing import NDArray
-
 from pulsar.config.model import Config, TelescopeConfig
 from pulsar.constants import C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
@@ -23,6 +21,7 @@ from pulsar.sky.catalogue import beam_width, label, label_left, read_catalogue
 from pulsar.sky.observatory import mean_flux
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.link import turns_of
+from pulsar_kernels.arrays import Array
 
 #: Rows of candidates that belong to others and were not folded, the strongest; all are in the table of detections.
 MOST_ATTACHED = 1000
@@ -93,7 +92,7 @@ def write_product(
         writer.provenance(record)
 
 
-def _label(table: NDArray[Any], header: Header, config: Config, progress: Progress) -> None:
+def _label(table: Array, header: Header, config: Config, progress: Progress) -> None:
     """Name the candidates that are known pulsars."""
     known = config.known
     if not known.catalogue:
@@ -150,7 +149,7 @@ def fill_part(row: Any, label: str, header: Header) -> None:
     row["epoch"] = part.tmid
 
 
-def fill_barycentre(table: NDArray[Any], header: Header) -> None:
+def fill_barycentre(table: Array, header: Header) -> None:
     """Barycentric period and derivative of all rows, where telescope and position are known."""
     motions = {label: motion_of(Part.of_label(label).header(header)) for label in sorted({"", *table["part"].tolist()})}
     if motions[""] is None:
@@ -168,7 +167,7 @@ def candidate_table(
     header: Header,
     telescope: TelescopeConfig | None = None,
     bandwidth: float | None = None,
-) -> tuple[NDArray[Any], list[tuple[str, Fold]]]:
+) -> tuple[Array, list[tuple[str, Fold]]]:
     """The table of candidates in the order given, and the folds by id.
 
     Parameters

@@ -20,11 +20,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import IdentityTransform
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError
+from pulsar_kernels.arrays import Array, Floats, Ints, Uint8s
 
 INK: Final = "#14213d"
 #: Vermilion beside dark blue: told apart by every kind of colour vision (Okabe and Ito 2008).
@@ -119,9 +119,7 @@ class Panel:
         """Draw a line."""
         self.axes.add_artist(Line2D(x, y, color=colour, linewidth=width, linestyle=dashes))
 
-    def steps(
-        self, edges: NDArray[np.float64], values: NDArray[np.float64], width: float, *lefts: float
-    ) -> tuple[float, float]:
+    def steps(self, edges: Floats, values: Floats, width: float, *lefts: float) -> tuple[float, float]:
         """Draw values between edges as steps, shaded where a pulse is: of a width, from each of `lefts` on.
 
         Returns
@@ -139,9 +137,7 @@ class Panel:
     def _shade(self, left: float, bottom: float, width: float, height: float, **options: Any) -> None:
         self.axes.add_artist(Rectangle((left, bottom), width, height, linewidth=0, **options))
 
-    def image(
-        self, values: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64], low: float, high: float
-    ) -> None:
+    def image(self, values: Array, x: Floats, y: Floats, low: float, high: float) -> None:
         """Draw values between edges, shape (len(y) - 1, len(x) - 1), in grey."""
         self.axes.set_facecolor(EMPTY)
         if y[0] > y[-1]:
@@ -154,7 +150,7 @@ class Panel:
 
     def pixels(
         self,
-        values: NDArray[Any],
+        values: Array,
         extent: tuple[float, float, float, float],
         colours: Any,
         low: float | None,
@@ -200,7 +196,7 @@ class Panel:
         self._labels.add(box.x0 + x * box.width, box.y0 + y * box.height, text, 8, colour)
 
 
-def extremes(values: NDArray[Any]) -> tuple[float, float]:
+def extremes(values: Array) -> tuple[float, float]:
     """The range of what is finite, with some room."""
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
@@ -280,7 +276,7 @@ class Labels(Artist):
 
 
 @lru_cache(maxsize=1024)
-def _written(text: str, size: int, bold: bool, colour: str, *, turned: bool) -> tuple[NDArray[np.uint8], int, int]:
+def _written(text: str, size: int, bold: bool, colour: str, *, turned: bool) -> tuple[Uint8s, int, int]:
     """A text as pixels (red, green, blue, opacity) from below, where it begins, how far it reaches below its line."""
     font = _font(size, bold)
     left, top, right, bottom = (round(edge) for edge in font.getbbox(text, anchor="ls"))
@@ -301,13 +297,13 @@ def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
 _LARGEST: Final = 1e15
 
 
-def tame(values: NDArray[Any]) -> NDArray[Any]:
+def tame(values: Array) -> Array:
     """Values in which what no measurement gives is NaN."""
     data = np.asarray(values, dtype=np.float64)
     return np.where(np.abs(data) < _LARGEST, data, math.nan)
 
 
-def rising(values: NDArray[Any]) -> bool:
+def rising(values: Array) -> bool:
     """True where all are finite and go one way, as an axis does."""
     data = tame(values)
     steps = np.diff(data)
@@ -321,15 +317,15 @@ def time_unit(longest: float) -> tuple[float, str]:
     return (60.0, "min") if longest <= 4 * 3600.0 else (3600.0, "h")
 
 
-def blocks(count: int, most: int) -> NDArray[np.int64]:
+def blocks(count: int, most: int) -> Ints:
     """The first elements of each of `most` parts of as many elements; of every one where there are fewer."""
     return np.unique(np.linspace(0, count, min(count, most) + 1)[:-1].astype(np.int64))
 
 
-def block_means(values: NDArray[Any], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+def block_means(values: Array, rows: Ints, columns: Ints) -> Floats:
     """Means of what is finite over the parts that begin at `rows` and `columns`, NaN where nothing is."""
 
-    def sums(data: NDArray[Any]) -> NDArray[np.float64]:
+    def sums(data: Array) -> Floats:
         # Of hours of a wide band no copy in double precision is made.
         edges = pairwise([*rows.tolist(), len(data)])
         along = np.array([data[low:high].sum(axis=0, dtype=np.float64) for low, high in edges])

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from astropy.table import Table, vstack
-from numpy.typing import NDArray
 
 from pulsar.data.injected import LIMIT_COLUMNS, RECALL_COLUMNS, recall
 from pulsar.data.text import cell, printable
 from pulsar.errors import ConfigError
 from pulsar.io.product.table import as_table
+from pulsar_kernels.arrays import Array
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -69,7 +69,7 @@ def recall_rows(run: "Run") -> "Table":
     return table
 
 
-def _observed(run: "Run", table: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
+def _observed(run: "Run", table: Array) -> Iterator[tuple[str, Array]]:
     """The rows of all observations, and of each where they are several."""
     yield "all", table
     for obs, header in enumerate(run.observations if len(run.observations) > 1 else ()):

@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
-from numpy.typing import NDArray
 
 from pulsar.data.header import Header
 from pulsar.data.injected import recall, reliability
@@ -31,6 +30,7 @@ from pulsar.report.figure import (
     tame,
 )
 from pulsar.report.words import observed
+from pulsar_kernels.arrays import Array, Floats
 
 #: Columns and rows of a picture: more than the eye resolves at its size.
 _COLUMNS: Final = 1000
@@ -172,7 +172,7 @@ def plot_table(table: Any, header: Header | None = None, *, title: str | None = 
     return figure
 
 
-def plot_array(data: NDArray[Any], *, title: str | None = None) -> Sheet:
+def plot_array(data: Array, *, title: str | None = None) -> Sheet:
     """Draw an array: of one dimension as a line, of two as an image, against the numbers of its elements.
 
     Parameters
@@ -245,7 +245,7 @@ def plot_plan(plan: DMPlan, header: Header) -> Sheet:
     return figure
 
 
-def plot_completeness(injected: NDArray[Any], rows: NDArray[Any]) -> Sheet:
+def plot_completeness(injected: Array, rows: Array) -> Sheet:
     """Draw recall by S/N, period, DM and width with 68 % intervals, the S/N kept, and the reliability of the score.
 
     Parameters
@@ -271,7 +271,7 @@ def plot_completeness(injected: NDArray[Any], rows: NDArray[Any]) -> Sheet:
     return figure
 
 
-def _tame(table: NDArray[Any]) -> NDArray[Any]:
+def _tame(table: Array) -> Array:
     """A table in which what no measurement gives is NaN: numbers that are too large, and S/N that are not positive."""
     out = table.copy()
     for name in table.dtype.names or ():
@@ -281,11 +281,11 @@ def _tame(table: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def _of(table: NDArray[Any], kind: str) -> NDArray[Any]:
+def _of(table: Array, kind: str) -> Array:
     return np.asarray(table[table["kind"] == kind])
 
 
-def _recall(axes: Axes, injected: NDArray[Any], by: str, scale: str) -> None:
+def _recall(axes: Axes, injected: Array, by: str, scale: str) -> None:
     """Found over injected in bins of a column."""
     drawn = False
     for kind in _KINDS:
@@ -303,7 +303,7 @@ def _recall(axes: Axes, injected: NDArray[Any], by: str, scale: str) -> None:
         _legend(axes, loc="lower right")
 
 
-def _shares(axes: Axes, kind: str, bins: NDArray[Any], share: str, *, log: bool = False) -> None:
+def _shares(axes: Axes, kind: str, bins: Array, share: str, *, log: bool = False) -> None:
     """A share of each bin, with its 68 % interval."""
     name, colour, mark = _KINDS[kind]
     low, high, value = bins["low"], bins["high"], bins[share]
@@ -315,14 +315,14 @@ def _shares(axes: Axes, kind: str, bins: NDArray[Any], share: str, *, log: bool 
     )  # fmt: skip
 
 
-def _edges(values: NDArray[np.float64]) -> Sequence[float]:
+def _edges(values: Floats) -> Sequence[float]:
     """Bins of as many signals each: no fewer than 8 of them, in no more than 8 bins."""
     count = int(np.clip(values.size // 8, 1, 8))
     edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, count + 1)))
     return edges.tolist() if edges.size > 1 else [float(edges[0]), float(np.nextafter(edges[0], np.inf))]
 
 
-def _kept(axes: Axes, injected: NDArray[Any]) -> None:
+def _kept(axes: Axes, injected: Array) -> None:
     """S/N on the list over that of the injected signals."""
     found = injected[injected["found"] == 1]
     heading = "S/N on the list over S/N injected"
@@ -340,7 +340,7 @@ def _kept(axes: Axes, injected: NDArray[Any]) -> None:
     style(axes, heading)
 
 
-def _reliability(axes: Axes, rows: NDArray[Any]) -> None:
+def _reliability(axes: Axes, rows: Array) -> None:
     """Of the rows that the injections made, how many are true, by score."""
     heading = "Reliability by score"
     if not (rows["origin"] != "sky").any():
@@ -354,7 +354,7 @@ def _reliability(axes: Axes, rows: NDArray[Any]) -> None:
     style(axes, heading)
 
 
-def plot_limits(limits: NDArray[Any]) -> Sheet:
+def plot_limits(limits: Array) -> Sheet:
     """Draw the flux densities from which on pulsars are found, over the period, a line for each duty cycle.
 
     Parameters
@@ -390,7 +390,7 @@ def plot_limits(limits: NDArray[Any]) -> Sheet:
     return figure
 
 
-def _median(values: NDArray[np.float64]) -> float:
+def _median(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else float("nan")
 
@@ -407,12 +407,12 @@ def _legend(axes: Axes, **options: Any) -> None:
     axes.legend(fontsize=8, frameon=False, labelcolor=SOFT, **options)
 
 
-def _values(table: Any, name: str) -> NDArray[np.float64]:
+def _values(table: Any, name: str) -> Floats:
     column = table[name]
     return np.asarray(getattr(column, "value", column), dtype=np.float64)
 
 
-def _line(axes: Axes, values: NDArray[Any], length: float) -> None:
+def _line(axes: Axes, values: Array, length: float) -> None:
     """The mean and the range of `values` over `length`."""
     n = len(values)
     first = blocks(n, _COLUMNS)
@@ -423,7 +423,7 @@ def _line(axes: Axes, values: NDArray[Any], length: float) -> None:
     axes.margins(x=0)
 
 
-def _image(axes: Axes, values: NDArray[Any], extent: tuple[float, float, float, float]) -> None:
+def _image(axes: Axes, values: Array, extent: tuple[float, float, float, float]) -> None:
     data = block_means(values, *(blocks(n, most) for n, most in zip(values.shape, (_ROWS, _COLUMNS), strict=True)))
     finite = data[np.isfinite(data)]
     low, high = np.percentile(finite, [2.0, 99.7]) if finite.size else (0.0, 1.0)
@@ -434,7 +434,7 @@ def _image(axes: Axes, values: NDArray[Any], extent: tuple[float, float, float, 
     )
 
 
-def _columns(obs: Observation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _columns(obs: Observation) -> tuple[Floats, Floats]:
     """Means of stretches spread over an observation, shape (nchans, n), and the noise of each channel."""
     header = obs.header
     count = min(_COLUMNS // 2, header.nsamps)
@@ -452,7 +452,7 @@ def _columns(obs: Observation) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return means, np.sqrt(np.maximum(np.nan_to_num(variance), 0.0))
 
 
-def _mean(data: NDArray[Any]) -> NDArray[np.float64]:
+def _mean(data: Array) -> Floats:
     """Mean of each row over what is finite; NaN where nothing is."""
-    means: NDArray[np.float64] = np.ma.masked_invalid(data).mean(axis=1, dtype=np.float64).filled(math.nan)
+    means: Floats = np.ma.masked_invalid(data).mean(axis=1, dtype=np.float64).filled(math.nan)
     return means

@@ -36,6 +36,7 @@ from pulsar.report.figure import (
     time_unit,
 )
 from pulsar.report.words import observed
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Uint8s
 
 if TYPE_CHECKING:
     from pulsar.cleaning.statistics import BlockStatistics
@@ -57,7 +58,7 @@ def plot_rfi(
     stats: "BlockStatistics | None" = None,
     *,
     birdies: Sequence[Birdie] = (),
-    spectrum: tuple[NDArray[np.float32], float] | None = None,
+    spectrum: tuple[Float32s, float] | None = None,
     path: Path | str | None = None,
 ) -> Sheet:
     """Draw a mask.
@@ -107,7 +108,7 @@ def plot_rfi(
     image.bandpass(figure.add_subplot(top[1, 2], sharey=waterfall), level[0], "mean [levels]")
     image.bandpass(figure.add_subplot(top[1, 3], sharey=waterfall), noise[0], "std [levels]")
     _legend(figure.add_subplot(top[0, 1:]), names, 8.0)
-    panels: list[NDArray[Any] | None] = [None] * len(_STATISTICS)
+    panels: list[Array | None] = [None] * len(_STATISTICS)
     if stats is not None:
         panels = [np.asarray(stats.std / usual), stats.skewness, stats.kurtosis, stats.fourier, stats.excess]
     for i, (name, values) in enumerate(zip(_STATISTICS, panels, strict=True)):
@@ -118,13 +119,7 @@ def plot_rfi(
     return figure
 
 
-def plot_mask(
-    header: Header,
-    chan_mask: NDArray[np.bool_],
-    mask: NDArray[np.bool_],
-    reasons: Sequence[str],
-    block_nsamps: int,
-) -> Sheet:
+def plot_mask(header: Header, chan_mask: Bools, mask: Bools, reasons: Sequence[str], block_nsamps: int) -> Sheet:
     """Draw the mask that a product holds, small: what is left out over time and frequency, by channel and by block.
 
     Parameters
@@ -168,7 +163,7 @@ def _legend(axes: Axes, names: Sequence[str], size: float) -> None:
         )  # fmt: skip
 
 
-def _shown(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
+def _shown(mask: Mask) -> tuple[Uint8s, list[str]]:
     """Names of reasons, the costliest first, and 1 + the index of that of each channel-block; 0: it is not masked."""
     classes, names = reason_classes(mask)
     sizes = np.array([np.count_nonzero(classes == i + 1) for i in range(len(names))], dtype=np.int64)
@@ -197,11 +192,11 @@ class _Image:
         self._label = "frequency [MHz]" if even else "channel"
         self._channels = np.linspace(high, low, nchans + 1)
 
-    def _reduce(self, values: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float64]:
+    def _reduce(self, values: NDArray[np.floating] | Bools) -> Floats:
         """Means of what is known over the pixels, shape (rows, columns), NaN where nothing is."""
         return block_means(values, self._columns, self._rows).T
 
-    def _show(self, axes: Axes, picture: NDArray[np.float64], **options: Any) -> AxesImage:
+    def _show(self, axes: Axes, picture: Floats, **options: Any) -> AxesImage:
         """Draw pixels, shape (rows, columns) or with colour."""
         axes.set_facecolor(EMPTY)
         return axes.imshow(
@@ -213,7 +208,7 @@ class _Image:
         axes.set_ylabel(self._label if labelled else "")
         style(axes, heading)
 
-    def waterfall(self, axes: Axes, departures: NDArray[np.float64] | None = None) -> list[str]:
+    def waterfall(self, axes: Axes, departures: Floats | None = None) -> list[str]:
         """Draw masked pixels over levels of the blocks, impulses as marks above; returns the names of the colours.
 
         The colour of a pixel is that of the reason that is most frequent in it.
@@ -253,7 +248,7 @@ class _Image:
         axes.stairs(lost[::-1], self._channels[::-1], orientation="horizontal", fill=True, color=FILL)
         self._beside(axes, (0, max(1.05 * float(lost.max()), 1.0)), "left out [%]", 3)
 
-    def bandpass(self, axes: Axes, values: NDArray[np.float64], name: str) -> None:
+    def bandpass(self, axes: Axes, values: Floats, name: str) -> None:
         """Draw a number of each channel."""
         ok, edges = self._mask.chan_ok, self._channels
         for first, last in np.flatnonzero(np.diff(~ok, prepend=False, append=False)).reshape(-1, 2):
@@ -268,7 +263,7 @@ class _Image:
         axes.tick_params(labelleft=False)
         style(axes, "")
 
-    def statistic(self, axes: Axes, values: NDArray[Any] | None, name: str, *, first: bool) -> None:
+    def statistic(self, axes: Axes, values: Array | None, name: str, *, first: bool) -> None:
         """Draw a statistic of the blocks, shape (nblocks, nchans)."""
         if values is not None and np.isfinite(values).any():
             low, high = _limits(self._reduce(np.where(self._mask.bad, np.nan, values)))
@@ -284,7 +279,7 @@ class _Image:
         self._frame(axes, name, labelled=first)
 
 
-def _marks(axes: Axes, at: NDArray[np.float64], height: float, size: float) -> None:
+def _marks(axes: Axes, at: Floats, height: float, size: float) -> None:
     """Marks at a height in parts of the axes."""
     heights = np.full(at.size, height)
     axes.plot(at, heights, "v", transform=axes.get_xaxis_transform(), color=ACCENT, markersize=size)
@@ -304,7 +299,7 @@ def _title(figure: Figure, header: Header, mask: Mask) -> None:
     figure.text(0.06, 0.935, where, fontsize=9.5, color=SOFT)
 
 
-def _limits(values: NDArray[np.float64], low: float = 1.0, high: float = 99.0) -> tuple[float, float]:
+def _limits(values: Floats, low: float = 1.0, high: float = 99.0) -> tuple[float, float]:
     """Range of the bulk of what is finite, half as wide again."""
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -314,9 +309,7 @@ def _limits(values: NDArray[np.float64], low: float = 1.0, high: float = 99.0) -
     return (a - room, b + room) if b > a else (a - 0.5, a + 0.5)
 
 
-def _spectrum(
-    axes: Axes, birdies: Sequence[Birdie], spectrum: tuple[NDArray[np.float32], float] | None, header: Header
-) -> None:
+def _spectrum(axes: Axes, birdies: Sequence[Birdie], spectrum: tuple[Float32s, float] | None, header: Header) -> None:
     if spectrum is None or not np.any(spectrum[0] > 0):
         why = "too few samples" if spectrum is None else "nothing is left of the series at DM 0"
         empty(axes, "Spectrum at DM 0", why)
@@ -342,7 +335,7 @@ def _spectrum(
     style(axes, f"Spectrum at DM 0: {text}")
 
 
-def peaks_by_frequency(powers: NDArray[np.float32], step: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def peaks_by_frequency(powers: Float32s, step: float) -> tuple[Floats, Floats]:
     """The highest power in each of about 1500 stretches, even in the logarithm of frequency.
 
     Returns

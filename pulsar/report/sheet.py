@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from pulsar.config.resources import usable_cores
 from pulsar.constants import DAY
@@ -36,6 +35,7 @@ from pulsar.report.figure import (
     time_unit,
 )
 from pulsar.report.words import About, Lines, headline, observed, sides
+from pulsar_kernels.arrays import Array, Floats
 
 #: Size of a sheet [inches]: wide enough for the numbers, and readable beside the list on a small screen.
 SIZE: Final = (8.6, 6.6)
@@ -175,7 +175,7 @@ def _drawable(fold: Fold) -> Fold:
     )
 
 
-def _turns(fold: Fold) -> NDArray[np.float64]:
+def _turns(fold: Fold) -> Floats:
     """Frequencies of the plane [Hz], NaN where they are none of a pulsar."""
     freqs = fold.before.freq + np.asarray(fold.freq_offsets, dtype=np.float64)
     return np.where((freqs > 1e-9) & (freqs < 1e9), freqs, math.nan)
@@ -207,7 +207,7 @@ def _boxes(count: int) -> list[Box]:
     return [(left, bottom, width, top - bottom)][:count]
 
 
-def _twice(data: NDArray[Any], phase: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _twice(data: Array, phase: float) -> tuple[Floats, Floats]:
     """Edges [turns] and values of two turns that begin half a turn before the pulse, so that it is never cut."""
     nbins = data.shape[-1]
     first = round((phase % 1.0 - 0.5) * nbins) if math.isfinite(phase) else 0
@@ -215,9 +215,7 @@ def _twice(data: NDArray[Any], phase: float) -> tuple[NDArray[np.float64], NDArr
     return (first + np.arange(2 * nbins + 1)) / nbins, np.concatenate([rolled, rolled], axis=-1)
 
 
-def _summed(
-    data: NDArray[Any], edges: NDArray[np.float64], fold: Fold
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _summed(data: Array, edges: Floats, fold: Fold) -> tuple[Floats, Floats]:
     """Rows in units of their noise, coarser in both directions for a weak pulse, NaN where a row has no data.
 
     Rows are summed until the eye sees a pulse of the S/N of the fold in them, phases to a third of its width, of strong
@@ -242,9 +240,7 @@ def _summed(
     return total.reshape(len(first), -1, wide).sum(axis=2) / math.sqrt(wide), np.append(edges[first], edges[-1])
 
 
-def _rows(
-    panel: Panel, data: NDArray[Any], edges: NDArray[np.float64], fold: Fold, label: str, heading: str = ""
-) -> None:
+def _rows(panel: Panel, data: Array, edges: Floats, fold: Fold, label: str, heading: str = "") -> None:
     """Rows of a fold, of two turns each."""
     phase, values = _twice(data, fold.phase)
     known = values[np.isfinite(values)]
@@ -256,9 +252,7 @@ def _rows(
     panel.frame(heading, across, Scale(min(edges), max(edges), label, 6))
 
 
-def _pulse_rows(
-    panel: Panel, data: NDArray[Any], times: NDArray[np.float64], middles: NDArray[np.float64], percentile: float
-) -> tuple[float, float]:
+def _pulse_rows(panel: Panel, data: Array, times: Floats, middles: Floats, percentile: float) -> tuple[float, float]:
     """Rows of a cut-out over time, the grey scale up to a percentile; from where to where the rows go."""
     values, edges = tame(data), _edges(middles)
     known = values[np.isfinite(values)]
@@ -267,7 +261,7 @@ def _pulse_rows(
     return min(edges), max(edges)
 
 
-def growth(fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def growth(fold: Fold) -> tuple[Floats, Floats]:
     """S/N in the boxcar of the whole and reduced chi-square of the profile up to the end of each sub-integration.
 
     Returns
@@ -288,7 +282,7 @@ def growth(fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return snr, np.sum(profiles**2, axis=1) / (nbins - 1)
 
 
-def _growth(panel: Panel, fold: Fold, time: NDArray[np.float64]) -> None:
+def _growth(panel: Panel, fold: Fold, time: Floats) -> None:
     """S/N and chi-square over time, as parts of what they come to: of a steady pulsar the one bends, the other not."""
     snr, chi2 = growth(fold)
     part = (time - time[0]) / (time[-1] - time[0])
@@ -307,7 +301,7 @@ def _frequency(figure: Sheet, box: Box, fold: Fold) -> None:
     _rows(figure.panel(box), *image, fold, "frequency [MHz]", "Frequency and phase")
 
 
-def _edges(middles: NDArray[np.float64]) -> NDArray[np.float64]:
+def _edges(middles: Floats) -> Floats:
     """Edges half-way between rows, shape (n + 1,)."""
     if len(middles) < 2:
         return np.array([middles[0] - 0.5, middles[0] + 0.5])
@@ -338,7 +332,7 @@ def _period(figure: Sheet, box: Box, fold: Fold) -> None:
     panel.frame("Period", across, Scale(low, high, "S/N"))
 
 
-def _periods(fold: Fold) -> tuple[NDArray[np.float64], float, str]:
+def _periods(fold: Fold) -> tuple[Floats, float, str]:
     """Periods less that of the detection, the refined one less it, and what the axis says."""
     freq = fold.before.freq
     periods = 1.0 / (freq + fold.freq_offsets) - 1.0 / freq

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.candidate import told
 from pulsar.data.injected import in_words, recall, wilson
@@ -15,6 +14,7 @@ from pulsar.report.figure import Sheet, picture
 from pulsar.report.plots import plot_completeness, plot_limits
 from pulsar.report.rfi import plot_mask
 from pulsar.report.words import Lines, position
+from pulsar_kernels.arrays import Array
 
 
 def sources(run: Run) -> str:
@@ -131,7 +131,7 @@ def _completeness(run: Run, name: str) -> dict[str, Any] | None:
     return {"pictures": pictures, "tables": tables}
 
 
-def _recall_table(injected: NDArray[Any], kind: str) -> dict[str, Any]:
+def _recall_table(injected: Array, kind: str) -> dict[str, Any]:
     shares = recall(injected[injected["kind"] == kind])
     lines = [
         [f"{r['low']:g}–{r['high']:g}", str(r["tried"]), str(r["found"]), _percent(r["recall_low"], r["recall_high"])]
@@ -140,7 +140,7 @@ def _recall_table(injected: NDArray[Any], kind: str) -> dict[str, Any]:
     return {"title": f"{kind.capitalize()}s by S/N", "columns": ["S/N", "injected", "found", "68 %"], "lines": lines}
 
 
-def _by_observation(run: Run, injected: NDArray[Any]) -> dict[str, Any]:
+def _by_observation(run: Run, injected: Array) -> dict[str, Any]:
     """Recall of each observation."""
     lines = []
     for obs, header in enumerate(run.observations):

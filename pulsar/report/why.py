@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pulsar.config.model import Config
@@ -26,6 +25,7 @@ from pulsar.report.why_periodic import (
     periodic,
     periodic_rows,
 )
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 #: Products of a merged list that are asked for all that they know: those with the strongest detections.
 MOST_ASKED: Final = 3
@@ -248,18 +248,18 @@ def _pulse_text(row: Any) -> str:
     )
 
 
-def _near(pulses: NDArray[Any], time: float) -> NDArray[np.bool_]:
+def _near(pulses: Array, time: float) -> Bools:
     """True for pulses at a time."""
     # Pulses this close are at the time asked for [s], and those that are longer within their width.
     return np.asarray(np.abs(pulses["time"] - time) <= np.maximum(pulses["width"], 0.05))
 
 
-def _closest(matches: NDArray[Any], dm: float | None) -> NDArray[Any]:
+def _closest(matches: Array, dm: float | None) -> Array:
     """Those of the nearest DM first, where one is asked for."""
     return matches if dm is None else matches[np.argsort(np.abs(matches["dm"] - dm), kind="stable")]
 
 
-def _of_dm(matches: NDArray[Any], dm: float | None, header: Header) -> NDArray[np.bool_]:
+def _of_dm(matches: Array, dm: float | None, header: Header) -> Bools:
     """True for pulses of the DM asked for: within 5 of their errors, or within one that makes them twice as wide."""
     if dm is None or header.is_series:
         return np.ones(matches.size, dtype=np.bool_)
@@ -290,13 +290,13 @@ def _limits(run: Run, config: Config, dm: float | None) -> Iterator[str]:
         yield f"what all channels share was subtracted: little is left of small DMs (rfi.zerodm = {config.rfi.zerodm})"
 
 
-def _nearest(pulses: NDArray[Any], time: float) -> Iterator[str]:
+def _nearest(pulses: Array, time: float) -> Iterator[str]:
     if len(pulses):
         nearest = pulses[int(np.argmin(np.abs(pulses["time"] - time)))]
         yield f"the nearest other is {nearest['id']} at {nearest['time']:.4f} s, DM {nearest['dm']:.5g}"
 
 
-def _arrivals(header: Header, time: float, dm: float | None) -> NDArray[np.float64]:
+def _arrivals(header: Header, time: float, dm: float | None) -> Floats:
     """Arrival of the pulse in each channel [s], shape (nchans,)."""
     return time + header.delays(0.0 if dm is None or header.is_series else dm)
 
@@ -337,7 +337,7 @@ def _masked(run: Run, header: Header, time: float, dm: float | None, *, always: 
         )
 
 
-def _causes(rfi: Mapping[str, Any], blocks: NDArray[np.int64], channels: NDArray[np.int64]) -> str:
+def _causes(rfi: Mapping[str, Any], blocks: Ints, channels: Ints) -> str:
     """Causes for which these blocks of these channels are masked, the most frequent first; "": not in the product."""
     bits, names = rfi.get("why"), rfi.get("causes")
     if bits is None or names is None or not bits.size:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
@@ -14,6 +13,7 @@ from pulsar.data.text import duty_cycle
 from pulsar.dedisp.plan import DMStage, halvings, make_plan, stretches
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import Run
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 #: Detections this close to the frequency asked for are at it [bins of 1/T], and no further off than a part of it: of
 #: few turns a bin is wide.
@@ -113,7 +113,7 @@ def best_sigma(run: Run, freq: float, dm: float | None) -> float:
     return float(np.nanmax(sigmas)) if np.isfinite(sigmas).any() else 0.0
 
 
-def _of_rows(rows: NDArray[Any]) -> NDArray[Any]:
+def _of_rows(rows: Array) -> Array:
     """Rows of candidates in the columns of detections."""
     out = np.zeros(len(rows), dtype=dtype_of(DETECTION_COLUMNS))
     for column in ("freq", "fdot", "nharm", "sigma", "sigma_single", "kind", "uid", "parent", "relation", "part"):
@@ -124,7 +124,7 @@ def _of_rows(rows: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def _near(detections: NDArray[Any], freq: float, header: Header) -> NDArray[np.bool_]:
+def _near(detections: Array, freq: float, header: Header) -> Bools:
     """True for detections at a frequency."""
     off = np.abs(detections["freq"] - freq)
     # A part of the observation has wider bins.
@@ -147,7 +147,7 @@ class _Detections:
             raise DataError(
                 f"{run.path}: does not say whose its detections are; search the data again with this version"
             )
-        self.table: NDArray[Any] = detections
+        self.table: Array = detections
 
     def lines(self, config: Config) -> Iterator[str]:
         """All that they tell."""
@@ -176,11 +176,11 @@ class _Detections:
         yield from self._told("detected at simple ratios of it", related, ratios)
         yield from _lines(self._run, self._header, self._freq)
 
-    def near(self, freq: float) -> NDArray[np.bool_]:
+    def near(self, freq: float) -> Bools:
         """True for those at a frequency."""
         return _near(self.table, freq, self._header)
 
-    def reaching(self, near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def reaching(self, near: Bools) -> Bools:
         """True for those of `near` that are of a group whose DMs reach the one asked for.
 
         A group was seen from its lowest to its highest DM; where a turn of its highest harmonic is smeared over the
@@ -203,9 +203,7 @@ class _Detections:
             yield f"nothing {title}"
         yield from self._told(title, near, freq=freq)
 
-    def _told(
-        self, title: str, which: NDArray[np.bool_], ratios: Sequence[str] = (), freq: float | None = None
-    ) -> Iterator[str]:
+    def _told(self, title: str, which: Bools, ratios: Sequence[str] = (), freq: float | None = None) -> Iterator[str]:
         """Groups of detections, the most significant first, and the row that has each."""
         detections, freq = self.table[which], self._freq if freq is None else freq
         if not detections.size:
@@ -239,7 +237,7 @@ class _Detections:
         if len(order) > MOST:
             yield f"  and {len(order) - MOST} weaker groups"
 
-    def _moved(self, near: NDArray[np.bool_]) -> Iterator[str]:
+    def _moved(self, near: Bools) -> Iterator[str]:
         """Rows that are folded at the frequency, and were detected at another: a multiple of their period, say."""
         own = _of_rows(self._rows)
         elsewhere = _near(own, self._freq, self._header) & ~np.isin(own["uid"], self.table["uid"][near])
@@ -292,7 +290,7 @@ class _Detections:
             yield from (f"  {line}" for line in self._at(seen, "detected at the mirrored frequency"))
 
 
-def _belongs(row: Any, rows: NDArray[Any]) -> str:
+def _belongs(row: Any, rows: Array) -> str:
     """To which row of a merged list another one belongs, and on what evidence."""
     owner = rows[rows["id"] == row["harmonic_of"]] if row["harmonic_of"] else rows[:0]
     if not owner.size:
@@ -326,9 +324,7 @@ def flag_texts(row: Any) -> list[str]:
     return [f"{flag} ({BY_NAME[flag].text})" if flag in BY_NAME else flag for flag in flags]
 
 
-def _ratios(
-    freqs: NDArray[np.float64], freq: float, tobs: float
-) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+def _ratios(freqs: Floats, freq: float, tobs: float) -> tuple[Bools, Ints, Ints]:
     """True for frequencies that are m/d times the one asked for, and the smallest such m and d."""
     simple = np.zeros(freqs.size, dtype=np.bool_)
     m, d = np.zeros(freqs.size, dtype=np.int64), np.ones(freqs.size, dtype=np.int64)
@@ -405,7 +401,7 @@ def _stage(run: Run, config: Config, header: Header, dm: float) -> tuple[DMStage
     return own[-1] if own and dm <= config.dedisp.dm_hi else (None, 0)
 
 
-def live_channels(run: Run, header: Header) -> NDArray[np.float64]:
+def live_channels(run: Run, header: Header) -> Floats:
     """Frequencies of the channels that were not masked [MHz]; all of them where the product does not tell."""
     rfi = masks(run)
     freqs, masked = rfi.get("freqs"), rfi.get("chan_mask")
@@ -433,7 +429,7 @@ def dm_range(config: Config, dm: float) -> str:
     return f"DM {dm:g} was not searched: {config.dedisp.dm_lo:g} to {config.dedisp.dm_hi:g} were (dedisp.{end})"
 
 
-def _single_threshold(detections: NDArray[Any], threshold: float) -> float:
+def _single_threshold(detections: Array, threshold: float) -> float:
     """Single-trial significance that the trial-corrected threshold means, with the trials of the weakest detection."""
     from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import C
 from pulsar.data.direction import dms, galactic, galactic_dm, hms
@@ -15,6 +14,7 @@ from pulsar.data.flags import BY_NAME, split
 from pulsar.data.fold import Fold, PulseCutout, zapped
 from pulsar.data.header import Header
 from pulsar.data.text import band_text, duty_cycle, printable, significant, small_error, value_error
+from pulsar_kernels.arrays import Array
 
 Lines = list[tuple[str, str]]
 
@@ -258,7 +258,7 @@ def pulse_numbers(cutout: PulseCutout, row: Mapping[str, Any], header: Header | 
     )
 
 
-def w50(profile: NDArray[Any], width: float, phase: float) -> float:
+def w50(profile: Array, width: float, phase: float) -> float:
     """Width at half the maximum of a profile [turns], NaN where it has none.
 
     The profile is smoothed over a third of the boxcar that fits it best, so that noise makes no peak.

@@ -9,7 +9,6 @@ import copy
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import AccelConfig
 from pulsar.data.series import aligned
@@ -28,6 +27,7 @@ from pulsar.searches.search import (
 )
 from pulsar_kernels import correlate, drifts, whiten
 from pulsar_kernels import hits as hit_kernels
+from pulsar_kernels.arrays import Array, Float32s, Floats, Int32s, Ints
 from pulsar_kernels.correlate import KNEE, decoded, first_phase, staged_bytes, work_floats
 from pulsar_kernels.drifts import CELL, WIDE
 
@@ -68,7 +68,7 @@ class Trials:
         else:
             self.cells = extent.cells(extent.rows_of(EVERYTHING))
 
-    def __call__(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def __call__(self, logp: Floats | float) -> Floats:
         """Effective independent trials at the single-trial ln p."""
         level = np.maximum(-np.asarray(logp, dtype=np.float64), 1.0)
         # Change of drift over which powers are one and the same at ln p = -18 [bins].
@@ -130,7 +130,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         self._nfree = 3 if plane.bends else 2 if plane.z_limit > 0.0 else 1
         self._decode = decoded()
         self._bends = {b: first_phase(plane.n, 0.0, DW * b) for b in range(-plane.bends, plane.bends + 1)}
-        self._starts: dict[int, NDArray[np.float32]] = {}
+        self._starts: dict[int, Float32s] = {}
         self._solve_threshold(self.config.threshold)
 
     @classmethod
@@ -169,7 +169,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         )
         return self._parts.setdefault(band, part)
 
-    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def ntrials(self, logp: Floats | float) -> Floats:
         """Effective independent trials of the whole run at the single-trial ln p."""
         return self._trials(logp)
 
@@ -190,7 +190,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
     def _make_buffers(self) -> "_Buffers":
         return _Buffers(self)
 
-    def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs, band: Band, /) -> NDArray[Any]:
+    def _find(self, series: Array, b: "_Buffers", birdies: Pairs, band: Band, /) -> Array:
         part = self.within(band)
         b.fit(part.plane)
         if not self._fill(series, b, birdies):
@@ -198,7 +198,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         found = part._stored(b) if part.plane.stored else part._slabs(b)
         return part._detections(b, found)
 
-    def _fill(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> bool:
+    def _fill(self, series: Array, b: "_Buffers", birdies: Pairs) -> bool:
         """Have white amplitudes of a series in the work space; False when it is constant."""
         if self.run.spectra is not None:
             made = self.run.spectra.filled(series, birdies)
@@ -210,7 +210,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
             whiten.whiten_amplitudes(b.real, b.imag, PAD, self.noise.centres, levels)
         return levels is not None
 
-    def _start(self, centre: int) -> NDArray[np.float32]:
+    def _start(self, centre: int) -> Float32s:
         found = self._starts.get(centre)
         if found is None:
             found = self._starts.setdefault(centre, first_phase(self.plane.n, -self.plane.dz * centre, 0.0))
@@ -241,15 +241,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
             b.short[i], start, turn, self.plane.block, piece.groups, lo, hi, b.work, b.staged, b.plane, at
         )
 
-    def _sum(
-        self,
-        b: "_Buffers",
-        table: NDArray[np.int32],
-        shift: NDArray[np.int64],
-        piece: Piece,
-        rows: tuple[int, int],
-        found: int,
-    ) -> int:
+    def _sum(self, b: "_Buffers", table: Int32s, shift: Ints, piece: Piece, rows: tuple[int, int], found: int) -> int:
         """Sum harmonics over the rows of a block that are among `rows`; returns the hits `found` before, and more."""
         plane = self.plane
         start = max(2 * piece.first, rows[0])
@@ -281,7 +273,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         for start in range(plane.rows[0], plane.rows[1], 2 * plane.valid * plane.slab):
             stop = min(start + 2 * plane.valid * plane.slab, plane.rows[1])
             pieces, strides, _ = plane.pieces(start, stop)
-            zero: list[NDArray[np.int32]] = []
+            zero: list[Int32s] = []
             shift = np.zeros((len(pieces), 2), dtype=np.int64)
             size = 0
             for f, (blocks, stride) in enumerate(zip(pieces, strides, strict=True)):
@@ -302,7 +294,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
                     b.bends[before:found] = bend
         return found
 
-    def _detections(self, b: "_Buffers", found: int) -> NDArray[Any]:
+    def _detections(self, b: "_Buffers", found: int) -> Array:
         if found == 0:
             return self._table(0)
         plane = self.plane

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar_kernels import fft, whiten
+from pulsar_kernels.arrays import Array, Complex64s, Float32s, Floats, Ints
 from pulsar_kernels.fft import make_plan, work_size
 from pulsar_kernels.longwave import remove_tone, sum_samples
 
@@ -27,7 +28,7 @@ _POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
 _CUBIC = np.linalg.pinv(_POWERS)
 
 
-def cubic_trend(series: NDArray[Any], gaps: Iterable[tuple[int, int]] = ()) -> NDArray[np.float64]:
+def cubic_trend(series: Array, gaps: Iterable[tuple[int, int]] = ()) -> Floats:
     """Cubic through the means of 64 stretches: takes out drifts, and from 4 cycles on nothing of a signal.
 
     Parameters
@@ -73,7 +74,7 @@ EVEN = 1.2
 OCTAVES = 8.0
 
 
-def drift(x: NDArray[np.float32], variance: float, modes: int, line: float) -> NDArray[np.float64]:
+def drift(x: Float32s, variance: float, modes: int, line: float) -> Floats:
     """The series to be subtracted from another to divide its spectrum by the red noise between its lines.
 
     Parameters
@@ -113,7 +114,7 @@ def drift(x: NDArray[np.float32], variance: float, modes: int, line: float) -> N
     return np.asarray(scipy.fft.idst(waves, type=2) + slope)
 
 
-def red_level(spectrum: NDArray[np.complex64], white: float) -> NDArray[np.float64]:
+def red_level(spectrum: Complex64s, white: float) -> Floats:
     """Noise power of modes 1, 2, 3 ... between lines over that of white noise, as far as it is red; empty if it is not.
 
     It is measured in the spectrum of the tapered series, in which waves and lines of bright pulsars stay where they
@@ -138,7 +139,7 @@ def red_level(spectrum: NDArray[np.complex64], white: float) -> NDArray[np.float
     return np.asarray(np.exp(np.interp(np.log(np.arange(1, end + 1)), np.log(centres), np.log(smooth))))
 
 
-def running_level(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def running_level(power: Floats) -> tuple[Floats, Ints]:
     """Mean power by the medians about every mode of a ladder from LOW_MODES on, and these modes."""
     centres, stretches = _ladder(len(power))
     # The median of an exponential distribution is ln 2 of its mean.
@@ -147,7 +148,7 @@ def running_level(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDAr
 
 
 @lru_cache(maxsize=64)
-def _ladder(nmodes: int) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
+def _ladder(nmodes: int) -> tuple[Ints, list[tuple[int, int, int]]]:
     """Modes of the ladder, and of the stretch about each the first element, the last + 1, and half of their number."""
     steps = max(int(np.log(max(nmodes, LOW_MODES) / LOW_MODES) / np.log(LADDER)), 0)
     centres = np.unique(np.round(LOW_MODES * LADDER ** np.arange(steps + 1))).astype(np.int64)
@@ -156,7 +157,7 @@ def _ladder(nmodes: int) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]
     return centres, [(lo, hi, (hi - lo) // 2) for lo, hi in ends]
 
 
-def without_lines(raw: NDArray[np.float32], tau: float, lines: Sequence[tuple[float, float]]) -> int:
+def without_lines(raw: Float32s, tau: float, lines: Sequence[tuple[float, float]]) -> int:
     """Take lines out of a series, in place, where they are stronger than noise is.
 
     Parameters
@@ -209,7 +210,7 @@ FIRST_BIN = 4
 _MEDIAN_VAR = 1.0 / np.log(2.0) ** 2
 
 
-def counted(power: NDArray[np.float64], bins: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def counted(power: Floats, bins: NDArray[np.floating[Any]]) -> Floats:
     """Powers as sums count them, about: those of lines that stand far out of a level known from n powers only.
 
     The tail (1 + P/n)^-n of a normalised power is that of n ln(1 + P/n) of a known level.
@@ -271,7 +272,7 @@ class NoiseModel:
         wide = np.flatnonzero(self.widths >= MAX_WIDTH)
         self._nsteep = max(int(wide[0]) if wide.size else self.widths.size, 1)
 
-    def _lines(self) -> NDArray[np.float64]:
+    def _lines(self) -> Floats:
         """Smoother, shape (nblocks, nblocks): straight lines through three neighbours, weighted 1, 2, 1 by width."""
         n = self.centres.size
         smoother = np.zeros((n, n))
@@ -310,7 +311,7 @@ class NoiseModel:
         self.own = (weight / (self.widths[block] * np.log(2.0))).astype(np.float32)
         self.inverse_rest = float(1.0 / self.neff[-2 if self.neff.size > 2 else -1])
 
-    def levels(self, real: NDArray[np.float32], imag: NDArray[np.float32], pad: int) -> NDArray[np.float64] | None:
+    def levels(self, real: Float32s, imag: Float32s, pad: int) -> Floats | None:
         """Natural logarithm of the noise level at the knots `centres`, or None when there is no power at all.
 
         Parameters
@@ -404,13 +405,8 @@ class Amplitudes:
         self._halvings = max(int(np.log2(max(self._nsamps // (PER_CYCLE * DRIFTS), 1))), 0)
 
     def fill(
-        self,
-        series: NDArray[Any],
-        birdies: Iterable[tuple[float, float]],
-        real: NDArray[np.float32],
-        imag: NDArray[np.float32],
-        work: NDArray[np.float32],
-    ) -> NDArray[np.float64] | None:
+        self, series: Array, birdies: Iterable[tuple[float, float]], real: Float32s, imag: Float32s, work: Float32s
+    ) -> Floats | None:
         """Amplitudes of a series, bin r at element ``PAD + r``, and the natural logarithm of the noise level.
 
         Parameters
@@ -452,7 +448,7 @@ class Amplitudes:
                 imag[PAD + lo : PAD + hi] = 0.0
         return levels
 
-    def _drift(self, series: NDArray[Any], trend: NDArray[np.float64], white: float) -> NDArray[np.complex64]:
+    def _drift(self, series: Array, trend: Floats, white: float) -> Complex64s:
         """Amplitudes of what `drift` takes off a series, bins 1, 2, 3 ...; nothing if there is no red noise.
 
         Drifts are smooth: their Fourier transform is that of a few thousand points, and their leakage with them.

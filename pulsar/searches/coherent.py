@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import CoherentConfig, FFTConfig
 from pulsar.searches import stats
@@ -20,6 +19,7 @@ from pulsar.searches.amplitudes import PAD, Lengths
 from pulsar.searches.fft import FFTSearch, _Buffers
 from pulsar.searches.search import Band, Circumstances, Cost, Pairs, ProfileSearch
 from pulsar_kernels import coherent
+from pulsar_kernels.arrays import Array, Float32s, Floats, Uint8s
 from pulsar_kernels.coherent import Ladder, make_ladder, responses
 
 #: Harmonics summed by the first look, harmonics of the profile, its bins, and the highest frequency [Hz]: there half a
@@ -80,7 +80,7 @@ class Tier:
     twice: bool = False
 
     @cached_property
-    def offsets(self) -> NDArray[np.float64]:
+    def offsets(self) -> Floats:
         """Trials in a cell of the first look, about 1/(2 nharm) apart [bins]."""
         nsum = 1 << self.stage
         count = math.ceil((FIRST_TIER[0] if self.twice else self.nharm) / nsum)
@@ -198,7 +198,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
         """Slow pulsars have wide pulses."""
         return BANDS
 
-    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def ntrials(self, logp: Floats | float) -> Floats:
         """Effective independent trials of the whole run at the single-trial ln p.
 
         A unit is a bin of 1/T and K^2 of it, K the harmonics there: frequencies and phases of the narrowest pulse.
@@ -210,7 +210,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
     def _make_buffers(self) -> "_Buffers":
         return self._fft._buffers()
 
-    def _find(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs, band: Band, /) -> NDArray[Any]:
+    def _find(self, series: Array, buffers: "_Buffers", birdies: Pairs, band: Band, /) -> Array:
         if not self.tiers or not self._fft.fill(series, birdies, buffers):
             return self._table(0)
         if self._own:
@@ -219,7 +219,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
         parts = [self._raised(number, cells, buffers) for number, cells in enumerate(self._look(buffers, band.low))]
         return self._listed(np.concatenate(parts, axis=1), birdies)
 
-    def _look(self, buffers: "_Buffers", first: float) -> list[NDArray[np.float64]]:
+    def _look(self, buffers: "_Buffers", first: float) -> list[Floats]:
         """Of every tier the fundamentals [bins] whose sums of powers are raised, from a frequency on [Hz]."""
         index, ranges, _ = self._fft.raised(buffers)
         own = ranges - self._raised_from
@@ -231,7 +231,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
             kept.append(cells[cells >= lo] / float(2 << tier.stage))
         return kept
 
-    def _raised(self, number: int, cells: NDArray[np.float64], buffers: "_Buffers") -> NDArray[np.float64]:
+    def _raised(self, number: int, cells: Floats, buffers: "_Buffers") -> Floats:
         """Trials of a tier that are worth a table row: bins, S/N, tier and shape, refined."""
         tier = self.tiers[number]
         if not cells.size:
@@ -252,9 +252,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
         at = np.argmax(snr.reshape(finer.shape), axis=1) + np.arange(best.size) * steps.size
         return np.array([finer.ravel()[at], snr[at], np.full(best.size, number), shape[at]], dtype=np.float64)
 
-    def _profiles(
-        self, trials: NDArray[np.float64], ladder: "Ladder", buffers: "_Buffers"
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _profiles(self, trials: Floats, ladder: "Ladder", buffers: "_Buffers") -> tuple[Float32s, Uint8s]:
         """S/N and shape of the best pulse of every trial."""
         snr = np.zeros(trials.size, dtype=np.float32)
         shape = np.zeros(trials.size, dtype=np.uint8)
@@ -262,7 +260,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
             coherent.profile_snrs(buffers.real, buffers.imag, PAD, ladder, self._fft.noise.inverse, trials, snr, shape)
         return snr, shape
 
-    def _listed(self, raised: NDArray[np.float64], birdies: Pairs) -> NDArray[Any]:
+    def _listed(self, raised: Floats, birdies: Pairs) -> Array:
         """One detection for every source."""
         raised = raised[:, raised[1] > self.snr_threshold]
         if not raised.size:
@@ -284,7 +282,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
         return self._pulses(freq[rows], error, snr[rows], width[rows])
 
     @cached_property
-    def _widths(self) -> list[NDArray[np.float64]]:
+    def _widths(self) -> list[Floats]:
         """Full widths of the pulses of every tier [turns]."""
         widths = []
         for tier in self.tiers:

@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import Config, FFAConfig
 from pulsar.searches.amplitudes import cubic_trend, without_lines
@@ -33,6 +32,7 @@ from pulsar.searches.ffa_series import (
 from pulsar.searches.ffa_sources import MOST_SOURCES, Refiner, Source, take_source
 from pulsar.searches.search import EVERYTHING, Band, Circumstances, Cost, Pairs, ProfileSearch
 from pulsar_kernels import ffa, longwave
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Ints, Uint8s
 from pulsar_kernels.ffa import LANES
 
 #: Shortest period [s] by default, and where the coherent search runs as well: in white noise and in red noise the two
@@ -148,7 +148,7 @@ class FFASearch(ProfileSearch[Buffers]):
         """The narrowest pulses of the shortest period [s]."""
         return ((EVERYTHING, (section.p_min or SHORTEST) * section.duty_min),)
 
-    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def ntrials(self, logp: Floats | float) -> Floats:
         """Effective independent trials of the whole run at the single-trial ln p.
 
         A unit is a profile's phase bin, counted with 1/w^2 for a box of w bins: places and periods that differ.
@@ -160,12 +160,12 @@ class FFASearch(ProfileSearch[Buffers]):
     def _make_buffers(self) -> Buffers:
         return Buffers(self.levels)
 
-    def _find(self, series: NDArray[Any], buffers: Buffers, birdies: Pairs, _band: Band, /) -> NDArray[Any]:
+    def _find(self, series: Array, buffers: Buffers, birdies: Pairs, _band: Band, /) -> Array:
         if not self.ntrial_periods or not self._fold(series, buffers, birdies):
             return self._table(0)
         return self._detect(buffers, birdies)
 
-    def _fold(self, series: NDArray[Any], buffers: Buffers, birdies: Pairs) -> bool:
+    def _fold(self, series: Array, buffers: Buffers, birdies: Pairs) -> bool:
         """Fill the best S/N of every trial period; False when the series is constant."""
         first = self.levels[0]
         longwave.sum_samples(series, cubic_trend(series, self._gaps), self._gaps, first.halvings, buffers.raw[0])
@@ -205,12 +205,7 @@ class FFASearch(ProfileSearch[Buffers]):
         return True
 
     def _fold_step(
-        self,
-        step: Step,
-        buffers: Buffers,
-        rise: NDArray[np.float64],
-        out: tuple[NDArray[np.float32], NDArray[np.uint8]],
-        table: NDArray[np.int64] | None = None,
+        self, step: Step, buffers: Buffers, rise: Floats, out: tuple[Float32s, Uint8s], table: Ints | None = None
     ) -> None:
         """Best S/N and width of a step, or of a `table` of a part of it; bins that may have been full once more."""
         prepared = self._prepared[step.first]
@@ -229,13 +224,7 @@ class FFASearch(ProfileSearch[Buffers]):
             full *= COARSER
 
     def _search_step(
-        self,
-        step: Step,
-        buffers: Buffers,
-        unit: float,
-        rise: NDArray[np.float64],
-        out: tuple[NDArray[np.float32], NDArray[np.uint8]],
-        table: NDArray[np.int64],
+        self, step: Step, buffers: Buffers, unit: float, rise: Floats, out: tuple[Float32s, Uint8s], table: Ints
     ) -> None:
         """Best S/N and width of a step, with a noise of `unit` in a sample."""
         x = buffers.coarse
@@ -245,17 +234,17 @@ class FFASearch(ProfileSearch[Buffers]):
         limit, work, tile = self.snr_threshold, buffers.work, buffers.tile
         ffa.search_periods(x, step.nsamps, table, step.widths, noise, limit, work, tile, *out, _NOT_ALL)
 
-    def _trials(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    def _trials(self, index: Ints) -> tuple[Floats, Ints, Ints]:
         """Frequencies [Hz], phase bins, and transforms of trial periods."""
         which = np.searchsorted(self._starts, index, side="right") - 1
         bins, rows, row = self._bins[which], self._rows[which], index - self._starts[which] + self._first[which]
         return (bins - row / (rows - 1.0)) / (bins**2.0 * self._taus[which]), bins, which
 
-    def trial_periods(self) -> NDArray[np.float64]:
+    def trial_periods(self) -> Floats:
         """All trial periods [s], shape (ntrial_periods,)."""
         return np.asarray(1.0 / self._trials(np.arange(self.ntrial_periods))[0])
 
-    def _detect(self, buffers: Buffers, birdies: Pairs) -> NDArray[Any]:
+    def _detect(self, buffers: Buffers, birdies: Pairs) -> Array:
         best = buffers.best[: self.ntrial_periods]
         index = np.flatnonzero(best > self.snr_threshold)
         if index.size == 0:
@@ -281,10 +270,10 @@ class FFASearch(ProfileSearch[Buffers]):
         self,
         buffers: Buffers,
         trials: "_Trials",
-        alive: NDArray[np.bool_],
+        alive: Bools,
         birdies: Pairs,
         rows: list[tuple[float, float, float, float]],
-    ) -> tuple[list[tuple[float, float, float, float]], NDArray[np.int64]]:
+    ) -> tuple[list[tuple[float, float, float, float]], Ints]:
         """Add the sources that trials show, best first: frequency and its error, S/N, width.
 
         Returns what explains others of each (see `Source.root`), and which of these explains a trial, -1 if none does.
@@ -321,12 +310,8 @@ class FFASearch(ProfileSearch[Buffers]):
         return roots, owner
 
     def _without(
-        self,
-        buffers: Buffers,
-        trials: "_Trials",
-        roots: list[tuple[float, float, float, float]],
-        owner: NDArray[np.int64],
-    ) -> tuple["_Trials", NDArray[np.bool_]]:
+        self, buffers: Buffers, trials: "_Trials", roots: list[tuple[float, float, float, float]], owner: Ints
+    ) -> tuple["_Trials", Bools]:
         """Trials in the series without the sources that explain them, and whether they show something else there.
 
         What was leakage of a strong source that is not quite gone is weaker, but may still be above the threshold: at
@@ -351,9 +336,7 @@ class FFASearch(ProfileSearch[Buffers]):
         alive = (again > self.snr_threshold) & (again > STILL_THERE * trials.snr)
         return trials._replace(snr=np.minimum(again, trials.snr), width=width), alive
 
-    def _holding(
-        self, number: NDArray[np.int64], asked: NDArray[np.int64]
-    ) -> Iterator[tuple[int, Step, NDArray[np.int64], NDArray[np.int64]]]:
+    def _holding(self, number: Ints, asked: Ints) -> Iterator[tuple[int, Step, Ints, Ints]]:
         """Steps that hold the trials `asked` of the ascending `number`: level, step, transforms as they need, trials.
 
         Of each transform the rows from the first to the last of them, in the groups in which all rows are searched:
@@ -384,7 +367,7 @@ class _Prepared(NamedTuple):
     S/N from which bins may have been full.
     """
 
-    table: NDArray[np.int64]
+    table: Ints
     unit: float
     full: float
 
@@ -401,12 +384,12 @@ class _Prepared(NamedTuple):
 class _Trials(NamedTuple):
     """Trial periods above the threshold: their numbers, frequencies [Hz], S/N, widths [turns], bins and levels."""
 
-    number: NDArray[np.int64]
-    freq: NDArray[np.float64]
-    snr: NDArray[np.float64]
-    width: NDArray[np.float64]
-    nbins: NDArray[np.int64]
-    level: NDArray[np.int64]
+    number: Ints
+    freq: Floats
+    snr: Floats
+    width: Floats
+    nbins: Ints
+    level: Ints
 
 
 def _levels(nsamps: int, tsamp: float, config: FFAConfig) -> tuple[Level, ...]:

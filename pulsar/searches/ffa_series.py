@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.series import aligned
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import LOW_MODES, drift
 from pulsar_kernels import ffa, longwave, moments
+from pulsar_kernels.arrays import Array, Float32s, Floats, Ints
 
 #: Fewest and usual least number of phase bins.
 MIN_BINS = 8
@@ -38,8 +38,8 @@ class Step:
 
     factor: int
     nsamps: int
-    transforms: NDArray[np.int64]
-    widths: NDArray[np.int64]
+    transforms: Ints
+    widths: Ints
 
     @cached_property
     def first(self) -> int:
@@ -80,7 +80,7 @@ def bins_wanted(period: float, duty_min: float) -> float:
     return max(1.0 / max(duty_min, 0.003 / math.sqrt(period)), float(USUAL_BINS))
 
 
-def box_widths(bins: int, duty_min: float, duty_max: float) -> NDArray[np.int64]:
+def box_widths(bins: int, duty_min: float, duty_max: float) -> Ints:
     """Widths of the boxes for `bins` phase bins or a few more [bins]; the last is the widest that is allowed."""
     width = max(int(duty_min * bins), 1)
     most = max(min(int(duty_max * bins + 1e-9), bins - 1), 1)
@@ -197,7 +197,7 @@ class Buffers:
         self.flat = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
         self.noise = [0.0 for _ in levels]
         # How much more noise boxes have than in white noise, by the first trial period of a step.
-        self.rises: dict[int, NDArray[np.float64]] = {}
+        self.rises: dict[int, Floats] = {}
         finest = max((level.nsamps for level in levels), default=0)
         self.halved = np.zeros(finest, dtype=np.float32)
         self.sums = np.zeros(finest + 1, dtype=np.int32)
@@ -228,7 +228,7 @@ def _sizes(levels: tuple[Level, ...]) -> tuple[int, int, int]:
     )
 
 
-def halved(x: NDArray[np.float32], times: int, space: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def halved(x: Float32s, times: int, space: Float32s) -> list[Float32s]:
     """The series, and its sums of 2, 4, 8 ... samples, `times` of them, in `space`."""
     out = [x]
     at = 0
@@ -240,7 +240,7 @@ def halved(x: NDArray[np.float32], times: int, space: NDArray[np.float32]) -> li
     return out
 
 
-def flattened(level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32]) -> tuple[float, float]:
+def flattened(level: Level, raw: Float32s, flat: Float32s) -> tuple[float, float]:
     """Take off the running median; returns the noise of a sample (0: there is none), and how many are there."""
     size = level.block
     means = np.empty(max(level.nsamps // size, 1), dtype=np.float64)
@@ -280,25 +280,19 @@ def flattened(level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32])
 
 
 @lru_cache(maxsize=64)
-def _window(n: int, half: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _window(n: int, half: int) -> tuple[Ints, Ints, Ints]:
     """Of each of `n` samples and `half` of them on either side, fewer at the ends: first, last + 1, and number."""
     middle = np.arange(n)
     low, high = np.maximum(middle - half, 0), np.minimum(middle + half + 1, n)
     return low, high, high - low
 
 
-def _middle(x: NDArray[Any]) -> float:
+def _middle(x: Array) -> float:
     """The median, of two the larger: that of numpy spends most of its time on what is not asked."""
     return float(np.partition(x, len(x) // 2)[len(x) // 2])
 
 
-def taken_off(
-    flat: NDArray[np.float32],
-    part: NDArray[np.float64],
-    size: int,
-    halves: list[NDArray[np.float32]],
-    space: NDArray[np.float32],
-) -> list[NDArray[np.float32]]:
+def taken_off(flat: Float32s, part: Floats, size: int, halves: list[Float32s], space: Float32s) -> list[Float32s]:
     """Take from a flattened series what is given at the middles of blocks, in place; returns its sums anew."""
     missing = flat == 0.0
     longwave.flatten(flat, size, part, flat)
@@ -306,7 +300,7 @@ def taken_off(
     return halved(flat, len(halves) - 1, space)
 
 
-def tame_bursts(halves: list[NDArray[np.float32]], sigma: float) -> None:
+def tame_bursts(halves: list[Float32s], sigma: float) -> None:
     """Cut bursts down: groups of 1, 2, 4 ... samples beyond 6 standard deviations are brought down to it.
 
     But only if they are in no more than three of 64 stretches: pulses and waves of red noise are in more.
@@ -342,7 +336,7 @@ WAVE = 8.0
 _ZERO = np.float32(0.0)
 
 
-def lower_tail(sums: NDArray[np.float32], unit: float) -> tuple[float, int]:
+def lower_tail(sums: Float32s, unit: float) -> tuple[float, int]:
     """Noise of sums over `unit` by the lowest quarter of them, which narrow pulses hardly change, and their number."""
     # From how many sums noise is measured at most.
     picked = np.sort(sums[:: max(sums.shape[0] // 4096, 1)])
@@ -359,7 +353,7 @@ def lower_tail(sums: NDArray[np.float32], unit: float) -> tuple[float, int]:
     return ratio, n
 
 
-def between_lines(x: NDArray[np.float32], variance: float) -> NDArray[np.float64]:
+def between_lines(x: Float32s, variance: float) -> Floats:
     """Power spectrum of a series over that of white noise without the lines of a pulsar, modes 1, 2, 3 ...
 
     Parameters
@@ -389,7 +383,7 @@ def between_lines(x: NDArray[np.float32], variance: float) -> NDArray[np.float64
     return np.asarray(level)
 
 
-def tail_noise(halves: list[NDArray[np.float32]], sigma: float, known: NDArray[np.float64]) -> NDArray[np.float64]:
+def tail_noise(halves: list[Float32s], sigma: float, known: Floats) -> Floats:
     """Noise of sums of 1, 2, 4 ... samples over that of white noise, 1 where it is not surely more.
 
     Parameters
@@ -412,7 +406,7 @@ def tail_noise(halves: list[NDArray[np.float32]], sigma: float, known: NDArray[n
     return np.array(scale)
 
 
-def spectrum_of(halves: list[NDArray[np.float32]], sigma: float, turns: float) -> NDArray[np.float64]:
+def spectrum_of(halves: list[Float32s], sigma: float, turns: float) -> Floats:
     """`between_lines` of a series that has samples enough for the harmonics of a period of so many turns, or all."""
     enough = [k for k, x in enumerate(halves) if x.shape[0] >= PER_TURN * turns]
     k = enough[-1] if enough else 0
@@ -420,7 +414,7 @@ def spectrum_of(halves: list[NDArray[np.float32]], sigma: float, turns: float) -
     return between_lines(halves[k], share * sigma**2 * (1 << k))
 
 
-def red_part(halves: list[NDArray[np.float32]], variance: float, turns: float) -> tuple[NDArray[np.float64], int]:
+def red_part(halves: list[Float32s], variance: float, turns: float) -> tuple[Floats, int]:
     """The series to be subtracted from another to divide its spectrum by the red noise between its lines.
 
     Parameters
@@ -446,7 +440,7 @@ def red_part(halves: list[NDArray[np.float32]], variance: float, turns: float) -
 
 
 @lru_cache(maxsize=64)
-def _log_modes(count: int) -> NDArray[np.float64]:
+def _log_modes(count: int) -> Floats:
     """Logarithms of modes 1, 2, 3 ..."""
     out = np.log(np.arange(1, count + 1))
     out.flags.writeable = False
@@ -479,7 +473,7 @@ class BoxNoise:
         self._sure, self._unsure = SLIGHT + SURE * errors, 1.0 + UNSURE * errors
         self._seen: dict[int, _Seen] = {}
 
-    def over_white(self, scale: NDArray[np.float64], level: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    def over_white(self, scale: Floats, level: Floats) -> list[Floats]:
         """The noise of each step's boxes, 1 where it is not surely more.
 
         Parameters
@@ -500,7 +494,7 @@ class BoxNoise:
             for rise, (turns, _) in zip(rises, self._turns, strict=True)
         ]
 
-    def folded(self, level: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    def folded(self, level: Floats) -> list[Floats]:
         """The noise of each step's boxes by the spectrum at the harmonics of its periods, 1 where not surely more."""
         seen = self._seen.get(len(level))
         if seen is None:
@@ -513,7 +507,7 @@ class BoxNoise:
         red = [np.logical_or.accumulate(over) for over in self._parts(ratio > self._sure)]
         return self._parts(np.where(np.concatenate(red), np.maximum(ratio * self._unsure, 1.0), 1.0))
 
-    def _parts(self, values: NDArray[Any]) -> list[NDArray[Any]]:
+    def _parts(self, values: Array) -> list[Array]:
         """Those of each step."""
         return [values[lo:hi] for lo, hi in pairwise([0, *self._ends])]
 
@@ -525,16 +519,16 @@ class _Seen(NamedTuple):
     box, the weight of the harmonics beyond, and all together.
     """
 
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    modes: NDArray[np.int64]
+    first: Ints
+    last: Ints
+    modes: Ints
     ends: list[int]
-    weights: list[NDArray[np.float64]]
-    beyond: NDArray[np.float64]
-    norm: NDArray[np.float64]
+    weights: list[Floats]
+    beyond: Floats
+    norm: Floats
 
     @classmethod
-    def of(cls, nmodes: int, turns: list[tuple[float, float]], widths: list[NDArray[np.float64]]) -> "_Seen":
+    def of(cls, nmodes: int, turns: list[tuple[float, float]], widths: list[Floats]) -> "_Seen":
         first, last, weights, beyond, norm = [], [], [], [], []
         for (least, most), wide in zip(turns, widths, strict=True):
             order = np.arange(1, max(int(nmodes / most), 1) + 1)

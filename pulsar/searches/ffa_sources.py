@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import LOW_MODES
 from pulsar.searches.ffa_series import Buffers, Level, halved
 from pulsar_kernels import longwave
+from pulsar_kernels.arrays import Bools, Float32s, Floats
 
 #: Pulses that differ by less than this part of them are the same.
 ALIKE = 0.05
@@ -30,7 +30,7 @@ class Folded(NamedTuple):
 
     freq: float
     width: float
-    sums: NDArray[np.float64]
+    sums: Floats
     noise: float
     variation: float
 
@@ -191,7 +191,7 @@ class PulseTrain:
         Frequency [Hz], S/N, width [turns] and variation of the source.
     """
 
-    def __init__(self, flat: NDArray[np.float32], tau: float, noise: float, root: Sequence[float]) -> None:
+    def __init__(self, flat: Float32s, tau: float, noise: float, root: Sequence[float]) -> None:
         freq, _, width, _ = root
         self.per_sample = freq * tau
         # With 8 bins in a pulse straight lines between their middles are within 1 % of a Gaussian.
@@ -208,7 +208,7 @@ class PulseTrain:
             varies = self._boxes(np.roll(varies, self.box)[None].astype(np.float64))[0] > 0.0
         self.blank = varies
 
-    def _parts(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _parts(self, x: Float32s) -> Float32s:
         """Profiles of parts of two turns or more."""
         # Parts of the data by which pulses are seen to vary.
         nparts = int(np.clip(len(x) * self.per_sample / 2.0, 2, 64))
@@ -216,12 +216,12 @@ class PulseTrain:
         longwave.fold(x, self.per_sample, parts)
         return parts
 
-    def _boxes(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _boxes(self, parts: Floats) -> Floats:
         """Sums over the width of a pulse, from the bin after every phase on."""
         running = np.cumsum(np.concatenate((parts, parts[:, : self.box]), axis=1), axis=1)
         return np.asarray(running[:, self.box :] - running[:, : -self.box])
 
-    def _varies(self, rest: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def _varies(self, rest: Floats, variance: Floats) -> Bools:
         """True if boxes of parts differ by more than noise, at every phase; noise that is red differs everywhere."""
         chi2 = np.sum(self._boxes(rest) ** 2 / np.maximum(self._boxes(variance), 1e-30), axis=0)
         freedom = len(rest) - 1
@@ -232,13 +232,13 @@ class PulseTrain:
             varies[varies] = stats.chi2_logsf(chi2[varies], freedom) < _LOGP_VARIES
         return np.roll(varies, 1)
 
-    def in_series(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
+    def in_series(self, flat: Float32s) -> Float32s:
         """The series to be subtracted, sample by sample."""
         out = np.empty_like(flat)
         longwave.pulse_train(flat, self.per_sample, self.profile, self.blank, out)
         return out
 
-    def left(self, flat: NDArray[np.float32], noise: float) -> float:
+    def left(self, flat: Float32s, noise: float) -> float:
         """Largest S/N of a box at its frequency, and up to a turn beside it, without the mean profile."""
         parts = self._parts(flat)
         drifts = np.arange(-self.bins, self.bins + 1, max(self.box // 4, 1))

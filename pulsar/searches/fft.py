@@ -8,7 +8,6 @@ does and how well is measured is in docs/search.md.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import FFTConfig
 from pulsar.data.series import aligned
@@ -16,6 +15,7 @@ from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
 from pulsar.searches.search import Band, Circumstances, Cost, HarmonicSearch, Pairs
 from pulsar_kernels import harmonics, peaks
+from pulsar_kernels.arrays import Array, Float32s, Floats, Ints
 
 #: Taps of the half-bin interpolation, and what they count, so that the power of noise stays what it is.
 HALF_TAPS = 8
@@ -31,7 +31,7 @@ TRIALS_STAGE = (0.76, 0.27)
 
 
 #: Top harmonic (its place in the powers), row of the ranges, and power of raised sums.
-Raised = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+Raised = tuple[Ints, Ints, Float32s]
 
 
 class Room:
@@ -41,7 +41,7 @@ class Room:
         self._columns: Raised = _columns(16384)
         self._few = np.empty(0, np.uint8)
 
-    def raised(self, powers: NDArray[np.float32], ranges: NDArray[np.int64], thresholds: NDArray[np.float32]) -> Raised:
+    def raised(self, powers: Float32s, ranges: Ints, thresholds: Float32s) -> Raised:
         """Local maxima of sums of powers above thresholds: `pulsar_kernels.harmonics.harmonic_peaks`.
 
         They are there until this is called again.
@@ -95,7 +95,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         self._limits = np.column_stack(ends).astype(np.int64)
         top_bins = np.maximum(np.diff(self._limits)[:, 0], 0) / 2 * self.nsamps / self.nfft
         self._top_bins = float(top_bins[0]), float(top_bins[1:].sum())
-        self._also: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+        self._also: list[tuple[Ints, Float32s]] = []
         self._solve_threshold(config.threshold)
 
     @classmethod
@@ -109,7 +109,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         """Itself."""
         return self
 
-    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def ntrials(self, logp: Floats | float) -> Floats:
         """Effective independent trials of the whole run at the single-trial ln p."""
         single, summed = self._top_bins
         decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
@@ -122,7 +122,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         super().set_threshold(logp)
         self._wanted = self._with_others()
 
-    def also_raise(self, ranges: NDArray[np.int64], thresholds: NDArray[np.float32]) -> int:
+    def also_raise(self, ranges: Ints, thresholds: Float32s) -> int:
         """Have `raised` keep what another search of the same spectra looks at as well.
 
         Parameters
@@ -141,7 +141,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         self._wanted = self._with_others()
         return number
 
-    def _with_others(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _with_others(self) -> tuple[Ints, Float32s]:
         mine = np.column_stack([self._limits, np.arange(len(self._limits))]), np.array(self.thresholds, np.float32)
         ranges, thresholds = zip(mine, *self._also, strict=True)
         return np.concatenate(ranges), np.concatenate(thresholds)
@@ -149,12 +149,12 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
     def _make_buffers(self) -> "_Buffers":
         return _Buffers(self.nfft, self._work)
 
-    def _find(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs, _band: Band, /) -> NDArray[Any]:
+    def _find(self, series: Array, buffers: "_Buffers", birdies: Pairs, _band: Band, /) -> Array:
         # Made anew whatever was there: a series may have got other samples.
         buffers.of = None
         return self._detect(buffers) if self.fill(series, birdies, buffers) else self._table(0)
 
-    def fill(self, series: NDArray[Any], birdies: Pairs, buffers: "_Buffers") -> bool:
+    def fill(self, series: Array, birdies: Pairs, buffers: "_Buffers") -> bool:
         """Have white amplitudes and powers of a series in the work space; those that were just made are kept.
 
         Parameters
@@ -173,7 +173,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
             buffers.of = (series, birdies) if self._white_powers(series, birdies, buffers) else None
         return buffers.of is not None
 
-    def filled(self, series: NDArray[Any], birdies: Pairs) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    def filled(self, series: Array, birdies: Pairs) -> tuple[Float32s, Float32s] | None:
         """White amplitudes of a series, bin r at element ``PAD + r``, in this thread's work space; see `fill`.
 
         Returns
@@ -184,7 +184,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
         buffers = self._buffers()
         return (buffers.real, buffers.imag) if self.fill(series, birdies, buffers) else None
 
-    def spectrum(self, series: NDArray[Any]) -> NDArray[np.float32]:
+    def spectrum(self, series: Array) -> Float32s:
         """Normalised powers (mean 1 in noise) at half bins, shape (nfft,); element i is at ``i/(2 nfft tsamp)`` Hz."""
         buffers = self._buffers()
         buffers.of = None
@@ -192,7 +192,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
             return np.zeros(self.nfft, dtype=np.float32)
         return buffers.half.copy()
 
-    def _white_powers(self, series: NDArray[Any], birdies: Pairs, buffers: "_Buffers") -> bool:
+    def _white_powers(self, series: Array, birdies: Pairs, buffers: "_Buffers") -> bool:
         """Fill the white amplitudes and half-bin powers; False when the series is constant."""
         buffers.raised = None
         levels = self.amplitudes.fill(series, birdies, buffers.real, buffers.imag, buffers.work)
@@ -214,7 +214,7 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
             buffers.raised = buffers.room.raised(buffers.half, *self._wanted)
         return buffers.raised
 
-    def _detect(self, buffers: "_Buffers") -> NDArray[Any]:
+    def _detect(self, buffers: "_Buffers") -> Array:
         index, stages, powers = self.raised(buffers)
         mine = np.flatnonzero(stages < len(self.nharms))
         found = mine.size
@@ -256,7 +256,7 @@ class _Buffers:
     def __init__(self, nfft: int, work: int) -> None:
         nbins = nfft // 2
         #: Series and lines whose white amplitudes and powers are there.
-        self.of: tuple[NDArray[Any], Pairs] | None = None
+        self.of: tuple[Array, Pairs] | None = None
         # One piece for all, which the system puts on large pages.
         sizes = _sizes(nfft, work)
         self.real, self.imag, self.work = np.split(aligned(sum(sizes), np.float32), np.cumsum(sizes)[:2])

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM, LEAST_DM
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
@@ -19,6 +18,7 @@ from pulsar.data.source import SIGMA_LEVELS, SampleSource
 from pulsar.errors import DataError
 from pulsar.searches import stats
 from pulsar_kernels import clusters
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 from pulsar_kernels.shear import shear_add, shifted_sums
 
 #: Most events that are clustered; of more the weakest are left out.
@@ -52,24 +52,24 @@ class Pulses:
         Mean delay of the channels that were searched, and that over all of them, for a DM of 1 [s].
     """
 
-    table: NDArray[Any]
-    labels: NDArray[np.int64]
+    table: Array
+    labels: Ints
     dropped: int = 0
-    told: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
-    at_zero: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    at_end: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    told: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    at_zero: Floats = field(default_factory=lambda: np.zeros(0))
+    at_end: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     mean: float = 0.0
     across: float = 0.0
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def members(self, index: int) -> NDArray[np.int64]:
+    def members(self, index: int) -> Ints:
         """Events of one pulse: indices into the events given, ascending."""
         return np.flatnonzero(self.labels == index).astype(np.int64)
 
 
-def band_delays(freqs: NDArray[np.float64], fref: float | None = None) -> tuple[float, float, float]:
+def band_delays(freqs: Floats, fref: float | None = None) -> tuple[float, float, float]:
     """Delay at the highest and the lowest channel, and its rms over the channels [s per pc cm^-3].
 
     Parameters
@@ -83,9 +83,7 @@ def band_delays(freqs: NDArray[np.float64], fref: float | None = None) -> tuple[
     return float(delays.min()), float(delays.max()), float(np.std(delays))
 
 
-def dm_error(
-    width: NDArray[Any], snr: NDArray[Any], tsamp: NDArray[Any], step: NDArray[Any], rms: NDArray[Any]
-) -> NDArray[np.float64]:
+def dm_error(width: Array, snr: Array, tsamp: Array, step: Array, rms: Array) -> Floats:
     """Standard error of the DM of pulses [pc cm^-3].
 
     Arrival times of a pulse of full width w are good to about w / (S/N) against the delays; a boxcar, which only
@@ -111,10 +109,10 @@ def dm_error(
 
 
 def cluster(
-    events: NDArray[Any],
-    dms: NDArray[np.float64],
-    freqs: NDArray[np.float64],
-    tsamp_of_dm: NDArray[np.float64],
+    events: Array,
+    dms: Floats,
+    freqs: Floats,
+    tsamp_of_dm: Floats,
     *,
     tobs: float,
     tstart: float,
@@ -250,9 +248,7 @@ def cluster(
     return Pulses(table, labels, dropped, told, at_zero, at_end, mean, e_lo - e_hi)
 
 
-def _judge(
-    table: NDArray[Any], facts: NDArray[np.float64], dms: NDArray[np.float64], cut: NDArray[np.bool_], dropped: int
-) -> None:
+def _judge(table: Array, facts: Floats, dms: Floats, cut: Bools, dropped: int) -> None:
     """Score and flags: how well the S/N at all DMs agree with those of a dispersed pulse."""
     _, deviation, must, seen, at_zero, at_zero_expected = facts.T
     share = np.where(must > 0, seen / np.maximum(must, 1), 1.0)
@@ -282,7 +278,7 @@ def _judge(
 WEAKEST: Final = 0.35
 
 
-def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[Array, Bools]:
     """Pulses of several bands of frequency, one row for each: that of the band in which its S/N is highest.
 
     From the strongest on, a row explains those of other bands that lie in its bow tie there, and are no stronger than

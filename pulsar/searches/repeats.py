@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.searches import stats
 from pulsar_kernels import period as kernels
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 #: Fewest pulses for which a period is looked for: with three, some period always fits.
 FEWEST = 4
@@ -50,12 +49,12 @@ class Repeats:
     npulses: int
     ntimes: int
     rms: float
-    turns: NDArray[np.int64]
-    fits: NDArray[np.bool_]
+    turns: Ints
+    fits: Bools
     dm: float
 
 
-def sources_by_dm(pulses: NDArray[Any], *, floor: float = 0.5) -> list[NDArray[np.int64]]:
+def sources_by_dm(pulses: Array, *, floor: float = 0.5) -> list[Ints]:
     """Rows of pulses that may come from one source, by their DM.
 
     Parameters
@@ -89,11 +88,11 @@ def sources_by_dm(pulses: NDArray[Any], *, floor: float = 0.5) -> list[NDArray[n
 
 
 def repeats(
-    times: NDArray[np.float64],
-    snrs: NDArray[Any] | None = None,
+    times: Floats,
+    snrs: Array | None = None,
     dm: float = math.nan,
     *,
-    errors: NDArray[np.float64] | float = 1e-3,
+    errors: Floats | float = 1e-3,
     p_min: float = 0.05,
     sigma: float = 3.0,
 ) -> Repeats | None:
@@ -167,10 +166,10 @@ def repeats(
     return _measured(given, keep, start, at, arc, significance, logp, error, dm)
 
 
-def _apart(times: NDArray[np.float64], strength: NDArray[np.float64], p_min: float) -> NDArray[np.int64]:
+def _apart(times: Floats, strength: Floats, p_min: float) -> Ints:
     """Times at least `p_min` apart, the strongest, in order of time."""
     kept: list[int] = []
-    chosen: NDArray[np.float64] = np.empty(0)
+    chosen: Floats = np.empty(0)
     for i in np.argsort(-strength, kind="stable"):
         if not np.isfinite(times[i]):
             continue
@@ -186,8 +185,8 @@ def _apart(times: NDArray[np.float64], strength: NDArray[np.float64], p_min: flo
 
 
 def _measured(
-    given: NDArray[np.float64],
-    keep: NDArray[np.int64],
+    given: Floats,
+    keep: Ints,
     start: float,
     freq: float,
     arc: float,

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import AccelConfig
 from pulsar.constants import C
 from pulsar.errors import ConfigError
 from pulsar.searches.amplitudes import PAD, Lengths
 from pulsar.searches.search import EVERYTHING, Band
+from pulsar_kernels.arrays import Floats, Int32s, Ints
 from pulsar_kernels.correlate import Block, make_block
 from pulsar_kernels.drifts import GUARD, UNIT
 
@@ -118,7 +118,7 @@ class Piece:
         return self.at + 2 * self.count * self.pitch
 
     @property
-    def zero(self) -> NDArray[np.int32]:
+    def zero(self) -> Int32s:
         """Where drift 0 of its rows is, see drifts.sum_rows."""
         rows = np.arange(2 * self.count, dtype=np.int64)
         return ((self.at + self.centre + rows * self.pitch) // UNIT).astype(np.int32)
@@ -171,7 +171,7 @@ class Extent:
         self.bends = max(1, round(self.w_limit / DW)) if config.wmax > 0 else 0
         self.nharms = tuple(1 << s for s in range(int(config.nharm).bit_length()))
 
-    def rows_of(self, band: Band, *, of_run: bool = False) -> NDArray[np.int64]:
+    def rows_of(self, band: Band, *, of_run: bool = False) -> Ints:
         """First and last + 1 half bin of the top harmonic of every stage of sums, shape (nstages, 2).
 
         Parameters
@@ -193,7 +193,7 @@ class Extent:
             rows[s] = int(np.ceil(first)), int(last)
         return rows
 
-    def cells(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def cells(self, rows: Ints) -> Floats:
         """Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
 
         Of sums whose fundamental is in no sum of fewer harmonics they are counted with those of the first stage: what a
@@ -214,7 +214,7 @@ class Extent:
             before = lo
         return found
 
-    def _area(self, lo: int, hi: int) -> NDArray[np.float64]:
+    def _area(self, lo: int, hi: int) -> Floats:
         """Bins of the top harmonic between two rows, and these times widths of drift."""
         if hi <= lo:
             return np.zeros(2)
@@ -363,7 +363,7 @@ class Plane(Extent):
         return max(p.end for p in self.top) + GUARD
 
     @cached_property
-    def zero(self) -> NDArray[np.int32]:
+    def zero(self) -> Int32s:
         """Where drift 0 of every row is, see drifts.sum_rows, for the stored plane."""
         zero = np.zeros(self.rows[1] + 1, dtype=np.int32)
         for p in self.top:

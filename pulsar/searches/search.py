@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pulsar.config.model import Config, Section
 from pulsar.data.candidate import DETECTION_COLUMNS, Column, dtype_of
@@ -20,6 +20,7 @@ from pulsar.data.series import MIN_SAMPLES
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
 from pulsar_kernels import longwave
+from pulsar_kernels.arrays import Array, Bools, Floats
 
 if TYPE_CHECKING:
     from pulsar.searches.fft import FFTSearch
@@ -211,12 +212,12 @@ class Search(ABC, Generic[B]):
 
     def search(
         self,
-        series: NDArray[Any],
+        series: Array,
         dm: float = 0.0,
         dm_index: int = 0,
         birdies: Iterable[tuple[float, float]] = (),
         band: Band = EVERYTHING,
-    ) -> NDArray[Any]:
+    ) -> Array:
         """Detections in one series.
 
         Parameters
@@ -248,7 +249,7 @@ class Search(ABC, Generic[B]):
         found["dm_index"] = dm_index
         return found
 
-    def _checked(self, series: NDArray[Any]) -> NDArray[Any]:
+    def _checked(self, series: Array) -> Array:
         """The series as kernels take it."""
         if series.ndim != 1 or series.shape[0] != self.nsamps:
             raise DataError(
@@ -266,7 +267,7 @@ class Search(ABC, Generic[B]):
             found = self._local.buffers = self._make_buffers()
         return found
 
-    def _table(self, number: int) -> NDArray[Any]:
+    def _table(self, number: int) -> Array:
         """A table for what is found, all zero."""
         return np.zeros(number, dtype=self._kind)
 
@@ -284,7 +285,7 @@ class Search(ABC, Generic[B]):
         """Work space of one thread."""
 
     @abstractmethod
-    def _find(self, series: NDArray[Any], buffers: B, birdies: Pairs, band: Band, /) -> NDArray[Any]:
+    def _find(self, series: Array, buffers: B, birdies: Pairs, band: Band, /) -> Array:
         """Detections in a series that has been checked, without its DM."""
 
 
@@ -297,7 +298,7 @@ class PeriodicSearch(Search[B]):
     logp_threshold: float
 
     @abstractmethod
-    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def ntrials(self, logp: Floats | float) -> Floats:
         """Effective independent trials of the whole run at the single-trial ln p."""
 
     @abstractmethod
@@ -308,12 +309,12 @@ class PeriodicSearch(Search[B]):
         """Set the threshold to a trial-corrected significance."""
         self.set_threshold(min(threshold_logp(sigma, self.ntrials), self.max_logp))
 
-    def _table(self, number: int) -> NDArray[Any]:
+    def _table(self, number: int) -> Array:
         found = super()._table(number)
         found["kind"] = self.name
         return found
 
-    def _significances(self, found: NDArray[Any], logp: NDArray[np.float64]) -> None:
+    def _significances(self, found: Array, logp: Floats) -> None:
         """Fill in what single-trial probabilities are worth."""
         found["logp"] = logp
         found["sigma_single"] = stats.sigma_from_logp(logp)
@@ -332,7 +333,7 @@ class HarmonicSearch(PeriodicSearch[B]):
         self.logp_threshold = float(logp)
         self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
 
-    def _table(self, number: int) -> NDArray[Any]:
+    def _table(self, number: int) -> Array:
         found = super()._table(number)
         found["snr"] = found["width"] = np.nan
         return found
@@ -348,26 +349,18 @@ class ProfileSearch(PeriodicSearch[B]):
         self.snr_threshold = float(stats.sigma_from_logp(self.logp_threshold))
 
     @staticmethod
-    def _outside(freq: NDArray[np.float64], birdies: Pairs) -> NDArray[np.bool_]:
+    def _outside(freq: Floats, birdies: Pairs) -> Bools:
         """True for the frequencies that are in no line of interference."""
         alive = np.ones(freq.size, dtype=np.bool_)
         for line, full in birdies:
             alive &= np.abs(freq - line) > 0.5 * full
         return alive
 
-    def _explain(
-        self, freq: NDArray[np.float64], snr: NDArray[np.float64], alive: NDArray[np.bool_], source: Sequence[float]
-    ) -> None:
+    def _explain(self, freq: Floats, snr: Floats, alive: Bools, source: Sequence[float]) -> None:
         """Strike off what is of a known source (`pulsar_kernels.longwave.explained`)."""
         longwave.explained(freq, snr, alive, np.array(source), self.tobs, _KNOWN)
 
-    def _pulses(
-        self,
-        freq: NDArray[np.float64],
-        freq_err: NDArray[np.float64],
-        snr: NDArray[np.float64],
-        width: NDArray[np.float64],
-    ) -> NDArray[Any]:
+    def _pulses(self, freq: Floats, freq_err: Floats, snr: Floats, width: Floats) -> Array:
         """Detections of pulses of a S/N and a full width [turns]."""
         found = self._table(len(freq))
         found["freq"], found["freq_err"], found["snr"], found["width"] = freq, freq_err, snr, width

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import SiftConfig
 from pulsar.data.header import band_delay
 from pulsar_kernels import peaks
+from pulsar_kernels.arrays import Array, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Group:
 
     uid: str
     best: Any
-    members: NDArray[np.int64]
+    members: Ints
     dm_lo: float
     dm_hi: float
     undispersed: bool = False
@@ -130,12 +130,12 @@ class Group:
 
 
 def group(
-    detections: NDArray[Any],
+    detections: Array,
     tobs: float,
     config: SiftConfig | None = None,
     *,
-    freqs: Sequence[float] | NDArray[np.float64] = (),
-    dms: Sequence[float] | NDArray[np.float64] | None = None,
+    freqs: Sequence[float] | Floats = (),
+    dms: Sequence[float] | Floats | None = None,
     name: str = "",
 ) -> list[Group]:
     """Group detections over DM, frequency and searches.
@@ -183,7 +183,7 @@ def group(
     rows = order[np.argsort(label[order], kind="stable")]
     bounds = np.searchsorted(label[rows], np.arange(ngroups + 1))
     span = band_delay(freqs)
-    members: list[NDArray[np.int64]] = []
+    members: list[Ints] = []
     for g in range(ngroups):
         members += _split(detections, rows[bounds[g] : bounds[g + 1]], span, tobs)
     members.sort(key=lambda m: int(position[m[0]]))
@@ -199,7 +199,7 @@ def group(
     return out
 
 
-def joined(groups: Sequence[Group], detections: NDArray[Any], place: NDArray[np.int64]) -> Group:
+def joined(groups: Sequence[Group], detections: Array, place: Ints) -> Group:
     """Some groups as one, with the name of the first.
 
     Parameters
@@ -222,7 +222,7 @@ def joined(groups: Sequence[Group], detections: NDArray[Any], place: NDArray[np.
     )
 
 
-def positions(detections: NDArray[Any]) -> NDArray[np.int64]:
+def positions(detections: Array) -> Ints:
     """Place of each detection when all are sorted by significance, best first.
 
     Corrected for trials, that of different searches can be compared. Ties (possible at one frequency only by
@@ -234,7 +234,7 @@ def positions(detections: NDArray[Any]) -> NDArray[np.int64]:
     return position
 
 
-def fade(turns: NDArray[np.float64]) -> NDArray[np.float64]:
+def fade(turns: Floats) -> Floats:
     """Most of its power that a line keeps when its phase slides by so many turns over the band, or over the time.
 
     sinc^2 up to half a turn, its envelope 1 / (pi x)^2 from there on.
@@ -254,7 +254,7 @@ def _uid(best: Any, tobs: float, name: str, taken: set[str]) -> str:
     raise RuntimeError("65,536 groups with the same frequency and DM")
 
 
-def _split(detections: NDArray[Any], members: NDArray[np.int64], span: float, tobs: float) -> list[NDArray[np.int64]]:
+def _split(detections: Array, members: Ints, span: float, tobs: float) -> list[Ints]:
     """Signals at nearly one frequency but at DMs or frequencies of their own, each best first."""
     if members.size == 1:
         return [members]
@@ -294,7 +294,7 @@ def _split(detections: NDArray[Any], members: NDArray[np.int64], span: float, to
     return [members[label == g] for g in range(count)]
 
 
-def _valleys(dm: NDArray[np.float64], excess: NDArray[np.float64], head: float, gap: float) -> NDArray[np.float64]:
+def _valleys(dm: Floats, excess: Floats, head: float, gap: float) -> Floats:
     """Least excess power on the way from the DM of the head to that of each member; 0 across a gap."""
     grid, index = np.unique(dm, return_inverse=True)
     top = np.zeros(grid.size)
@@ -317,7 +317,7 @@ def _valleys(dm: NDArray[np.float64], excess: NDArray[np.float64], head: float, 
     return np.asarray(least[index])
 
 
-def _dm_range(detections: NDArray[Any], members: NDArray[np.int64]) -> tuple[float, float]:
+def _dm_range(detections: Array, members: Ints) -> tuple[float, float]:
     """DMs around the best member in which the group is present without a gap of more than DM_GAP rows of the plan."""
     if members.size == 1:
         dm = float(detections["dm"][members[0]])
@@ -333,7 +333,7 @@ def _dm_range(detections: NDArray[Any], members: NDArray[np.int64]) -> tuple[flo
     return float(dms.min()), float(dms.max())
 
 
-def _peaks_at_zero(members: NDArray[Any], all_dms: NDArray[np.float64]) -> bool:
+def _peaks_at_zero(members: Array, all_dms: Floats) -> bool:
     """As strong at DM 0 as anywhere, where more than one DM was searched and 0 was among them."""
     if all_dms.size < 2 or all_dms[0] != 0.0:
         return False

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import SinglePulseConfig
 from pulsar.data.candidate import EVENT_COLUMNS
 from pulsar.searches.amplitudes import without_lines
 from pulsar.searches.search import Band, Circumstances, Cost, Pairs, Search
 from pulsar_kernels import baseline, cells, matched
+from pulsar_kernels.arrays import Array, Float32s, Floats, Ints
 from pulsar_kernels.cells import CELL, FINE_LEVELS
 from pulsar_kernels.cells import work_size as cell_work
 from pulsar_kernels.pulses import White, pick, work_size
@@ -136,12 +136,12 @@ class SinglePulseSearch(Search["_Buffers"]):
     def _make_buffers(self) -> "_Buffers":
         return _Buffers(*_sizes(self.nsamps, self._widest))
 
-    def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs, _band: Band, /) -> NDArray[Any]:
+    def _find(self, series: Array, b: "_Buffers", birdies: Pairs, _band: Band, /) -> Array:
         odd = cells.cell_moments(series, b.mean, b.var, b.count)
         runs = _NO_RUNS if odd == 0 else cells.constant_runs(series, b.mean, b.var, b.count, odd)
         if birdies:
             series, runs = self._without_lines(series, runs, birdies)
-        parts: list[tuple[int, NDArray[np.float64]]] = []
+        parts: list[tuple[int, Floats]] = []
         means = _NO_FLOATS
         for widest, size in self._baselines:
             nbase = max(self._ncells // size, 1)
@@ -166,9 +166,7 @@ class SinglePulseSearch(Search["_Buffers"]):
         out["reach"] = self.tsamp * AT_LIMIT * parts[-1][0] if len(parts) > 1 else np.inf
         return out
 
-    def _without_lines(
-        self, series: NDArray[Any], runs: NDArray[np.int64], lines: Sequence[tuple[float, float]]
-    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def _without_lines(self, series: Array, runs: Ints, lines: Sequence[tuple[float, float]]) -> tuple[Array, Ints]:
         """The series less its lines, and what counts as nothing in it; moments are made again where there are any."""
         clean = series.astype(np.float32)
         for first, last in runs:
@@ -179,7 +177,7 @@ class SinglePulseSearch(Search["_Buffers"]):
         odd = cells.cell_moments(clean, b.mean, b.var, b.count)
         return clean, _NO_RUNS if odd == 0 else cells.constant_runs(clean, b.mean, b.var, b.count, odd)
 
-    def _fine_means(self) -> NDArray[np.float32]:
+    def _fine_means(self) -> Float32s:
         """Means of BASE_CELLS cells off the baseline, in units of their errors; 0 where nothing is."""
         b = self._buffers()
         n = self._ncells // BASE_CELLS
@@ -187,7 +185,7 @@ class SinglePulseSearch(Search["_Buffers"]):
         sums, alive = (x[: n * BASE_CELLS].reshape(n, BASE_CELLS) @ ones for x in (b.cells, b.count))
         return np.asarray(sums / np.sqrt(np.maximum(alive, np.float32(1.0))), dtype=np.float32)
 
-    def _pulses(self, series: NDArray[Any], runs: NDArray[np.int64], widest: int) -> NDArray[np.float64]:
+    def _pulses(self, series: Array, runs: Ints, widest: int) -> Floats:
         """S/N, centre, width, first sample and end of pulses up to a width, on the baseline of the buffers."""
         b = self._buffers()
         excess = np.ones(self._nexcess)
@@ -247,7 +245,7 @@ def _sizes(nsamps: int, widest: int) -> tuple[int, int, int]:
     return ncells, cell_work(ncells), work_size(widest, nsamps)
 
 
-def _wander(means: NDArray[np.float32], number: int) -> bool:
+def _wander(means: Float32s, number: int) -> bool:
     """True if the means of `number` stretches are off more often than noise is."""
     size = means.shape[0] // number
     sums = means[: size * number].reshape(size, number) @ np.full(number, number**-0.5, dtype=np.float32)
@@ -255,7 +253,7 @@ def _wander(means: NDArray[np.float32], number: int) -> bool:
     return bool(np.count_nonzero(np.abs(sums) > np.float32(errors)) > share * size)
 
 
-def _joined(parts: Sequence[tuple[int, NDArray[np.float64]]]) -> NDArray[np.float64]:
+def _joined(parts: Sequence[tuple[int, Floats]]) -> Floats:
     """Pulses found on several baselines, in order of time: of those that overlap the strongest.
 
     Parameters

@@ -5,16 +5,16 @@ p = Q(chi2 = 2 S, 2 H degrees of freedom) = exp(-S) sum_{k<H} S^k / k!.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
-Floats = NDArray[np.float64]
+from pulsar_kernels.arrays import Array
+from pulsar_kernels.arrays import Floats as Floats
 
 
-def median(x: NDArray[Any]) -> float:
+def median(x: Array) -> float:
     """The median of finite numbers: most of the time that numpy's takes goes into what is not asked.
 
     Parameters
@@ -163,6 +163,6 @@ def expected_from_sigma(sigma: float) -> float:
     return float(-special.log_ndtr(sigma)) if logq > -0.7 else float(-np.log1p(-np.exp(logq)))
 
 
-def trial_sigma(logp: ArrayLike, ntrials: float | ArrayLike) -> NDArray[Any]:
+def trial_sigma(logp: ArrayLike, ntrials: float | ArrayLike) -> Array:
     """Trial-corrected Gaussian significance of single-trial probabilities exp(`logp`)."""
     return sigma_from_logp(correct_trials(logp, ntrials))

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY, C
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.sky.earth import place_of
 from pulsar.sky.observatory import Observatory, find_observatory
+from pulsar_kernels.arrays import Floats, Ints
 
 #: The rate of change of v/c is taken over so many seconds on either side.
 _STEP: Final = 100.0
@@ -91,8 +91,8 @@ def barycentric(mjd: float, ra_deg: float, dec_deg: float, telescope: str | Obse
 
 
 def arrival_times(
-    mjd: float, seconds: NDArray[np.float64], ra_deg: float, dec_deg: float, telescope: str | Observatory
-) -> tuple[float, NDArray[np.float64]]:
+    mjd: float, seconds: Floats, ra_deg: float, dec_deg: float, telescope: str | Observatory
+) -> tuple[float, Floats]:
     """Barycentric times of moments around one: that of the first exactly, those of the others after it.
 
     Parameters
@@ -123,8 +123,8 @@ def arrival_times(
 
 
 def _arrivals(
-    mjd: float, seconds: NDArray[np.float64], ra_deg: float, dec_deg: float, telescope: str | Observatory
-) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    mjd: float, seconds: Floats, ra_deg: float, dec_deg: float, telescope: str | Observatory
+) -> tuple[float, Floats, Floats]:
     """Barycentric arrival of the first moment, MJD (TDB), of all in seconds after it, and v/c at them."""
     where, direction = _resolved(telescope, ra_deg, dec_deg)
     (jd1, jd2), position, velocity, sun = place_of(mjd, seconds, where)
@@ -137,7 +137,7 @@ def _arrivals(
     return first, np.asarray(days * DAY + (delay - delay[0]), dtype=np.float64), -(velocity @ direction) / C
 
 
-def barycentric_samples(header: Header, nsamps: int, tsamp: float) -> tuple[float, NDArray[np.int64]]:
+def barycentric_samples(header: Header, nsamps: int, tsamp: float) -> tuple[float, Ints]:
     """The samples of a series that come at even times at the barycentre.
 
     Samples are left out or taken twice, never mixed: noise stays white, and no sample is off by more than half its
@@ -174,7 +174,7 @@ def barycentric_samples(header: Header, nsamps: int, tsamp: float) -> tuple[floa
     return first, np.clip(sample, 0, nsamps - 1)
 
 
-def _resolved(telescope: str | Observatory, ra_deg: float, dec_deg: float) -> tuple[Observatory, NDArray[np.float64]]:
+def _resolved(telescope: str | Observatory, ra_deg: float, dec_deg: float) -> tuple[Observatory, Floats]:
     """The telescope, and the direction of the source as a unit vector."""
     where = find_observatory(telescope) if isinstance(telescope, str) else telescope
     if where is None:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.direction import sexagesimal
@@ -28,6 +27,7 @@ from pulsar.data.text import parsed
 from pulsar.errors import ConfigError, DataError
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.observatory import find_observatory
+from pulsar_kernels.arrays import Array, Floats
 
 #: Bytes of a catalogue: the ATNF's has some four million.
 MOST_CATALOGUE: Final = 1 << 28
@@ -234,7 +234,7 @@ def _number(record: Mapping[str, str], key: str) -> float:
     return parsed(record.get(key))
 
 
-def separation(ra1: float, dec1: float, ra2: Any, dec2: Any) -> NDArray[np.float64]:
+def separation(ra1: float, dec1: float, ra2: Any, dec2: Any) -> Floats:
     """Angle between directions [deg], all in degrees."""
     a, b = np.radians(dec1), np.radians(np.asarray(dec2, dtype=np.float64))
     half = np.radians(np.asarray(ra2, dtype=np.float64) - ra1) / 2.0
@@ -258,9 +258,7 @@ def nearby(catalogue: Sequence[Pulsar], ra_deg: float, dec_deg: float, radius: f
     return [catalogue[i] for i in np.argsort(away, kind="stable") if away[i] <= radius]
 
 
-def label(
-    rows: NDArray[Any], header: Header, catalogue: Sequence[Pulsar], *, radius: float | None = None
-) -> list[Pulsar]:
+def label(rows: Array, header: Header, catalogue: Sequence[Pulsar], *, radius: float | None = None) -> list[Pulsar]:
     """Fill `known_source` of candidates that are known pulsars or harmonics of them.
 
     Parameters
@@ -292,7 +290,7 @@ def label(
 
 
 def label_rows(
-    rows: NDArray[Any], headers: Sequence[Header], catalogue: Sequence[Pulsar], *, radius: float | None = None
+    rows: Array, headers: Sequence[Header], catalogue: Sequence[Pulsar], *, radius: float | None = None
 ) -> None:
     """Fill `known_source` of candidates of several observations, each by its own: what has a name keeps it.
 
@@ -314,7 +312,7 @@ def label_rows(
             rows["known_source"][own] = some["known_source"]
 
 
-def label_left(rows: NDArray[Any], subtracted: NDArray[Any], tobs: float) -> None:
+def label_left(rows: Array, subtracted: Array, tobs: float) -> None:
     """Fill `known_source` of candidates with period and DM of a pulsar that was taken out of the samples.
 
     Parameters

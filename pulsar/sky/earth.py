@@ -13,10 +13,10 @@ from typing import Final
 import astropy_iers_data
 import erfa
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.sky.observatory import Observatory
+from pulsar_kernels.arrays import Floats
 
 #: How fast the Earth turns against the sky [rad/s]: the rate of its rotation angle (Capitaine et al. 2000).
 _OMEGA: Final = 2.0 * np.pi * 1.00273781191135448 / DAY
@@ -24,11 +24,7 @@ _OMEGA: Final = 2.0 * np.pi * 1.00273781191135448 / DAY
 _POLE: Final = (0.035, 0.29)
 
 
-def place_of(
-    mjd: float, seconds: NDArray[np.float64], where: Observatory
-) -> tuple[
-    tuple[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
-]:
+def place_of(mjd: float, seconds: Floats, where: Observatory) -> tuple[tuple[Floats, Floats], Floats, Floats, Floats]:
     """Times, and the place of a telescope at them.
 
     Parameters

@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.model import ReceiverConfig, TelescopeConfig
+from pulsar_kernels.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Receiver:
         x = self.offsets[best][0] + step[None, :]
         y = self.offsets[best][1] + step[:, None]
 
-        def gain(beam: int) -> NDArray[np.float64]:
+        def gain(beam: int) -> Floats:
             bx, by = self.offsets[beam]
             return np.asarray(np.exp(-4.0 * np.log(2.0) * ((x - bx) ** 2 + (y - by) ** 2) / self.config.hpbw**2))
 

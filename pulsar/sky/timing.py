@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
 from pulsar.data.direction import sexagesimal
@@ -24,6 +23,7 @@ from pulsar.data.text import parsed
 from pulsar.errors import ConfigError, DataError
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.catalogue import HIGHEST_SPIN, from_ecliptic
+from pulsar_kernels.arrays import Floats
 
 #: Binary models that are simple Keplerian orbits, those of small eccentricity among them.
 BINARIES: Final = ("BT", "DD", "DDS", "DDH", "ELL1", "ELL1H")
@@ -70,7 +70,7 @@ class Orbit:
     omdot: float = 0.0
     gamma: float = 0.0
 
-    def delay(self, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    def delay(self, seconds: Floats) -> Floats:
         """Delay of what is emitted so many seconds after `epoch`: Roemer and Einstein [s]."""
         turns = seconds / self.pb * (1.0 - 0.5 * self.pbdot * seconds / self.pb)
         mean = 2.0 * np.pi * np.fmod(turns, 1.0)
@@ -84,7 +84,7 @@ class Orbit:
         return np.asarray(size * along + self.gamma * sine, dtype=np.float64)
 
 
-def _kepler(mean: NDArray[np.float64], ecc: NDArray[np.float64]) -> NDArray[np.float64]:
+def _kepler(mean: Floats, ecc: Floats) -> Floats:
     """Eccentric anomaly: E - e sin E = M, by Newton's method from a start that always converges."""
     wrapped = np.mod(mean + np.pi, 2.0 * np.pi) - np.pi
     anomaly = np.where(ecc > 0.5, np.pi * np.sign(wrapped), wrapped)
@@ -96,7 +96,7 @@ def _kepler(mean: NDArray[np.float64], ecc: NDArray[np.float64]) -> NDArray[np.f
     return np.asarray(anomaly + (mean - wrapped), dtype=np.float64)
 
 
-def moments(tobs: float) -> NDArray[np.float64]:
+def moments(tobs: float) -> Floats:
     """Moments of an observation at which turns are counted, from its middle [s]: nodes of Chebyshev's polynomials."""
     return np.asarray(0.5 * tobs * np.cos(np.pi * (np.arange(_POINTS) + 0.5) / _POINTS))
 
@@ -139,7 +139,7 @@ class TimingModel:
     posepoch: float = float("nan")
     orbit: Orbit | None = None
 
-    def rotation(self, mjd_tdb: float, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    def rotation(self, mjd_tdb: float, seconds: Floats) -> Floats:
         """Turns from one barycentric moment to others `seconds` after it [turns]."""
         at = np.concatenate([[0.0], seconds])
         if self.orbit is not None:

@@ -5,10 +5,9 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from pulsar.config.load import to_toml
@@ -27,6 +26,7 @@ from pulsar.sky.barycentre import barycentric, barycentric_samples
 from pulsar.sky.catalogue import separation
 from pulsar.stack.files import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store
 from pulsar.stack.grid import POINTS, GridPowers, Piece, StackGrid, encode
+from pulsar_kernels.arrays import Array, Ints
 
 
 class Added(NamedTuple):
@@ -213,9 +213,7 @@ def _fitting(obs: Observation, grid: StackGrid) -> int:
     return downsample
 
 
-def _placed(
-    obs: Observation, grid: StackGrid, downsample: int, factor: float
-) -> tuple[EpochInfo, NDArray[np.int64] | None]:
+def _placed(obs: Observation, grid: StackGrid, downsample: int, factor: float) -> tuple[EpochInfo, Ints | None]:
     """When an observation was, in pieces of the common length; and which of its samples come at even times.
 
     The samples are those of the barycentre; None where they stay as they are.
@@ -251,7 +249,7 @@ def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path, prog
 
 
 def _write_powers(
-    writer: EpochWriter, maker: GridPowers, dm_index: int, series: NDArray[Any], lines: Sequence[tuple[float, float]]
+    writer: EpochWriter, maker: GridPowers, dm_index: int, series: Array, lines: Sequence[tuple[float, float]]
 ) -> int:
     """Store the powers of all pieces at one DM; how many are too large for a byte."""
     beyond = 0

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.files import Closing, closed_on_error
@@ -24,6 +23,7 @@ from pulsar.io.product.reader import open_file, read_header
 from pulsar.io.product.schema import FILE_COLUMNS
 from pulsar.io.product.writer import FileWriter
 from pulsar.stack.grid import Piece, StackGrid
+from pulsar_kernels.arrays import Floats, Uint8s
 
 GRID_FORMAT: Final = "pulsar-stack"
 EPOCH_FORMAT: Final = "pulsar-stack-epoch"
@@ -70,7 +70,7 @@ class EpochInfo:
     pieces: tuple[Piece, ...]
     factor: float
     voverc: float
-    freqs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    freqs: Floats = field(default_factory=lambda: np.zeros(0))
     bandwidth: float = float("nan")
     beyond: int = 0
 
@@ -150,7 +150,7 @@ class EpochWriter(_GridWriter):
             {"unit": "", "description": "bytes of white powers, shape (pieces, DMs, frequencies): docs/stack.md"}
         )
 
-    def row(self, piece: int, dm_index: int, code: NDArray[np.uint8]) -> None:
+    def row(self, piece: int, dm_index: int, code: Uint8s) -> None:
         """Store the powers of one DM."""
         self._sink.check()
         self._powers[piece, dm_index] = code
@@ -188,7 +188,7 @@ class Epoch(Closing):
             if self._powers.shape != shape or self._powers.dtype != np.uint8:
                 raise self._file.damaged(f"powers has the shape {self._powers.shape}, expected {shape} bytes")
 
-    def row(self, piece: int, dm_index: int) -> NDArray[np.uint8]:
+    def row(self, piece: int, dm_index: int) -> Uint8s:
         """The bytes of one DM, shape (npoints,)."""
         with self._file._reading("powers"):
             return self._file.part("powers", (piece, piece + 1), (dm_index, dm_index + 1)).reshape(-1)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft as scipy_fft
 
 from pulsar.searches.amplitudes import PAD
 from pulsar.searches.fft import FFTSearch
+from pulsar_kernels.arrays import Array, Complex64s, Float32s, Floats, Uint8s
 
 #: Powers for each bin of 1/T: a line is an eighth of a bin from one at most, where it has sinc^2(1/8) = 95 % of its
 #: power, 98.3 % on average.
@@ -44,7 +44,7 @@ class StackGrid:
     tsamp: float
     nfft: int
     npoints: int
-    dms: NDArray[np.float64]
+    dms: Floats
     ra_deg: float = float("nan")
     dec_deg: float = float("nan")
     barycentric: bool = True
@@ -114,7 +114,7 @@ class GridPowers:
         self._inverse, self._own = noise.inverse[half], noise.own[half]
         self._turn = np.exp(-2j * np.pi / (POINTS * grid.nfft) * np.arange(self.nfft)).astype(np.complex64)
 
-    def powers(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]] = ()) -> NDArray[np.float32]:
+    def powers(self, series: Array, birdies: Iterable[tuple[float, float]] = ()) -> Float32s:
         """Powers of one series, exponential with mean 1 in noise; all 0 where it is constant.
 
         Parameters
@@ -145,7 +145,7 @@ class GridPowers:
         self._honest(out)
         return out
 
-    def _white(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]]) -> NDArray[np.float32] | None:
+    def _white(self, series: Array, birdies: Iterable[tuple[float, float]]) -> Float32s | None:
         """The series with white noise, of such a size that powers have mean 1; None where it is constant."""
         amplitudes = self._search.filled(series, tuple(birdies))
         if amplitudes is None:
@@ -156,7 +156,7 @@ class GridPowers:
         white[nbins] = 0.0
         return np.asarray(scipy_fft.irfft(white, self.nfft, overwrite_x=True, workers=self._threads))
 
-    def _honest(self, powers: NDArray[np.float32]) -> None:
+    def _honest(self, powers: Float32s) -> None:
         """Make powers over a level that is not known exactly exponential again (`pulsar_kernels.harmonics.honest`)."""
         known = self._inverse.size
         low = powers[:known]
@@ -167,11 +167,11 @@ class GridPowers:
         powers[large] = np.log1p(rest * powers[large]) / rest
 
 
-def _squared(amplitudes: NDArray[np.complex64]) -> NDArray[np.float32]:
+def _squared(amplitudes: Complex64s) -> Float32s:
     return np.asarray(amplitudes.real**2 + amplitudes.imag**2)
 
 
-def encode(powers: NDArray[np.float32]) -> tuple[NDArray[np.uint8], int]:
+def encode(powers: Float32s) -> tuple[Uint8s, int]:
     """Powers as bytes, in steps that grow with them: 0.036 (1 + P).
 
     Parameters
@@ -190,7 +190,7 @@ def encode(powers: NDArray[np.float32]) -> tuple[NDArray[np.uint8], int]:
     return np.minimum(code, np.float32(255.0)).astype(np.uint8), beyond
 
 
-def decoded() -> NDArray[np.float64]:
+def decoded() -> Floats:
     """The power that each byte stands for, shape (256,): the mean of exponential noise within the step.
 
     Noise keeps its mean of 1 to rounding; the last stands for `LARGEST`, the least that it can be.

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
@@ -34,6 +33,7 @@ from pulsar.sources.candidate import Candidate
 from pulsar.stack.files import Epoch, Store
 from pulsar.stack.grid import Piece, decoded
 from pulsar.stack.search import BESIDE, StackSearch, sum_logp
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Uint8s
 
 #: Stacks of spectra: sums of up to 32 harmonics whose frequencies are those of peaks on one grid. The bins are those
 #: within which the search itself gives what is there to a pulsar that it has found.
@@ -101,19 +101,19 @@ class Stack:
         self._tables = [(part.weight * decoded()).astype(np.float32) for part in self.parts]
         self._lock = threading.Lock()
 
-    def code(self, part: Part, dm_index: int) -> NDArray[np.uint8]:
+    def code(self, part: Part, dm_index: int) -> Uint8s:
         """The bytes of one part at one DM; safe to call from several threads."""
         with self._lock:
             return part.epoch.row(part.number, dm_index)
 
-    def summed(self, dm_index: int) -> NDArray[np.float32]:
+    def summed(self, dm_index: int) -> Float32s:
         """The weighted sum at one DM, mean 1 in noise."""
         total = np.zeros(self.grid.npoints, dtype=np.float32)
         for part, table in zip(self.parts, self._tables, strict=True):
             total += table[self.code(part, dm_index)]
         return total
 
-    def band(self) -> NDArray[np.float64]:
+    def band(self) -> Floats:
         """Channels of the widest epoch [MHz]."""
         return max((part.epoch.info.freqs for part in self.parts), key=lambda freqs: float(np.ptp(freqs)))
 
@@ -221,7 +221,7 @@ def _write(
     stack: Stack,
     search: StackSearch,
     candidates: Sequence[Candidate],
-    detections: NDArray[Any],
+    detections: Array,
     record: Mapping[str, Any],
 ) -> None:
     """The product, with what each epoch shows of each candidate."""
@@ -246,12 +246,12 @@ def _write(
         writer.provenance(record)
 
 
-def _detected(stack: Stack, search: StackSearch, threads: int, progress: Progress) -> NDArray[Any]:
+def _detected(stack: Stack, search: StackSearch, threads: int, progress: Progress) -> Array:
     """Detections at all DMs."""
     grid = stack.grid
     with progress.stage("search", grid.dms.size, "DMs") as tick:
 
-        def searched(index: int) -> NDArray[Any]:
+        def searched(index: int) -> Array:
             detections = search.search(stack.summed(index), float(grid.dms[index]), index)
             tick(1)
             return detections
@@ -261,7 +261,7 @@ def _detected(stack: Stack, search: StackSearch, threads: int, progress: Progres
     return np.concatenate([np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), *parts])
 
 
-def explained(candidates: Sequence[Candidate], tobs: float, dm_index: NDArray[Any]) -> list[Candidate]:
+def explained(candidates: Sequence[Candidate], tobs: float, dm_index: Array) -> list[Candidate]:
     """Tell of each candidate whether its frequency is that of a better one times a ratio of small numbers.
 
     Parameters
@@ -300,9 +300,7 @@ def explained(candidates: Sequence[Candidate], tobs: float, dm_index: NDArray[An
     return [*(replace(head, nattached=count[head.uid]) for head in heads), *rest]
 
 
-def _ratio(
-    heads: NDArray[np.float64], apart: NDArray[np.bool_], candidate: Candidate, tobs: float
-) -> tuple[int, Fraction] | None:
+def _ratio(heads: Floats, apart: Bools, candidate: Candidate, tobs: float) -> tuple[int, Fraction] | None:
     """The best of the heads of whose frequency it is a ratio of small numbers, at the same DMs; and the ratio."""
     freq, error, dm_lo, dm_hi = heads
     below = np.arange(1, _RATIOS.most + 1)[:, None]
@@ -340,7 +338,7 @@ def _shown(stack: Stack, search: StackSearch, candidate: Candidate) -> tuple[str
     return words, nights
 
 
-def _mark(detections: NDArray[Any], candidates: Sequence[Candidate]) -> None:
+def _mark(detections: Array, candidates: Sequence[Candidate]) -> None:
     """Write into the detections whose they are."""
     for candidate in candidates:
         detections["uid"][candidate.group.members] = candidate.uid

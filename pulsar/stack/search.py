@@ -9,10 +9,9 @@ Appl. Prob. 12, 475): with s the root of K'(s) = S, r = sign(s) sqrt(2 (s S - K(
 """
 
 import heapq
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
 from pulsar.config.model import FFTConfig
@@ -23,6 +22,7 @@ from pulsar.searches.amplitudes import MIN_BIN, MIN_CYCLES
 from pulsar.searches.fft import Room
 from pulsar.searches.search import PeriodicSearch, threshold_logp
 from pulsar.stack.grid import POINTS, StackGrid
+from pulsar_kernels.arrays import Array, Float32s, Floats, Ints
 
 #: Independent trials per bin of the powers of one harmonic, and what each stage of harmonics adds per bin of its top
 #: harmonic, from benchmarks/noise.py trials stack: at p = 1e-4 of many epochs, by how much less of one, what every
@@ -68,8 +68,8 @@ class StackSearch:
     def __init__(
         self,
         grid: StackGrid,
-        weights: NDArray[np.float64],
-        tobs: NDArray[np.float64],
+        weights: Floats,
+        tobs: Floats,
         config: FFTConfig | None = None,
         *,
         ntrials_dm: float = 1.0,
@@ -94,7 +94,7 @@ class StackSearch:
         self._bins = float(counts[0]), float(counts[1:].sum())
         self.set_threshold(min(threshold_logp(config.threshold, self.ntrials), PeriodicSearch.max_logp))
 
-    def _ranges(self) -> NDArray[np.int64]:
+    def _ranges(self) -> Ints:
         grid, config = self.grid, self.config
         if config.p_min is not None and config.p_max is not None and config.p_min >= config.p_max:
             raise ConfigError(f"p_min {config.p_min:g} s is not below p_max {config.p_max:g} s: swap them")
@@ -110,7 +110,7 @@ class StackSearch:
             )
         return limits
 
-    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def ntrials(self, logp: Floats | float) -> Floats:
         """Effective independent trials of the whole search at the single-trial ln p."""
         decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
         many, less, decade, most = TRIALS_STAGE
@@ -123,7 +123,7 @@ class StackSearch:
         self.logp_threshold = float(logp)
         self.thresholds = tuple(sum_from_logp(self.logp_threshold, h, self.weights) for h in self.nharms)
 
-    def search(self, powers: NDArray[np.float32], dm: float = 0.0, dm_index: int = 0) -> NDArray[Any]:
+    def search(self, powers: Float32s, dm: float = 0.0, dm_index: int = 0) -> Array:
         """Detections in the summed powers of one DM.
 
         Parameters
@@ -163,7 +163,7 @@ class StackSearch:
             row["freq"], row["freq_err"] = self._refined(powers, int(i), int(h))
         return out
 
-    def harmonic_points(self, place: float, nharm: int) -> NDArray[np.int64]:
+    def harmonic_points(self, place: float, nharm: int) -> Ints:
         """The points of the grid at which the harmonics of a frequency are.
 
         Parameters
@@ -176,14 +176,7 @@ class StackSearch:
         points = np.floor(place * np.arange(1, nharm + 1) + 0.5).astype(np.int64)
         return np.asarray(points[points < self.grid.npoints])
 
-    def _select(
-        self,
-        powers: NDArray[np.float32],
-        place: NDArray[np.float64],
-        nharm: NDArray[np.int64],
-        total: NDArray[np.float64],
-        logp: NDArray[np.float64],
-    ) -> NDArray[np.int64]:
+    def _select(self, powers: Float32s, place: Floats, nharm: Ints, total: Floats, logp: Floats) -> Ints:
         """Numbers of the peaks that are not what others leave beside them and in their harmonics.
 
         The best is taken; the others count for what their harmonics hold that are none of its; and so on.
@@ -212,7 +205,7 @@ class StackSearch:
             kept.append(i)
         return np.array(kept, dtype=np.int64)
 
-    def _left(self, powers: NDArray[np.float32], place: float, nharm: int, known: NDArray[np.float64]) -> float | None:
+    def _left(self, powers: Float32s, place: float, nharm: int, known: Floats) -> float | None:
         """ln p of those harmonics that are none of what is known; 0: they are of another, None: they all are."""
         multiples = place * np.arange(1, nharm + 1)
         points = np.minimum(np.floor(multiples + 0.5).astype(np.int64), self.grid.npoints - 1)
@@ -234,7 +227,7 @@ class StackSearch:
             return 0.0
         return float(sum_logp(float(powers[points[own]].sum()), int(own.sum()), self.weights)[0])
 
-    def _is_part(self, powers: NDArray[np.float32], place: float, nharm: int) -> bool:
+    def _is_part(self, powers: Float32s, place: float, nharm: int) -> bool:
         """True if all of a signal is in every second, third ... harmonic: then it is of that frequency."""
         for part in (2, 3, 5, 7):
             if part > nharm:
@@ -249,7 +242,7 @@ class StackSearch:
                 return True
         return False
 
-    def _refined(self, powers: NDArray[np.float32], index: int, nharm: int) -> tuple[float, float]:
+    def _refined(self, powers: Float32s, index: int, nharm: int) -> tuple[float, float]:
         """Frequency [Hz] of the top of a peak, by a parabola through three sums, and its standard error."""
         k = np.arange(1, nharm + 1)
         near = np.clip(np.array([index - 1, index, index + 1]), 0, self.grid.npoints - 1)
@@ -264,12 +257,12 @@ class StackSearch:
         return freq, float(np.sqrt(6.0) / (2.0 * np.pi * self.tobs * np.sqrt(information)))
 
 
-def effective(weights: NDArray[np.float64]) -> float:
+def effective(weights: Floats) -> float:
     """Epochs of equal weight that have the same noise: (sum w)^2 / sum w^2."""
     return float(np.sum(weights) ** 2 / np.sum(weights**2))
 
 
-def sum_logp(total: ArrayLike, nharm: int, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def sum_logp(total: ArrayLike, nharm: int, weights: Floats) -> Floats:
     """ln of the probability that noise gives a weighted sum of powers above `total` in a single trial.
 
     Parameters
@@ -309,7 +302,7 @@ def sum_logp(total: ArrayLike, nharm: int, weights: NDArray[np.float64]) -> NDAr
     return np.asarray(np.where(far, tail, out), dtype=np.float64)
 
 
-def sum_from_logp(logp: float, nharm: int, weights: NDArray[np.float64]) -> float:
+def sum_from_logp(logp: float, nharm: int, weights: Floats) -> float:
     """The sum that noise exceeds with probability exp(`logp`): inverse of `sum_logp`."""
     w = np.asarray(weights, dtype=np.float64)
     low = nharm * float(w.sum())
@@ -317,7 +310,7 @@ def sum_from_logp(logp: float, nharm: int, weights: NDArray[np.float64]) -> floa
     return stats.inverse_tail(lambda total: float(sum_logp(total, nharm, w)[0]), logp, low, high, 1e-9)
 
 
-def _saddle(total: NDArray[np.float64], nharm: int, w: NDArray[np.float64]) -> NDArray[np.float64]:
+def _saddle(total: Floats, nharm: int, w: Floats) -> Floats:
     """The root of K'(s) = total below 1 / max(w): bisected by brackets, Newton's steps inside."""
     largest = float(w.max())
     # One power of the largest weight alone would need 1 - w s = nharm w / total; more epochs need a smaller s.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.source import MaskedSource, live_parts
 from pulsar.data.observation import Observation, called
@@ -24,6 +23,7 @@ from pulsar.synthesis.interference import Sources, alive
 from pulsar.synthesis.model import Burst, Pulsar, Rfi
 from pulsar.synthesis.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal, signals_of
 from pulsar.synthesis.write import check_free, check_packing, truth_of, truth_path, write_truth
+from pulsar_kernels.arrays import Array, Float32s, Floats, Int8s, Int16s, Ints
 from pulsar_kernels.sprinkle import add_steps
 from pulsar_kernels.synth import add_dithered, stream_keys, uniforms
 
@@ -32,7 +32,7 @@ _PIECE = 8192
 _ROWS = 16
 
 
-def channel_sigmas(obs: Observation) -> NDArray[np.float64]:
+def channel_sigmas(obs: Observation) -> Floats:
     """Robust standard deviation of every channel, in the units of its samples.
 
     From up to 64 stretches spread over the observation: in each the quartiles, interpolated inside a code (from
@@ -70,7 +70,7 @@ def channel_sigmas(obs: Observation) -> NDArray[np.float64]:
     return np.asarray(sigmas, dtype=np.float64)
 
 
-def _scales(obs: Observation, sigmas: NDArray[np.float64]) -> NDArray[np.float32]:
+def _scales(obs: Observation, sigmas: Floats) -> Float32s:
     """Levels that a negative and a positive signal of one sigma must add to each channel, shape (2, nchans).
 
     Of few-bit samples many are at the lowest or the highest code and cannot follow: the others take their share.
@@ -83,7 +83,7 @@ def _scales(obs: Observation, sigmas: NDArray[np.float64]) -> NDArray[np.float32
     return scales.astype(np.float32)
 
 
-def _sigma_of_codes(counts: NDArray[np.int64]) -> float:
+def _sigma_of_codes(counts: Ints) -> float:
     """Standard deviation from the quartiles of a histogram of codes, each code spread over one unit."""
     total = np.concatenate(([0.0], np.cumsum(counts, dtype=np.float64)))
     if np.count_nonzero(counts) < 2:
@@ -255,7 +255,7 @@ class _Added:
         self._interference = Sources(header, self._rfi, keys, seed, 5001)
         self._keys = stream_keys(seed, 4000, np.arange(header.nchans, dtype=np.int64))
 
-    def chunks(self, threads: int, memory: int, progress: Callable[[int], None] | None) -> Iterator[NDArray[Any]]:
+    def chunks(self, threads: int, memory: int, progress: Callable[[int], None] | None) -> Iterator[Array]:
         """Samples with what is added, chunk by chunk in one buffer."""
         obs, header = self._obs, self._obs.header
         size = max(1, memory // (2 * header.nchans * obs.dtype.itemsize * _PIECE)) * _PIECE
@@ -275,7 +275,7 @@ class _Added:
                 if progress is not None:
                     progress(part.shape[1])
 
-    def _add(self, piece: tuple[NDArray[Any], int, int]) -> None:
+    def _add(self, piece: tuple[Array, int, int]) -> None:
         """Add to samples (nchans, n) in place; they begin at a sample and a channel."""
         samples, start, c0 = piece
         rows = slice(c0, c0 + samples.shape[0])
@@ -298,7 +298,7 @@ class _Added:
         self._interference.replace(samples, start, c0, _top(self._obs))
 
 
-def _in_sigmas(samples: NDArray[Any], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+def _in_sigmas(samples: Array, scale: Float32s) -> Float32s:
     """Samples (nchans, n) about their mean, in units of the noise; 0 where they are unknown."""
     known = np.isfinite(samples) & (scale > 0)
     values = np.where(known, samples, 0.0)
@@ -314,14 +314,14 @@ _NOTHING: Final = 1e-9
 class Steps(NamedTuple):
     """A signal as `pulsar_kernels.sprinkle.add_steps` takes it, in its order; of the live channels."""
 
-    delays: NDArray[np.float64]
-    spin: NDArray[np.float64]
-    offsets: NDArray[np.float64]
-    ends: NDArray[np.float64]
-    quantiles: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    counts: NDArray[np.float64]
-    dither: NDArray[np.float64]
+    delays: Floats
+    spin: Floats
+    offsets: Floats
+    ends: Floats
+    quantiles: Floats
+    rows: Ints
+    counts: Floats
+    dither: Floats
     step: int
 
 
@@ -376,7 +376,7 @@ class Injector:
         times = burst.time + self.source.obs.header.delays(burst.dm)
         return float(self._there(times).sum()) / max(self._chans.size, 1)
 
-    def add(self, signals: Sequence[Steps], start: int, data: NDArray[np.int8]) -> None:
+    def add(self, signals: Sequence[Steps], start: int, data: Int8s) -> None:
         """Add signals to cleaned samples, shape (nchans live, n), from sample `start` on."""
         lanes = np.arange(self._chans.size, dtype=np.int64)
         self._add(signals, start, data, lanes, np.zeros_like(lanes), 127)
@@ -388,19 +388,13 @@ class Injector:
         return out
 
     def _add(
-        self,
-        signals: Sequence[Steps],
-        start: int,
-        data: NDArray[np.int8] | NDArray[np.int16],
-        lanes: NDArray[np.int64],
-        shifts: NDArray[np.int64],
-        top: int,
+        self, signals: Sequence[Steps], start: int, data: Int8s | Int16s, lanes: Ints, shifts: Ints, top: int
     ) -> None:
         tsamp, live = self.source.tsamp, (self._edges, self._blocks, self._bad)
         for steps in signals:
             add_steps(data, start, tsamp, lanes, shifts, *steps, top, *live)
 
-    def _there(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _there(self, times: Floats) -> Floats:
         """1 for channels of the observation that are live, each at a time of its own [s]; else 0."""
         at = np.floor(times[self._chans] / self.source.tsamp).astype(np.int64)
         inside = (at >= 0) & (at < self.source.nsamps)
@@ -410,12 +404,12 @@ class Injector:
         found[self._chans] = inside & (block >= 0) & ~self._bad[block, np.arange(self._chans.size)]
         return found
 
-    def _dither(self, seed: int, number: int) -> NDArray[np.float64]:
+    def _dither(self, seed: int, number: int) -> Floats:
         # Streams of random numbers: where in a step the channels of a signal, and of its mean, begin.
         key = int(stream_keys(seed, 6000, np.array([number]))[0])
         return uniforms(key, self._chans)
 
-    def _levels(self, amps: NDArray[np.float64], profiles: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    def _levels(self, amps: Floats, profiles: Floats) -> tuple[Floats, int]:
         """Mean levels of a signal in the live channels, and its step."""
         levels = amps[self._chans] * SIGMA_LEVELS
         peak = float(levels.max()) * float(np.diff(profiles, axis=1).max()) * (profiles.shape[1] - 1)
@@ -474,11 +468,11 @@ class InjectedSource(Relay):
         self._injector = injector
         self._signals = signals
 
-    def _meet(self, start: int, data: NDArray[np.int8]) -> None:
+    def _meet(self, start: int, data: Int8s) -> None:
         self._injector.add(self._signals, start, data)
 
 
-def _quantiles(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+def _quantiles(profiles: Floats) -> Floats:
     """Phases between which equal parts of each profile lie, from its integral at even phases."""
     parts = np.arange(PARTS + 1) / PARTS
     phases = np.arange(profiles.shape[1]) / (profiles.shape[1] - 1)

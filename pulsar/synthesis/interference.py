@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.synthesis.model import Rfi
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Ints, Uint64s
 from pulsar_kernels.synth import normals, stream_keys, uniforms
 
 #: Mean of a channel in units of its noise, for what scales the whole power (gains, noise-like power): 96 / 16 as at
@@ -38,7 +38,7 @@ class Sources:
         Of the noise of each: streams of its channels are numbered from `stream` on.
     """
 
-    def __init__(self, header: Header, rfi: Sequence[Rfi], keys: NDArray[np.uint64], seed: int, stream: int) -> None:
+    def __init__(self, header: Header, rfi: Sequence[Rfi], keys: Uint64s, seed: int, stream: int) -> None:
         channels = np.arange(header.nchans)
         self._each = [Interference(header, model, int(key)) for model, key in zip(rfi, keys, strict=True)]
         self._noise = [stream_keys(seed, stream + i, channels) for i in range(len(rfi))]
@@ -47,13 +47,13 @@ class Sources:
             if source.rfi.kind in GAINS:
                 self.channels_of_gains |= source.channels
 
-    def add_common(self, row: NDArray[np.float32], start: int) -> None:
+    def add_common(self, row: Float32s, start: int) -> None:
         """Add what is the same in every channel to a row of samples [sigma]."""
         for source in self._each:
             if source.is_common:
                 row += source.share(start, row.size, np.zeros(0, dtype=np.int64))[0]
 
-    def add(self, data: NDArray[np.float32], start: int, c0: int, *, common: bool) -> None:
+    def add(self, data: Float32s, start: int, c0: int, *, common: bool) -> None:
         """Add to samples (nchans, n) from channel `c0` on what adds; what all channels share only if `common`."""
         part = slice(c0, c0 + data.shape[0])
         extra = np.empty_like(data)
@@ -66,12 +66,12 @@ class Sources:
                 normals(keys[part], start, extra)
             source.apply(data, start, c0, extra)
 
-    def jump(self, data: NDArray[np.float32], start: int, c0: int) -> None:
+    def jump(self, data: Float32s, start: int, c0: int) -> None:
         """Change the gain of samples (nchans, n) from channel `c0` on."""
         for source in self._each:
             source.jump(data, start, c0)
 
-    def replace(self, codes: NDArray[Any], start: int, c0: int, top: float) -> None:
+    def replace(self, codes: Array, start: int, c0: int, top: float) -> None:
         """Set the samples of dead channels to 0, of saturated ones to `top`."""
         for source in self._each:
             source.replace(codes, start, c0, top)
@@ -103,13 +103,13 @@ class Interference:
         """True where it is the same in every channel, and can be made once for all of them."""
         return self.rfi.freqs is None and self.rfi.kind in ("mains", "impulse")
 
-    def inside(self, start: int, n: int) -> NDArray[np.bool_]:
+    def inside(self, start: int, n: int) -> Bools:
         """True for samples in which it is there at all."""
         begins = np.arange(start, start + n) * self.tsamp
         until = math.inf if self.rfi.until is None else self.rfi.until
         return np.asarray((begins >= self.rfi.time) & (begins < until))
 
-    def share(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float32]:
+    def share(self, start: int, n: int, hit: Ints) -> Float32s:
         """Power added to the channels `hit` over `n` samples from `start` [sigma].
 
         Returns
@@ -121,7 +121,7 @@ class Interference:
             power[:, ~self.inside(start, n)] = 0.0
         return power.astype(np.float32)
 
-    def apply(self, data: NDArray[np.float32], start: int, c0: int, extra: NDArray[np.float32]) -> None:
+    def apply(self, data: Float32s, start: int, c0: int, extra: Float32s) -> None:
         """Add to `data` (nchans, n) from channel `c0` and sample `start` on, in sigma.
 
         Parameters
@@ -135,7 +135,7 @@ class Interference:
         if self.rfi.kind in NOISY:
             data[hit] += extra[hit] * self._noise(share)
 
-    def _noise(self, share: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _noise(self, share: Float32s) -> Float32s:
         """Noise that the power `share` adds to that of the receiver [sigma]."""
         relative = share * np.float32(1.0 / POWER_OVER_NOISE)
         if self.rfi.kind in ("satellite", "diode"):
@@ -147,22 +147,22 @@ class Interference:
         # Carriers flicker.
         return np.float32(0.5) * share
 
-    def _steady(self, _start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _steady(self, _start: int, n: int, _hit: Ints) -> Floats:
         return np.full((1, n), self.rfi.strength)
 
-    def _intermittent(self, start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _intermittent(self, start: int, n: int, _hit: Ints) -> Floats:
         return np.where(self._drawn(start, n) < self.rfi.fraction, self.rfi.strength, 0.0)[None]
 
-    def _satellite(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _satellite(self, start: int, n: int, hit: Ints) -> Floats:
         fraction = self.rfi.fraction
         power = np.full(n, self.rfi.strength)
         power *= 1.0 - fraction - fraction * np.log(self._drawn(start, n))
         return power * self._overlap()[hit, None]
 
-    def _diode(self, start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _diode(self, start: int, n: int, _hit: Ints) -> Floats:
         return self.rfi.strength * self._square(start, n, self.rfi.period, 0.5, np.zeros(1))
 
-    def _sweep(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _sweep(self, start: int, n: int, hit: Ints) -> Floats:
         """A tone that is in one channel at a time."""
         low, high = self.rfi.freqs or (float(self.freqs[-1]), float(self.freqs[0]))
         turns = np.fmod((np.arange(start, start + n) + 0.5) * (self.tsamp * self.rfi.rate), 1.0)
@@ -170,12 +170,12 @@ class Interference:
         nearest = np.rint((self.freqs[0] - tone) / self.chan_width).astype(np.int64)
         return np.where(nearest == hit[:, None], self.rfi.strength, 0.0)
 
-    def _drawn(self, start: int, n: int) -> NDArray[np.float64]:
+    def _drawn(self, start: int, n: int) -> Floats:
         """A random number from 0 to 1 for each sample, the same within a stretch of the width."""
         centres = (np.arange(start, start + n) + 0.5) * (self.tsamp / self.rfi.width)
         return self._uniforms(np.floor(centres).astype(np.int64))
 
-    def _mains(self, start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _mains(self, start: int, n: int, _hit: Ints) -> Floats:
         rfi = self.rfi
         times = np.asarray((np.arange(start, start + n) + 0.5) * self.tsamp, dtype=np.float64)
         total = np.zeros(n)
@@ -188,7 +188,7 @@ class Interference:
             total += height * np.cos(2 * np.pi * (np.fmod(f * times, 1.0) + h * late + offsets[h - 1]))
         return total[None]
 
-    def _wandered(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _wandered(self, times: Floats) -> Floats:
         """Integral of the wander of the frequency: sines of periods from 6 s to 5 minutes, red."""
         turns = np.zeros(times.size)
         if self.rfi.wander == 0.0:
@@ -200,7 +200,7 @@ class Interference:
             turns += height / (2 * np.pi * rate) * np.sin(2 * np.pi * (rate * times + offset))
         return turns
 
-    def _impulses(self, start: int, n: int, _hit: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _impulses(self, start: int, n: int, _hit: Ints) -> Floats:
         """One impulse in each stretch of 1/rate seconds, at a random place and of random height."""
         rfi = self.rfi
         stretch = 1.0 / rfi.rate
@@ -214,9 +214,7 @@ class Interference:
             total += rfi.strength * (0.5 + height) * np.diff(inside) / self.tsamp
         return total[None]
 
-    def _square(
-        self, start: int, n: int, period: float, duty: float, delays: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _square(self, start: int, n: int, period: float, duty: float, delays: Floats) -> Floats:
         """Part of each sample in which a square wave is on, shape (len(delays), n); `delays` in s."""
         edges = np.arange(start, start + n + 1) * (self.tsamp / period) + self._uniforms(np.array([20_000]))
         phase = edges - delays[:, None] / period
@@ -225,7 +223,7 @@ class Interference:
         # Rounding can leave a little less than nothing.
         return np.asarray(np.maximum(np.diff(on, axis=1) * (period / self.tsamp), 0.0))
 
-    def _radar(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _radar(self, start: int, n: int, hit: Ints) -> Floats:
         """Pulses of a radar, while its beam goes over the telescope: cos^2 over its part of a turn."""
         rfi = self.rfi
         delays = np.zeros(1)
@@ -240,7 +238,7 @@ class Interference:
             power = power * np.where(np.abs(off) < 0.5, np.cos(np.pi * off) ** 2, 0.0)
         return rfi.strength * power
 
-    def _overlap(self) -> NDArray[np.float64]:
+    def _overlap(self) -> Floats:
         """Part of each channel that lies in the range."""
         if self.rfi.freqs is None:
             return np.ones(self.freqs.size)
@@ -249,7 +247,7 @@ class Interference:
         common = np.minimum(self.freqs + half, high) - np.maximum(self.freqs - half, low)
         return np.asarray(np.clip(common / self.chan_width, 0.0, 1.0))
 
-    def jump(self, data: NDArray[np.float32], start: int, c0: int) -> None:
+    def jump(self, data: Float32s, start: int, c0: int) -> None:
         """Change the gain of `data` (nchans, n), where this is a kind that does."""
         rfi = self.rfi
         hit = np.flatnonzero(self.channels[c0 : c0 + data.shape[0]])
@@ -266,7 +264,7 @@ class Interference:
         where = np.ix_(hit, at)
         data[where] = gain * data[where] + (gain - np.float32(1)) * np.float32(POWER_OVER_NOISE)
 
-    def replace(self, codes: NDArray[Any], start: int, c0: int, top: float) -> None:
+    def replace(self, codes: Array, start: int, c0: int, top: float) -> None:
         """Set the samples `codes` (nchans, n) of dead channels to 0, of saturated ones to `top`."""
         if self.rfi.kind not in ENDS:
             return
@@ -275,12 +273,12 @@ class Interference:
             at = np.flatnonzero(self.inside(start, codes.shape[1]))
             codes[np.ix_(hit, at)] = 0 if self.rfi.kind == "dead" else top
 
-    def _uniforms(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _uniforms(self, numbers: Ints) -> Floats:
         return uniforms(self.key, numbers)
 
 
 #: Kind -> what it adds: a function of the source, the first sample, the number of samples, and the channels.
-_POWERS: Final[dict[str, Callable[[Interference, int, int, NDArray[np.int64]], NDArray[np.float64]]]] = {
+_POWERS: Final[dict[str, Callable[[Interference, int, int, Ints], Floats]]] = {
     "narrowband": Interference._steady,
     "intermittent": Interference._intermittent,
     "satellite": Interference._satellite,
@@ -292,7 +290,7 @@ _POWERS: Final[dict[str, Callable[[Interference, int, int, NDArray[np.int64]], N
 }
 
 
-def channels_of(header: Header, rfi: Rfi) -> NDArray[np.bool_]:
+def channels_of(header: Header, rfi: Rfi) -> Bools:
     """Channels that overlap the range of an interference, shape (nchans,).
 
     Raises
@@ -311,7 +309,7 @@ def channels_of(header: Header, rfi: Rfi) -> NDArray[np.bool_]:
     return channels
 
 
-def alive(header: Header, rfi: Iterable[Rfi]) -> NDArray[np.bool_]:
+def alive(header: Header, rfi: Iterable[Rfi]) -> Bools:
     """Channels that are neither dead nor saturated throughout, shape (nchans,): those that can carry a signal."""
     dead = np.zeros(header.nchans, dtype=np.bool_)
     for source in rfi:
@@ -335,7 +333,7 @@ class Drift:
         heights = 1.0 / number
         self.heights = rms * heights / math.sqrt(0.5 * float(np.sum(heights**2)))
 
-    def row(self, start: int, n: int) -> NDArray[np.float32]:
+    def row(self, start: int, n: int) -> Float32s:
         """Level over `n` samples from `start` [sigma]."""
         times = (np.arange(start, start + n) + 0.5) * self.tsamp
         total = np.zeros(n)
@@ -344,7 +342,7 @@ class Drift:
         return total.astype(np.float32)
 
 
-def bandpass(header: Header, kind: str) -> NDArray[np.float32]:
+def bandpass(header: Header, kind: str) -> Float32s:
     """Gain of each channel, of mean about 1."""
     x = np.linspace(-1.0, 1.0, header.nchans) if header.nchans > 1 else np.zeros(1)
     if kind == "flat":

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
@@ -17,6 +16,7 @@ from pulsar.data.arguments import number
 from pulsar.data.files import read_bytes
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
+from pulsar_kernels.arrays import Floats
 
 #: Mean and standard deviation of the noise in codes, by depth. 8 bit: as FAST writes it. 2 bit: the thresholds of
 #: least loss, 0.9957 sigma apart (Max 1960); 1 bit: the threshold at the mean. 32 bit are floats.
@@ -127,7 +127,7 @@ class Pulsar(Model):
         return self.components or (Component(duty=self.duty, shape=self.shape),)
 
 
-def components_of(profile: NDArray[np.float64]) -> tuple[Component, ...]:
+def components_of(profile: Floats) -> tuple[Component, ...]:
     """A measured profile as a pulsar's components: a boxcar for each bin above its least, the highest at phase 0.
 
     Parameters

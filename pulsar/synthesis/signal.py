@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import erf
 
 from pulsar.constants import KDM, C
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.synthesis.model import Burst, Component, Pulsar
+from pulsar_kernels.arrays import Bools, Float32s, Floats, Ints
 from pulsar_kernels.synth import add_burst, add_periodic, phases, stream_keys, uniforms
 
 # Neighbouring channels share a template: at 512 of them smearing and scattering inside a share differ by under 1 %.
@@ -19,7 +19,7 @@ _MAX_TEMPLATES = 512
 _BINS_PER_WIDTH = 16.0
 
 
-def component_profile(component: Component, nbins: int) -> NDArray[np.float64]:
+def component_profile(component: Component, nbins: int) -> Floats:
     """Mean of a component over each of `nbins` phase bins, its centre at `component.phase`; any scale."""
     duty = component.duty
     if component.shape == "vonmises":
@@ -38,9 +38,7 @@ def component_profile(component: Component, nbins: int) -> NDArray[np.float64]:
     return np.asarray(component.height * (np.diff(integral) * nbins), dtype=np.float64)
 
 
-def recorded_profiles(
-    components: tuple[Component, ...], nbins: int, smear: NDArray[np.float64], tau: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def recorded_profiles(components: tuple[Component, ...], nbins: int, smear: Floats, tau: Floats) -> Floats:
     """Profile after dispersion smearing inside the channel and scattering.
 
     Parameters
@@ -71,7 +69,7 @@ def recorded_profiles(
     return np.asarray(profiles / profiles.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
-def sampled_power(profiles: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+def sampled_power(profiles: Floats, width: float) -> Floats:
     """Mean square over phase of profiles (n, nbins) that are averaged over samples of `width` turns."""
     nbins = profiles.shape[1]
     spectrum = np.fft.rfft(profiles, axis=1) / nbins
@@ -81,14 +79,14 @@ def sampled_power(profiles: NDArray[np.float64], width: float) -> NDArray[np.flo
     return np.asarray(power.sum(axis=1), dtype=np.float64)
 
 
-def _shares(header: Header) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _shares(header: Header) -> tuple[Ints, Floats]:
     """Template of each channel, and the frequency of each template."""
     size = -(-header.nchans // _MAX_TEMPLATES)
     rows = np.arange(header.nchans, dtype=np.int64) // size
     return rows, np.bincount(rows, weights=header.freqs) / np.bincount(rows)
 
 
-def smearing(header: Header, dm: float, freqs: NDArray[np.float64]) -> NDArray[np.float64]:
+def smearing(header: Header, dm: float, freqs: Floats) -> Floats:
     """Spread of arrival times over one channel centred on `freqs` [s]."""
     half = 0.5 * header.chan_width
     low = np.maximum(freqs - half, 1e-3 * freqs)
@@ -96,11 +94,8 @@ def smearing(header: Header, dm: float, freqs: NDArray[np.float64]) -> NDArray[n
 
 
 def _weights(
-    header: Header,
-    index: float,
-    chan_ok: NDArray[np.bool_] | NDArray[np.float64] | None,
-    spectrum: tuple[float, float] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    header: Header, index: float, chan_ok: Bools | Floats | None, spectrum: tuple[float, float] | None = None
+) -> tuple[Floats, Floats]:
     """Relative amplitudes of the channels, and the share of its samples in which each has a signal."""
     weights = np.asarray((header.freqs / header.fcenter) ** index, dtype=np.float64)
     if spectrum is not None:
@@ -134,18 +129,18 @@ class PulsarSignal:
         S/N at a mean of 1 sigma.
     """
 
-    delays: NDArray[np.float64]
-    offsets: NDArray[np.float64]
-    amps: NDArray[np.float64]
-    on: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    spin: NDArray[np.float64]
-    cumulative: NDArray[np.float64]
-    nulls: NDArray[np.bool_]
+    delays: Floats
+    offsets: Floats
+    amps: Floats
+    on: Floats
+    rows: Ints
+    spin: Floats
+    cumulative: Floats
+    nulls: Bools
     first_null: int
     per_amplitude: float
 
-    def add(self, data: NDArray[np.float32], start: int, tsamp: float, c0: int) -> None:
+    def add(self, data: Float32s, start: int, tsamp: float, c0: int) -> None:
         """Add to `data` (nchans, n), whose first row is channel `c0` and first column sample `start`, in sigma."""
         part = slice(c0, c0 + data.shape[0])
         delays, offsets, rows = self.delays[part], self.offsets[part], self.rows[part]
@@ -157,14 +152,14 @@ class PulsarSignal:
 class BurstSignal:
     """A burst ready to be added to samples, as `pulsar_kernels.synth.add_burst` takes it."""
 
-    begins: NDArray[np.float64]
+    begins: Floats
     span: float
-    amps: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    cumulative: NDArray[np.float64]
+    amps: Floats
+    rows: Ints
+    cumulative: Floats
     per_amplitude: float
 
-    def add(self, data: NDArray[np.float32], start: int, tsamp: float, c0: int) -> None:
+    def add(self, data: Float32s, start: int, tsamp: float, c0: int) -> None:
         """Add to `data` (nchans, n), whose first row is channel `c0` and first column sample `start`, in sigma."""
         part = slice(c0, c0 + data.shape[0])
         begins = self.begins[part]
@@ -173,7 +168,7 @@ class BurstSignal:
         add_burst(data, start, tsamp, begins, self.span, self.cumulative, self.rows[part], self.amps[part])
 
 
-def spin_parameters(header: Header, pulsar: Pulsar) -> NDArray[np.float64]:
+def spin_parameters(header: Header, pulsar: Pulsar) -> Floats:
     """Spin as the kernels take it, shape (8,): see `pulsar_kernels.synth.add_periodic`. Epoch: mid-observation."""
     middle = 0.5 * header.tobs
     spin = np.array([pulsar.freq, pulsar.fdot, middle, 0.0, 1.0, 0.0, pulsar.phase0, 1.0 - pulsar.nulling])
@@ -187,7 +182,7 @@ def spin_parameters(header: Header, pulsar: Pulsar) -> NDArray[np.float64]:
     return spin
 
 
-def phase(header: Header, pulsar: Pulsar, times: NDArray[np.float64]) -> NDArray[np.float64]:
+def phase(header: Header, pulsar: Pulsar, times: Floats) -> Floats:
     """Rotational phase [turns] at `times` [s from the start], highest channel; pulses pass at whole numbers."""
     times = np.ascontiguousarray(times, dtype=np.float64)
     out = np.empty_like(times)
@@ -216,12 +211,7 @@ def observed_accel(header: Header, pulsar: Pulsar) -> float:
 
 
 def pulsar_signal(
-    header: Header,
-    pulsar: Pulsar,
-    *,
-    chan_ok: NDArray[np.bool_] | NDArray[np.float64] | None = None,
-    seed: int = 0,
-    number: int = 0,
+    header: Header, pulsar: Pulsar, *, chan_ok: Bools | Floats | None = None, seed: int = 0, number: int = 0
 ) -> PulsarSignal:
     """Work out the recorded form of a pulsar and the amplitude that gives the S/N asked for.
 
@@ -284,7 +274,7 @@ def pulsar_signal(
     )
 
 
-def _integral(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+def _integral(profiles: Floats) -> Floats:
     """Integral of profiles (n, nbins) over phase, shape (n, nbins + 1)."""
     out = np.zeros((profiles.shape[0], profiles.shape[1] + 1))
     np.cumsum(profiles, axis=1, out=out[:, 1:])
@@ -292,7 +282,7 @@ def _integral(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _on_window(profile: NDArray[np.float64]) -> tuple[int, float]:
+def _on_window(profile: Floats) -> tuple[int, float]:
     """Bins by which to roll a profile so that it starts at phase 0, and the phase at which it then ends."""
     alive = np.flatnonzero(profile > 0)
     nbins = profile.size
@@ -305,9 +295,7 @@ def _on_window(profile: NDArray[np.float64]) -> tuple[int, float]:
     return -first, (nbins - int(gaps[widest]) + 1) / nbins
 
 
-def burst_signal(
-    header: Header, burst: Burst, *, chan_ok: NDArray[np.bool_] | NDArray[np.float64] | None = None
-) -> BurstSignal:
+def burst_signal(header: Header, burst: Burst, *, chan_ok: Bools | Floats | None = None) -> BurstSignal:
     """Work out the recorded form of a burst and the amplitude that gives the S/N asked for.
 
     ``snr^2 = sum over channels and samples of s^2 / sigma^2`` over the channels in `chan_ok`, also where the burst
@@ -339,7 +327,7 @@ def burst_signal(
 
 
 def signals_of(
-    header: Header, pulsars: Iterable[Pulsar], bursts: Iterable[Burst], chan_ok: NDArray[np.bool_], seed: int
+    header: Header, pulsars: Iterable[Pulsar], bursts: Iterable[Burst], chan_ok: Bools, seed: int
 ) -> list[PulsarSignal | BurstSignal]:
     """All signals of an observation, ready to be added to its samples."""
     each = (pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(pulsars))

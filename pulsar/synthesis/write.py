@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.files import check_output
@@ -26,6 +25,7 @@ from pulsar.io.sigproc import FilterbankWriter
 from pulsar.synthesis.interference import Drift, Sources, alive, bandpass
 from pulsar.synthesis.model import LEVELS, Burst, Pulsar, Sky
 from pulsar.synthesis.signal import burst_signal, observed_accel, observed_spin, pulsar_signal, signals_of, smearing
+from pulsar_kernels.arrays import Array, Bools, Float32s
 from pulsar_kernels.synth import interleave, normals, quantise, quantise_wrapped, rescale, stream_keys
 
 #: Samples of a tile; with _ROWS channels it stays in a level-2 cache from the first deviate to the last code.
@@ -93,15 +93,13 @@ class Synthesiser:
             return np.dtype(np.int16 if self.pol == "AABBCRCI" else np.uint16)
         return np.dtype(np.float32)
 
-    def _common(self, tile: int) -> NDArray[np.float32]:
+    def _common(self, tile: int) -> Float32s:
         """Level and interference that all channels share in a tile [sigma]."""
         row = self._drift.row(tile * TILE, TILE) if self.sky.drift > 0 else np.zeros(TILE, dtype=np.float32)
         self._interference.add_common(row, tile * TILE)
         return row
 
-    def _codes(
-        self, data: NDArray[np.float32], common: NDArray[np.float32], start: int, c0: int, out: NDArray[Any]
-    ) -> None:
+    def _codes(self, data: Float32s, common: Float32s, start: int, c0: int, out: Array) -> None:
         part = slice(c0, c0 + data.shape[0])
         means, sigmas = self.means[part], self.sigmas[part]
         if self.nbits == 32:
@@ -116,7 +114,7 @@ class Synthesiser:
                 quantise(data, common, means, sigmas, int(top), out)
         self._interference.replace(out, start, c0, top)
 
-    def _tile(self, tile: int, c0: int, c1: int, common: NDArray[np.float32], out: NDArray[Any]) -> None:
+    def _tile(self, tile: int, c0: int, c1: int, common: Float32s, out: Array) -> None:
         """Fill `out`, shape (npol, c1 - c0, TILE), with codes."""
         start = tile * TILE
         total = np.empty((c1 - c0, TILE), dtype=np.float32)
@@ -141,7 +139,7 @@ class Synthesiser:
             else:
                 self._cross(scratch, c0, out[p])
 
-    def _cross(self, data: NDArray[np.float32], c0: int, out: NDArray[Any]) -> None:
+    def _cross(self, data: Float32s, c0: int, out: Array) -> None:
         """Cross terms: mean 0, signed."""
         values = data * self.sigmas[c0 : c0 + data.shape[0], None]
         values[~self.chan_ok[c0 : c0 + data.shape[0]]] = 0
@@ -152,7 +150,7 @@ class Synthesiser:
         codes = np.clip(np.rint(values), -half, max(half - 1, 0)).astype(np.int32)
         out[:] = codes if out.dtype == np.int16 else codes & (2**self.nbits - 1)
 
-    def fill(self, start: int, out: NDArray[Any], pool: ThreadPoolExecutor | None = None) -> None:
+    def fill(self, start: int, out: Array, pool: ThreadPoolExecutor | None = None) -> None:
         """Fill `out`, shape (npol, nchans, n), with the samples from `start` on.
 
         Quickest when `start` and n are multiples of `TILE`; with a pool its threads share the channels. The array may
@@ -185,7 +183,7 @@ class Synthesiser:
         each = map if pool is None else pool.map
         list(each(work, range(0, nchans, group)))
 
-    def chunks(self, *, threads: int = 1, memory: int = 128 * 2**20) -> Iterator[NDArray[Any]]:
+    def chunks(self, *, threads: int = 1, memory: int = 128 * 2**20) -> Iterator[Array]:
         """Walk through the observation: arrays of shape (npol, nchans, n), of which two exist at a time.
 
         The next one is made while the caller has the last; each is overwritten once the next has been asked for.
@@ -207,12 +205,12 @@ class Synthesiser:
         starts = range(0, nsamps, size)
         with ThreadPoolExecutor(max(1, threads)) as pool, ThreadPoolExecutor(1) as ahead:
 
-            def make(number: int) -> NDArray[Any]:
+            def make(number: int) -> Array:
                 part = buffers[number % 2][:, :, : min(size, nsamps - starts[number])]
                 self.fill(starts[number], part, pool)
                 return part
 
-            pending: Future[NDArray[Any]] = ahead.submit(make, 0)
+            pending: Future[Array] = ahead.submit(make, 0)
             for number in range(len(starts)):
                 part = pending.result()
                 if number + 1 < len(starts):
@@ -440,7 +438,7 @@ def write_psrfits(
     return tuple(Path(file) for file in writer.paths)
 
 
-def pulsar_truth(header: Header, pulsar: Pulsar, chan_ok: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+def pulsar_truth(header: Header, pulsar: Pulsar, chan_ok: Bools | None = None) -> dict[str, Any]:
     """Numbers of a pulsar as a search should give them: topocentric, at mid-observation, highest channel.
 
     Returns
@@ -467,7 +465,7 @@ def pulsar_truth(header: Header, pulsar: Pulsar, chan_ok: NDArray[np.bool_] | No
     }
 
 
-def burst_truth(header: Header, burst: Burst, chan_ok: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+def burst_truth(header: Header, burst: Burst, chan_ok: Bools | None = None) -> dict[str, Any]:
     """Numbers of a burst as a search should give them.
 
     Returns
@@ -511,7 +509,7 @@ def to_toml(values: Mapping[str, Any]) -> str:
 
 
 def truth_of(
-    header: Header, pulsars: Iterable[Pulsar], bursts: Iterable[Burst], chan_ok: NDArray[np.bool_]
+    header: Header, pulsars: Iterable[Pulsar], bursts: Iterable[Burst], chan_ok: Bools
 ) -> list[dict[str, Any]]:
     """The truth of a file: one entry for each pulsar and burst, in the words of a search's result."""
     return [

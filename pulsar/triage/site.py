@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.text import number, printable, value_error
 from pulsar.errors import ConfigError, PulsarError
@@ -25,6 +24,7 @@ from pulsar.io.labels import MOST_NOTE, Label, Labels, Sidecar, beside, checked,
 from pulsar.io.product.reader import read
 from pulsar.report.page import MOST_PULSES, served_page
 from pulsar.report.sheet import RESOLUTION, Desk, Drawn, Task
+from pulsar_kernels.arrays import Array, Bools
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -362,7 +362,7 @@ def others(runs: Sequence["Run"], number_of_run: int, row: Any) -> list[Other]:
     return sorted(best.values(), key=_strength, reverse=True)[:19]
 
 
-def same(row: Any, rows: NDArray[Any]) -> NDArray[np.bool_]:
+def same(row: Any, rows: Array) -> Bools:
     """Rows with the period of a row, whatever an orbit has done to it, and its DM.
 
     Parameters
@@ -378,7 +378,7 @@ def same(row: Any, rows: NDArray[Any]) -> NDArray[np.bool_]:
     # Relative difference of periods that an orbit may make: 300 km/s, more than nearly all known pulsars move by.
     periods = np.abs(rows["period"] - row["period"]) <= np.maximum(1e-3 * row["period"], period_err)
     apart = np.maximum(max(DM_APART[0], DM_APART[1] * row["dm"]), dm_err)
-    same_source: NDArray[np.bool_] = periods & (np.abs(rows["dm"] - row["dm"]) <= apart)
+    same_source: Bools = periods & (np.abs(rows["dm"] - row["dm"]) <= apart)
     return same_source
 
 

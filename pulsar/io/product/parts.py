@@ -8,7 +8,6 @@ from dataclasses import fields
 from typing import Any, Final, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column, dtype_of
 from pulsar.data.direction import galactic
@@ -18,6 +17,7 @@ from pulsar.data.text import printable, shown
 from pulsar.data.validated import strict_json
 from pulsar.io.hdf5 import Hdf5
 from pulsar.io.product import schema
+from pulsar_kernels.arrays import Array
 
 #: Field of a header -> lowest and highest value; NaN, where nothing is known, passes.
 _RANGES: Final[Mapping[str, tuple[float, float]]] = {
@@ -75,7 +75,7 @@ def checked_header(file: Hdf5, values: Mapping[str, Any]) -> Header:
     return Header(**checked)
 
 
-def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> NDArray[Any]:
+def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> Array:
     """The rows of a table as they are stored, texts as str.
 
     Raises
@@ -88,7 +88,7 @@ def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> NDArray[A
     listed = 8192 if name in ("candidates", "single_pulses") else 0
     rows = file.array(name, "V", (None,), more=dtype_of(columns).itemsize + listed, borne_out=64)
     kinds = {c.name: c.dtype[0] for c in columns}
-    out: dict[str, NDArray[Any]] = {}
+    out: dict[str, Array] = {}
     for key in rows.dtype.names or ():
         column = rows[key]
         kind = column.dtype.kind
@@ -105,8 +105,8 @@ def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> NDArray[A
     return table
 
 
-def _texts(column: NDArray[Any], raw: bool) -> NDArray[Any]:
-    texts: NDArray[Any] = np.char.decode(column, "utf-8", "replace")
+def _texts(column: Array, raw: bool) -> Array:
+    texts: Array = np.char.decode(column, "utf-8", "replace")
     codes = np.frombuffer(column.tobytes(), dtype=np.uint8)
     # Plain ASCII, padded with zeros, is what nearly all of them are.
     plain = not np.any(((codes < 32) & (codes > 0)) | (codes > 126))
@@ -357,7 +357,7 @@ def unknown_header(row: Any) -> Header:
     return Header(**_UNKNOWN, tstart=float("nan"), beam=beam if beam >= 0 else None, **place)
 
 
-def placed(table: NDArray[Any], headers: Sequence[Header]) -> NDArray[Any]:
+def placed(table: Array, headers: Sequence[Header]) -> Array:
     """A copy of a table of candidates or single pulses with what follows from each row's own observation.
 
     That is the name of its target, its galactic coordinates, and one beam and one time where nobody has counted them.

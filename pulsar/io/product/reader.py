@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column, dtype_of, empty_table
 from pulsar.data.files import check_output, closed_on_error
@@ -21,6 +20,7 @@ from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError, UnknownNameError
 from pulsar.io.hdf5 import Hdf5
 from pulsar.io.product import parts, schema
+from pulsar_kernels.arrays import Array
 
 if TYPE_CHECKING:
     from pulsar.io.product.table import ResultTable
@@ -100,7 +100,7 @@ def _kept(name: str, about: str) -> "cached_property[ResultTable]":
     return cached_property(table)
 
 
-def _with_units(rows: NDArray[Any], columns: Sequence[Column], description: str) -> "ResultTable":
+def _with_units(rows: Array, columns: Sequence[Column], description: str) -> "ResultTable":
     # Which loads astropy.
     from pulsar.io.product.table import as_table
 
@@ -110,7 +110,7 @@ def _with_units(rows: NDArray[Any], columns: Sequence[Column], description: str)
 class _Rfi(Mapping[str, Any]):
     """The mask; large arrays, whose values are not known yet, are read when they are asked for."""
 
-    def __init__(self, values: dict[str, Any], large: Sequence[str], read: Callable[[str], NDArray[Any]]) -> None:
+    def __init__(self, values: dict[str, Any], large: Sequence[str], read: Callable[[str], Array]) -> None:
         self._values, self._read = values | dict.fromkeys(large), read
 
     def __getitem__(self, name: str) -> Any:
@@ -186,7 +186,7 @@ class Run:
         write_whole(path, self.path.read_bytes() if self._content is None else self._content)
         return Run(path)
 
-    def rows(self, name: str = "candidates") -> NDArray[Any]:
+    def rows(self, name: str = "candidates") -> Array:
         """A table as a structured numpy array, texts as str; empty when the file does not hold it.
 
         Parameters
@@ -279,7 +279,7 @@ class Run:
         bins = reliability(self._beside_injected("rows", kind))
         return _with_units(bins, RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
 
-    def _beside_injected(self, name: str, kind: str) -> NDArray[Any]:
+    def _beside_injected(self, name: str, kind: str) -> Array:
         """Rows of one kind of a table of the completeness."""
         if kind not in ("pulsar", "burst"):
             raise ConfigError(f"kind {kind!r}: pulsar or burst")
@@ -417,7 +417,7 @@ class Run:
             large = [name for name in schema.RFI_LARGE if file.has(f"rfi/{name}")]
         return _Rfi(values, large, self._rfi_array)
 
-    def _rfi_array(self, name: str) -> NDArray[Any]:
+    def _rfi_array(self, name: str) -> Array:
         header = self.observation
         with self._open() as file:
             # Who asks for it wants it whole: of four hours of a FAST beam it takes 2 GB.

@@ -1,13 +1,13 @@
 """Tables of results as astropy's, with units, and in a notebook with the columns that an eye looks for first."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from astropy.table import QTable
 from astropy.units import Quantity
-from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column
+from pulsar_kernels.arrays import Array
 
 #: Columns that a notebook shows, as far as the table has them, and how.
 SHOWN: Final = {
@@ -44,7 +44,7 @@ class ResultTable(QTable):  # type: ignore[misc]
         return names or list(self.colnames)
 
 
-def as_table(rows: NDArray[Any], columns: Sequence[Column], description: str) -> ResultTable:
+def as_table(rows: Array, columns: Sequence[Column], description: str) -> ResultTable:
     """A structured array as a table with units and descriptions.
 
     Parameters

@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.candidate import Column
@@ -25,6 +24,7 @@ from pulsar.errors import PulsarError
 from pulsar.io.hdf5 import Hdf5Writer
 from pulsar.io.product import parts, schema
 from pulsar.io.product.provenance import software_version
+from pulsar_kernels.arrays import Array, Float32s
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class FileWriter(Hdf5Writer):
         self._file["rfi"].attrs.update({key: value for key, value in mask.items() if key not in schema.RFI_ARRAYS})
         self.table("rfi/birdies", birdies)
 
-    def table(self, name: str, rows: NDArray[Any] | Sequence[tuple[Any, ...]]) -> None:
+    def table(self, name: str, rows: Array | Sequence[tuple[Any, ...]]) -> None:
         """Store a table.
 
         Parameters
@@ -229,7 +229,7 @@ class FileWriter(Hdf5Writer):
         self._array(sibling, meta, "", f"units and descriptions of {name}, for astropy", most=len(meta))
 
     def _array(
-        self, name: str, data: NDArray[Any], unit: str | list[str], about: str, *, most: int = 1024, at: Any = None
+        self, name: str, data: Array, unit: str | list[str], about: str, *, most: int = 1024, at: Any = None
     ) -> h5py.Dataset:
         """Store a data set in the file, or `at` a group of it, packed where it has more elements than `most`."""
         self._sink.check()
@@ -287,13 +287,13 @@ class ProductWriter(FileWriter):
                 table = np.asarray(header.freq_table)
                 self._array(f"observation/freq_tables/{i}", table, "MHz", f"channel centres of observation {i}")
 
-    def table(self, name: str, rows: NDArray[Any] | Sequence[tuple[Any, ...]]) -> None:
+    def table(self, name: str, rows: Array | Sequence[tuple[Any, ...]]) -> None:
         """Store a table; candidates and single pulses with what follows from their own observation."""
         if name in ("candidates", "single_pulses") and isinstance(rows, np.ndarray):
             rows = parts.placed(rows, self._headers)
         super().table(name, rows)
 
-    def completeness(self, injected: NDArray[Any], rows: NDArray[Any], limits: NDArray[Any] | None = None) -> None:
+    def completeness(self, injected: Array, rows: Array, limits: Array | None = None) -> None:
         """Store what was injected, what was listed beside it, and what flux densities that means.
 
         Parameters
@@ -306,9 +306,7 @@ class ProductWriter(FileWriter):
         if limits is not None and limits.size:
             self.table("completeness/limits", limits)
 
-    def orbits(
-        self, found: Sequence[tuple[Any, ...]], octaves: Sequence[tuple[Any, ...]], profiles: NDArray[np.float32]
-    ) -> None:
+    def orbits(self, found: Sequence[tuple[Any, ...]], octaves: Sequence[tuple[Any, ...]], profiles: Float32s) -> None:
         """Store circular orbits and what was planned for them: rows of ORBIT_ and OCTAVE_COLUMNS; and profiles."""
         self.table("orbits/found", found)
         self.table("orbits/octaves", octaves)
@@ -378,9 +376,9 @@ class ProductWriter(FileWriter):
         return group
 
 
-def _stored(table: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
+def _stored(table: Array, columns: tuple[Column, ...]) -> Array:
     """The table with texts as fixed-width UTF-8, wide enough for the longest."""
-    values: dict[str, NDArray[Any]] = {}
+    values: dict[str, Array] = {}
     types: list[tuple[str, Any]] = []
     for column in columns:
         name, kind = column.name, column.dtype
