@@ -12,26 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pulsar.errors import ConfigError, DataError, PulsarError
 
 if TYPE_CHECKING:
-    from pulsar.api import (
-        dedisperse,
-        export,
-        fold,
-        import_fold,
-        inject,
-        open,  # noqa: A004
-        plot,
-        read,
-        rfi,
-        search,
-        search_accel,
-        search_coherent,
-        search_ffa,
-        search_fft,
-        search_single_pulse,
-        simulate,
-        view,
-        write_report,
-    )
+    from pulsar.api.observations import dedisperse, fold, import_fold, open, read, rfi, search  # noqa: A004
+    from pulsar.api.results import export, plot, view, write_report
+    from pulsar.api.series import search_accel, search_coherent, search_ffa, search_fft, search_single_pulse
+    from pulsar.api.synthetic import inject, simulate
     from pulsar.config.load import load_config
     from pulsar.config.model import Config
     from pulsar.data.fold import Fold
@@ -75,23 +59,27 @@ __all__ = [
     "write_report",
 ]
 
-#: Public name -> module; the functions of `pulsar.api` are all others.
-_ELSEWHERE = {
-    "Config": "pulsar.config.model",
-    "DMTime": "pulsar.data.series",
-    "Filterbank": "pulsar.io.memory",
-    "Fold": "pulsar.data.fold",
-    "Observation": "pulsar.data.observation",
-    "Run": "pulsar.io.product.reader",
-    "TimeSeries": "pulsar.data.series",
-    "load_config": "pulsar.config.load",
+#: Where the public names are defined.
+_HOMES = {
+    "api.observations": ("dedisperse", "fold", "import_fold", "open", "read", "rfi", "search"),
+    "api.results": ("export", "plot", "view", "write_report"),
+    "api.series": ("search_accel", "search_coherent", "search_ffa", "search_fft", "search_single_pulse"),
+    "api.synthetic": ("inject", "simulate"),
+    "config.load": ("load_config",),
+    "config.model": ("Config",),
+    "data.fold": ("Fold",),
+    "data.observation": ("Observation",),
+    "data.series": ("DMTime", "TimeSeries"),
+    "io.memory": ("Filterbank",),
+    "io.product.reader": ("Run",),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'pulsar' has no attribute {name!r}")
-    value = getattr(import_module(_ELSEWHERE.get(name, "pulsar.api")), name)
+    home = next(module for module, names in _HOMES.items() if name in names)
+    value = getattr(import_module(f"pulsar.{home}"), name)
     globals()[name] = value
     return value
 

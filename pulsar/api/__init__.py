@@ -8,29 +8,3 @@ Numbers are in the unit that the documentation names, or astropy quantities. Def
 is given. What is wrong raises :class:`pulsar.ConfigError` (a value, a unit, a call that makes no sense) or
 :class:`pulsar.DataError` (a file that cannot be read, data in which nothing is left).
 """
-
-from pulsar.api.observations import dedisperse, fold, import_fold, open, read, rfi, search  # noqa: A004
-from pulsar.api.results import export, plot, view, write_report
-from pulsar.api.series import search_accel, search_coherent, search_ffa, search_fft, search_single_pulse
-from pulsar.api.synthetic import inject, simulate
-
-__all__ = [
-    "dedisperse",
-    "export",
-    "fold",
-    "import_fold",
-    "inject",
-    "open",
-    "plot",
-    "read",
-    "rfi",
-    "search",
-    "search_accel",
-    "search_coherent",
-    "search_ffa",
-    "search_fft",
-    "search_single_pulse",
-    "simulate",
-    "view",
-    "write_report",
-]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulsar.api import plot
+from pulsar.api.results import plot
 from pulsar.cli.console import check_new, check_not_input, check_picture, note, write_text
 from pulsar.cli.options import (
     Display,

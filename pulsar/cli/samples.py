@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from pulsar.api import plot
+from pulsar.api.results import plot
 from pulsar.cli.console import check_new, check_not_input, out, print_json, write_bytes
 from pulsar.cli.options import Display, Files, Given, Json, Overwrite, inputs, option, options
 from pulsar.cli.tables import Columns, print_table

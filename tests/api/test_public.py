@@ -1,5 +1,6 @@
 """What is public: real signatures with types, documented in numpydoc, and defaults of the configuration."""
 
+import importlib
 import inspect
 import re
 import subprocess
@@ -142,4 +143,11 @@ def test_every_name_says_what_it_is() -> None:
         value = getattr(pulsar, name)
         assert name == "__version__" or (value.__doc__ and value.__doc__.strip())
     assert "public" in (pulsar.__doc__ or "")
-    assert set(pulsar.api.__all__) <= set(pulsar.__all__)
+
+
+def test_the_functions_of_the_api_are_public() -> None:
+    rooms = [
+        importlib.import_module(f"pulsar.api.{room}") for room in ("observations", "results", "series", "synthetic")
+    ]
+    own = [f for room in rooms for f in vars(room).values() if inspect.isfunction(f) and f.__module__ == room.__name__]
+    assert sorted(f.__name__ for f in own if not f.__name__.startswith("_")) == sorted({*FUNCTIONS} - {"load_config"})
