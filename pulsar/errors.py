@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 #: What a system says where a disk, a quota or the size of a file is used up, and where a mount is read-only or gone.
@@ -39,6 +41,15 @@ class DataError(PulsarError, OSError):
     def __str__(self) -> str:
         # OSError drops or reformats its arguments; the message is the first one, whole.
         return str(self.args[0]) if self.args else ""
+
+
+@contextmanager
+def refused(kind: type[PulsarError], what: str, remedy: str = "") -> Iterator[None]:
+    """Make an error of the system one of this program: what went wrong, why in the words of the system, the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror}" + (f"; {remedy}" if remedy else "")) from error
 
 
 def storage_fault(error: BaseException | None) -> str:

@@ -25,7 +25,7 @@ from pulsar.config.model import Config
 from pulsar.data.text import printable
 from pulsar.data.unfinished import only_one, write_whole
 from pulsar.dedisp.batches import PART, SEARCH_BYTES
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError, DataError, refused
 from pulsar.io.night import PACKED, SUFFIXES, Night, scan
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import read
@@ -177,11 +177,9 @@ def init(
     missing: list[str] = []
     night = scan(listed(map(Path, paths), missing), config.input)
     units, failing = plan_units(night, config, beams=beams, segment=segment, overlap=overlap)
-    try:
+    with refused(ConfigError, f"{folder}: the folder cannot be made", "give another --out"):
         for part in PARTS[:3]:
             (folder / part).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error
     with only_one(folder / "lock", "batch init"):
         if (folder / "units.jsonl").exists():
             _check_same(folder, config, units)

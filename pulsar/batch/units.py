@@ -16,7 +16,7 @@ from pulsar.data.files import read_bytes
 from pulsar.data.folders import check_link
 from pulsar.data.text import is_file_name
 from pulsar.data.validated import STRICT, Count, Seconds, validated
-from pulsar.errors import STORAGE, ConfigError, DataError
+from pulsar.errors import STORAGE, ConfigError, DataError, refused
 
 #: Version of the list of units.
 FORMAT: Final = 1
@@ -181,10 +181,8 @@ def read_batch(folder: Path | str) -> Batch:
     """
     folder = Path(folder)
     for part in PARTS:
-        try:
+        with refused(DataError, f"{folder / part}"):
             check_link(folder / part)
-        except OSError as error:
-            raise DataError(f"{folder / part}: {error.strerror}") from error
     path, remedy = folder / "units.jsonl", "make it again with `pulsar batch init`"
     if not path.exists():
         raise DataError(f"{folder}: holds no batch: make one with `pulsar batch init NIGHT/ --out {folder}`")

@@ -12,7 +12,7 @@ import typer
 from pulsar.data.files import check_output
 from pulsar.data.text import printable
 from pulsar.data.unfinished import write_whole
-from pulsar.errors import ConfigError, PulsarError
+from pulsar.errors import ConfigError, PulsarError, refused
 
 
 def out(text: str = "") -> None:
@@ -73,10 +73,8 @@ def output_folder(folder: Path) -> None:
     """Make the folder of an output, if it is not there; refuse one that cannot be written."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; give another folder with --out")
-    try:
+    with refused(ConfigError, f"{folder}: the folder cannot be made", "give another --out"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as failure:
-        raise ConfigError(f"{folder}: the folder cannot be made: {failure.strerror}; give another --out") from failure
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"{folder}: the folder cannot be written; give another --out")
 
@@ -109,7 +107,5 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
     """Write a file whole or not at all, never over an existing one unasked."""
     check_output(path, overwrite=overwrite)
-    try:
+    with refused(PulsarError, f"{path}: cannot be written"):
         write_whole(path, content)
-    except OSError as failure:
-        raise PulsarError(f"{path}: cannot be written: {failure.strerror}") from failure

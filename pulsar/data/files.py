@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from pulsar.data.text import printable
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError, DataError, refused
 
 if TYPE_CHECKING:
     from pulsar_kernels.arrays import Array
@@ -118,12 +118,9 @@ def read_bytes(path: Path, what: str, *, most: int = MOST_TEXT) -> bytes:
     size = check_file(path, what).st_size
     if size > most:
         raise DataError(f"{path}: {size} bytes are too many for {what}: this is another file")
-    try:
-        with path.open("rb") as stream:
-            # A file that grows meanwhile is read as it was.
-            return stream.read(size)
-    except OSError as error:
-        raise DataError(f"{path}: {what} cannot be read: {error.strerror}") from error
+    with refused(DataError, f"{path}: {what} cannot be read"), path.open("rb") as stream:
+        # A file that grows meanwhile is read as it was.
+        return stream.read(size)
 
 
 def read_text(path: Path, what: str, *, encoding: str = "utf-8-sig", most: int = MOST_TEXT) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 from pulsar.data.files import Closing, Writing
 from pulsar.data.folders import Folder, open_to_write, remove, stat_of
 from pulsar.data.text import printable
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, refused
 
 #: Who only looks holds the lock of a batch for a moment: so long is waited for it [s].
 PATIENCE: Final = 2.0
@@ -187,10 +187,8 @@ def only_one(path: Path, what: str) -> Iterator[None]:
         Another process holds it: says which.
     """
     with FileLock(path) as lock:
-        try:
+        with refused(ConfigError, f"{path.parent}: this batch cannot be worked on: {path}"):
             free = lock.acquire(PATIENCE)
-        except OSError as error:
-            raise ConfigError(f"{path.parent}: this batch cannot be worked on: {path}: {error.strerror}") from error
         if not free:
             raise ConfigError(
                 f"{path.parent}: is in the hands of {_told(path)}: wait for it or end it; "

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from pulsar.data.files import Closing
 from pulsar.data.series import LINE, aligned
 from pulsar.dedisp.plan import DMPlan, DMStage
-from pulsar.errors import ConfigError, PulsarError
+from pulsar.errors import ConfigError, PulsarError, refused
 from pulsar_kernels.arrays import Array, Int8s, Int16s
 
 #: Memory is used for the first time so much at once [bytes]: on a slow virtual machine 20 ms, which may be waited for.
@@ -166,10 +166,8 @@ class _Scratch:
                 f"{nbytes / 2**30:.2f} GiB: name another folder, raise memory, or narrow the DM range"
             )
         self.folder = folder
-        try:
+        with refused(ConfigError, f"[run] scratch: cannot write in {folder}"):
             self._file = tempfile.TemporaryFile(prefix="pulsar-dedisp-", dir=folder)  # noqa: SIM115
-        except OSError as error:
-            raise ConfigError(f"[run] scratch: cannot write in {folder}: {error.strerror}") from error
         self._end = 0
         self._lock = threading.Lock()
 
@@ -179,13 +177,9 @@ class _Scratch:
         return offset
 
     def write(self, data: Int16s, offset: int) -> None:
-        try:
+        remedy = "free some space there, name another folder with [run] scratch, or raise memory"
+        with refused(PulsarError, f"cannot write dedispersed series in {self.folder}", remedy):
             _write(self._file.fileno(), data, offset)
-        except OSError as error:
-            raise PulsarError(
-                f"cannot write dedispersed series in {self.folder}: {error.strerror}; free some space there, name "
-                "another folder with [run] scratch, or raise memory"
-            ) from error
 
     def read(self, out: Int16s, offset: int) -> None:
         try:

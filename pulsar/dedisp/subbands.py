@@ -12,7 +12,7 @@ import numpy as np
 
 from pulsar.constants import KDM
 from pulsar.data.source import Derived, Relay, SampleSource
-from pulsar.errors import PulsarError
+from pulsar.errors import PulsarError, refused
 from pulsar_kernels.arrays import Int8s, Int16s, Ints
 from pulsar_kernels.subbands import add_band
 
@@ -138,13 +138,13 @@ def _zeros(shape: tuple[int, int], folder: Path | None) -> Int16s:
     """Sums of nothing, in memory or in an unnamed file."""
     if folder is None:
         return np.zeros(shape, dtype=np.int16)
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            # All of its room now: a disk that is full later would end the process without a word.
-            os.posix_fallocate(file.fileno(), 0, 2 * shape[0] * shape[1])
-            return np.memmap(file, dtype=np.int16, mode="r+", shape=shape)
-    except OSError as error:
-        raise PulsarError(f"{folder}: no scratch file for subbands: {error.strerror}; give run.scratch") from error
+    with (
+        refused(PulsarError, f"{folder}: no scratch file for subbands", "give run.scratch"),
+        tempfile.TemporaryFile(dir=folder) as file,
+    ):
+        # All of its room now: a disk that is full later would end the process without a word.
+        os.posix_fallocate(file.fileno(), 0, 2 * shape[0] * shape[1])
+        return np.memmap(file, dtype=np.int16, mode="r+", shape=shape)
 
 
 class Shared(Relay):

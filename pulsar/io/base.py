@@ -30,7 +30,7 @@ from pulsar.data.observation import Block, Gap, InputFile
 from pulsar.data.series import aligned
 from pulsar.data.text import facts, known
 from pulsar.data.unfinished import Unfinished
-from pulsar.errors import DataError, PulsarError
+from pulsar.errors import DataError, PulsarError, refused
 from pulsar_kernels.arrays import Array, Bools, Floats, Ints, Uint8s
 
 #: Bits of a sample.
@@ -197,10 +197,8 @@ _parked = threading.local()
 
 
 def _open(path: Path) -> int:
-    try:
+    with refused(DataError, f"{path}: cannot be opened", "check its name and permissions"):
         return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened: {error.strerror}; check its name and permissions") from error
 
 
 class RawFile:
@@ -480,13 +478,9 @@ class AtomicFile(Writing):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with refused(DataError, f"{path}: cannot be written", "check that the folder exists and is writable"):
             self._file = Unfinished(path)
             self.stream: BinaryIO = io.BufferedWriter(_Output(self._file.handle(), path))
-        except OSError as error:
-            raise DataError(
-                f"{path}: cannot be written: {error.strerror}; check that the folder exists and is writable"
-            ) from error
 
     def close(self) -> None:
         """Finish the file and give it its name; a second call does nothing."""
@@ -516,7 +510,5 @@ class _Output(io.FileIO):
         self._path = path
 
     def write(self, data: Any) -> int:
-        try:
+        with refused(PulsarError, f"{self._path}: cannot be written"):
             return super().write(data) or 0
-        except OSError as error:
-            raise PulsarError(f"{self._path}: cannot be written: {error.strerror}") from error

@@ -19,7 +19,7 @@ import numpy as np
 from pulsar.data.files import Closing, Writing, check_file
 from pulsar.data.text import printable, shown
 from pulsar.data.unfinished import Unfinished
-from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.errors import ConfigError, DataError, PulsarError, refused
 from pulsar.io.hdf5_apart import H5PY, Apart, Content, Mark, cause_of, mark_of, type_of
 from pulsar_kernels.arrays import Array
 
@@ -266,11 +266,8 @@ def first_bytes(path: Path, expected: str) -> bytes:
         The file cannot be read; `expected` is what it should have been, in words.
     """
     check_file(path, expected)
-    try:
-        with path.open("rb") as raw:
-            return raw.read(len(MAGIC))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; expected {expected}") from error
+    with refused(DataError, f"{path}: cannot be read", f"expected {expected}"), path.open("rb") as raw:
+        return raw.read(len(MAGIC))
 
 
 def _words(kind: type | tuple[type, ...]) -> str:
@@ -355,11 +352,9 @@ class Hdf5Writer(Writing):
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.path, self._overwrite = path, overwrite
-        try:
+        with refused(PulsarError, f"{path}: cannot be written"):
             self._part = Unfinished(path)
             self._sink = Sink(self._part.handle())
-        except OSError as error:
-            raise PulsarError(f"{path}: cannot be written: {error.strerror}") from error
         self._file = h5py.File(self._sink, "w", libver=("earliest", "v112"))
         self._open = True
 

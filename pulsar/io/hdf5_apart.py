@@ -29,7 +29,7 @@ import numpy as np
 from h5py._objects import phil
 
 from pulsar.data.text import printable
-from pulsar.errors import PulsarError
+from pulsar.errors import PulsarError, refused
 from pulsar_kernels.arrays import Array
 
 #: What h5py raises on a damaged file, depending on where it notices.
@@ -467,10 +467,8 @@ def _resident() -> int:
 
 
 def _begun(content: bytes | None) -> _Process:
-    try:
+    with refused(PulsarError, "no process can be started to read HDF5 files", "end some others"):
         return _Process(content)
-    except OSError as error:
-        raise PulsarError(f"no process can be started to read HDF5 files: {error.strerror}; end some others") from error
 
 
 def _forget() -> None:

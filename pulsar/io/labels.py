@@ -26,7 +26,7 @@ from pulsar.data.candidate import Column
 from pulsar.data.files import clean_text, read_bytes
 from pulsar.data.text import cell, of_cell, printable
 from pulsar.data.unfinished import NO_LOCKS, FileLock, sync
-from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.errors import ConfigError, DataError, PulsarError, refused
 from pulsar.io.product.schema import column_meta
 
 #: What a row can be.
@@ -401,18 +401,15 @@ class Sidecar:
         PulsarError
             It is not kept: the disk is full or failed, or another process holds the file.
         """
-        try:
-            with FileLock(self.path) as lock:
-                if not self._held(lock):
-                    raise PulsarError(f"{self.path}: another process holds it for more than {PATIENCE:g} s: not kept")
-                known = self._seen is not None and self._seen == _state(self.path.stat())
-                self._append(lines(entries).encode())
-                if known:
-                    # Nobody else has added anything: what was added need not be read again.
-                    self._labels = Labels([*self._labels.entries, *entries])
-                    self._seen = _state(self.path.stat())
-        except OSError as error:
-            raise PulsarError(f"{self.path}: the judgement was not kept: {error.strerror}") from error
+        with refused(PulsarError, f"{self.path}: the judgement was not kept"), FileLock(self.path) as lock:
+            if not self._held(lock):
+                raise PulsarError(f"{self.path}: another process holds it for more than {PATIENCE:g} s: not kept")
+            known = self._seen is not None and self._seen == _state(self.path.stat())
+            self._append(lines(entries).encode())
+            if known:
+                # Nobody else has added anything: what was added need not be read again.
+                self._labels = Labels([*self._labels.entries, *entries])
+                self._seen = _state(self.path.stat())
 
     @staticmethod
     def _held(lock: FileLock) -> bool:

@@ -14,7 +14,7 @@ from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
 from pulsar.data.files import check_file
 from pulsar.data.observation import Gap, InputFile
-from pulsar.errors import DataError
+from pulsar.errors import DataError, refused
 from pulsar.io.base import (
     BaseObservation,
     as_type,
@@ -99,11 +99,8 @@ def _open_one(path: Path, config: InputConfig) -> BaseObservation:
     if path.is_dir():
         raise DataError(f"{path}: is a folder: name the files in it, for example {path}/*.fits")
     check_file(path, "an observation")
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(512)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
+    with refused(DataError, f"{path}: cannot be opened", "check its permissions"), path.open("rb") as stream:
+        head = stream.read(512)
     if path.suffix == ".dat" or (path.suffix == ".inf" and path.with_suffix(".dat").exists()):
         return PrestoReader(path)
     if not head:

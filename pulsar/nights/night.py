@@ -20,7 +20,7 @@ from pulsar.constants import DAY
 from pulsar.data.files import check_output
 from pulsar.data.observation import InputFile
 from pulsar.data.unfinished import output_lock, resumable
-from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.errors import ConfigError, DataError, PulsarError, refused
 from pulsar.io.base import parse_name
 from pulsar.io.night import Night, Pointing, scan
 from pulsar.io.open import open_observation
@@ -238,10 +238,8 @@ def search_night(
         A product is there already, or another run is at work in this folder.
     """
     progress = Progress("quiet") if progress is None else progress
-    try:
+    with refused(ConfigError, f"{folder}: the folder cannot be made", "give another --out"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error
     merged = folder / ALL if merged is None else merged
     for path in [job.out for job in todo] + [merged]:
         check_output(path, overwrite=overwrite or resume)

@@ -24,7 +24,7 @@ from pulsar.data.folders import Folder
 from pulsar.data.header import Header
 from pulsar.data.text import duty_cycle, number, printable, significant, value_error
 from pulsar.data.unfinished import write_whole
-from pulsar.errors import ConfigError, PulsarError
+from pulsar.errors import ConfigError, PulsarError, refused
 from pulsar.io.labels import Labels, uid_of
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import Run
@@ -254,13 +254,11 @@ def write_report(
         The folder cannot be made.
     """
     sheets = folder / SHEETS
-    try:
+    with refused(ConfigError, f"{folder}: the folder of the report cannot be made"):
         folder.mkdir(parents=True, exist_ok=True)
         if not one_file or vector:
             sheets.mkdir(exist_ok=True)
             Folder(sheets, follow=False).close()
-    except OSError as error:
-        raise ConfigError(f"{folder}: the folder of the report cannot be made: {error.strerror}") from error
     page = _Page(runs, labels or Labels())
     tasks = tasks_of(runs, top)
     written: set[str] = set()
@@ -495,7 +493,5 @@ def _forget(sheets: Path, written: set[str]) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    try:
+    with refused(PulsarError, f"{path}: cannot be written"):
         write_whole(path, data)
-    except OSError as error:
-        raise PulsarError(f"{path}: cannot be written: {error.strerror}") from error

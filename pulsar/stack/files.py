@@ -16,7 +16,7 @@ from pulsar.constants import DAY
 from pulsar.data.files import Closing, closed_on_error
 from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError, DataError, refused
 from pulsar.io.hdf5 import Hdf5
 from pulsar.io.product.parts import stored_rows
 from pulsar.io.product.reader import open_file, read_header
@@ -97,15 +97,12 @@ def data_key(files: Sequence[InputFile]) -> str:
     parts = []
     for path in dict.fromkeys(file.path for file in files):
         digest = hashlib.blake2b(digest_size=16)
-        try:
-            with path.open("rb") as stream:
-                size = stream.seek(0, os.SEEK_END)
-                digest.update(str(size).encode())
-                for at in np.unique(np.linspace(0, max(size - _SAMPLE, 0), _SAMPLES).astype(np.int64)):
-                    stream.seek(int(at))
-                    digest.update(stream.read(_SAMPLE))
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        with refused(DataError, f"{path}: cannot be read"), path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            digest.update(str(size).encode())
+            for at in np.unique(np.linspace(0, max(size - _SAMPLE, 0), _SAMPLES).astype(np.int64)):
+                stream.seek(int(at))
+                digest.update(stream.read(_SAMPLE))
         parts.append(digest.digest())
     return hashlib.blake2b(b"".join(sorted(parts)), digest_size=6).hexdigest()
 
