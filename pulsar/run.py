@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 def search(
     paths: Sequence[Path | str] | Path | str | Observation,
-    config: Config | None = None,
+    config: Config = Config(),
     out: Path | str = "run.h5",
     *,
     overwrite: bool = False,
@@ -92,7 +92,6 @@ def search(
         The files cannot be read, or nothing is left after masking.
     """
     # Many arguments: each says one thing about a run that its settings do not.
-    config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     out = check_output(Path(out), overwrite=overwrite or resume)
     with output_lock(out), opened(paths, config) as obs:

@@ -12,7 +12,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -332,7 +332,7 @@ def observed(name: str, data: Any, config: Config) -> Iterator[Observation]:
                 f"{name}: {kind_of(data)} is no observation: give pulsar.TimeSeries(x, tsamp), "
                 "pulsar.Filterbank.from_array(data, freqs, tsamp), pulsar.open(...), or paths of files"
             )
-        with closing(open_observation(*paths, config=config.input)) as obs:
+        with open_observation(*paths, config=config.input) as obs:
             yield obs
 
 

@@ -95,7 +95,7 @@ class Outcome:
         return max([*codes, int(self.left > 0 and not self.submitted)])
 
 
-def run_batch(folder: Path | str, request: Request | None = None, *, progress: Progress | None = None) -> Outcome:
+def run_batch(folder: Path | str, request: Request = Request(), *, progress: Progress | None = None) -> Outcome:
     """Search what is left of a batch.
 
     Parameters
@@ -113,7 +113,6 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
     DataError
         There is no batch in this folder.
     """
-    request = Request() if request is None else request
     progress = Progress("quiet") if progress is None else progress
     batch = read_batch(folder)
     with only_one(batch.folder / "lock", f"batch run --engine {request.engine}"):

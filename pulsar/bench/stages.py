@@ -132,12 +132,9 @@ class Stage(NamedTuple):
 @contextmanager
 def cleaned(path: Path) -> Iterator[CleanedSource]:
     """A file opened, its mask made."""
-    obs = open_observation(path)
-    try:
-        config = RfiConfig()
+    config = RfiConfig()
+    with open_observation(path) as obs:
         yield CleanedSource(obs, make_mask(obs, measure(obs, config), config))
-    finally:
-        obs.close()
 
 
 def statistics(source: CleanedSource, survey: Survey) -> Job:

@@ -3,7 +3,6 @@
 import sys
 import tomllib
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +25,7 @@ from pulsar.cli.options import (
 )
 from pulsar.cli.tables import print_candidates, print_imported, print_subtracted
 from pulsar.config.load import to_toml
+from pulsar.config.model import Config
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.lists import is_list
 from pulsar.io.open import open_observation
@@ -35,7 +35,6 @@ from pulsar.pipeline.ephemerides import Ephemeris, FromPar, ephemerides_of, ephe
 from pulsar.sky.timing import read_par
 
 if TYPE_CHECKING:
-    from pulsar.config.model import Config
     from pulsar.data.fold import Fold
     from pulsar.data.header import Header
     from pulsar.io.product.reader import Run
@@ -78,7 +77,7 @@ class Wanted:
         """Files that it is read from."""
         return [*(self.par or ()), *([] if self.candidates is None else [self.candidates])]
 
-    def ephemerides(self, files: Sequence[Path] = (), config: "Config | None" = None) -> "list[Ephemeris | FromPar]":
+    def ephemerides(self, files: Sequence[Path] = (), config: Config | None = None) -> "list[Ephemeris | FromPar]":
         """The ephemerides with which these files are to be folded."""
         if (self.period is not None) + (self.candidates is not None) + bool(self.par) != 1:
             raise ConfigError("give what to fold: either --period with --dm, or --par X.par, or --candidates RUN.h5")
@@ -177,7 +176,7 @@ def command(
             raise ConfigError(f"--toas {toas}: times of arrival are of one pulsar, {len(sources)} are to be folded")
         check_new(toas, [*files, *wanted.inputs(), output], overwrite=overwrite)
         if wideband:
-            with closing(open_observation(*files, config=settings.input)) as obs:
+            with open_observation(*files, config=settings.input) as obs:
                 if min(obs.header.nchans, settings.fold.nbands) < 2:
                     raise ConfigError(f"{files[0]}: --wideband tells a DM, which one band does not measure")
     elif template is not None or wideband:
@@ -221,7 +220,7 @@ def _check_folds(way: str, of_samples: dict[str, Any]) -> None:
 
 
 def _clean(
-    files: list[Path], idents: Sequence[str], cleaned: Cleaned, settings: "Config", target: Target, picture: Path | None
+    files: list[Path], idents: Sequence[str], cleaned: Cleaned, settings: Config, target: Target, picture: Path | None
 ) -> None:
     """Measure the fold of a product without what is left out of it."""
     from pulsar.followup.folding import zap_fold
@@ -239,7 +238,7 @@ def _clean(
 
 def _import(
     files: list[Path],
-    settings: "Config",
+    settings: Config,
     target: "Target | None",
     refine: bool,
     picture: Path | None,
@@ -268,7 +267,7 @@ def _draw(picture: Path, fold: "Fold", row: dict[str, Any], header: "Header") ->
     note(f"{picture}: plot sheet")
 
 
-def _tell_differences(run: "Run", config: "Config") -> None:
+def _tell_differences(run: "Run", config: Config) -> None:
     """Say which settings that a fold depends on are not those of the search."""
     searched, own = (tomllib.loads(text) for text in (run.provenance.get("config", ""), to_toml(config)))
     names = [
@@ -285,7 +284,7 @@ def _tell_differences(run: "Run", config: "Config") -> None:
 
 
 def from_product(
-    path: Path, idents: Sequence[str], files: Sequence[Path], config: "Config | None", *, everything: bool = False
+    path: Path, idents: Sequence[str], files: Sequence[Path], config: Config | None, *, everything: bool = False
 ) -> "list[Ephemeris | FromPar]":
     """Candidates of a product: those that are named, else its sources, or every row; of a merged one of the files."""
     run = read(path)
@@ -303,7 +302,7 @@ def from_product(
     if not run.is_merged:
         return [*ephemerides_of(run, list(rows))]
 
-    with closing(open_observation(*files, config=None if config is None else config.input)) as obs:
+    with open_observation(*files, config=(config or Config()).input) as obs:
         own = rows_of(run, obs.header)
         own = own if everything else [row for row in own if not row["harmonic_of"]]
     if len(own) < len(rows):

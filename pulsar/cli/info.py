@@ -1,7 +1,6 @@
 """``pulsar info``: headers, gaps and problems of files and folders."""
 
 import math
-from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ def command(files: Files, *, given: Given, as_json: Json = False, _debug: Debug 
         _night(files, settings, as_json)
         return
 
-    with closing(open_observation(*files, config=settings.input)) as obs:
+    with open_observation(*files, config=settings.input) as obs:
         if as_json:
             print_json(summary(obs))
             return

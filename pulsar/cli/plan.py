@@ -1,7 +1,6 @@
 """``pulsar plan``: the course and cost of a search, before it is done."""
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,7 +80,7 @@ def _observation(
     """The plan of one observation, and what pulsars with a companion of a mass in an orbit of a period need in it."""
     from pulsar.pipeline.plan import dry_run
 
-    with closing(open_observation(*files, config=settings.input)) as obs:
+    with open_observation(*files, config=settings.input) as obs:
         run_plan = dry_run(obs, settings)
         needed = None
         if pair is not None:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -212,7 +211,7 @@ def inject(
         check_truth(output, sky, overwrite=overwrite)
     progress = display.progress()
     with (
-        closing(open_observation(*files, config=settings.input)) as obs,
+        open_observation(*files, config=settings.input) as obs,
         progress.stage("injecting", total=obs.header.nsamps, unit="samples") as tick,
     ):
         inject_into(obs, output, **signals, nbits=nbits, threads=workers, overwrite=overwrite, progress=tick)

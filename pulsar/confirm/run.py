@@ -302,7 +302,7 @@ def follow(
     source: Path,
     paths: Sequence[Path | str],
     target: Target,
-    config: Config | None = None,
+    config: Config = Config(),
     *,
     idents: Sequence[str] = (),
     least_score: float | None = None,
@@ -338,7 +338,6 @@ def follow(
     DataError
         The files cannot be read.
     """
-    config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     out = check_output(target.path, overwrite=target.overwrite)
     with output_lock(out, "pulsar follow"), opened(paths, config, progress) as obs:

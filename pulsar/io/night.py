@@ -143,7 +143,7 @@ def _is_product(path: Path) -> bool:
         return False
 
 
-def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Night:
+def scan(paths: Iterable[Path | str], config: InputConfig = InputConfig()) -> Night:
     """Read the headers of files and folders, and sort them into pointings.
 
     Parameters
@@ -158,20 +158,18 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
         A path does not exist, or nothing readable was found.
     """
     paths = list(paths)
-    files, problems = find_files(paths, calibration=config is not None and config.calibration)
+    files, problems = find_files(paths, calibration=config.calibration)
     headers: list[tuple[Path, Header]] = []
     promised: dict[Path, int] = {}
     unreadable: list[Path] = []
     for file in files:
         try:
-            obs = open_observation(file, config=config)
+            with open_observation(file, config=config) as obs:
+                headers.append((file, obs.header))
+                promised[file] = obs.files[0].promised
         except DataError as error:
             problems.append(str(error))
             unreadable.append(file)
-            continue
-        headers.append((file, obs.header))
-        promised[file] = obs.files[0].promised
-        obs.close()
     if not headers:
         names = ", ".join(map(str, paths[:3])) + (" ..." if len(paths) > 3 else "")
         kind = "folder" if any(Path(p).is_dir() for p in paths) else "files"
@@ -250,7 +248,7 @@ class Examined:
     problems: tuple[str, ...]
 
 
-def examine(pointing: Pointing, config: InputConfig | None = None) -> Examined:
+def examine(pointing: Pointing, config: InputConfig = InputConfig()) -> Examined:
     """Join the files of a pointing, and tell what a search of it would say of them.
 
     Parameters
@@ -259,11 +257,10 @@ def examine(pointing: Pointing, config: InputConfig | None = None) -> Examined:
     config : InputConfig, optional
     """
     try:
-        obs = open_observation(*pointing.paths, config=config)
+        with open_observation(*pointing.paths, config=config) as obs:
+            header, gaps, problems = obs.header, obs.gaps, obs.problems
     except DataError as error:
         return Examined(pointing.header, (), (str(error),))
-    header, gaps, problems = obs.header, obs.gaps, obs.problems
-    obs.close()
     names = {path.name for path in pointing.paths}
     named: dict[str, list[str]] = {}
     for problem in problems:

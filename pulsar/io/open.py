@@ -39,7 +39,7 @@ PACKED = {b"\x1f\x8b": "gunzip", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "un
 READABLE = "SIGPROC (.fil, .tim), PSRFITS, PRESTO .dat with its .inf, or FBH5"
 
 
-def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None = None) -> BaseObservation:
+def open_observation(*paths: str | os.PathLike[str], config: InputConfig = InputConfig()) -> BaseObservation:
     """Open one or several files as one observation.
 
     Parameters
@@ -61,7 +61,6 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
     DataError
         A file is missing, empty, damaged or of an unknown kind, or the files do not belong together.
     """
-    config = config or InputConfig()
     if not paths:
         raise DataError("no input file is given: name one or several files of one observation")
     readers: list[BaseObservation] = []

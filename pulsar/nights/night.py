@@ -6,7 +6,6 @@ How complete its searches are is told by the same with signals that are added.
 import math
 import zlib
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -161,11 +160,10 @@ def _placed(pointing: Pointing, part: Pointing, config: Config) -> Config:
 
     ra = pointing.header.ra_deg if config.input.ra_deg is None else config.input.ra_deg
     try:
-        obs = open_observation(*part.paths, config=config.input)
+        with open_observation(*part.paths, config=config.input) as obs:
+            later = (obs.header.tmid - pointing.header.tstart) * DAY
     except DataError:
         return config  # the search will say what is wrong
-    later = (obs.header.tmid - pointing.header.tstart) * DAY
-    obs.close()
     if not math.isfinite(ra):
         return config
     return _at(config, (ra + SIDEREAL * later) % 360.0, config.input.dec_deg)
@@ -191,7 +189,7 @@ def plan_jobs(todo: Sequence[Job]) -> "tuple[dict[str, RunPlan], list[tuple[str,
     for job in todo:
         name = job.out.stem
         try:
-            with closing(open_observation(*job.pointing.paths, config=job.config.input)) as obs:
+            with open_observation(*job.pointing.paths, config=job.config.input) as obs:
                 h = obs.header
                 shape = (h.nsamps, h.tsamp, h.is_series, obs.chan_ok.tobytes(), h.freqs.tobytes())
                 if shape not in alike:

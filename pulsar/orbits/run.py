@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -111,7 +110,7 @@ class Found:
 
 
 def plan_only(
-    paths: Sequence[Path | str], dms: Sequence[float], config: Config | None = None, progress: Progress | None = None
+    paths: Sequence[Path | str], dms: Sequence[float], config: Config = Config(), progress: Progress | None = None
 ) -> OrbitsPlan:
     """The plan of :func:`search_orbits`, and its cost; a few templates are tried.
 
@@ -120,8 +119,7 @@ def plan_only(
     ConfigError, DataError
         As that.
     """
-    config = Config() if config is None else config
-    with closing(open_observation(*paths, config=config.input)) as obs:
+    with open_observation(*paths, config=config.input) as obs:
         return _planned(obs, dms, config, Progress("quiet") if progress is None else progress)
 
 
@@ -138,7 +136,7 @@ def search_orbits(
     paths: Sequence[Path | str],
     target: Target,
     dms: Sequence[float] = (),
-    config: Config | None = None,
+    config: Config = Config(),
     *,
     resume: bool = False,
     progress: Progress | None = None,
@@ -171,7 +169,6 @@ def search_orbits(
     DataError
         The files cannot be read.
     """
-    config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     out = check_output(target.path, overwrite=target.overwrite)
     with output_lock(out, "pulsar orbits"), opened(paths, config, progress) as obs:

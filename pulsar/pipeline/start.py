@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def opened(
     if progress is not None:
         for problem in obs.problems:
             progress.warning(problem)
-    return closing(obs)
+    return obs
 
 
 def fingerprint(files: Sequence[InputFile], config: Config, version: str, header: Header | None = None) -> str:

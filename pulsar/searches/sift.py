@@ -132,7 +132,7 @@ class Group:
 def group(
     detections: Array,
     tobs: float,
-    config: SiftConfig | None = None,
+    config: SiftConfig = SiftConfig(),
     *,
     freqs: Sequence[float] | Floats = (),
     dms: Sequence[float] | Floats | None = None,
@@ -165,7 +165,6 @@ def group(
     ValueError
         If `tobs` is not positive.
     """
-    config = SiftConfig() if config is None else config
     if not tobs > 0:
         raise ValueError(f"tobs must be positive, not {tobs!r}")
     if detections.size == 0:

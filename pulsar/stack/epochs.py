@@ -47,7 +47,7 @@ class Added(NamedTuple):
 def add_epoch(
     paths: Sequence[Path | str],
     folder: Path,
-    config: Config | None = None,
+    config: Config = Config(),
     *,
     factor: float = 1.0,
     argv: Sequence[str] = (),
@@ -80,7 +80,6 @@ def add_epoch(
     DataError
         The files, or the store, cannot be read.
     """
-    config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     if not (np.isfinite(factor) and factor > 0):
         raise ConfigError(f"--weight {factor:g}: expected a number above 0")

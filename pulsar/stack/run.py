@@ -160,7 +160,7 @@ def opened(folder: Path) -> Iterator[Stack]:
         yield Stack(store, [files.enter_context(Epoch(path, store.grid)) for path in store.paths()])
 
 
-def search_stack(folder: Path, target: Target, config: Config | None = None, progress: Progress | None = None) -> Run:
+def search_stack(folder: Path, target: Target, config: Config = Config(), progress: Progress | None = None) -> Run:
     """Search the summed powers of a stack, and write its candidates.
 
     Parameters
@@ -185,7 +185,6 @@ def search_stack(folder: Path, target: Target, config: Config | None = None, pro
     DataError
         A file of the stack cannot be read.
     """
-    config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     check_output(target.path, overwrite=target.overwrite)
     with opened(folder) as stack:

@@ -70,11 +70,10 @@ class StackSearch:
         grid: StackGrid,
         weights: Floats,
         tobs: Floats,
-        config: FFTConfig | None = None,
+        config: FFTConfig = FFTConfig(),
         *,
         ntrials_dm: float = 1.0,
     ) -> None:
-        config = FFTConfig() if config is None else config
         weights = np.asarray(weights, dtype=np.float64)
         if not weights.size or not np.all(weights > 0) or not np.all(np.isfinite(weights)):
             raise ConfigError("a stack needs epochs, each of a positive weight")
