@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 import numpy as np
@@ -175,8 +174,6 @@ class Pace:
     def __enter__(self) -> None:
         self._begun = time.monotonic()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         now = time.monotonic()
         self._next = now + max((now - self._begun) / SHARE, (now - self._start) * SHARE)
