@@ -27,6 +27,7 @@ from pulsar.data.files import check_output
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
+from pulsar.data.series import Lines
 from pulsar.data.unfinished import output_lock
 from pulsar.errors import ConfigError, DataError
 from pulsar.folding.refine import refine
@@ -95,7 +96,7 @@ class Spectrum:
         Frequencies and full widths [Hz] of interference that is left out.
     """
 
-    def __init__(self, series: Array, tsamp: float, lines: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, series: Array, tsamp: float, lines: Lines) -> None:
         lengths = Lengths(len(series), tsamp)
         self.span, self.tobs, self.nbins = lengths.span, lengths.tobs, lengths.nbins
         maker = _maker(len(series), tsamp)
@@ -421,7 +422,7 @@ def _searched(obs: Observation, clean: Clean, windows: Sequence[Window], config:
     return [best[i] for i in range(len(windows))]
 
 
-def _measured(cube: FoldCube, window: Window, *, search_dm: bool, lines: Sequence[tuple[float, float]]) -> Fold:
+def _measured(cube: FoldCube, window: Window, *, search_dm: bool, lines: Lines) -> Fold:
     """A refined fold; an acceleration that these data tell less well than the window is wide stays as it is."""
     fold = refine(cube, search_dm=search_dm, lines=lines)
     if fold.fdot_err < window.wide.fdot:

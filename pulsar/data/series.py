@@ -1,5 +1,6 @@
 """Dedispersed data: one series, or many over a range of DMs; and arrays that begin at a cache line."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,8 @@ from pulsar_kernels.arrays import Array, Floats
 if TYPE_CHECKING:
     from astropy.units import Quantity
 
+#: Lines of interference in a series: frequency and full width of each [Hz].
+Lines = Sequence[tuple[float, float]]
 #: Fewest samples of a series in which periods are searched for, and that downsampling leaves.
 MIN_SAMPLES: Final = 256
 

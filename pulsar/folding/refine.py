@@ -6,7 +6,7 @@ brings the parameters within reach of a joint least-squares fit of a noise-filte
 the errors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +15,7 @@ import numpy as np
 from pulsar.constants import C
 from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise
 from pulsar.data.header import dispersion_delays
+from pulsar.data.series import Lines
 from pulsar.folding.errors import errors_of, size_errors, slopes_of, with_peaks
 from pulsar.folding.profile import best_box, fine_box, template_of
 from pulsar.folding.whiten import RED, harmonic_noise, on_lines, without_pulse
@@ -88,7 +89,7 @@ def _pulse_times(cube: FoldCube, phase: float) -> Floats:
     return np.where(last >= first, mean, 0.5 * (edges[:-1] + edges[1:]))
 
 
-def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = (), *, levelled: bool = False) -> _Data:
+def _prepare(cube: FoldCube, lines: Lines = (), *, levelled: bool = False) -> _Data:
     """The harmonics of a cube; `levelled`: without the wandering level, where it has been found to wander."""
     level = cube.levelled if levelled else None
     data = (level.data if level is not None else cube.data).astype(np.float64)
@@ -350,12 +351,7 @@ def _left_in_sum(summed: Complexes, weight: float, nbins: int, width: float, pha
 
 
 def refine(
-    cube: FoldCube,
-    *,
-    search_dm: bool = True,
-    search_fdot: bool = True,
-    lines: Sequence[tuple[float, float]] = (),
-    fit: bool = True,
+    cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True, lines: Lines = (), fit: bool = True
 ) -> Fold:
     """Refine frequency, derivative and DM of a folded candidate, and measure it.
 

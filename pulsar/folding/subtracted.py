@@ -21,6 +21,7 @@ from pulsar.cleaning.source import MaskedSource, live_parts
 from pulsar.config.model import SubtractConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
+from pulsar.data.series import Lines
 from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.folding.profile import best_box, drawn, ratio_of
 from pulsar.folding.whiten import on_lines
@@ -403,7 +404,7 @@ def _folded(cells: Floats, template: Template) -> Folded:
     return Folded(own, snr, (mean, float(total**-0.5), float(scatter[0]), float(scatter[1])))
 
 
-def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Sequence[tuple[float, float]]) -> Bools:
+def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines) -> Bools:
     """Harmonics of folded samples that lines of interference fall on, from 0 on.
 
     Parameters
@@ -480,7 +481,7 @@ def measure_template(
     *,
     threads: int,
     memory: int,
-    lines: Sequence[tuple[float, float]] = (),
+    lines: Lines = (),
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Taken, Folded]:
     """Measure the template of a pulsar in cleaned samples, in one pass over them; and what of it is there.
@@ -652,7 +653,7 @@ def measure_templates(
     *,
     threads: int,
     memory: int,
-    lines: Sequence[tuple[float, float]] = (),
+    lines: Lines = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[tuple[Taken, Folded]]:
     """Measure the templates of several pulsars, each in the samples without the others.

@@ -13,12 +13,12 @@ samples and of bins beat: a sample counts at the middle of its bin. There it pre
 than the pulse does, as a fit weights harmonics by the square of their number.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from pulsar.data.fold import HarmonicNoise
+from pulsar.data.series import Lines
 from pulsar.searches.stats import median
 from pulsar_kernels.arrays import Bools, Complexes, Floats, Ints
 
@@ -131,9 +131,7 @@ MOST_LOST: Final = 0.25
 IMAGE: Final = 1e-4
 
 
-def on_lines(
-    parts: Complexes, weight: Floats, freq: float, tobs: float, tsamp: float, lines: Sequence[tuple[float, float]]
-) -> Bools:
+def on_lines(parts: Complexes, weight: Floats, freq: float, tobs: float, tsamp: float, lines: Lines) -> Bools:
     """Harmonics that lines of interference fall on.
 
     Nearer than half the width of a line and what a sub-integration resolves; and whole runs of harmonics that scatter

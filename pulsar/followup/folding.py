@@ -15,6 +15,7 @@ from pulsar.data.flags import split, weight
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
+from pulsar.data.series import Lines
 from pulsar.errors import ConfigError
 from pulsar.folding.fundamental import fold_sigma
 from pulsar.folding.refine import refine
@@ -166,7 +167,7 @@ def _start(ephemeris: Ephemeris | FromPar, header: Header, *, fit: bool) -> Fold
     return given if known is None or known.params is None else known.params
 
 
-def measured(cube: FoldCube, lines: Sequence[tuple[float, float]], *, fit: bool, search_dm: bool) -> Fold:
+def measured(cube: FoldCube, lines: Lines, *, fit: bool, search_dm: bool) -> Fold:
     """A fold refined as those of a search are, or (`fit` False) measured where it was made.
 
     Parameters

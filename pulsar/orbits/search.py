@@ -8,7 +8,7 @@ rest is looked at again.
 
 import heapq
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,7 +18,7 @@ from scipy.fft import irfft, rfft
 from scipy.optimize import minimize
 
 from pulsar.config.model import OrbitsConfig
-from pulsar.data.series import aligned
+from pulsar.data.series import Lines, aligned
 from pulsar.errors import ConfigError
 from pulsar.orbits.bank import Bank, Slice
 from pulsar.searches import stats
@@ -216,7 +216,7 @@ class OrbitSearch:
             total = total + slope**0.5 * (1.0 + area * slope + volume * slope**1.5)
         return np.asarray(np.maximum(np.pi / np.sqrt(3.0) * self.bins * total, 1.0) / self.share)
 
-    def whiten(self, series: Array, birdies: Iterable[tuple[float, float]] = ()) -> Float32s | None:
+    def whiten(self, series: Array, birdies: Lines = ()) -> Float32s | None:
         """The white series of the octave, more finely sampled than a template's; None when it is constant.
 
         Parameters

@@ -11,6 +11,7 @@ from pulsar.config.model import Config
 from pulsar.data import flags as table
 from pulsar.data.fold import Fold, FoldCube, FoldParams, PulseCutout
 from pulsar.data.header import WHOLE, Header, Part, parts_of_counts
+from pulsar.data.series import Lines
 from pulsar.folding.fundamental import MOST, choose_period
 from pulsar.folding.profile import best_box
 from pulsar.folding.refine import refine
@@ -333,7 +334,7 @@ def _white_snr(fold: Fold) -> float:
     return snr * float(fold.extra.get("noise_scale", 1.0))
 
 
-def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Sequence[tuple[float, float]] = ()) -> Fold:
+def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Lines = ()) -> Fold:
     """Refine a fold; where it does not repeat, without the sub-integrations that differ from the others.
 
     Impulses of a few of them may have drawn the refinement away from what was found. What is left must repeat, and be

@@ -21,7 +21,7 @@ from pulsar.data.files import read_bytes
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part
 from pulsar.data.observation import Observation, unchanged
-from pulsar.data.series import TimeSeries
+from pulsar.data.series import Lines, TimeSeries
 from pulsar.data.source import PartSource, SampleSource
 from pulsar.errors import ConfigError
 from pulsar.folding import folder
@@ -258,11 +258,7 @@ def subtract(
 
 
 def templates_of(
-    source: MaskedSource,
-    params: Sequence[FoldParams],
-    config: Config,
-    means: Means,
-    lines: Sequence[tuple[float, float]] = (),
+    source: MaskedSource, params: Sequence[FoldParams], config: Config, means: Means, lines: Lines = ()
 ) -> list[tuple[Taken, Folded]]:
     """Templates of pulsars in samples, the brightest first (:func:`pulsar.folding.subtracted.measure_templates`)."""
     passes = len(params) * (2 if len(params) > 1 else 1)

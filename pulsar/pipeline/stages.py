@@ -11,6 +11,7 @@ from pulsar.config.model import Config
 from pulsar.config.resources import share_out
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, joined
 from pulsar.data.header import WHOLE, Part, parts_of_counts
+from pulsar.data.series import Lines
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import DMPlan, DMStage, halved, halvings
 from pulsar.pipeline.octaves import independent_dms, independent_periodic, plan_bands
@@ -158,8 +159,8 @@ class SeriesSearch:
         *,
         bands: SeriesBands | None = None,
         periodic: bool = True,
-        birdies: Sequence[tuple[float, float]] = (),
-        steady: Sequence[tuple[float, float]] = (),
+        birdies: Lines = (),
+        steady: Lines = (),
     ) -> Found:
         """Everything found in one series.
 
@@ -289,8 +290,8 @@ class PartsSearch:
         *,
         bands: Mapping[int, SeriesBands] | None = None,
         periodic: bool = True,
-        birdies: Sequence[tuple[float, float]] = (),
-        steady: Sequence[tuple[float, float]] = (),
+        birdies: Lines = (),
+        steady: Lines = (),
     ) -> Found:
         """Everything found in one series and its parts; frequencies are those at the middle of each.
 
@@ -329,8 +330,8 @@ def search_series(
     *,
     memory: int,
     gaps: tuple[tuple[int, int], ...] = (),
-    birdies: Sequence[tuple[float, float]] = (),
-    steady: Sequence[tuple[float, float]] = (),
+    birdies: Lines = (),
+    steady: Lines = (),
 ) -> Found:
     """Everything found in the only series of a run, as a whole and in parts.
 
@@ -413,9 +414,7 @@ class BatchSearch:
             for stage, independent in zip(self.plan.stages, self.independent, strict=True)
         )
 
-    def search(
-        self, batch: Batch, birdies: Sequence[tuple[float, float]] = (), some_of: "SomeTrials | None" = None
-    ) -> Found:
+    def search(self, batch: Batch, birdies: Lines = (), some_of: "SomeTrials | None" = None) -> Found:
         """Detections and events in all series of a batch, `dm_index` ascending.
 
         Parameters
@@ -435,7 +434,7 @@ class BatchSearch:
         batch: Batch,
         trials: Sequence[int],
         done: "Callable[[int, Found], None]",
-        birdies: Sequence[tuple[float, float]] = (),
+        birdies: Lines = (),
         some_of: "SomeTrials | None" = None,
     ) -> None:
         """Search some trials of a batch, and hand on what is in each when it is done.

@@ -7,7 +7,7 @@ leakage in one case). The level of the noise is therefore measured in the tapere
 continue the series by its mirror image, turned over, in which neither value nor slope jumps.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from pulsar.data.series import Lines
 from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar_kernels import fft, whiten
@@ -157,7 +158,7 @@ def _ladder(nmodes: int) -> tuple[Ints, list[tuple[int, int, int]]]:
     return centres, [(lo, hi, (hi - lo) // 2) for lo, hi in ends]
 
 
-def without_lines(raw: Float32s, tau: float, lines: Sequence[tuple[float, float]]) -> int:
+def without_lines(raw: Float32s, tau: float, lines: Lines) -> int:
     """Take lines out of a series, in place, where they are stronger than noise is.
 
     Parameters
@@ -404,9 +405,7 @@ class Amplitudes:
         self._nsamps = lengths.nsamps
         self._halvings = max(int(np.log2(max(self._nsamps // (PER_CYCLE * DRIFTS), 1))), 0)
 
-    def fill(
-        self, series: Array, birdies: Iterable[tuple[float, float]], real: Float32s, imag: Float32s, work: Float32s
-    ) -> Floats | None:
+    def fill(self, series: Array, birdies: Lines, real: Float32s, imag: Float32s, work: Float32s) -> Floats | None:
         """Amplitudes of a series, bin r at element ``PAD + r``, and the natural logarithm of the noise level.
 
         Parameters

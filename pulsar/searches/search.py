@@ -6,7 +6,7 @@ needs, its cost, its kernels. The list of all is in :mod:`pulsar.searches.regist
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from pulsar.config.model import Config, Section
 from pulsar.data.candidate import DETECTION_COLUMNS, Column, dtype_of
-from pulsar.data.series import MIN_SAMPLES
+from pulsar.data.series import MIN_SAMPLES, Lines
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
 from pulsar_kernels import longwave
@@ -211,12 +211,7 @@ class Search(ABC, Generic[B]):
         return None
 
     def search(
-        self,
-        series: Array,
-        dm: float = 0.0,
-        dm_index: int = 0,
-        birdies: Iterable[tuple[float, float]] = (),
-        band: Band = EVERYTHING,
+        self, series: Array, dm: float = 0.0, dm_index: int = 0, birdies: Lines = (), band: Band = EVERYTHING
     ) -> Array:
         """Detections in one series.
 

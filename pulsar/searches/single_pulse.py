@@ -9,6 +9,7 @@ import numpy as np
 
 from pulsar.config.model import SinglePulseConfig
 from pulsar.data.candidate import EVENT_COLUMNS
+from pulsar.data.series import Lines
 from pulsar.searches.amplitudes import without_lines
 from pulsar.searches.search import Band, Circumstances, Cost, Pairs, Search
 from pulsar_kernels import baseline, cells, matched
@@ -166,7 +167,7 @@ class SinglePulseSearch(Search["_Buffers"]):
         out["reach"] = self.tsamp * AT_LIMIT * parts[-1][0] if len(parts) > 1 else np.inf
         return out
 
-    def _without_lines(self, series: Array, runs: Ints, lines: Sequence[tuple[float, float]]) -> tuple[Array, Ints]:
+    def _without_lines(self, series: Array, runs: Ints, lines: Lines) -> tuple[Array, Ints]:
         """The series less its lines, and what counts as nothing in it; moments are made again where there are any."""
         clean = series.astype(np.float32)
         for first, last in runs:

@@ -14,6 +14,7 @@ from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.observation import Observation, called
+from pulsar.data.series import Lines
 from pulsar.data.unfinished import output_lock
 from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
@@ -247,9 +248,7 @@ def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path, prog
     return replace(Means.of(config, obs, progress, folder), memory=left)
 
 
-def _write_powers(
-    writer: EpochWriter, maker: GridPowers, dm_index: int, series: Array, lines: Sequence[tuple[float, float]]
-) -> int:
+def _write_powers(writer: EpochWriter, maker: GridPowers, dm_index: int, series: Array, lines: Lines) -> int:
     """Store the powers of all pieces at one DM; how many are too large for a byte."""
     beyond = 0
     for i in range(len(writer.info.pieces)):

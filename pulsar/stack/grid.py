@@ -1,12 +1,12 @@
 """The grid that epochs of a stack share, frequencies and DMs; powers at these frequencies; how a byte keeps a power."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from scipy import fft as scipy_fft
 
+from pulsar.data.series import Lines
 from pulsar.searches.amplitudes import PAD
 from pulsar.searches.fft import FFTSearch
 from pulsar_kernels.arrays import Array, Complex64s, Float32s, Floats, Uint8s
@@ -114,7 +114,7 @@ class GridPowers:
         self._inverse, self._own = noise.inverse[half], noise.own[half]
         self._turn = np.exp(-2j * np.pi / (POINTS * grid.nfft) * np.arange(self.nfft)).astype(np.complex64)
 
-    def powers(self, series: Array, birdies: Iterable[tuple[float, float]] = ()) -> Float32s:
+    def powers(self, series: Array, birdies: Lines = ()) -> Float32s:
         """Powers of one series, exponential with mean 1 in noise; all 0 where it is constant.
 
         Parameters
@@ -145,7 +145,7 @@ class GridPowers:
         self._honest(out)
         return out
 
-    def _white(self, series: Array, birdies: Iterable[tuple[float, float]]) -> Float32s | None:
+    def _white(self, series: Array, birdies: Lines) -> Float32s | None:
         """The series with white noise, of such a size that powers have mean 1; None where it is constant."""
         amplitudes = self._search.filled(series, tuple(birdies))
         if amplitudes is None:

@@ -18,6 +18,7 @@ from pulsar.data.files import check_output
 from pulsar.data.fold import Fold, FoldCube, PulseCutout
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
+from pulsar.data.series import Lines
 from pulsar.data.unfinished import undisturbed
 from pulsar.errors import PulsarError
 from pulsar.io.hdf5 import Hdf5Writer
@@ -42,10 +43,6 @@ class Target:
     path: Path
     overwrite: bool = False
     argv: Sequence[str] = ()
-
-
-#: Frequencies and full widths of lines of interference [Hz].
-Lines = Sequence[tuple[float, float]]
 
 
 class FileWriter(Hdf5Writer):
