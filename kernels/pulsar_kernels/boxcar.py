@@ -7,7 +7,7 @@ from pulsar_kernels.arrays import Floats, Ints
 
 
 @kernel(inline=True, helper=True)
-def sum_around(row: NDArray[np.float64], total: NDArray[np.float64]) -> None:
+def sum_around(row: Floats, total: Floats) -> None:
     """Running sums over two turns, from 0 on, into `total` of shape (2 nbins + 1,)."""
     n = row.shape[0]
     total[0] = 0.0

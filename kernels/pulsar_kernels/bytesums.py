@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
     I8,
@@ -22,6 +21,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.arrays import Float32s, Ints, Uint8s
 
 #: Sums side by side.
 WIDE = 64
@@ -47,7 +47,7 @@ def _raised_code(builder: Any, args: Any, count: int) -> Any:
 
 
 @vector(_raised_code, literal=2, returns=types.int64)
-def raised(few: NDArray[np.uint8], q: int, nstages: int, limits: NDArray[np.uint8], stages: NDArray[np.int64]) -> int:
+def raised(few: Uint8s, q: int, nstages: int, limits: Uint8s, stages: Ints) -> int:
     """Where sums exceed the limits of their stages, among the grid indices 32 q ... 32 q + 63.
 
     Of `limits` there are 64 for each stage, all the same. Sums are 255 at most. The bits of the stages at which one
@@ -65,14 +65,14 @@ def raised(few: NDArray[np.uint8], q: int, nstages: int, limits: NDArray[np.uint
 
 
 @kernel(inline=True, helper=True)
-def to_bytes(power: NDArray[np.float32], scale: np.float32, few: NDArray[np.uint8]) -> None:
+def to_bytes(power: Float32s, scale: np.float32, few: Uint8s) -> None:
     """Powers times `scale`, rounded, 255 at most."""
     for i in range(power.shape[0]):
         few[i] = np.uint8(np.int32(min(power[i] * scale + np.float32(0.5), np.float32(255.0))))
 
 
 @kernel(inline=True, helper=True)
-def limits_of(thresholds: NDArray[np.float32], scale: np.float32, limits: NDArray[np.uint8]) -> bool:
+def limits_of(thresholds: Float32s, scale: np.float32, limits: Uint8s) -> bool:
     """What sums of bytes exceed wherever those of floats exceed `thresholds`; True if there is no such number."""
     none = False
     for s in range(thresholds.shape[0]):

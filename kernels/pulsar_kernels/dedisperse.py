@@ -6,16 +6,16 @@ Integer sums are exact, so the result does not depend on how the data are cut in
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Array, Int8s, Int16s, Int32s, Ints
 
 #: Channels whose int8 sum cannot leave int16: 256 * -128 = -32768.
 INT16_CHANNELS = 256
 
 
 @kernel()
-def _sum_raw(dst: NDArray[np.int16], raw: NDArray[np.int8], src: Any, shift: Any, first: int, last: int) -> None:
+def _sum_raw(dst: Int16s, raw: Int8s, src: Any, shift: Any, first: int, last: int) -> None:
     """dst = sum of the rows ``src[first:last]`` of `raw`, 256 at most, each from column ``shift`` on."""
     n = dst.size
     j = first
@@ -58,14 +58,7 @@ def _sum_raw(dst: NDArray[np.int16], raw: NDArray[np.int8], src: Any, shift: Any
 
 @kernel()
 def brute_tile(
-    raw: NDArray[np.int8],
-    column: int,
-    delays: NDArray[np.int64],
-    acc: NDArray[np.int32],
-    out: NDArray[np.int16],
-    row: int,
-    out_column: int,
-    nout: int,
+    raw: Int8s, column: int, delays: Ints, acc: Int32s, out: Int16s, row: int, out_column: int, nout: int
 ) -> None:
     """Exact sums over channels for every DM, over one tile of time.
 
@@ -115,7 +108,7 @@ def brute_tile(
 
 
 @kernel()
-def halve_pairs(data: NDArray[Any], out: NDArray[np.int16]) -> None:
+def halve_pairs(data: Array, out: Int16s) -> None:
     half = data.shape[1] // 2
     for c in range(data.shape[0]):
         row = data[c]
@@ -125,7 +118,7 @@ def halve_pairs(data: NDArray[Any], out: NDArray[np.int16]) -> None:
 
 
 @kernel()
-def halve_words(data: NDArray[np.int8], out: NDArray[np.int16]) -> None:
+def halve_words(data: Int8s, out: Int16s) -> None:
     # Two neighbours are loaded as one word: shifts part them, and nothing is shuffled.
     half = data.shape[1] // 2
     for c in range(data.shape[0]):
@@ -136,7 +129,7 @@ def halve_words(data: NDArray[np.int8], out: NDArray[np.int16]) -> None:
             res[j] = np.int16(np.int16(np.int16(word << 8) >> 8) + np.int16(word >> 8))
 
 
-def halve(data: NDArray[Any], out: NDArray[np.int16]) -> None:
+def halve(data: Array, out: Int16s) -> None:
     """Sum pairs of neighbouring samples; an odd last sample is dropped, and what leaves int16 goes round.
 
     Parameters
@@ -152,7 +145,7 @@ def halve(data: NDArray[Any], out: NDArray[np.int16]) -> None:
 
 
 @kernel()
-def requantise(sums: NDArray[np.int16], scale: float, out: NDArray[np.int8]) -> None:
+def requantise(sums: Int16s, scale: float, out: Int8s) -> None:
     """Sums of samples back to int8 with the noise of one sample: rounded (halves to even) and clamped."""
     factor = np.float32(scale)
     for c in range(out.shape[0]):
@@ -170,7 +163,7 @@ def _between(before: np.int16, first: np.int16, second: np.int16, after: np.int1
 
 
 @kernel()
-def halve_series(x: NDArray[np.int16], out: NDArray[np.int16]) -> None:
+def halve_series(x: Int16s, out: Int16s) -> None:
     """Half as many samples of a series: 1 3 3 1 of four neighbours, which leaves white noise its scatter.
 
     A sample stands for the two in the middle. Of a line of frequency f and samples dt apart the amplitude is multiplied

@@ -8,10 +8,10 @@ channels of one bin after the other: sums and maxima over the bins are vectors a
 import functools
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels import lanes
 from pulsar_kernels._jit import aligned, kernel
+from pulsar_kernels.arrays import Bools, Float32s, Floats, Ints
 from pulsar_kernels.lanes import ELEMENT, LANES, factors, slots, twiddles
 
 #: Least variance that is one: of the other channel of a pair rounding leaves 1e-14 of its own, times a few passes.
@@ -19,16 +19,14 @@ _ROUNDING = 1e-10
 
 
 @functools.cache
-def passes(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def passes(n: int) -> tuple[Ints, Float32s]:
     """Radices and twiddles for spectra of `n` points, a product of 2, 3 and 5, 16 or more."""
     radix = factors(n)
     return np.array(radix, dtype=np.int64), twiddles(radix)
 
 
 @kernel(inline=True)
-def _powers(
-    tile: NDArray[np.float32], up: int, down: int, powers: NDArray[np.float32], total: NDArray[np.float32]
-) -> None:
+def _powers(tile: Float32s, up: int, down: int, powers: Float32s, total: Float32s) -> None:
     """Powers of 32 channels, from elements ``k = up`` and ``n - k = down``, also added to `total`."""
     one, two = tile[slots(up) * ELEMENT :], tile[slots(down) * ELEMENT :]
     for j in range(LANES):
@@ -42,15 +40,15 @@ def _powers(
 
 @kernel()
 def line_powers(
-    points: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    radix: NDArray[np.int64],
-    twiddle: NDArray[np.float32],
+    points: Float32s,
+    scale: Float32s,
+    radix: Ints,
+    twiddle: Float32s,
     first: int,
     factor: float,
-    powers: NDArray[np.float32],
-    variance: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    powers: Float32s,
+    variance: Floats,
+    counts: Ints,
 ) -> None:
     """Power spectra of all channels, less their means and scaled, and lines counted over the channels.
 
@@ -115,13 +113,7 @@ def line_powers(
 
 
 @kernel()
-def strongest(
-    powers: NDArray[np.float32],
-    first: int,
-    used: NDArray[np.bool_],
-    surplus: NDArray[np.float32],
-    where: NDArray[np.int64],
-) -> None:
+def strongest(powers: Float32s, first: int, used: Bools, surplus: Float32s, where: Ints) -> None:
     """The strongest power of every channel, over the mean of the noise, less its expectation for that many bins.
 
     In noise exp(-surplus) is about the probability that a spectrum reaches it. The mean is of the powers below five

@@ -1,16 +1,16 @@
 """Channels added to bands."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.arrays import Int8s, Int16s, Ints
 
 #: Samples of a tile: sums and four channels of it stay in the first caches.
 TILE = 4096
 
 
 @kernel()
-def add_band(data: NDArray[np.int8], start: int, delays: NDArray[np.int64], out: NDArray[np.int16]) -> None:
+def add_band(data: Int8s, start: int, delays: Ints, out: Int16s) -> None:
     """Add channels to the sum of their band, each earlier by its delay.
 
     Parameters

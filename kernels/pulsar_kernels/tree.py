@@ -10,7 +10,6 @@ The root sums its children in int16, times 2 for every level, which is the scale
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar_kernels._ir import (
     I8,
@@ -30,6 +29,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import all_written, kernel, prefetch, vector
+from pulsar_kernels.arrays import Floats, Int8s, Int16s, Int32s, Ints, Uint8s
 
 #: Children of a node (of all but the root), and samples in a vector: stretches are multiples of it.
 FAN = 4
@@ -48,14 +48,7 @@ _UNUSED = np.int64(1) << 40
 
 @kernel(inline=True)
 def _join(
-    m: NDArray[np.float64],
-    v: NDArray[np.float64],
-    c: NDArray[np.float64],
-    w: NDArray[np.float64],
-    dk: NDArray[np.float64],
-    aligned: NDArray[np.float64],
-    choice: NDArray[np.int64],
-    shift: NDArray[np.int64],
+    m: Floats, v: Floats, c: Floats, w: Floats, dk: Floats, aligned: Floats, choice: Ints, shift: Ints
 ) -> tuple[float, float, float]:
     """Row of each part and its whole-sample shift that make the least variance; mean, variance and covariance then.
 
@@ -97,7 +90,7 @@ def _join(
 
 
 @kernel(inline=True)
-def _smooth(x: NDArray[np.float64], reach: int, out: NDArray[np.float64]) -> None:
+def _smooth(x: Floats, reach: int, out: Floats) -> None:
     """Means over `reach` elements on either side, fewer at the ends."""
     n = x.size
     for j in range(n):
@@ -111,21 +104,21 @@ def _smooth(x: NDArray[np.float64], reach: int, out: NDArray[np.float64]) -> Non
 @kernel()
 def choose_rows(
     fan: int,
-    dms: NDArray[np.float64],
+    dms: Floats,
     slack: float,
-    below_count: NDArray[np.float64],
-    below_slope: NDArray[np.float64],
-    below_spread: NDArray[np.float64],
-    below_rowid: NDArray[np.int32],
-    below_stats: NDArray[np.float64],
-    count: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    spread: NDArray[np.float64],
-    rowid: NDArray[np.int32],
-    node_of: NDArray[np.int64],
-    child: NDArray[np.int64],
-    shift: NDArray[np.int64],
-    stats: NDArray[np.float64],
+    below_count: Floats,
+    below_slope: Floats,
+    below_spread: Floats,
+    below_rowid: Int32s,
+    below_stats: Floats,
+    count: Floats,
+    slope: Floats,
+    spread: Floats,
+    rowid: Int32s,
+    node_of: Ints,
+    child: Ints,
+    shift: Ints,
+    stats: Floats,
 ) -> int:
     """Rows of every node of a level, each serving as many neighbouring DMs as it can.
 
@@ -300,14 +293,7 @@ def choose_rows(
 
 
 @kernel()
-def spans(
-    child: NDArray[np.int64],
-    shift: NDArray[np.int64],
-    lo: NDArray[np.int64],
-    hi: NDArray[np.int64],
-    below_lo: NDArray[np.int64],
-    below_hi: NDArray[np.int64],
-) -> None:
+def spans(child: Ints, shift: Ints, lo: Ints, hi: Ints, below_lo: Ints, below_hi: Ints) -> None:
     """First sample needed of the rows below, and last one past the tile, from those of the rows above.
 
     Rows that nothing needs keep `lo` > `hi`; so do those below that only such rows take.
@@ -348,9 +334,7 @@ def _quarter_code(builder: Any, args: Any, count: int) -> None:
 
 
 @vector(_quarter_code, literal=7)
-def _half_sum(
-    data: NDArray[np.int8], a: int, b: int, c: int, d: int, out: NDArray[np.int8], at: int, count: int
-) -> None:
+def _half_sum(data: Int8s, a: int, b: int, c: int, d: int, out: Int8s, at: int, count: int) -> None:
     """Half the sum of `count` (1 to 4) stretches of 64 samples of `data`, those at `a`, `b`, `c`, `d`, to ``out[at:]``.
 
     The mean of the first two is rounded up, that of the others down; the sum of the means saturates.
@@ -383,11 +367,11 @@ def _sum_code(builder: Any, args: Any, past: int) -> None:
 
 @vector(_sum_code, literal=7)
 def _sum(
-    data: NDArray[np.int8],
-    where: NDArray[np.int64],
+    data: Int8s,
+    where: Ints,
     count: int,
     i: int,
-    out: NDArray[np.int16],
+    out: Int16s,
     at: int,
     bits: int,
     past: int,  # noqa: ARG001
@@ -409,9 +393,7 @@ def _sum(
 
 
 @kernel()
-def _node_row(
-    data: NDArray[np.int8], where: NDArray[np.int64], count: int, arena: NDArray[np.int8], at: int, n: int
-) -> None:
+def _node_row(data: Int8s, where: Ints, count: int, arena: Int8s, at: int, n: int) -> None:
     a, b, c, d = where[0], where[1], where[2], where[3]
     if count == 4:
         for i in range(0, n, LANES):
@@ -428,16 +410,7 @@ def _node_row(
 
 
 @kernel()
-def _root_row(
-    data: NDArray[np.int8],
-    where: NDArray[np.int64],
-    count: int,
-    out: NDArray[np.int16],
-    at: int,
-    n: int,
-    bits: int,
-    past: bool,
-) -> None:
+def _root_row(data: Int8s, where: Ints, count: int, out: Int16s, at: int, n: int, bits: int, past: bool) -> None:
     whole = n & ~(LANES - 1)
     if past:
         for i in range(0, whole, LANES):
@@ -460,17 +433,17 @@ def _root_row(
 
 @kernel()
 def tree_tile(
-    raw: NDArray[np.int8],
+    raw: Int8s,
     column: int,
-    kind: NDArray[np.uint8],
-    dest: NDArray[np.int64],
-    length: NDArray[np.int64],
-    ptr: NDArray[np.int64],
-    src: NDArray[np.int64],
-    shift: NDArray[np.int64],
+    kind: Uint8s,
+    dest: Ints,
+    length: Ints,
+    ptr: Ints,
+    src: Ints,
+    shift: Ints,
     bits: int,
-    arena: NDArray[np.int8],
-    out: NDArray[np.int16],
+    arena: Int8s,
+    out: Int16s,
     out_column: int,
     nout: int,
 ) -> None:

@@ -322,7 +322,7 @@ class HeldSource(Derived):
         All of them, if they have been read.
     """
 
-    def __init__(self, source: MaskedSource, cleaned: NDArray[np.int8] | None = None) -> None:
+    def __init__(self, source: MaskedSource, cleaned: Int8s | None = None) -> None:
         super().__init__(source)
         self.obs, self.mask, self.nchans = source.obs, source.mask, source.nchans
         self._held = np.empty((0, 0), dtype=np.int8) if cleaned is None else cleaned

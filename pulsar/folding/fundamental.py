@@ -16,13 +16,13 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from pulsar.constants import C
 from pulsar.data.fold import Fold
 from pulsar.folding.refine import MOST_ACCEL
-from pulsar.searches.stats import Floats, correct_trials, logp_from_sigma, power_logp, sigma_from_logp
+from pulsar.searches.stats import correct_trials, logp_from_sigma, power_logp, sigma_from_logp
+from pulsar_kernels.arrays import Bools, Complexes, Floats, Ints
 
 #: Significance at which power is taken as real: by chance one period in 700 is called too long or too short.
 REAL: Final = 3.0
@@ -60,20 +60,20 @@ class _Harmonics:
 
     freq: float
     nbins: int
-    parts: NDArray[np.complex128]  # (nsubints, n)
+    parts: Complexes  # (nsubints, n)
 
     @cached_property
-    def number(self) -> NDArray[np.int64]:
+    def number(self) -> Ints:
         """Harmonic numbers."""
         return np.arange(1, self.parts.shape[1] + 1, dtype=np.int64)
 
     @cached_property
-    def shown(self) -> NDArray[np.bool_]:
+    def shown(self) -> Bools:
         """Harmonics that the fold has: of those that lines of interference fall on it has neither pulse nor noise."""
         return shown(self.parts)
 
     @cached_property
-    def excess(self) -> NDArray[np.float64]:
+    def excess(self) -> Floats:
         """Coherent power above the noise of each harmonic; what the width of the bins took is given back."""
         n = len(self.parts)
         mean = self.parts.mean(axis=0)
@@ -81,7 +81,7 @@ class _Harmonics:
         return np.asarray((n * np.abs(mean) ** 2 - noise) / np.sinc(self.number / self.nbins) ** 2)
 
     @cached_property
-    def aliased(self) -> NDArray[np.float64]:
+    def aliased(self) -> Floats:
         """Most power that harmonics beyond those that the bins show can put into each.
 
         Harmonic nbins - h of a pulse narrower than the bins appears as h. It is at most as strong as those in the upper
@@ -93,7 +93,7 @@ class _Harmonics:
         return np.asarray(max(float(np.mean(strong)) - 2.0, 0.0) * np.sinc(1.0 - self.number / self.nbins) ** 2)
 
 
-def shown(parts: NDArray[np.complex128]) -> NDArray[np.bool_]:
+def shown(parts: Complexes) -> Bools:
     """Harmonics that were not left out of a fold, shape (nharm,).
 
     Parameters
@@ -129,9 +129,7 @@ def _log_f_tail(ratio: Floats, a: Floats, b: Floats) -> Floats:
         return np.asarray(np.where(p > 1e-290, np.log(p), far))
 
 
-def coherent_logps(
-    parts: NDArray[np.complex128], sets: NDArray[np.bool_], floor: Floats | float = 0.0, add: Floats | float = 0.0
-) -> Floats:
+def coherent_logps(parts: Complexes, sets: Bools, floor: Floats | float = 0.0, add: Floats | float = 0.0) -> Floats:
     """ln of the chance that parts without a common signal add up as coherently as these, in some sets of harmonics.
 
     The noise is what differs between the parts, and its harmonics may be correlated (strong pulses vary as a whole):
@@ -166,7 +164,7 @@ def coherent_logps(
     return np.where(sets.any(axis=1), logs, 0.0)
 
 
-def widest(logs_of: Callable[[NDArray[np.int64]], Floats], nharm: int) -> Floats:
+def widest(logs_of: Callable[[Ints], Floats], nharm: int) -> Floats:
     """Significance [sigma] for the best of pulses of all widths, corrected for their number.
 
     Parameters
@@ -179,11 +177,11 @@ def widest(logs_of: Callable[[NDArray[np.int64]], Floats], nharm: int) -> Floats
     return sigma_from_logp(correct_trials(logs_of(cuts).min(axis=-1), float(len(cuts))))
 
 
-def _significances(harmonics: _Harmonics, uses: NDArray[np.bool_], *, alias: bool) -> Floats:
+def _significances(harmonics: _Harmonics, uses: Bools, *, alias: bool) -> Floats:
     """Significances [sigma] of some sets of harmonics, shape (n, nharm), for the best of pulses of all widths."""
     aliased = harmonics.aliased if alias else np.zeros(len(harmonics.number))
 
-    def logs(cuts: NDArray[np.int64]) -> Floats:
+    def logs(cuts: Ints) -> Floats:
         sets = (uses & harmonics.shown)[:, None, :] & (harmonics.number <= cuts[:, None])
         flat = sets.reshape(-1, sets.shape[2])
         return coherent_logps(harmonics.parts, flat, flat.sum(axis=1), flat @ aliased).reshape(sets.shape[:2])
@@ -191,7 +189,7 @@ def _significances(harmonics: _Harmonics, uses: NDArray[np.bool_], *, alias: boo
     return widest(logs, len(harmonics.number))
 
 
-def _significance(harmonics: _Harmonics, use: NDArray[np.bool_], *, alias: bool) -> float:
+def _significance(harmonics: _Harmonics, use: Bools, *, alias: bool) -> float:
     """That of one set."""
     return float(_significances(harmonics, use[None, :], alias=alias)[0])
 
@@ -229,7 +227,7 @@ def one_pulse(fold: Fold, box: tuple[int, int], n: int, divisors: Collection[int
     return float(sigma_from_logp(correct_trials(logp_from_sigma(surer), 2.0)))
 
 
-def _box_significance(harmonics: _Harmonics, use: NDArray[np.bool_], box: tuple[int, int], n: int) -> float:
+def _box_significance(harmonics: _Harmonics, use: Bools, box: tuple[int, int], n: int) -> float:
     """Significance [sigma] of a box at the best of n places in a turn, of some harmonics, corrected for the places."""
     count, width = len(harmonics.parts), box[1]
     phases = (box[0] + np.arange(width)) / harmonics.nbins
@@ -246,7 +244,7 @@ def _box_significance(harmonics: _Harmonics, use: NDArray[np.bool_], box: tuple[
     return float(sigma_from_logp(correct_trials(logp, float(n)))) if t > 0.0 else 0.0
 
 
-def _left_out(harmonics: _Harmonics) -> NDArray[np.float64]:
+def _left_out(harmonics: _Harmonics) -> Floats:
     """Significance [sigma] of all harmonics but the multiples of 2, 3 … MOST; infinite where there are no such."""
     out = np.full(MOST - 1, np.inf)
     k = np.arange(2, min(MOST, len(harmonics.number)) + 1)
@@ -256,7 +254,7 @@ def _left_out(harmonics: _Harmonics) -> NDArray[np.float64]:
     return out
 
 
-def _waves(harmonics: _Harmonics, n: int) -> NDArray[np.bool_]:
+def _waves(harmonics: _Harmonics, n: int) -> Bools:
     """Harmonics below the n-th where more is than n unequal pulses of one shape in a turn can have.
 
     If pulse j has the amplitude a_j, harmonic q n + k is that of the shape times the k-th of the discrete transform of
@@ -345,7 +343,7 @@ def choose_period(folds: Sequence[Fold]) -> Choice:
     return Choice(index, factor, alternative)
 
 
-def _part(ratio: float, left: NDArray[np.float64]) -> bool:
+def _part(ratio: float, left: Floats) -> bool:
     """True if a frequency `ratio` times higher leaves out little that is sure."""
     k = round(ratio)
     return abs(ratio - k) < 1e-3 and 2 <= k <= len(left) + 1 and bool(left[k - 2] < 2.0 * REAL - DOUBT)
@@ -364,7 +362,7 @@ def _wave(harmonics: _Harmonics) -> tuple[int, float]:
     return k, _significance(harmonics, number % k != 0, alias=True)
 
 
-def _equal(harmonics: _Harmonics, left: NDArray[np.float64]) -> int:
+def _equal(harmonics: _Harmonics, left: Floats) -> int:
     """Largest k whose multiples alone hold all that is real; 1 if there is none."""
     for k in range(len(left) + 1, 1, -1):
         if left[k - 2] < DOUBT and _significance(harmonics, harmonics.number % k == 0, alias=False) > REAL:

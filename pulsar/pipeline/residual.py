@@ -12,10 +12,8 @@ is left of it is then found at its period. In the end such periods are pursued o
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import Birdie, pairs
 from pulsar.cleaning.source import MaskedSource
@@ -37,6 +35,7 @@ from pulsar.searches.registry import enabled
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE_BINS, Candidate
 from pulsar.sources.sky import MOST_RATIO, of_one_dm
+from pulsar_kernels.arrays import Array
 
 
 def search_residual(
@@ -241,7 +240,7 @@ class _Run:
             if there.snr >= least
         ]
 
-    def _searched(self, source: MaskedSource, birdies: list[Birdie], checkpoint: Checkpoint) -> NDArray[Any]:
+    def _searched(self, source: MaskedSource, birdies: list[Birdie], checkpoint: Checkpoint) -> Array:
         """Detections of the searches for periods in other samples of the same trials."""
         obs, plan, means = self.samples.obs, self.plan, self.means
         config, gaps = periodic_only(self.config), gaps_of(obs)

@@ -45,7 +45,7 @@ from pulsar.pipeline.cleaning import clean_source, find_mask, mask_of
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, ephemerides_of
 from pulsar.pipeline.room import Means
 from pulsar.sky.timing import read_par
-from pulsar_kernels.arrays import Array, Floats
+from pulsar_kernels.arrays import Array, Floats, Int8s
 
 #: What an option names.
 EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c0001)"
@@ -381,7 +381,7 @@ class Samples:
             return folder.fold_series(_part_of(self.series, part), params, config)
         return self._folded(self.source, params, config, means, part)
 
-    def held(self, means: Means, cleaned: NDArray[np.int8] | None = None) -> "Samples":
+    def held(self, means: Means, cleaned: Int8s | None = None) -> "Samples":
         """The same, to be folded several times: cleaned once, if all fit into the memory that folding leaves.
 
         Parameters

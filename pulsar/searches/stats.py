@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from pulsar_kernels.arrays import Array
-from pulsar_kernels.arrays import Floats as Floats
+from pulsar_kernels.arrays import Array, Floats
 
 
 def median(x: Array) -> float:

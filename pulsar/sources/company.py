@@ -9,13 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import pdtrc
 
 from pulsar.data.flags import weight
 from pulsar.sources.candidate import AGREE, MAX_CHANCE, Candidate
-
-Floats = NDArray[np.float64]
+from pulsar_kernels.arrays import Bools, Floats
 
 #: Rows are neighbours whose frequencies are within this part of each other, or of an octave.
 NEAR: Final = 0.05
@@ -34,7 +32,7 @@ MISFIT: Final = 0.1
 DISPERSED: Final = 0.8
 
 
-def dispersed(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
+def dispersed(candidates: Sequence[Candidate]) -> Bools:
     """Folds that look dispersed over the whole band; those of which it is not known do not.
 
     A sweep follows another curve: at the DM at which a fold of it is best, parts of the band do not fit.
@@ -44,7 +42,7 @@ def dispersed(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
     return np.asarray((even >= EVEN) & (misfit <= MISFIT), dtype=np.bool_)
 
 
-def crowded(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
+def crowded(candidates: Sequence[Candidate]) -> Bools:
     """Rows in a crowd: more than chance have comparable scores at nearly their frequency and other DMs.
 
     Those are told, and their neighbours. A source has one DM, and a cluster of stars nearly so. What makes rows of all
@@ -97,7 +95,7 @@ def _width_in_dm(one: Candidate) -> float:
     return one.dm / shift if shift > 0.0 else float("inf")
 
 
-def share_of_the_sky(inside: NDArray[np.bool_], scores: NDArray[np.float64], share: float, part: float = 1.0) -> float:
+def share_of_the_sky(inside: Bools, scores: Floats, share: float, part: float = 1.0) -> float:
     """Of the rows in a range of DMs that a transmitter fills, the part that the sky puts there.
 
     Parameters
@@ -121,9 +119,7 @@ def share_of_the_sky(inside: NDArray[np.bool_], scores: NDArray[np.float64], sha
     return float(min(expected / max(float(scores[inside].sum()), 1.0), 1.0))
 
 
-def sky_factors(
-    inside: NDArray[np.bool_], pure: NDArray[np.bool_], scores: NDArray[np.float64], share: float
-) -> Floats:
+def sky_factors(inside: Bools, pure: Bools, scores: Floats, share: float) -> Floats:
     """Part of their scores that rows keep in a range of DMs that a transmitter fills (:func:`share_of_the_sky`).
 
     Those that look dispersed and those that do not are each set against what the sky has of them.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.header import Part, dispersion_delays
 from pulsar.searches.amplitudes import counted
@@ -13,6 +12,7 @@ from pulsar.searches.sift import Group
 from pulsar.searches.stats import expected_from_sigma, logp_from_sigma, power_logp, trial_sigma
 from pulsar.sources.candidate import AGREE_BINS
 from pulsar.sources.source import Source
+from pulsar_kernels.arrays import Floats
 
 #: Of the amplitude that a source leaves so much may be off: powers of detections in strong skies are within 20 % of
 #: what is predicted.
@@ -43,7 +43,7 @@ class Observed:
     """
 
     nsamps: int
-    freqs: NDArray[np.float64]
+    freqs: Floats
     tsamp: float
     lines: Sequence[tuple[float, float]]
     thresholds: Mapping[str, float]
@@ -94,7 +94,7 @@ class Shares:
     """
 
     def __init__(self, groups: Sequence[Group], observed: Observed) -> None:
-        self.powers: list[NDArray[np.float64]] = []
+        self.powers: list[Floats] = []
         self._groups, self._observed = groups, observed
         self._uids = [group.uid for group in groups]
         self._freqs = np.array([group.freq for group in groups])

@@ -4,15 +4,15 @@ Order and names are fixed: a trained model stores the list it was made with.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold
 from pulsar.sources.candidate import POSSIBLE
 from pulsar.sources.steady import repeats
+from pulsar_kernels.arrays import Array, Floats
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES)
 
 
-def box_amplitudes(rows: NDArray[Any], width: float, phase: float) -> NDArray[np.float64]:
+def box_amplitudes(rows: Array, width: float, phase: float) -> Floats:
     """S/N of one box in each row of profiles in units of their noise.
 
     Parameters
@@ -88,7 +88,7 @@ def box_amplitudes(rows: NDArray[Any], width: float, phase: float) -> NDArray[np
     return np.asarray(rows.astype(np.float64) @ cover / norm)
 
 
-def persistence(amps: NDArray[np.float64]) -> tuple[float, float, float]:
+def persistence(amps: Floats) -> tuple[float, float, float]:
     """Fraction positive, evenness and share of the strongest tenth of amplitudes with unit noise.
 
     Evenness is (sum a)^2 / (n sum a^2) over its expectation for equal amplitudes in the same noise, at most 1: so a
@@ -107,12 +107,12 @@ def persistence(amps: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(np.mean(amps > 0.0)), float(even), top
 
 
-def _there(rows: NDArray[Any]) -> NDArray[Any]:
+def _there(rows: Array) -> Array:
     """Rows that have data: masked bands and gaps say nothing of how even a pulse is."""
     return rows[np.any(rows != 0.0, axis=1)]
 
 
-def _match(measured: NDArray[Any], expected: NDArray[Any]) -> float:
+def _match(measured: Array, expected: Array) -> float:
     """Correlation of two curves; 0 when one of them does not vary."""
     a = measured.astype(np.float64) - float(np.mean(measured))
     b = expected.astype(np.float64) - float(np.mean(expected))
@@ -120,7 +120,7 @@ def _match(measured: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.sum(a * b)) / norm if norm > 0.0 else 0.0
 
 
-def _misfit(measured: NDArray[Any], expected: NDArray[Any]) -> float:
+def _misfit(measured: Array, expected: Array) -> float:
     """Root mean square difference of two curves beyond noise of 1, over the peak of the expected one; NaN without."""
     square, peak = float(np.mean((measured.astype(np.float64) - expected) ** 2)), float(np.max(expected))
     return float(np.sqrt(max(square - 1.0, 0.0))) / peak if peak > 0.0 else float("nan")
@@ -222,6 +222,6 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
     return {name: values[name] for name in FEATURE_NAMES}
 
 
-def vector(values: dict[str, float]) -> NDArray[np.float64]:
+def vector(values: dict[str, float]) -> Floats:
     """Features as an array in the fixed order, shape (len(FEATURES),)."""
     return np.array([values[name] for name in FEATURE_NAMES], dtype=np.float64)

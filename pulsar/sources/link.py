@@ -1,15 +1,14 @@
 """Single pulses that belong to candidates, and folds that show nothing but one or two pulses."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import bdtrc
 
 from pulsar.data.fold import Fold
 from pulsar.sources.candidate import AGREE, MAX_CHANCE, RARE, Candidate
 from pulsar.sources.steady import repeats
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 #: Added on either side of the pulse in which single ones are looked for [turns]: they wander.
 PHASE_MARGIN = 0.02
@@ -19,7 +18,7 @@ PHASE_MARGIN = 0.02
 ONE_PULSE = 2.0
 
 
-def owners(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> NDArray[np.int64]:
+def owners(pulses: Array, candidates: Sequence[Candidate]) -> Ints:
     """Candidate that each single pulse is of: those in its phase, of which there are more than chance puts there.
 
     Best candidate first. Of the pulses at its DM enough must lie inside its profile's pulse that chance would put them
@@ -48,7 +47,7 @@ def owners(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> NDArray[np.
     return owner
 
 
-def turns_of(pulses: NDArray[Any], fold: Fold) -> int:
+def turns_of(pulses: Array, fold: Fold) -> int:
     """Turns of a fold in which some pulses in its phase are: one may have several, its components.
 
     Parameters
@@ -60,7 +59,7 @@ def turns_of(pulses: NDArray[Any], fold: Fold) -> int:
     return int(np.unique(np.round(phases(fold, pulses["time"]) - fold.phase)).size)
 
 
-def chance_of(count: int, chances: NDArray[np.float64]) -> float:
+def chance_of(count: int, chances: Floats) -> float:
     """Chance that so many or more of some independent events happen.
 
     Parameters
@@ -79,7 +78,7 @@ def chance_of(count: int, chances: NDArray[np.float64]) -> float:
     return float(numbers[count:].sum())
 
 
-def flags_by_pulses(pulses: NDArray[Any], fold: Fold) -> tuple[str, ...]:
+def flags_by_pulses(pulses: Array, fold: Fold) -> tuple[str, ...]:
     """Flags that the single pulses of a run give a fold."""
     flags = []
     if is_one_pulse(pulses, fold):
@@ -87,7 +86,7 @@ def flags_by_pulses(pulses: NDArray[Any], fold: Fold) -> tuple[str, ...]:
     return tuple(flags)
 
 
-def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
+def is_one_pulse(pulses: Array, fold: Fold) -> bool:
     """True if a fold shows nothing but one or two strong pulses, which have many a period.
 
     A pulse of S/N s in one of n turns gives the fold s / sqrt(n). Of any two pulses there is a period that has both in
@@ -111,9 +110,7 @@ def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
     return not repeats(fold) > AGREE
 
 
-def _in_phase(
-    pulses: NDArray[Any], fold: Fold, free: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]]:
+def _in_phase(pulses: Array, fold: Fold, free: Bools) -> tuple[Ints, Bools, Floats]:
     """Pulses at the DM of a fold, which of them come in its phase, and the chance of each to do so."""
     error = np.hypot(np.nan_to_num(pulses["dm_err"]), np.nan_to_num(fold.dm_err))
     near = free & (np.abs(pulses["dm"] - fold.after.dm) <= AGREE * error)
@@ -127,6 +124,6 @@ def _in_phase(
     return near, np.abs(late) <= window, np.minimum(2.0 * window, 1.0)
 
 
-def phases(fold: Fold, times: NDArray[np.float64]) -> NDArray[np.float64]:
+def phases(fold: Fold, times: Floats) -> Floats:
     """Phase of a fold [turns] at times from the start of the observation [s]."""
     return np.asarray(fold.after.turns(times - fold.start - 0.5 * fold.tobs), dtype=np.float64)

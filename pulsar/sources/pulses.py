@@ -1,15 +1,15 @@
 """Verdicts on single pulses: how sure it is that they are dispersed, widths at their limit, storms, and their order."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import pdtrc
 
 from pulsar.constants import LEAST_DM
 from pulsar.data.flags import DOUBTFUL, RFI, weight
 from pulsar.sources.candidate import MAX_CHANCE, POSSIBLE, RARE
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 #: A pulse of this part of the widest filter or more may as well be a piece of something longer: the level of the data.
 AT_LIMIT: Final = 0.9
@@ -27,7 +27,7 @@ FEW: Final = 3
 AROUND: Final = 30.0
 
 
-def add_flag(table: NDArray[Any], which: NDArray[np.bool_], name: str) -> None:
+def add_flag(table: Array, which: Bools, name: str) -> None:
     """Add a flag to some rows, once.
 
     Parameters
@@ -43,14 +43,7 @@ def add_flag(table: NDArray[Any], which: NDArray[np.bool_], name: str) -> None:
             table["rfi_flags"][i] = ",".join([*flags, name])
 
 
-def judge(
-    table: NDArray[Any],
-    at_zero: NDArray[np.float64],
-    at_end: NDArray[np.bool_],
-    width_max: float,
-    *,
-    dms: NDArray[np.float64],
-) -> None:
+def judge(table: Array, at_zero: Floats, at_end: Bools, width_max: float, *, dms: Floats) -> None:
     """Lower the score of what may as well be undispersed, or of the level; flag the first, and widths at their limit.
 
     The score comes from the clustering: how well the S/N at all DMs agree with those of a dispersed pulse (Cordes &
@@ -85,7 +78,7 @@ def judge(
     add_flag(table, wide, "width limit")
 
 
-def of_one_dm(table: NDArray[Any], groups: Iterable[NDArray[np.int64]], dms: NDArray[np.float64]) -> NDArray[np.bool_]:
+def of_one_dm(table: Array, groups: Iterable[Ints], dms: Floats) -> Bools:
     """Pulses of which more have the same DM than by chance.
 
     Parameters
@@ -117,9 +110,7 @@ def of_one_dm(table: NDArray[Any], groups: Iterable[NDArray[np.int64]], dms: NDA
     return out
 
 
-def storm(
-    table: NDArray[Any], told: NDArray[np.bool_], spared: NDArray[np.bool_], threshold: float, *, dms: int
-) -> list[NDArray[np.int64]]:
+def storm(table: Array, told: Bools, spared: Bools, threshold: float, *, dms: int) -> list[Ints]:
     """Rows that are a storm: many weak events at any DM, none of which can be shown to be a dispersed pulse.
 
     What is left of periodic interference, or a level that jumps, makes hundreds of them. Their S/N fall off from the
@@ -169,7 +160,7 @@ def storm(
     return out
 
 
-def merge_storms(table: NDArray[Any], storms: Iterable[NDArray[np.int64]]) -> NDArray[Any]:
+def merge_storms(table: Array, storms: Iterable[Ints]) -> Array:
     """The table with one flagged row for each storm, its strongest; `ndetections` counts the events of all.
 
     Parameters
@@ -195,7 +186,7 @@ def merge_storms(table: NDArray[Any], storms: Iterable[NDArray[np.int64]]) -> ND
     return np.asarray(out[keep])
 
 
-def lower_what_comes_in_numbers(table: NDArray[Any]) -> None:
+def lower_what_comes_in_numbers(table: Array) -> None:
     """The score of flagged pulses, taken times FEW over the number of their kind within AROUND seconds.
 
     Parameters
@@ -214,7 +205,7 @@ def lower_what_comes_in_numbers(table: NDArray[Any]) -> None:
     table["score"] *= factor
 
 
-def in_order(table: NDArray[Any]) -> NDArray[Any]:
+def in_order(table: Array) -> Array:
     """The table, best first: by the significance of each times its score; `rank` is given anew.
 
     Parameters

@@ -12,6 +12,7 @@ from pulsar.data.fold import Fold
 from pulsar.folding.profile import best_box
 from pulsar.sources.source import left_out
 from pulsar.sources.steady import repeats
+from pulsar_kernels.arrays import Bools, Complexes, Floats
 
 #: Of the amplitude of a source in a fold so much more may be there than it leaves: folds of a series are in units of a
 #: noise that holds the pulsar, and differ by up to 14 %.
@@ -45,7 +46,7 @@ class Left:
     part: float
     residual: Fold | None = None
     taken: float = 0.0
-    own: NDArray[np.complex128] | None = None
+    own: Complexes | None = None
 
     @cached_property
     def steady(self) -> float:
@@ -53,7 +54,7 @@ class Left:
         return np.inf if self.residual is None else repeats(self.residual)
 
 
-def left_of(fold: Fold, others: Mapping[str, tuple[NDArray[np.floating[Any]], NDArray[np.bool_], float]]) -> Left:
+def left_of(fold: Fold, others: Mapping[str, tuple[NDArray[np.floating[Any]], Bools, float]]) -> Left:
     """The residual of a fold beside other sources.
 
     Parameters
@@ -85,13 +86,13 @@ def left_of(fold: Fold, others: Mapping[str, tuple[NDArray[np.floating[Any]], ND
     return Left(powers, float(left / max(whole, 1.0)), residual, taken, own)
 
 
-def _without_harmonics(rows: NDArray[np.float64], which: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _without_harmonics(rows: Floats, which: Bools) -> Floats:
     spectra = np.fft.rfft(rows, axis=-1)
     spectra[..., which] = 0.0
     return np.asarray(np.fft.irfft(spectra, rows.shape[-1], axis=-1))
 
 
-def _without(rows: NDArray[np.float64], left: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
+def _without(rows: Floats, left: Floats, spread: Floats) -> Floats:
     """Sub-integrations less what sources leave in them, each as bright as fits best.
 
     Over the whole time none at least, little more than all: sources that share harmonics share what is there. In a

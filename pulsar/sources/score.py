@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pulsar.data.files import read_text
@@ -20,6 +19,7 @@ from pulsar.data.validated import Number, validated
 from pulsar.errors import DataError
 from pulsar.folding.refine import MOST_ACCEL
 from pulsar.folding.whiten import RED
+from pulsar_kernels.arrays import Floats
 
 
 class Scorer(Protocol):
@@ -93,11 +93,11 @@ class Coefficients:
         """All terms, those that speak for a pulsar first."""
         return (*self.weights, *self.penalties)
 
-    def signed(self) -> NDArray[np.float64]:
+    def signed(self) -> Floats:
         """All numbers in one: weights, penalties below 0, the bias last."""
         return np.array([*self.weights.values(), *(-value for value in self.penalties.values()), self.bias])
 
-    def probabilities(self, terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, terms: Floats) -> Floats:
         """Scores of rows of terms in the order of `names`, shape (n, nterms)."""
         values = self.signed()
         return np.asarray(1.0 / (1.0 + np.exp(-(np.einsum("nk,k->n", terms, values[:-1]) + values[-1]))))

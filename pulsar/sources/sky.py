@@ -10,7 +10,6 @@ from fractions import Fraction
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import one_pulse
@@ -20,6 +19,7 @@ from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE, Candid
 from pulsar.sources.detections import OFF, Model, Observed, Shares, sigma_of
 from pulsar.sources.residual import Left, left_of
 from pulsar.sources.source import Source
+from pulsar_kernels.arrays import Bools, Float32s
 
 #: Largest integer of a ratio of two periods.
 MOST_RATIO: Final = 16
@@ -38,7 +38,7 @@ NOISE: Final = frozenset({"red noise", "unsteady"})
 #: A source by its uid, and those to which what they share is reckoned.
 Name = tuple[str, frozenset[str]]
 #: What a source leaves in a fold, and the harmonics at which that is not known.
-There = tuple[NDArray[np.float32], NDArray[np.bool_]]
+There = tuple[Float32s, Bools]
 
 
 class Sky:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pulsar.data.fold import Fold
 from pulsar.data.header import dispersion_delays
 from pulsar.sources.candidate import AGREE
+from pulsar_kernels.arrays import Bools, Complexes, Floats, Ints
 
 #: A harmonic that slides by more turns within a sub-integration leaves less than a tenth of its amplitude there.
 _SLIDES: Final = 3.0
@@ -80,13 +81,13 @@ class Source:
     fdot: float
     dm: float
     middle: float
-    amplitudes: NDArray[np.complex128]
-    known: NDArray[np.bool_]
-    white: NDArray[np.float64]
-    band_delays: NDArray[np.float64]
-    gains: NDArray[np.float64]
+    amplitudes: Complexes
+    known: Bools
+    white: Floats
+    band_delays: Floats
+    gains: Floats
     spread: float
-    time_edges: NDArray[np.float64]
+    time_edges: Floats
     nbins: int
     resolution: float
     flicker: float = 0.0
@@ -146,7 +147,7 @@ class Source:
         bright = max(float(self.gains @ np.diff(self.time_edges)) / self.tobs, 0.0)
         return bright**2 * float(np.sum(np.abs(self.amplitudes.sum(axis=0)) ** 2)) / len(self.amplitudes)
 
-    def times(self, part: NDArray[np.complex128]) -> Self:
+    def times(self, part: Complexes) -> Self:
         """The same with a part of each harmonic, from 0 on; all of those that have none."""
         nharm = self.amplitudes.shape[1]
         parts = np.r_[part[1 : nharm + 1], np.ones(max(nharm + 1 - len(part), 0))]
@@ -191,11 +192,11 @@ class Source:
         away = start + 0.5 * tobs - self.middle
         return max(abs(away), abs(self.tobs - tobs)) < 1e-3 * tobs
 
-    def at_dm(self, dm: float) -> NDArray[np.complex128]:
+    def at_dm(self, dm: float) -> Complexes:
         """Amplitudes of its harmonics, summed over bands, in a series of another DM, shape (nharm,)."""
         k = np.arange(1, self.amplitudes.shape[1] + 1)
         turns = self.freq * (dm - self.dm) * self.band_delays[:, None] * k
-        moved: NDArray[np.complex128] = self.amplitudes * np.exp(2j * np.pi * turns)
+        moved: Complexes = self.amplitudes * np.exp(2j * np.pi * turns)
         return np.asarray(moved.sum(axis=0) / np.sqrt(len(self.amplitudes)))
 
     def flickering(self, freq: float, dm: float) -> float:
@@ -212,14 +213,7 @@ class Source:
         """
         return self.flicker * float(np.sum(np.abs(self.at_dm(dm)) ** 2)) / (freq * self.tobs)
 
-    def powers_at(
-        self,
-        freqs: NDArray[np.float64],
-        fdots: NDArray[np.float64],
-        dms: NDArray[np.float64],
-        wanted: NDArray[np.bool_],
-        tsamp: float,
-    ) -> NDArray[np.float64]:
+    def powers_at(self, freqs: Floats, fdots: Floats, dms: Floats, wanted: Bools, tsamp: float) -> Floats:
         """Power that it leaves in harmonics of some frequencies, mean noise power 1, shape (nfreqs, nharm).
 
         Parameters
@@ -263,7 +257,7 @@ class Source:
         powers[row, h] = np.abs(total) ** 2
         return powers
 
-    def rows_in(self, fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def rows_in(self, fold: Fold) -> tuple[Floats, Bools]:
         """Rows that it leaves in the sub-integrations of another fold, in units of white noise.
 
         Parameters
@@ -303,7 +297,7 @@ class Source:
         unknown[at[(np.abs(seen @ share) ** 2 > 1.0) & ~self.known[k - 1]]] = True
         return np.asarray(np.fft.irfft(rows.T, nbins, axis=1) * np.sqrt(nbins)), unknown
 
-    def _gains_at(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _gains_at(self, t: Floats) -> Floats:
         """Its brightness at some times; 0 where it is off."""
         middles, _ = _times(self.time_edges)
         on = self.gains != 0.0
@@ -312,7 +306,7 @@ class Source:
         row = np.clip(np.searchsorted(self.time_edges, t) - 1, 0, len(on) - 1)
         return np.where(on[row], np.interp(t, middles[on], self.gains[on]), 0.0)
 
-    def _smeared(self, k: NDArray[np.int64], j: NDArray[np.int64], fold: Fold) -> NDArray[np.complex128]:
+    def _smeared(self, k: Ints, j: Ints, fold: Fold) -> Complexes:
         """Amplitudes of harmonics k at places j of another fold over those in their own.
 
         They are averages over bins, over samples, and over the delays of channels, which are rounded to samples. Phases
@@ -324,7 +318,7 @@ class Source:
         smeared = np.sinc(here) / np.sinc(own) * longer ** (2 if len(self.amplitudes) > 1 else 1)
         return np.asarray(smeared * np.exp(1j * np.pi * (here - own)))
 
-    def _images(self, fold: Fold, amplitudes: NDArray[np.complex128], share: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def _images(self, fold: Fold, amplitudes: Complexes, share: Floats) -> Bools:
         """Harmonics of a fold at which its own are mirrored at the Nyquist frequency, or its multiples."""
         out = np.zeros(len(fold.profile) // 2 + 1, dtype=np.bool_)
         lines, power = np.arange(1, len(amplitudes) + 1) * self.freq, np.abs(amplitudes)
@@ -343,19 +337,17 @@ class Source:
         return out
 
 
-def left_out(fold: Fold) -> NDArray[np.bool_]:
+def left_out(fold: Fold) -> Bools:
     """Harmonics of a fold, from 0 on, that lines of interference fall on."""
     return np.asarray(fold.extra.get("left_out", np.zeros(len(fold.profile) // 2 + 1, dtype=np.bool_)))
 
 
-def _evening(fold: Fold) -> NDArray[np.float64]:
+def _evening(fold: Fold) -> Floats:
     """Factors of the harmonics of a fold, from 0 on, by which red noise was evened out."""
     return np.asarray(fold.extra.get("gain", np.ones(len(fold.profile) // 2 + 1)), dtype=np.float64)
 
 
-def _beyond_bins(
-    bands: NDArray[np.complex128], known: NDArray[np.bool_], fold: Fold
-) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
+def _beyond_bins(bands: Complexes, known: Bools, fold: Fold) -> tuple[Complexes, Bools]:
     """Harmonics, and which are known, with those of a pulse that the bins do not resolve: as a Gaussian goes on."""
     nharm, resolution = len(known), float(fold.extra.get("resolution", 0.0))
     most = min(_MORE * nharm, int(0.5 / (fold.after.freq * resolution)) if resolution > 0.0 else nharm)
@@ -383,14 +375,12 @@ def _averages(fold: Fold) -> bool:
     return not bool(np.any(slides < 1.0))
 
 
-def _times(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _times(edges: Floats) -> tuple[Floats, Floats]:
     """Middles and lengths of sub-integrations."""
     return 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
 
 
-def _beside(
-    ratios: NDArray[np.floating[Any]], fold: Fold, dt: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _beside(ratios: NDArray[np.floating[Any]], fold: Fold, dt: Floats) -> tuple[Ints, Ints]:
     """Numbers, from 1 on, of lines at ratios to a fold's frequency, and of its harmonics that they are not far from."""
     reach = _SLIDES / (fold.after.freq * dt.max())
     first = np.maximum(np.ceil(ratios - reach), 1).astype(np.int64)
@@ -399,13 +389,13 @@ def _beside(
     return number, np.arange(len(number)) + np.repeat(first - np.cumsum(count) + count, count)
 
 
-def _spectrum(profiles: NDArray[np.float64]) -> NDArray[np.complex128]:
+def _spectrum(profiles: Floats) -> Complexes:
     """Harmonics from 1 on, without the highest, which has no defined phase; of noise of 1 in each bin mean power 1."""
     nbins = profiles.shape[-1]
     return np.asarray(np.fft.rfft(profiles, axis=-1)[..., 1 : max(nbins // 2, 2)] / np.sqrt(nbins))
 
 
-def _gains(fold: Fold, whole: NDArray[np.complex128]) -> tuple[NDArray[np.float64], float, float]:
+def _gains(fold: Fold, whole: Complexes) -> tuple[Floats, float, float]:
     """Brightness of the sub-integrations, drawn to its mean as far as noise makes it scatter (empirical Bayes).
 
     Returns their variance beyond noise, too, and that of a turn, of as many as there are in a sub-integration.
@@ -431,13 +421,13 @@ def _gains(fold: Fold, whole: NDArray[np.complex128]) -> tuple[NDArray[np.float6
 
 
 def _seen(
-    off: NDArray[np.float64],
-    drift: NDArray[np.float64],
-    t: NDArray[np.float64],
-    dt: NDArray[np.float64],
+    off: Floats,
+    drift: Floats,
+    t: Floats,
+    dt: Floats,
     more: NDArray[np.floating[Any]] | float = 0.0,
     more_drift: NDArray[np.floating[Any]] | float = 0.0,
-) -> NDArray[np.complex128]:
+) -> Complexes:
     """Harmonics that run ahead by frequencies and drifts, by more within sub-integrations, shape (nharm, nsubints)."""
     turns = off[:, None] * t + 0.5 * drift[:, None] * t**2
     inside = (off + more)[:, None] + np.asarray(drift + more_drift)[:, None] * t

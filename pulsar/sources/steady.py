@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import coherent_logps, shown, widest
 from pulsar.sources.candidate import AGREE
+from pulsar_kernels.arrays import Bools, Complexes, Floats
 
 #: Where more than this part is odd, the pulses themselves vary.
 MOST_ODD: Final = 0.25
@@ -47,7 +47,7 @@ def steady(fold: Fold) -> Fold:
     return replace(fold, time_phase=white, extra={**fold.extra, "noise_scale": 1.0})
 
 
-def _white(fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _white(fold: Fold) -> tuple[Floats, Bools]:
     """Sub-integrations in units of their white noise, zeros for the odd ones; and those that hold anything."""
     rows = _without_odd(fold.time_phase.astype(np.float64)) * float(fold.extra.get("noise_scale", 1.0))
     return rows, np.any(rows != 0.0, axis=1)
@@ -76,13 +76,13 @@ def repeats(fold: Fold) -> float:
     return every if kept is rows else float(np.max([every, _significance(kept)]))
 
 
-def _without_odd(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _without_odd(rows: Floats) -> Floats:
     """Sub-integrations, with zeros for the odd ones unless they are many."""
     odd = odd_rows(rows)
     return np.where(odd[:, None], 0.0, rows) if odd.any() else rows
 
 
-def odd_rows(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+def odd_rows(rows: Floats) -> Bools:
     """Sub-integrations that hold what the others do not, such as an impulse; none where these are many.
 
     Parameters
@@ -104,7 +104,7 @@ def odd_rows(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     return odd if odd.sum() <= MOST_ODD * n else np.zeros(n, dtype=np.bool_)
 
 
-def _noise(parts: NDArray[np.complex128]) -> NDArray[np.float64]:
+def _noise(parts: Complexes) -> Floats:
     """Scatter of each harmonic (the first is number 1) between parts.
 
     That of one alone is known badly from few parts: then it is the mean from half to twice its number, of those that
@@ -122,7 +122,7 @@ def _noise(parts: NDArray[np.complex128]) -> NDArray[np.float64]:
     return np.asarray((total[high] - total[low - 1]) / np.maximum(have[high] - have[low - 1], 1))
 
 
-def _significance(rows: NDArray[np.float64]) -> float:
+def _significance(rows: Floats) -> float:
     parts = np.fft.rfft(rows, axis=1)[:, 1 : max(rows.shape[1] // 2, 2)]
     parts = parts[np.any(parts != 0.0, axis=1)]
     parts = parts[:, shown(parts)]

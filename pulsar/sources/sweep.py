@@ -11,6 +11,7 @@ from pulsar.data.fold import PulseCutout
 from pulsar.sources.candidate import AGREE, CHANCE, RARE
 from pulsar.sources.features import persistence
 from pulsar.sources.score import NARROW
+from pulsar_kernels.arrays import Floats, Ints
 
 #: Groups of bands whose arrivals are compared; fewest of them in which the signal must be seen, with what S/N.
 GROUPS: Final = 16
@@ -29,7 +30,7 @@ FEW_PARTS: Final = 8
 LEAST_SNR: Final = 7.0
 
 
-def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> tuple[float, float]:
+def bend(rows: NDArray[np.floating], freqs: Floats, width: int) -> tuple[float, float]:
     """How far the arrivals in the bands bend from those of a dispersed pulse towards those of a linear sweep.
 
     A delay in proportion to nu^-2 is a straight line over nu^-2, whatever DM is left. Over nu^-2 a sweep that is linear
@@ -68,9 +69,7 @@ def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> 
     return float(-fit[2] / np.sqrt(max(inverse[2, 2], 1e-30))), float(-fit[2] / 4.0 / width)
 
 
-def _arrivals(
-    rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], list[NDArray[np.int64]]]:
+def _arrivals(rows: NDArray[np.floating], freqs: Floats, width: int) -> tuple[Floats, Floats, Floats, list[Ints]]:
     """Where the signal is highest in each group of bands that sees it: nu^-2 [MHz^-2], column, its error, the bands."""
     nbands, ncols = rows.shape
     ngroups = min(GROUPS, nbands)
@@ -145,7 +144,7 @@ def _beside(cutout: PulseCutout, columns: int) -> bool:
     return bool(power >= CHANCE)
 
 
-def _in_bands(cutout: PulseCutout, columns: int) -> NDArray[np.float64]:
+def _in_bands(cutout: PulseCutout, columns: int) -> Floats:
     """S/N in the box of a pulse of each band that is there all the while [sigma]."""
     first = _first_column(cutout, columns)
     known = np.isfinite(cutout.spectrum[:, first : first + columns]).all(axis=1)
@@ -155,7 +154,7 @@ def _in_bands(cutout: PulseCutout, columns: int) -> NDArray[np.float64]:
     return np.asarray(rows[:, first : first + columns].sum(axis=1) / np.sqrt(columns))
 
 
-def _in_few(power: NDArray[np.float64]) -> bool:
+def _in_few(power: Floats) -> bool:
     """True if a pulse is in an eighth of the band or less, and what is outside does not tell of one.
 
     Parameters
