@@ -267,8 +267,9 @@ def _waves(harmonics: _Harmonics, n: int) -> Bools:
         return np.zeros(len(number), dtype=np.bool_)
     # Least of the shape between two of its harmonics; below the first of them it is flat, or as steep as beyond it.
     first = shape[0] * max(shape[0] / shape[1], 1.0)
-    share = float(np.maximum(np.minimum(shape[:-1], shape[1:]), 0.0).sum()) / first
-    above = (number > n) & (number < len(shape) * n) & (number % n != 0) & harmonics.shown
+    between = (number > n) & (number < len(shape) * n) & (number % n != 0)
+    above = between & harmonics.shown
+    share = float(np.maximum(np.minimum(shape[:-1], shape[1:]), 0.0).sum() / first * above.sum() / between.sum())
     low, high = (harmonics.excess[some] for some in (below, above))
     variance = share**2 * (len(low) + 2.0 * max(low.sum(), 0.0)) + len(high) + 2.0 * max(high.sum(), 0.0)
     return np.asarray(below & (share * low.sum() - high.sum() > REAL * np.sqrt(variance)))
