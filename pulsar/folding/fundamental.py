@@ -73,12 +73,16 @@ class _Harmonics:
         return shown(self.parts)
 
     @cached_property
+    def noise(self) -> Floats:
+        """What scatters between sub-integrations."""
+        n, rest = len(self.parts), self.parts - self.parts.mean(axis=0)
+        return np.sum(np.abs(rest) ** 2, axis=0) / (n - 1) if n > 1 else np.ones(rest.shape[1])
+
+    @cached_property
     def excess(self) -> Floats:
         """Coherent power above the noise of each harmonic; what the width of the bins took is given back."""
-        n = len(self.parts)
-        mean = self.parts.mean(axis=0)
-        noise = np.sum(np.abs(self.parts - mean) ** 2, axis=0) / (n - 1) if n > 1 else np.ones(len(mean))
-        return np.asarray((n * np.abs(mean) ** 2 - noise) / np.sinc(self.number / self.nbins) ** 2)
+        power = len(self.parts) * np.abs(self.parts.mean(axis=0)) ** 2
+        return np.asarray((power - self.noise) / np.sinc(self.number / self.nbins) ** 2)
 
     @cached_property
     def aliased(self) -> Floats:
@@ -222,7 +226,7 @@ def one_pulse(fold: Fold, box: tuple[int, int], n: int, divisors: Collection[int
     some = [k for k in divisors if k <= len(number)]
     if not some:
         return float("inf")
-    use = np.all([number % k != 0 for k in some], axis=0) & harmonics.shown & ~_waves(harmonics, n)
+    use = np.all([number % k != 0 for k in some], axis=0) & harmonics.shown & ~_wave_below(harmonics, n)
     surer = max(_significance(harmonics, use, alias=True), _box_significance(harmonics, use, box, n))
     return float(sigma_from_logp(correct_trials(logp_from_sigma(surer), 2.0)))
 
@@ -249,30 +253,33 @@ def _left_out(harmonics: _Harmonics) -> Floats:
     out = np.full(MOST - 1, np.inf)
     k = np.arange(2, min(MOST, len(harmonics.number)) + 1)
     if len(k):
-        waves = np.array([_waves(harmonics, n) for n in k.tolist()])
+        waves = np.array([_wave_below(harmonics, n) for n in k.tolist()])
         out[: len(k)] = _significances(harmonics, (harmonics.number % k[:, None] != 0) & ~waves, alias=True)
     return out
 
 
-def _waves(harmonics: _Harmonics, n: int) -> Bools:
-    """Harmonics below the n-th where more is than n unequal pulses of one shape in a turn can have.
+def _wave_below(harmonics: _Harmonics, n: int) -> Bools:
+    """The strongest harmonic below the n-th, if it is more than n unequal pulses of one shape in a turn can have.
 
     If pulse j has the amplitude a_j, harmonic q n + k is that of the shape times the k-th of the discrete transform of
-    a, the same for all q. So power below the n-th harmonic comes with as much between the multiples of n above, but for
-    what the shape has less there; a wave of red noise or of mains comes alone.
+    a, the same for all q, and of n - k but for its sign. So power in harmonic k comes with as much in n - k and beside
+    the multiples of n above, but for what the shape has less there; a wave of red noise or of mains comes alone.
     """
-    number, below = harmonics.number, (harmonics.number < n) & harmonics.shown
-    shape = harmonics.excess[n - 1 :: n]
-    if len(shape) < 2 or not (shape[:2] > REAL**2).all():
-        return np.zeros(len(number), dtype=np.bool_)
+    number, shape = harmonics.number, harmonics.excess[n - 1 :: n]
+    out = np.zeros(len(number), dtype=np.bool_)
+    if len(shape) < 2 or not (shape[:2] > REAL**2 * harmonics.noise[[n - 1, 2 * n - 1]]).all():
+        return out
+    k = 1 + int(np.argmax(harmonics.excess[: n - 1]))
     # Least of the shape between two of its harmonics; below the first of them it is flat, or as steep as beyond it.
     first = shape[0] * max(shape[0] / shape[1], 1.0)
-    between = (number > n) & (number < len(shape) * n) & (number % n != 0)
-    above = between & harmonics.shown
-    share = float(np.maximum(np.minimum(shape[:-1], shape[1:]), 0.0).sum() / first * above.sum() / between.sum())
-    low, high = (harmonics.excess[some] for some in (below, above))
-    variance = share**2 * (len(low) + 2.0 * max(low.sum(), 0.0)) + len(high) + 2.0 * max(high.sum(), 0.0)
-    return np.asarray(below & (share * low.sum() - high.sum() > REAL * np.sqrt(variance)))
+    least = np.append(shape[0], np.maximum(np.minimum(shape[:-1], shape[1:]), 0.0))[number // n % len(shape)]
+    mates = np.isin(number % n, (k, n - k)) & (number != k) & (number < len(shape) * n) & harmonics.shown
+    share = float(least[mates].sum()) / first
+    low, high = max(float(harmonics.excess[k - 1]), 0.0), harmonics.excess[mates]
+    noise, others = harmonics.noise[k - 1], harmonics.noise[mates]
+    variance = share**2 * noise * (noise + 2.0 * low) + others @ (others + 2.0 * np.maximum(high, 0.0))
+    out[k - 1] = share * low - high.sum() > REAL * np.sqrt(variance)
+    return out
 
 
 def _gains(first: _Harmonics, second: _Harmonics, top: float) -> float:

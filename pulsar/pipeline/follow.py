@@ -274,8 +274,9 @@ class Heads:
         for (i, k), fold in zip(wrong, self._refined(again, part), strict=True):
             # One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k):
             # that in white noise, as pulses that vary raise the noise of both, and not alike. More than a few equal
-            # pulses in a turn are waves, whose S/N at the long period lacks the noise beside a line that drifts.
-            better = _white_snr(fold) > k**0.25 * _white_snr(folds[i])
+            # pulses in a turn are waves, whose S/N at the long period lacks the noise beside a line that drifts. What
+            # is below the k-th harmonic there is no pulse of the k.
+            better = _white_snr(fold) > k**0.25 * _white_snr(folds[i], k)
             # Equal pulses that a turn of a pulsar may have: more are waves.
             if better or (k > 4 and repeats(fold) > REPEATING):
                 folds[i] = fold
@@ -323,14 +324,16 @@ class Heads:
         return replace(candidate, fold=judged.fold, flags=judged.flags, score=judged.score)
 
 
-def _white_snr(fold: Fold) -> float:
-    """S/N in units of white noise, without the sub-integrations that hold what the others do not."""
+def _white_snr(fold: Fold, lowest: int = 1) -> float:
+    """S/N in white noise, of harmonics from one on, without the sub-integrations that hold what the others do not."""
     rows = fold.time_phase.astype(np.float64)
     odd = odd_rows(rows)
     snr = fold.snr
-    if odd.any():
-        kept = rows[~odd]
-        snr = float(best_box(kept.sum(axis=0)[None, :] / np.sqrt(len(kept)), np.ones(rows.shape[1]))[0][0])
+    if odd.any() or lowest > 1:
+        spectrum = np.fft.rfft(rows[~odd].sum(axis=0) / np.sqrt(np.count_nonzero(~odd)))
+        spectrum[1:lowest] = 0.0
+        profile = np.fft.irfft(spectrum, rows.shape[1])
+        snr = float(best_box(profile[None, :], np.ones(rows.shape[1]))[0][0])
     return snr * float(fold.extra.get("noise_scale", 1.0))
 
 
