@@ -21,6 +21,7 @@ from scipy import special
 from pulsar.constants import C
 from pulsar.data.fold import Fold
 from pulsar.folding.refine import MOST_ACCEL
+from pulsar.folding.whiten import evening
 from pulsar.searches.stats import correct_trials, logp_from_sigma, power_logp, sigma_from_logp
 from pulsar_kernels.arrays import Bools, Complexes, Floats, Ints
 
@@ -61,6 +62,7 @@ class _Harmonics:
     freq: float
     nbins: int
     parts: Complexes  # (nsubints, n)
+    gain: Floats  # (n,), by which they were multiplied
 
     @cached_property
     def number(self) -> Ints:
@@ -119,7 +121,8 @@ def _harmonics(fold: Fold) -> _Harmonics:
     # Sub-integrations of unequal length count by it.
     length = np.diff(fold.time_edges)
     spectra *= np.sqrt(length / length.mean())[:, None]
-    return _Harmonics(fold.after.freq, nbins, spectra[np.any(spectra != 0.0, axis=1)])
+    gain = evening(fold)[1 : spectra.shape[1] + 1]
+    return _Harmonics(fold.after.freq, nbins, spectra[np.any(spectra != 0.0, axis=1)], gain)
 
 
 def _log_f_tail(ratio: Floats, a: Floats, b: Floats) -> Floats:
@@ -263,13 +266,18 @@ def _wave_below(harmonics: _Harmonics, n: int) -> Bools:
 
     If pulse j has the amplitude a_j, harmonic q n + k is that of the shape times the k-th of the discrete transform of
     a, the same for all q, and of n - k but for its sign. So power in harmonic k comes with as much in n - k and beside
-    the multiples of n above, but for what the shape has less there; a wave of red noise or of mains comes alone.
+    the multiples of n above, but for what the shape has less there. A wave comes alone, amid red noise; in white noise
+    it is the broad component of a pulse that has narrow ones.
     """
     number, shape = harmonics.number, harmonics.excess[n - 1 :: n]
     out = np.zeros(len(number), dtype=np.bool_)
     if len(shape) < 2 or not (shape[:2] > REAL**2 * harmonics.noise[[n - 1, 2 * n - 1]]).all():
         return out
-    k = 1 + int(np.argmax(harmonics.excess[: n - 1]))
+    k, colour = 1 + int(np.argmax(harmonics.excess[: n - 1])), harmonics.noise / harmonics.gain**2
+    # The relative error of a noise of n - 1 complex degrees of freedom is 1 / sqrt(n - 1).
+    level = (1.0 + REAL / np.sqrt(max(len(harmonics.parts) - 1, 1))) * float(colour[len(number) // 2 :].mean())
+    if colour[k - 1] < level:
+        return out
     # Least of the shape between two of its harmonics; below the first of them it is flat, or as steep as beyond it.
     first = shape[0] * max(shape[0] / shape[1], 1.0)
     least = np.append(shape[0], np.maximum(np.minimum(shape[:-1], shape[1:]), 0.0))[number // n % len(shape)]

@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from pulsar.data.fold import HarmonicNoise
+from pulsar.data.fold import Fold, HarmonicNoise
 from pulsar.data.series import Lines
 from pulsar.searches.stats import median
 from pulsar_kernels.arrays import Bools, Complexes, Floats, Ints
@@ -72,6 +72,11 @@ def noise_beside(near: Complexes) -> HarmonicNoise:
     return HarmonicNoise(
         np.concatenate([unit, local, local[-1:]]), np.concatenate([unit, smooth, smooth[-1:]]), float(red)
     )
+
+
+def evening(fold: Fold) -> Floats:
+    """Factors of the harmonics of a fold, from 0 on, by which red noise was evened out, shape (nbins // 2 + 1,)."""
+    return np.asarray(fold.extra.get("gain", np.ones(len(fold.profile) // 2 + 1)), dtype=np.float64)
 
 
 def harmonic_noise(parts: Complexes, weight: Floats) -> HarmonicNoise | None:

@@ -180,22 +180,22 @@ class Sky:
 
         That is what templates lack of a mean profile; and what its turns differ from one another, in the box of the
         pulse, of which the best fold reaches as many deviations as of noise. At n times its period they all are in n
-        such boxes, elsewhere at any phase. It is part of the noise that the fold is measured in, and no more than that.
+        such boxes; elsewhere at any phase, which is part of the noise that the fold is measured in.
         """
         if candidate.uid not in self._lacks:
             fold, lacks = self._folds[candidate.uid], {}
             share = np.sqrt(np.diff(fold.time_edges) / fold.tobs)
-            # A box holds its own deviation of it, so many times that in all.
-            noise = float(fold.extra.get("noise_scale", 1.0)) ** 2 / fold.width
+            # Twice the deviation of the fold's noise in a box, as turns of which few are bright are no Gaussian noise.
+            most = 4.0 * float(fold.extra.get("noise_scale", 1.0)) ** 2
             for model in self._taken:
                 source = model.source.during(fold.start, fold.tobs)
                 rows, _ = source.rows_in(fold)
                 mean = OFF**2 * float(np.sum((share @ rows) ** 2))
                 ratio = Fraction(source.freq / fold.after.freq).limit_denominator(MOST_RATIO)
                 near = abs(source.freq - float(ratio) * fold.after.freq) * fold.tobs < AGREE_BINS
-                inside = max(fold.width, 1.0 / ratio.numerator if near else 0.0)
-                flicker = min(source.flickering(fold.after.freq, fold.after.dm), noise)
-                lacks[model.uid] = model.seen * (mean + CHANCE**2 * inside * flicker)
+                flicker, place = source.flickering(fold.after.freq, fold.after.dm), near / ratio.numerator
+                inside = place * flicker if place > fold.width else min(fold.width * flicker, most)
+                lacks[model.uid] = model.seen * (mean + CHANCE**2 * inside)
             self._lacks[candidate.uid] = lacks
         return self._lacks[candidate.uid]
 

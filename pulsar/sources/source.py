@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
 from pulsar.data.header import dispersion_delays
+from pulsar.folding.whiten import evening
 from pulsar.sources.candidate import AGREE
 from pulsar_kernels.arrays import Bools, Complexes, Floats, Ints
 
@@ -116,7 +117,7 @@ class Source:
         bands /= np.maximum(np.sinc(k * moved), _SHARPEST)
         gains, spread, flicker = _gains(fold, whole)
         white = np.full(len(k), float(fold.extra.get("noise_scale", 1.0)))
-        white[:last] /= _evening(fold)[1 : last + 1]
+        white[:last] /= evening(fold)[1 : last + 1]
         fref = float(fold.extra.get("fref", np.inf))
         return cls(
             freq=fold.after.freq,
@@ -292,7 +293,7 @@ class Source:
         at = np.minimum(j % nbins, nbins - j % nbins)
         rows = np.zeros((nbins // 2 + 1, len(t)), dtype=np.complex128)
         np.add.at(rows, at, np.where((j % nbins > nbins // 2)[:, None], seen.conj(), seen))
-        rows *= _evening(fold)[: len(rows), None] * gains * np.sqrt(dt / dt.sum())
+        rows *= evening(fold)[: len(rows), None] * gains * np.sqrt(dt / dt.sum())
         rows[[0, -1]] = 0.0
         unknown[at[(np.abs(seen @ share) ** 2 > 1.0) & ~self.known[k - 1]]] = True
         return np.asarray(np.fft.irfft(rows.T, nbins, axis=1) * np.sqrt(nbins)), unknown
@@ -340,11 +341,6 @@ class Source:
 def left_out(fold: Fold) -> Bools:
     """Harmonics of a fold, from 0 on, that lines of interference fall on."""
     return np.asarray(fold.extra.get("left_out", np.zeros(len(fold.profile) // 2 + 1, dtype=np.bool_)))
-
-
-def _evening(fold: Fold) -> Floats:
-    """Factors of the harmonics of a fold, from 0 on, by which red noise was evened out."""
-    return np.asarray(fold.extra.get("gain", np.ones(len(fold.profile) // 2 + 1)), dtype=np.float64)
 
 
 def _beyond_bins(bands: Complexes, known: Bools, fold: Fold) -> tuple[Complexes, Bools]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import coherent_logps, shown, widest
+from pulsar.folding.whiten import evening
 from pulsar.sources.candidate import AGREE
 from pulsar_kernels.arrays import Bools, Complexes, Floats
 
@@ -41,10 +42,10 @@ def steady(fold: Fold) -> Fold:
     if np.count_nonzero(used) < LEAST_PARTS:
         return fold
     parts = np.fft.rfft(rows, axis=1)
-    noise = _noise(parts[used][:, 1:]) / rows.shape[1]
-    parts[:, 1:] /= np.sqrt(np.maximum(noise, 1.0))
-    white = np.fft.irfft(parts, rows.shape[1], axis=1).astype(fold.time_phase.dtype)
-    return replace(fold, time_phase=white, extra={**fold.extra, "noise_scale": 1.0})
+    noise = np.append(1.0, _noise(parts[used][:, 1:]) / rows.shape[1])
+    gain = 1.0 / np.sqrt(np.maximum(noise, 1.0))
+    white = np.fft.irfft(parts * gain, rows.shape[1], axis=1).astype(fold.time_phase.dtype)
+    return replace(fold, time_phase=white, extra={**fold.extra, "noise_scale": 1.0, "gain": evening(fold) * gain})
 
 
 def _white(fold: Fold) -> tuple[Floats, Bools]:

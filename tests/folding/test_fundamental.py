@@ -106,15 +106,28 @@ def test_red_noise_is_no_evidence_for_a_longer_period(pulses):
 
 
 @pytest.mark.parametrize(("n", "number"), [(2, 1), (3, 1), (4, 1), (4, 3)])
-@pytest.mark.parametrize(("pulses", "wave"), [(SINGLE, 0.15), (NARROW, 0.1)])
-def test_a_wave_is_no_evidence_for_a_longer_period(pulses, wave, n, number):
+@pytest.mark.parametrize(("pulses", "wave"), [(SINGLE, 0.3), (NARROW, 0.3)])
+def test_a_wave_in_red_noise_is_no_evidence_for_a_longer_period(pulses, wave, n, number):
     """Unequal pulses of one shape have as much between their harmonics above: a wave at a harmonic below is alone."""
     for seed in range(3):
-        series = sky(seed, pulses, 120.0)
+        series = sky(seed, pulses, 120.0, red=1.0)
         turns = (np.arange(series.nsamps) - 0.5 * series.nsamps) * TSAMP / PERIOD
         data = series.data + wave * np.sin(2.0 * np.pi * number / n * turns).astype(np.float32)
         longer = folds_of(TimeSeries(data, TSAMP), n * PERIOD, (1,))
         assert choose_period(longer).factor == n
+
+
+@pytest.mark.parametrize(
+    ("pulses", "snr"),
+    [
+        (((0.3, 0.05, 1.0), (0.8, 0.05, 0.7), (0.3, 0.3, 0.3)), 30.0),
+        (((0.3, 0.05, 1.0), (0.8, 0.05, 0.9), (0.3, 0.3, 0.3)), 50.0),
+        (((0.39, 0.04, 0.8), (0.45, 0.33, 0.5), (0.58, 0.045, 0.3), (0.89, 0.05, 0.8)), 25.0),
+    ],
+)
+def test_a_broad_component_is_evidence_for_the_longer_period(pulses, snr):
+    for seed in range(4):
+        assert choose_period(folds_of(sky(seed, pulses, snr, turns=600), PERIOD, (1,))).factor == 1
 
 
 @pytest.mark.parametrize("fwhm", [0.025, 0.05, 0.1])

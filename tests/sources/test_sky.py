@@ -214,9 +214,9 @@ def test_what_varies_hides_no_pulsar_that_stands_out_of_it(n: float) -> None:
     noise = np.random.default_rng(18).normal(size=NSAMPS)
     strong = noise + bright[turns + 140] * pulses(freq, 8.0)
     rest = noise + (bright[turns + 140] - bright.mean()) * pulses(freq, 8.0)
-    other = folded(rest + pulses(freq / n, 2.0, phase=0.6), freq / n)
+    other = folded(rest + pulses(freq / n, 3.0, phase=0.6), freq / n)
     model = Model("strong", Source.of(folded(strong, freq)))
-    assert 9.0 < other.snr < 16.0
+    assert 14.0 < other.snr < 20.0
     assert sources([other], [model]) == pytest.approx([freq / n], abs=0.05 / TOBS)
 
 
