@@ -193,7 +193,8 @@ class Sky:
                 mean = OFF**2 * float(np.sum((share @ rows) ** 2))
                 ratio = Fraction(source.freq / fold.after.freq).limit_denominator(MOST_RATIO)
                 near = abs(source.freq - float(ratio) * fold.after.freq) * fold.tobs < AGREE_BINS
-                flicker, place = source.flickering(fold.after.freq, fold.after.dm), near / ratio.numerator
+                flicker = source.flickering(fold.after.freq, fold.after.dm)
+                place = 1.0 / ratio.numerator if near else 0.0
                 inside = place * flicker if place > fold.width else min(fold.width * flicker, most)
                 lacks[model.uid] = model.seen * (mean + CHANCE**2 * inside)
             self._lacks[candidate.uid] = lacks
