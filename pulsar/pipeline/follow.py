@@ -334,7 +334,7 @@ def _white_snr(fold: Fold, lowest: int = 1) -> float:
         spectrum[1:lowest] = 0.0
         profile = np.fft.irfft(spectrum, rows.shape[1])
         snr = float(best_box(profile[None, :], np.ones(rows.shape[1]))[0][0])
-    return snr * float(fold.extra.get("noise_scale", 1.0)) / float(fold.extra.get("pulse_kept", 1.0))
+    return snr * float(fold.extra.get("noise_scale", 1.0))
 
 
 def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Lines = ()) -> Fold:
