@@ -25,6 +25,7 @@ from pulsar.data.fold import Fold
 from pulsar.data.header import dispersion_delays
 from pulsar.folding.whiten import evening
 from pulsar.sources.candidate import AGREE
+from pulsar.sources.steady import harmonic_scatter
 from pulsar_kernels.arrays import Bools, Complexes, Floats, Ints
 
 #: A harmonic that slides by more turns within a sub-integration leaves less than a tenth of its amplitude there.
@@ -97,12 +98,13 @@ class Source:
 
     @classmethod
     def of(cls, fold: Fold) -> Self:
-        """The source that a fold shows, as far as its harmonics rise above noise."""
+        """The source that a fold shows, as far as its harmonics rise above noise, each above its own."""
         whole = _spectrum(fold.profile.astype(np.float64))
         shown, k = ~left_out(fold)[1 : len(whole) + 1], np.arange(1, len(whole) + 1)
         power = np.abs(whole) ** 2
         power = np.interp(k, k[shown], power[shown]) if shown.any() else power
-        last = int(np.argmax(np.cumsum(power - 2.0))) + 1
+        scale = float(fold.extra.get("noise_scale", 1.0))
+        last = int(np.argmax(np.cumsum(power * scale**2 / harmonic_scatter(fold) - 2.0))) + 1
         whole, k, known = whole[:last], k[:last], shown[:last]
         bands = _spectrum(fold.freq_phase.astype(np.float64))[:, :last]
         # Noise of bands is more than that of their sum: what all share is known better than what they do not.
@@ -116,7 +118,7 @@ class Source:
         moved = (fold.after.freq - fold.before.freq) * float(np.diff(fold.time_edges).mean())
         bands /= np.maximum(np.sinc(k * moved), _SHARPEST)
         gains, spread, flicker = _gains(fold, whole)
-        white = np.full(len(k), float(fold.extra.get("noise_scale", 1.0)))
+        white = np.full(len(k), scale)
         white[:last] /= evening(fold)[1 : last + 1]
         fref = float(fold.extra.get("fref", np.inf))
         return cls(

@@ -12,7 +12,7 @@ import numpy as np
 
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import coherent_logps, shown, widest
-from pulsar.folding.whiten import evening
+from pulsar.folding.whiten import evening, falling
 from pulsar.sources.candidate import AGREE
 from pulsar_kernels.arrays import Bools, Complexes, Floats
 
@@ -46,6 +46,20 @@ def steady(fold: Fold) -> Fold:
     gain = 1.0 / np.sqrt(np.maximum(noise, 1.0))
     white = np.fft.irfft(parts * gain, rows.shape[1], axis=1).astype(fold.time_phase.dtype)
     return replace(fold, time_phase=white, extra={**fold.extra, "noise_scale": 1.0, "gain": evening(fold) * gain})
+
+
+def harmonic_scatter(fold: Fold) -> Floats:
+    """Noise power of harmonics 1 to nbins // 2 - 1 of a fold as they scatter between sub-integrations, white noise 1.
+
+    It falls with their number: in red noise, and of pulses that vary, which scatter as they are bright.
+    """
+    rows, used = _white(fold)
+    nbins = rows.shape[1]
+    parts = np.fft.rfft(rows[used], axis=1)[:, 1 : max(nbins // 2, 2)] / np.sqrt(nbins)
+    seen, number = shown(parts), np.arange(parts.shape[1])
+    if len(parts) < LEAST_PARTS or not seen.any():
+        return np.full(len(seen), float(fold.extra.get("noise_scale", 1.0)) ** 2)
+    return np.asarray(np.maximum(falling(np.interp(number, number[seen], _noise(parts)[seen])), 1.0))
 
 
 def _white(fold: Fold) -> tuple[Floats, Bools]:

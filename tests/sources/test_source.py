@@ -54,6 +54,20 @@ def test_what_is_left_of_a_fold_at_a_ratio_is_noise(ratio: float, strength: floa
     assert rest.steady < 4.0
 
 
+@pytest.mark.parametrize("ratio", [7, 10, 12, 14])
+def test_of_pulses_that_vary_the_faint_harmonics_are_known(ratio: int) -> None:
+    """Two wide components vary by themselves and scatter in the low harmonics; a narrow one is steady."""
+    rng, phase = np.random.default_rng(3), FREQ * T
+    turn, off = np.rint(phase).astype(int), phase - np.rint(phase)
+    first, second = rng.lognormal(-0.25, np.sqrt(0.5), (2, np.ptp(turn) + 1))[:, turn - turn.min()]
+    data = rng.normal(size=NSAMPS) + np.exp(-0.5 * ((off - 0.02) / 0.01) ** 2)
+    data += 6.0 * (first * np.exp(-0.5 * (off / 0.06) ** 2) + 0.7 * second * np.exp(-0.5 * ((off + 0.35) / 0.06) ** 2))
+    fold, there = folded(data, FREQ), folded(data, FREQ * ratio)
+    assert fold.extra["noise_scale"] > 2.0
+    assert there.snr > 5.0
+    assert left(there, Source.of(fold)).part * there.snr < 4.0
+
+
 def test_another_pulsar_at_the_same_harmonics_is_left() -> None:
     noise = np.random.default_rng(2).normal(size=NSAMPS)
     both = noise + 2.0 * pulses(FREQ) + 0.7 * pulses(2.0 * FREQ + 0.05)
