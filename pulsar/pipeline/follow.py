@@ -269,16 +269,12 @@ class Heads:
         wrong = [(i, factor) for i, fold in enumerate(folds) if (factor := choose_period([steady(fold)]).factor) != 1]
         # Fast waves look the same in the bins as others do.
         wrong += [(i, folds[i].time_phase.shape[1] - factor) for i, factor in wrong if factor > MOST]
-        wrong = [(i, factor) for i, factor in wrong if factor * folds[i].after.freq < nyquist]
+        wrong = [(i, k) for i, k in wrong if k * folds[i].after.freq < nyquist]
+        grown = [_grows(folds[i], k) for i, k in wrong]
         again = [folds[i].after.times(k) for i, k in wrong]
-        for (i, k), fold in zip(wrong, self._refined(again, part), strict=True):
-            # One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k):
-            # that in white noise, as pulses that vary raise the noise of both, and not alike. More than a few equal
-            # pulses in a turn are waves, whose S/N at the long period lacks the noise beside a line that drifts. What
-            # is below the k-th harmonic there is no pulse of the k.
-            better = _white_snr(fold) > k**0.25 * _white_snr(folds[i], k)
+        for (i, k), grows, fold in zip(wrong, grown, self._refined(again, part), strict=True):
             # Equal pulses that a turn of a pulsar may have: more are waves.
-            if better or (k > 4 and repeats(fold) > REPEATING):
+            if grows or (k > 4 and repeats(fold) > REPEATING):
                 folds[i] = fold
         return folds
 
@@ -324,17 +320,20 @@ class Heads:
         return replace(candidate, fold=judged.fold, flags=judged.flags, score=judged.score)
 
 
-def _white_snr(fold: Fold, lowest: int = 1) -> float:
-    """S/N in white noise, of harmonics from one on, without the sub-integrations that hold what the others do not."""
+def _grows(fold: Fold, k: int) -> bool:
+    """True if the S/N at the k-th part of the period of a fold is more than k^(1/4) times that at the period.
+
+    One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k). Both are of
+    one fold: another one has other noise, and may be evened out. What is below the k-th harmonic is no pulse of the k;
+    nor are sub-integrations that hold what the others do not. More than a few equal pulses in a turn are waves, whose
+    S/N at the long period lacks the noise beside a line that drifts.
+    """
     rows = fold.time_phase.astype(np.float64)
-    odd = odd_rows(rows)
-    snr = fold.snr
-    if odd.any() or lowest > 1:
-        spectrum = np.fft.rfft(rows[~odd].sum(axis=0) / np.sqrt(np.count_nonzero(~odd)))
-        spectrum[1:lowest] = 0.0
-        profile = np.fft.irfft(spectrum, rows.shape[1])
-        snr = float(best_box(profile[None, :], np.ones(rows.shape[1]))[0][0])
-    return snr * float(fold.extra.get("noise_scale", 1.0))
+    spectrum = np.fft.rfft(rows[~odd_rows(rows)].sum(axis=0))
+    spectrum[:k] = 0.0
+    part = np.where(np.arange(len(spectrum)) % k == 0, np.sqrt(k) * spectrum, 0.0)
+    snr, _, _ = best_box(np.fft.irfft([spectrum, part], rows.shape[1], axis=1), np.ones(rows.shape[1]))
+    return bool(snr[1] > k**0.25 * snr[0])
 
 
 def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Lines = ()) -> Fold:

@@ -150,14 +150,17 @@ def test_rows_name_their_parents():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_wave_of_red_noise_at_twice_the_period_makes_no_other_row(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("snr", "red"), [(120.0, 1.0), (250.0, 2.0)])
+def test_a_wave_of_red_noise_at_twice_the_period_makes_no_other_row(
+    snr: float, red: float, seed: int, tmp_path: Path
+) -> None:
     tsamp, period, nsamps = 2e-3, 1.3, 39_000
     rng = np.random.default_rng(seed)
     turns = (np.arange(nsamps) - 0.5 * nsamps) * tsamp / period
     pulse = np.exp(-4.0 * np.log(2.0) * ((turns - 0.3 - np.rint(turns - 0.3)) / 0.17) ** 2)
-    pulse *= 120.0 / np.sqrt(np.sum((pulse - pulse.mean()) ** 2))
+    pulse *= snr / np.sqrt(np.sum((pulse - pulse.mean()) ** 2))
     walk = np.cumsum(rng.standard_normal(nsamps)) * np.sqrt(tsamp)
-    data = rng.standard_normal(nsamps) + pulse + walk + np.sin(np.pi * turns)
+    data = rng.standard_normal(nsamps) + pulse + red * (walk + np.sin(np.pi * turns))
     run = pulsar.search(pulsar.TimeSeries(data.astype(np.float32), tsamp), out=tmp_path / "run.h5")
     own = [row["period"] for row in run.rows("candidates") if not row["parent"] and row["score"] > 0.1]
     assert own == pytest.approx([period], rel=1e-3)
