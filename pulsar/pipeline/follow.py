@@ -103,7 +103,7 @@ def follow_up(
     heads = Heads(samples.held(means), detected, config, means, known or {})
     if not config.sift.harmonics:
         rest = [Candidate(g, found_by=g.found_by) for g in groups[most:]]
-        return families([*heads.folded(groups[:most]), *rest])
+        return [*heads.folded(groups[:most]), *rest]
     lines = pairs(detected.birdies)
     observed = Observed(header.nsamps, detected.freqs, header.tsamp, lines, thresholds(config))
     models = [Model(source.uid, Source.of(source.fold), before=before) for source in taken if source.fold is not None]
@@ -111,9 +111,7 @@ def follow_up(
     left = sum(candidate.fold is None and not candidate.parent for candidate in candidates)
     if left:
         means.progress.message(f"{left} groups are listed without a fold: fold.ncands is {most}")
-    scorer = scorer_of(config.sift.weights)
-    listed = [scored(candidate, scorer) for candidate in _over_their_parts(heads, candidates, observed)]
-    return families(_joined(listed, detected))
+    return _over_their_parts(heads, candidates, observed)
 
 
 def _over_their_parts(heads: "Heads", candidates: Sequence[Candidate], observed: Observed) -> list[Candidate]:
@@ -148,28 +146,21 @@ def _over_their_parts(heads: "Heads", candidates: Sequence[Candidate], observed:
 
 
 def _joined(candidates: Sequence[Candidate], detected: Detected) -> list[Candidate]:
-    """Candidates that have in their groups what parts of the observation show at their own frequency."""
-    part = {candidate.uid: candidate.group.part for candidate in candidates}
-    dms = {candidate.uid: candidate.dm for candidate in candidates}
-    again = [
-        candidate
-        for candidate in candidates
-        if _is_same(candidate, dms) and candidate.group.part != part[candidate.parent]
-    ]
-    if not again:
-        return list(candidates)
-    place = positions(detected.detections)
+    """Candidates that have in their groups what was detected at their own frequency and DM, in any part."""
+    dms, place = {candidate.uid: candidate.dm for candidate in candidates}, positions(detected.detections)
     more: dict[str, list[Group]] = {}
-    for candidate in again:
-        more.setdefault(candidate.parent, []).append(candidate.group)
-    gone = {candidate.uid for candidate in again}
-    return [
-        replace(candidate, group=joined([candidate.group, *more[candidate.uid]], detected.detections, place))
-        if candidate.uid in more
-        else candidate
-        for candidate in candidates
-        if candidate.uid not in gone
-    ]
+    for candidate in candidates:
+        if _is_same(candidate, dms):
+            more.setdefault(candidate.parent, []).append(candidate.group)
+    out = []
+    for candidate in candidates:
+        if candidate.uid in more:
+            group = joined([candidate.group, *more[candidate.uid]], detected.detections, place)
+            values = {**candidate.features, "sigma": group.sigma, "ndetections": float(group.ndetections)}
+            candidate = replace(candidate, group=group, features=values)
+        if not _is_same(candidate, dms):
+            out.append(candidate)
+    return out
 
 
 def _is_same(candidate: Candidate, dms: Mapping[str, float]) -> bool:
@@ -415,12 +406,12 @@ def ranked(
     anew : bool
         Cut out the others of the best single pulses, too.
     """
-    candidates, pulses = ordered(candidates), detected.pulses.copy()
+    scorer, pulses = scorer_of(config.sift.weights), detected.pulses.copy()
+    candidates = ordered([scored(candidate, scorer) for candidate in families(_joined(candidates, detected))])
     owner = owners(pulses, candidates)
     cutouts = cutouts_of(pulses, samples.source, config.single_pulse.cutouts, progress, known, anew=anew)
     candidates = _swept(candidates, owner, pulses, dict(cutouts), detected.dms)
     share = sweeps_share(pulses, detected.dms)
-    scorer = scorer_of(config.sift.weights)
     candidates = in_company([scored(candidate, scorer) for candidate in candidates], share)
     _with_the_score_of_their_source(pulses, candidates)
     return Judged(ordered(candidates), pulses, cutouts)

@@ -24,7 +24,7 @@ from pulsar.folding.subtracted import Taken, without
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import gaps_of
 from pulsar.pipeline.detect import Detected, TrialSearch
-from pulsar.pipeline.follow import families, follow_up, group_detections
+from pulsar.pipeline.follow import follow_up, group_detections
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.ranges import Searched, detections_of
 from pulsar.pipeline.room import Means
@@ -32,7 +32,6 @@ from pulsar.pipeline.samples import Samples, templates_of
 from pulsar.pipeline.searches import periodic_only
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.searches.registry import enabled
-from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE_BINS, Candidate
 from pulsar.sources.sky import MOST_RATIO, of_one_dm
 from pulsar_kernels.arrays import Array
@@ -186,7 +185,7 @@ class _Run:
         earlier = frozenset(group.uid for group in before)
         weak = follow_up(rest, both, groups, config, means, taken=strong, before=earlier)
         _mark(weak, measured, names)
-        return both, families([*theirs, *weak])
+        return both, [*theirs, *weak]
 
     def _without(self, taken: Sequence[tuple[Candidate, Taken]]) -> MaskedSource:
         """The samples less the templates of sources."""
@@ -201,7 +200,7 @@ class _Run:
         if not shared:
             return list(candidates)
         every = {source.uid: source for source in (*strong, *(source for family in shared for source in family))}
-        return families(self._pursued(shared, list(every.values()), detected, candidates))
+        return self._pursued(shared, list(every.values()), detected, candidates)
 
     def _pursued(
         self,
@@ -219,8 +218,7 @@ class _Run:
                 continue
             own = [candidate for candidate in candidates if names & {candidate.uid, candidate.parent}]
             others = [(other, template) for other, template in taken if other.uid not in names]
-            groups = [_of_whole(c.group, detected) if c.uid in names else c.group for c in own]
-            groups = sorted(groups, key=lambda group: -group.sigma)
+            groups = sorted((candidate.group for candidate in own), key=lambda group: -group.sigma)
             strongest, before = [other for other, _ in others], frozenset(group.uid for group in groups)
             left = replace(self.samples, source=self._without(others))
             found = follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=before)
@@ -261,9 +259,3 @@ def _mark(candidates: Sequence[Candidate], strong: Sequence[Candidate], out: Abs
         if candidate.fold is not None:
             candidate.fold.extra["residual"] = taken
 
-
-def _of_whole(group: Group, detected: Detected) -> Group:
-    """A group led by its surest detection in the whole observation, where it has one."""
-    rows = detected.detections[group.members]
-    whole = rows[rows["part"] == ""]
-    return replace(group, best=whole[0]) if whole.size else group

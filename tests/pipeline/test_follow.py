@@ -149,18 +149,33 @@ def test_rows_name_their_parents():
     assert np.isnan(table["snr"][1:]).all()
 
 
+def wave_beside(seed: int, snr: float, walk: float, wave: float) -> pulsar.TimeSeries:
+    """A pulsar of 1.3 s in red noise and a wave at twice its period."""
+    tsamp, nsamps = 2e-3, 39_000
+    rng = np.random.default_rng(seed)
+    turns = (np.arange(nsamps) - 0.5 * nsamps) * tsamp / 1.3
+    pulse = np.exp(-4.0 * np.log(2.0) * ((turns - 0.3 - np.rint(turns - 0.3)) / 0.17) ** 2)
+    pulse *= snr / np.sqrt(np.sum((pulse - pulse.mean()) ** 2))
+    noise = walk * np.cumsum(rng.standard_normal(nsamps)) * np.sqrt(tsamp) + rng.standard_normal(nsamps)
+    return pulsar.TimeSeries((noise + pulse + wave * np.sin(np.pi * turns)).astype(np.float32), tsamp)
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("snr", "red"), [(120.0, 1.0), (250.0, 2.0)])
 def test_a_wave_of_red_noise_at_twice_the_period_makes_no_other_row(
     snr: float, red: float, seed: int, tmp_path: Path
 ) -> None:
-    tsamp, period, nsamps = 2e-3, 1.3, 39_000
-    rng = np.random.default_rng(seed)
-    turns = (np.arange(nsamps) - 0.5 * nsamps) * tsamp / period
-    pulse = np.exp(-4.0 * np.log(2.0) * ((turns - 0.3 - np.rint(turns - 0.3)) / 0.17) ** 2)
-    pulse *= snr / np.sqrt(np.sum((pulse - pulse.mean()) ** 2))
-    walk = np.cumsum(rng.standard_normal(nsamps)) * np.sqrt(tsamp)
-    data = rng.standard_normal(nsamps) + pulse + red * (walk + np.sin(np.pi * turns))
-    run = pulsar.search(pulsar.TimeSeries(data.astype(np.float32), tsamp), out=tmp_path / "run.h5")
+    run = pulsar.search(wave_beside(seed, snr, red, red), out=tmp_path / "run.h5")
     own = [row["period"] for row in run.rows("candidates") if not row["parent"] and row["score"] > 0.1]
-    assert own == pytest.approx([period], rel=1e-3)
+    assert own == pytest.approx([1.3], rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", [8000, 8006, 8012])
+def test_a_source_is_as_sure_as_the_surest_detection_at_its_frequency(seed: int, tmp_path: Path) -> None:
+    series = wave_beside(seed, 120.0, 1.0, 0.5)
+    run = pulsar.search(series, out=tmp_path / "run.h5")
+    detections, row = run.rows("detections"), run.rows("candidates")[0]
+    near = np.abs(detections["freq"] - row["freq"]) * series.data.size * series.tsamp < 0.3
+    assert row["period"] == pytest.approx(1.3, rel=1e-3)
+    assert near.sum() > 1
+    assert row["sigma"] == detections["sigma"][near].max()
