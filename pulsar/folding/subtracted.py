@@ -425,11 +425,12 @@ def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines) -> Bools:
 
 
 def without_harmonics(cells: Floats, hit: Bools) -> Floats:
-    """Sums and counts of samples along the last two axes, without some harmonics of their means."""
-    counts, nbins = cells[..., 1], cells.shape[-2]
-    spectra = np.fft.rfft(ratio_of(cells[..., 0], counts), axis=-1)
-    spectra[..., hit] = 0.0
-    return np.stack([np.fft.irfft(spectra, nbins, axis=-1) * counts, counts], axis=-1)
+    """Sums and counts of samples along the last two axes, without some harmonics; bins may hold few samples or none."""
+    sums, counts = cells[..., 0], cells[..., 1]
+    spectra = np.fft.rfft(levelled(sums, counts), axis=-1)
+    spectra[..., ~hit] = 0.0
+    waves = ratio_of(np.fft.irfft(spectra, cells.shape[-2]), counts.mean(axis=-1, keepdims=True))
+    return np.stack([sums - counts * waves, counts], axis=-1)
 
 
 def profile_beside_lines(cells: Floats, gains: Floats, grid: "Grid", hit: Bools) -> Floats:

@@ -258,4 +258,3 @@ def _mark(candidates: Sequence[Candidate], strong: Sequence[Candidate], out: Abs
     for candidate in candidates:
         if candidate.fold is not None:
             candidate.fold.extra["residual"] = taken
-

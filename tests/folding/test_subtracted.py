@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulsar.folding.profile import drawn
-from pulsar.folding.subtracted import choose_bins, fit_template, profile_beside_lines
+from pulsar.folding.subtracted import choose_bins, fit_template, profile_beside_lines, without_harmonics
 
 SHAPE = 16, 8, 64
 EACH = 50.0
@@ -50,6 +50,18 @@ def test_what_one_band_does_not_tell_from_a_line_is_left():
     cells, _ = folded(steady(200.0), 1)
     one, hit = cells.sum(axis=1, keepdims=True), np.arange(SHAPE[2] // 2 + 1) == 3
     np.testing.assert_array_equal(profile_beside_lines(one, np.ones((SHAPE[0], 1)), grid, hit), 0.0)
+
+
+@pytest.mark.parametrize("each", [1.0, 2.0, 20.0])
+def test_a_harmonic_that_is_taken_out_is_gone_however_few_samples_a_bin_has(each):
+    rng = np.random.default_rng(4)
+    counts = rng.poisson(each, SHAPE).astype(np.float64)
+    cells = np.stack([counts * (3.0 + pulse(0.03)), counts], axis=-1)
+    hit = np.isin(np.arange(SHAPE[2] // 2 + 1), [2, 9])
+    profiles = [x.sum(axis=(0, 1)) for x in (cells, without_harmonics(cells, hit))]
+    before, after = (np.abs(np.fft.rfft(x[:, 0] / x[:, 1])) for x in profiles)
+    assert np.sum(after[hit] ** 2) < 0.02 * np.sum(before[hit] ** 2)
+    np.testing.assert_allclose(after[1:8][~hit[1:8]], before[1:8][~hit[1:8]], rtol=0.1)
 
 
 def test_a_steady_pulsar_has_one_profile_and_one_brightness():
