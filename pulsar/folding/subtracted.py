@@ -44,6 +44,8 @@ LEAST_BINS: Final = 4
 #: a part f of its turns has f / (1 - f), 4 where that is four fifths. Where it would be less than the noise of a turn,
 #: turns are not looked at one by one.
 _MOST_VARIANCE: Final = 4.0
+#: Part of its amplitude that a harmonic may lose where another one is taken out: templates lack as much.
+_COMMON: Final = 0.1
 _ARRAYS: Final = ("shapes", "shape_of", "gains", "factors", "turns")
 
 
@@ -405,7 +407,7 @@ def _folded(cells: Floats, template: Template) -> Folded:
 
 
 def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines) -> Bools:
-    """Harmonics of folded samples that lines of interference fall on, from 0 on.
+    """Harmonics of folded samples that lines of interference fall on, from 0 on, without images of other harmonics.
 
     Parameters
     ----------
@@ -421,16 +423,33 @@ def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines) -> Bools:
     turns = grid.spin[0] * delays[:, None] * np.arange(nbins // 2 + 1)
     parts = np.einsum("sbk,bk->sk", np.fft.rfft(cells[..., 0], axis=2), np.exp(-2j * np.pi * turns))
     tobs = float(grid.edges[-1] - grid.edges[0]) * grid.tsamp
-    return on_lines(parts, cells[..., 1].sum(axis=(1, 2)), float(grid.spin[0]), tobs, grid.tsamp, lines)
+    weight = cells[..., 1].sum(axis=(1, 2))
+    hit = on_lines(parts, weight, float(grid.spin[0]), tobs, grid.tsamp, lines, lowest=1)
+    return hit & ~_images(cells[..., 1], hit)
+
+
+def _images(counts: Floats, hit: Bools) -> Bools:
+    """Harmonics in which samples that are in few of the bins show a lower one, other than those of a set."""
+    nbins, out = counts.shape[-1], np.zeros_like(hit)
+    # Two waves have so much in common where samples are, by the difference of their numbers, and by their sum.
+    alike = np.abs(np.fft.fft(counts)).mean(axis=(0, 1)) / max(float(counts.sum(axis=-1).mean()), 1.0)
+    for k in np.flatnonzero(hit):
+        below = np.flatnonzero(~hit[:k])
+        out[k] = bool(np.any(np.maximum(alike[k - below], alike[(k + below) % nbins]) > _COMMON))
+    return out
 
 
 def without_harmonics(cells: Floats, hit: Bools) -> Floats:
-    """Sums and counts of samples along the last two axes, without some harmonics; bins may hold few samples or none."""
-    sums, counts = cells[..., 0], cells[..., 1]
-    spectra = np.fft.rfft(levelled(sums, counts), axis=-1)
-    spectra[..., ~hit] = 0.0
-    waves = ratio_of(np.fft.irfft(spectra, cells.shape[-2]), counts.mean(axis=-1, keepdims=True))
-    return np.stack([sums - counts * waves, counts], axis=-1)
+    """Sums and counts of samples along the last two axes, without some harmonics; bins may hold few samples or none.
+
+    One after the other, as one is seen at others, too, where samples are in few of the bins.
+    """
+    counts, nbins = cells[..., 1], cells.shape[-2]
+    sums, phase = levelled(cells[..., 0], counts), 2.0 * np.pi * np.arange(nbins) / nbins
+    for k in np.flatnonzero(hit):
+        wave = np.stack([np.cos(k * phase), np.sin(k * phase)])
+        sums -= counts * (ratio_of(sums @ wave.T, 0.5 * counts.sum(axis=-1, keepdims=True)) @ wave)
+    return np.stack([sums, counts], axis=-1)
 
 
 def profile_beside_lines(cells: Floats, gains: Floats, grid: "Grid", hit: Bools) -> Floats:

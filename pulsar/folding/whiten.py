@@ -136,13 +136,15 @@ MOST_LOST: Final = 0.25
 IMAGE: Final = 1e-4
 
 
-def on_lines(parts: Complexes, weight: Floats, freq: float, tobs: float, tsamp: float, lines: Lines) -> Bools:
+def on_lines(
+    parts: Complexes, weight: Floats, freq: float, tobs: float, tsamp: float, lines: Lines, *, lowest: int = 2
+) -> Bools:
     """Harmonics that lines of interference fall on.
 
     Nearer than half the width of a line and what a sub-integration resolves; and whole runs of harmonics that scatter
-    more between sub-integrations than those around them, where one of these has a line near it, or an image of one.
-    The fundamental is left: what turns with a line is for others to judge. No more is left out than MOST_LOST of the
-    harmonics, of what is hit beyond the lines themselves the noisiest.
+    more between sub-integrations than those around them, where one of these has a line near it, or an image of one. The
+    fundamental is not, unless asked for: what turns with a line is for others to judge. No more is left out than
+    MOST_LOST of the harmonics, of what is hit beyond the lines themselves the noisiest.
 
     Parameters
     ----------
@@ -156,6 +158,8 @@ def on_lines(parts: Complexes, weight: Floats, freq: float, tobs: float, tsamp: 
         Length and sampling time of the data [s].
     lines : sequence of (float, float)
         Frequencies and full widths [Hz].
+    lowest : int
+        Harmonic that may be left out, and those above it.
     """
     nharm = parts.shape[1]
     number = np.arange(nharm)
@@ -170,12 +174,12 @@ def on_lines(parts: Complexes, weight: Floats, freq: float, tobs: float, tsamp: 
     at = (line / freq) % nbins
     image = _beside(number, np.minimum(at, nbins - at), np.maximum(near, 0.5))
     image |= _beside(number, _beats(line / freq, 1.0 / (tsamp * freq), nbins), near)
-    hit[:2] = False
+    hit[:lowest] = False
     if np.count_nonzero(hit) > MOST_LOST * nharm:
         hit[:] = False
     excess = _excess(parts, weight)
     runs = _runs(excess > 1.0, hit | image)
-    runs[:2] = False
+    runs[:lowest] = False
     most = int(MOST_LOST * nharm) - int(np.count_nonzero(hit))
     more = np.flatnonzero(runs & ~hit)
     hit[more[np.argsort(-excess[more], kind="stable")][: max(most, 0)]] = True

@@ -498,3 +498,22 @@ def test_a_template_holds_no_line_of_interference_and_all_of_the_pulsar():
     own, rest = (amplitude(source, line, pulsar.dm) - hum_alone for source in (both, known))
     assert abs(own) > 10.0
     assert abs(rest) < 0.3 * abs(own)
+
+
+@pytest.mark.parametrize("off", [-0.4, 0.5])
+def test_a_template_does_not_follow_the_beat_of_the_fundamental_with_a_line(off):
+    pulsar = Pulsar(period=1 / (30.0 - off), dm=80.0, snr=250, duty=0.04)
+    hum, settings = Rfi(kind="mains", rate=30.0, harmonics=1, strength=1.0, wander=0.02), RfiConfig(learn=False)
+    block = make(Sky(pulsars=(pulsar,), rfi=(hum,), **SHAPE), threads=2)
+    obs = Filterbank(block.data, block.header)
+    source = CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
+    how, params = {"threads": 2, "memory": 1 << 30}, FoldParams(1 / pulsar.period, 0.0, pulsar.dm)
+    taken, _ = measure_template(source, params, SubtractConfig(), lines=[(30.0, 1.0)], **how)
+    rest = without(source, [taken])
+    for k in (3, 5):
+        own = k / pulsar.period
+        assert power(source, own, pulsar.dm) > 300.0
+        assert power(rest, own, pulsar.dm) < 12.0
+        # A gain that follows the beat has the phases of the line, which is not dispersed, less those of the pulsar.
+        for beat, turns in ((own + off, k - 1), (own - off, k + 1)):
+            assert power(rest, beat, pulsar.dm * turns / k * own / beat) < 12.0
