@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from versus_series import interpreter, missing_module
 
 from pulsar.bench.stages import TINY
-from pulsar.cli import bench as command
+from pulsar.cli import setup as command
 from pulsar.cli.app import app
 from pulsar.errors import ConfigError
 from pulsar.io.open import open_observation

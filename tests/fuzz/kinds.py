@@ -69,13 +69,13 @@ def texts(rng: random.Random, data: bytes) -> bytes:
 
 
 def observation(path: Path) -> str:
-    from pulsar.cli import info
+    from pulsar.cli import plan
     from pulsar.cli.console import plain
     from pulsar.io.open import open_observation
 
     with open_observation(path) as obs:
-        json.dumps(plain(info.summary(obs)), allow_nan=False)
-        text = shown(lambda: info._print(obs)) + repr(obs) + obs._repr_html_()
+        json.dumps(plain(plan.summary(obs)), allow_nan=False)
+        text = shown(lambda: plan._print_observation(obs)) + repr(obs) + obs._repr_html_()
         n = min(obs.header.nsamps, max(1, (1 << 18) // obs.header.nchans))
         obs.read(0, n)
         obs.read(obs.header.nsamps - n, n)

@@ -291,7 +291,7 @@ def _filled(kind: type) -> dict[str, Any]:
 
 def document(path: Path) -> str:
     """Beside itself: all numbers are used, all names are shown."""
-    from pulsar.cli.bench import _compare
+    from pulsar.cli.setup import _compare
 
     with contextlib.redirect_stdout(io.StringIO()) as text:
         _compare((path, path), [], False, False, None)

@@ -18,7 +18,7 @@ from reference.command import run
 from reference.many import many
 from reference.products import write_beam, write_product
 
-from pulsar.cli.view import products_of
+from pulsar.cli.products import products_of
 from pulsar.io.labels import Label, Sidecar, beside, read_labels, uid_of
 from pulsar.io.product.reader import read
 from pulsar.triage.site import Site
