@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Any
 from pulsar.errors import ConfigError, DataError, PulsarError
 
 if TYPE_CHECKING:
-    from pulsar.api.observations import dedisperse, fold, import_fold, open, read, rfi, search  # noqa: A004
+    from pulsar.api.observations import (
+        dedisperse,
+        fold,
+        import_fold,
+        inject,
+        open,  # noqa: A004
+        read,
+        rfi,
+        search,
+        simulate,
+    )
     from pulsar.api.results import export, plot, view, write_report
     from pulsar.api.series import search_accel, search_coherent, search_ffa, search_fft, search_single_pulse
-    from pulsar.api.synthetic import inject, simulate
     from pulsar.config.load import load_config
     from pulsar.config.model import Config
     from pulsar.data.fold import Fold
@@ -61,10 +70,9 @@ __all__ = [
 
 #: Where the public names are defined.
 _HOMES = {
-    "api.observations": ("dedisperse", "fold", "import_fold", "open", "read", "rfi", "search"),
+    "api.observations": ("dedisperse", "fold", "import_fold", "inject", "open", "read", "rfi", "search", "simulate"),
     "api.results": ("export", "plot", "view", "write_report"),
     "api.series": ("search_accel", "search_coherent", "search_ffa", "search_fft", "search_single_pulse"),
-    "api.synthetic": ("inject", "simulate"),
     "config.load": ("load_config",),
     "config.model": ("Config",),
     "data.fold": ("Fold",),

@@ -39,7 +39,7 @@ def init(
     _debug: Debug = False,
 ) -> None:
     """Write one line for each search: its files, their size, the CPU time and memory that it should take."""
-    from pulsar.batch.begin import init as begin
+    from pulsar.batch.drive import init as begin
 
     batch = begin(files, output, given.config(), **pieces.wanted())
     for problem in batch.problems:

@@ -99,12 +99,7 @@ def check_picture(path: Path, *, overwrite: bool = False) -> None:
     check_output(path, overwrite=overwrite)
 
 
-def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
-    """Write a text file whole or not at all, never over an existing one unasked."""
-    write_bytes(path, text.encode(), overwrite=overwrite)
-
-
-def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
+def write_file(path: Path, content: str | bytes, *, overwrite: bool = False) -> None:
     """Write a file whole or not at all, never over an existing one unasked."""
     check_output(path, overwrite=overwrite)
     with refused(PulsarError, f"{path}: cannot be written"):

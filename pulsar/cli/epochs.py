@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from pulsar.cli.console import check_new, check_not_input, note, out, write_text
+from pulsar.cli.console import check_new, check_not_input, note, out, write_file
 from pulsar.cli.options import (
     Command,
     Debug,
@@ -149,9 +149,9 @@ def connect(
     if not ephemeris.connection.unique:
         print_table(HYPOTHESES, hypotheses(ephemeris))
     origin = f"{len(arrivals.labels)} nights: {', '.join(dict.fromkeys(path.name for path in files))}"
-    write_text(output, par_text(ephemeris, origin), overwrite=overwrite)
+    write_file(output, par_text(ephemeris, origin), overwrite=overwrite)
     if tim is not None:
-        write_text(tim, tim_text(arrivals), overwrite=overwrite)
+        write_file(tim, tim_text(arrivals), overwrite=overwrite)
     note(f"{output}: {'UNSURE' if not ephemeris.connection.unique else 'every turn is counted'}")
 
 
@@ -295,7 +295,7 @@ def nights(
         row = product.candidate(ident)
         header = product.observation_of(row)
         text = stack_par_text(row, header, name=name_of(ident, row, header), origin=f"{ident} of {run.name}")
-        write_text(par, text, overwrite=overwrite)
+        write_file(par, text, overwrite=overwrite)
         note(f"{par}: fold each epoch by it: pulsar fold FILE --par {par}")
 
 

@@ -1,11 +1,11 @@
 """``pulsar export``: candidates and bursts in the formats of other programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pulsar.cli.console import check_not_input, out, write_bytes
+from pulsar.cli.console import check_not_input, out, write_file
 from pulsar.cli.options import Debug, Overwrite, Quiet, argument, option, progress_mode
 from pulsar.cli.products import note_commands
 from pulsar.errors import ConfigError
@@ -127,12 +127,12 @@ class Export:
             return {key: pulses[0][key].item() for key in pulses.dtype.names or ()}
         return self.product.candidate(ident)
 
-    def write(self, contents: list[tuple[Path, bytes]], inputs: list[Path]) -> None:
+    def write(self, contents: Sequence[tuple[Path, str | bytes]], inputs: list[Path]) -> None:
         """Write files; all names before the first: what cannot be made leaves nothing half done."""
         for path, _ in contents:
             check_not_input(path, [self.product.path, *inputs])
         for path, content in contents:
-            write_bytes(path, content, overwrite=self.overwrite)
+            write_file(path, content, overwrite=self.overwrite)
             out(str(path))
 
     def folds(self, forms: list[str], *, whole: bool, wideband: bool) -> None:
@@ -158,7 +158,7 @@ class Export:
             called = name_of(ident, product.candidate(ident), header)
             row = orbits[orbits["id"] == ident][0]
             text = orbit_par_text(row, header, name=called, origin=f"{ident} of {product.path.name}")
-            contents.append((self.name(ident, "par"), text.encode()))
+            contents.append((self.name(ident, "par"), text))
         self.write(contents, [])
 
     def bursts(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.api.results import plot
-from pulsar.cli.console import check_new, check_not_input, check_picture, note, write_text
+from pulsar.cli.console import check_new, check_not_input, check_picture, note, write_file
 from pulsar.cli.options import (
     Display,
     Files,
@@ -197,7 +197,7 @@ def command(
         if not times:
             raise DataError(f"{toas}: no pulse is strong enough (S/N {LEAST_SNR:g}) for a time of arrival")
         name = str(run.candidate(ident)["known_source"]) or ident
-        write_text(toas, tim_text(times, run.observation, name), overwrite=overwrite)
+        write_file(toas, tim_text(times, run.observation, name), overwrite=overwrite)
         if len(times) < ntoas:
             progress.message(
                 f"{toas}: {len(times)} of {ntoas} times of arrival: the others are below S/N {LEAST_SNR:g}"

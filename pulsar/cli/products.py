@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from pulsar.cli.console import check_new, note, out, output_folder, print_json, write_bytes, write_text
+from pulsar.cli.console import check_new, note, out, output_folder, print_json, write_file
 from pulsar.cli.options import (
     Debug,
     Display,
@@ -303,7 +303,7 @@ def _print_table_of(form: str, rows: "Array", name: str, output: Path | None, *,
     if output is None:
         sys.stdout.write(content.decode())
         return
-    write_bytes(output, content, overwrite=overwrite)
+    write_file(output, content, overwrite=overwrite)
     out(str(output))
 
 
@@ -410,7 +410,7 @@ def _import_judgements(path: Path, runs: Sequence["Run"], labels: Path | None, w
 def _merge_judgements(paths: Sequence[Path], output: Path, *, overwrite: bool) -> None:
     labels = Labels(entry for path in paths for entry in read_labels(path).entries)
     merged = labels.merged()
-    write_text(output, header() + lines(merged), overwrite=overwrite)
+    write_file(output, header() + lines(merged), overwrite=overwrite)
     uids = dict.fromkeys(entry.uid for entry in merged)
     for uid in uids:
         if labels.matches(uid, "disputed"):

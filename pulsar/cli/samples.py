@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from pulsar.api.results import plot
-from pulsar.cli.console import check_new, check_not_input, out, print_json, write_bytes
+from pulsar.cli.console import check_new, check_not_input, out, print_json, write_file
 from pulsar.cli.options import Display, Files, Given, Json, Overwrite, inputs, option, options
 from pulsar.cli.tables import Columns, print_table
 from pulsar.errors import ConfigError
@@ -126,7 +126,7 @@ def waterfall(
     if path.suffix.lower() == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, cutout.spectrum)
-        write_bytes(path, buffer.getvalue(), overwrite=overwrite)
+        write_file(path, buffer.getvalue(), overwrite=overwrite)
         bands, columns = cutout.spectrum.shape
         progress.message(
             f"{path}: {bands} bands from {cutout.freqs[0]:.6g} to {cutout.freqs[-1]:.6g} MHz, "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from pulsar.cli.console import check_new, check_not_input, check_picture, error, out, write_text
+from pulsar.cli.console import check_new, check_not_input, check_picture, error, out, write_file
 from pulsar.cli.options import (
     Beams,
     Display,
@@ -211,9 +211,9 @@ def _write_tables(run: "Run", path: Path) -> None:
     from pulsar.report.paper import beside, limits_text, recall_text
 
     if run.rows("completeness/injected").size:
-        write_text(path, recall_text(run, path), overwrite=True)
+        write_file(path, recall_text(run, path), overwrite=True)
     if run.rows("completeness/limits").size:
-        write_text(beside(path), limits_text(run, path), overwrite=True)
+        write_file(beside(path), limits_text(run, path), overwrite=True)
 
 
 def _print_completeness(run: "Run") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulsar.cli.console import check_picture, note, out, write_text
+from pulsar.cli.console import check_picture, note, out, write_file
 from pulsar.cli.options import Debug, Display, Json, Overwrite, Preset, Quiet, Sets, argument, option, options
 from pulsar.cli.tables import print_table
 from pulsar.config.load import given_config, presets, to_toml
@@ -50,7 +50,7 @@ def init(
     _debug: Debug = False,
 ) -> None:
     """Write a configuration file with every setting and its explanation, ready to be changed."""
-    write_text(file, to_toml(given_config(preset, (), {})), overwrite=overwrite)
+    write_file(file, to_toml(given_config(preset, (), {})), overwrite=overwrite)
     note(f"wrote {file}; use it with --config {file}")
 
 

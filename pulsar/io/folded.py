@@ -1,6 +1,6 @@
 """Folds that other programs have made: recognised by what is in the file, whatever it is called.
 
-**PRESTO's prepfold, the binary .pfd.** The order of the numbers is told at :mod:`pulsar.handover.presto`, which writes
+**PRESTO's prepfold, the binary .pfd.** The order of the numbers is told at :mod:`pulsar.handover.formats`, which writes
 them. Profiles are sums of samples: their noise follows from the variance of the samples, which the file has for every
 sub-integration and subband. Turns are counted from the start of the observation; subbands ascend in frequency, are
 dedispersed inside to their highest channel, and not among each other.

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from reference.processes import environment
 
-from pulsar.batch.begin import init
-from pulsar.batch.drive import run_batch
+from pulsar.batch.drive import init, run_batch
 from pulsar.batch.units import Batch
 from pulsar.config.load import load_config
 from pulsar.config.model import Config

@@ -11,8 +11,7 @@ import pytest
 from batch.conftest import candidates, command, left_behind, quick
 from reference.processes import environment, processes, start, wait_until
 
-from pulsar.batch.begin import init
-from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.drive import Request, init, run_batch
 from pulsar.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ import pytest
 from batch.conftest import command, one_file, quick
 from reference.processes import finish
 
-from pulsar.batch.begin import init
+from pulsar.batch.drive import init
 from pulsar.batch.process import staged
 from pulsar.batch.slurm import script
 from pulsar.batch.units import PARTS, read_batch

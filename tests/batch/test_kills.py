@@ -10,7 +10,7 @@ import pytest
 from batch.conftest import candidates, command, left_behind, quick
 from reference.processes import MARK, environment, processes, start, wait_until
 
-from pulsar.batch.begin import init
+from pulsar.batch.drive import init
 
 pytestmark = pytest.mark.slow
 

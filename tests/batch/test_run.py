@@ -11,8 +11,7 @@ from batch.conftest import candidates, command, left_behind, one_file, quick
 from reference.processes import environment, processes, start, wait_until
 from typer.testing import CliRunner
 
-from pulsar.batch.begin import init
-from pulsar.batch.drive import Request, merged, retry, run_batch
+from pulsar.batch.drive import Request, init, merged, retry, run_batch
 from pulsar.batch.local import Options, run_unit
 from pulsar.batch.records import again, read_record, record_file, set_aside, status
 from pulsar.batch.units import log_file, product, read_batch

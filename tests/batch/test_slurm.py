@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from reference.processes import environment, wait_until
 
 from pulsar.batch import slurm
-from pulsar.batch.begin import init
-from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.drive import Request, init, run_batch
 from pulsar.batch.local import Options
 from pulsar.batch.records import Record, write_record
 from pulsar.batch.units import Unit, product

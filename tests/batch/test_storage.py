@@ -12,8 +12,7 @@ from batch.conftest import candidates, left_behind, one_file, quick
 from reference.processes import environment
 from typer.testing import CliRunner
 
-from pulsar.batch.begin import init
-from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.drive import Request, init, run_batch
 from pulsar.batch.process import _end
 from pulsar.batch.records import Record, read_record, status
 from pulsar.batch.units import Unit, inputs_gone

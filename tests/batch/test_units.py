@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from reference.products import write_product
 from typer.testing import CliRunner
 
-from pulsar.batch.begin import init
-from pulsar.batch.drive import Outcome, retry
+from pulsar.batch.drive import Outcome, init, retry
 from pulsar.batch.local import Options, Room, least_memory, share
 from pulsar.batch.records import Record, again, index_file, look, status, write_record
 from pulsar.batch.units import Unit, log_file, product, read_batch

@@ -13,8 +13,7 @@ from faults.test_memory import sparse
 from reference.command import run
 from reference.processes import finish, processes, start, wait_until
 
-from pulsar.batch.begin import init
-from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.drive import Request, init, run_batch
 from pulsar.batch.records import read_record
 from pulsar.batch.units import log_file
 from pulsar.errors import DataError

@@ -14,8 +14,7 @@ from faults.conftest import made, names, results, search
 from reference.command import run
 from reference.processes import environment, finish
 
-from pulsar.batch.begin import init
-from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.drive import Request, init, run_batch
 from pulsar.batch.records import status
 from pulsar.dedisp.store import DMStore
 from pulsar.errors import PulsarError

@@ -28,7 +28,7 @@ def phcx_files(_folder: Path) -> list[bytes]:
 
 def pfd_files(_folder: Path) -> list[bytes]:
     from pulsar.handover.candidate import Exported
-    from pulsar.handover.presto import pfd_bytes
+    from pulsar.handover.formats import pfd_bytes
 
     fold = products.summed_fold()
     one = Exported("c0001", "X", {}, fold, products.make_header(), (Path("a.fil"),), Path("run.h5"))

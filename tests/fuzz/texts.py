@@ -237,7 +237,7 @@ def lists(folder: Path) -> list[bytes]:
 
 
 def listed(path: Path) -> str:
-    from pulsar.batch.begin import listed as files_of
+    from pulsar.batch.drive import listed as files_of
 
     missing: list[str] = []
     return f"{len(files_of([path], missing))} {len(missing)}"

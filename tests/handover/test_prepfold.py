@@ -16,7 +16,7 @@ from pulsar.data.series import TimeSeries
 from pulsar.folding.folder import fold_series
 from pulsar.folding.refine import refine
 from pulsar.handover.candidate import Exported
-from pulsar.handover.presto import bestprof_text, pfd_bytes, spread
+from pulsar.handover.formats import bestprof_text, pfd_bytes, spread
 from pulsar.io.folded import spread_noise
 from pulsar.searches.stats import chi2_logsf, sigma_from_logp
 

@@ -11,7 +11,7 @@ from reference.products import make_header, summed_fold, write_product
 
 from pulsar.data.fold import Fold
 from pulsar.handover.candidate import Exported, candidate_of
-from pulsar.handover.presto import bestprof_text, pfd_bytes, phase_of_start, significance, spread
+from pulsar.handover.formats import bestprof_text, pfd_bytes, phase_of_start, significance, spread
 from pulsar.io.folded import spread_noise
 from pulsar.io.product.reader import read
 

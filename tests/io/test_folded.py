@@ -14,7 +14,7 @@ from pulsar.data.fold import FoldCube, holds_sums_only
 from pulsar.errors import DataError
 from pulsar.folding.refine import refine
 from pulsar.handover.candidate import Exported
-from pulsar.handover.presto import pfd_bytes, significance
+from pulsar.handover.formats import pfd_bytes, significance
 from pulsar.io.folded import FoldedFile, read_folded
 
 A_PULSAR = section("FFT", rows_of_a_pulsar(18, 30.0), rows_of_a_pulsar(16, 30.0, seed=2), BEST)
