@@ -8,7 +8,6 @@ So what is started here speaks TLS with those alone that hold a key, which is ma
 jobs find it in a folder that only their user can enter.
 """
 
-import ctypes
 import logging
 import math
 import os
@@ -16,22 +15,20 @@ import queue
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pulsar.batch.local import Order, least_memory, run_unit, share
 from pulsar.batch.records import MOST_TOLD, Record, again, write_record
 from pulsar.batch.units import Unit
 from pulsar.config.model import BatchConfig, Config
-from pulsar.config.resources import memory_budget, parse_size, usable_cores
+from pulsar.config.resources import keep_freed, memory_budget, parse_size, usable_cores
 from pulsar.data.folders import private
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.pipeline.ranges import Crew, RangeTask, search_range
-
-if TYPE_CHECKING:
-    from pulsar.pipeline.stages import Found
+from pulsar.pipeline.stages import Found
 
 #: Workers may be lost so often with the same task before it is taken for what kills them.
 LOSSES: Final = 5
@@ -51,10 +48,6 @@ IN_JOBS: Final = "export PYTHONSAFEPATH=1 DASK_DISTRIBUTED__WORKER__HTTP__ROUTES
 NO_PAGE: Final[dict[str, Any]] = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 #: Workers leave so long before the end of their job, spread over so long [s].
 STAGGER: Final = 60
-#: Of glibc's malloc.h: parameters of mallopt, and the largest sizes that they take by themselves on 64 bits [byte].
-M_TRIM_THRESHOLD: Final = -1
-M_MMAP_THRESHOLD: Final = -3
-MMAP_MAX: Final = 32 << 20
 
 
 def check_dask() -> None:
@@ -351,10 +344,7 @@ def search_in_worker(task: RangeTask) -> "Found":
     Dask starts workers with ``MALLOC_TRIM_THRESHOLD_=65536``, so that glibc no longer adapts to what a program takes:
     each array of a search would be fresh pages from the system, 10 CPU seconds of a search of 37.
     """
-    with suppress(AttributeError, OSError):  # not glibc
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, MMAP_MAX)
-        libc.mallopt(M_TRIM_THRESHOLD, 2 * MMAP_MAX)
+    keep_freed()
     return search_range(task)
 
 

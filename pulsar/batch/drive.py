@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Any, Final, Literal
 
 from pulsar.batch import cluster, local, slurm
 from pulsar.batch.local import Options, Room
@@ -38,7 +38,7 @@ from pulsar.dedisp.batches import PART, SEARCH_BYTES
 from pulsar.errors import ConfigError, DataError, refused
 from pulsar.io.night import PACKED, SUFFIXES, Night, scan
 from pulsar.io.product.provenance import settings_of
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.nights.merge import merge
 from pulsar.nights.night import ALL, jobs, plan_jobs
 from pulsar.nights.pointings import unmatched_pointings
@@ -46,10 +46,6 @@ from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
-
-if TYPE_CHECKING:
-    from pulsar.io.product.reader import Run
-
 
 #: Settings that name files and folders.
 FILES: Final = {"input": ("pointings",), "rfi": ("zaplist", "mask"), "known": ("catalogue",), "run": ("scratch",)}
@@ -98,29 +94,22 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def plan_units(
-    night: Night,
-    config: Config,
-    *,
-    beams: set[int] | None = None,
-    segment: int | None = None,
-    overlap: float = 0.5,
-) -> tuple[list[Unit], list[str]]:
+def plan_units(night: Night, config: Config, **pieces: Any) -> tuple[list[Unit], list[str]]:
     """One unit for each search of a night, with what it is expected to take; and which will fail, in words.
 
     Parameters
     ----------
     night : Night
     config : Config
-    beams, segment, overlap
-        As :func:`pulsar.nights.night.jobs` takes them.
+    **pieces
+        Beams, segment and overlap, as :func:`pulsar.nights.night.jobs` takes them.
 
     Raises
     ------
     ConfigError, DataError
         As that function has it.
     """
-    todo = jobs(night, config, Path(), beams=beams, segment=segment, overlap=overlap)
+    todo = jobs(night, config, Path(), **pieces)
     # With one thread the elapsed time of a plan is CPU time.
     run = config.run.model_copy(update={"threads": 1})
     plans, failures = plan_jobs([replace(job, config=job.config.model_copy(update={"run": run})) for job in todo])
@@ -157,15 +146,7 @@ def _distinct(units: Sequence[Unit]) -> list[Unit]:
     return out
 
 
-def init(
-    paths: Iterable[Path | str],
-    folder: Path | str,
-    config: Config,
-    *,
-    beams: set[int] | None = None,
-    segment: int | None = None,
-    overlap: float = 0.5,
-) -> Batch:
+def init(paths: Iterable[Path | str], folder: Path | str, config: Config, **pieces: Any) -> Batch:
     """Make a batch, or bring one that is there up to date with files that have come since.
 
     Parameters
@@ -176,12 +157,8 @@ def init(
         Made when missing. What lies in it already is kept.
     config : Config
         Settings of all units.
-    beams : set of int, optional
-        Only these.
-    segment : int, optional
-        Search so many files at a time.
-    overlap : float
-        Of neighbouring segments.
+    **pieces
+        Beams, segment and overlap, as :func:`pulsar.nights.night.jobs` takes them.
 
     Raises
     ------
@@ -193,7 +170,7 @@ def init(
     folder, config = Path(folder), _absolute(config)
     missing: list[str] = []
     night = scan(listed(map(Path, paths), missing), config.input)
-    units, failing = plan_units(night, config, beams=beams, segment=segment, overlap=overlap)
+    units, failing = plan_units(night, config, **pieces)
     with refused(ConfigError, f"{folder}: the folder cannot be made", "give another --out"):
         for part in PARTS[:3]:
             (folder / part).mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 from pulsar.batch.process import copies_of
 from pulsar.batch.records import Record, again, finish, read_record, write_record
 from pulsar.batch.units import Batch, Unit, inputs_gone, log_file, product
-from pulsar.config.resources import command, environment
+from pulsar.config.resources import command, environment, resident_memory
 from pulsar.data.folders import open_to_write, sweep
 from pulsar.data.unfinished import ENDS
 from pulsar.data.validated import STRICT, Count, Seconds
@@ -165,7 +165,7 @@ def _watch(process: "subprocess.Popen[bytes]", options: Options, stop: threading
             return "stopped", cpu
         if options.time_limit and time.monotonic() - begun > options.time_limit:
             return "time", cpu
-        if options.memory_limit and _resident(process.pid) > options.memory_limit:
+        if options.memory_limit and resident_memory(process.pid) > options.memory_limit:
             return "memory", cpu
 
 
@@ -177,14 +177,6 @@ def _cpu(pid: int) -> float:
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return 0.0
-
-
-def _resident(pid: int) -> int:
-    """Resident memory of a process [byte]; 0 where it has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

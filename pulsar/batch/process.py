@@ -19,21 +19,19 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from pulsar.batch.records import Record, write_record
 from pulsar.batch.units import Unit, input_bytes, inputs_gone, load_settings, log_file, product
+from pulsar.config.model import Config
 from pulsar.data.folders import private
 from pulsar.data.observation import InputFile
 from pulsar.data.unfinished import FileLock, Slots
 from pulsar.errors import ConfigError, DataError, storage_fault
+from pulsar.io.base import BaseObservation
 from pulsar.io.open import open_observation
+from pulsar.io.product.reader import Run
 from pulsar.pipeline.progress import Progress
-
-if TYPE_CHECKING:
-    from pulsar.config.model import Config
-    from pulsar.io.base import BaseObservation
-    from pulsar.io.product.reader import Run
 
 #: The signal that has asked for the end; 0: none has.
 _told_to_end = 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pulsar.batch.records import BatchStatus
 from pulsar.batch.records import status as look
 from pulsar.cli.console import error, facts, note, out, print_json
 from pulsar.cli.options import Command, Debug, Display, Given, Json, Overwrite, Pieces, Top, argument, option, options
@@ -16,7 +17,6 @@ from pulsar.data.text import duration
 
 if TYPE_CHECKING:
     from pulsar.batch.drive import Outcome
-    from pulsar.batch.records import BatchStatus
 
 app = typer.Typer(
     help="Search many observations: begin, run, look, retry, merge.", no_args_is_help=True, rich_markup_mode=None
@@ -84,24 +84,13 @@ def run(folder: Folder, *, work: Work, display: Display) -> None:
     from pulsar.batch.local import Options
 
     parse_size(work.memory, "--memory")
+    limit = parse_size(work.memory_limit, "--memory-limit") or 0
+    stage = "" if work.stage_in is None else str(work.stage_in.absolute())
     options = Options(
-        time_limit=work.time_limit,
-        memory_limit=parse_size(work.memory_limit, "--memory-limit") or 0,
-        io_slots=work.io_slots,
-        stage_in=str(work.stage_in.absolute()) if work.stage_in is not None else "",
-        argv=tuple(sys.argv),
+        time_limit=work.time_limit, memory_limit=limit, io_slots=work.io_slots, stage_in=stage, argv=tuple(sys.argv)
     )
-    request = Request(
-        engine=work.engine,
-        cores=work.cores,
-        memory=work.memory,
-        threads=work.threads,
-        retries=work.retries,
-        sets=tuple(work.sets or ()),
-        wait=work.wait,
-        options=options,
-    )
-    _end(folder, run_batch(folder, request, progress=display.progress()))
+    how = work.engine, work.cores, work.memory, work.threads, work.retries, tuple(work.sets or ()), work.wait
+    _end(folder, run_batch(folder, Request(*how, options), progress=display.progress()))
 
 
 def _end(folder: Path, outcome: "Outcome") -> None:

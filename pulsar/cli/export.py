@@ -3,18 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pulsar.cli.console import check_not_input, out, write_file
 from pulsar.cli.options import Debug, Overwrite, Quiet, argument, option, progress_mode
 from pulsar.cli.products import note_commands
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import candidate_of, name_of
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.io.series import series_paths
-
-if TYPE_CHECKING:
-    from pulsar.io.product.reader import Run
 
 
 def command(

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -26,19 +26,16 @@ from pulsar.cli.options import (
 from pulsar.cli.tables import print_candidates, print_imported, print_subtracted
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
+from pulsar.data.fold import Fold
+from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.lists import is_list
 from pulsar.io.open import open_observation
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import Target
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, ephemerides_of, ephemerides_of_list, rows_of
+from pulsar.pipeline.progress import Progress
 from pulsar.sky.timing import read_par
-
-if TYPE_CHECKING:
-    from pulsar.data.fold import Fold
-    from pulsar.data.header import Header
-    from pulsar.io.product.reader import Run
-    from pulsar.pipeline.progress import Progress
 
 
 @dataclass(frozen=True)

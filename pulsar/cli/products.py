@@ -7,7 +7,7 @@ import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -26,19 +26,17 @@ from pulsar.cli.options import (
     product_file,
 )
 from pulsar.cli.tables import print_accel, print_candidates, print_lists, print_pulses
+from pulsar.data.candidate import table_of
 from pulsar.data.text import cell
 from pulsar.errors import ConfigError, DataError
 from pulsar.handover.candidate import candidate_of, commands
 from pulsar.handover.candyjar import CANDYJAR_LIST, candyjar_text, picture_of
 from pulsar.io.labels import Labels, Sidecar, beside, header, labels_of, lines, person, read_labels, uid_of, when_of
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.io.product.schema import TABLES
 from pulsar.report.why import Asked
 from pulsar.report.why import why as answer
-
-if TYPE_CHECKING:
-    from pulsar.io.product.reader import Run
-    from pulsar_kernels.arrays import Array, Bools
+from pulsar_kernels.arrays import Array, Bools
 
 
 @options()
@@ -229,10 +227,7 @@ def _with_texts(rows: "Array", products: Sequence[str], labels: Labels) -> "Arra
         columns = {"product": np.array(products, dtype=np.str_), **columns}
     if labels.entries:
         columns["label"] = np.array([labels.told(uid_of(row)) for row in rows], dtype=np.str_)
-    whole = np.zeros(len(rows), dtype=[(name, column.dtype) for name, column in columns.items()])
-    for name, column in columns.items():
-        whole[name] = column
-    return whole
+    return table_of(columns)
 
 
 def _print_table(rows: "Array", products: "Sequence[Run]", wanted: Wanted) -> None:

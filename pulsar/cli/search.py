@@ -5,7 +5,7 @@ import math
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -27,18 +27,14 @@ from pulsar.cli.options import (
     product_file,
 )
 from pulsar.cli.tables import Columns, print_lists, print_subtracted, print_table
+from pulsar.config.model import Config
 from pulsar.data.injected import in_words, wilson
 from pulsar.data.text import number
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.night import scan, several_pointings
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import Target
 from pulsar.nights.pointings import unmatched_pointings
-
-if TYPE_CHECKING:
-    from pulsar.config.model import Config
-    from pulsar.errors import PulsarError
-    from pulsar.io.product.reader import Run
 
 
 def default_output(files: list[Path]) -> Path:

@@ -92,6 +92,14 @@ def free_memory() -> int:
     return int(min(free, Cgroup().free_memory(), max(address_space() - ADDRESSES, 0.0)))
 
 
+def resident_memory(pid: int | str = "self") -> int:
+    """Memory that a process has [byte]; 0 where it has ended, or nothing tells."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def address_space() -> float:
     """Addresses that this process may take in all (``ulimit -v``) [byte]; infinite without a limit."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]

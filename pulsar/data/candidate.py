@@ -4,7 +4,7 @@ The HDF5 product, the tables on screen and the documentation are made from these
 :mod:`pulsar.data.injected`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -145,6 +145,15 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
 def dtype_of(columns: tuple[Column, ...]) -> np.dtype[Any]:
     """Structured numpy type of a table."""
     return np.dtype([(c.name, c.dtype) for c in columns])
+
+
+def table_of(columns: Mapping[str, Array]) -> Array:
+    """A structured array of columns, each of its own type."""
+    rows = next(iter(columns.values()))
+    table = np.zeros(len(rows), dtype=[(name, column.dtype, column.shape[1:]) for name, column in columns.items()])
+    for name, column in columns.items():
+        table[name] = column
+    return table
 
 
 def joined(columns: tuple[Column, ...], tables: Sequence[Array]) -> Array:

@@ -74,19 +74,10 @@ def _parts(value: float, digits: int, turn: int) -> str:
 _FAR: Final = 50_000.0
 
 
-def _ymw16(module: Any, longitude: float, latitude: float) -> float:
-    dm, _ = module.dist_to_dm(longitude, latitude, _FAR, mode="gal", method="ymw16")
-    return float(getattr(dm, "value", dm))
-
-
-def _ne2001(module: Any, longitude: float, latitude: float) -> float:
-    return float(module.get_galactic_dm(longitude, latitude))
-
-
 #: Module that is imported -> name of the model, and how it is asked; the first that works is taken.
-MODELS: Final[dict[str, tuple[str, Callable[[Any, float, float], float]]]] = {
-    "pygedm": ("YMW16", _ymw16),
-    "pyne2001": ("NE2001", _ne2001),
+MODELS: Final[dict[str, tuple[str, Callable[[Any, float, float], Any]]]] = {
+    "pygedm": ("YMW16", lambda module, lon, lat: module.dist_to_dm(lon, lat, _FAR, mode="gal", method="ymw16")[0]),
+    "pyne2001": ("NE2001", lambda module, lon, lat: module.get_galactic_dm(lon, lat)),
 }
 
 
@@ -104,6 +95,7 @@ def galactic_dm(longitude: float, latitude: float) -> tuple[float, str] | None:
     for module, (name, ask) in MODELS.items():
         try:
             dm = ask(importlib.import_module(module), longitude, latitude)
+            dm = float(getattr(dm, "value", dm))
         except Exception:  # whatever a package of others does, a sheet is drawn without it
             continue
         if isfinite(dm) and dm > 0:

@@ -61,6 +61,11 @@ LATEST_MJD: Final = 2e6
 LARGEST_DM: Final = 1e6
 
 
+def is_tsamp(seconds: float) -> bool:
+    """True for a sampling time that an observation may have."""
+    return SHORTEST_TSAMP <= seconds <= LONGEST_TSAMP
+
+
 @dataclass(frozen=True, kw_only=True)
 class Header(Span):
     """Header of an observation, with the SIGPROC names, in the program's own channel order.

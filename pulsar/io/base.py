@@ -21,10 +21,9 @@ from pulsar.data.files import Closing, Writing
 from pulsar.data.header import (
     HIGHEST_FREQ,
     LATEST_MJD,
-    LONGEST_TSAMP,
     MOST_CHANNELS,
-    SHORTEST_TSAMP,
     Header,
+    is_tsamp,
 )
 from pulsar.data.observation import Block, Gap, InputFile
 from pulsar.data.series import aligned
@@ -181,11 +180,12 @@ class BaseObservation(Closing):
 
 
 class _Descriptor:
-    """An open file that closes with its thread."""
+    """An open file that closes when nobody holds it any more."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.number = _open(path)
+        with refused(DataError, f"{path}: cannot be opened", "check its name and permissions"):
+            self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         # The function is held here: when Python ends the module's names may be gone before its objects.
@@ -194,11 +194,6 @@ class _Descriptor:
 
 
 _parked = threading.local()
-
-
-def _open(path: Path) -> int:
-    with refused(DataError, f"{path}: cannot be opened", "check its name and permissions"):
-        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
 
 class RawFile:
@@ -213,13 +208,13 @@ class RawFile:
         self.path = path
         self._local = threading.local()
         self._closed = False
-        self._fd = _open(path)
-        self.state = os.fstat(self._fd)
+        self._file: _Descriptor | None = _Descriptor(path)
+        self.state = os.fstat(self._file.number)
         self.size = self.state.st_size
 
     def read(self, offset: int, nbytes: int, name: str = "raw") -> Uint8s:
         """`nbytes` bytes from `offset` on; valid until this thread's next call with the same buffer `name`."""
-        fd = self._descriptor()
+        file = self._descriptor()
         buffer: Uint8s | None = getattr(self._local, name, None)
         if buffer is None or buffer.size < nbytes:
             # At a cache line, as the squares are that are transposed.
@@ -230,7 +225,7 @@ class RawFile:
         done = 0
         while done < nbytes:
             try:
-                got = os.preadv(fd, [view[done:]], offset + done)
+                got = os.preadv(file.number, [view[done:]], offset + done)
             except OSError as error:
                 raise DataError(
                     f"{self.path}: reading byte {offset + done} failed: {error.strerror}; "
@@ -238,7 +233,7 @@ class RawFile:
                 ) from error
             if got == 0:
                 # Cut before the place that is read, perhaps.
-                end = min(os.fstat(fd).st_size, offset + done)
+                end = min(os.fstat(file.number).st_size, offset + done)
                 raise DataError(
                     f"{self.path}: ends at byte {end} where {offset + nbytes - end} more were expected: "
                     "it was cut while it was being read"
@@ -251,33 +246,21 @@ class RawFile:
 
         An hour of FAST data is more files than a process may have open.
         """
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file = None
 
-    def _descriptor(self) -> int:
+    def _descriptor(self) -> _Descriptor:
         if self._closed:
             raise ValueError(f"{self.path}: the observation is closed")
-        if self._fd >= 0:
-            return self._fd
+        if self._file is not None:
+            return self._file
         current: _Descriptor | None = getattr(_parked, "current", None)
         if current is None or current.path != self.path:
             _parked.current = current = _Descriptor(self.path)
-        return current.number
+        return current
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        self._closed = True
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        # The function is held here: when Python ends the module's names may be gone before its objects.
-        fd = self.__dict__.get("_fd", -1)
-        if fd >= 0:
-            self._fd = -1
-            close(fd)
+        self._closed, self._file = True, None
 
 
 def flat_view(out: Array) -> tuple[Array, int]:
@@ -373,7 +356,7 @@ def check_header(path: Path, header: Header) -> None:
     checks = (
         (1 <= nchans <= MOST_CHANNELS, f"{nchans} channels: from 1 to {MOST_CHANNELS} can be read"),
         (header.nsamps >= 1, "no whole spectrum"),
-        (SHORTEST_TSAMP <= header.tsamp <= LONGEST_TSAMP, f"a sampling time of {header.tsamp:g} s"),
+        (is_tsamp(header.tsamp), f"a sampling time of {header.tsamp:g} s"),
         (radio, f"{nchans} channels from {header.fch1:g} MHz in steps of {header.foff:g} MHz"),
         (np.isnan(header.tstart) or 0.0 < header.tstart <= LATEST_MJD, f"a start at MJD {header.tstart:g}"),
     )

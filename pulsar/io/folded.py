@@ -30,7 +30,7 @@ from pulsar.constants import KDM, C
 from pulsar.data.direction import sexagesimal
 from pulsar.data.files import Numbers, check_file, read_bytes
 from pulsar.data.fold import FoldCube, FoldParams, cube_of_sums, reciprocal, turned
-from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, LONGEST_TSAMP, SHORTEST_TSAMP, Header
+from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, Header, is_tsamp
 from pulsar.data.text import parsed, printable
 from pulsar.errors import DataError
 from pulsar.io.base import refuse
@@ -255,7 +255,7 @@ def _check_pfd(path: Path, pfd: _Pfd, samples: Floats, tobs: float) -> None:
     best = pfd.best if pfd.period >= _FASTEST else pfd.spin
     moved = abs(best.freq - freq) + abs(best.fdot) * tobs + 0.5 * abs(best.fddot) * tobs**2
     checks = (
-        (SHORTEST_TSAMP <= pfd.dt <= LONGEST_TSAMP, f"a sampling time of {pfd.dt:g} s"),
+        (is_tsamp(pfd.dt), f"a sampling time of {pfd.dt:g} s"),
         (bool(np.all(samples >= 0.0)) and pfd.dt <= tobs < 1e9, f"a length of {tobs:g} s"),
         (1.0 / _SLOWEST <= freq <= 1.0 / _FASTEST, f"a spin frequency of {freq:g} Hz"),
         (change < 0.5 * freq, f"a frequency derivative of {fdot:g} Hz/s over {tobs:g} s"),

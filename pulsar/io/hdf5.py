@@ -233,15 +233,12 @@ class Hdf5(Closing):
             raise self.damaged(f"{name} has the shape {item.shape}, expected {expected}")
         return item
 
-    def texts(self, name: str, length: int | None = None) -> tuple[str, ...]:
-        """A data set of texts."""
-        return self._texts(name, (length,), False)
-
     def text(self, name: str) -> str:
         """A data set of one text; its lines stay."""
-        return self._texts(name, (), True)[0]
+        return self.texts(name, (), lines=True)[0]
 
-    def _texts(self, name: str, shape: Sequence[int | None], lines: bool) -> tuple[str, ...]:
+    def texts(self, name: str, shape: Sequence[int | None] = (None,), *, lines: bool = False) -> tuple[str, ...]:
+        """A data set of texts."""
         self._checked(name, self._ask("dataset", name), "SO", shape)
         return tuple(self._ask("texts", name, lines))
 

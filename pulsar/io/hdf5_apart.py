@@ -28,6 +28,7 @@ import h5py
 import numpy as np
 from h5py._objects import phil
 
+from pulsar.config.resources import resident_memory
 from pulsar.data.text import printable
 from pulsar.errors import PulsarError, refused
 from pulsar_kernels.arrays import Array
@@ -346,7 +347,7 @@ class _Process:
         #: Kept, so that no other bytes get its id.
         self.content = content
         #: What this process gives back stays with a large copy: it does not wait to be asked again.
-        self.large = _resident() > _LARGE
+        self.large = resident_memory() > _LARGE
         self._lock = threading.Lock()
         self.link, theirs = socket.socketpair()
         self.link.settimeout(_LONGEST)
@@ -457,13 +458,6 @@ class _Pool:
 
 
 _pool = _Pool()
-
-
-def _resident() -> int:
-    """Bytes of memory that this process has; 0 where nothing tells."""
-    with contextlib.suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    return 0
 
 
 def _begun(content: bytes | None) -> _Process:

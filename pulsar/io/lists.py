@@ -28,7 +28,7 @@ import numpy as np
 
 from pulsar.constants import DAY, C
 from pulsar.data.files import read_text
-from pulsar.data.header import LONGEST_TSAMP, SHORTEST_TSAMP
+from pulsar.data.header import is_tsamp
 from pulsar.data.text import file_name, of_cell, printable
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.hdf5 import MAGIC
@@ -266,7 +266,7 @@ class _Series:
             return _number(str(path), f"`{start}`", text.split(maxsplit=1)[0] if text.strip() else "")
 
         nsamps, tsamp = number("number of bins"), number("width of each time series bin")
-        if not (1.0 <= nsamps <= 1 << 53 and SHORTEST_TSAMP <= tsamp <= LONGEST_TSAMP):
+        if not (1.0 <= nsamps <= 1 << 53 and is_tsamp(tsamp)):
             raise ConfigError(f"{path}: expected positive numbers: {nsamps:g} bins of {tsamp:g} s")
         middle = number("epoch of observation") + 0.5 * nsamps * tsamp / DAY
         return cls(nsamps * tsamp, middle, number("dispersion measure"), number("barycentered") == 1.0)

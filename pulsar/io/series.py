@@ -12,7 +12,7 @@ import numpy as np
 
 from pulsar.data.direction import dms, hms, sexagesimal
 from pulsar.data.files import closed_on_error, read_text
-from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
+from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, MOST_CHANNELS, Header, is_tsamp
 from pulsar.data.observation import Gap
 from pulsar.data.series import TimeSeries
 from pulsar.data.text import parsed, printable
@@ -191,7 +191,7 @@ class PrestoReader(_SeriesReader):
             return default if math.isnan(value) else value
 
         tsamp = number("width of each time series bin")
-        if not SHORTEST_TSAMP <= tsamp <= LONGEST_TSAMP:
+        if not is_tsamp(tsamp):
             raise DataError(
                 f"{inf}: `Width of each time series bin (sec)`: expected a positive number, "
                 f"found {find('width of each')!r}"

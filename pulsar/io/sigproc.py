@@ -21,10 +21,9 @@ from pulsar.data.header import (
     HIGHEST_FREQ,
     LARGEST_DM,
     LATEST_MJD,
-    LONGEST_TSAMP,
     MOST_CHANNELS,
-    SHORTEST_TSAMP,
     Header,
+    is_tsamp,
 )
 from pulsar.data.text import printable, shown
 from pulsar.errors import DataError
@@ -360,7 +359,7 @@ def required(path: Path, values: Mapping[str, Any]) -> tuple[int, int, float, in
     for fits, key, found, wanted in (
         (1 <= nchans <= MOST_CHANNELS, "nchans", nchans, f"1 to {MOST_CHANNELS} channels"),
         (nbits in DEPTHS, "nbits", nbits, f"one of {DEPTHS}"),
-        (SHORTEST_TSAMP <= tsamp <= LONGEST_TSAMP, "tsamp", tsamp, "a positive number of seconds"),
+        (is_tsamp(tsamp), "tsamp", tsamp, "a positive number of seconds"),
         (nifs in (0, 1, 2, 3, 4), "nifs", nifs, "1, 2 or 4 polarisations"),
     ):
         if not fits:

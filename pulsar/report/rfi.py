@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pulsar.cleaning.birdies import CHANCE, Birdie, fraction_lost
 from pulsar.cleaning.mask import Mask, block_losses, channel_losses, reason_classes
 from pulsar.cleaning.robust import median
+from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.data.header import Header
 from pulsar.data.text import literal
 from pulsar.report.figure import (
@@ -37,9 +38,6 @@ from pulsar.report.figure import (
 )
 from pulsar.report.words import observed
 from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Uint8s
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.statistics import BlockStatistics
 
 #: Most pixels of an image: what is finer is averaged, so that large observations stay readable and quick.
 _COLUMNS: Final = 1000

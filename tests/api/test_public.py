@@ -146,8 +146,6 @@ def test_every_name_says_what_it_is() -> None:
 
 
 def test_the_functions_of_the_api_are_public() -> None:
-    rooms = [
-        importlib.import_module(f"pulsar.api.{room}") for room in ("observations", "results", "series")
-    ]
+    rooms = [importlib.import_module(f"pulsar.api.{room}") for room in ("observations", "results", "series")]
     own = [f for room in rooms for f in vars(room).values() if inspect.isfunction(f) and f.__module__ == room.__name__]
     assert sorted(f.__name__ for f in own if not f.__name__.startswith("_")) == sorted({*FUNCTIONS} - {"load_config"})

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from pulsar.data.candidate import Column, dtype_of
+from pulsar.data.candidate import Column, dtype_of, table_of
 from pulsar.data.direction import galactic
 from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise, LevelledFold, PulseCutout
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
@@ -99,14 +99,13 @@ def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> Array:
         out[key] = _texts(column, key in _PATHS and key in kinds) if kind in "SO" else column
     if not out:
         raise file.damaged(f"{name} has no columns")
-    table = np.zeros(len(rows), dtype=[(k, c.dtype if c.dtype.itemsize else "U1") for k, c in out.items()])
-    for key, column in out.items():
-        table[key] = column
-    return table
+    return table_of(out)
 
 
 def _texts(column: Array, raw: bool) -> Array:
     texts: Array = np.char.decode(column, "utf-8", "replace")
+    if not texts.dtype.itemsize:
+        return texts.astype("U1")
     codes = np.frombuffer(column.tobytes(), dtype=np.uint8)
     # Plain ASCII, padded with zeros, is what nearly all of them are.
     plain = not np.any(((codes < 32) & (codes > 0)) | (codes > 126))
@@ -375,12 +374,8 @@ def placed(table: Array, headers: Sequence[Header]) -> Array:
     obs = table["obs"].astype(np.int64)
     known = (obs >= 0) & (obs < len(headers))
     targets = np.array([h.source for h in headers] or [""])
-    widest = max(targets.dtype.itemsize, table.dtype["target"].itemsize) // 4
-    dtype = [(n, f"U{widest}" if n == "target" else table.dtype[n]) for n in names]
-    out = np.zeros(len(table), dtype=dtype)
-    for name in names:
-        out[name] = table[name]
-    out["target"][known] = targets[obs[known]]
+    named = np.where(known, targets[np.where(known, obs, 0)], table["target"])
+    out = table_of({name: named if name == "target" else table[name] for name in names})
     out["gl"], out["gb"] = galactic(table["ra_deg"], table["dec_deg"])
     out["nbeams"][known & (out["nbeams"] == 0)] = 1
     if "nseen" in names:

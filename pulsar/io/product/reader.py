@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from pulsar.data.candidate import Column, dtype_of, empty_table
+from pulsar.data.candidate import Column, dtype_of, empty_table, table_of
 from pulsar.data.files import check_output, closed_on_error
 from pulsar.data.fold import Fold, FoldCube, PulseCutout
 from pulsar.data.header import Header
@@ -204,11 +204,9 @@ class Run:
         later = tuple(c for c in columns if c.name not in names)
         if not later:
             return stored
-        rows = np.zeros(len(stored), dtype=stored.dtype.descr + dtype_of(later).descr)
-        unknown = empty_table(later, len(rows))
-        for key in rows.dtype.names or ():
-            rows[key] = stored[key] if key in names else unknown[key]
-        added = {c.name for c in later}
+        added = [c.name for c in later]
+        unknown = empty_table(later, len(stored))
+        rows = table_of({key: (unknown if key in added else stored)[key] for key in (*names, *added)})
         if "obs" not in added:
             return rows
         # Before version 1.2: of the one observation of the file, or of nobody knows which of those that were merged.

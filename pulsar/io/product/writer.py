@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from pulsar.constants import KDM
-from pulsar.data.candidate import Column
+from pulsar.data.candidate import Column, table_of
 from pulsar.data.files import check_output
 from pulsar.data.fold import Fold, FoldCube, PulseCutout
 from pulsar.data.header import Header
@@ -118,19 +118,31 @@ class FileWriter(Hdf5Writer):
         problems: Sequence[str] = (),
     ) -> None:
         """Store the one observation: its header (attributes of ``/observation``), files, gaps and oddities."""
-        self._observed(header, [files], [gaps], problems)
-        self._listed([header])
+        self.observations([header], [files], [gaps], problems=problems)
 
-    def _listed(self, headers: Sequence[Header], merged: Sequence[tuple[str, float]] = ()) -> None:
-        """Store each observation by itself, too, where a format has a table of them."""
-
-    def _observed(
+    def observations(
         self,
-        header: Header,
+        headers: Sequence[Header],
         files: Sequence[Sequence[InputFile]],
         gaps: Sequence[Sequence[Gap]],
-        problems: Sequence[str],
+        *,
+        merged: Sequence[tuple[str, float]] = (),
+        problems: Sequence[str] = (),
     ) -> None:
+        """Store the observations that the column `obs` of other tables counts.
+
+        Parameters
+        ----------
+        headers : sequence of Header
+            None where nobody has recorded of which observations the rows are.
+        files, gaps : sequence of sequences
+            Of each observation.
+        merged : sequence of (str, float)
+            Of each the product from which it was merged, and the fraction of it that was masked there.
+        problems : sequence of str
+            What was odd in the files.
+        """
+        header = parts.shared_header(headers)
         attrs = self._file["observation"].attrs
         for field in fields(header):
             value = getattr(header, field.name)
@@ -152,6 +164,10 @@ class FileWriter(Hdf5Writer):
         lost = [(g.start, g.nsamps, g.reason, obs) for obs, some in enumerate(gaps) for g in some]
         self.table("observation/gaps", lost)
         self._strings("observation/problems", problems, "what was odd in the files")
+        self._listed(headers, merged)
+
+    def _listed(self, headers: Sequence[Header], merged: Sequence[tuple[str, float]]) -> None:
+        """Store each observation by itself, too, where a format has a table of them."""
 
     def provenance(self, record: Mapping[str, Any]) -> None:
         """Store how the file was made: `record` as :class:`pulsar.io.product.provenance.Provenance` gives it.
@@ -246,32 +262,7 @@ class ProductWriter(FileWriter):
 
     _headers: tuple[Header, ...] = ()
 
-    def observations(
-        self,
-        headers: Sequence[Header],
-        files: Sequence[Sequence[InputFile]],
-        gaps: Sequence[Sequence[Gap]],
-        *,
-        merged: Sequence[tuple[str, float]] = (),
-        problems: Sequence[str] = (),
-    ) -> None:
-        """Store the observations that the column `obs` of other tables counts.
-
-        Parameters
-        ----------
-        headers : sequence of Header
-            None where nobody has recorded of which observations the rows are.
-        files, gaps : sequence of sequences
-            Of each observation.
-        merged : sequence of (str, float)
-            Of each the product from which it was merged, and the fraction of it that was masked there.
-        problems : sequence of str
-            What was odd in the files.
-        """
-        self._observed(parts.shared_header(headers), files, gaps, problems)
-        self._listed(headers, merged)
-
-    def _listed(self, headers: Sequence[Header], merged: Sequence[tuple[str, float]] = ()) -> None:
+    def _listed(self, headers: Sequence[Header], merged: Sequence[tuple[str, float]]) -> None:
         self._headers = tuple(headers)
         origins = list(merged) or [("", math.nan)] * len(headers)
         rows = [parts.observation_row(i, h, *of) for i, (h, of) in enumerate(zip(headers, origins, strict=True))]
@@ -372,21 +363,14 @@ class ProductWriter(FileWriter):
 
 def _stored(table: Array, columns: tuple[Column, ...]) -> Array:
     """The table with texts as fixed-width UTF-8, wide enough for the longest."""
-    values: dict[str, Array] = {}
-    types: list[tuple[str, Any]] = []
-    for column in columns:
-        name, kind = column.name, column.dtype
-        values[name] = table[name]
-        if kind.startswith("U"):
-            values[name] = np.array([str(v).encode() for v in table[name]], dtype=bytes)
-            width = max(int(kind[1:]), values[name].itemsize)
-            types.append((name, h5py.string_dtype("utf-8", width)))
-        else:
-            types.append((name, kind))
-    stored = np.zeros(len(table), dtype=types)
-    for name, column_values in values.items():
-        stored[name] = column_values
-    return stored
+
+    def stored(values: Array, kind: str) -> Array:
+        if not kind.startswith("U"):
+            return values.astype(kind)
+        texts = np.array([str(value).encode() for value in values], dtype=bytes)
+        return texts.astype(h5py.string_dtype("utf-8", max(int(kind[1:]), texts.itemsize)))
+
+    return table_of({column.name: stored(table[column.name], column.dtype) for column in columns})
 
 
 def _plain(value: Any) -> Any:
