@@ -21,14 +21,13 @@ from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import FileLock, holder, is_held, write_whole
 from pulsar.data.validated import STRICT, Count, Seconds, validated
 from pulsar.errors import DataError, PulsarError
+from pulsar.io.hdf5 import MAGIC
 from pulsar.io.product.reader import read
 from pulsar.pipeline.checkpoint import Checkpoint
 
 #: ``left`` is what has no record; ``stopped`` was ended by a wall time, by hand or by storage that is full or gone,
 #: and goes on from where it was.
 Status = Literal["left", "running", "stopped", "failed", "done"]
-#: First bytes of an HDF5 file.
-_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 #: Characters of a reason that are kept: with all else a record stays below 1 kB.
 MOST_TOLD: Final = 400
 
@@ -149,17 +148,8 @@ def stamps(folder: Path) -> Iterator[tuple[str, int]]:
                 yield entry.name.removesuffix(".json"), entry.stat().st_mtime_ns % (1 << 63)
 
 
-def products(folder: Path) -> set[str]:
-    """Names of the units whose products are there."""
-    return _named(folder, ".h5")
-
-
-def unswept(folder: Path) -> set[str]:
-    """Names of the units of which there are finished stages."""
-    return _named(folder, ".h5.parts")
-
-
-def _named(folder: Path, suffix: str) -> set[str]:
+def products(folder: Path, suffix: str = ".h5") -> set[str]:
+    """Names of the units whose products are there, or finished stages (``.h5.parts``)."""
     with os.scandir(folder / "products") as entries:
         files = [entry.name for entry in entries if not entry.name.startswith(".")]
     return {name.removesuffix(suffix) for name in files if name.endswith(suffix)}
@@ -201,7 +191,7 @@ def is_whole(path: Path) -> bool:
     with contextlib.suppress(OSError, struct.error):
         with path.open("rb") as file:
             head = file.read(48)
-        if head[:8] == _SIGNATURE:
+        if head[:8] == MAGIC:
             # Address of its end: versions 0 and 1 have it at byte 40, later ones at byte 28; it counts 8 bytes.
             (end,) = struct.unpack_from("<Q", head, 40 if head[8] < 2 else 28)
             return bool(path.stat().st_size >= end)
@@ -262,7 +252,7 @@ def look(batch: Batch, *, ours: bool) -> dict[str, Record]:
             record = finish(folder, name, record)
         current[name] = written.get(name, 0), record
     if ours:
-        for name in done & unswept(folder) & current.keys():
+        for name in done & products(folder, ".h5.parts") & current.keys():
             if not _at_work(folder, name):
                 sweep_parts(folder, name)
         if current != index:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pulsar.cli.console import check_not_input, out, write_file
 from pulsar.cli.options import Debug, Overwrite, Quiet, argument, option, progress_mode
 from pulsar.cli.products import note_commands
+from pulsar.data.candidate import values_of
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import candidate_of, name_of
 from pulsar.io.product.reader import Run, read
@@ -121,7 +122,7 @@ class Export:
         pulses = self.product.rows("single_pulses")
         pulses = pulses[pulses["id"] == ident]
         if len(pulses):
-            return {key: pulses[0][key].item() for key in pulses.dtype.names or ()}
+            return values_of(pulses[0])
         return self.product.candidate(ident)
 
     def write(self, contents: Sequence[tuple[Path, str | bytes]], inputs: list[Path]) -> None:

@@ -26,6 +26,7 @@ from pulsar.cli.options import (
 from pulsar.cli.tables import print_candidates, print_imported, print_subtracted
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
+from pulsar.data.candidate import values_of
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
@@ -253,8 +254,7 @@ def _import(
     folds, table = import_files(files, settings, target, fit=refine, progress=progress)
     print_imported(table, folds)
     if picture is not None:
-        row = {name: table[0][name].item() for name in table.dtype.names or ()}
-        _draw(picture, folds[0].fold, row, folds[0].header)
+        _draw(picture, folds[0].fold, values_of(table[0]), folds[0].header)
     if target is not None:
         progress.message(f"{target.path}: {len(folds)} folds; plots: pulsar report {target.path}")
 

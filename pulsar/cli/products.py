@@ -26,7 +26,7 @@ from pulsar.cli.options import (
     product_file,
 )
 from pulsar.cli.tables import print_accel, print_candidates, print_lists, print_pulses
-from pulsar.data.candidate import table_of
+from pulsar.data.candidate import table_of, values_of
 from pulsar.data.text import cell
 from pulsar.errors import ConfigError, DataError
 from pulsar.handover.candidate import candidate_of, commands
@@ -207,8 +207,7 @@ def candidates(
         writer.writerow(chosen.dtype.names or ())
         writer.writerows([_cell(v) for v in row.tolist()] for row in chosen)
     elif form == "json":
-        keys = chosen.dtype.names or ()
-        print_json([dict(zip(keys, row.tolist(), strict=True)) for row in chosen])
+        print_json([values_of(row) for row in chosen])
     elif form == "accel":
         _print_accel(chosen, of)
     else:
@@ -390,7 +389,7 @@ def _import_judgements(path: Path, runs: Sequence["Run"], labels: Path | None, w
             word = classes.pop(picture_of(row), "")
             if word:
                 count += 1
-                entry = row_label(uid_of(row), run, {name: row[name].item() for name in row.dtype.names or ()})
+                entry = row_label(uid_of(row), run, values_of(row))
                 new.append(replace(entry, label=CLASSES[word], note=f"CandyJar: {word}", who=who, when=when))
         new = [entry for entry in new if entry.key not in kept]
         if new:

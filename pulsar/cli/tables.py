@@ -67,26 +67,13 @@ def print_table(
         out("  ".join(padded).rstrip())
 
 
-def _hms(row: Any) -> str:
-    return hms(float(row["ra_deg"])) or "-"
-
-
-def _dms(row: Any) -> str:
-    return dms(float(row["dec_deg"])) or "-"
-
-
 def _accel(row: Any) -> str:
     return value_error(row["accel"], row["accel_err"]) if significant(row["accel"], row["accel_err"]) else ""
 
 
-def not_detected(row: Any) -> bool:
-    """True if a fold of a given period shows no more than noise would."""
-    return bool(row["kind"] == "fold" and row["sigma"] < DETECTED)
-
-
 def _remarks(row: Any) -> str:
     parts = [
-        "not detected" if not_detected(row) else "",
+        "not detected" if row["kind"] == "fold" and row["sigma"] < DETECTED else "",
         str(row["known_source"]),
         f"{row['relation'] or 'harmonic'} of {row['harmonic_of']}" if row["harmonic_of"] else "",
         f"+{row['nattached']} harmonics" if row["nattached"] > 0 else "",
@@ -94,11 +81,6 @@ def _remarks(row: Any) -> str:
         f"single pulses in {row['npulses']} turns" if row["npulses"] else "",
         _flags(row),
     ]
-    return "; ".join(p for p in parts if p)
-
-
-def _pulse_remarks(row: Any) -> str:
-    parts = [f"pulse of {row['source']}" if row["source"] else "", _flags(row)]
     return "; ".join(p for p in parts if p)
 
 
@@ -111,8 +93,8 @@ PLACE: Final[Columns] = {
     "source": lambda r: str(r["target"]) or "-",
     "beam": lambda r: str(r["beam"]) if r["beam"] >= 0 else "-",
     "beams": lambda r: str(r["nbeams"]) if r["nbeams"] > 0 else "-",
-    "RA": _hms,
-    "Dec": _dms,
+    "RA": lambda r: hms(float(r["ra_deg"])) or "-",
+    "Dec": lambda r: dms(float(r["dec_deg"])) or "-",
 }
 #: At how many times a source was seen, and how likely that is chance.
 AGAIN: Final[Columns] = {
@@ -156,7 +138,7 @@ PULSE: Final[Columns] = {
     "band [MHz]": lambda r: band_text(r["freq_lo"], r["freq_hi"], "-"),
     **{name: cell for name, cell in STRENGTH.items() if name != "duty"},
     "label": "{0[label]}",
-    "remarks": _pulse_remarks,
+    "remarks": lambda r: "; ".join(filter(None, [f"pulse of {r['source']}" if r["source"] else "", _flags(r)])),
 }
 LEFT: Final = ("product", "id", "source", "found by", "label", "remarks", "injected", "file", "name", "Notes")
 
@@ -196,15 +178,14 @@ def print_candidates(
     merged : bool
         The rows are of several observations: say of each which source, beam and position.
     """
-    columns = dict(CANDIDATE)
     if marked is None:
-        _print_ranked(columns, rows, "candidates", top, merged)
+        _print_ranked(CANDIDATE, rows, "candidates", top, merged)
         return
 
     def known(row: Any) -> bool:
         return str(row["id"]) in marked
 
-    columns["injected"] = lambda row: "yes" if known(row) else ""
+    columns = {**CANDIDATE, "injected": lambda row: "yes" if known(row) else ""}
     _print_ranked(columns, rows, "candidates", top, merged, marked=known)
 
 
@@ -248,14 +229,13 @@ def print_imported(rows: Any, imported: Sequence[Any]) -> None:
     def stated(row: Any) -> str:
         return number(float(imported[row["obs"]].fold.extra["stated"].get("snr", math.nan)), ".1f")
 
-    strength = dict(STRENGTH)
     columns: Columns = {
         **RANK,
         **PERIOD,
         **DM,
-        "S/N": strength.pop("S/N"),
+        "S/N": STRENGTH["S/N"],
         "its S/N": stated,
-        **strength,
+        **STRENGTH,
         "file": lambda r: imported[r["obs"]].path.name,
         "remarks": _remarks,
     }

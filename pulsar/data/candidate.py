@@ -147,6 +147,11 @@ def dtype_of(columns: tuple[Column, ...]) -> np.dtype[Any]:
     return np.dtype([(c.name, c.dtype) for c in columns])
 
 
+def values_of(row: Any) -> dict[str, Any]:
+    """A row of a structured array as a dict of Python values."""
+    return dict(zip(row.dtype.names, row.item(), strict=True))
+
+
 def table_of(columns: Mapping[str, Array]) -> Array:
     """A structured array of columns, each of its own type."""
     rows = next(iter(columns.values()))

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from pulsar.config.model import Config, RunConfig
+from pulsar.data.candidate import values_of
 from pulsar.data.fold import PulseCutout
 from pulsar.data.header import Header, band_delay
 from pulsar.data.text import printable
@@ -100,7 +101,7 @@ def burst_of(run: Run, ident: str, progress: Progress | None = None) -> tuple[di
     if not len(found):
         names = ", ".join(str(name) for name in rows["id"][:5]) or "there are none"
         raise ConfigError(f"{run.path}: no single pulse {ident!r}; {names}")
-    row = {key: found[0][key].item() for key in rows.dtype.names or ()}
+    row = values_of(found[0])
     files, config = origin_of(run, row)
     progress = Progress("quiet") if progress is None else progress
     with opened(files, config) as obs:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column
+from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, values_of
 from pulsar.data.direction import dms, hms
 from pulsar.data.flags import FLAGS
 from pulsar.data.folders import Folder
@@ -155,10 +155,11 @@ OBSERVATIONS: Final = (
     Field("nchans", "channels", "d"),
     Field("masked", "masked", lambda r: f"{100.0 * r['masked']:.1f}", "%", factor=100.0),
 )
-_STORED: Final[dict[str, tuple[Column, ...]]] = {
-    "candidates": CANDIDATE_COLUMNS,
-    "pulses": SINGLE_PULSE_COLUMNS,
-    "observations": OBSERVATION_COLUMNS,
+#: Tables of the page: title, name in a product, columns of the page and those that are stored.
+_TABLES: Final[dict[str, tuple[str, str, tuple[Field, ...], tuple[Column, ...]]]] = {
+    "candidates": ("Candidates", "candidates", CANDIDATES, CANDIDATE_COLUMNS),
+    "pulses": ("Single pulses", "single_pulses", PULSES, SINGLE_PULSE_COLUMNS),
+    "observations": ("Observations", "observations", OBSERVATIONS, OBSERVATION_COLUMNS),
 }
 
 
@@ -171,7 +172,7 @@ def fields(table: str, merged: bool) -> tuple[Field, ...]:
     merged : bool
         Rows are of several observations: each says of which.
     """
-    own = {"candidates": CANDIDATES, "pulses": PULSES, "observations": OBSERVATIONS}[table]
+    own = _TABLES[table][2]
     if not merged or table == "observations":
         return own
     rest = [f for f in own[2:] if f.key != "beam"]
@@ -182,7 +183,7 @@ def fields(table: str, merged: bool) -> tuple[Field, ...]:
 
 def headings(table: str, shown: Sequence[Field], several: bool) -> list[dict[str, Any]]:
     """Columns as the page stores them; with the run first, where there are several."""
-    stored = {c.name: c for c in _STORED[table]}
+    stored = {c.name: c for c in _TABLES[table][3]}
     first = [{"key": "run", "title": "run", "unit": "", "text": True, "keep": 1, "about": "name of the product"}]
     return (first if several else []) + [
         {
@@ -203,12 +204,6 @@ MOST_PULSES: Final = 5000
 SHEETS: Final = "sheets"
 #: In the order in which they are run.
 _SCRIPTS: Final = ("table.js", "maps.js", "page.js")
-#: Tables of the page: their titles, and their names in a product.
-_TABLES: Final = {
-    "candidates": ("Candidates", "candidates"),
-    "pulses": ("Single pulses", "single_pulses"),
-    "observations": ("Observations", "observations"),
-}
 
 
 def write_report(
@@ -370,20 +365,17 @@ class _Page:
         if any(labels.values()):
             data["labels"] = {uid: text for uid, text in labels.items() if text}
         counts = [{**table, "count": sum(not row["o"] for row in table["rows"])} for table in tables]
-        return str(
-            _environment()
-            .from_string(_part("page.html.j2"))
-            .render(
-                title=f"{len(runs)} runs" if self._several else sources(runs[0]) or names[0],
-                version=software_version(),
-                created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-                runs=[summary(run, name) for run, name in zip(runs, names, strict=True)],
-                tables=counts,
-                style=_part("page.css") + style,
-                scripts=scripts,
-                policy=_policy(scripts),
-                data=_json(data),
-            )
+        frame: Any = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        return frame.from_string(_part("page.html.j2")).render(
+            title=f"{len(runs)} runs" if self._several else sources(runs[0]) or names[0],
+            version=software_version(),
+            created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            runs=[summary(run, name) for run, name in zip(runs, names, strict=True)],
+            tables=counts,
+            style=_part("page.css") + style,
+            scripts=scripts,
+            policy=_policy(scripts),
+            data=_json(data),
         )
 
     def _table(self, name: str) -> dict[str, Any]:
@@ -408,7 +400,7 @@ class _Page:
         prefix = f"{name}-" if self._several else ""
         stored = run.rows(_TABLES[table][1])
         for row in stored[:MOST_PULSES] if table == "pulses" else stored:
-            values = {key: row[key].item() for key in stored.dtype.names or ()}
+            values = values_of(row)
             cells = [f.cell(values) for f in shown]
             ident = str(values.get("id", ""))
             header = None if table == "observations" else run.observation_of(values)
@@ -467,10 +459,6 @@ def _json(value: Any) -> str:
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     # U+2028 and U+2029, which end lines in scripts, are escaped with all that is not ASCII.
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _environment() -> Any:
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _run_names(runs: Sequence[Run]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from pulsar.data.injected import LIMIT_COLUMNS, RECALL_COLUMNS, recall
-from pulsar.data.text import cell, printable
+from pulsar.data.text import cell, number, printable
 from pulsar.errors import ConfigError
 from pulsar.io.product.table import as_table
 from pulsar_kernels.arrays import Array
@@ -89,7 +89,7 @@ def recall_text(run: "Run", path: Path) -> str:
     lines["S/N"] = [f"{low:g}--{high:g}" for low, high in zip(table["low"], table["high"], strict=True)]
     lines["Injected"], lines["Found"] = table["tried"], table["found"]
     lines["Recall"] = [_share(row) for row in table]
-    lines["S/N kept"] = [_number(float(kept), ".2f") for kept in table["snr_kept"]]
+    lines["S/N kept"] = [number(kept, ".2f", "--") for kept in table["snr_kept"]]
     return _text(lines, path)
 
 
@@ -107,9 +107,9 @@ def limits_text(run: "Run", path: Path) -> str:
         if not own.size:
             continue  # no number
         values = [names.get(obs, ""), f"{1e3 * period:g}"]
-        values += [_number(float(own[0][name]), ".1f") for name in ("snr_half", "snr_most")]
+        values += [number(own[0][name], ".1f", "--") for name in ("snr_half", "snr_most")]
         flux = {float(row["duty"]): float(row["flux_most"]) for row in own}
-        values += [_number(flux.get(duty, np.nan), ".3g") for duty in duties]
+        values += [number(flux.get(duty, np.nan), ".3g", "--") for duty in duties]
         for name, value in zip(lines, values, strict=True):
             lines[name].append(value)
     if len(names) == 1:
@@ -134,10 +134,6 @@ def _share(row: Any) -> str:
         return "--"
     share, low, high = (float(row[name]) for name in ("recall", "recall_low", "recall_high"))
     return f"${share:.2f}^{{+{high - share:.2f}}}_{{-{share - low:.2f}}}$"
-
-
-def _number(value: float, form: str) -> str:
-    return format(value, form) if np.isfinite(value) else "--"
 
 
 def _latex(text: str) -> str:

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from pulsar.config.resources import usable_cores
 from pulsar.constants import DAY
+from pulsar.data.candidate import values_of
 from pulsar.data.fold import Fold, PulseCutout
 from pulsar.data.text import printable
 from pulsar.io.product.reader import Run
@@ -366,13 +367,9 @@ def _plane(figure: Sheet, box: Box, fold: Fold) -> None:
         panel.line([best, best], [now - tall, now + tall], "white", 1.2)
     # The cross reaches beyond the disc that may lie on it.
     for x0, y0, marker, size in ((0.0, was, "x", 11), (best, now, "o", 6)):
-        cross: dict[str, Any] = {
-            "marker": marker,
-            "markerfacecolor": ACCENT,
-            "markersize": size,
-            "markeredgewidth": 1.5,
-        }
-        panel.axes.add_artist(Line2D([x0], [y0], color="white", **cross))
+        cross = Line2D([x0], [y0], color="white", marker=marker, markersize=size, markeredgewidth=1.5)
+        cross.set_markerfacecolor(ACCENT)
+        panel.axes.add_artist(cross)
     known = values[np.isfinite(values)]
     span = f", S/N {known.min():.0f}–{known.max():.0f}" if known.size else ""
     panel.frame("", Scale(*extent[:2], f"{label}\n× detected   ● refined", 3), Scale(*extent[2:], f"Pdot [1e{power}]"))
@@ -516,7 +513,7 @@ class Desk:
             rows = self._runs[task.run].rows("single_pulses" if task.pulse else "candidates")
             self._rows[key] = {str(row["id"]): row for row in rows}
         row = self._rows[key].get(task.ident)
-        return {"id": task.ident} if row is None else {k: row[k].item() for k in row.dtype.names}
+        return {"id": task.ident} if row is None else values_of(row)
 
     def _files_of(self, task: Task, row: dict[str, Any]) -> tuple[Path, ...]:
         key = (task.run, int(row.get("obs", -1)))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pulsar.data.candidate import values_of
 from pulsar.data.text import number, printable, value_error
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.handover.candidate import commands
@@ -110,7 +111,7 @@ class Site:
         places: dict[str, Path] = {}
         for place, run in enumerate(runs):
             target = beside(run.path) if labels is None else labels
-            for row in (*_dicts(run.rows("candidates")), *_dicts(run.rows("single_pulses")[:MOST_PULSES])):
+            for row in map(values_of, (*run.rows("candidates"), *run.rows("single_pulses")[:MOST_PULSES])):
                 uid = uid_of(row)
                 if uid not in shown:
                     shown[uid], places[uid] = row_label(uid, run, row), target
@@ -253,11 +254,6 @@ class Site:
         ]
         told = "The fold is measured without these by"
         return {"told": told, "commands": lines, "spans": spans, "out": shlex.quote(f"{stem}_clean.h5")}
-
-
-def _dicts(rows: Any) -> list[dict[str, Any]]:
-    names = rows.dtype.names or ()
-    return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
 
 
 def row_label(uid: str, run: "Run", row: Mapping[str, Any]) -> Label:

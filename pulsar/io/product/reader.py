@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from pulsar.data.candidate import Column, dtype_of, empty_table, table_of
+from pulsar.data.candidate import Column, dtype_of, empty_table, table_of, values_of
 from pulsar.data.files import check_output, closed_on_error
 from pulsar.data.fold import Fold, FoldCube, PulseCutout
 from pulsar.data.header import Header
@@ -449,8 +449,7 @@ class Run:
         places = np.flatnonzero(rows["id"] == ident)
         if not places.size:
             raise ConfigError(f"{self.path}: no candidate {ident!r}; {_some([str(i) for i in rows['id']])}")
-        row = rows[places[0]]
-        return {key: row[key].item() for key in rows.dtype.names or ()}
+        return values_of(rows[places[0]])
 
     def fold(self, ident: str, *, whole: bool = False) -> Fold:
         """The fold of one candidate; ``pulsar.plot`` draws it.
