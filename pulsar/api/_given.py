@@ -26,7 +26,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.base import BaseObservation, on_sky, spectra_per_piece
+from pulsar.io.base import on_sky, spectra_per_piece
 from pulsar.io.memory import EVEN, SeriesInMemory
 from pulsar.io.open import open_observation
 from pulsar.pipeline.progress import Progress, in_notebook
@@ -134,7 +134,7 @@ def _step(seconds: Floats) -> float:
     return float(np.mean(steps[np.abs(steps - middle) < 0.5 * middle]))
 
 
-class _Band(BaseObservation):
+class _Band(Observation):
     """An observation that another package reads, piece by piece.
 
     Parameters

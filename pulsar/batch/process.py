@@ -25,10 +25,9 @@ from pulsar.batch.records import Record, write_record
 from pulsar.batch.units import Unit, input_bytes, inputs_gone, load_settings, log_file, product
 from pulsar.config.model import Config
 from pulsar.data.folders import private
-from pulsar.data.observation import InputFile
+from pulsar.data.observation import InputFile, Observation
 from pulsar.data.unfinished import FileLock, Slots
 from pulsar.errors import ConfigError, DataError, storage_fault
-from pulsar.io.base import BaseObservation
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import Run
 from pulsar.pipeline.progress import Progress
@@ -159,7 +158,7 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
         return search(obs, config, out, resume=True, argv=request["argv"], progress=progress)
 
 
-def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "BaseObservation":
+def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "Observation":
     """The observation, which goes by the names of the original files."""
     obs = open_observation(*(copies.get(path, path) for path in inputs), config=config.input)
     original = {copy: path for path, copy in copies.items()}

@@ -8,30 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from pulsar.data.text import printable
 from pulsar.errors import ConfigError, DataError, refused
 
 if TYPE_CHECKING:
     from pulsar_kernels.arrays import Array
-
-
-class Closeable(Protocol):
-    """Anything that can be closed."""
-
-    def close(self) -> None:
-        """Give back what is held."""
-
-
-@contextmanager
-def closed_on_error(held: Closeable) -> Iterator[None]:
-    """Close something only where the block ends with an error: what was opened is not the file that was expected."""
-    try:
-        yield
-    except BaseException:
-        held.close()
-        raise
 
 
 class Closing(ABC):
@@ -46,6 +29,16 @@ class Closing(ABC):
 
     def __exit__(self, *raised: Any) -> None:
         self.close()
+
+
+@contextmanager
+def closed_on_error(held: Closing) -> Iterator[None]:
+    """Close something only where the block ends with an error: what was opened is not the file that was expected."""
+    try:
+        yield
+    except BaseException:
+        held.close()
+        raise
 
 
 class Writing(Closing):

@@ -1,15 +1,20 @@
 """Observations as every reader offers them; all stages depend on this and on no file format."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from pulsar.data.direction import dms, hms
+from pulsar.data.files import Closing
 from pulsar.data.header import Header
+from pulsar.data.text import facts, known
 from pulsar.errors import DataError
 from pulsar_kernels.arrays import Array, Bools
 
@@ -150,9 +155,8 @@ def called(obs: "Observation") -> str:
     return str(obs.files[0].path) if obs.files else obs.header.source or "the observation"
 
 
-@runtime_checkable
-class Observation(Protocol):
-    """One observation of one beam, read piece by piece.
+class Observation(Closing):
+    """One observation of one beam, read piece by piece; a reader adds the reading itself, `_fill`.
 
     Attributes
     ----------
@@ -169,38 +173,135 @@ class Observation(Protocol):
         What was odd in the files, in words for the astronomer.
     remarks : tuple of str
         What is as it should be, but worth knowing: padding that was left out.
+    gate : callable
+        Gives the context in which samples are read: where many processes share one storage, their turn.
     """
 
-    @property
-    def header(self) -> Header: ...
-    @property
-    def files(self) -> tuple[InputFile, ...]: ...
-    @property
-    def gaps(self) -> tuple[Gap, ...]: ...
-    @property
-    def chan_ok(self) -> Bools: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    @property
-    def problems(self) -> tuple[str, ...]: ...
-    @property
-    def remarks(self) -> tuple[str, ...]: ...
+    header: Header
+    files: tuple[InputFile, ...]
+    gaps: tuple[Gap, ...] = ()
+    chan_ok: Bools
+    dtype: np.dtype[Any]
+    problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    gate: Callable[[], AbstractContextManager[None]] = nullcontext
+    # What is open: a file, or the observations that this one is made of.
+    _file: Any = None
+    _readers: "Sequence[Observation]" = ()
+
+    def _opened(
+        self,
+        header: Header,
+        dtype: DTypeLike,
+        state: os.stat_result,
+        path: Path,
+        problems: Sequence[str],
+        promised: int = 0,
+    ) -> None:
+        """Set what is known of one file that is the whole observation, all of whose channels are good.
+
+        Parameters
+        ----------
+        header : Header
+        dtype : dtype
+            Of the samples as they are read.
+        state : stat_result
+            Of the file.
+        path : Path
+        problems : sequence of str
+        promised : int
+            Samples that its header tells of.
+        """
+        self.header, self.dtype, self.problems = header, np.dtype(dtype), tuple(problems)
+        promised = promised if promised > header.nsamps else 0
+        self.files = (InputFile.opened(path, header.nsamps, state, promised),)
+        self.chan_ok = np.ones(header.nchans, dtype=np.bool_)
+
+    @abstractmethod
+    def _fill(self, start: int, out: Array) -> None:
+        """Fill `out`, whose shape, type and range are known to be right."""
 
     def read_into(self, start: int, out: Array) -> None:
         """Fill `out`, shape (nchans, n), dtype `dtype`, rows contiguous, with samples from `start` on.
 
         Safe to call from several threads at once.
+
+        Raises
+        ------
+        ValueError
+            `out` has the wrong shape, type or layout, or the stretch leaves the observation.
+        DataError
+            The file cannot be read.
         """
-        ...
+        header = self.header
+        if out.ndim != 2 or out.shape[0] != header.nchans or out.dtype != self.dtype:
+            raise ValueError(
+                f"read_into needs an array of shape ({header.nchans}, n) and type {self.dtype}, "
+                f"not {out.shape} and {out.dtype}"
+            )
+        if out.shape[1] > 1 and out.strides[1] != out.itemsize:
+            raise ValueError("read_into needs an array whose rows are contiguous")
+        if start < 0 or start + out.shape[1] > header.nsamps:
+            raise ValueError(
+                f"samples {start} to {start + out.shape[1]} are asked for; the observation has {header.nsamps}"
+            )
+        if out.size:
+            with self.gate():
+                self._fill(start, out)
 
     def read(self, start: int = 0, nsamps: int | None = None) -> Block:
         """Read `nsamps` samples (default: to the end) from sample `start` on: `data` of shape (nchans, nsamps)."""
-        ...
+        if nsamps is None:
+            nsamps = self.header.nsamps - start
+        if nsamps < 0:
+            raise ValueError(f"sample {start} lies beyond the end: the observation has {self.header.nsamps}")
+        data = np.empty((self.header.nchans, nsamps), dtype=self.dtype)
+        self.read_into(start, data)
+        return Block(data, start, self.header)
 
     def blocks(self, gulp: int, overlap: int = 0) -> Iterator[Block]:
         """Walk through the observation, `gulp` new samples a time, each block starting `overlap` samples early."""
-        ...
+        if gulp < 1 or overlap < 0:
+            raise ValueError(f"gulp must be at least 1 and overlap at least 0, not {gulp} and {overlap}")
+        for at in range(0, self.header.nsamps, gulp):
+            start = max(0, at - overlap)
+            yield self.read(start, min(at + gulp, self.header.nsamps) - start)
+
+    def park(self) -> None:
+        """Hold no file open between reads, where the reader can do without."""
+        for held in self._held():
+            held.park()
 
     def close(self) -> None:
-        """Release files."""
-        ...
+        """Release files; what holds none has nothing to release."""
+        for held in self._held():
+            held.close()
+
+    def _held(self) -> Sequence[Any]:
+        return self._readers if self._file is None else [self._file]
+
+    def __repr__(self) -> str:
+        h = self.header
+        names = ", ".join(f.path.name for f in self.files[:3]) + (", …" if len(self.files) > 3 else "")
+        title = f"{type(self).__name__} {names}".rstrip()
+        band = "a dedispersed series" if h.is_series else f"{h.nchans} channels {h.freqs[-1]:g} to {h.freqs[0]:g} MHz"
+        return f"<{title}: {h.source or 'unnamed'}, {band}, {h.nsamps} samples of {h.tsamp * 1e6:g} µs ({h.tobs:g} s)>"
+
+    def _repr_html_(self) -> str:
+        h = self.header
+        many = f" and {len(self.files) - 3} more" if len(self.files) > 3 else ""
+        rows = [
+            ("files", ", ".join(f.path.name for f in self.files[:3]) + many),
+            ("format", f"{h.format}, {h.nbits} bit"),
+            ("samples", f"{h.nsamps} × {1e6 * h.tsamp:.6g} µs = {h.tobs:.6g} s"),
+            ("start", known(h.tstart, ".8f", "MJD (UTC)")),
+            ("channels", "" if h.is_series else f"{h.nchans} × {h.chan_width:.6g} MHz"),
+            ("band", "" if h.is_series else f"{h.freqs[-1]:.6g} to {h.freqs[0]:.6g} MHz"),
+            ("DM", f"{h.dm:.6g} pc/cm³" if h.is_series else ""),
+            ("telescope", h.telescope),
+            ("beam", "" if h.beam is None else str(h.beam)),
+            ("position", f"{hms(h.ra_deg)} {dms(h.dec_deg)}".strip()),
+            ("gaps", f"{sum(g.nsamps for g in self.gaps) * h.tsamp:.6g} s in {len(self.gaps)}" if self.gaps else ""),
+            ("to note", "; ".join(self.problems)),
+        ]
+        return facts(h.source or "unnamed source", rows)

@@ -10,9 +10,8 @@ import numpy as np
 from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
 from pulsar.data.header import Header
-from pulsar.data.observation import called, unchanged
+from pulsar.data.observation import Observation, called, unchanged
 from pulsar.errors import ConfigError
-from pulsar.io.base import BaseObservation
 from pulsar.io.fbh5 import Fbh5Writer
 from pulsar.io.open import open_observation
 from pulsar.io.psrfits import PsrfitsWriter
@@ -54,12 +53,12 @@ class Extract:
     fscrunch: int = 1
 
 
-class Extracted(BaseObservation):
+class Extracted(Observation):
     """An observation of which a part is taken; it is closed by who has opened it.
 
     Parameters
     ----------
-    obs : BaseObservation
+    obs : Observation
     extract : Extract
 
     Attributes
@@ -77,7 +76,7 @@ class Extracted(BaseObservation):
         Nothing is left, or the data are a dedispersed series.
     """
 
-    def __init__(self, obs: BaseObservation, extract: Extract) -> None:
+    def __init__(self, obs: Observation, extract: Extract) -> None:
         header, name = obs.header, called(obs)
         if header.is_series:
             raise ConfigError(f"{name}: is a dedispersed series, of one channel: there is nothing to convert")

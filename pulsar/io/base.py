@@ -6,17 +6,13 @@ import math
 import os
 import re
 import threading
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-from numpy.typing import DTypeLike
 
-from pulsar.data.direction import dms, hms
 from pulsar.data.files import Closing, Writing
 from pulsar.data.header import (
     HIGHEST_FREQ,
@@ -25,12 +21,11 @@ from pulsar.data.header import (
     Header,
     is_tsamp,
 )
-from pulsar.data.observation import Block, Gap, InputFile
+from pulsar.data.observation import Gap, Observation
 from pulsar.data.series import aligned
-from pulsar.data.text import facts, known
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import DataError, PulsarError, refused
-from pulsar_kernels.arrays import Array, Bools, Floats, Ints, Uint8s
+from pulsar_kernels.arrays import Array, Floats, Ints, Uint8s
 
 #: Bits of a sample.
 DEPTHS: Final = (1, 2, 4, 8, 16, 32)
@@ -38,145 +33,6 @@ DEPTHS: Final = (1, 2, 4, 8, 16, 32)
 _NAME = re.compile(r"^(?P<source>.+?)_(?P<mode>[^_]+)-M(?P<beam>\d\d)(?P<rest>.*)$")
 _SEQUENCE = re.compile(r"_(\d{4,})(?=\.|$|-)")
 _LINE = re.compile(r"_[WNF]_\d{3,}|_[WNF]-M\d\d|-M\d\d_[WNF](?=[_.])")
-
-
-class BaseObservation(Closing):
-    """An observation (`pulsar.data.observation.Observation`) but for the reading itself: `_fill`.
-
-    Attributes
-    ----------
-    gate : callable
-        Gives the context in which samples are read: where many processes share one storage, their turn.
-    """
-
-    header: Header
-    files: tuple[InputFile, ...]
-    gaps: tuple[Gap, ...] = ()
-    chan_ok: Bools
-    dtype: np.dtype[Any]
-    problems: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-    gate: Callable[[], AbstractContextManager[None]] = nullcontext
-    # What is open: a file, or the observations that this one is made of.
-    _file: "RawFile | None" = None
-    _readers: "Sequence[BaseObservation]" = ()
-
-    def _opened(
-        self,
-        header: Header,
-        dtype: DTypeLike,
-        state: os.stat_result,
-        path: Path,
-        problems: Sequence[str],
-        promised: int = 0,
-    ) -> None:
-        """Set what is known of one file that is the whole observation, all of whose channels are good.
-
-        Parameters
-        ----------
-        header : Header
-        dtype : dtype
-            Of the samples as they are read.
-        state : stat_result
-            Of the file.
-        path : Path
-        problems : sequence of str
-        promised : int
-            Samples that its header tells of.
-        """
-        self.header, self.dtype, self.problems = header, np.dtype(dtype), tuple(problems)
-        promised = promised if promised > header.nsamps else 0
-        self.files = (InputFile.opened(path, header.nsamps, state, promised),)
-        self.chan_ok = np.ones(header.nchans, dtype=np.bool_)
-
-    @abstractmethod
-    def _fill(self, start: int, out: Array) -> None:
-        """Fill `out`, whose shape, type and range are known to be right."""
-
-    def read_into(self, start: int, out: Array) -> None:
-        """Fill `out`, shape (nchans, n), dtype `dtype`, rows contiguous, with samples from `start` on.
-
-        Safe to call from several threads at once.
-
-        Raises
-        ------
-        ValueError
-            `out` has the wrong shape, type or layout, or the stretch leaves the observation.
-        DataError
-            The file cannot be read.
-        """
-        header = self.header
-        if out.ndim != 2 or out.shape[0] != header.nchans or out.dtype != self.dtype:
-            raise ValueError(
-                f"read_into needs an array of shape ({header.nchans}, n) and type {self.dtype}, "
-                f"not {out.shape} and {out.dtype}"
-            )
-        if out.shape[1] > 1 and out.strides[1] != out.itemsize:
-            raise ValueError("read_into needs an array whose rows are contiguous")
-        if start < 0 or start + out.shape[1] > header.nsamps:
-            raise ValueError(
-                f"samples {start} to {start + out.shape[1]} are asked for; the observation has {header.nsamps}"
-            )
-        if out.size:
-            with self.gate():
-                self._fill(start, out)
-
-    def read(self, start: int = 0, nsamps: int | None = None) -> Block:
-        """Read `nsamps` samples (default: to the end) from sample `start` on: `data` of shape (nchans, nsamps)."""
-        if nsamps is None:
-            nsamps = self.header.nsamps - start
-        if nsamps < 0:
-            raise ValueError(f"sample {start} lies beyond the end: the observation has {self.header.nsamps}")
-        data = np.empty((self.header.nchans, nsamps), dtype=self.dtype)
-        self.read_into(start, data)
-        return Block(data, start, self.header)
-
-    def blocks(self, gulp: int, overlap: int = 0) -> Iterator[Block]:
-        """Walk through the observation, `gulp` new samples a time, each block starting `overlap` samples early."""
-        if gulp < 1 or overlap < 0:
-            raise ValueError(f"gulp must be at least 1 and overlap at least 0, not {gulp} and {overlap}")
-        for at in range(0, self.header.nsamps, gulp):
-            start = max(0, at - overlap)
-            yield self.read(start, min(at + gulp, self.header.nsamps) - start)
-
-    def park(self) -> None:
-        """Hold no file open between reads, where the reader can do without."""
-        for held in self._held():
-            held.park()
-
-    def close(self) -> None:
-        """Release files; what holds none has nothing to release."""
-        for held in self._held():
-            held.close()
-
-    def _held(self) -> "Sequence[RawFile | BaseObservation]":
-        return self._readers if self._file is None else [self._file]
-
-    def __repr__(self) -> str:
-        h = self.header
-        names = ", ".join(f.path.name for f in self.files[:3]) + (", …" if len(self.files) > 3 else "")
-        title = f"{type(self).__name__} {names}".rstrip()
-        band = "a dedispersed series" if h.is_series else f"{h.nchans} channels {h.freqs[-1]:g} to {h.freqs[0]:g} MHz"
-        return f"<{title}: {h.source or 'unnamed'}, {band}, {h.nsamps} samples of {h.tsamp * 1e6:g} µs ({h.tobs:g} s)>"
-
-    def _repr_html_(self) -> str:
-        h = self.header
-        many = f" and {len(self.files) - 3} more" if len(self.files) > 3 else ""
-        rows = [
-            ("files", ", ".join(f.path.name for f in self.files[:3]) + many),
-            ("format", f"{h.format}, {h.nbits} bit"),
-            ("samples", f"{h.nsamps} × {1e6 * h.tsamp:.6g} µs = {h.tobs:.6g} s"),
-            ("start", known(h.tstart, ".8f", "MJD (UTC)")),
-            ("channels", "" if h.is_series else f"{h.nchans} × {h.chan_width:.6g} MHz"),
-            ("band", "" if h.is_series else f"{h.freqs[-1]:.6g} to {h.freqs[0]:.6g} MHz"),
-            ("DM", f"{h.dm:.6g} pc/cm³" if h.is_series else ""),
-            ("telescope", h.telescope),
-            ("beam", "" if h.beam is None else str(h.beam)),
-            ("position", f"{hms(h.ra_deg)} {dms(h.dec_deg)}".strip()),
-            ("gaps", f"{sum(g.nsamps for g in self.gaps) * h.tsamp:.6g} s in {len(self.gaps)}" if self.gaps else ""),
-            ("to note", "; ".join(self.problems)),
-        ]
-        return facts(h.source or "unnamed source", rows)
 
 
 class _Descriptor:
@@ -196,7 +52,7 @@ class _Descriptor:
 _parked = threading.local()
 
 
-class RawFile:
+class RawFile(Closing):
     """A file read by pread into buffers of the calling thread: no shared position, no mapped pages.
 
     Parameters
@@ -330,7 +186,7 @@ def as_type(values: Floats, dtype: np.dtype[Any]) -> Array:
     return np.clip(np.rint(values), info.min, info.max).astype(dtype)
 
 
-def channel_mean(obs: BaseObservation, start: int, stop: int) -> Floats:
+def channel_mean(obs: Observation, start: int, stop: int) -> Floats:
     """Mean of every channel over the samples from `start` to `stop`, or of as many as 4 MB hold, shape (nchans,)."""
     # Samples of which the mean stands in for what is missing.
     most = max(1, (1 << 22) // (obs.header.nchans * obs.dtype.itemsize))

@@ -8,10 +8,9 @@ from numpy.typing import ArrayLike
 
 from pulsar.data.arguments import number, quantities, samples
 from pulsar.data.header import Header
-from pulsar.data.observation import Block
+from pulsar.data.observation import Block, Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
-from pulsar.io.base import BaseObservation
 from pulsar_kernels.arrays import Array, Floats
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ USUAL_TSAMP = 10.0
 _TILE = 256
 
 
-class Filterbank(BaseObservation):
+class Filterbank(Observation):
     """An observation in memory; :meth:`from_array` makes one of your own array.
 
     It goes wherever a file does: `pulsar.search`, `dedisperse`, `fold`, `rfi`, `inject`, `plot`.

@@ -13,10 +13,9 @@ import numpy as np
 from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
 from pulsar.data.files import check_file
-from pulsar.data.observation import Gap, InputFile
+from pulsar.data.observation import Gap, InputFile, Observation
 from pulsar.errors import DataError, refused
 from pulsar.io.base import (
-    BaseObservation,
     as_type,
     channel_mean,
     check_header,
@@ -39,7 +38,7 @@ PACKED = {b"\x1f\x8b": "gunzip", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "un
 READABLE = "SIGPROC (.fil, .tim), PSRFITS, PRESTO .dat with its .inf, or FBH5"
 
 
-def open_observation(*paths: str | os.PathLike[str], config: InputConfig = InputConfig()) -> BaseObservation:
+def open_observation(*paths: str | os.PathLike[str], config: InputConfig = InputConfig()) -> Observation:
     """Open one or several files as one observation.
 
     Parameters
@@ -53,7 +52,7 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig = Input
 
     Returns
     -------
-    BaseObservation
+    Observation
         An `Observation` (`pulsar.data.observation`).
 
     Raises
@@ -63,7 +62,7 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig = Input
     """
     if not paths:
         raise DataError("no input file is given: name one or several files of one observation")
-    readers: list[BaseObservation] = []
+    readers: list[Observation] = []
     try:
         for path in dict.fromkeys(_samples_of(Path(p)) for p in paths):
             reader = _open_one(path, config)
@@ -76,7 +75,7 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig = Input
             header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
             # SIGPROC files of FAST often lack ibeam as well.
             reader.header = header if header.beam is not None else header.with_(beam=parse_name(path).beam)
-        obs: BaseObservation
+        obs: Observation
         if len(readers) == 1:
             obs = readers[0]
         else:
@@ -94,7 +93,7 @@ def _samples_of(path: Path) -> Path:
     return samples if path.suffix == ".inf" and samples.exists() else path
 
 
-def _open_one(path: Path, config: InputConfig) -> BaseObservation:
+def _open_one(path: Path, config: InputConfig) -> Observation:
     if path.is_dir():
         raise DataError(f"{path}: is a folder: name the files in it, for example {path}/*.fits")
     check_file(path, "an observation")
@@ -143,19 +142,19 @@ SAME: dict[str, float] = {
 }
 
 
-class JoinedObservation(BaseObservation):
+class JoinedObservation(Observation):
     """Files of one observation one after the other; what is in none of them is filled with the channel means.
 
     Parameters
     ----------
-    readers : sequence of BaseObservation
+    readers : sequence of Observation
         In order of time.
     starts : sequence of int
         Sample at which each starts.
     problems : sequence of str
     """
 
-    def __init__(self, readers: Sequence[BaseObservation], starts: Sequence[int], problems: Sequence[str]) -> None:
+    def __init__(self, readers: Sequence[Observation], starts: Sequence[int], problems: Sequence[str]) -> None:
         self._readers = list(readers)
         self._starts = np.array(starts, dtype=np.int64)
         self._lengths = np.array([reader.header.nsamps for reader in readers], dtype=np.int64)
@@ -209,19 +208,19 @@ class JoinedObservation(BaseObservation):
         return as_type(mean, self.dtype)
 
     @staticmethod
-    def _end_mean(reader: BaseObservation) -> Floats:
+    def _end_mean(reader: Observation) -> Floats:
         stop = reader.header.nsamps
         return channel_mean(reader, max(0, stop - 4096), stop)
 
 
-def join(readers: Sequence[BaseObservation], *, tsamp_given: bool = False) -> BaseObservation:
+def join(readers: Sequence[Observation], *, tsamp_given: bool = False) -> Observation:
     """Join files in any order into one observation.
 
     A file that starts within half a sample of the end of the one before continues it.
 
     Parameters
     ----------
-    readers : sequence of BaseObservation
+    readers : sequence of Observation
         Of the same kind.
     tsamp_given : bool
         The sampling time is the user's: not checked against the times of the files.
@@ -315,7 +314,7 @@ def _counted_twice(stt: Floats, offsets: Floats, half: float) -> bool:
     return len(stt) > 2 and k > 1 and bool(np.all(np.abs(k * offsets - stt) < half))
 
 
-def _check_tsamp(ordered: Sequence[BaseObservation], seconds: Sequence[float]) -> list[str]:
+def _check_tsamp(ordered: Sequence[Observation], seconds: Sequence[float]) -> list[str]:
     """Files whose starts are k times as far apart as their numbers say: the sampling time is k times larger."""
     numbers = [r.sequence if isinstance(r, PsrfitsReader) else None for r in ordered]
     known = [n for n in numbers if n is not None]
@@ -339,7 +338,7 @@ def _check_tsamp(ordered: Sequence[BaseObservation], seconds: Sequence[float]) -
     ]
 
 
-def _whole_seconds(ordered: Sequence[BaseObservation], seconds: list[float]) -> list[str]:
+def _whole_seconds(ordered: Sequence[Observation], seconds: list[float]) -> list[str]:
     """Bring back files that are a second late: STT_OFFS is 0.99..., meant for the second that STT_SMJD has reached.
 
     `seconds` is changed too. That is so where a file then continues the one before (or, the first, is continued by the
@@ -361,18 +360,18 @@ def _whole_seconds(ordered: Sequence[BaseObservation], seconds: list[float]) -> 
     return [f"STT_OFFS is just below 1 for a whole second: a second is taken from the start of {', '.join(late)}"]
 
 
-def _seconds(reader: BaseObservation, day: int) -> float:
+def _seconds(reader: Observation, day: int) -> float:
     """Start of a reader in seconds from a day on, more precise than an MJD where the file is."""
     if isinstance(reader, PsrfitsReader):
         return (reader.stt_day - day) * DAY + reader.start_sec
     return (reader.header.tstart - day) * DAY
 
 
-def _name(reader: BaseObservation) -> str:
+def _name(reader: Observation) -> str:
     return str(reader.files[0].path)
 
 
-def _check_same(first: BaseObservation, reader: BaseObservation) -> None:
+def _check_same(first: Observation, reader: Observation) -> None:
     differences = []
     for key, tolerance in SAME.items():
         a, b = getattr(first.header, key), getattr(reader.header, key)

@@ -11,11 +11,10 @@ from pulsar.constants import DAY
 from pulsar.data.direction import sexagesimal
 from pulsar.data.files import closed_on_error
 from pulsar.data.header import MOST_CHANNELS, Header
-from pulsar.data.observation import Gap, InputFile
+from pulsar.data.observation import Gap, InputFile, Observation
 from pulsar.errors import DataError
 from pulsar.io.base import (
     DEPTHS,
-    BaseObservation,
     RawFile,
     as_type,
     flat_view,
@@ -31,7 +30,7 @@ from pulsar_kernels.arrays import Array, Float32s, Floats, Ints
 __all__ = ["PsrfitsReader", "PsrfitsWriter"]
 
 
-class PsrfitsReader(BaseObservation):
+class PsrfitsReader(Observation):
     """A PSRFITS search-mode file.
 
     Samples are integers where scales are 1, offsets 0 and weights 0 or 1 throughout (up to 8 bit), float32

@@ -3,7 +3,7 @@
 import math
 import os
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,16 +46,11 @@ class PsrfitsWriter(Writing):
         Lowest frequency first, as FAST writes.
     rows_per_file : int, optional
         Begin a new file after so many rows.
-    convention : {"B", "A"}
-        Several files: B, STT_* advance from file to file; A, STT_* stay and NSUBOFFS and OFFS_SUB grow.
     dat_scl, dat_offs : array_like, optional
         Scale and offset, broadcast to (npol, nchans), in the program's order. What is written are then physical
-        values, of which the samples are made: raw = (x / weight - offset) / scale + zero_off.
+        values, of which the samples are made: raw = (x / weight - offset) / scale.
     weights : array_like, optional
         Channel weights, shape (nchans,), in the program's order.
-    zero_off : float, optional
-    signint : bool
-        Two's complement samples of up to 8 bit.
     """
 
     def __init__(
@@ -69,12 +64,9 @@ class PsrfitsWriter(Writing):
         nsblk: int = 1024,
         ascending: bool = True,
         rows_per_file: int | None = None,
-        convention: Literal["A", "B"] = "B",
         dat_scl: ArrayLike | None = None,
         dat_offs: ArrayLike | None = None,
         weights: ArrayLike | None = None,
-        zero_off: float | None = None,
-        signint: bool = False,
     ) -> None:
         # Many arguments: keys of the header, by name, each with its default.
         n = header.nchans
@@ -85,18 +77,15 @@ class PsrfitsWriter(Writing):
         self._path = Path(path)
         self._nbits, self._npol, self._nsblk = nbits, npol, nsblk
         self._pol_type = pol_type or POL_TYPES[npol]
-        self._ascending, self._rows_per_file, self._convention = ascending, rows_per_file, convention
-        self._signint = signint and nbits <= 8
+        self._ascending, self._rows_per_file = ascending, rows_per_file
         self._scale = np.broadcast_to(np.asarray(1.0 if dat_scl is None else dat_scl, dtype=np.float32), (npol, n))
         self._offs = np.broadcast_to(np.asarray(0.0 if dat_offs is None else dat_offs, dtype=np.float32), (npol, n))
         self._weights = np.broadcast_to(np.asarray(1.0 if weights is None else weights, dtype=np.float32), (n,))
-        self._zero_off = 0.0 if zero_off is None else zero_off
-        self._scaled = any(given is not None for given in (dat_scl, dat_offs, weights, zero_off))
+        self._scaled = any(given is not None for given in (dat_scl, dat_offs, weights))
         self._trow = nsblk * header.tsamp
         self._pending = np.empty((npol, n, nsblk), dtype=np.float32 if nbits == 32 or self._scaled else np.int32)
         self._used = 0
-        self._row = 0  # rows of the observation so far, lost ones included
-        self._first_row = 0  # the row at which the current file starts
+        self._first_row = 0  # the row of the observation at which the current file starts
         self._rows = 0  # rows in the current file
         self._files: list[AtomicFile] = []
         self._closed = False
@@ -135,30 +124,16 @@ class PsrfitsWriter(Writing):
                 self._flush()
         self.nsamps += total
 
-    def skip(self, rows: int) -> None:
-        """Leave out `rows` rows, as a recording system that lost them would.
-
-        Raises
-        ------
-        ValueError
-            The samples written so far do not end with a row.
-        """
-        if self._used:
-            raise ValueError(f"rows can be left out only between rows of {self._nsblk} samples")
-        self._row += rows
-        self.nsamps += rows * self._nsblk
-
     def _codes(self, data: Array) -> memoryview:
         """One row of samples, shape (npol, nchans, n), as the bytes of DATA."""
-        bits = self._nbits
         if self._scaled:
             weights = np.where(self._weights == 0, 1.0, self._weights)[None, :, None]
             with np.errstate(divide="ignore", invalid="ignore"):
-                data = (data / weights - self._offs[:, :, None]) / self._scale[:, :, None] + self._zero_off
+                data = (data / weights - self._offs[:, :, None]) / self._scale[:, :, None]
             data = np.nan_to_num(data, posinf=0.0, neginf=0.0)
         if self._ascending:
             data = data[:, ::-1]
-        return encoded(data, bits, signed=self._signint or bits == 16, big=True)
+        return encoded(data, self._nbits, signed=self._nbits == 16, big=True)
 
     def _row_constants(self) -> bytes:
         order = slice(None, None, -1) if self._ascending else slice(None)
@@ -173,15 +148,13 @@ class PsrfitsWriter(Writing):
 
     def _flush(self, samples: int | None = None) -> None:
         """Write the pending row, of which `samples` (default: all) are data and the rest padding."""
-        if self._rows_per_file is not None and self._row - self._first_row >= self._rows_per_file:
+        if self._rows == self._rows_per_file:
             self._end_file()
-            self._first_row = self._row - (self._row - self._first_row) % self._rows_per_file
+            self._first_row += self._rows
             self._open_file()
-        index = self._row if self._convention == "A" else self._row - self._first_row
-        header = self.header
-        doubles = np.array(
-            [self._trow, (index + 0.5) * self._trow, 0.0, _zero(header.ra_deg), _zero(header.dec_deg), 0.0, 0.0], ">f8"
-        )
+        header, middle = self.header, (self._rows + 0.5) * self._trow
+        place = (_zero(header.ra_deg), _zero(header.dec_deg))
+        doubles = np.array([self._trow, middle, 0.0, *place, 0.0, 0.0], ">f8")
         floats = np.array([0.0, 0.0, 0.0, _zero(header.az_deg), _zero(header.za_deg)], ">f4")
         used = self._nsblk if samples is None else samples
         data = self._codes(self._pending[:, :, :used])
@@ -189,7 +162,6 @@ class PsrfitsWriter(Writing):
         stream.write(doubles.tobytes() + floats.tobytes() + self._prefix_fixed)
         stream.write(data)
         stream.write(b"\0" * (self._data_bytes - len(data)))
-        self._row += 1
         self._rows += 1
         self._used = 0
 
@@ -217,8 +189,7 @@ class PsrfitsWriter(Writing):
         from astropy.io import fits
 
         h, n, npol = self.header, self.header.nchans, self._npol
-        start = self._first_row if self._convention == "B" else 0
-        day, seconds = _split(h.tstart, start * self._trow)
+        day, seconds = _split(h.tstart, self._first_row * self._trow)
         step = -h.foff if self._ascending else h.foff
         own = {"HDRVER": "5.4", "OBS_MODE": "SEARCH", "OBSBW": step * n, "CHAN_DM": h.dm, "SRC_NAME": h.source}
         first = [("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)]
@@ -243,8 +214,8 @@ class PsrfitsWriter(Writing):
             (f"TDIM{len(forms)}", f"(1,{n},{npol},{self._nsblk // stretch})"),
             ("INT_TYPE", "TIME"), ("INT_UNIT", "SEC"), ("SCALE", "FluxDen"), ("NPOL", npol),
             ("POL_TYPE", self._pol_type), ("TBIN", h.tsamp), ("NBIN", 1),
-            ("NBITS", self._nbits), ("ZERO_OFF", self._zero_off), ("SIGNINT", int(self._signint)),
-            ("NSUBOFFS", self._first_row if self._convention == "A" else 0), ("NCHAN", n), ("CHAN_BW", step),
+            ("NBITS", self._nbits), ("ZERO_OFF", 0.0), ("SIGNINT", 0),
+            ("NSUBOFFS", 0), ("NCHAN", n), ("CHAN_BW", step),
             ("NCHNOFFS", 0), ("NSBLK", self._nsblk), ("EXTNAME", "SUBINT"),
         ]  # fmt: skip
         return b"".join(fits.Header(part).tostring().encode("ascii") for part in (cards, table))

@@ -13,11 +13,11 @@ import numpy as np
 from pulsar.data.direction import dms, hms, sexagesimal
 from pulsar.data.files import closed_on_error, read_text
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, MOST_CHANNELS, Header, is_tsamp
-from pulsar.data.observation import Gap
+from pulsar.data.observation import Gap, Observation
 from pulsar.data.series import TimeSeries
 from pulsar.data.text import parsed, printable
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.base import AtomicFile, BaseObservation, RawFile, channel_mean
+from pulsar.io.base import AtomicFile, RawFile, channel_mean
 from pulsar.io.sigproc import (
     MAX_HEADER,
     common_header,
@@ -37,7 +37,7 @@ PIECE = 1 << 18
 SERIES_FORMS: Final = {".dat": "PRESTO", ".tim": "SIGPROC", ".npy": "numpy"}
 
 
-class _SeriesReader(BaseObservation):
+class _SeriesReader(Observation):
     """One row of samples of one type, from `_offset` on."""
 
     _file: RawFile
@@ -388,14 +388,14 @@ class SeriesGroup:
     nsamps: int
 
 
-class SeriesSet(BaseObservation):
+class SeriesSet(Observation):
     """Series of one observation at several DMs.
 
     What is read as an observation is the series of the lowest DM; `series` gives each. The DM of the header is NaN.
 
     Parameters
     ----------
-    readers : sequence of BaseObservation
+    readers : sequence of Observation
         One series each.
 
     Attributes
@@ -414,7 +414,7 @@ class SeriesSet(BaseObservation):
         unknown.
     """
 
-    def __init__(self, readers: Sequence[BaseObservation]) -> None:
+    def __init__(self, readers: Sequence[Observation]) -> None:
         self._readers = sorted(readers, key=lambda r: r.header.dm)
         first = self._readers[0]
         headers = [reader.header for reader in self._readers]
@@ -458,12 +458,12 @@ class SeriesSet(BaseObservation):
         self._readers[0].read_into(start, out)
 
 
-def is_set(readers: Sequence[BaseObservation]) -> bool:
+def is_set(readers: Sequence[Observation]) -> bool:
     """True if these are series of different DMs, not parts of one in time."""
     return all(r.header.is_series for r in readers) and np.ptp([r.header.dm for r in readers]) > 1e-6
 
 
-def _check_same(first: BaseObservation, reader: BaseObservation) -> None:
+def _check_same(first: Observation, reader: Observation) -> None:
     a, b = first.header, reader.header
     for quantity, differ in (
         ("source", a.source != b.source),
@@ -478,7 +478,7 @@ def _check_same(first: BaseObservation, reader: BaseObservation) -> None:
             )
 
 
-def _band(reader: BaseObservation) -> Floats:
+def _band(reader: Observation) -> Floats:
     known: Floats | None = getattr(reader, "band_freqs", None)
     if known is not None and float(np.ptp(known)) > 0.0:
         return known

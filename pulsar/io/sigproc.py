@@ -25,9 +25,10 @@ from pulsar.data.header import (
     Header,
     is_tsamp,
 )
+from pulsar.data.observation import Observation
 from pulsar.data.text import printable, shown
 from pulsar.errors import DataError
-from pulsar.io.base import DEPTHS, AtomicFile, BaseObservation, RawFile, encoded, flat_view, on_sky, spectra_per_piece
+from pulsar.io.base import DEPTHS, AtomicFile, RawFile, encoded, flat_view, on_sky, spectra_per_piece
 from pulsar_kernels.arrays import Array, Floats
 
 _INTEGERS: Final = (
@@ -235,7 +236,7 @@ def sigproc_dtype(nbits: int, npol: int) -> np.dtype[Any]:
     return np.dtype(np.uint8)
 
 
-class SpectraReader(BaseObservation):
+class SpectraReader(Observation):
     """Spectra one after the other, with the keys of SIGPROC: what filterbanks and FBH5 share."""
 
     _npol: int

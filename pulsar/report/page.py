@@ -366,7 +366,7 @@ class _Page:
             data["labels"] = {uid: text for uid, text in labels.items() if text}
         counts = [{**table, "count": sum(not row["o"] for row in table["rows"])} for table in tables]
         frame: Any = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        return frame.from_string(_part("page.html.j2")).render(
+        page: str = frame.from_string(_part("page.html.j2")).render(
             title=f"{len(runs)} runs" if self._several else sources(runs[0]) or names[0],
             version=software_version(),
             created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -377,6 +377,7 @@ class _Page:
             policy=_policy(scripts),
             data=_json(data),
         )
+        return page
 
     def _table(self, name: str) -> dict[str, Any]:
         """A table as the page stores it, without columns in which no row says anything, but for those that stay."""
