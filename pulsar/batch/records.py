@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Strict, TypeAdapter
 
@@ -343,13 +343,6 @@ class BatchStatus:
     unreadable: tuple[str, ...]
     incomplete: tuple[str, ...]
     problems: tuple[str, ...]
-
-    def values(self) -> dict[str, Any]:
-        """As JSON knows it."""
-        values = dict(vars(self))
-        for key in ("failures", "waits", "runs"):
-            values[key] = [asdict(record) for record in values[key]]
-        return values
 
 
 def status(folder: Path | str) -> BatchStatus:

@@ -1,7 +1,7 @@
 """``pulsar batch``: many searches as one piece of work."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -114,7 +114,7 @@ def status(folder: Folder, as_json: Json = False, _debug: Debug = False) -> None
     """Show what is done, running, failed (and why) and left."""
     state = look(folder)
     if as_json:
-        print_json(state.values(), ascii_only=True)
+        print_json(asdict(state), ascii_only=True)
     else:
         _print_status(state)
 

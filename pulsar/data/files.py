@@ -111,7 +111,7 @@ def read_bytes(path: Path, what: str, *, most: int = MOST_TEXT) -> bytes:
         return stream.read(size)
 
 
-def read_text(path: Path, what: str, *, encoding: str = "utf-8-sig", most: int = MOST_TEXT) -> str:
+def read_text(path: Path, what: str, *, encoding: str = "utf-8-sig") -> str:
     """The text of a file with ends of lines as here, and no control codes; wrong bytes are U+FFFD.
 
     Parameters
@@ -120,15 +120,13 @@ def read_text(path: Path, what: str, *, encoding: str = "utf-8-sig", most: int =
     what : str
         What it should be, in words.
     encoding : str
-    most : int
-        A file of more bytes is something else.
 
     Raises
     ------
     DataError
         As :func:`read_bytes`.
     """
-    return clean_text(read_bytes(path, what, most=most), encoding)
+    return clean_text(read_bytes(path, what), encoding)
 
 
 def clean_text(data: bytes, encoding: str = "utf-8-sig") -> str:

@@ -124,15 +124,12 @@ class Hdf5(Closing):
 
     def attributes(self, name: str = "/") -> dict[str, Any]:
         """All attributes of a group or data set: numbers, texts as str, arrays of either as arrays and tuples."""
-        return self._attributes(name, None)
-
-    def _attributes(self, name: str, wanted: Sequence[str] | None) -> dict[str, Any]:
         with self._reading(f"the attributes of {name}"):
-            return {key: _value(value) for key, value in self._content.ask("attributes", name, wanted).items()}
+            return {key: _value(value) for key, value in self._content.ask("attributes", name).items()}
 
     def attribute(self, name: str, key: str, default: Any, kind: type | tuple[type, ...]) -> Any:
         """One attribute of a type, or `default` where it is missing."""
-        value = self._attributes(name, [key]).get(key, default)
+        value = self.attributes(name).get(key, default)
         if not isinstance(value, kind):
             raise self.damaged(f"attribute {key} of {name} is {shown(value)}, expected {_words(kind)}")
         return value
@@ -325,11 +322,6 @@ class Sink(io.FileIO):
         if self.failed is not None:
             raise self.failed
 
-    def finish(self) -> None:
-        """Close the file; raises the failure that was kept."""
-        self.close()
-        self.check()
-
 
 class Hdf5Writer(Writing):
     """An HDF5 file that gets its name when it is whole, and is not there at all when writing fails.
@@ -370,7 +362,8 @@ class Hdf5Writer(Writing):
         try:
             self._file.close()
             self._open = False
-            self._sink.finish()
+            self._sink.close()
+            self._sink.check()
             self._part.commit(replace=self._overwrite)
             note_written(self.path)
         except (OSError, RuntimeError) as error:

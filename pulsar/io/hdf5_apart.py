@@ -140,11 +140,9 @@ class Content:
             raise TypeError(f"it is a {type(item).__name__.lower()}, expected a group")
         return [str(key) for key in item]
 
-    def attributes(self, name: str, wanted: Sequence[str] | None = None) -> dict[str, Any]:
-        """Attributes, all or those wanted: numbers and texts, lists of either."""
-        attrs = self._item(name).attrs
-        keys = attrs if wanted is None else [key for key in wanted if key in attrs]
-        return {printable(str(key)): _plain(attrs[key]) for key in keys}
+    def attributes(self, name: str) -> dict[str, Any]:
+        """Attributes: numbers and texts, lists of either."""
+        return {printable(str(key)): _plain(value) for key, value in self._item(name).attrs.items()}
 
     def dataset(self, name: str) -> dict[str, Any]:
         """Type, shape and chunks of a data set, and the bytes that are stored for it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -321,10 +322,5 @@ def _date(mjd: float) -> str:
 
 def _numbers(values: Sequence[int]) -> str:
     """Ranges in words: 3, 5-8."""
-    parts: list[list[int]] = []
-    for value in values:
-        if parts and value == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], value]
-        else:
-            parts.append([value])
-    return ", ".join("-".join(f"{v:04d}" for v in (p if len(p) == 1 or p[0] != p[-1] else p[:1])) for p in parts)
+    runs = [[value for _, value in run] for _, run in groupby(enumerate(values), lambda pair: pair[1] - pair[0])]
+    return ", ".join("-".join(f"{value:04d}" for value in dict.fromkeys((run[0], run[-1]))) for run in runs)

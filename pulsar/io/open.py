@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -63,9 +64,9 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig = Input
     if not paths:
         raise DataError("no input file is given: name one or several files of one observation")
     readers: list[Observation] = []
-    try:
+    with ExitStack() as opened:
         for path in dict.fromkeys(_samples_of(Path(p)) for p in paths):
-            reader = _open_one(path, config)
+            reader = opened.enter_context(_open_one(path, config))
             readers.append(reader)
             check_header(path, reader.header)
             if len(paths) > MOST_OPEN:
@@ -75,15 +76,10 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig = Input
             header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
             # SIGPROC files of FAST often lack ibeam as well.
             reader.header = header if header.beam is not None else header.with_(beam=parse_name(path).beam)
-        obs: Observation
-        if len(readers) == 1:
-            obs = readers[0]
-        else:
+        obs = readers[0]
+        if len(readers) > 1:
             obs = SeriesSet(readers) if is_set(readers) else join(readers, tsamp_given=config.tsamp is not None)
-    except BaseException:
-        for reader in readers:
-            reader.close()
-        raise
+        opened.pop_all()
     return obs
 
 
@@ -99,7 +95,7 @@ def _open_one(path: Path, config: InputConfig) -> Observation:
     check_file(path, "an observation")
     with refused(DataError, f"{path}: cannot be opened", "check its permissions"), path.open("rb") as stream:
         head = stream.read(512)
-    if path.suffix == ".dat" or (path.suffix == ".inf" and path.with_suffix(".dat").exists()):
+    if path.suffix == ".dat":
         return PrestoReader(path)
     if not head:
         raise DataError(f"{path}: the file is empty (0 bytes): copy it again")
