@@ -528,7 +528,7 @@ def par_text(ephemeris: Ephemeris, origin: str) -> str:
     arrivals, rotation = ephemeris.arrivals, ephemeris.rotation
     east, north = (np.degrees(error) * 3600.0 * rotation.scale for error in ephemeris.place_err)
     errors = (float(east / 15.0 / np.cos(np.radians(arrivals.dec_deg))), float(north))
-    lines = par_head(arrivals, arrivals.name, origin, *ephemeris.verdict(), place_err=errors)
+    lines = par_head(arrivals.name, arrivals.ra_deg, arrivals.dec_deg, origin, *ephemeris.verdict(), place_err=errors)
     lines.append(par_line("POSEPOCH", f"{ephemeris.epoch:.12f}"))
     for order, (value, error) in enumerate(zip(rotation.spin, rotation.errors, strict=True)):
         lines.append(par_line(f"F{order}", f"{value:.17g}", error * rotation.scale))

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from pulsar.data.candidate import Column, dtype_of
+from pulsar.data.candidate import Column, table_of
 from pulsar.errors import ConfigError
 from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
@@ -85,10 +85,7 @@ RELIABILITY_COLUMNS: Final[tuple[Column, ...]] = (
 
 def _in_bins(columns: tuple[Column, ...], edges: Floats, *values: Array) -> Array:
     """A row for each bin: its edges, then the other columns in their order."""
-    rows = np.zeros(edges.size - 1, dtype=dtype_of(columns))
-    for column, value in zip(columns, (edges[:-1], edges[1:], *values), strict=True):
-        rows[column.name] = value
-    return rows
+    return table_of({c.name: value for c, value in zip(columns, (edges[:-1], edges[1:], *values), strict=True)})
 
 
 def _shares(found: Ints, tried: Ints) -> tuple[Floats, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
     at_site = spin.frame == "barycentre" and where is not None
     # Delays shrink with the period, and frequencies grow: of the product with the square of a frequency one is left.
     dm, dm_err = fold.after.dm * spin.doppler, fold.dm_err * spin.doppler
-    lines = par_head(header, name, origin, *_remarks(spin, header), limit)
+    lines = par_head(name, header.ra_deg, header.dec_deg, origin, *_remarks(spin, header), limit)
     for order, value in enumerate(spin.terms):
         error = {0: fold.freq_err, 1: fold.fdot_err}.get(order, float("nan"))
         lines.append(par_line(f"F{order}", f"{value:.17g}", error))
@@ -187,7 +187,8 @@ def stack_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
     if not header.barycentric:
         raise ConfigError("the stack is topocentric (stack.barycentre was off): no ephemeris is good for all epochs")
     freq, error = float(row["freq"]), float(row["period_err"]) * float(row["freq"]) ** 2
-    lines = par_head(header, name, origin, "position: that of the stack; no phase: TZRMJD is missing")
+    remark = "position: that of the stack; no phase: TZRMJD is missing"
+    lines = par_head(name, header.ra_deg, header.dec_deg, origin, remark)
     lines += [par_line("F0", f"{freq:.17g}", error), par_line("PEPOCH", f"{header.tmid:.12f}")]
     lines += [par_line("DM", f"{float(row['dm']):.10g}"), par_line("EPHEM", EPHEMERIS), par_line("UNITS", "TDB")]
     return "\n".join(lines) + "\n"
@@ -208,7 +209,7 @@ def orbit_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
         Where it comes from, for a comment.
     """
     missing = "" if header.barycentric else "NOT BARYCENTRED: F0, PEPOCH and the orbit are topocentric (UTC)"
-    lines = par_head(header, name, origin, missing, "no phase: TZRMJD is missing")
+    lines = par_head(name, header.ra_deg, header.dec_deg, origin, missing, "no phase: TZRMJD is missing")
     lines.append(par_line("F0", f"{float(row['freq']):.17g}", float(row["freq_err"])))
     lines += [par_line("PEPOCH", f"{header.tmid:.12f}"), par_line("DM", f"{float(row['dm']):.10g}")]
     lines.append(par_line("BINARY", "ELL1"))
@@ -224,35 +225,29 @@ def _top(header: Header) -> float:
     return header.fch1 if isfinite(header.fch1) and header.fch1 > 0 else 0.0
 
 
-def _has_place(place: "Directed") -> bool:
-    return isfinite(place.ra_deg) and isfinite(place.dec_deg)
+def _has_place(header: Header) -> bool:
+    return isfinite(header.ra_deg) and isfinite(header.dec_deg)
 
 
-class Directed(Protocol):
-    """Anything with a position (ICRS) [deg]; NaN where it is not known."""
-
-    @property
-    def ra_deg(self) -> float: ...
-    @property
-    def dec_deg(self) -> float: ...
-
-
-def par_head(place: Directed, name: str, *remarks: str, place_err: Sequence[float] = (_NAN, _NAN)) -> list[str]:
+def par_head(
+    name: str, ra_deg: float, dec_deg: float, *remarks: str, place_err: Sequence[float] = (_NAN, _NAN)
+) -> list[str]:
     """The first lines of a ``.par`` file: remarks, the name of the pulsar, and the direction if it is known.
 
     Parameters
     ----------
-    place : Directed
-    name, *remarks : str
-        Empty remarks are left out.
+    name : str
+    ra_deg, dec_deg : float
+        Position (ICRS) [deg]; NaN where it is not known.
+    *remarks : str
+        Empty ones are left out.
     place_err : sequence of float
         1 sigma of right ascension [s] and declination [arcsec], where they were fitted.
     """
     lines = [f"# {printable(line)}" for line in remarks if line]
     lines.append(par_line("PSR", file_name(ascii_only(name)) or "PSR"))
-    if _has_place(place):
-        lines += [par_line("RAJ", hms(place.ra_deg, 5), place_err[0])]
-        lines += [par_line("DECJ", dms(place.dec_deg, 4), place_err[1])]
+    if isfinite(ra_deg) and isfinite(dec_deg):
+        lines += [par_line("RAJ", hms(ra_deg, 5), place_err[0]), par_line("DECJ", dms(dec_deg, 4), place_err[1])]
     return lines
 
 

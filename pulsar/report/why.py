@@ -16,13 +16,12 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
 from pulsar.report.why_periodic import (
-    best_sigma,
+    Detections,
     dm_range,
     flag_texts,
     is_fold,
     masked_fraction,
     masks,
-    periodic,
     periodic_rows,
 )
 from pulsar_kernels.arrays import Array, Bools, Floats, Ints
@@ -102,7 +101,7 @@ def _told(run: Run, asked: Asked) -> Iterator[str]:
     """All that the product of one observation knows."""
     config = settings_of(run.provenance)
     if asked.freq is not None:
-        return periodic(run, config, asked.freq, asked.dm)
+        return Detections(run, asked.freq, asked.dm).lines(config)
     return _single(run, config, asked.time or 0.0, asked.dm)
 
 
@@ -142,7 +141,7 @@ def _merged(run: Run, asked: Asked) -> Iterator[str]:
 def _strength(part: Run, asked: Asked) -> float:
     """Significance of the strongest detection of a product at a place, or S/N of the strongest pulse; 0: none."""
     if asked.freq is not None:
-        return best_sigma(part, asked.freq, asked.dm)
+        return Detections(part, asked.freq, asked.dm).best_sigma()
     header, pulses = part.observation, part.rows("single_pulses")
     near = pulses[_near(pulses, asked.time or 0.0)]
     near = near[_of_dm(near, asked.dm, header)]

@@ -28,27 +28,6 @@ DIVISOR: Final = 8
 MOST: Final = 8
 
 
-def periodic(run: Run, config: Config, freq: float, dm: float | None) -> Iterator[str]:
-    """All that the product of one observation knows of a frequency.
-
-    Parameters
-    ----------
-    run : Run
-    config : Config
-        With which it was made.
-    freq : float
-        [Hz]
-    dm : float or None
-        [pc cm^-3]; None: any.
-
-    Raises
-    ------
-    DataError
-        The product does not tell whose the detections are.
-    """
-    return _Detections(run, freq, dm).lines(config)
-
-
 def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any], str]) -> Iterator[str]:
     """The rows of a merged list at a frequency.
 
@@ -91,28 +70,6 @@ def is_fold(run: Run) -> bool:
     return set(run.rows("candidates")["kind"].tolist()) == {"fold"}
 
 
-def best_sigma(run: Run, freq: float, dm: float | None) -> float:
-    """Significance of the strongest detection at a frequency [sigma], 0 where there is none.
-
-    Parameters
-    ----------
-    run : Run
-        Product of one observation.
-    freq : float
-        [Hz]
-    dm : float or None
-        [pc cm^-3]; None: any.
-
-    Raises
-    ------
-    DataError
-        The product does not tell whose the detections are.
-    """
-    detections = _Detections(run, freq, dm)
-    sigmas = detections.table["sigma"][detections.reaching(detections.near(freq))]
-    return float(np.nanmax(sigmas)) if np.isfinite(sigmas).any() else 0.0
-
-
 def _of_rows(rows: Array) -> Array:
     """Rows of candidates in the columns of detections."""
     out = np.zeros(len(rows), dtype=dtype_of(DETECTION_COLUMNS))
@@ -133,8 +90,22 @@ def _near(detections: Array, freq: float, header: Header) -> Bools:
     return np.asarray(off <= reach)
 
 
-class _Detections:
-    """The detections of a product (or what the list has of them) beside a frequency and a DM."""
+class Detections:
+    """The detections of the product of one observation (or what the list has of them) beside a frequency and a DM.
+
+    Parameters
+    ----------
+    run : Run
+    freq : float
+        [Hz]
+    dm : float or None
+        [pc cm^-3]; None: any.
+
+    Raises
+    ------
+    DataError
+        The product does not tell whose the detections are.
+    """
 
     def __init__(self, run: Run, freq: float, dm: float | None) -> None:
         self._run, self._freq, self._dm = run, freq, dm
@@ -149,8 +120,13 @@ class _Detections:
             )
         self.table: Array = detections
 
+    def best_sigma(self) -> float:
+        """Significance of the strongest at the frequency, 0 where there is none."""
+        sigmas = self.table["sigma"][self.reaching(self.near(self._freq))]
+        return float(np.nanmax(sigmas)) if np.isfinite(sigmas).any() else 0.0
+
     def lines(self, config: Config) -> Iterator[str]:
-        """All that they tell."""
+        """All that they tell, of a product that was made with this configuration."""
         if is_fold(self._run):
             yield "a product of `pulsar fold`: nothing was searched, and only what was asked for was folded"
             yield from self._at(self._freq, "folded at this frequency")
