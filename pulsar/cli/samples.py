@@ -1,21 +1,42 @@
-"""Commands on samples, without a search: ``pulsar rfi``, ``dedisperse``, ``convert`` and ``waterfall``."""
+"""Samples, without a search but for the demo: ``pulsar rfi``, ``dedisperse``, ``convert``, ``waterfall``; those made by
+``simulate``, ``inject`` and ``demo``.
+"""
 
 import io
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from pulsar.api.results import plot
-from pulsar.cli.console import check_new, check_not_input, out, print_json, write_file
-from pulsar.cli.options import Display, Files, Given, Json, Overwrite, inputs, option, options
-from pulsar.cli.tables import Columns, print_table
-from pulsar.errors import ConfigError
+from pulsar.cli.console import check_new, check_not_input, note, out, output_folder, print_json, write_file
+from pulsar.cli.options import (
+    Display,
+    Files,
+    Given,
+    Json,
+    Overwrite,
+    Threads,
+    argument,
+    declination,
+    inputs,
+    option,
+    options,
+    right_ascension,
+)
+from pulsar.cli.tables import Columns, print_candidates, print_table
+from pulsar.config.load import load_config
+from pulsar.config.resources import thread_count
+from pulsar.errors import ConfigError, PulsarError
+from pulsar.io.open import open_observation
 from pulsar.io.series import series_paths
 
 if TYPE_CHECKING:
     from pulsar.followup.masks import RfiReport
+
 
 #: Lines of a table, at most.
 _LISTED = 10
@@ -233,3 +254,275 @@ FREQUENCIES: Columns = {
 }
 TIMES: Columns = {"s from the start": "{0[lo]:.6g} - {0[hi]:.6g}", "blocks": "{0[blocks]}", **SHARE}
 BIRDIES: Columns = {"Hz": "{0[freq]:.6f}", "width [Hz]": "{0[width]:.3g}", "reason": "{0[reason]}"}
+
+
+Seed = Annotated[int | None, option("--seed", "Seed of all random numbers.", "N", min=0)]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The options that describe an observation: fields of a sky."""
+
+    nchans: Annotated[int | None, option("--nchans", "Channels.", "N")] = None
+    fch1: Annotated[float | None, option("--fch1", "Centre of the highest channel.", "MHZ")] = None
+    foff: Annotated[float | None, option("--foff", "Width of a channel.", "MHZ")] = None
+    tobs: Annotated[float | None, option("--tobs", "Length [s].", "S")] = None
+    nsamps: Annotated[int | None, option("--nsamps", "Length in samples.", "N")] = None
+    tsamp: Annotated[float | None, option("--tsamp", "Sampling time [s].", "S")] = None
+    nbits: Annotated[int | None, option("--nbits", "1, 2, 4, 8, 16 or 32 bits.", "N")] = None
+    source: Annotated[str | None, option("--source", "Name of the source.", "NAME")] = None
+    beam: Annotated[int | None, option("--beam", "Beam number.", "N")] = None
+    ra_deg: Annotated[float | None, option("--ra", "Right ascension.", "HH:MM:SS|DEG", parser=right_ascension)] = None
+    dec_deg: Annotated[float | None, option("--dec", "Declination.", "DD:MM:SS|DEG", parser=declination)] = None
+    tstart: Annotated[float | None, option("--tstart", "Time of the first sample (UTC).", "MJD")] = None
+    bandpass: Annotated[Literal["flat", "rolloff", "ripple"] | None, option("--bandpass", "Gain over the band.")] = None
+    seed: Seed = None
+
+
+@dataclass(frozen=True)
+class OnePulsar:
+    """The options that describe a pulsar."""
+
+    period: Annotated[
+        float | None, option("--period", "Period of a pulsar, topocentric, at mid-observation [s].", "S")
+    ] = None
+    dm: Annotated[float | None, option("--dm", "Its dispersion measure [pc/cm3].", "DM")] = None
+    snr: Annotated[float | None, option("--snr", "Its ideal matched-filter S/N.", "X")] = None
+    duty: Annotated[float | None, option("--duty", "Width of its pulse [turns].", "X")] = None
+    profile: Annotated[
+        Path | None, option("--profile", "Its profile, of `pulsar export --csv`, in place of --duty.", "X.csv")
+    ] = None
+    accel: Annotated[float | None, option("--accel", "Its acceleration [m/s2].", "X")] = None
+    scattering: Annotated[float | None, option("--scattering", "Its scattering time at 1 GHz [s].", "S")] = None
+
+    def values(self) -> dict[str, Any] | None:
+        """The pulsar that they describe, None without --period."""
+        given = _those_given(self)
+        if given and self.period is None:
+            raise ConfigError(f"--{next(iter(given))} describes a pulsar: give its --period too")
+        if self.profile is not None:
+            if self.duty is not None:
+                raise ConfigError("--profile and --duty both say how wide the pulse is: give one of them")
+            from pulsar.handover.timing import read_profile
+            from pulsar.synthesis.model import components_of
+
+            given["components"] = components_of(read_profile(given.pop("profile")))
+        return given or None
+
+
+def _those_given(group: Shape | OnePulsar) -> dict[str, Any]:
+    return {key: value for key, value in asdict(group).items() if value is not None}
+
+
+@options()
+def simulate(
+    output: Annotated[Path, argument("OUT.fil|OUT.fits", "File to write.")],
+    sky: Annotated[
+        Path | None, option("--sky", "Sky with pulsars, bursts and interference; flags change it.", "FILE.toml")
+    ] = None,
+    *,
+    shape: Shape,
+    one_pulsar: OnePulsar,
+    pol: Annotated[
+        Literal["AA+BB", "AABB", "AABBCRCI", "IQUV"], option("--pol", "Polarisations in the file.")
+    ] = "AA+BB",
+    rows_per_file: Annotated[
+        int | None, option("--rows-per-file", "Split into files of N rows (PSRFITS).", "N", min=1)
+    ] = None,
+    ascending: Annotated[
+        bool | None,
+        option("--ascending/--descending", "Order of the channels in the file.", default="as the format has it"),
+    ] = None,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    display: Display,
+) -> None:
+    """Write a synthetic observation, and what is in it as TOML beside it."""
+    content = build_sky(sky, _those_given(shape), one_pulsar.values())
+    fits = is_psrfits(output, rows_per_file, pol)
+    npol = {"AA+BB": 1, "AABB": 2, "AABBCRCI": 4, "IQUV": 4}[pol]
+    common: dict[str, Any] = {"threads": thread_count(threads), "overwrite": overwrite}
+    if not output.exists():
+        check_truth(output, sky, overwrite=overwrite)
+
+    from pulsar.synthesis import truth_path, write_filterbank, write_psrfits
+
+    progress = display.progress()
+    written: Sequence[Path]
+    with progress.stage("simulating", total=content.header.nsamps, unit="samples") as tick:
+        common["progress"] = tick
+        if fits:
+            form: dict[str, Any] = {"npol": npol, "pol_type": pol, "rows_per_file": rows_per_file}
+            written = write_psrfits(content, output, **form, ascending=ascending is not False, **common)
+        else:
+            written = [write_filterbank(content, output, nifs=npol, ascending=bool(ascending), **common)]
+    for path in written:
+        out(str(path))
+    progress.message(f"what is in it: {truth_path(output)}")
+
+
+def is_psrfits(output: Path, rows_per_file: int | None, pol: str) -> bool:
+    """True if the name asks for PSRFITS; refuses what the format cannot hold."""
+    suffix = output.suffix.lower()
+    if suffix in (".fits", ".sf", ".fit"):
+        return True
+    if suffix != ".fil":
+        raise ConfigError(f"{output}: the name decides the format: end it in .fil (SIGPROC) or .fits (PSRFITS)")
+    if rows_per_file is not None:
+        raise ConfigError("--rows-per-file splits PSRFITS files: end the name of the output in .fits")
+    if pol == "AABBCRCI":
+        raise ConfigError("--pol AABBCRCI exists in PSRFITS only: end the name of the output in .fits")
+    return False
+
+
+def check_truth(output: Path, sky: Path | None, *, overwrite: bool) -> None:
+    """Refuse to replace the truth of another file of the same stem, unless it is what the sky was read from."""
+    from pulsar.synthesis import truth_path
+
+    path = truth_path(output)
+    if path.exists() and not overwrite and (sky is None or sky.resolve() != path.resolve()):
+        raise ConfigError(
+            f"{path} exists and tells what another file holds: give another name, or --overwrite to replace it"
+        )
+
+
+def build_sky(file: Path | None, changes: dict[str, Any], pulsar: dict[str, Any] | None) -> Any:
+    """The sky of a TOML file (or the default one) with the changes of the flags."""
+    from pulsar.synthesis.model import Sky, load_sky, validate
+
+    # The two ways to give a length exclude each other: a flag replaces both of the file.
+    length = {"tobs", "nsamps"} & changes.keys()
+    if length:
+        changes = {"tobs": None, "nsamps": None} | changes
+    if file is not None:
+        sky = load_sky(file, **changes)
+        if pulsar is None:
+            return sky
+        changes = sky.model_dump()
+        changes["pulsars"] = [*changes["pulsars"], pulsar]
+    else:
+        if not length:
+            changes = changes | {"tobs": 60.0}
+        if pulsar is not None:
+            changes["pulsars"] = [pulsar]
+    return validate(Sky, changes, "simulate")
+
+
+@options()
+def inject(
+    files: Files,
+    output: Annotated[Path, option("--out -o", "SIGPROC file to write.", "OUT.fil")],
+    sky: Annotated[Path | None, option("--sky", "List of [[pulsars]], [[bursts]] and [[rfi]].", "FILE.toml")] = None,
+    *,
+    one_pulsar: OnePulsar,
+    seed: Seed = None,
+    nbits: Annotated[int | None, option("--nbits", "Depth of the output.", "N", default="as the input")] = None,
+    given: Given,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    display: Display,
+) -> None:
+    """Add pulsars, bursts and interference to an observation: a new file, with what was added as TOML beside it."""
+    settings = given.config()
+    if output.suffix.lower() != ".fil":
+        raise ConfigError(f"{output}: inject writes SIGPROC files: end the name in .fil")
+    pulsar = one_pulsar.values()
+
+    from pulsar.synthesis import Injection, load_injection, truth_path, validate
+    from pulsar.synthesis import inject as inject_into
+
+    content: dict[str, Any] = {} if sky is None else load_injection(sky).model_dump()
+    if pulsar is not None:
+        content["pulsars"] = [*content.get("pulsars", ()), pulsar]
+    if seed is not None:
+        content["seed"] = seed
+    signals = dict(validate(Injection, content, "inject"))
+    workers = thread_count(threads)
+    if not output.exists():
+        check_truth(output, sky, overwrite=overwrite)
+    progress = display.progress()
+    with (
+        open_observation(*files, config=settings.input) as obs,
+        progress.stage("injecting", total=obs.header.nsamps, unit="samples") as tick,
+    ):
+        inject_into(obs, output, **signals, nbits=nbits, threads=workers, overwrite=overwrite, progress=tick)
+    out(str(output))
+    progress.message(f"what was added: {truth_path(output)}")
+
+
+@options()
+def demo(
+    output: Annotated[Path, option("--out -o", "Folder to write.", "DIR")] = Path("pulsar-demo"),
+    seed: Annotated[int, option("--seed", "Seed of the simulation.", "N", min=0)] = 1,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    *,
+    display: Display,
+) -> None:
+    """Simulate a small FAST-like observation with five pulsars and interference, search it, and write the report."""
+    data, product = output / "demo.fil", output / "RUN.h5"
+    # The demo may be run again and again: only what it wrote itself is replaced.
+    again = data.with_name("demo.truth.toml").exists()
+    if product.exists() and not (overwrite or again):
+        raise ConfigError(f"{product}: exists already and is not of an earlier demo; give another --out")
+    output_folder(output)
+
+    from pulsar.pipeline.compiling import Ahead, parts_of
+
+    progress, workers = display.progress(), thread_count(threads)
+    settings = load_config(run={"threads": threads})
+    # The kernels of the search are compiled while the observation is simulated.
+    with Ahead(parts_of(settings), workers) as compiled:
+        from pulsar.report.page import tasks_of, write_report
+        from pulsar.run import search
+        from pulsar.synthesis import demo_sky, write_filterbank
+        from pulsar.synthesis.write import truth
+
+        sky = demo_sky(seed)
+        with progress.stage("simulating", total=sky.header.nsamps, unit="samples") as tick:
+            write_filterbank(sky, data, threads=workers, overwrite=True, progress=tick)
+        run = search([data], settings, product, overwrite=True, argv=sys.argv, progress=progress, compiled=compiled)
+    injected = [entry for entry in truth(sky) if entry["kind"] == "pulsar"]
+    rows = run.rows("candidates")
+    best = match(rows, injected)
+    with progress.stage("report", total=len(tasks_of([run], None)), unit="sheets") as tick:
+        page = write_report([run], output / "report", tick=tick)
+
+    print_candidates(rows[rows["harmonic_of"] == ""], top=15, marked={str(rows["id"][i]) for i in best.values()})
+    out()
+    note(f"data {data}, product {product}, report {page}")
+    problems = verdict(rows, injected, best)
+    if problems:
+        raise PulsarError("the demo did not come out as it should:\n" + "\n".join(f"  {p}" for p in problems))
+    out(f"All {len(injected)} simulated pulsars stand above everything else.")
+
+
+def match(rows: Any, injected: list[dict[str, Any]]) -> dict[str, int]:
+    """Name of each simulated pulsar that was found -> row of its best candidate.
+
+    The period must agree within 1e-3, or five of its errors, as the fundamental; the DM within 5 or five errors.
+    """
+    best: dict[str, int] = {}
+    for pulsar in injected:
+        for i, row in enumerate(rows):
+            # An error that is NaN, unknown, widens nothing: max() takes the first.
+            period_close = abs(row["period"] - pulsar["period"]) < max(1e-3 * pulsar["period"], 5 * row["period_err"])
+            dm_close = abs(row["dm"] - pulsar["dm"]) < max(5.0, 5 * row["dm_err"])
+            if period_close and dm_close and i not in best.values():
+                best[str(pulsar["name"])] = i
+                break
+    return best
+
+
+def verdict(rows: Any, injected: list[dict[str, Any]], best: dict[str, int]) -> list[str]:
+    """Faults of the ranking, in words; empty when every pulsar stands above everything else."""
+    problems = []
+    for pulsar in injected:
+        name = str(pulsar["name"])
+        words = f"{name} (period {1e3 * pulsar['period']:.6g} ms, DM {pulsar['dm']:g})"
+        if name not in best:
+            problems.append(f"{words} was not found")
+        elif best[name] >= len(best):
+            above = [str(rows["id"][i]) for i in range(best[name]) if i not in best.values()]
+            problems.append(f"{words} has rank {rows['rank'][best[name]]}, below {', '.join(above)}")
+    return problems

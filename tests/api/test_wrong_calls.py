@@ -7,7 +7,7 @@ import pytest
 from astropy import units as u
 
 import pulsar
-from pulsar.cli import epochs, fold, samples, search
+from pulsar.cli import epochs, folds, samples, search
 from pulsar.cli.options import Given
 from pulsar.config.load import keys
 from pulsar.config.model import OPTIONS
@@ -213,7 +213,7 @@ def test_arguments_that_are_none_are_not_shown_by_help(name):
 
 def test_the_settings_of_options_are_those_of_the_command_line():
     commands = (
-        search.search, fold.command, epochs.follow, samples.dedisperse, search.completeness, search.orbits,
+        search.search, folds.fold, epochs.follow, samples.dedisperse, search.completeness, search.orbits,
     )  # fmt: skip
     options = {name for command in commands for name in inspect.signature(command).parameters}
     assert set(OPTIONS) - options == set()

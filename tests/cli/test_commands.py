@@ -12,8 +12,8 @@ from reference.products import make_header
 
 import pulsar
 from pulsar.cli.options import Given, period_seconds
+from pulsar.cli.samples import match, verdict
 from pulsar.cli.search import default_output
-from pulsar.cli.synthetic import match, verdict
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTED, empty_table
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read

@@ -367,7 +367,7 @@ def product_files(folder: Path) -> list[bytes]:
 
 def product(path: Path) -> str:
     """All that reads a product, but for pictures and what writes another one."""
-    from pulsar.cli.fold import from_product
+    from pulsar.cli.folds import from_product
     from pulsar.cli.products import Wanted, candidates
     from pulsar.cli.tables import print_lists
     from pulsar.handover.candidate import candidate_of

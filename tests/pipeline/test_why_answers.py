@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
-from pulsar.cli.fold import Wanted
+from pulsar.cli.folds import Wanted
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run, read
