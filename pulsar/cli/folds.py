@@ -1,4 +1,4 @@
-"""Folds: made of given periods, cleaned, imported (``pulsar fold``), and handed to other programs (``pulsar export``)."""
+"""Folds: of given periods, cleaned or imported (``pulsar fold``), and handed to other programs (``pulsar export``)."""
 
 import sys
 import tomllib
