@@ -137,14 +137,8 @@ class PsrfitsWriter(Writing):
 
     def _row_constants(self) -> bytes:
         order = slice(None, None, -1) if self._ascending else slice(None)
-        return b"".join(
-            (
-                self.header.freqs[order].astype(">f8").tobytes(),
-                self._weights[order].astype(">f4").tobytes(),
-                self._offs[:, order].astype(">f4").tobytes(),
-                self._scale[:, order].astype(">f4").tobytes(),
-            )
-        )
+        floats = [values[..., order].astype(">f4").tobytes() for values in (self._weights, self._offs, self._scale)]
+        return b"".join([self.header.freqs[order].astype(">f8").tobytes(), *floats])
 
     def _flush(self, samples: int | None = None) -> None:
         """Write the pending row, of which `samples` (default: all) are data and the rest padding."""

@@ -94,13 +94,15 @@ class Provenance:
         # As they are now: hours later a file may have been moved, and the result still counts.
         self._inputs = [input_record(path) for path in self.inputs]
 
-    def record(self, stages: Mapping[str, tuple[float, float]] | None = None) -> dict[str, Any]:
+    def record(self, stages: Mapping[str, tuple[float, float]] | None = None, state: str = "done") -> dict[str, Any]:
         """The record as :meth:`ProductWriter.provenance` takes it.
 
         Parameters
         ----------
         stages : mapping, optional
             Stage -> (elapsed, processor) time [s].
+        state : str
+            How the run ended.
         """
         return {
             "argv": list(self.argv),
@@ -115,5 +117,5 @@ class Provenance:
             "system": platform.platform(),
             "stages": dict(stages or {}),
             "config": self.config,
-            "exit_state": "done",
+            "exit_state": state,
         }
