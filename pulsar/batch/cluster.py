@@ -262,7 +262,7 @@ class Tasks:
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     # Dask forgets a task that nobody holds.
     _pending: set[Any] = field(default_factory=set)
-    _ended: "queue.Queue[tuple[Any, Any]]" = field(default_factory=queue.Queue)
+    _ended: queue.Queue[tuple[Any, Any]] = field(default_factory=queue.Queue)
 
     def submit(self, item: Any, name: str, work: Callable[..., Any], *arguments: Any, **how: Any) -> None:
         """Have a function called with some arguments; further ones are those of Client.submit."""
@@ -338,7 +338,7 @@ def _record(folder: Path, unit: Unit, future: Any) -> Record:
     return lost
 
 
-def search_in_worker(task: RangeTask) -> "Found":
+def search_in_worker(task: RangeTask) -> Found:
     """Search a range of DMs in a worker of Dask.
 
     Dask starts workers with ``MALLOC_TRIM_THRESHOLD_=65536``, so that glibc no longer adapts to what a program takes:
@@ -357,7 +357,7 @@ class DaskWorkers:
     threads: int
     memory: int
 
-    def search(self, tasks: Sequence[RangeTask]) -> "Iterator[tuple[RangeTask, Found]]":
+    def search(self, tasks: Sequence[RangeTask]) -> Iterator[tuple[RangeTask, Found]]:
         """Each task, in whatever order they end, with what it has found; what a lost worker had is done by others.
 
         Raises

@@ -451,7 +451,7 @@ def merged(
     overwrite: bool = False,
     argv: Sequence[str] = (),
     unreadable: list[str] | None = None,
-) -> "Run":
+) -> Run:
     """Merge the products of all finished units: beams of one time are compared, all others listed.
 
     Parameters

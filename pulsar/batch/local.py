@@ -130,7 +130,7 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
     return after
 
 
-def _start(threads: int, log: BinaryIO) -> "subprocess.Popen[bytes]":
+def _start(threads: int, log: BinaryIO) -> subprocess.Popen[bytes]:
     """The process, in a session of its own: a Ctrl-C in the terminal is for who started it."""
     # Libraries with threads of their own take no more than the unit has.
     bounds = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
@@ -144,7 +144,7 @@ def _start(threads: int, log: BinaryIO) -> "subprocess.Popen[bytes]":
     )
 
 
-def _watch(process: "subprocess.Popen[bytes]", options: Options, stop: threading.Event | None) -> tuple[str, float]:
+def _watch(process: subprocess.Popen[bytes], options: Options, stop: threading.Event | None) -> tuple[str, float]:
     """Wait for the end.
 
     Returns
@@ -179,7 +179,7 @@ def _cpu(pid: int) -> float:
         return 0.0
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End what still runs."""
     if process.poll() is None:
         process.terminate()

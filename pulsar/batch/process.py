@@ -132,7 +132,7 @@ def _same_inputs(unit: Unit) -> None:
         )
 
 
-def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
+def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> Run:
     """Search the inputs, or their copies on a local disk."""
     from pulsar.run import search
 
@@ -158,7 +158,7 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
         return search(obs, config, out, resume=True, argv=request["argv"], progress=progress)
 
 
-def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "Observation":
+def _open(inputs: list[Path], copies: dict[Path, Path], config: Config) -> Observation:
     """The observation, which goes by the names of the original files."""
     obs = open_observation(*(copies.get(path, path) for path in inputs), config=config.input)
     original = {copy: path for path, copy in copies.items()}

@@ -119,7 +119,7 @@ def status(folder: Folder, as_json: Json = False, _debug: Debug = False) -> None
         _print_status(state)
 
 
-def _print_status(state: "BatchStatus") -> None:
+def _print_status(state: BatchStatus) -> None:
     incomplete = f", {len(state.incomplete)} incomplete" if state.incomplete else ""
     failed = f" (of these {_hours(3600 * state.core_hours_failed)} in attempts that failed)"
     facts(

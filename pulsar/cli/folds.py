@@ -82,7 +82,7 @@ class Wanted:
         """Files that it is read from."""
         return [*(self.par or ()), *([] if self.candidates is None else [self.candidates])]
 
-    def ephemerides(self, files: Sequence[Path] = (), config: Config | None = None) -> "list[Ephemeris | FromPar]":
+    def ephemerides(self, files: Sequence[Path] = (), config: Config | None = None) -> list[Ephemeris | FromPar]:
         """The ephemerides with which these files are to be folded."""
         if (self.period is not None) + (self.candidates is not None) + bool(self.par) != 1:
             raise ConfigError("give what to fold: either --period with --dm, or --par X.par, or --candidates RUN.h5")
@@ -244,10 +244,10 @@ def _clean(
 def _import(
     files: list[Path],
     settings: Config,
-    target: "Target | None",
+    target: Target | None,
     refine: bool,
     picture: Path | None,
-    progress: "Progress",
+    progress: Progress,
 ) -> None:
     """Show what is in folds of other programs, and keep them in a product if one is asked for."""
     from pulsar.followup.imports import import_files
@@ -271,7 +271,7 @@ def _draw(picture: Path, fold: Fold, row: dict[str, Any], header: Header) -> Non
     note(f"{picture}: plot sheet")
 
 
-def _tell_differences(run: "Run", config: Config) -> None:
+def _tell_differences(run: Run, config: Config) -> None:
     """Say which settings that a fold depends on are not those of the search."""
     searched, own = (tomllib.loads(text) for text in (run.provenance.get("config", ""), to_toml(config)))
     names = [
@@ -289,7 +289,7 @@ def _tell_differences(run: "Run", config: Config) -> None:
 
 def from_product(
     path: Path, idents: Sequence[str], files: Sequence[Path], config: Config | None, *, everything: bool = False
-) -> "list[Ephemeris | FromPar]":
+) -> list[Ephemeris | FromPar]:
     """Candidates of a product: those that are named, else its sources, or every row; of a merged one of the files."""
     run = read(path)
     rows = run.rows("candidates")
@@ -403,7 +403,7 @@ def export(
 class Export:
     """Rows of a product that are exported, and how files are written."""
 
-    product: "Run"
+    product: Run
     idents: list[str]
     output: Path | None
     overwrite: bool

@@ -92,7 +92,7 @@ class Display:
     log_level: LogLevel = None
     debug: Debug = False
 
-    def progress(self) -> "Progress":
+    def progress(self) -> Progress:
         """The display that they ask for."""
         return progress_mode(self.quiet, self.log_level)
 
@@ -149,7 +149,7 @@ class Given:
     sets: Sequence[str]
     options: Mapping[str, Any]
 
-    def config(self) -> "Config":
+    def config(self) -> Config:
         """The configuration that they mean."""
         changes: dict[str, Any] = {}
         for name, value in self.options.items():
@@ -377,7 +377,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def inputs(files: Iterable[Path], settings: "Config") -> list[Path]:
+def inputs(files: Iterable[Path], settings: Config) -> list[Path]:
     """All that is read: the files, and those that the settings name, mask and pulsars that are subtracted."""
     from pulsar.pipeline.samples import split
 
@@ -393,6 +393,6 @@ def period_seconds(text: str) -> float:
     return value
 
 
-def progress_mode(quiet: bool, level: Literal["debug", "info", "warning", "error"] | None = None) -> "Progress":
+def progress_mode(quiet: bool, level: Literal["debug", "info", "warning", "error"] | None = None) -> Progress:
     """A progress display for the terminal, the batch log, or none but for warnings; ``--log-level`` above ``-q``."""
     return Progress(level=level or ("warning" if quiet else "info"))

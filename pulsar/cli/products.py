@@ -144,7 +144,7 @@ class Wanted:
         """Name of the table in products."""
         return "single_pulses" if self.pulses or self.kind == "pulse" else "candidates"
 
-    def of(self, rows: "Array", labels: Labels) -> "Bools":
+    def of(self, rows: Array, labels: Labels) -> Bools:
         """True where a row of the table is asked for."""
         if self.idents:
             return np.isin(rows["id"], self.idents)
@@ -217,7 +217,7 @@ def candidates(
             out(f"{hidden} rows belong to another one: --all")
 
 
-def _with_texts(rows: "Array", products: Sequence[str], labels: Labels) -> "Array":
+def _with_texts(rows: Array, products: Sequence[str], labels: Labels) -> Array:
     """The rows with the names of their products first, where there are several, and at the end what they were judged
     to be, where anything was.
     """
@@ -229,7 +229,7 @@ def _with_texts(rows: "Array", products: Sequence[str], labels: Labels) -> "Arra
     return table_of(columns)
 
 
-def _print_table(rows: "Array", products: "Sequence[Run]", wanted: Wanted) -> None:
+def _print_table(rows: Array, products: Sequence[Run], wanted: Wanted) -> None:
     """The table on screen, and of what is named the commands that confirm it."""
     merged = any(product.is_merged for product in products)
     if wanted.table != "candidates":
@@ -241,14 +241,14 @@ def _print_table(rows: "Array", products: "Sequence[Run]", wanted: Wanted) -> No
             note_commands(product, product.candidate(ident))
 
 
-def note_commands(product: "Run", row: dict[str, Any]) -> None:
+def note_commands(product: Run, row: dict[str, Any]) -> None:
     """Tell the commands that confirm a candidate."""
     note(f"to confirm {row['id']}:")
     for line in commands(product, row):
         note(f"  {line}")
 
 
-def _print_accel(rows: "Array", products: "Sequence[Run]") -> None:
+def _print_accel(rows: Array, products: Sequence[Run]) -> None:
     powers_of = {path: _powers(product) for path, product in {product.path: product for product in products}.items()}
     powers = [
         powers_of[product.path].get(str(row["uid"]), math.nan) for row, product in zip(rows, products, strict=True)
@@ -259,7 +259,7 @@ def _print_accel(rows: "Array", products: "Sequence[Run]") -> None:
     print_accel(rows, lengths, powers)
 
 
-def _powers(product: "Run") -> dict[str, float]:
+def _powers(product: Run) -> dict[str, float]:
     """Summed power of the best detection of every candidate, by its uid."""
     rows = product.rows("detections")
     best = rows[np.argsort(rows["sigma"], kind="stable")]
@@ -283,7 +283,7 @@ def _check_output(form: str, output: Path | None, inputs: Sequence[Path], wanted
         check_new(output, inputs, overwrite=overwrite)
 
 
-def _print_table_of(form: str, rows: "Array", name: str, output: Path | None, *, overwrite: bool) -> None:
+def _print_table_of(form: str, rows: Array, name: str, output: Path | None, *, overwrite: bool) -> None:
     """Print or write a list with its units."""
     from pulsar.io.product.table import as_table
 
@@ -301,7 +301,7 @@ def _print_table_of(form: str, rows: "Array", name: str, output: Path | None, *,
     out(str(output))
 
 
-def _write_candyjar(rows: "Array", of: "Sequence[Run]", folder: Path) -> None:
+def _write_candyjar(rows: Array, of: Sequence[Run], folder: Path) -> None:
     """Write the folder that CandyJar opens: its list, and a sheet of each candidate; those without a fold have none."""
     from pulsar.data.unfinished import write_whole
     from pulsar.report.sheet import Task, draw_all

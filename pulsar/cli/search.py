@@ -95,9 +95,7 @@ def search(
     progress.message(f"{path}: {counts}; plots: pulsar report {path}")
 
 
-def _night(
-    files: list[Path], settings: "Config", folder: Path, pieces: Pieces, top: int, common: dict[str, Any]
-) -> None:
+def _night(files: list[Path], settings: Config, folder: Path, pieces: Pieces, top: int, common: dict[str, Any]) -> None:
     """Search folders, or many files: by source, date and beam."""
     from pulsar.nights.night import jobs, search_night
 
@@ -120,7 +118,7 @@ def _night(
     end_of_many(outcome.failures, len(todo))
 
 
-def end_of_many(failures: "list[tuple[str, PulsarError]]", count: int) -> None:
+def end_of_many(failures: list[tuple[str, PulsarError]], count: int) -> None:
     """Tell which of several searches have failed, and end with the code of the worst."""
     for name, failure in failures:
         error(f"{name}: {failure}")
@@ -202,7 +200,7 @@ def completeness(
     end_of_many(outcome.failures, len(todo))
 
 
-def _write_tables(run: "Run", path: Path) -> None:
+def _write_tables(run: Run, path: Path) -> None:
     """Recall, and beside it the limits on flux densities, where there are any."""
     from pulsar.report.paper import beside, limits_text, recall_text
 
@@ -212,7 +210,7 @@ def _write_tables(run: "Run", path: Path) -> None:
         write_file(beside(path), limits_text(run, path), overwrite=True)
 
 
-def _print_completeness(run: "Run") -> None:
+def _print_completeness(run: Run) -> None:
     """Signals that are found, by S/N, of all and of each observation; and the limits on flux densities."""
     injected, rows = run.rows("completeness/injected"), run.rows("completeness/rows")
     for line in in_words(injected, rows):
@@ -245,7 +243,7 @@ RECALL: Columns = {
 }
 
 
-def _print_observations(run: "Run", injected: Any) -> None:
+def _print_observations(run: Run, injected: Any) -> None:
     """Signals that are found in each observation."""
 
     def found(obs: int, kind: str) -> str:
@@ -324,7 +322,7 @@ def orbits(
     progress.message(f"{output}: {len(run)} candidates")
 
 
-def _heads(run: "Run") -> list[Any]:
+def _heads(run: Run) -> list[Any]:
     """The orbits of a product, but for those that others explain."""
     heads = {str(row["id"]) for row in run.rows("candidates") if row["harmonic_of"] == ""}
     return [row for row in run.rows("orbits/found") if str(row["id"]) in heads]

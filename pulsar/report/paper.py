@@ -42,7 +42,7 @@ def beside(path: Path) -> Path:
     return path.with_stem(f"{path.stem}_limits")
 
 
-def recall_rows(run: "Run") -> "Table":
+def recall_rows(run: "Run") -> Table:
     """Recall by S/N of pulsars and of bursts, of all observations and, where they are several, of each.
 
     Parameters
@@ -117,7 +117,7 @@ def limits_text(run: "Run", path: Path) -> str:
     return _text(Table(lines), path)
 
 
-def _text(table: "Table", path: Path) -> str:
+def _text(table: Table, path: Path) -> str:
     if format_of(path) == "ascii.csv":
         table = table.copy()
         for name in table.colnames:

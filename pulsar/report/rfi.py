@@ -53,7 +53,7 @@ _STATISTICS: Final = ("Noise over its usual", "Skewness", "Kurtosis", "Strongest
 def plot_rfi(
     header: Header,
     mask: Mask,
-    stats: "BlockStatistics | None" = None,
+    stats: BlockStatistics | None = None,
     *,
     birdies: Sequence[Birdie] = (),
     spectrum: tuple[Float32s, float] | None = None,
