@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def test_a_damaged_record_counts_as_none(key: str, value: object, batch: Batch) 
     assert read_record(batch.folder, "d") is None
     found = status(batch.folder)
     assert counts(found) == (1, 1, 1, 3, 12)
-    json.dumps(found.values(), allow_nan=False)
+    json.dumps(asdict(found), allow_nan=False)
 
 
 def _row(**values: object) -> "object":
@@ -188,7 +189,7 @@ def test_sums_are_finite_whatever_lines_say(batch: Batch) -> None:
     head, *lines = path.read_text().splitlines()
     units = [{**json.loads(line), "cpu": 1e12 if n else 5e-324} for n, line in enumerate(lines)]
     path.write_text("\n".join([head, *map(json.dumps, units)]))
-    json.dumps(status(batch.folder).values(), allow_nan=False)
+    json.dumps(asdict(status(batch.folder)), allow_nan=False)
 
 
 def test_submissions_that_are_damaged_are_told(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
