@@ -234,6 +234,24 @@ def one_pulse(fold: Fold, box: tuple[int, int], n: int, divisors: Collection[int
     return float(sigma_from_logp(correct_trials(logp_from_sigma(surer), 2.0)))
 
 
+def unequal(fold: Fold, box: tuple[int, int], n: int) -> float:
+    """Significance [sigma] of the strongest of n pulses in a turn over their mean, as unequal pulses have it.
+
+    It is Student's t of :func:`one_pulse`. What another source has at the period of the fold is elsewhere in the turn.
+
+    Parameters
+    ----------
+    fold : Fold
+    box : tuple of int
+        First bin and number of bins of any of the pulses.
+    n : int
+        From 2 on.
+    """
+    harmonics = _harmonics(fold)
+    use = (harmonics.number % n != 0) & harmonics.shown & ~_wave_below(harmonics, n)
+    return _box_significance(harmonics, use, box, n)
+
+
 def _box_significance(harmonics: _Harmonics, use: Bools, box: tuple[int, int], n: int) -> float:
     """Significance [sigma] of a box at the best of n places in a turn, of some harmonics, corrected for the places."""
     count, width = len(harmonics.parts), box[1]

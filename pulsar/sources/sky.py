@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from pulsar.data.fold import Fold
-from pulsar.folding.fundamental import one_pulse
+from pulsar.folding.fundamental import one_pulse, unequal
 from pulsar.folding.profile import best_box
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE, Candidate
@@ -274,10 +274,11 @@ class Sky:
         """True if a fold is at the period of its source, not at n times that, without what is of stronger ones.
 
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
-        period is told halfway between, at 2 sqrt(n) / (n + 1). And the pulses must not be equal, in the noise that
-        there is, more surely where the part has the surer detection; and harmonics that are multiples of no divisor
-        must be there, with half of the significance that their number makes expected, or beyond chance: a blend of
-        pulsars at several parts of it has none, a wide pulse in red noise few.
+        period is told halfway between, at 2 sqrt(n) / (n + 1), unless the pulses are unequal at their own places. And
+        they must not be equal, in the noise that there is, more surely where the part has the surer detection; and
+        harmonics that are multiples of no divisor must be there, with half of the significance that their number makes
+        expected of those that are no multiples of one, or beyond chance: a blend of pulsars at several parts of it has
+        none, a wide pulse in red noise few, of unequal pulses they are weak.
         """
         n, least = self._times(candidate, part), POSSIBLE if candidate.group.sigma > part.group.sigma else AGREE
         key = candidate.uid, n, least, frozenset(rival.uid for rival in stronger), divisors
@@ -290,12 +291,15 @@ class Sky:
             shared = np.where(np.arange(len(spectrum)) % n == 0, np.sqrt(n) * spectrum, 0.0)
             profiles = np.fft.irfft([spectrum, shared], nbins, axis=1)
             snr, width, start = best_box(profiles, np.ones(nbins))
-            single, box = snr[0] > 2.0 * np.sqrt(n) / (n + 1) * snr[1], (int(start[1]), int(width[1]))
-            number = np.arange(1, len(spectrum))
-            others = np.mean(np.all([number % k != 0 for k in divisors], axis=0)) / np.mean(number % n != 0)
-            odd = one_pulse(fold, box, n, {n}) if single else 0.0
-            own = odd >= least and one_pulse(fold, box, n, divisors) >= min(0.5 * odd * np.sqrt(others), CHANCE)
-            self._turns[key] = bool(single and own)
+            box = int(start[1]), int(width[1])
+            single = snr[0] > 2.0 * np.sqrt(n) / (n + 1) * snr[1] or unequal(fold, box, n) >= AGREE
+            own = single and one_pulse(fold, box, n, {n}) >= least
+            if own and divisors != {n}:
+                number = np.arange(1, len(spectrum))[:, None] % np.array(sorted(divisors)) != 0
+                odds = np.array([one_pulse(fold, box, k, {k}) for k in sorted(divisors)])
+                expected = np.min(odds * np.sqrt(np.mean(number.all(axis=1)) / number.mean(axis=0)))
+                own = one_pulse(fold, box, n, divisors) >= min(0.5 * expected, CHANCE)
+            self._turns[key] = bool(own)
         return self._turns[key]
 
     def _beside(self, candidate: Candidate, names: Sequence[Name]) -> Left:

@@ -82,9 +82,18 @@ def test_where_the_folds_leave_it_open_the_surer_detection_has_the_period(
     assert sources(folds, excesses=excesses) == pytest.approx([FREQ / period], abs=0.05 / TOBS)
 
 
-def test_unequal_pulses_half_a_turn_apart_are_one_pulsar() -> None:
-    data = np.random.default_rng(3).normal(size=NSAMPS) + pulses(FREQ, 3.0) + pulses(FREQ, 1.2, phase=0.8)
-    assert sources([folded(data, FREQ * ratio) for ratio in RATIOS]) == pytest.approx([FREQ], abs=0.005 / TOBS)
+@pytest.mark.parametrize(("height", "other"), [(3.0, 1.2), (0.6, 0.36), (1.5, 1.05), (3.0, 2.4)])
+def test_unequal_pulses_half_a_turn_apart_are_one_pulsar(height: float, other: float) -> None:
+    """Also where both together have a higher S/N, at half of the period, than one of them."""
+    data = np.random.default_rng(3).normal(size=NSAMPS) + pulses(FREQ, height) + pulses(FREQ, other, phase=0.8)
+    folds = [folded(data, FREQ * ratio) for ratio in (*RATIOS, 4.0, 8.0)]
+    assert sources(folds) == pytest.approx([FREQ], abs=0.02 / TOBS)
+
+
+def test_a_pulsar_of_twice_the_period_is_another_where_its_pulse_is_elsewhere_in_the_turn() -> None:
+    data = np.random.default_rng(5).normal(size=NSAMPS) + pulses(2.0 * FREQ, 1.5) + pulses(FREQ, 0.8, phase=0.9)
+    folds = [folded(data, FREQ * ratio) for ratio in RATIOS]
+    assert sources(folds) == pytest.approx([FREQ, 2.0 * FREQ], abs=0.02 / TOBS)
 
 
 @pytest.mark.parametrize("seed", [4, 5])
