@@ -453,8 +453,8 @@ def repeating(series: Float32s) -> Bools:
     return may_repeat
 
 
-def repeated(series: Float32s, full: Floats) -> Ints:
-    """Where all bands stay exactly what they are, below their top, and noise as coarse as theirs would not.
+def repeated(series: Float32s, full: Floats, longest: float = np.inf) -> Ints:
+    """Where all bands stay exactly what they are, and noise as coarse as theirs, or a pulse at their top, would not.
 
     Parameters
     ----------
@@ -462,6 +462,8 @@ def repeated(series: Float32s, full: Floats) -> Ints:
         Sums over the channels of each band.
     full : ndarray of float64, shape (nbands,)
         These where all channels have their top code, inf where there is none.
+    longest : float
+        Samples for which the brightest pulse may hold all bands there.
 
     Returns
     -------
@@ -480,7 +482,7 @@ def repeated(series: Float32s, full: Floats) -> Ints:
     runs = runs[length >= max(REPEATED, least)]
     # Near the top code channels are saturated, by the brightest signals, too.
     below = series[:, runs[:, 0]].sum(axis=0, dtype=np.float64) < 0.9 * full.sum()
-    return np.asarray(runs[below] + np.array([0, 1]))
+    return np.asarray(runs[below | (runs[:, 1] - runs[:, 0] > longest)] + np.array([0, 1]))
 
 
 def bridged(series: Float32s, runs: Ints, reach: int) -> Float32s:

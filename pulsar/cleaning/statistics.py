@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pulsar.cleaning.diode import Diode, DiodeSums
 from pulsar.cleaning.impulses import (
     BANDS,
+    LONGEST,
     WINDOWS,
     Bands,
     beyond,
@@ -250,7 +251,7 @@ class _Pass:
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
             again = repeating(part)
-            whole = repeated(part, self.full) if again.all() else none
+            whole = repeated(part, self.full, LONGEST / self.header.tsamp) if again.all() else none
             for k in np.flatnonzero(again).tolist():
                 own = repeated(part[k : k + 1], self.full[k : k + 1])
                 partly.append(start + beyond(own, whole))

@@ -127,11 +127,13 @@ def test_spectra_that_are_repeated_are_none(nchans, nbits, least):
 
 
 def test_what_is_saturated_is_not_lost():
-    """A pulse that is wide and bright enough holds all of the band at its top."""
+    """A pulse that is wide and bright enough holds all of the band at its top, for as long as pulses are."""
     series = noise_of(np.random.default_rng(3), 64, 4)
     full = np.full(8, 8 * 15.0)
     series[:, 700:760] = full[:, None]
     assert repeated(series, full).tolist() == []
+    assert repeated(series, full, 80).tolist() == []
+    assert repeated(series, full, 50).tolist() == [[700, 760]]
     series[:, 700:760] = 60.0
     assert repeated(series, full).tolist() == [[700, 760]]
 
