@@ -36,8 +36,8 @@ _FAINT: Final = 0.3
 _PAIRS: Final = 4096
 #: Bins are averages from so many different phases of samples on in each.
 _PHASES: Final = 4
-#: Harmonics of a pulse that its bins do not resolve: so many times those that they show.
-_MORE: Final = 4
+#: Harmonics of a pulse that its bins do not resolve: so many times those that they show, as parts of its period do.
+_MORE: Final = 16
 #: What a refinement has smeared is not sharpened by more than 1 over this.
 _SHARPEST: Final = 0.3
 
@@ -349,16 +349,19 @@ def _beyond_bins(bands: Complexes, known: Bools, fold: Fold) -> tuple[Complexes,
     """Harmonics, and which are known, with those of a pulse that the bins do not resolve: as a Gaussian goes on."""
     nharm, resolution = len(known), float(fold.extra.get("resolution", 0.0))
     most = min(_MORE * nharm, int(0.5 / (fold.after.freq * resolution)) if resolution > 0.0 else nharm)
-    if nharm < len(fold.profile) // 2 - 1 or nharm < 8 or most <= nharm:
+    # The last that rises above noise need not be the last that is there.
+    if nharm < 0.875 * (len(fold.profile) // 2 - 1) or nharm < 8 or most <= nharm:
         return bands, known
-    power = np.abs(bands.sum(axis=0)) ** 2 / len(bands) - 1.0
+    # Bins and samples are averages, in which every pulse falls; beyond the last harmonic bins do as at the last.
+    k, order = np.arange(1, most + 1), 2 if len(bands) > 1 else 1
+    smeared = np.sinc(np.minimum(k / len(fold.profile), 0.5)) * np.sinc(k * fold.after.freq * resolution) ** order
+    power = (np.abs(bands.sum(axis=0)) ** 2 / len(bands) - 1.0) / smeared[:nharm] ** 2
     middle, end = (float(power[int(a * nharm) : int(b * nharm)].mean()) for a, b in ((0.375, 0.625), (0.75, 1.0)))
     if end < 1.0:
         return bands, known
     falls = float(np.log(max(middle / end, 1.0))) / (0.875**2 - 0.5**2)
-    k = np.arange(nharm + 1, most + 1) / nharm
-    height = np.exp(-0.5 * falls * (k**2 - 0.875**2))
-    height = height[end * height**2 > 1.0]
+    height = np.exp(-0.5 * falls * ((k[nharm:] / nharm) ** 2 - 0.875**2)) * smeared[nharm:]
+    height = height[: int(np.argmax(np.append(end * height**2 <= 1.0, True)))]
     share = np.sqrt(end * len(bands)) / np.abs(bands[:, int(0.75 * nharm) :]).mean(axis=1).sum()
     more = share * np.abs(bands[:, int(0.75 * nharm) :]).mean(axis=1)[:, None] * height
     return np.hstack([bands, more]), np.r_[known, np.zeros(len(height), dtype=np.bool_)]

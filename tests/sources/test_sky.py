@@ -90,6 +90,16 @@ def test_unequal_pulses_half_a_turn_apart_are_one_pulsar(height: float, other: f
     assert sources(folds) == pytest.approx([FREQ], abs=0.02 / TOBS)
 
 
+@pytest.mark.parametrize(("height", "seed"), [(12.0, 6), (20.0, 7), (12.0, 8)])
+def test_a_pulse_that_is_far_narrower_than_a_bin_is_no_other_at_parts_of_its_period(height: float, seed: int) -> None:
+    """These have as many bins in a part of the turn: the S/N is nearly the same, in harmonics that the whole lacks."""
+    freq = 0.2213
+    data = np.random.default_rng(seed).normal(size=NSAMPS) + pulses(freq, height, width=0.0005)
+    folds = [folded(data, freq * ratio) for ratio in (1.0, 3.0, 4.0, 7.0)]
+    assert folds[3].snr > 10.0
+    assert sources(folds) == pytest.approx([freq], abs=0.02 / TOBS)
+
+
 def test_a_pulsar_of_twice_the_period_is_another_where_its_pulse_is_elsewhere_in_the_turn() -> None:
     data = np.random.default_rng(5).normal(size=NSAMPS) + pulses(2.0 * FREQ, 1.5) + pulses(FREQ, 0.8, phase=0.9)
     folds = [folded(data, FREQ * ratio) for ratio in RATIOS]
