@@ -37,7 +37,7 @@ M = TypeVar("M", bound=BaseModel)
 class Model(BaseModel):
     """Base: frozen, and an unknown key is an error. Quantities become numbers in the unit that a field tells."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
