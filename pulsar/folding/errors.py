@@ -107,8 +107,8 @@ def information_of(spectrum: Complexes, template: Complexes, noise: float) -> tu
     last = int(np.flatnonzero(template)[-1])
     # A pulse has no more power in higher harmonics; those on lines of interference are 0.
     used = np.flatnonzero(spectrum[1 : last + 1]) + 1
-    signal = np.maximum(falling(np.abs(spectrum[used]) ** 2 / noise) - 1.0, 0.0)
-    bias = noise * float(np.sum(omega2[used] * _chosen(signal)))
+    signal, of = np.unique(np.maximum(falling(np.abs(spectrum[used]) ** 2 / noise) - 1.0, 0.0), return_inverse=True)
+    bias = noise * float(np.sum(omega2[used] * _chosen(signal)[of]))
     # The signal is not known so well that less than this could be said.
     return squares, max(squares - bias, 0.25 * squares)
 

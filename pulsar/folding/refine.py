@@ -19,7 +19,7 @@ from pulsar.data.series import Lines
 from pulsar.folding.errors import errors_of, size_errors, slopes_of, with_peaks
 from pulsar.folding.profile import best_box, fine_box, template_of
 from pulsar.folding.whiten import RED, harmonic_noise, on_lines, without_pulse
-from pulsar_kernels.arrays import Bools, Complexes, Float32s, Floats
+from pulsar_kernels.arrays import Array, Bools, Complexes, Float32s, Floats
 
 #: Points of the DM curve on each side.
 _SIDE_DM: Final = 40
@@ -65,7 +65,7 @@ class _Data:
 
 def _powers(unit: Complexes, n: int, *, first: bool = False) -> Complexes:
     """Powers 0 … n - 1 of numbers on the unit circle, along a new last axis, or a new `first` one."""
-    out = np.empty((n, *unit.shape) if first else (*unit.shape, n), dtype=np.complex128)
+    out = np.empty((n, *unit.shape) if first else (*unit.shape, n), dtype=unit.dtype)
     powers = out if first else np.moveaxis(out, -1, 0)
     powers[0], powers[1:2] = 1.0, unit
     done = 1
@@ -170,8 +170,7 @@ def _followed_dm(data: _Data, dm: float, offsets: Floats, most: bool) -> tuple[f
     # Folds of strong pulsars (S/N 60 to 400, benchmarks/population.py) came to their DM from as far as 4.3 grids, of
     # which each reaches a turn over the band at most.
     for _ in range(8):
-        snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False, most=most)
-        best = int(np.argmax(snr))
+        best = int(np.argmax(_heights(_dm_profiles(bands, data, trials), data, most)))
         at = float(trials[best])
         if len(trials) < 2 or 0 < best < len(trials) - 1:
             break
@@ -182,17 +181,20 @@ def _followed_dm(data: _Data, dm: float, offsets: Floats, most: bool) -> tuple[f
     return at, trials
 
 
-def _plane(times: Complexes, data: _Data, dfs: Floats, dfdots: Floats, most: bool = False) -> Floats:
-    """Boxcar S/N over the frequency-derivative plane, shape (nfdot, nf), from spectra summed over bands."""
-    tau = data.tau.mean(axis=1)
-    n = len(data.harmonics)
-    turn_f = _powers(np.exp(-2j * np.pi * (tau[:, None] * dfs)), n, first=True)
-    turn_d = _powers(np.exp(-1j * np.pi * (dfdots[:, None] * tau**2)), n, first=True)
+def _plane(times: Complexes, data: _Data, dfs: Floats, dfdots: Floats) -> Float32s:
+    """Profiles over the frequency-derivative plane, shape (nfdot nf, nbins), from spectra summed over bands."""
+    tau, n = data.tau.mean(axis=1), len(data.harmonics)
+    # Of a million numbers seven digits are enough.
+    turn_f = _powers(np.exp(-2j * np.pi * (tau[:, None] * dfs)).astype(np.complex64), n, first=True)
+    turn_d = _powers(np.exp(-1j * np.pi * (dfdots[:, None] * tau**2)).astype(np.complex64), n, first=True)
     # One matrix product a harmonic: (nfdot, ns) @ (ns, nf).
-    sums = np.matmul(turn_d * times.T[:, None, :], turn_f)
-    profiles = np.fft.irfft(np.moveaxis(sums, 0, 2).reshape(-1, sums.shape[0]), data.nbins, axis=1)
-    snr, _, _ = best_box(profiles, data.variance, dense=False, most=most)
-    return snr.reshape(len(dfdots), len(dfs))
+    sums = np.matmul(turn_d * times.T[:, None, :].astype(np.complex64), turn_f)
+    return np.asarray(np.fft.irfft(sums.reshape(n, -1), data.nbins, axis=0).T)
+
+
+def _heights(profiles: Array, data: _Data, most: bool = False) -> Floats:
+    """Boxcar S/N of profiles."""
+    return best_box(profiles, data.variance, dense=False, most=most)[0]
 
 
 def _own_peak(plane: Floats, dfs: Floats, dfdots: Floats, tau: Floats, width: float) -> tuple[int, int]:
@@ -441,17 +443,18 @@ def _refined(
     dfs = _within(_steps(20, df_step), params.freq, freqs) if fit_f else np.zeros(1)
     dfdots = _steps(12, fd_step) if search_fdot and nsub > 3 else np.zeros(1)
     times = data.aligned(0.0, 0.0, theta[2]).sum(axis=1)
-    shown = plane = _plane(times, data, dfs, dfdots)
+    profiles = _plane(times, data, dfs, dfdots)
+    shown = plane = _heights(profiles, data).reshape(len(dfdots), len(dfs))
     if not fit:
         return _measure(cube, data, theta, np.zeros(3, dtype=np.bool_), before, offsets, dfs, dfdots, shown, noise)
     if most:
-        plane = _plane(times, data, dfs, dfdots, most)
+        plane = _heights(profiles, data, most).reshape(shown.shape)
     # The whole plane is shown, what is possible of it is searched.
     rows = np.flatnonzero(np.isin(dfdots, _within(dfdots, params.fdot, fdots))) if fit_d else [len(dfdots) // 2]
     i, j = _own_peak(plane[rows], dfs, dfdots[rows], data.tau, width)
     theta[0], theta[1] = dfs[j], dfdots[rows[i]]
     if search_fdot and abs(params.fdot) > MOST_ACCEL / C * params.freq:
-        still = _plane(times, data, dfs, np.array([-params.fdot]), most)[0]
+        still = _heights(_plane(times, data, dfs, np.array([-params.fdot])), data, most)
         gain = plane[rows[i], j] ** 2 - still.max() ** 2
         # 3 sigma, beside what the number of trials gives.
         if not fit_d or gain < 9.0 + 2.0 * np.log(max(abs(params.fdot) / fd_step, 1.0)):
@@ -459,8 +462,7 @@ def _refined(
             fdots = (-MOST_ACCEL / C * params.freq, MOST_ACCEL / C * params.freq)
     if fit_dm:
         bands = data.aligned(theta[0], theta[1], 0.0).sum(axis=0)
-        snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False, most=most)
-        theta[2] = trials[int(np.argmax(snr))]
+        theta[2] = trials[int(np.argmax(_heights(_dm_profiles(bands, data, trials), data, most)))]
 
     free = np.array([fit_f, fit_d, fit_dm])
     dm_step = float(offsets[1] - offsets[0]) if len(offsets) > 1 else 0.0
@@ -506,12 +508,11 @@ def _measure(
     # The curve is drawn around the refined DM; the model is the template as bright in every band as its weight.
     if len(offsets) > 1:
         around = offsets[params.dm + theta[2] + offsets >= 0.0] if params.dm >= 0.0 else offsets
-        curve, _, _ = best_box(_dm_profiles(spectra.sum(axis=0), data, around), data.variance, dense=False)
+        curve = _heights(_dm_profiles(spectra.sum(axis=0), data, around), data)
         share = data.weight.sum(axis=0) / data.weight.sum()
         model = share[:, None] * template[None, :]
-        expected, _, _ = best_box(_dm_profiles(model, data, around), data.variance, dense=False)
-        peak, _, _ = best_box(np.fft.irfft(template, nbins)[None, :], data.variance, dense=False)
-        expected = expected * (snr / peak[0])
+        peak = _heights(np.fft.irfft(template, nbins)[None, :], data)
+        expected = _heights(_dm_profiles(model, data, around), data) * (snr / peak[0])
     else:
         around, curve, expected = np.zeros(1), np.array([snr]), np.array([snr])
     at_zero = _dm_profiles(spectra.sum(axis=0), data, np.array([-params.dm - theta[2]]))
