@@ -5,12 +5,13 @@ tables of the turning of the Earth are those that astropy carries, of which an o
 used without astropy, which takes a third of a second of processor to load.
 """
 
+import os
 import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import astropy_iers_data
+import astropy_iers_data as iers
 import erfa
 import numpy as np
 
@@ -83,11 +84,10 @@ def turning(day: int) -> tuple[float, float, float]:
     day : int
         MJD (UTC).
     """
-    rapid, final = _tables()
     try:
-        text = _line(rapid, day)
+        text = _line(iers.IERS_A_FILE, day)
         if text[154:165].strip():
-            pm_x, pm_y, ut1_utc = (float(word) for word in _line(final, day).split(f"{day}.00")[1].split()[:3])
+            pm_x, pm_y, ut1_utc = map(float, _line(iers.IERS_B_FILE, day).split(f"{day}.00")[1].split()[:3])
             return ut1_utc, pm_x, pm_y
         return float(text[58:68]), float(text[18:27]), float(text[37:46])
     except ValueError:
@@ -96,15 +96,9 @@ def turning(day: int) -> tuple[float, float, float]:
 
 
 @lru_cache(maxsize=1)
-def _tables() -> tuple[bytes, bytes]:
-    """finals2000A (bulletin A, and whether there is one of B) and eopc04 (bulletin B)."""
-    return Path(astropy_iers_data.IERS_A_FILE).read_bytes(), Path(astropy_iers_data.IERS_B_FILE).read_bytes()
-
-
-@lru_cache(maxsize=1)
 def _ends() -> tuple[tuple[float, float], tuple[float, float]]:
     """MJD and UT1 - UTC [s] of the first and the last day of bulletin A."""
-    lines = [line for line in _tables()[0].splitlines() if line[58:68].strip()]
+    lines = [line for line in Path(iers.IERS_A_FILE).read_bytes().splitlines() if line[58:68].strip()]
     first, last = ((float(line[7:15]), float(line[58:68])) for line in (lines[0], lines[-1]))
     return first, last
 
@@ -113,17 +107,24 @@ def _ends() -> tuple[tuple[float, float], tuple[float, float]]:
 def know_leap_seconds() -> None:
     """Tell ERFA of leap seconds that were announced since it was made."""
     columns = np.dtype([("month", int), ("year", int), ("tai_utc", float)])
-    erfa.leap_seconds.update(np.loadtxt(astropy_iers_data.IERS_LEAP_SECOND_FILE, usecols=(2, 3, 4), dtype=columns))
+    erfa.leap_seconds.update(np.loadtxt(iers.IERS_LEAP_SECOND_FILE, usecols=(2, 3, 4), dtype=columns))
 
 
-def _line(table: bytes, day: int) -> str:
-    """The line of a table that holds a MJD.
+def _line(table: str, day: int) -> str:
+    """The line of a table that holds a MJD: up to the end each day has one, and all are as long.
 
     Raises
     ------
     ValueError
         If there is none.
     """
-    at = table.index(b" %d.00 " % day)
-    end = table.find(b"\n", at)
-    return table[table.rfind(b"\n", 0, at) + 1 : end if end >= 0 else None].decode("ascii")
+    with Path(table).open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(end - 1000)
+        last = file.readlines()[-1]
+        lines = int(last.partition(b".00 ")[0].split()[-1]) - day + 1
+        file.seek(max(end - lines * len(last), 0))
+        line = file.read(len(last)).decode("ascii")
+    if f" {day}.00 " not in line:
+        raise ValueError(f"{table} has no MJD {day}")
+    return line
