@@ -15,7 +15,7 @@ def log_chance(n: int, m: int, arc: float) -> float:
     if arc <= 0.0:
         return -np.inf
     total = np.log(n) + (m - 1) * np.log(arc)
-    for k in range(m - 1):
+    for k in range(min(m - 1, n - m)):
         total += np.log((n - 1 - k) / (k + 1.0))
     if n > m:
         total += (n - m) * np.log(max(1.0 - arc, 1e-300))
