@@ -13,6 +13,7 @@ import numpy as np
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import coherent_logps, shown, widest
 from pulsar.folding.whiten import evening, falling
+from pulsar.searches.stats import median
 from pulsar.sources.candidate import AGREE
 from pulsar_kernels.arrays import Bools, Complexes, Floats
 
@@ -51,15 +52,18 @@ def steady(fold: Fold) -> Fold:
 def harmonic_scatter(fold: Fold) -> Floats:
     """Noise power of harmonics 1 to nbins // 2 - 1 of a fold as they scatter between sub-integrations, white noise 1.
 
-    It falls with their number: in red noise, and of pulses that vary, which scatter as they are bright.
+    It falls with their number: in red noise, and of pulses that vary, which scatter as they are bright. That of each is
+    the median from half to twice its number: a line beside one of them is no noise of those below it.
     """
     rows, used = _white(fold)
     nbins = rows.shape[1]
     parts = np.fft.rfft(rows[used], axis=1)[:, 1 : max(nbins // 2, 2)] / np.sqrt(nbins)
-    seen, number = shown(parts), np.arange(parts.shape[1])
+    seen, number = shown(parts), np.arange(1, parts.shape[1] + 1)
     if len(parts) < LEAST_PARTS or not seen.any():
         return np.full(len(seen), float(fold.extra.get("noise_scale", 1.0)) ** 2)
-    return np.asarray(np.maximum(falling(np.interp(number, number[seen], _noise(parts)[seen])), 1.0))
+    scatter = np.interp(number, number[seen], _noise(parts)[seen])
+    around = np.array([median(scatter[(k - 1) // 2 : 2 * k]) for k in number.tolist()])
+    return np.asarray(np.maximum(falling(around), 1.0))
 
 
 def _white(fold: Fold) -> tuple[Floats, Bools]:

@@ -68,6 +68,16 @@ def test_of_pulses_that_vary_the_faint_harmonics_are_known(ratio: int) -> None:
     assert left(there, Source.of(fold)).part * there.snr < 4.0
 
 
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_a_line_beside_one_harmonic_hides_no_lower_ones(seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(size=NSAMPS)
+    data = noise + 2.0 * pulses(FREQ, width=0.01) + 3.0 * np.sin(2.0 * np.pi * (40.0 * FREQ + 0.05) * T)
+    source = Source.of(folded(data, FREQ))
+    for ratio in (0.5, 1.5, 9.0, 13.0):
+        there = folded(data, ratio * FREQ)
+        assert left(there, source).part * there.snr < 5.0
+
+
 def test_another_pulsar_at_the_same_harmonics_is_left() -> None:
     noise = np.random.default_rng(2).normal(size=NSAMPS)
     both = noise + 2.0 * pulses(FREQ) + 0.7 * pulses(2.0 * FREQ + 0.05)
