@@ -406,7 +406,7 @@ def _folded(cells: Floats, template: Template) -> Folded:
     return Folded(own, snr, (mean, float(total**-0.5), float(scatter[0]), float(scatter[1])))
 
 
-def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines) -> Bools:
+def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines, lowest: int = 1) -> Bools:
     """Harmonics of folded samples that lines of interference fall on, from 0 on, without images of other harmonics.
 
     Parameters
@@ -416,6 +416,8 @@ def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines) -> Bools:
     grid : Grid
     lines : sequence of (float, float)
         Frequencies and full widths [Hz].
+    lowest : int
+        Harmonic that may be left out, and those above it.
     """
     nbands, nbins = cells.shape[1:3]
     delays = np.array([grid.delays[grid.bands == band].mean() for band in range(nbands)])
@@ -424,7 +426,7 @@ def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines) -> Bools:
     parts = np.einsum("sbk,bk->sk", np.fft.rfft(cells[..., 0], axis=2), np.exp(-2j * np.pi * turns))
     tobs = float(grid.edges[-1] - grid.edges[0]) * grid.tsamp
     weight = cells[..., 1].sum(axis=(1, 2))
-    hit = on_lines(parts, weight, float(grid.spin[0]), tobs, grid.tsamp, lines, lowest=1)
+    hit = on_lines(parts, weight, float(grid.spin[0]), tobs, grid.tsamp, lines, lowest=lowest)
     return hit & ~_images(cells[..., 1], hit)
 
 
@@ -432,7 +434,10 @@ def _images(counts: Floats, hit: Bools) -> Bools:
     """Harmonics in which samples that are in few of the bins show a lower one, other than those of a set."""
     nbins, out = counts.shape[-1], np.zeros_like(hit)
     # Two waves have so much in common where samples are, by the difference of their numbers, and by their sum.
-    alike = np.abs(np.fft.fft(counts)).mean(axis=(0, 1)) / max(float(counts.sum(axis=-1).mean()), 1.0)
+    number = max(float(counts.sum(axis=-1).mean()), 1.0)
+    # Less what samples at random have of it.
+    power = np.mean(np.abs(np.fft.fft(counts)) ** 2, axis=(0, 1)) - number
+    alike = np.sqrt(np.maximum(power, 0.0)) / number
     for k in np.flatnonzero(hit):
         below = np.flatnonzero(~hit[:k])
         out[k] = bool(np.any(np.maximum(alike[k - below], alike[(k + below) % nbins]) > _COMMON))
@@ -448,7 +453,8 @@ def without_harmonics(cells: Floats, hit: Bools) -> Floats:
     sums, phase = levelled(cells[..., 0], counts), 2.0 * np.pi * np.arange(nbins) / nbins
     for k in np.flatnonzero(hit):
         wave = np.stack([np.cos(k * phase), np.sin(k * phase)])
-        sums -= counts * (ratio_of(sums @ wave.T, 0.5 * counts.sum(axis=-1, keepdims=True)) @ wave)
+        share = 1.0 if 2 * k == nbins else 0.5
+        sums -= counts * (ratio_of(sums @ wave.T, share * counts.sum(axis=-1, keepdims=True)) @ wave)
     return np.stack([sums, counts], axis=-1)
 
 
@@ -520,10 +526,15 @@ def measure_template(
     shape = grid_shape(source, params, config, memory // 2)
     grid = make_grid(source, params, shape)
     cells, rows = fold_grid(source, grid, shape, threads=threads, memory=memory, progress=progress)
-    hit = harmonics_on_lines(cells, grid, lines)
-    free, rows = (without_harmonics(x, hit) if hit.any() else x for x in (cells, rows))
-    template = fit_template(free, rows, grid.bands)
-    taken, there = Taken(params, template, grid, shape), _folded(free, template)
+    # Of a wide pulse little is left without its fundamental: then it tells the brightness, line or not.
+    for lowest in (1, 2):
+        hit = harmonics_on_lines(cells, grid, lines, lowest)
+        free, free_rows = (without_harmonics(x, hit) if hit.any() else x for x in (cells, rows))
+        template = fit_template(free, free_rows, grid.bands)
+        there = _folded(free, template)
+        if there.snr >= config.min_snr or not hit[1]:
+            break
+    taken = Taken(params, template, grid, shape)
     if config.nsubints > 1:
         taken = _turn_by_turn(source, taken, there.snr, hit, threads, memory)
     if hit.any():

@@ -64,6 +64,13 @@ def test_a_harmonic_that_is_taken_out_is_gone_however_few_samples_a_bin_has(each
     np.testing.assert_allclose(after[1:8][~hit[1:8]], before[1:8][~hit[1:8]], rtol=0.1)
 
 
+def test_the_highest_harmonic_that_bins_have_is_taken_out():
+    sums = np.tile((-1.0) ** np.arange(SHAPE[2]), (2, 1))
+    cells = np.stack([sums, np.ones_like(sums)], axis=-1)
+    left_of = without_harmonics(cells, np.arange(SHAPE[2] // 2 + 1) == SHAPE[2] // 2)
+    np.testing.assert_allclose(left_of[..., 0], 0.0, atol=1e-9)
+
+
 def test_a_steady_pulsar_has_one_profile_and_one_brightness():
     grids, rests = [], []
     for seed in range(20):

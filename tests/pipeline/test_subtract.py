@@ -517,3 +517,15 @@ def test_a_template_does_not_follow_the_beat_of_the_fundamental_with_a_line(off)
         # A gain that follows the beat has the phases of the line, which is not dispersed, less those of the pulsar.
         for beat, turns in ((own + off, k - 1), (own - off, k + 1)):
             assert power(rest, beat, pulsar.dm * turns / k * own / beat) < 12.0
+
+
+def test_of_a_wide_pulse_whose_fundamental_is_beside_a_line_all_is_taken_out():
+    pulsar, settings = Pulsar(period=1 / 30.3, dm=80.0, snr=100, duty=0.6), RfiConfig(learn=False)
+    block = make(Sky(pulsars=(pulsar,), **SHAPE), threads=2)
+    obs = Filterbank(block.data, block.header)
+    source = CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
+    how, params = {"threads": 2, "memory": 1 << 30}, FoldParams(1 / pulsar.period, 0.0, pulsar.dm)
+    taken, there = measure_template(source, params, SubtractConfig(), lines=[(30.0, 1.0)], **how)
+    assert there.snr > 50.0
+    assert power(source, 1 / pulsar.period, pulsar.dm) > 1000.0
+    assert power(without(source, [taken]), 1 / pulsar.period, pulsar.dm) < 12.0
