@@ -22,7 +22,7 @@ from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.searches.registry import SEARCHES
 from pulsar.searches.sift import Group, group, joined, positions
-from pulsar.sources.candidate import AGREE_BINS, Candidate
+from pulsar.sources.candidate import AGREE_BINS, CHANCE, Candidate
 from pulsar.sources.company import in_company
 from pulsar.sources.detections import Model, Observed
 from pulsar.sources.features import features
@@ -148,9 +148,10 @@ def _over_their_parts(heads: "Heads", candidates: Sequence[Candidate], observed:
 def _joined(candidates: Sequence[Candidate], detected: Detected) -> list[Candidate]:
     """Candidates that have in their groups what was detected at their own frequency and DM, in any part."""
     dms, place = {candidate.uid: candidate.dm for candidate in candidates}, positions(detected.detections)
+    own = {candidate.uid: candidate.parent for candidate in candidates if _is_same(candidate, dms)}
     more: dict[str, list[Group]] = {}
     for candidate in candidates:
-        if _is_same(candidate, dms):
+        if candidate.uid in own and candidate.parent not in own:
             more.setdefault(candidate.parent, []).append(candidate.group)
     out = []
     for candidate in candidates:
@@ -158,7 +159,10 @@ def _joined(candidates: Sequence[Candidate], detected: Detected) -> list[Candida
             group = joined([candidate.group, *more[candidate.uid]], detected.detections, place)
             values = {**candidate.features, "sigma": group.sigma, "ndetections": float(group.ndetections)}
             candidate = replace(candidate, group=group, features=values)
-        if not _is_same(candidate, dms):
+            if candidate.fold is not None:
+                fold = replace(candidate.fold, extra={**candidate.fold.extra, "features": values})
+                candidate = replace(candidate, fold=fold)
+        if candidate.uid not in own or candidate.parent in own:
             out.append(candidate)
     return out
 
@@ -265,7 +269,8 @@ class Heads:
         again = [folds[i].after.times(k) for i, k in wrong]
         for (i, k), grows, fold in zip(wrong, grown, self._refined(again, part), strict=True):
             # Equal pulses that a turn of a pulsar may have: more are waves.
-            if grows or (k > 4 and repeats(fold) > REPEATING):
+            # A line beyond the bins is mirrored in them, and has nothing there.
+            if (grows and fold.snr > CHANCE) or (k > 4 and repeats(fold) > REPEATING):
                 folds[i] = fold
         return folds
 

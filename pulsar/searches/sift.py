@@ -217,7 +217,7 @@ def joined(groups: Sequence[Group], detections: Array, place: Ints) -> Group:
         members=members,
         dm_lo=min(one.dm_lo for one in groups),
         dm_hi=max(one.dm_hi for one in groups),
-        found_by=tuple(dict.fromkeys(kind for one in groups for kind in one.found_by)),
+        found_by=tuple(dict.fromkeys(str(kind) for kind in detections["kind"][members])),
     )
 
 

@@ -179,3 +179,5 @@ def test_a_source_is_as_sure_as_the_surest_detection_at_its_frequency(seed: int,
     assert row["period"] == pytest.approx(1.3, rel=1e-3)
     assert near.sum() > 1
     assert row["sigma"] == detections["sigma"][near].max()
+    assert run.fold(run.ids[0]).extra["features"]["sigma"] == pytest.approx(row["sigma"])
+    assert row["found_by"].split(",")[0] == row["kind"]
