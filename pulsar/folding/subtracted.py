@@ -431,7 +431,7 @@ def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines, lowest: int = 
 
 
 def _images(counts: Floats, hit: Bools) -> Bools:
-    """Harmonics in which samples that are in few of the bins show a lower one, other than those of a set."""
+    """Those harmonics of a set that show a lower one, which is not of the set, as samples are in few of the bins."""
     nbins, out = counts.shape[-1], np.zeros_like(hit)
     # Two waves have so much in common where samples are, by the difference of their numbers, and by their sum.
     number = max(float(counts.sum(axis=-1).mean()), 1.0)
