@@ -12,7 +12,7 @@ from pulsar.data import flags as table
 from pulsar.data.fold import Fold, FoldCube, FoldParams, PulseCutout
 from pulsar.data.header import WHOLE, Header, Part, parts_of_counts
 from pulsar.data.series import Lines
-from pulsar.folding.fundamental import MOST, choose_period
+from pulsar.folding.fundamental import DOUBT, MOST, choose_period, unequal
 from pulsar.folding.profile import best_box
 from pulsar.folding.refine import refine
 from pulsar.pipeline.detect import Detected
@@ -317,9 +317,10 @@ class Heads:
 
 
 def _grows(fold: Fold, k: int) -> bool:
-    """True if the S/N at the k-th part of the period of a fold is more than k^(1/4) times that at the period.
+    """True if the S/N at the k-th part of the period of a fold is more than that at the period.
 
-    One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k). Both are of
+    One of k equal pulses fills the box of the long period, and at the true one all do: the S/N grows by sqrt(k). Of one
+    pulse in a turn it falls by as much. Where the pulses may be unequal it must grow by more than k^(1/4). Both are of
     one fold: another one has other noise, and may be evened out. What is below the k-th harmonic is no pulse of the k;
     nor are sub-integrations that hold what the others do not. More than a few equal pulses in a turn are waves, whose
     S/N at the long period lacks the noise beside a line that drifts.
@@ -328,8 +329,10 @@ def _grows(fold: Fold, k: int) -> bool:
     spectrum = np.fft.rfft(rows[~odd_rows(rows)].sum(axis=0))
     spectrum[:k] = 0.0
     part = np.where(np.arange(len(spectrum)) % k == 0, np.sqrt(k) * spectrum, 0.0)
-    snr, _, _ = best_box(np.fft.irfft([spectrum, part], rows.shape[1], axis=1), np.ones(rows.shape[1]))
-    return bool(snr[1] > k**0.25 * snr[0])
+    snr, width, start = best_box(np.fft.irfft([spectrum, part], rows.shape[1], axis=1), np.ones(rows.shape[1]))
+    if not snr[1] > snr[0]:
+        return False
+    return bool(snr[1] > k**0.25 * snr[0]) or unequal(fold, (int(start[1]), int(width[1])), k) < DOUBT
 
 
 def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Lines = ()) -> Fold:

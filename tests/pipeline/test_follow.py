@@ -170,6 +170,23 @@ def test_a_wave_of_red_noise_at_twice_the_period_makes_no_other_row(
     assert own == pytest.approx([1.3], rel=1e-3)
 
 
+def test_pulses_that_vary_over_few_turns_make_no_longer_period(tmp_path: Path) -> None:
+    """Of 45 turns the means of each second or third differ by chance."""
+    tsamp, nsamps, period, right = 2e-3, 34_000, 1.5, 0
+    for seed in range(12, 24):
+        rng = np.random.default_rng(seed)
+        turns = (np.arange(nsamps) - 0.5 * nsamps) * tsamp / period - 0.3
+        number = np.rint(turns).astype(int)
+        pulse = np.exp(-4.0 * np.log(2.0) * ((turns - number) / 0.12) ** 2)
+        pulse *= rng.exponential(1.0, np.ptp(number) + 1)[number - number.min()]
+        pulse *= 200.0 / np.sqrt(np.sum((pulse - pulse.mean()) ** 2))
+        data = (rng.standard_normal(nsamps) + pulse).astype(np.float32)
+        run = pulsar.search(pulsar.TimeSeries(data, tsamp), out=tmp_path / f"{seed}.h5")
+        own = [row["period"] for row in run.rows("candidates") if not row["parent"] and row["score"] > 0.1]
+        right += own == pytest.approx([period], rel=1e-3)
+    assert right >= 11
+
+
 @pytest.mark.parametrize("seed", [8000, 8006, 8012])
 def test_a_source_is_as_sure_as_the_surest_detection_at_its_frequency(seed: int, tmp_path: Path) -> None:
     series = wave_beside(seed, 120.0, 1.0, 0.5)
