@@ -200,7 +200,8 @@ class _Run:
         if not shared:
             return list(candidates)
         every = {source.uid: source for source in (*strong, *(source for family in shared for source in family))}
-        return self._pursued(shared, list(every.values()), detected, candidates)
+        beside = [source for source in _sources(candidates) if source.uid not in every]
+        return self._pursued(shared, list(every.values()), detected, candidates, beside)
 
     def _pursued(
         self,
@@ -208,8 +209,12 @@ class _Run:
         strong: Sequence[Candidate],
         detected: Detected,
         candidates: Sequence[Candidate],
+        beside: Sequence[Candidate] = (),
     ) -> list[Candidate]:
-        """Candidates of which some strong ones, and what belongs to them, are pursued anew without all others."""
+        """Candidates of which some strong ones, and what belongs to them, are pursued anew without all others.
+
+        Beside them are sources that stay in the samples: they remain as they are, but what is theirs is not new.
+        """
         taken = self._templates(strong, detected.birdies)
         anew, uids = list(candidates), {source.uid for source, _ in taken}
         for names in ({source.uid for source in sources} for sources in together):
@@ -218,13 +223,14 @@ class _Run:
                 continue
             own = [candidate for candidate in candidates if names & {candidate.uid, candidate.parent}]
             others = [(other, template) for other, template in taken if other.uid not in names]
-            groups = sorted((candidate.group for candidate in own), key=lambda group: -group.sigma)
+            groups = sorted((candidate.group for candidate in (*own, *beside)), key=lambda group: -group.sigma)
             strongest, before = [other for other, _ in others], frozenset(group.uid for group in groups)
             left = replace(self.samples, source=self._without(others))
             found = follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=before)
             _mark(found, strong, uids - names)
-            gone = {candidate.uid for candidate in own}
-            anew = [candidate for candidate in anew if candidate.uid not in gone] + found
+            gone, kept = ({candidate.uid for candidate in some} for some in (own, beside))
+            anew = [candidate for candidate in anew if candidate.uid not in gone]
+            anew += [candidate for candidate in found if candidate.uid not in kept]
         return anew
 
     def _templates(self, strong: Sequence[Candidate], birdies: Sequence[Birdie]) -> list[tuple[Candidate, Taken]]:

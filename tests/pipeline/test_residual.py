@@ -169,6 +169,15 @@ def test_strong_pulsars_beside_each_other_have_each_its_own_snr_and_dm(searched)
     assert len(set(rows["uid"])) == len(set(rows["id"])) == len(rows)
 
 
+@pytest.mark.parametrize(("ratio", "snr", "duty"), [(7 / 3, 21, 0.12), (8 / 3, 23, 0.05)])
+def test_pulsars_with_a_period_in_common_are_listed_once_beside_a_third(searched, ratio, snr, duty):
+    shared = Pulsar(name="shared", period=0.285, dm=58.0, snr=60, duty=0.08, phase0=0.2)
+    third = Pulsar(name="third", period=ratio * STRONG.period, dm=61.0, snr=snr, duty=duty, phase0=0.55)
+    rows = searched(STRONG, shared, third).rows("candidates")
+    own = rows["period"][(rows["parent"] == "") & (rows["snr"] > 30.0)]
+    assert list(own) == pytest.approx([STRONG.period, shared.period], rel=1e-3)
+
+
 def test_a_pulsar_sampled_more_coarsely_than_its_pulse_leaves_nothing(searched):
     fast = Pulsar(name="fast", period=0.00317, dm=6.6, snr=250, duty=0.02)
     rows = searched(fast).rows("candidates")
