@@ -40,7 +40,8 @@ from pulsar.searches.ffa import FFASearch
 from pulsar.searches.fft import FFTSearch
 from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
-from pulsar.stack.grid import POINTS, GridPowers, StackGrid, decoded, encode
+from pulsar.stack.epochs import GridPowers
+from pulsar.stack.files import POINTS, StackGrid, decoded, encode
 from pulsar.stack.search import StackSearch
 from pulsar.synthesis import Sky
 

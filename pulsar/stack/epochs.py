@@ -5,10 +5,10 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.fft import next_fast_len
+from scipy import fft as scipy_fft
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
@@ -23,11 +23,26 @@ from pulsar.pipeline.cleaning import SAME_DM, cleaned, dms_of_series, lines_of, 
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means, stage_memory
 from pulsar.pipeline.start import opened
+from pulsar.searches.amplitudes import PAD
+from pulsar.searches.fft import FFTSearch
 from pulsar.sky.barycentre import barycentric, barycentric_samples
 from pulsar.sky.catalogue import separation
-from pulsar.stack.files import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store
-from pulsar.stack.grid import POINTS, GridPowers, Piece, StackGrid, encode
-from pulsar_kernels.arrays import Array, Ints
+from pulsar.stack.files import (
+    POINTS,
+    EpochInfo,
+    EpochWriter,
+    Piece,
+    StackGrid,
+    Store,
+    data_key,
+    encode,
+    has_epochs,
+    is_store,
+)
+from pulsar_kernels.arrays import Array, Complex64s, Float32s, Ints
+
+#: Powers beyond which also a level from many others matters: 1 % of them at n = 4000 and P = 9.
+_RARE: Final = np.float32(9.0)
 
 
 class Added(NamedTuple):
@@ -141,7 +156,7 @@ def first_grid(obs: Observation, config: Config) -> StackGrid:
     tobs = header.tobs if settings.tobs is None else settings.tobs
     # The common transform is so much longer than the first epoch: others of the same length on the clock are up to 1e-4
     # longer at the barycentre.
-    nfft = 2 * int(next_fast_len(int(np.ceil(0.5 * 1.0005 * tobs / tsamp)), real=True))
+    nfft = 2 * int(scipy_fft.next_fast_len(int(np.ceil(0.5 * 1.0005 * tobs / tsamp)), real=True))
     npoints = POINTS * nfft // 2
     if settings.f_max is not None:
         npoints = min(npoints, int(settings.f_max * POINTS * nfft * tsamp) + 1)
@@ -246,6 +261,96 @@ def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path, prog
             "--memory, or begin a stack of shorter pieces (stack.tobs) or fewer samples (stack.downsample)"
         )
     return replace(Means.of(config, obs, progress, folder), memory=left)
+
+
+class GridPowers:
+    """Powers of series of one length at the frequencies of a grid.
+
+    The amplitudes are those of the periodicity search, white by its noise model and at its length. Their transform back
+    is a white series, which is padded to the common length and transformed at quarter bins: Fourier interpolation
+    without an end.
+
+    Parameters
+    ----------
+    nsamps : int
+        Samples of every series; their transform is no longer than that of the grid.
+    grid : StackGrid
+    threads : int
+
+    Raises
+    ------
+    DataError
+        There are too few samples.
+    """
+
+    def __init__(self, nsamps: int, grid: StackGrid, threads: int = 1) -> None:
+        self.grid, self.nsamps, self._threads = grid, nsamps, threads
+        self._search = FFTSearch(nsamps, grid.tsamp)
+        self.nfft = self._search.nfft
+        if self.nfft > grid.nfft:
+            raise ValueError(f"a transform of {self.nfft} samples does not fit one of {grid.nfft}")
+        noise, span = self._search.noise, self.nfft * grid.tsamp
+        # Of which of the half bins, for which the noise model knows its error, each frequency is the nearest.
+        known = int(min(noise.inverse.size / (2.0 * span) / grid.step, grid.npoints))
+        half = (np.arange(known) * grid.step * 2.0 * span).astype(np.int64)
+        self._inverse, self._own = noise.inverse[half], noise.own[half]
+        self._turn = np.exp(-2j * np.pi / (POINTS * grid.nfft) * np.arange(self.nfft)).astype(np.complex64)
+
+    def powers(self, series: Array, birdies: Lines = ()) -> Float32s:
+        """Powers of one series, exponential with mean 1 in noise; all 0 where it is constant.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,), C-contiguous
+        birdies : iterable of (float, float)
+            Frequencies and full widths [Hz] that are left out: 0.
+
+        Returns
+        -------
+        ndarray of float32, shape (npoints,)
+        """
+        grid = self.grid
+        out = np.zeros(grid.npoints, dtype=np.float32)
+        white = self._white(series, birdies)
+        if white is None:
+            return out
+        # Whole and half bins of the common transform, then quarters; those of bins r + 3/4 are the mirrored ones.
+        even = scipy_fft.rfft(white, 2 * grid.nfft, workers=self._threads)
+        count = -(-grid.npoints // 2)
+        out[0::2] = _squared(even[:count])
+        del even
+        odd = scipy_fft.fft(white * self._turn, grid.nfft, overwrite_x=True, workers=self._threads)
+        count = out[1::4].size
+        out[1::4] = _squared(odd[:count])
+        count = out[3::4].size
+        out[3::4] = _squared(odd[grid.nfft - count :][::-1])
+        self._honest(out)
+        return out
+
+    def _white(self, series: Array, birdies: Lines) -> Float32s | None:
+        """The series with white noise, of such a size that powers have mean 1; None where it is constant."""
+        amplitudes = self._search.filled(series, tuple(birdies))
+        if amplitudes is None:
+            return None
+        nbins = self.nfft // 2
+        white = np.empty(nbins + 1, dtype=np.complex64)
+        white.real, white.imag = (part[PAD : PAD + nbins + 1] for part in amplitudes)
+        white[nbins] = 0.0
+        return np.asarray(scipy_fft.irfft(white, self.nfft, overwrite_x=True, workers=self._threads))
+
+    def _honest(self, powers: Float32s) -> None:
+        """Make powers over a level that is not known exactly exponential again (`pulsar_kernels.harmonics.honest`)."""
+        known = self._inverse.size
+        low = powers[:known]
+        z = self._inverse * low * (1.0 + np.where(low > np.log(2.0), self._own, -self._own))
+        low[:] = np.log1p(z) / self._inverse
+        rest = self._search.noise.inverse_rest
+        large = known + np.flatnonzero(powers[known:] > _RARE)
+        powers[large] = np.log1p(rest * powers[large]) / rest
+
+
+def _squared(amplitudes: Complex64s) -> Float32s:
+    return np.asarray(amplitudes.real**2 + amplitudes.imag**2)
 
 
 def _write_powers(writer: EpochWriter, maker: GridPowers, dm_index: int, series: Array, lines: Lines) -> int:

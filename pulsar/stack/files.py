@@ -22,8 +22,7 @@ from pulsar.io.product.parts import stored_rows
 from pulsar.io.product.reader import open_file, read_header
 from pulsar.io.product.schema import FILE_COLUMNS
 from pulsar.io.product.writer import FileWriter
-from pulsar.stack.grid import Piece, StackGrid
-from pulsar_kernels.arrays import Floats, Uint8s
+from pulsar_kernels.arrays import Float32s, Floats, Uint8s
 
 GRID_FORMAT: Final = "pulsar-stack"
 EPOCH_FORMAT: Final = "pulsar-stack-epoch"
@@ -38,6 +37,73 @@ _SAMPLE: Final = 1 << 16
 
 _GRID: Final = "the grid of a stack (pulsar stack add)"
 _EPOCH: Final = "an epoch of a stack (pulsar stack add)"
+
+#: Powers for each bin of 1/T: a line is an eighth of a bin from one at most, where it has sinc^2(1/8) = 95 % of its
+#: power, 98.3 % on average.
+POINTS: Final = 4
+#: Larger powers count as this one: beyond it nobody needs a stack.
+LARGEST: Final = 1.0e4
+_SCALE: Final = 255.0 / np.log1p(LARGEST)
+
+
+@dataclass(frozen=True, eq=False)
+class StackGrid:
+    """Frequencies and trial DMs that all epochs of a stack share.
+
+    Attributes
+    ----------
+    tsamp : float
+        Sampling time of the series [s], at the barycentre.
+    nfft : int
+        Samples of the common transform: shorter epochs are padded, longer ones cut into pieces.
+    npoints : int
+        Frequencies that are kept, from 0 on.
+    dms : ndarray, shape (ndms,)
+        [pc cm^-3], ascending.
+    ra_deg, dec_deg : float
+        Direction that all are barycentred for [deg]; NaN where they are not.
+    barycentric : bool
+        False: topocentric frequencies.
+    """
+
+    tsamp: float
+    nfft: int
+    npoints: int
+    dms: Floats
+    ra_deg: float = float("nan")
+    dec_deg: float = float("nan")
+    barycentric: bool = True
+
+    @property
+    def span(self) -> float:
+        """Length of the common transform [s]."""
+        return self.nfft * self.tsamp
+
+    @property
+    def step(self) -> float:
+        """From one frequency to the next [Hz]."""
+        return 1.0 / (POINTS * self.span)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of one piece of an epoch."""
+        return self.dms.size * self.npoints
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of an epoch, as long as the common transform at most.
+
+    Attributes
+    ----------
+    mjd : float
+        Its middle at the barycentre, MJD (TDB); topocentric UTC where nothing is barycentred.
+    tobs : float
+        Its length [s].
+    """
+
+    mjd: float
+    tobs: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +146,35 @@ class EpochInfo:
         beam = "" if self.header.beam is None else f"_M{self.header.beam:02d}"
         start = self.header.tstart if np.isfinite(self.header.tstart) else 0.0
         return f"{start:.7f}{beam}_{self.key}.h5"
+
+
+def encode(powers: Float32s) -> tuple[Uint8s, int]:
+    """Powers as bytes, in steps that grow with them: 0.036 (1 + P).
+
+    Parameters
+    ----------
+    powers : ndarray of float32
+        Mean 1 in noise, not negative.
+
+    Returns
+    -------
+    ndarray of uint8
+    int
+        Powers beyond `LARGEST`, which count as that.
+    """
+    code = np.log1p(powers) * np.float32(_SCALE)
+    beyond = int(np.count_nonzero(code >= 255.0))
+    return np.minimum(code, np.float32(255.0)).astype(np.uint8), beyond
+
+
+def decoded() -> Floats:
+    """The power that each byte stands for, shape (256,): the mean of exponential noise within the step.
+
+    Noise keeps its mean of 1 to rounding; the last stands for `LARGEST`, the least that it can be.
+    """
+    low = np.expm1(np.arange(255) / _SCALE)
+    width = np.expm1(np.arange(1, 256) / _SCALE) - low
+    return np.append(low + 1.0 - width / np.expm1(width), LARGEST)
 
 
 def data_key(files: Sequence[InputFile]) -> str:

@@ -30,8 +30,7 @@ from pulsar.pipeline.write import candidate_table
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios, group
 from pulsar.sources.candidate import Candidate
-from pulsar.stack.files import Epoch, Store
-from pulsar.stack.grid import Piece, decoded
+from pulsar.stack.files import Epoch, Piece, Store, decoded
 from pulsar.stack.search import BESIDE, StackSearch, sum_logp
 from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Uint8s
 

@@ -21,7 +21,7 @@ from pulsar.searches import stats
 from pulsar.searches.amplitudes import MIN_BIN, MIN_CYCLES
 from pulsar.searches.fft import Room
 from pulsar.searches.search import PeriodicSearch, threshold_logp
-from pulsar.stack.grid import POINTS, StackGrid
+from pulsar.stack.files import POINTS, StackGrid
 from pulsar_kernels.arrays import Array, Float32s, Floats, Ints
 
 #: Independent trials per bin of the powers of one harmonic, and what each stage of harmonics adds per bin of its top

@@ -9,7 +9,8 @@ from reference.noises import white as noise
 from pulsar.config.model import FFTConfig
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches.stats import expected_from_sigma
-from pulsar.stack.grid import LARGEST, POINTS, GridPowers, StackGrid, decoded, encode
+from pulsar.stack.epochs import GridPowers
+from pulsar.stack.files import LARGEST, POINTS, StackGrid, decoded, encode
 from pulsar.stack.search import StackSearch
 
 N = 1 << 14
