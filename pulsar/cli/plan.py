@@ -16,9 +16,8 @@ from pulsar.data.direction import dms, hms
 from pulsar.data.text import duration
 from pulsar.errors import ConfigError
 from pulsar.io.base import parse_name
-from pulsar.io.night import examine, scan, several_pointings
+from pulsar.io.night import examine, scan, several_pointings, unmatched_pointings
 from pulsar.io.open import open_observation
-from pulsar.nights.pointings import unmatched_pointings
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
 
@@ -54,7 +53,7 @@ def _pointings(files: Any, settings: "Config", as_json: bool) -> None:
     """Folders: sources, dates, and a matrix of beams by files; gaps and problems inside each."""
     night = scan(files, settings.input)
     inside = {p: examine(p, settings.input) for p in night.pointings}
-    problems = [*night.problems, *unmatched_pointings(night, settings)]
+    problems = [*night.problems, *unmatched_pointings(night, settings.input)]
     if as_json:
         pointings = [
             {
@@ -375,7 +374,7 @@ def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> N
     night = scan(files, settings.input)
     todo = jobs(night, settings, Path("pulsar-night"), **pieces.wanted())
     plans, failures = plan_jobs(todo)
-    problems = [*night.problems, *unmatched_pointings(night, settings)]
+    problems = [*night.problems, *unmatched_pointings(night, settings.input)]
     rated = next((p.rated for p in plans.values()), "")
     totals: dict[str, float] = {
         "searches": len(plans),

@@ -31,10 +31,9 @@ from pulsar.config.model import Config
 from pulsar.data.injected import in_words, wilson
 from pulsar.data.text import number
 from pulsar.errors import ConfigError, PulsarError
-from pulsar.io.night import scan, several_pointings
+from pulsar.io.night import scan, several_pointings, unmatched_pointings
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import Target
-from pulsar.nights.pointings import unmatched_pointings
 
 
 def default_output(files: list[Path]) -> Path:
@@ -105,7 +104,7 @@ def _night(files: list[Path], settings: Config, folder: Path, pieces: Pieces, to
     night = scan(files, settings.input)
     if folder.suffix.lower() == ".h5":
         raise ConfigError(f"{folder}: is the name of a file; {advice}")
-    problems = [*night.problems, *unmatched_pointings(night, settings)]
+    problems = [*night.problems, *unmatched_pointings(night, settings.input)]
     for problem in problems:
         common["progress"].warning(problem)
     todo = jobs(night, settings, folder, **pieces.wanted())

@@ -21,12 +21,11 @@ from pulsar.data.observation import InputFile
 from pulsar.data.unfinished import output_lock, resumable
 from pulsar.errors import ConfigError, DataError, PulsarError, refused
 from pulsar.io.base import parse_name
-from pulsar.io.night import Night, Pointing, scan
+from pulsar.io.night import Night, Pointing, read_pointings, scan
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
-from pulsar.nights.pointings import read_pointings
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.injections import BURSTS, PULSARS, telescope_of
 from pulsar.pipeline.plan import dry_run

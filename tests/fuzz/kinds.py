@@ -289,7 +289,7 @@ def catalogues(folder: Path) -> list[bytes]:
 
 
 def pointings(path: Path) -> str:
-    from pulsar.nights.pointings import read_pointings
+    from pulsar.io.night import read_pointings
 
     return repr(read_pointings(path))
 

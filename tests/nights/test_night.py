@@ -10,11 +10,10 @@ from pulsar.cli.app import app
 from pulsar.cli.options import parse_beams
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.night import scan
+from pulsar.io.night import scan, unmatched_pointings
 from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
 from pulsar.nights.night import ALL, Job, jobs, search_night
-from pulsar.nights.pointings import unmatched_pointings
 from pulsar.pipeline.progress import Progress
 from pulsar.run import search
 from pulsar.sky.observatory import Receiver
@@ -226,7 +225,7 @@ def test_names_in_a_table_of_pointings_that_no_file_has_are_told(tmp_path):
     table = tmp_path / "pointings.csv"
     table.write_text("source,beam,ra,dec\nj0543+2200,,83.6,22\nJ0534+2200,1,83.6,22\nJ0534+2200,9,83.6,22\nX,,1,2\n")
     config = load_config(None, [f"input.pointings={table}"])
-    told = unmatched_pointings(scan([tmp_path / "in"]), config)
+    told = unmatched_pointings(scan([tmp_path / "in"]), config.input)
     assert [t.removeprefix(f"{table}: ") for t in told] == [
         "source j0543+2200 is in no file, its position is not used; did you mean J0534+2200?",
         "source J0534+2200: no files of beam 9",
@@ -234,7 +233,7 @@ def test_names_in_a_table_of_pointings_that_no_file_has_are_told(tmp_path):
         "has no position for B0329+54 beam 1: those of the headers are used",
         "has no position for J0534+2200 beam 2: those of the headers are used",
     ]
-    assert unmatched_pointings(scan([tmp_path / "in"]), load_config()) == []
+    assert unmatched_pointings(scan([tmp_path / "in"]), load_config().input) == []
     shown = CliRunner().invoke(app, ["info", str(tmp_path / "in"), "--set", f"input.pointings={table}"])
     assert shown.exit_code == 0
     assert "did you mean J0534+2200?" in shown.stdout
