@@ -150,8 +150,7 @@ def view(
     DataError
         A file of judgements cannot be read.
     """
-    from pulsar.triage.site import Site
-    from pulsar.triage.widget import SCRIPTS, widget
+    from pulsar.triage.site import SCRIPTS, Site, widget
 
     products, place = [runs] if isinstance(runs, Run) else list(runs), None if labels is None else Path(fspath(labels))
     if not products or not all(isinstance(run, Run) for run in products):

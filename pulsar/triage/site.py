@@ -1,6 +1,7 @@
 """The pages of the server: the page of products, its sheets drawn when they are asked for, and the judgements.
 
-Beside a candidate lie the rows of other beams and nights of the same period and DM.
+Beside a candidate lie the rows of other beams and nights of the same period and DM. In a notebook the page stands in a
+frame, whose requests come as messages and are answered by messages.
 """
 
 import contextlib
@@ -14,11 +15,13 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
 from pulsar.data.candidate import values_of
 from pulsar.data.text import number, printable, value_error
+from pulsar.data.validated import strict_json
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.handover.candidate import commands
 from pulsar.io.labels import MOST_NOTE, Label, Labels, Sidecar, beside, checked, now, plain, read_labels, uid_of
@@ -28,57 +31,13 @@ from pulsar.report.sheet import RESOLUTION, Desk, Drawn, Task
 from pulsar_kernels.arrays import Array, Bools
 
 if TYPE_CHECKING:
+    from anywidget import AnyWidget
+
     from pulsar.io.product.reader import Run
 
 
 #: Before the address of a sheet: with twice the pixels each way, for dense screens. It takes 2.5 times as long.
 DENSE: Final = "dense/"
-
-
-class Keeper:
-    """The judgements of all rows that are shown, each in the file of its product.
-
-    Parameters
-    ----------
-    who : str
-        The person who judges.
-    rows : mapping of str to Label
-        By uid: a judgement of each row that is shown, without label, note, person and time.
-    places : mapping of str to Path
-        By uid: the file in which it is kept.
-    others : sequence of Path
-        Files that are only read.
-    """
-
-    def __init__(
-        self, who: str, rows: Mapping[str, Label], places: Mapping[str, Path], others: Sequence[Path] = ()
-    ) -> None:
-        self.who, self.rows = who, rows
-        sidecars = {path: Sidecar(path) for path in dict.fromkeys(places.values())}
-        self._sidecars = {uid: sidecars[path] for uid, path in places.items()}
-        self._all = tuple(sidecars.values())
-        self._read_only = tuple(e for path in others if path not in sidecars for e in read_labels(path).entries)
-
-    def labels(self) -> Labels:
-        """All judgements as they stand now."""
-        return Labels([*self._read_only, *(e for sidecar in self._all for e in sidecar.read().entries)])
-
-    def keep(self, uid: str, label: str, note: str, when: str) -> None:
-        """Keep a judgement.
-
-        Raises
-        ------
-        ConfigError
-            No such row is shown, or there is no such label.
-        PulsarError
-            It is not kept.
-        """
-        if uid not in self.rows:
-            raise ConfigError(f"no row {uid[:40]!r} is shown here")
-        row = self.rows[uid]
-        self._sidecars[uid].add(
-            [replace(row, label=checked(label), note=plain(note, MOST_NOTE), who=self.who, when=when)]
-        )
 
 
 class Site:
@@ -118,8 +77,13 @@ class Site:
                     self._rows[uid] = place, row
         if not shown:
             raise ConfigError(f"{', '.join(str(run.path) for run in runs)}: no candidate is in it: nothing to judge")
-        kept = [path for path in (beside(run.path) for run in runs) if path.exists()]
-        self.keeper = Keeper(who, shown, places, kept)
+        #: By uid: a judgement of each row that is shown, without label, note, person and time.
+        self.rows, self.who = shown, who
+        self._files = {path: Sidecar(path) for path in dict.fromkeys(places.values())}
+        self._sidecars = {uid: self._files[path] for uid, path in places.items()}
+        # Beside the products, where judgements are kept elsewhere, they are only read.
+        others = [beside(run.path) for run in runs if beside(run.path).exists()]
+        self._read_only = [e for path in others if path not in self._files for e in read_labels(path).entries]
         page = served_page(runs, [part(name) for name in (*scripts, "triage.js")], part("triage.css"))
         self.page = page.text.encode()
         self._tasks = dict(page.sheets)
@@ -159,18 +123,22 @@ class Site:
                 self._drawn.popitem(last=False)
             return self._drawn[path]
 
+    def judgements(self) -> Labels:
+        """All judgements as they stand now."""
+        return Labels([*self._read_only, *(e for sidecar in self._files.values() for e in sidecar.read().entries)])
+
     def labels(self) -> dict[str, Any]:
         """All judgements of the rows that are shown."""
         with self._keeping:
-            labels = self.keeper.labels()
-        judged = {uid: self._judged(labels, uid) for uid in self.keeper.rows}
-        return {"who": self.keeper.who, "labels": {uid: told for uid, told in judged.items() if told}}
+            labels = self.judgements()
+        judged = {uid: self._judged(labels, uid) for uid in self.rows}
+        return {"who": self.who, "labels": {uid: told for uid, told in judged.items() if told}}
 
     def _judged(self, labels: Labels, uid: str) -> dict[str, Any] | None:
         each = labels.of(uid)
         if not each:
             return None
-        own = each.pop(self.keeper.who, None)
+        own = each.pop(self.who, None)
         others_say = [f"{who}: {e.label or 'no label'}" + (f" ({e.note})" if e.note else "") for who, e in each.items()]
         return {
             "label": own.label if own else "",
@@ -190,7 +158,7 @@ class Site:
         Raises
         ------
         ConfigError
-            It is no judgement.
+            It is no judgement, or of no row that is shown.
         PulsarError
             It is not kept.
         """
@@ -198,9 +166,12 @@ class Site:
         if not all(isinstance(text, str) for text in texts):
             raise ConfigError("uid, label and note have to be texts")
         uid, label, note = map(str, texts)
+        if uid not in self.rows:
+            raise ConfigError(f"no row {uid[:40]!r} is shown here")
         with self._keeping:
-            self.keeper.keep(uid, label, note, now())
-            return {"uid": uid, "judged": self._judged(self.keeper.labels(), uid)}
+            label, note = checked(label), plain(note, MOST_NOTE)
+            self._sidecars[uid].add([replace(self.rows[uid], label=label, note=note, who=self.who, when=now())])
+            return {"uid": uid, "judged": self._judged(self.judgements(), uid)}
 
     def beside(self, uid: str) -> dict[str, Any] | None:
         """A row and those of other beams and nights with its period and DM; None where there is no such row."""
@@ -405,3 +376,61 @@ def place_of(run: "Run", row: Any) -> str:
     source, start, beam = _observation(run, row)
     parts = (source, f"beam {beam}" if beam >= 0 else "", f"MJD {start:.5f}" if start > 0 else "")
     return printable(", ".join(filter(None, parts)))
+
+
+#: What the page runs before its own scripts.
+SCRIPTS: Final = ("frame.js",)
+
+
+def widget(site: Site, height: int) -> "AnyWidget":
+    """A widget that shows the page, in a frame of a height [pixels].
+
+    Raises
+    ------
+    ConfigError
+        anywidget is not installed.
+    """
+    try:
+        from anywidget import AnyWidget
+    except ImportError as error:
+        raise ConfigError(
+            f"view needs anywidget: pip install 'pulsar-search[notebook]', and load the notebook anew ({error}); "
+            "without it: pulsar view FILE.h5 in a terminal"
+        ) from error
+
+    class View(AnyWidget):  # type: ignore[misc]
+        """Sends what the page asks for, when it asks."""
+
+        _esm = f"const HEIGHT = {height};\n{part('widget.js')}"
+
+    view = View()
+    view.on_msg(lambda _view, message, _buffers: view.send(*answer(site, message)))
+    return view
+
+
+def answer(site: Site, message: Any) -> tuple[dict[str, Any], list[bytes]]:
+    """Answer a request of the page.
+
+    Parameters
+    ----------
+    site : Site
+    message : dict
+        "path", an address from that of the page; "body", a judgement as JSON, or empty; whatever else tells requests
+        apart comes back.
+
+    Returns
+    -------
+    message : dict
+        "status", as that of an answer of the server.
+    content : list of bytes
+        One: the page, a sheet or JSON.
+    """
+    address, status = urlsplit(message["path"]), 200
+    try:
+        if message.get("body"):
+            content = as_json(site.keep(strict_json(message["body"])))
+        else:
+            _, content = site.shown(address.path, parse_qs(address.query)) or ("", b"")
+    except PulsarError as error:
+        status, content = 400, as_json({"error": str(error)})
+    return {**message, "status": status if content else 404}, [content or as_json({"error": "nothing is there"})]

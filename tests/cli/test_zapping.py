@@ -207,7 +207,7 @@ def test_what_cannot_be_left_out_is_told(folder: Path, tmp_path: Path, args: tup
 
 def test_the_command_of_the_page_cleans_the_fold(folder: Path, tmp_path: Path) -> None:
     site = Site([read(folder / "dirty.h5")], "ann")
-    told = site.cleaning(next(iter(site.keeper.rows)))
+    told = site.cleaning(next(iter(site.rows)))
     assert told is not None
     assert [(name, zapped) for name, _, zapped in told["spans"]] == [("time", ""), ("freq", "")]
     (line,) = told["commands"]
@@ -216,7 +216,7 @@ def test_the_command_of_the_page_cleans_the_fold(folder: Path, tmp_path: Path) -
     assert zapped(read(tmp_path / "out.h5").fold("c0001")) == "8:10 s, 1413:1427 MHz"
     # What is left out is where more is typed.
     site = Site([read(tmp_path / "out.h5")], "ann")
-    again = site.cleaning(next(iter(site.keeper.rows)))
+    again = site.cleaning(next(iter(site.rows)))
     assert again is not None
     assert [told for *_, told in again["spans"]] == ["8:10", "1413:1427"]
     assert site.cleaning("none") is None

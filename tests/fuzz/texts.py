@@ -75,7 +75,7 @@ def _server(folder: Path) -> Any:
 
 
 def requests(folder: Path) -> list[bytes]:
-    uid = next(iter(_server(folder).site.keeper.rows))
+    uid = next(iter(_server(folder).site.rows))
     body = json.dumps({"uid": uid, "label": "pulsar", "note": "a note"}).encode()
     head = b"Host: 127.0.0.1:80\r\nOrigin: http://127.0.0.1:80\r\n"
     kept = b"POST /TOKEN/labels HTTP/1.1\r\n" + head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"

@@ -79,12 +79,12 @@ def test_the_page_and_its_sheets(server: Server) -> None:
 
 def test_a_judgement_is_on_the_disk_when_it_is_answered(server: Server) -> None:
     site: Any = server.site
-    uid = next(iter(site.keeper.rows))
+    uid = next(iter(site.rows))
     note = "</script><img src=x onerror=alert(1)>\x1b[2J\n=1+1"
     status, told = judge(server, {"uid": uid, "label": "pulsar", "note": note})
     assert status == 200
     assert told["judged"]["label"] == "pulsar"
-    (entry,) = read_labels(beside(site.keeper.rows[uid].product and site._sources[0].path)).entries
+    (entry,) = read_labels(beside(site.rows[uid].product and site._sources[0].path)).entries
     assert (entry.uid, entry.label, entry.who, entry.id) == (uid, "pulsar", "ann", "c0001")
     assert entry.note == "</script><img src=x onerror=alert(1)>\\x1b[2J =1+1"
     assert json.loads(asked(server, "GET", "/TOKEN/labels")[2])["labels"][uid]["told"] == "pulsar"
@@ -155,13 +155,13 @@ def test_others_are_refused(server: Server, method: str, path: str, headers: dic
 )
 def test_what_is_no_judgement_is_refused(server: Server, content: Any, headers: dict[str, str], status: int) -> None:
     site: Any = server.site
-    before = site.keeper.labels().entries
+    before = site.judgements().entries
     if isinstance(content, dict) and content["uid"] == "UID":
-        content = {**content, "uid": next(iter(site.keeper.rows))}
+        content = {**content, "uid": next(iter(site.rows))}
     found, told = judge(server, content, **headers)
     assert found == status
     assert told["error"]
-    assert site.keeper.labels().entries == before
+    assert site.judgements().entries == before
 
 
 @pytest.mark.parametrize(
