@@ -460,7 +460,7 @@ class Export:
 
     def bursts(self) -> None:
         """Write single pulses, cut out of their files."""
-        from pulsar.followup.origin import burst_bytes, burst_of
+        from pulsar.followup.series import burst_bytes, burst_of
 
         contents: list[tuple[Path, bytes]] = []
         inputs: list[Path] = []
@@ -494,8 +494,7 @@ class Export:
 
     def series(self, ident: str, row: dict[str, Any], dm: float) -> None:
         """Write the series of the files of a row at a DM."""
-        from pulsar.followup.origin import origin_of
-        from pulsar.followup.series import dedisperse_files
+        from pulsar.followup.series import dedisperse_files, origin_of
 
         files, config = origin_of(self.product, row)
         path = self.name(ident, "dat")

@@ -11,7 +11,7 @@ from pulsar.config.load import load_config
 from pulsar.data.fold import PulseCutout
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
-from pulsar.followup.origin import SIDE, burst_of, even_bands
+from pulsar.followup.series import SIDE, burst_of, even_bands
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
