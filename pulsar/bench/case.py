@@ -32,50 +32,26 @@ def power_of_two(n: int) -> str:
 
 
 class Cost(NamedTuple):
-    """Cost of one call.
+    """Cost of one call."""
 
-    Attributes
-    ----------
-    samples : int
-        Samples taken in (channels times times).
-    nbytes : float
-        Bytes that have to be read and written once at least, however good the caches are; also its extent in memory.
-    adds : float
-        Integer additions that vectorise.
-    flops : float
-        Floating point operations; those in double precision count twice.
-    """
-
-    samples: int
+    samples: int  # Samples taken in (channels times times)
+    #: Bytes that have to be read and written once at least, however good the caches are; also its extent in memory.
     nbytes: float
-    adds: float = 0.0
-    flops: float = 0.0
+    adds: float = 0.0  # Integer additions that vectorise
+    flops: float = 0.0  # Floating point operations; those in double precision count twice
 
 
 @dataclass(frozen=True)
 class Work:
-    """A case with its data made, ready to run again and again.
+    """A case with its data made, ready to run again and again."""
 
-    Attributes
-    ----------
-    run : callable
-        One call of the kernel; what it allocates is part of its time.
-    result : callable
-        Result of the last call.
-    cost : Cost
-    plain : callable, optional
-        The same result, or its part `rows`, by plain numpy or scipy.
-    rows : slice, optional
-        Part of the result that `plain` makes; its time is divided by the fraction that they are.
-    rtol, atol : float
-        How closely the two agree; 0 and 0: exactly.
-    """
-
-    run: Callable[[], object]
-    result: Callable[[], Array]
+    run: Callable[[], object]  # One call of the kernel; what it allocates is part of its time
+    result: Callable[[], Array]  # Result of the last call
     cost: Cost
-    plain: Callable[[], Array] | None = None
+    plain: Callable[[], Array] | None = None  # The same result, or its part `rows`, by plain numpy or scipy
+    #: Part of the result that `plain` makes; its time is divided by the fraction that they are.
     rows: slice | None = None
+    #: How closely the two agree; 0 and 0: exactly.
     rtol: float = 0.0
     atol: float = 0.0
 
@@ -99,41 +75,23 @@ def anything(_: Size) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table.
+    """One line of the table."""
 
-    Attributes
-    ----------
-    make : callable
-        Size -> Work; of what takes several types, (Size, dtype) -> Work.
-    name : str
-    takes : tuple of str
-        Types of samples, or other values, that it can take in, the usual one first.
-    gives : str
-        Type of what it makes.
-    about : str
-        What is done, on how much: {nsamps}, {half} (of nsamps), {nchans}, {ndms} stand for the size.
-    full, tiny : Size
-        For figures, and for tests. What is 1 in `full` is no choice.
-    arithmetic : {"adds L1", "adds L2", "floats"}
-        Limit of the processor that its operations are held against: additions of rows of int16 in L1, of int8 in
-        L2, or multiplications and additions of floats.
-    least, step : Size
-        The smallest that makes sense (`tiny` without), and what every extent is a multiple of (without: of 1).
-    expects : callable
-        Size -> what else is wrong with it, "" for nothing.
-    """
-
-    make: Callable[..., Work]
+    make: Callable[..., Work]  # Size -> Work; of what takes several types, (Size, dtype) -> Work
     name: str
-    takes: tuple[str, ...]
-    gives: str
-    about: str
+    takes: tuple[str, ...]  # Types of samples, or other values, that it can take in, the usual one first
+    gives: str  # Type of what it makes
+    about: str  # What is done, on how much: {nsamps}, {half} (of nsamps), {nchans}, {ndms} stand for the size
+    #: For figures, and for tests. What is 1 in `full` is no choice.
     full: Size
     tiny: Size
+    #: {"adds L1", "adds L2", "floats"}: Limit of the processor that its operations are held against: additions of rows
+    #: of int16 in L1, of int8 in L2, or multiplications and additions of floats.
     arithmetic: str
+    #: The smallest that makes sense (`tiny` without), and what every extent is a multiple of (without: of 1).
     least: Size | None = None
     step: Size | None = None
-    expects: Callable[[Size], str] = anything
+    expects: Callable[[Size], str] = anything  # Size -> what else is wrong with it, "" for nothing
 
     @property
     def dtype(self) -> str:

@@ -209,50 +209,33 @@ def labels(figures: Sequence[Figure]) -> list[str]:
 
 @dataclass(frozen=True)
 class Difference:
-    """One kernel or stage in two runs; times in processor seconds.
+    """One kernel or stage in two runs; times in processor seconds."""
 
-    Attributes
-    ----------
-    name : str
-        "tree", "fft, 2^20, int16" where a run measured several sizes or types, or "clean, 2 threads" of a stage.
-    a_s, a_low_s, a_high_s, b_s, b_low_s, b_high_s : float
-        Median, fastest and slowest repeat of either run [s].
-    ratio, ratio_low, ratio_high : float
-        How many times as fast the second run is; the least and the most that the repeats allow.
-    verdict : {"faster", "slower", "same", "unknown"}
-        Of the second run: "same" where the repeats overlap; "unknown" where a run has one repeat only.
-    """
-
+    #: "tree", "fft, 2^20, int16" where a run measured several sizes or types, or "clean, 2 threads" of a stage.
     name: str
+    #: Median, fastest and slowest repeat of either run [s].
     a_s: float
     a_low_s: float
     a_high_s: float
     b_s: float
     b_low_s: float
     b_high_s: float
+    #: How many times as fast the second run is; the least and the most that the repeats allow.
     ratio: float
     ratio_low: float
     ratio_high: float
+    #: {"faster", "slower", "same", "unknown"}: Of the second run: "same" where the repeats overlap; "unknown" where a
+    #: run has one repeat only.
     verdict: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs beside each other.
+    """Two runs beside each other."""
 
-    Attributes
-    ----------
-    differences : list of Difference
-        In the order of the first run.
-    left_out : list of str
-        Names that only one run has, or that it measured on other sizes or types.
-    chance : float
-        Chance that the repeats of equally fast runs do not overlap, for one kernel.
-    """
-
-    differences: list[Difference]
-    left_out: list[str]
-    chance: float
+    differences: list[Difference]  # In the order of the first run
+    left_out: list[str]  # Names that only one run has, or that it measured on other sizes or types
+    chance: float  # Chance that the repeats of equally fast runs do not overlap, for one kernel
 
 
 def _entries(run: Run) -> dict[tuple[Any, ...], tuple[str, Measured]]:
@@ -376,7 +359,6 @@ def draw_comparison(differences: Sequence[Difference], names: tuple[str, str], p
 
     Parameters
     ----------
-    differences : sequence of Difference
     names : tuple of str
         Of the two runs.
     path : Path

@@ -28,21 +28,11 @@ Call = Callable[[], object]
 
 
 class Timing(NamedTuple):
-    """Time of one call: the least of several.
+    """Time of one call: the least of several."""
 
-    Attributes
-    ----------
-    cpu : float
-        Processor seconds: on a machine that others use too, far steadier than the wall time.
-    wall : float
-        Elapsed seconds.
-    calls : int
-        Calls that were timed.
-    """
-
-    cpu: float
-    wall: float
-    calls: int
+    cpu: float  # Processor seconds: on a machine that others use too, far steadier than the wall time
+    wall: float  # Elapsed seconds
+    calls: int  # Calls that were timed
 
 
 def in_turn(calls: Sequence[Call], seconds: float, *, least: int = LEAST_CALLS) -> list[Timing]:
@@ -50,7 +40,6 @@ def in_turn(calls: Sequence[Call], seconds: float, *, least: int = LEAST_CALLS) 
 
     Parameters
     ----------
-    calls : sequence of callable
     seconds : float
         Processor seconds to spend on each.
     least : int
@@ -168,7 +157,6 @@ def measure_limits(threads: int, seconds: float, *, copy_bytes: int = COPY_BYTES
 
     Parameters
     ----------
-    threads : int
     seconds : float
         Processor seconds to spend on each limit.
     copy_bytes : int

@@ -79,7 +79,6 @@ def choose(cases: Sequence[Case], sizes: dict[str, tuple[int, ...]], dtypes: Seq
 
     Parameters
     ----------
-    cases : sequence of Case
     sizes : dict of str to tuple of int
         By name of an extent; without it as the table has it.
     dtypes : sequence of str
@@ -130,7 +129,6 @@ def measure_once(case: Case, threads: int, seconds: float, *, plain: bool = True
 
     Parameters
     ----------
-    case : Case
     threads : int
         Threads that run the case at the same time.
     seconds : float
@@ -158,7 +156,6 @@ def figure_of(case: Case, limits: Limits, trials: Sequence[Trial]) -> Figure:
 
     Parameters
     ----------
-    case : Case
     limits : Limits
         Of as many threads as ran the case.
     trials : sequence of Trial
@@ -195,8 +192,6 @@ def run(
 
     Parameters
     ----------
-    cases : sequence of Case
-    stages : sequence of Stage
     threads : int
         Threads that run each case at the same time, on data of their own.
     seconds : float

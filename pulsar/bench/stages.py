@@ -48,23 +48,12 @@ PULSAR = Pulsar(period=0.00537, dm=71.0, snr=25.0, duty=0.08)
 
 @dataclass(frozen=True)
 class Survey:
-    """A band of 1000-1500 MHz at 8 bits, and the DMs to try: from 0 in even steps at full time resolution.
-
-    Attributes
-    ----------
-    size : Size
-    tsamp : float
-        Sampling time [s].
-    dm_step : float
-        Step of the trial DMs [pc cm^-3].
-    subbands : tuple of int
-        Numbers of subbands with which programs that use them are compared.
-    """
+    """A band of 1000-1500 MHz at 8 bits, and the DMs to try: from 0 in even steps at full time resolution."""
 
     size: Size
-    tsamp: float = 64e-6
-    dm_step: float = 0.5
-    subbands: tuple[int, ...] = (64, 256)
+    tsamp: float = 64e-6  # Sampling time [s]
+    dm_step: float = 0.5  # Step of the trial DMs [pc cm^-3]
+    subbands: tuple[int, ...] = (64, 256)  # Numbers of subbands with which programs that use them are compared
 
     @property
     def about(self) -> str:
@@ -103,21 +92,11 @@ TINY = Survey(Size(4096, 32, 8), tsamp=1e-3, dm_step=8.0)
 
 
 class Job(NamedTuple):
-    """A stage ready to run again and again.
+    """A stage ready to run again and again."""
 
-    Attributes
-    ----------
-    run : callable
-        Number of threads -> anything.
-    cost : Cost
-        Of one piece; its operations are those that are held against the arithmetic limit of the stage.
-    pieces : int
-        Equal things done in one call (series, candidates): times are of one.
-    """
-
-    run: Callable[[int], object]
-    cost: Cost
-    pieces: int = 1
+    run: Callable[[int], object]  # Number of threads -> anything
+    cost: Cost  # Of one piece; its operations are those that are held against the arithmetic limit of the stage
+    pieces: int = 1  # Equal things done in one call (series, candidates): times are of one
 
 
 class Stage(NamedTuple):
@@ -251,12 +230,10 @@ def measure_stages(
 
     Parameters
     ----------
-    stages : sequence of Stage
     seconds : float
         Processor seconds to spend on each figure.
     repeats : int
         How many times each is measured.
-    survey : Survey
     progress : callable, optional
         Told what is measured next.
     """
@@ -312,10 +289,6 @@ def save_rates(progress: Callable[[str], None] | None = None) -> Rates:
     ----------
     progress : callable, optional
         Called with what is done next.
-
-    Returns
-    -------
-    Rates
     """
     from pulsar.run import search
 

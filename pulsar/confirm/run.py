@@ -57,31 +57,16 @@ GAINED: Final = 1.0 / (1.0 - 2.0 * LOSS - 0.08)
 
 @dataclass(frozen=True)
 class Peak:
-    """The best place of a window.
+    """The best place of a window."""
 
-    Attributes
-    ----------
-    snr : float
-        Of the matched filter.
-    freq, fdot : float
-        At mid-observation [Hz, Hz/s].
-    dm : float
-        [pc cm^-3]
-    template : int
-        Which of the window's.
-    near : bool
-        Whether it is where the candidate is had nothing changed.
-    sigma : float
-        Corrected for all that was tried.
-    """
-
-    snr: float
+    snr: float  # Of the matched filter
+    #: At mid-observation [Hz, Hz/s].
     freq: float
     fdot: float
-    dm: float
-    template: int
-    near: bool
-    sigma: float
+    dm: float  # [pc cm^-3]
+    template: int  # Which of the window's
+    near: bool  # Whether it is where the candidate is had nothing changed
+    sigma: float  # Corrected for all that was tried
 
 
 class Spectrum:
@@ -128,8 +113,6 @@ class Bands:
 
     Parameters
     ----------
-    spectrum : Spectrum
-    window : Window
     dm : float
         [pc cm^-3]
     """
@@ -240,8 +223,6 @@ def best_peak(spectrum: Spectrum, window: Window, dm: float, least: float) -> Pe
 
     Parameters
     ----------
-    spectrum : Spectrum
-    window : Window
     dm : float
         Of the series [pc cm^-3].
     least : float
@@ -285,14 +266,7 @@ MOST_RATIO: Final = 8
 
 @dataclass(frozen=True, eq=False)
 class Followed:
-    """A candidate, its window, and what is best there.
-
-    Attributes
-    ----------
-    window : Window
-    peak : Peak
-    fold : Fold
-    """
+    """A candidate, its window, and what is best there."""
 
     window: Window
     peak: Peak
@@ -325,7 +299,6 @@ def follow(
         Names of candidates; by default those of a product that were judged as pulsars, or stand for themselves.
     least_score : float, optional
         Of a product those of this score or more.
-    progress : Progress, optional
 
     Returns
     -------
@@ -437,13 +410,10 @@ def answer_row(
 
     Parameters
     ----------
-    followed : Followed
     stronger : sequence of Followed
         Those of more significance.
     header : Header
         Of the new observation.
-    clean : Clean
-    config : Config
     """
     window, peak, fold = followed.window, followed.peak, followed.fold
     sought = window.sought

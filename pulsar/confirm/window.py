@@ -47,37 +47,19 @@ MOST_HARMONICS: Final = 32
 
 @dataclass(frozen=True, eq=False)
 class Sought:
-    """A candidate, as it is known.
-
-    Attributes
-    ----------
-    ident : str
-    freq, freq_err : float
-        Spin frequency [Hz].
-    barycentric : bool
-        Whether the frequency is that at the barycentre; else that at a telescope.
-    accel, accel_err : float
-        Line-of-sight acceleration [m/s^2].
-    dm, dm_err : float
-        [pc cm^-3]
-    templates : tuple of ndarray
-        Amplitudes of harmonics 1, 2, ... of the profile, the sum of their squares 1: its own, and those of
-        Gaussians.
-    snr, tobs, bandwidth : float
-        Boxcar S/N, length [s] and bandwidth [MHz] of its observation; NaN where they are not known.
-    ra_deg, dec_deg : float
-        [deg]; NaN where they are not known.
-    """
+    """A candidate, as it is known."""
 
     ident: str
-    freq: float
-    dm: float
+    freq: float  # Spin frequency [Hz]
+    dm: float  # [pc cm^-3]
+    #: Amplitudes of harmonics 1, 2, ... of the profile, the sum of their squares 1: its own, and those of Gaussians.
     templates: tuple[Complexes, ...]
     freq_err: float = 0.0
-    barycentric: bool = True
-    accel: float = 0.0
+    barycentric: bool = True  # Whether the frequency is that at the barycentre; else that at a telescope
+    accel: float = 0.0  # Line-of-sight acceleration [m/s^2]
     accel_err: float = 0.0
     dm_err: float = 0.0
+    #: Boxcar S/N, length [s] and bandwidth [MHz] of its observation; NaN where they are not known, as is the position.
     snr: float = nan
     tobs: float = nan
     bandwidth: float = nan
@@ -126,7 +108,6 @@ def of_product(run: Run, idents: Sequence[str] = (), score: float | None = None)
 
     Parameters
     ----------
-    run : Run
     idents : sequence of str
         Those that are named. Without any: those that were judged as pulsars, and without such all that stand for
         themselves.
@@ -187,7 +168,6 @@ def of_list(path: Path, mjd: float, idents: Sequence[str] = ()) -> list[Sought]:
 
     Parameters
     ----------
-    path : Path
     mjd : float
         To which a frequency is brought that has an epoch and a derivative.
     idents : sequence of str
@@ -233,55 +213,27 @@ SEEN_95: Final = 1.645
 
 @dataclass(frozen=True)
 class Box:
-    """Ranges of frequency, acceleration and DM on either side of the centre of a window.
+    """Ranges of frequency, acceleration and DM on either side of the centre of a window."""
 
-    Attributes
-    ----------
-    freq : float
-        [Hz]
-    fdot : float
-        [Hz/s]
-    dm : float
-        [pc cm^-3]
-    """
-
-    freq: float
-    fdot: float
-    dm: float
+    freq: float  # [Hz]
+    fdot: float  # [Hz/s]
+    dm: float  # [pc cm^-3]
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """All that is searched for one candidate.
-
-    Attributes
-    ----------
-    sought : Sought
-    freq : float
-        Topocentric frequency that is expected at mid-observation, had nothing changed [Hz].
-    fdot : float
-        Likewise its derivative [Hz/s].
-    near, wide : Box
-        Where it is had nothing changed, and where an orbit may have brought it.
-    tobs : float
-        Length of the data [s].
-    dms : ndarray
-        Trial DMs [pc cm^-3].
-    templates : tuple of ndarray
-        Those of the candidate, as many harmonics as are searched.
-    spread : float
-        Standard deviation of the delays of the channels by a DM of 1 [s].
-    """
+    """All that is searched for one candidate."""
 
     sought: Sought
-    freq: float
-    fdot: float
+    freq: float  # Topocentric frequency that is expected at mid-observation, had nothing changed [Hz]
+    fdot: float  # Likewise its derivative [Hz/s]
+    #: Where it is had nothing changed, and where an orbit may have brought it.
     near: Box
     wide: Box
-    tobs: float
-    dms: Floats
-    templates: tuple[Complexes, ...]
-    spread: float
+    tobs: float  # Length of the data [s]
+    dms: Floats  # Trial DMs [pc cm^-3]
+    templates: tuple[Complexes, ...]  # Those of the candidate, as many harmonics as are searched
+    spread: float  # Standard deviation of the delays of the channels by a DM of 1 [s]
 
     @cached_property
     def curvature(self) -> float:
@@ -342,7 +294,6 @@ class Window:
 
         Parameters
         ----------
-        snr : float
         near : bool
             Near the place of a candidate that has not changed.
         """
@@ -393,7 +344,6 @@ def characteristic(u: float, bend: float, sides: Sequence[float]) -> float:
 
     Parameters
     ----------
-    u : float
     bend : float
         K of the template [1 / turn].
     sides : sequence of float
@@ -415,12 +365,10 @@ def window_of(sought: Sought, header: Header, freqs: Floats, config: Config, ser
 
     Parameters
     ----------
-    sought : Sought
     header : Header
         Of the new observation.
     freqs : ndarray
         Its channels that are used [MHz].
-    config : Config
     series : ndarray or None
         DMs of dedispersed series, of which the trials are chosen; there may be none within the window.
     """

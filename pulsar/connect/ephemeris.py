@@ -57,47 +57,24 @@ _TURN: Final = 1e-4
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Times of arrival of one pulsar, and what is known of it before they are connected.
+    """Times of arrival of one pulsar, and what is known of it before they are connected."""
 
-    Attributes
-    ----------
-    toas : tuple of Toa
-        In order of nights.
-    telescopes : tuple of str
-        Of each; "" at the barycentre.
-    night : ndarray of int64
-        Of each.
-    labels : tuple of str
-        Of each night.
-    freqs : ndarray, shape (nnights, 2)
-        Barycentric frequency of each night, and its error [Hz]; NaN where it is not known.
-    spin, epoch : tuple of float, float
-        F0 [Hz] and F1 [Hz/s] that are known at an epoch, MJD (TDB).
-    ra_deg, dec_deg : float
-        Position by which times are carried to the barycentre (ICRS) [deg].
-    place_err : float
-        1 sigma of it [rad].
-    dm : float
-        At the barycentre [pc cm^-3].
-    name : str
-        Of the pulsar.
-    left_out : tuple of str
-        Nights without a pulse that is strong enough.
-    """
-
-    toas: tuple[Toa, ...]
-    telescopes: tuple[str, ...]
-    night: Ints
-    labels: tuple[str, ...]
+    toas: tuple[Toa, ...]  # In order of nights
+    telescopes: tuple[str, ...]  # Of each; "" at the barycentre
+    night: Ints  # Of each
+    labels: tuple[str, ...]  # Of each night
+    #: shape (nnights, 2): Barycentric frequency of each night, and its error [Hz]; NaN where it is not known.
     freqs: Floats
+    #: F0 [Hz] and F1 [Hz/s] that are known at an epoch, MJD (TDB).
     spin: tuple[float, float]
     epoch: float
+    #: Position by which times are carried to the barycentre (ICRS) [deg].
     ra_deg: float
     dec_deg: float
-    place_err: float
-    dm: float
-    name: str
-    left_out: tuple[str, ...] = ()
+    place_err: float  # 1 sigma of it [rad]
+    dm: float  # At the barycentre [pc cm^-3]
+    name: str  # Of the pulsar
+    left_out: tuple[str, ...] = ()  # Nights without a pulse that is strong enough
 
 
 def arrivals_of(nights: Sequence[Exported], model: TimingModel | None = None) -> Arrivals:
@@ -105,7 +82,6 @@ def arrivals_of(nights: Sequence[Exported], model: TimingModel | None = None) ->
 
     Parameters
     ----------
-    nights : sequence of Exported
     model : TimingModel, optional
         Position, DM and rotation that are known; default: those of the strongest fold, DMs together.
 
@@ -221,7 +197,6 @@ def same_pulsar(runs: Sequence[Run], idents: Sequence[str] = ()) -> list[Exporte
 
     Parameters
     ----------
-    runs : sequence of Run
     idents : sequence of str
         Of each product, or one for all; default: the strongest that agrees in all of them in period at the barycentre
         and in DM.
@@ -365,61 +340,30 @@ MOST_TOLD: Final = 20
 
 @dataclass(frozen=True)
 class Night:
-    """A night of an ephemeris.
+    """A night of an ephemeris."""
 
-    Attributes
-    ----------
-    label : str
-        Of what it is from.
-    mjd : float
-        Of the middle of its times (UTC).
-    ntoas : int
-    turns : int
-        Since the night before.
-    late, error : float
-        By how much its pulses come later than the ephemeris says, and 1 sigma [s].
-    chi2 : float
-        Of its times.
-    arc : int
-        From 1: nights of one are connected.
-    """
-
-    label: str
-    mjd: float
+    label: str  # Of what it is from
+    mjd: float  # Of the middle of its times (UTC)
     ntoas: int
-    turns: int
+    turns: int  # Since the night before
+    #: By how much its pulses come later than the ephemeris says, and 1 sigma [s].
     late: float
     error: float
-    chi2: float
-    arc: int
+    chi2: float  # Of its times
+    arc: int  # From 1: nights of one are connected
 
 
 @dataclass(frozen=True)
 class Ephemeris:
-    """What several nights say of one pulsar.
+    """What several nights say of one pulsar."""
 
-    Attributes
-    ----------
-    arrivals : Arrivals
-        With the position of the ephemeris.
-    epoch : float
-        Of the rotation, MJD (TDB).
-    reference : tuple of float
-        F0 [Hz] and F1 [Hz/s] there, before times were fitted.
-    times : Times
-    connection : Connection
-    rotation : Rotation
-        By the best count of turns.
-    place_err : tuple of float
-        1 sigma of right ascension (on the sky) and declination [rad]; 0: the position was kept.
-    """
-
-    arrivals: Arrivals
-    epoch: float
-    reference: tuple[float, float]
+    arrivals: Arrivals  # With the position of the ephemeris
+    epoch: float  # Of the rotation, MJD (TDB)
+    reference: tuple[float, float]  # F0 [Hz] and F1 [Hz/s] there, before times were fitted
     times: Times
     connection: Connection
-    rotation: Rotation
+    rotation: Rotation  # By the best count of turns
+    #: 1 sigma of right ascension (on the sky) and declination [rad]; 0: the position was kept.
     place_err: tuple[float, float]
 
     def nights(self) -> list[Night]:
@@ -521,7 +465,6 @@ def par_text(ephemeris: Ephemeris, origin: str) -> str:
 
     Parameters
     ----------
-    ephemeris : Ephemeris
     origin : str
         Where it comes from, for a comment.
     """

@@ -33,27 +33,18 @@ _BRIGHTEST: Final = 5e31 / (4.0 * np.pi**2 * 1e38)
 
 @dataclass(frozen=True)
 class Times:
-    """Times of arrival of one pulsar at the barycentre and at infinite frequency.
+    """Times of arrival of one pulsar at the barycentre and at infinite frequency."""
 
-    Attributes
-    ----------
-    seconds, errors : ndarray, shape (n,)
-        After the epoch, and 1 sigma [s].
-    night : ndarray of int64, shape (n,)
-        Night of each, from 0 and none left out: within one the frequency given counts turns surely.
-    slopes : ndarray, shape (n, 2)
-        By how much each becomes later with right ascension (on the sky) and declination [s/rad].
-    place_err : float
-        1 sigma of either [rad]; 0: the position is known.
-    freqs : ndarray, shape (nnights, 2)
-        Frequency that each night shows in its middle, and its error [Hz]; NaN where it is that of the reference.
-    """
-
+    #: shape (n,): After the epoch, and 1 sigma [s].
     seconds: Floats
     errors: Floats
+    #: shape (n,): Night of each, from 0 and none left out: within one the frequency given counts turns surely.
     night: Ints
+    #: shape (n, 2): By how much each becomes later with right ascension (on the sky) and declination [s/rad].
     slopes: Floats
-    place_err: float
+    place_err: float  # 1 sigma of either [rad]; 0: the position is known
+    #: shape (nnights, 2): Frequency that each night shows in its middle, and its error [Hz]; NaN where it is that of
+    #: the reference.
     freqs: Floats
 
     @property
@@ -64,25 +55,16 @@ class Times:
 
 @dataclass(frozen=True)
 class Rotation:
-    """Rotation that is fitted to times with a count of turns.
+    """Rotation that is fitted to times with a count of turns."""
 
-    Attributes
-    ----------
-    spin, errors : tuple of float
-        F0 [Hz] and F1 [Hz/s] at the epoch, and 1 sigma, not scaled.
-    place, place_err : tuple of float
-        By how much right ascension (on the sky) and declination are larger [rad], and 1 sigma; 0 where not fitted.
-    residuals : ndarray, shape (n,)
-        By how much each is later than it should be [turns].
-    chi2, dof : float
-        What is believed before (F1) takes a part of a degree of freedom where times say little.
-    """
-
+    #: F0 [Hz] and F1 [Hz/s] at the epoch, and 1 sigma, not scaled.
     spin: tuple[float, float]
     errors: tuple[float, float]
+    #: By how much right ascension (on the sky) and declination are larger [rad], and 1 sigma; 0 where not fitted.
     place: tuple[float, float]
     place_err: tuple[float, float]
-    residuals: Floats
+    residuals: Floats  # shape (n,): By how much each is later than it should be [turns]
+    #: What is believed before (F1) takes a part of a degree of freedom where times say little.
     chi2: float
     dof: float
 
@@ -94,30 +76,16 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Connection:
-    """Counts of turns between nights.
+    """Counts of turns between nights."""
 
-    Attributes
-    ----------
-    counts : ndarray of int64, shape (nhypotheses, nnights)
-        Those that chi-square does not decide between, best first: turns of each night beside those of the reference,
-        from the first night.
-    reference : ndarray of int64, shape (n,)
-        Turns of the reference at each time, counted on within each night.
-    night : ndarray of int64, shape (n,)
-        Of each time.
-    chi2 : ndarray, shape (nhypotheses,)
-    cut : bool
-        There were more hypotheses than were kept.
-    arcs : ndarray of int64, shape (nnights,)
-        Arc of each night, in which all counts agree.
-    """
-
+    #: shape (nhypotheses, nnights): Those that chi-square does not decide between, best first: turns of each night
+    #: beside those of the reference, from the first night.
     counts: Ints
-    reference: Ints
-    night: Ints
-    chi2: Floats
-    cut: bool
-    arcs: Ints
+    reference: Ints  # shape (n,): Turns of the reference at each time, counted on within each night
+    night: Ints  # shape (n,): Of each time
+    chi2: Floats  # shape (nhypotheses,)
+    cut: bool  # There were more hypotheses than were kept
+    arcs: Ints  # shape (nnights,): Arc of each night, in which all counts agree
 
     @property
     def unique(self) -> bool:
@@ -206,13 +174,8 @@ def connect(times: Times, reference: Sequence[float]) -> Connection:
 
     Parameters
     ----------
-    times : Times
     reference : sequence of float
         Frequency [Hz] and derivative [Hz/s] at the epoch: good enough to count turns within each night.
-
-    Returns
-    -------
-    Connection
     """
     rows = _rows(times, reference, place=times.place_err > 0)
     nnights, t = times.nnights, times.seconds
@@ -293,7 +256,6 @@ def fit(times: Times, reference: Sequence[float], turns: Ints, *, place: bool = 
 
     Parameters
     ----------
-    times : Times
     reference : sequence of float
         As for :func:`connect`.
     turns : ndarray of int64, shape (n,)

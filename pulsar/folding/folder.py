@@ -473,7 +473,6 @@ def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldCo
 
     Parameters
     ----------
-    series : TimeSeries
     params : sequence of FoldParams
         Candidates; their DM is only passed on.
     config : FoldConfig

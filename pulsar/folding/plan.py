@@ -38,25 +38,16 @@ SHARE_TOLERANCE: Final = 0.5
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """How one candidate is folded.
-
-    Attributes
-    ----------
-    nbins, nsubints : int
-    level : int
-        The time resolution is lowered by 2**level.
-    pieces : int
-        Into so many pieces, each shorter than a turn, sub-integrations are split while they are folded, so that the
-        level can be followed (:mod:`pulsar.folding.sums`); 1 where it is not.
-    in_step : bool
-        Whether samples are in step with the turn: the pieces are of many turns, and each loses its mean, because a
-        level that drifts while one bin is filled after the other would be in the profile.
-    """
+    """How one candidate is folded."""
 
     nbins: int
     nsubints: int
-    level: int
+    level: int  # The time resolution is lowered by 2**level
+    #: Into so many pieces, each shorter than a turn, sub-integrations are split while they are folded, so that the
+    #: level can be followed (:mod:`pulsar.folding.sums`); 1 where it is not.
     pieces: int = 1
+    #: Whether samples are in step with the turn: the pieces are of many turns, and each loses its mean, because a level
+    #: that drifts while one bin is filled after the other would be in the profile.
     in_step: bool = False
 
     @property
@@ -67,20 +58,11 @@ class FoldPlan:
 
 @dataclass(frozen=True)
 class Group:
-    """Candidates of one time resolution that share their sums of channels.
-
-    Attributes
-    ----------
-    level : int
-    dm : float
-        DM with which the channels of a subband are aligned [pc cm^-3].
-    members : tuple of int
-        The candidates.
-    """
+    """Candidates of one time resolution that share their sums of channels."""
 
     level: int
-    dm: float
-    members: tuple[int, ...]
+    dm: float  # DM with which the channels of a subband are aligned [pc cm^-3]
+    members: tuple[int, ...]  # The candidates
 
 
 def plan_fold(params: FoldParams, config: FoldConfig, nsamps: int, tsamp: float) -> FoldPlan:
@@ -183,20 +165,13 @@ def channel_shifts(freqs: Floats, dm: float, tsamp: float) -> Int32s:
 
 @dataclass(frozen=True)
 class BandPlan:
-    """How the groups of one level sum the channels of some neighbouring subbands.
+    """How the groups of one level sum the channels of some neighbouring subbands."""
 
-    Attributes
-    ----------
-    bands, rows, places : ndarray of int64
-        As :func:`pulsar_kernels.fold.fold_bands` takes them.
-    size : int
-        Bytes of the table.
-    """
-
+    #: As :func:`pulsar_kernels.fold.fold_bands` takes them.
     bands: Ints
     rows: Ints
     places: Ints
-    size: int
+    size: int  # Bytes of the table
 
 
 def plan_bands(delays: Int32s, edges: Ints, columns: int, *, gain: float = 2.0) -> BandPlan:

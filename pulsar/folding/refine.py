@@ -359,7 +359,6 @@ def refine(
 
     Parameters
     ----------
-    cube : FoldCube
     search_dm : bool
         Fit the DM (more than one band needed).
     search_fdot : bool

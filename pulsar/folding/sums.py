@@ -37,21 +37,11 @@ WINDOWS: Final = (1.0, 0.5, 0.25)
 
 @dataclass(frozen=True)
 class Pieces:
-    """Pieces of a fold, each shorter than a turn.
+    """Pieces of a fold, each shorter than a turn."""
 
-    Attributes
-    ----------
-    data : ndarray of float32, shape (npieces, nbands, nbins)
-        Sums of samples, each band in its own time.
-    counts : ndarray of int64, shape (npieces, nbins)
-        Samples in each bin.
-    turns : ndarray of float64, shape (npieces,)
-        Turn at the centre of the first sample of each piece.
-    """
-
-    data: Float32s
-    counts: Ints
-    turns: Floats
+    data: Float32s  # shape (npieces, nbands, nbins): Sums of samples, each band in its own time
+    counts: Ints  # shape (npieces, nbins): Samples in each bin
+    turns: Floats  # shape (npieces,): Turn at the centre of the first sample of each piece
 
     def places(self) -> tuple[Ints, Ints]:
         """First bin of each piece, and where it stands in the series that begins with the first of the first."""
@@ -108,7 +98,6 @@ def baseline(series: Floats, half: int) -> Floats:
     ----------
     series : ndarray, shape (n, nbands)
         At least 4 `half` + 1 bins.
-    half : int
     """
     once = _centred_mean(series, half)
     once += _centred_mean(series - once, half)
@@ -126,18 +115,10 @@ def left(turns: Floats, half: int, nbins: int) -> Floats:
 
 @dataclass(frozen=True)
 class Level:
-    """How a series is levelled, and the noise in which its harmonics stand.
+    """How a series is levelled, and the noise in which its harmonics stand."""
 
-    Attributes
-    ----------
-    half : int
-        Half the width of the running mean [bins].
-    noise : HarmonicNoise
-        Without what slower waves leave at the harmonics.
-    """
-
-    half: int
-    noise: HarmonicNoise
+    half: int  # Half the width of the running mean [bins]
+    noise: HarmonicNoise  # Without what slower waves leave at the harmonics
 
 
 def evened(series: Floats, level: Level, nbins: int) -> Floats:
@@ -146,7 +127,6 @@ def evened(series: Floats, level: Level, nbins: int) -> Floats:
     Parameters
     ----------
     series : ndarray, shape (n, nbands)
-    level : Level
     nbins : int
         Bins of a turn.
     """
@@ -258,10 +238,8 @@ def folded(pieces: Pieces, series: Floats, npieces: int) -> Float32s:
 
     Parameters
     ----------
-    pieces : Pieces
     series : ndarray, shape (n, nbands)
         As :func:`series_of` gives it.
-    npieces : int
 
     Returns
     -------
@@ -394,7 +372,6 @@ def levelled_fold(cand: Sums, late: Floats, noise: float, tmid: float) -> Levell
 
     Parameters
     ----------
-    cand : Sums
     late : ndarray, shape (nbands,)
         Turns by which each band is to be moved earlier.
     noise : float

@@ -215,7 +215,6 @@ def _beats(line: Floats, rate: float, nbins: int) -> Floats:
         Frequencies of the lines, in that of the rotation.
     rate : float
         That of the samples.
-    nbins : int
 
     Returns
     -------

@@ -34,32 +34,18 @@ _MEASURED: Final = 64
 
 @dataclass(frozen=True)
 class Extract:
-    """The part of an observation that is taken, and how it is averaged.
+    """The part of an observation that is taken, and how it is averaged."""
 
-    Attributes
-    ----------
-    freqs : (float, float), optional
-        Channels whose centres lie from one to the other [MHz].
-    times : (float, float), optional
-        Samples from one time to the other [s] from the start of the observation.
-    tscrunch, fscrunch : int
-        Samples and channels that become one, their mean. What is left over at the end, or at the lowest frequency, is
-        left out.
-    """
-
-    freqs: tuple[float, float] | None = None
-    times: tuple[float, float] | None = None
+    freqs: tuple[float, float] | None = None  # Channels whose centres lie from one to the other [MHz]
+    times: tuple[float, float] | None = None  # Samples from one time to the other [s] from the start of the observation
+    #: Samples and channels that become one, their mean. What is left over at the end, or at the lowest frequency, is
+    #: left out.
     tscrunch: int = 1
     fscrunch: int = 1
 
 
 class Extracted(Observation):
     """An observation of which a part is taken; it is closed by who has opened it.
-
-    Parameters
-    ----------
-    obs : Observation
-    extract : Extract
 
     Attributes
     ----------
@@ -176,12 +162,10 @@ def convert_files(
         Its ending says the format: :data:`FORMATS`.
     config : InputConfig
         Overrides of the headers.
-    extract : Extract
     nbits : {1, 2, 4, 8, 16, 32}, optional
         Default: the fewest that hold the samples as they are; averages are floats.
     overwrite : bool
         Replace an existing file.
-    progress : Progress, optional
 
     Returns
     -------

@@ -56,8 +56,6 @@ def folded(
         Raw data or a dedispersed series.
     params : sequence of FoldParams
         Topocentric, at mid-observation.
-    config : Config
-    means : Means
     known : sequence of KnownFold or None, optional
         The fold of each that a search of these samples has made.
 
@@ -111,10 +109,8 @@ def fold_given(obs: Observation, params: FoldParams, config: Config, *, fit: boo
         Raw data or a dedispersed series.
     params : FoldParams
         Topocentric, at mid-observation.
-    config : Config
     fit : bool
         Refine period, derivative and DM; False measures those that are given.
-    progress : Progress
 
     Raises
     ------
@@ -132,12 +128,8 @@ def fold_row(
 
     Parameters
     ----------
-    ident : str
     fold : Fold
         Is told its features.
-    header : Header
-    row : mapping
-    scorer : Scorer
     detected : mapping, optional
         What a search of the same data says: fields `sigma`, `ndetections` and `rfi_flags`.
     """
@@ -172,10 +164,8 @@ def measured(cube: FoldCube, lines: Lines, *, fit: bool, search_dm: bool) -> Fol
 
     Parameters
     ----------
-    cube : FoldCube
     lines : sequence of (float, float)
         Frequencies and full widths [Hz] of periodic interference.
-    fit, search_dm : bool
     """
     if fit:
         return steady_fold(cube, search_dm=search_dm, lines=lines)
@@ -209,17 +199,10 @@ def fold_files(
     ----------
     paths : sequence of paths
         Files of one observation.
-    ephemerides : sequence of Ephemeris or FromPar
-    config : Config
     target : Target
         Product to write.
     fit : bool
         Refine period, derivative and DM; False measures those that are given.
-    progress : Progress, optional
-
-    Returns
-    -------
-    Run
 
     Raises
     ------
@@ -295,7 +278,6 @@ def touched(cube: FoldCube, times: Spans, freqs: Spans) -> tuple[Mask, Mask]:
 
     Parameters
     ----------
-    cube : FoldCube
     times : sequence of (float, float)
         [s] from the start.
     freqs : sequence of (float, float)
@@ -351,8 +333,6 @@ def zap_fold(
         Its name; may be left out where the product has just one.
     times, freqs : sequence of (float, float)
         What is left out [s from the start, MHz]; none: the fold as it was made.
-    config : Config
-    target : Target
     told : callable
         Told what has become of the S/N.
 

@@ -29,23 +29,12 @@ from pulsar_kernels.arrays import Array
 
 @dataclass(frozen=True)
 class Imported:
-    """A fold of another program.
-
-    Attributes
-    ----------
-    path : Path
-    fold : Fold
-        `extra` holds what the file states itself, as ``stated``.
-    header : Header
-        Of its observation, as far as the file tells.
-    problems : tuple of str
-        What is not in the file and was reckoned in another way.
-    """
+    """A fold of another program."""
 
     path: Path
-    fold: Fold
-    header: Header
-    problems: tuple[str, ...] = ()
+    fold: Fold  # `extra` holds what the file states itself, as ``stated``
+    header: Header  # Of its observation, as far as the file tells
+    problems: tuple[str, ...] = ()  # What is not in the file and was reckoned in another way
 
 
 def import_fold(path: Path, *, fit: bool = True) -> Imported:
@@ -97,7 +86,6 @@ def imported_table(found: Sequence[Imported], config: Config) -> Array:
 
     Parameters
     ----------
-    found : sequence of Imported
     config : Config
         Its sections `sift`, `rfi` (mains, diodes) and `known` are used.
     """
@@ -133,12 +121,10 @@ def import_files(
     ----------
     paths : sequence of Path
         Each a fold of its own.
-    config : Config
     target : Target, optional
         Product to write.
     fit : bool
         Refine period, derivative and DM; False measures those of the files.
-    progress : Progress, optional
 
     Returns
     -------

@@ -133,7 +133,6 @@ def make_rfi(
     ----------
     data : Observation, path or sequence of paths
         One observation.
-    config : Config, name of a preset, or path of a TOML file
     out : path, optional
         The mask file (HDF5), for `rfi.mask` of later runs on the same observation; none is written otherwise.
     overwrite : bool
@@ -142,10 +141,6 @@ def make_rfi(
         The command line, for the provenance.
     progress : Progress, optional
         Default: quiet.
-
-    Returns
-    -------
-    RfiReport
 
     Raises
     ------

@@ -63,12 +63,10 @@ def dedispersed(
 
     Parameters
     ----------
-    obs : Observation
     config : Config
         Its sections `rfi` and `run` are used.
     plan_of : callable
         Told the channels that are alive [MHz], it makes the plan.
-    progress : Progress
 
     Yields
     ------
@@ -123,7 +121,6 @@ def dedisperse_files(
         At even times at the barycentre.
     overwrite : bool
         Replace existing files.
-    progress : Progress, optional
 
     Returns
     -------
@@ -197,7 +194,6 @@ def waterfall(
         Of the stretch [s]; rounded to 256 columns of whole samples.
     nbands : int
         Bands, no more than there are channels.
-    progress : Progress, optional
 
     Returns
     -------
@@ -238,7 +234,6 @@ def origin_of(run: Run, row: Any) -> tuple[list[Path], Config]:
 
     Parameters
     ----------
-    run : Run
     row : mapping or void
         Of candidates or single pulses.
 
@@ -280,10 +275,8 @@ def burst_of(run: Run, ident: str, progress: Progress | None = None) -> tuple[di
 
     Parameters
     ----------
-    run : Run
     ident : str
         Of a single pulse.
-    progress : Progress, optional
 
     Returns
     -------
@@ -380,13 +373,7 @@ def burst_bytes(row: Mapping[str, Any], cutout: PulseCutout, header: Header, nam
 
 
 def even_bands(cutout: PulseCutout, header: Header) -> Float32s:
-    """The dynamic spectrum in SIDE equal bands from the first channel on, shape (SIDE, ntime): 0 where all is masked.
-
-    Parameters
-    ----------
-    cutout : PulseCutout
-    header : Header
-    """
+    """The dynamic spectrum in SIDE equal bands from the first channel on, (SIDE, ntime): 0 where all is masked."""
     low, high = header.edges
     width = (high - low) / SIDE
     freqs = high - width * (np.arange(SIDE) + 0.5)

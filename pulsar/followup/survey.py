@@ -114,54 +114,25 @@ MOST_SAMPLES: Final = 1 << 34
 
 @dataclass(frozen=True)
 class SurveyPlan:
-    """Cost of a survey. A unit is what one search goes through: a pointing, or a segment, of one beam.
+    """Cost of a survey. A unit is what one search goes through: a pointing, or a segment, of one beam."""
 
-    Attributes
-    ----------
-    plan : RunPlan
-        Of one unit.
-    unit_bytes, units : float
-        Size of a unit, and their number.
-    data_rate : float
-        Bytes that all beams record in an hour of observing.
-    data_bytes : float
-        In all.
-    cpu : dict of str to float
-        CPU seconds of each stage of a unit, on a node whose cores are all busy.
-    unit_memory : int
-        Bytes that one search takes.
-    side_by_side : int
-        Searches on one node at a time.
-    bound_by : str
-        What bounds that: "cores" or "memory".
-    passes : float
-        How often a unit is read from the shared storage.
-    cores_needed : float
-        Busy all day, for the search to keep up.
-    storage_needed : float
-        Bytes a second from the shared storage, all day, likewise.
-    speed : dict of str to float
-        Days of observing that are searched in a day, by what bounds it: 1 keeps up.
-    product_bytes : float
-        In all.
-    rated : str
-        What the times are taken from, in words.
-    """
-
-    plan: RunPlan
+    plan: RunPlan  # Of one unit
+    #: Size of a unit, and their number.
     unit_bytes: float
     units: float
-    data_rate: float
-    data_bytes: float
-    unit_memory: int
-    side_by_side: int
-    bound_by: str
-    passes: float
-    cores_needed: float
-    storage_needed: float
-    product_bytes: float
-    rated: str
+    data_rate: float  # Bytes that all beams record in an hour of observing
+    data_bytes: float  # In all
+    unit_memory: int  # Bytes that one search takes
+    side_by_side: int  # Searches on one node at a time
+    bound_by: str  # What bounds that: "cores" or "memory"
+    passes: float  # How often a unit is read from the shared storage
+    cores_needed: float  # Busy all day, for the search to keep up
+    storage_needed: float  # Bytes a second from the shared storage, all day, likewise
+    product_bytes: float  # In all
+    rated: str  # What the times are taken from, in words
+    #: CPU seconds of each stage of a unit, on a node whose cores are all busy.
     cpu: dict[str, float] = field(default_factory=dict)
+    #: Days of observing that are searched in a day, by what bounds it: 1 keeps up.
     speed: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -23,40 +23,21 @@ PULSE_WIDTHS: Final = 2.0
 
 @dataclass(frozen=True)
 class Found:
-    """One detection in one beam.
-
-    Attributes
-    ----------
-    beam : int
-    row : int
-        In the table of that beam.
-    snr : float
-    """
+    """One detection in one beam."""
 
     beam: int
-    row: int
+    row: int  # In the table of that beam
     snr: float
 
 
 @dataclass(frozen=True)
 class Coincidence:
-    """Detections that are one signal, and the verdict on it.
+    """Detections that are one signal, and the verdict on it."""
 
-    Attributes
-    ----------
-    best : Found
-        The strongest.
-    members : tuple of Found
-        All, strongest first.
-    verdict : str
-        "source" (one beam or a patch of neighbours), "sidelobes" (a bright source), or "rfi".
-    east, north, error : float
-        Position by the beams' S/N, offset from the middle of the receiver [arcmin], and its error; NaN when unknown.
-    """
-
-    best: Found
-    members: tuple[Found, ...]
-    verdict: str
+    best: Found  # The strongest
+    members: tuple[Found, ...]  # All, strongest first
+    verdict: str  # "source" (one beam or a patch of neighbours), "sidelobes" (a bright source), or "rfi"
+    #: Position by the beams' S/N, offset from the middle of the receiver [arcmin], and its error; NaN when unknown.
     east: float = float("nan")
     north: float = float("nan")
     error: float = float("nan")
@@ -84,7 +65,6 @@ def coincide_candidates(
     ----------
     tables : mapping of int to ndarray
         Beam -> rows with the fields of CANDIDATE_COLUMNS.
-    receiver : Receiver
     observed : set of int
         Beams of which there are data.
     tobs : float
@@ -128,9 +108,6 @@ def coincide_pulses(
     ----------
     tables : mapping of int to ndarray
         Beam -> rows with the fields of SINGLE_PULSE_COLUMNS.
-    receiver : Receiver
-    observed : set of int
-    threshold : float
     """
     seen = [Found(beam, i, float(row["snr"])) for beam, rows in tables.items() for i, row in enumerate(rows)]
     seen.sort(key=lambda s: float(tables[s.beam][s.row]["time"]))

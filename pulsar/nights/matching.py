@@ -68,60 +68,28 @@ _UNITY: Final = RATIOS.index(Fraction(1))
 
 
 class Match(NamedTuple):
-    """How one candidate agrees with another.
-
-    Attributes
-    ----------
-    other : int
-    expected : float
-        Unrelated candidates that would agree as well.
-    ratio : Fraction
-        Period of the other one over its own.
-    orbit : bool
-        Periods agree only if an orbit is allowed for.
-    period : float
-        Relative difference of the periods, the ratio taken out.
-    dm : float
-        Difference of the DMs [pc cm^-3].
-    """
+    """How one candidate agrees with another."""
 
     other: int
-    expected: float
-    ratio: Fraction
-    orbit: bool
-    period: float
-    dm: float
+    expected: float  # Unrelated candidates that would agree as well
+    ratio: Fraction  # Period of the other one over its own
+    orbit: bool  # Periods agree only if an orbit is allowed for
+    period: float  # Relative difference of the periods, the ratio taken out
+    dm: float  # Difference of the DMs [pc cm^-3]
 
 
 @dataclass
 class Seen:
-    """The verdict of other times on one candidate, or one pulse.
+    """The verdict of other times on one candidate, or one pulse."""
 
-    Attributes
-    ----------
-    chance : float
-        Probability that unrelated candidates agree as well as those that speak for it do; NaN where none agrees.
-    matches : list of Match
-        Those that speak for it, best first, no two of one time.
-    head : int
-        The candidate that leads its source: itself where it stands alone.
-    ratio : Fraction
-        Its period over that of the head.
-    nseen : int
-        Times at which its source was seen.
-    ground : int
-        Of interference at how many other places and times its topocentric period is the same; else 0.
-    ground_expected : float
-        How many of them would be there by chance.
-    """
-
-    head: int
+    head: int  # The candidate that leads its source: itself where it stands alone
+    #: Probability that unrelated candidates agree as well as those that speak for it do; NaN where none agrees.
     chance: float = float("nan")
-    matches: list[Match] = field(default_factory=list)
-    ratio: Fraction = Fraction(1)
-    nseen: int = 1
-    ground: int = 0
-    ground_expected: float = 0.0
+    matches: list[Match] = field(default_factory=list)  # Those that speak for it, best first, no two of one time
+    ratio: Fraction = Fraction(1)  # Its period over that of the head
+    nseen: int = 1  # Times at which its source was seen
+    ground: int = 0  # Of interference at how many other places and times its topocentric period is the same; else 0
+    ground_expected: float = 0.0  # How many of them would be there by chance
 
 
 def see_again(sightings: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.1) -> list[Seen]:
@@ -129,7 +97,6 @@ def see_again(sightings: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.
 
     Parameters
     ----------
-    sightings : Sightings
     orbit : float
         Relative difference of periods that orbits may make (2 sigma); 0: none.
     sidelobe : float
@@ -178,7 +145,6 @@ class Density:
 
         Parameters
         ----------
-        x : float
         without : ndarray of int64
             Places of those in the array of values.
 
@@ -206,7 +172,6 @@ class Field:
 
     Parameters
     ----------
-    places : Places
     compared : ndarray of int64
         Those of it.
     """
@@ -245,7 +210,6 @@ class _Sky(Field):
     found : Sightings
     compared : ndarray of int64
         Those of it.
-    orbit : float
     """
 
     def __init__(self, sightings: Sightings, compared: Ints, orbit: float) -> None:
@@ -432,7 +396,6 @@ def repeated(places: Places, usable: Bools) -> list[Seen]:
 
     Parameters
     ----------
-    places : Places
     usable : ndarray of bool, shape (n,)
         Those that are no interference.
 

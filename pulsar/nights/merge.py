@@ -95,12 +95,8 @@ def merge(
 
     Parameters
     ----------
-    runs : sequence of Run
-    out : Path
     config : Config
         Its section `receiver` says where the beams are.
-    overwrite : bool
-    argv : sequence of str
     problems : sequence of str
         To be recorded: beams and files that are missing.
 
@@ -212,12 +208,7 @@ def _carry_labels(runs: Sequence["Run"], out: Path, table: Array, names: Mapping
 
 
 class _Observed:
-    """All observations of the merged product, in the order of their pointings, and where those of each run begin.
-
-    Parameters
-    ----------
-    runs : sequence of Run
-    """
+    """All observations of the merged product, in the order of their pointings, and where those of each run begin."""
 
     def __init__(self, runs: Sequence["Run"]) -> None:
         self.headers: list[Header] = []
@@ -421,7 +412,6 @@ def compare(rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver, 
         Candidates that stand for themselves, fields of CANDIDATE_COLUMNS; changed.
     headers : sequence of Header
         Of the observation of each.
-    receiver : Receiver
     orbit : float
         Relative difference of periods that orbits may make.
 
@@ -465,7 +455,6 @@ def compare_pulses(rows: Sequence[Any], headers: Sequence[Header], receiver: Rec
         Fields of SINGLE_PULSE_COLUMNS; changed.
     headers : sequence of Header
         Of the observation of each.
-    receiver : Receiver
     """
     flags = [split(str(row["rfi_flags"])) for row in rows]
     usable = np.array([weight(tuple(f for f in own if f in BY_NAME)) > RFI for own in flags], dtype=np.bool_)

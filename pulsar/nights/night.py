@@ -48,23 +48,12 @@ SIGNALS: Final = 400
 
 @dataclass(frozen=True)
 class Job:
-    """One search of a night.
+    """One search of a night."""
 
-    Attributes
-    ----------
-    pointing : Pointing
-        With the files of this job only.
-    out : Path
-    config : Config
-        With the position of a drifting beam, where that is.
-    part : int
-        Number of the segment, from 1; 0: the whole.
-    """
-
-    pointing: Pointing
+    pointing: Pointing  # With the files of this job only
     out: Path
-    config: Config
-    part: int = 0
+    config: Config  # With the position of a drifting beam, where that is
+    part: int = 0  # Number of the segment, from 1; 0: the whole
 
     @property
     def group(self) -> tuple[str, str, int, int]:
@@ -74,18 +63,11 @@ class Job:
 
 @dataclass
 class Outcome:
-    """The outcome of a night.
-
-    Attributes
-    ----------
-    products : list of Path
-    merged : Path or None
-    failures : list of (str, PulsarError)
-        Pointings that could not be searched, and why.
-    """
+    """The outcome of a night."""
 
     products: list[Path] = field(default_factory=list)
     merged: Path | None = None
+    #: Pointings that could not be searched, and why.
     failures: list[tuple[str, PulsarError]] = field(default_factory=list)
 
 
@@ -102,8 +84,6 @@ def jobs(
 
     Parameters
     ----------
-    night : Night
-    config : Config
     folder : Path
         Where the products go.
     beams : set of int, optional
@@ -216,16 +196,12 @@ def search_night(
 
     Parameters
     ----------
-    todo : sequence of Job
-    config : Config
     folder : Path
         Made when missing.
     overwrite, resume : bool
         As for one search; with `resume` products that are there are kept.
-    argv : sequence of str
     problems : sequence of str
         Of the night: recorded in the merged product.
-    progress : Progress, optional
     merged : Path, optional
         Product of all of them; default: ALL.h5 in the folder.
 
@@ -374,7 +350,6 @@ def observations(
     ----------
     files : sequence of paths
         Files and folders; those of one observation are joined, as a search of a night does it.
-    config : Config
     out : Path
         Product of all.
     signals : int

@@ -31,30 +31,19 @@ _DAYS: Final = (10_000.0, 100_000.0)
 
 @dataclass(frozen=True)
 class Places:
-    """Candidates or single pulses, each of its own observation; all arrays have the shape (n,).
+    """Candidates or single pulses, each of its own observation; all arrays have the shape (n,)."""
 
-    Attributes
-    ----------
-    dm, dm_err : ndarray
-        [pc cm^-3]
-    ra, dec : ndarray
-        Direction [deg], NaN where unknown.
-    beam : ndarray
-        Full width of the beam at half power [deg].
-    start, end : ndarray
-        Of the observation, MJD; NaN where unknown: then it is compared with nothing.
-    snr : ndarray
-        NaN where it was not folded.
-    """
-
+    #: [pc cm^-3]
     dm: Floats
     dm_err: Floats
+    #: Direction [deg], NaN where unknown.
     ra: Floats
     dec: Floats
-    beam: Floats
+    beam: Floats  # Full width of the beam at half power [deg]
+    #: Of the observation, MJD; NaN where unknown: then it is compared with nothing.
     start: Floats
     end: Floats
-    snr: Floats
+    snr: Floats  # NaN where it was not folded
 
     def __len__(self) -> int:
         return len(self.dm)
@@ -94,24 +83,12 @@ class Places:
 
 @dataclass(frozen=True)
 class Sightings(Places):
-    """Candidates with their periods.
+    """Candidates with their periods."""
 
-    Attributes
-    ----------
-    topocentric : ndarray
-        Natural logarithm of the topocentric period [s].
-    doppler : ndarray
-        What to add for the barycentric one; NaN where telescope or position are unknown.
-    error : ndarray
-        Relative 1-sigma error of the period.
-    known : ndarray of bool
-        A known pulsar.
-    """
-
-    topocentric: Floats
-    doppler: Floats
-    error: Floats
-    known: Bools
+    topocentric: Floats  # Natural logarithm of the topocentric period [s]
+    doppler: Floats  # What to add for the barycentric one; NaN where telescope or position are unknown
+    error: Floats  # Relative 1-sigma error of the period
+    known: Bools  # A known pulsar
 
     @property
     def comparable(self) -> Bools:

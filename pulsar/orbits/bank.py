@@ -121,26 +121,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Slice:
-    """Templates of one W.
+    """Templates of one W."""
 
-    Attributes
-    ----------
-    turns : tuple of float
-        W [rad/s]: the first that it stands for, its own, the last.
-    spacing : float
-        Of the lattice in X, Y.
-    hexagons : bool
-        Whether the lattice is one of triangles; else of squares.
-    shifted : bool
-        Of squares: by half a diagonal.
-    inner, outer : float
-        Shell to which it belongs.
-    """
-
-    turns: tuple[float, float, float]
-    spacing: float
-    hexagons: bool
-    shifted: bool
+    turns: tuple[float, float, float]  # W [rad/s]: the first that it stands for, its own, the last
+    spacing: float  # Of the lattice in X, Y
+    hexagons: bool  # Whether the lattice is one of triangles; else of squares
+    shifted: bool  # Of squares: by half a diagonal
+    #: Shell to which it belongs.
     inner: float
     outer: float
 
@@ -317,35 +304,19 @@ def _beyond(along: Floats, across: Floats, high: float, wide: float) -> Floats:
 
 @dataclass(frozen=True)
 class OrbitRange:
-    """Largest changes by a circular orbit that is seen from its edge.
+    """Largest changes by a circular orbit that is seen from its edge."""
 
-    Attributes
-    ----------
-    size : float
-        a / c [s].
-    accel, jerk : float
-        [m/s^2], [m/s^3]
-    freq : float
-        Spin frequency of the fastest pulsar, for which the drifts hold [Hz]; they grow with it.
-    parts : int
-        Equal parts of the data, the fewest of which each is no more than a tenth of the orbit.
-    share : float
-        Of each part in the orbit.
-    z, w : float
-        Drift and its change over a part, at the fundamental [bins of 1/T].
-    searchable : bool
-        Parts so short are not too many, and their drift not too large.
-    """
-
-    size: float
+    size: float  # a / c [s]
+    #: [m/s^2], [m/s^3]
     accel: float
     jerk: float
-    freq: float
-    parts: int
-    share: float
+    freq: float  # Spin frequency of the fastest pulsar, for which the drifts hold [Hz]; they grow with it
+    parts: int  # Equal parts of the data, the fewest of which each is no more than a tenth of the orbit
+    share: float  # Of each part in the orbit
+    #: Drift and its change over a part, at the fundamental [bins of 1/T].
     z: float
     w: float
-    searchable: bool
+    searchable: bool  # Parts so short are not too many, and their drift not too large
 
 
 def orbit_range(tobs: float, companion: float, period: float, config: AccelConfig) -> OrbitRange:

@@ -19,30 +19,15 @@ from pulsar_kernels.arrays import Floats, Ints
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How the samples that are searched follow from those of the observation.
+    """How the samples that are searched follow from those of the observation."""
 
-    Attributes
-    ----------
-    dms : ndarray, shape (ndms,)
-        [pc cm^-3]
-    downsample : int
-        Samples of the observation in one.
-    header : Header
-        What is searched, as one observation; at the barycentre where that is known.
-    chosen : ndarray of int64 or None
-        Sample of the series that each is, where they come at even times of the barycentre.
-    voverc : float
-        Velocity of the telescope away from the source over that of light; 0 where the series is not barycentred here.
-    remark : str
-        Why it is not, or empty.
-    """
-
-    dms: Floats
-    downsample: int
-    header: Header
-    chosen: Ints | None = None
+    dms: Floats  # shape (ndms,): [pc cm^-3]
+    downsample: int  # Samples of the observation in one
+    header: Header  # What is searched, as one observation; at the barycentre where that is known
+    chosen: Ints | None = None  # Sample of the series that each is, where they come at even times of the barycentre
+    #: Velocity of the telescope away from the source over that of light; 0 where the series is not barycentred here.
     voverc: float = 0.0
-    remark: str = ""
+    remark: str = ""  # Why it is not, or empty
 
 
 def lay_out(obs: Observation, dms: Sequence[float], config: Config) -> Layout:
@@ -99,22 +84,12 @@ def _dms(obs: Observation, asked: Sequence[float]) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class OctavePlan:
-    """One octave of one DM.
-
-    Attributes
-    ----------
-    octave : Octave
-    templates : int
-    samples : int
-        Of a template.
-    each : float
-        CPU seconds of a template, tried on this machine.
-    """
+    """One octave of one DM."""
 
     octave: Octave
     templates: int
-    samples: int
-    each: float
+    samples: int  # Of a template
+    each: float  # CPU seconds of a template, tried on this machine
 
     @property
     def seconds(self) -> float:
@@ -129,29 +104,15 @@ class OctavePlan:
 
 @dataclass(frozen=True, eq=False)
 class OrbitsPlan:
-    """The plan of a search for orbits.
-
-    Attributes
-    ----------
-    layout : Layout
-    config : OrbitsConfig
-    octaves : tuple of OctavePlan
-    searches : tuple of OrbitSearch
-        Of each octave.
-    independent : float
-        Independent ones among the DMs.
-    threads : int
-    memory : int
-        Bytes that the search takes.
-    """
+    """The plan of a search for orbits."""
 
     layout: Layout
     config: OrbitsConfig
     octaves: tuple[OctavePlan, ...]
-    searches: tuple[OrbitSearch, ...]
-    independent: float
+    searches: tuple[OrbitSearch, ...]  # Of each octave
+    independent: float  # Independent ones among the DMs
     threads: int
-    memory: int
+    memory: int  # Bytes that the search takes
 
     @property
     def seconds(self) -> float:
@@ -186,7 +147,6 @@ def plan_orbits(layout: Layout, config: Config, independent: float, threads: int
 
     Parameters
     ----------
-    layout : Layout
     config : Config
         Its section `orbits` is used.
     independent : float

@@ -51,17 +51,10 @@ NBINS: Final = 64
 
 @dataclass(frozen=True, eq=False)
 class OrbitFold:
-    """A folded profile.
+    """A folded profile."""
 
-    Attributes
-    ----------
-    profile : ndarray, shape (NBINS,)
-        Mean 0, in units of the noise of a bin.
-    snr, width, phase : float
-        Of its best boxcar: S/N, width and centre [turns].
-    """
-
-    profile: Float32s
+    profile: Float32s  # shape (NBINS,): Mean 0, in units of the noise of a bin
+    #: Of its best boxcar: S/N, width and centre [turns].
     snr: float
     width: float
     phase: float
@@ -95,14 +88,7 @@ def fold_phases(series: Array, turns: Floats, turn: float) -> OrbitFold:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A signal, where it was found, and its fold.
-
-    Attributes
-    ----------
-    orbit : Orbit
-    dm_index : int
-    fold : OrbitFold
-    """
+    """A signal, where it was found, and its fold."""
 
     orbit: Orbit
     dm_index: int
@@ -155,7 +141,6 @@ def search_orbits(
         Its sections `input`, `rfi`, `orbits` and `run` are used.
     resume : bool
         Go on where an interrupted search of the same files and settings stopped.
-    progress : Progress, optional
 
     Returns
     -------

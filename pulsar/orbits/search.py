@@ -73,33 +73,19 @@ def octaves(f_min: float, f_max: float) -> tuple[Octave, ...]:
 
 @dataclass
 class Orbit:
-    """A signal on a circular orbit.
+    """A signal on a circular orbit."""
 
-    Attributes
-    ----------
-    freq : float
-        Spin frequency in the time of the pulsar [Hz].
-    turn, x, y : float
-        2 pi / P_orb [rad/s]; delays by cos and sin [s], from mid-observation.
-    nharm : int
-        Harmonics that were summed.
-    power : float
-        Their sum, 1 each in noise.
-    logp, sigma : float
-        ln p in a single trial; significance, corrected for trials.
-    errors : tuple of float
-        1-sigma, of freq, turn, x, y.
-    """
-
-    freq: float
+    freq: float  # Spin frequency in the time of the pulsar [Hz]
+    #: 2 pi / P_orb [rad/s]; delays by cos and sin [s], from mid-observation.
     turn: float
     x: float
     y: float
-    nharm: int
-    power: float
+    nharm: int  # Harmonics that were summed
+    power: float  # Their sum, 1 each in noise
+    #: ln p in a single trial; significance, corrected for trials.
     logp: float = 0.0
     sigma: float = 0.0
-    errors: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    errors: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # 1-sigma, of freq, turn, x, y
 
     @property
     def period(self) -> float:
@@ -131,14 +117,9 @@ class Orbit:
 
 @dataclass
 class Peaks:
-    """The best peak in every few bins of frequency.
+    """The best peak in every few bins of frequency."""
 
-    Attributes
-    ----------
-    best : dict
-        Harmonics and cell -> ln p, power, frequency [Hz], W [rad/s], x, y [s].
-    """
-
+    #: Harmonics and cell -> ln p, power, frequency [Hz], W [rad/s], x, y [s].
     best: dict[tuple[int, int], tuple[float, ...]] = field(default_factory=dict)
 
     def add(self, key: tuple[int, int], row: tuple[float, ...]) -> None:
@@ -165,11 +146,8 @@ class OrbitSearch:
 
     Parameters
     ----------
-    nsamps : int
     tsamp : float
         [s]
-    octave : Octave
-    config : OrbitsConfig
     share : float
         Part of the false alarms of the whole run that may come from here: 1 / (octaves times independent DMs).
 
@@ -306,7 +284,6 @@ class OrbitSearch:
         ----------
         white : ndarray
             Is left as it was.
-        peaks : Peaks
         """
         left = white.copy()
         queue = [(row, h, 0) for (h, _), row in peaks.best.items()]
@@ -384,8 +361,6 @@ class _Near:
 
     Parameters
     ----------
-    search : OrbitSearch
-    white : ndarray
     one : Orbit
     every : bool
         All harmonics up to the end of the octave, not only those that were summed.

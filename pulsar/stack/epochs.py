@@ -46,18 +46,10 @@ _RARE: Final = np.float32(9.0)
 
 
 class Added(NamedTuple):
-    """The fate of an observation.
+    """The fate of an observation."""
 
-    Attributes
-    ----------
-    path : Path
-        Its epoch in the store.
-    new : bool
-        False: it was there already.
-    """
-
-    path: Path
-    new: bool
+    path: Path  # Its epoch in the store
+    new: bool  # False: it was there already
 
 
 def add_epoch(
@@ -83,11 +75,6 @@ def add_epoch(
         By which it counts more than its length and band say.
     argv : sequence of str
         Command line, for the provenance.
-    progress : Progress, optional
-
-    Returns
-    -------
-    Added
 
     Raises
     ------
@@ -145,7 +132,6 @@ def first_grid(obs: Observation, config: Config) -> StackGrid:
 
     Parameters
     ----------
-    obs : Observation
     config : Config
         Its sections `dedisp` and `stack`.
     """
@@ -274,8 +260,6 @@ class GridPowers:
     ----------
     nsamps : int
         Samples of every series; their transform is no longer than that of the grid.
-    grid : StackGrid
-    threads : int
 
     Raises
     ------

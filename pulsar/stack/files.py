@@ -48,31 +48,16 @@ _SCALE: Final = 255.0 / np.log1p(LARGEST)
 
 @dataclass(frozen=True, eq=False)
 class StackGrid:
-    """Frequencies and trial DMs that all epochs of a stack share.
+    """Frequencies and trial DMs that all epochs of a stack share."""
 
-    Attributes
-    ----------
-    tsamp : float
-        Sampling time of the series [s], at the barycentre.
-    nfft : int
-        Samples of the common transform: shorter epochs are padded, longer ones cut into pieces.
-    npoints : int
-        Frequencies that are kept, from 0 on.
-    dms : ndarray, shape (ndms,)
-        [pc cm^-3], ascending.
-    ra_deg, dec_deg : float
-        Direction that all are barycentred for [deg]; NaN where they are not.
-    barycentric : bool
-        False: topocentric frequencies.
-    """
-
-    tsamp: float
-    nfft: int
-    npoints: int
-    dms: Floats
+    tsamp: float  # Sampling time of the series [s], at the barycentre
+    nfft: int  # Samples of the common transform: shorter epochs are padded, longer ones cut into pieces
+    npoints: int  # Frequencies that are kept, from 0 on
+    dms: Floats  # shape (ndms,): [pc cm^-3], ascending
+    #: Direction that all are barycentred for [deg]; NaN where they are not.
     ra_deg: float = float("nan")
     dec_deg: float = float("nan")
-    barycentric: bool = True
+    barycentric: bool = True  # False: topocentric frequencies
 
     @property
     def span(self) -> float:
@@ -92,53 +77,26 @@ class StackGrid:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of an epoch, as long as the common transform at most.
+    """A stretch of an epoch, as long as the common transform at most."""
 
-    Attributes
-    ----------
-    mjd : float
-        Its middle at the barycentre, MJD (TDB); topocentric UTC where nothing is barycentred.
-    tobs : float
-        Its length [s].
-    """
-
-    mjd: float
-    tobs: float
+    mjd: float  # Its middle at the barycentre, MJD (TDB); topocentric UTC where nothing is barycentred
+    tobs: float  # Its length [s]
 
 
 @dataclass(frozen=True, eq=False)
 class EpochInfo:
-    """All that is known of an epoch beside its powers.
+    """All that is known of an epoch beside its powers."""
 
-    Attributes
-    ----------
-    key : str
-        Name that its data have.
-    header : Header
-    files : sequence of InputFile
-    pieces : tuple of Piece
-        Parts of it that are summed one by one.
-    factor : float
-        What the user has said that it counts times.
-    voverc : float
-        Velocity of the telescope away from the source over that of light, at the middle; NaN without barycentre.
-    freqs : ndarray
-        Channels that were used [MHz], descending.
-    bandwidth : float
-        That was used [MHz]; NaN where it is not known.
-    beyond : int
-        Powers that were too large for a byte.
-    """
-
-    key: str
+    key: str  # Name that its data have
     header: Header
     files: Sequence[InputFile]
-    pieces: tuple[Piece, ...]
-    factor: float
+    pieces: tuple[Piece, ...]  # Parts of it that are summed one by one
+    factor: float  # What the user has said that it counts times
+    #: Velocity of the telescope away from the source over that of light, at the middle; NaN without barycentre.
     voverc: float
-    freqs: Floats = field(default_factory=lambda: np.zeros(0))
-    bandwidth: float = float("nan")
-    beyond: int = 0
+    freqs: Floats = field(default_factory=lambda: np.zeros(0))  # Channels that were used [MHz], descending
+    bandwidth: float = float("nan")  # That was used [MHz]; NaN where it is not known
+    beyond: int = 0  # Powers that were too large for a byte
 
     @property
     def name(self) -> str:
@@ -180,10 +138,6 @@ def decoded() -> Floats:
 def data_key(files: Sequence[InputFile]) -> str:
     """A name that the same data have wherever they lie, from their size and 64 pieces of each file.
 
-    Parameters
-    ----------
-    files : sequence of InputFile
-
     Raises
     ------
     DataError
@@ -213,13 +167,7 @@ class _GridWriter(FileWriter):
 
 
 class EpochWriter(_GridWriter):
-    """Writer of one epoch, row by row; whole or not at all.
-
-    Parameters
-    ----------
-    store : Store
-    info : EpochInfo
-    """
+    """Writer of one epoch, row by row; whole or not at all."""
 
     format = EPOCH_FORMAT
     groups: dict[str, str] = {  # noqa: RUF012
@@ -293,13 +241,8 @@ class Epoch(Closing):
 class Store:
     """A folder of epochs.
 
-    Parameters
-    ----------
-    folder : Path
-
     Attributes
     ----------
-    folder : Path
     grid : StackGrid
 
     Raises

@@ -43,20 +43,11 @@ SEEN_SIGMA: Final = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A piece of an epoch, and its weight.
-
-    Attributes
-    ----------
-    epoch : Epoch
-    number : int
-        Of the piece.
-    weight : float
-        All weights together are 1.
-    """
+    """A piece of an epoch, and its weight."""
 
     epoch: Epoch
-    number: int
-    weight: float
+    number: int  # Of the piece
+    weight: float  # All weights together are 1
 
     @property
     def piece(self) -> Piece:
@@ -66,11 +57,6 @@ class Part:
 
 class Stack:
     """All epochs of a store, open; sums of their powers.
-
-    Parameters
-    ----------
-    store : Store
-    epochs : sequence of Epoch
 
     Attributes
     ----------
@@ -170,7 +156,6 @@ def search_stack(folder: Path, target: Target, config: Config = Config(), progre
         Product to write.
     config : Config, optional
         Its sections `fft` (harmonics, threshold, periods), `sift` and `run` are used.
-    progress : Progress, optional
 
     Returns
     -------

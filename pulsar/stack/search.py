@@ -42,7 +42,6 @@ class StackSearch:
 
     Parameters
     ----------
-    grid : StackGrid
     weights : ndarray, shape (nepochs,)
         Their sum is taken to 1.
     tobs : ndarray, shape (nepochs,)
@@ -268,7 +267,6 @@ def sum_logp(total: ArrayLike, nharm: int, weights: Floats) -> Floats:
     ----------
     total : array_like
         Sums, of `nharm` powers of each epoch times its weight.
-    nharm : int
     weights : ndarray, shape (nepochs,)
         Positive.
 

@@ -133,7 +133,6 @@ def inject(
 
     Parameters
     ----------
-    obs : Observation
     path : str or Path
         Output, a ``.fil``.
     pulsars, bursts, rfi : sequences
@@ -200,10 +199,6 @@ def inject_in_memory(
     ----------
     obs, pulsars, bursts, rfi, nbits, seed, threads, progress
         As for :func:`inject`.
-
-    Returns
-    -------
-    Filterbank
 
     Raises
     ------
@@ -331,10 +326,6 @@ class Injector:
     The S/N of a signal is that of an ideal matched filter in the cleaned samples: over channels and samples that are
     neither masked, clipped nor missing, in noise of 1 that is independent in each of them,
     ``snr^2 = sum of (s - mean s)^2 / sigma^2`` (of bursts without the mean).
-
-    Parameters
-    ----------
-    source : MaskedSource
     """
 
     def __init__(self, source: MaskedSource) -> None:
@@ -353,7 +344,6 @@ class Injector:
 
         Parameters
         ----------
-        pulsars, bursts : sequences
         seed : int
             Of where the steps of each channel are.
 

@@ -30,8 +30,6 @@ class Sources:
 
     Parameters
     ----------
-    header : Header
-    rfi : sequence of Rfi
     keys : ndarray of uint64
         Of each: the stream of its random numbers.
     seed, stream : int
@@ -84,8 +82,6 @@ class Interference:
 
     Parameters
     ----------
-    header : Header
-    rfi : Rfi
     key : int
         Stream of its random numbers.
     """

@@ -44,71 +44,32 @@ _TABLE: Final = "a table of signals (csv or ecsv)"
 
 @dataclass(frozen=True)
 class Ranges:
-    """Ranges from which signals are drawn.
+    """Ranges from which signals are drawn."""
 
-    Attributes
-    ----------
-    periods : (float, float)
-        [s]; log-uniform.
-    dms : (float, float)
-        [pc cm^-3]; uniform.
-    snrs : (float, float)
-        Uniform.
-    accel : float or None
-        Largest acceleration [m/s^2], either sign; None: none.
-    drift : float or None
-        Largest drift of the fundamental [bins of 1/T]; None: none.
-    width_max : float
-        Widest burst [s].
-    duties : (float, float) or None
-        Log-uniform; None: by the law of :func:`duty_of`.
-    widths : (float, float) or None
-        Of bursts [s], log-uniform; None: from a sample to WIDEST times what smears the narrowest.
-    """
-
-    periods: tuple[float, float]
-    dms: tuple[float, float]
-    snrs: tuple[float, float]
-    accel: float | None = None
-    drift: float | None = None
-    width_max: float = 0.25
-    duties: tuple[float, float] | None = None
+    periods: tuple[float, float]  # [s]; log-uniform
+    dms: tuple[float, float]  # [pc cm^-3]; uniform
+    snrs: tuple[float, float]  # Uniform
+    accel: float | None = None  # Largest acceleration [m/s^2], either sign; None: none
+    drift: float | None = None  # Largest drift of the fundamental [bins of 1/T]; None: none
+    width_max: float = 0.25  # Widest burst [s]
+    duties: tuple[float, float] | None = None  # Log-uniform; None: by the law of :func:`duty_of`
+    #: Of bursts [s], log-uniform; None: from a sample to WIDEST times what smears the narrowest.
     widths: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A signal that somebody asks for; what is None is drawn.
+    """A signal that somebody asks for; what is None is drawn."""
 
-    Attributes
-    ----------
-    kind : {"pulsar", "burst"}
-    where : str
-        Where that is written, for messages.
-    period : float or None
-        [s]
-    dm : float or None
-        [pc cm^-3]
-    snr : float or None
-    flux : float or None
-        Mean flux density of a pulsar, in place of its S/N [mJy].
-    width : float or None
-        Full width at half maximum [s].
-    duty : float or None
-        In place of the width [turns].
-    accel : float or None
-        [m/s^2]
-    """
-
-    kind: str = "pulsar"
-    where: str = ""
-    period: float | None = None
-    dm: float | None = None
+    kind: str = "pulsar"  # {"pulsar", "burst"}
+    where: str = ""  # Where that is written, for messages
+    period: float | None = None  # [s]
+    dm: float | None = None  # [pc cm^-3]
     snr: float | None = None
-    flux: float | None = None
-    width: float | None = None
-    duty: float | None = None
-    accel: float | None = None
+    flux: float | None = None  # Mean flux density of a pulsar, in place of its S/N [mJy]
+    width: float | None = None  # Full width at half maximum [s]
+    duty: float | None = None  # In place of the width [turns]
+    accel: float | None = None  # [m/s^2]
 
 
 def duty_of(period: float, deviation: float = 0.0) -> float:
@@ -136,9 +97,6 @@ def draw_pulsar(
 
     Parameters
     ----------
-    rng : Generator
-    header : Header
-    ranges : Ranges
     dm : float
         [pc cm^-3]
     stratum : (int, int)

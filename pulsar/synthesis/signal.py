@@ -43,7 +43,6 @@ def recorded_profiles(components: tuple[Component, ...], nbins: int, smear: Floa
 
     Parameters
     ----------
-    components : tuple of Component
     nbins : int
         Phase bins, even.
     smear : ndarray, shape (n,)
@@ -114,31 +113,19 @@ def _nbins(width: float) -> int:
 
 @dataclass(frozen=True)
 class PulsarSignal:
-    """A pulsar ready to be added to samples, as `pulsar_kernels.synth.add_periodic` takes it.
+    """A pulsar ready to be added to samples, as `pulsar_kernels.synth.add_periodic` takes it."""
 
-    Attributes
-    ----------
-    delays, offsets, amps : ndarray, shape (nchans,)
-    on : ndarray, shape (nchans,)
-    rows : ndarray of int64, shape (nchans,)
-    spin : ndarray, shape (8,)
-    cumulative : ndarray, shape (ntemplates, nbins + 1)
-    nulls : ndarray of bool
-    first_null : int
-    per_amplitude : float
-        S/N at a mean of 1 sigma.
-    """
-
+    #: shape (nchans,)
     delays: Floats
     offsets: Floats
     amps: Floats
-    on: Floats
-    rows: Ints
-    spin: Floats
-    cumulative: Floats
+    on: Floats  # shape (nchans,)
+    rows: Ints  # shape (nchans,)
+    spin: Floats  # shape (8,)
+    cumulative: Floats  # shape (ntemplates, nbins + 1)
     nulls: Bools
     first_null: int
-    per_amplitude: float
+    per_amplitude: float  # S/N at a mean of 1 sigma
 
     def add(self, data: Float32s, start: int, tsamp: float, c0: int) -> None:
         """Add to `data` (nchans, n), whose first row is channel `c0` and first column sample `start`, in sigma."""
@@ -221,8 +208,6 @@ def pulsar_signal(
 
     Parameters
     ----------
-    header : Header
-    pulsar : Pulsar
     chan_ok : ndarray of bool or float, shape (nchans,), optional
         Channels that carry signal, or the share of the samples in which each does.
     seed, number : int

@@ -48,7 +48,6 @@ class Synthesiser:
 
     Parameters
     ----------
-    sky : Sky
     nbits : int, optional
         In place of the depth of the sky.
     pol : {"AA+BB", "AABB", "AABBCRCI", "IQUV"}
@@ -223,10 +222,8 @@ def make(sky: Sky, *, nbits: int | None = None, threads: int = 1) -> Block:
 
     Parameters
     ----------
-    sky : Sky
     nbits : int, optional
         In place of the depth of the sky.
-    threads : int
 
     Returns
     -------
@@ -253,7 +250,6 @@ def check_free(path: Path, *, overwrite: bool, nbytes: float = 0) -> None:
 
     Parameters
     ----------
-    path : Path
     overwrite : bool
         A file of that name may be replaced.
     nbytes : float
@@ -326,8 +322,6 @@ def write_filterbank(
 
     Parameters
     ----------
-    sky : Sky
-    path : str or Path
     nbits : {1, 2, 4, 8, 16, 32}, optional
         In place of the depth of the sky; the analogue signal is the same.
     ascending : bool
@@ -380,7 +374,6 @@ def write_psrfits(
 
     Parameters
     ----------
-    sky : Sky
     path : str or Path
         The file; with `rows_per_file` the pattern of several: ``a.fits`` → ``a_0001.fits``, …
     nbits : {1, 2, 4, 8, 16, 32}, optional

@@ -44,7 +44,6 @@ class Server(ThreadingHTTPServer):
 
     Parameters
     ----------
-    site : Site
     port : int
         0: any that is free.
 
@@ -96,7 +95,6 @@ class Refused(Exception):
 
     Parameters
     ----------
-    status : HTTPStatus
     message : str
         Why.
     to : str

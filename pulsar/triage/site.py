@@ -45,7 +45,6 @@ class Site:
 
     Parameters
     ----------
-    runs : sequence of Run
     who : str
         The person who judges.
     labels : Path, optional
@@ -232,8 +231,6 @@ def row_label(uid: str, run: "Run", row: Mapping[str, Any]) -> Label:
 
     Parameters
     ----------
-    uid : str
-    run : Run
     row : mapping
         Of candidates or single pulses.
     """
@@ -264,22 +261,11 @@ DM_APART: Final = (1.0, 0.01)
 
 @dataclass(frozen=True)
 class Other:
-    """A row of another observation.
+    """A row of another observation."""
 
-    Attributes
-    ----------
-    run : int
-        Which product.
-    id : str
-        Name of the row.
-    text : str
-        Where it is from, and its numbers.
-    snr : float
-    """
-
-    run: int
-    id: str
-    text: str
+    run: int  # Which product
+    id: str  # Name of the row
+    text: str  # Where it is from, and its numbers
     snr: float
 
 
@@ -413,7 +399,6 @@ def answer(site: Site, message: Any) -> tuple[dict[str, Any], list[bytes]]:
 
     Parameters
     ----------
-    site : Site
     message : dict
         "path", an address from that of the page; "body", a judgement as JSON, or empty; whatever else tells requests
         apart comes back.
