@@ -353,7 +353,7 @@ def import_fold(path: str | PathLike[str], *, refine: bool = True) -> Fold:
     DataError
         It cannot be read, or is something else.
     """
-    from pulsar.followup.imports import import_fold as imported
+    from pulsar.followup.folding import import_fold as imported
 
     if not isinstance(path, str | PathLike):
         raise ConfigError(f"import_fold: {kind_of(path)} is no path: give that of a .pfd or .phcx file")

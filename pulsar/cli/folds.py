@@ -250,7 +250,7 @@ def _import(
     progress: Progress,
 ) -> None:
     """Show what is in folds of other programs, and keep them in a product if one is asked for."""
-    from pulsar.followup.imports import import_files
+    from pulsar.followup.folding import import_files
 
     if picture is not None and len(files) > 1:
         raise ConfigError(

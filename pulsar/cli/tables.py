@@ -222,7 +222,7 @@ def print_imported(rows: Any, imported: Sequence[Any]) -> None:
     ----------
     rows : structured array
         Fields of CANDIDATE_COLUMNS.
-    imported : sequence of pulsar.followup.imports.Imported
+    imported : sequence of pulsar.followup.folding.Imported
         What the column `obs` counts.
     """
 

@@ -26,7 +26,7 @@ from train import (
 from pulsar.config.model import Config
 from pulsar.data.candidate import CANDIDATE_COLUMNS
 from pulsar.errors import ConfigError, DataError
-from pulsar.followup.imports import import_files
+from pulsar.followup.folding import import_files
 from pulsar.io.labels import Label, beside, header, lines, now, uid_of
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import Target
