@@ -45,11 +45,7 @@ from pulsar_kernels.arrays import Array, Bools
 
 
 def folded(
-    obs: Observation,
-    params: Sequence[FoldParams],
-    config: Config,
-    means: Means,
-    known: Sequence[KnownFold | None] = (),
+    obs: Observation, params: Sequence[FoldParams], config: Config, means: Means, known: Sequence[KnownFold | None] = ()
 ) -> tuple[Samples, list[FoldCube]]:
     """Clean and fold an observation; all candidates in one streamed pass.
 
