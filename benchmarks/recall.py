@@ -37,7 +37,7 @@ from pulsar.io.product.reader import Run
 from pulsar.pipeline.completeness import Fates
 from pulsar.pipeline.plan import dry_run
 from pulsar.run import search
-from pulsar.synthesis import Burst, Pulsar, Sky, channel_sigmas
+from pulsar.synthesis import Burst, Injection, Pulsar, Sky, channel_sigmas
 from pulsar.synthesis.injection import Injector, inject_in_memory
 from pulsar.synthesis.model import Orbit
 from pulsar.synthesis.signal import burst_signal, observed_spin, pulsar_signal
@@ -505,7 +505,7 @@ def completeness(file: Path, places: int = 24, sets: Sets = None) -> Found:
         for place in np.unique(cleaned["place"]):
             drawn, flashes = signals_of(cleaned[cleaned["place"] == place])
             strong = [as_raw(made, pulsar_signal) for made in drawn], [as_raw(made, burst_signal) for made in flashes]
-            added = inject_in_memory(obs, pulsars=strong[0], bursts=strong[1], seed=int(place))
+            added = inject_in_memory(obs, Injection(pulsars=strong[0], bursts=strong[1], seed=int(place)))
             there = search(added, plain, folder / f"{place}.h5")
             rows = listed(there)
             raw += [fates.pulsar(made, int(place), rows, there.rows("detections"), {}) for made in drawn]

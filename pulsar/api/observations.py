@@ -526,10 +526,10 @@ def inject(
     content |= {"rfi": _list("rfi", rfi), "seed": seed}
     if not (content["pulsars"] or content["bursts"] or content["rfi"]):
         raise ConfigError("inject: nothing to inject: give pulsars=, bursts= or rfi=")
-    signals = dict(synthesis.validate(synthesis.Injection, content, "inject"))
+    injection = synthesis.validate(synthesis.Injection, content, "inject")
     if nbits not in (None, 1, 2, 4, 8, 16, 32):
         raise ConfigError(f"nbits = {nbits!r}: expected 1, 2, 4, 8, 16 or 32")
-    common: dict[str, Any] = {**signals, "threads": threads_of(settings.run.threads)}
+    threads = threads_of(settings.run.threads)
     data = taken("inject", data)
     if isinstance(data, TimeSeries):
         if out is not None or nbits is not None:
@@ -537,7 +537,7 @@ def inject(
         series = SeriesInMemory(data)
         # One channel without width, so that nothing is smeared.
         header = series.header.with_(fch1=1400.0, foff=-1e-9, dm=0.0, is_series=False)
-        samples = synthesis.inject_in_memory(Filterbank(series.data, header), **common).data[0]
+        samples = synthesis.inject_in_memory(Filterbank(series.data, header), injection, threads=threads).data[0]
         return TimeSeries(samples, data.tsamp, data.dm, data.tstart)
     show = progress_of(progress)
     with (
@@ -545,8 +545,9 @@ def inject(
         show.stage("injecting", obs.header.nsamps, "samples") as tick,
     ):
         if out is None:
-            return synthesis.inject_in_memory(obs, nbits=nbits, progress=tick, **common)
-        return synthesis.inject(obs, Path(fspath(out)), nbits=nbits, overwrite=overwrite, progress=tick, **common)
+            return synthesis.inject_in_memory(obs, injection, nbits=nbits, threads=threads, progress=tick)
+        how: dict[str, Any] = {"nbits": nbits, "threads": threads, "overwrite": overwrite, "progress": tick}
+        return synthesis.inject(obs, Path(fspath(out)), injection, **how)
 
 
 def _list(name: str, given: Any) -> list[Any]:

@@ -436,7 +436,7 @@ def inject(
         content["pulsars"] = [*content.get("pulsars", ()), pulsar]
     if seed is not None:
         content["seed"] = seed
-    signals = dict(validate(Injection, content, "inject"))
+    injection = validate(Injection, content, "inject")
     workers = thread_count(threads)
     if not output.exists():
         check_truth(output, sky, overwrite=overwrite)
@@ -445,7 +445,7 @@ def inject(
         open_observation(*files, config=settings.input) as obs,
         progress.stage("injecting", total=obs.header.nsamps, unit="samples") as tick,
     ):
-        inject_into(obs, output, **signals, nbits=nbits, threads=workers, overwrite=overwrite, progress=tick)
+        inject_into(obs, output, injection, nbits=nbits, threads=workers, overwrite=overwrite, progress=tick)
     out(str(output))
     progress.message(f"what was added: {truth_path(output)}")
 

@@ -20,7 +20,7 @@ from pulsar.io.base import quantise
 from pulsar.io.memory import Filterbank
 from pulsar.io.sigproc import FilterbankWriter
 from pulsar.synthesis.interference import Sources, alive
-from pulsar.synthesis.model import Burst, Pulsar, Rfi
+from pulsar.synthesis.model import Burst, Injection, Pulsar
 from pulsar.synthesis.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal, signals_of
 from pulsar.synthesis.write import check_free, check_packing, truth_of, truth_path, write_truth
 from pulsar_kernels.arrays import Array, Float32s, Floats, Int8s, Int16s, Ints
@@ -111,14 +111,10 @@ def _top(obs: Observation) -> int:
 
 def inject(
     obs: Observation,
-    path: str | Path,
+    path: Path,
+    injection: Injection,
     *,
-    pulsars: Sequence[Pulsar] = (),
-    bursts: Sequence[Burst] = (),
-    rfi: Sequence[Rfi] = (),
     nbits: int | None = None,
-    ascending: bool = False,
-    seed: int = 0,
     threads: int = 1,
     memory: int = 128 * 2**20,
     overwrite: bool = False,
@@ -133,16 +129,12 @@ def inject(
 
     Parameters
     ----------
-    path : str or Path
+    path : Path
         Output, a ``.fil``.
-    pulsars, bursts, rfi : sequences
-        What is added.
+    injection : Injection
+        What is added; its seed is that of the rounding, the nulls and the interference.
     nbits : int, optional
         Depth of the output; default that of the input (16 where polarisations were summed).
-    ascending : bool
-        Lowest frequency first in the file.
-    seed : int
-        Of the rounding, the nulls and the interference.
     threads : int
         Threads that make the signal.
     memory : int
@@ -155,16 +147,13 @@ def inject(
     Raises
     ------
     ConfigError
-        The output exists, nothing is to be added, a period is below two samples, interference lies outside the band, or
-        floats are to be saturated.
+        The output exists, a period is below two samples, interference lies outside the band, or floats are to be
+        saturated.
     DataError
         The observation is a dedispersed series, or no channel varies.
     """
-    # Many arguments: each is an option of the user's, by name, with a default and its own words above.
-
-    path = Path(path)
     header = obs.header
-    added = _Added(obs, pulsars, bursts, rfi, seed)
+    added = _Added(obs, injection)
     depth = _depth(obs, nbits)
     check_free(path, overwrite=overwrite, nbytes=float(header.nsamps) * header.nchans * depth / 8)
     if any(file.path.resolve() == path.resolve() for file in obs.files):
@@ -172,41 +161,26 @@ def inject(
     check_packing(header.nchans, depth)
     added.measure()
     out_header = header.with_(nbits=depth, nifs=1)
-    with FilterbankWriter(path, out_header, nbits=depth, ascending=ascending, nifs=1) as writer:
+    with FilterbankWriter(path, out_header, nbits=depth, nifs=1) as writer:
         for part in added.chunks(threads, memory, progress):
             writer.write(part)
-    values: dict[str, Any] = {"seed": seed}
-    for name, models in (("pulsars", pulsars), ("bursts", bursts), ("rfi", rfi)):
-        values[name] = [model.model_dump(mode="json", exclude_defaults=True) for model in models]
-    write_truth(truth_path(path), values, truth_of(header, pulsars, bursts, added.chan_ok))
+    values: dict[str, Any] = {"seed": 0, "pulsars": [], "bursts": [], "rfi": []}
+    values |= injection.model_dump(mode="json", exclude_defaults=True)
+    write_truth(truth_path(path), values, truth_of(header, injection, added.chan_ok))
     return path
 
 
 def inject_in_memory(
     obs: Observation,
+    injection: Injection,
     *,
-    pulsars: Sequence[Pulsar] = (),
-    bursts: Sequence[Burst] = (),
-    rfi: Sequence[Rfi] = (),
     nbits: int | None = None,
-    seed: int = 0,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Filterbank:
-    """Add pulsars, bursts and interference to an observation, without a file; the same samples as :func:`inject`.
-
-    Parameters
-    ----------
-    obs, pulsars, bursts, rfi, nbits, seed, threads, progress
-        As for :func:`inject`.
-
-    Raises
-    ------
-    ConfigError, DataError
-        As for :func:`inject`.
-    """
+    """Add pulsars, bursts and interference to an observation, without a file: samples and errors of :func:`inject`."""
     header = obs.header
-    added = _Added(obs, pulsars, bursts, rfi, seed)
+    added = _Added(obs, injection)
     depth = _depth(obs, nbits)
     added.measure()
     kind = np.dtype(np.float32 if depth == 32 else np.uint16 if depth == 16 else np.uint8)
@@ -221,33 +195,28 @@ def inject_in_memory(
 class _Added:
     """Signals and interference for an observation: refused before any sample is read, where they cannot be added."""
 
-    def __init__(
-        self, obs: Observation, pulsars: Sequence[Pulsar], bursts: Sequence[Burst], rfi: Sequence[Rfi], seed: int
-    ) -> None:
-        if not pulsars and not bursts and not rfi:
-            raise ConfigError("nothing to inject: give a pulsar, a burst or interference")
+    def __init__(self, obs: Observation, injection: Injection) -> None:
         tsamp = obs.header.tsamp
-        for pulsar in pulsars:
+        for pulsar in injection.pulsars:
             if pulsar.period < 2 * tsamp:
                 raise ConfigError(f"period {pulsar.period:g} s is shorter than two samples of {tsamp:g} s")
         if obs.header.is_series:
             raise DataError(f"{called(obs)}: a dedispersed series has no channels to inject into: give the raw data")
-        if obs.dtype == np.float32 and any(source.kind == "saturated" for source in rfi):
+        if obs.dtype == np.float32 and any(source.kind == "saturated" for source in injection.rfi):
             raise ConfigError(f"{called(obs)}: rfi saturated: its samples are floats, which have no highest code")
-        self._obs, self._seed = obs, seed
-        self._pulsars, self._bursts, self._rfi = pulsars, bursts, rfi
+        self._obs, self._injection = obs, injection
 
     def measure(self) -> None:
         """Measure the noise, and find the channels that carry a signal."""
-        header, seed = self._obs.header, self._seed
+        header, rfi, seed = self._obs.header, self._injection.rfi, self._injection.seed
         sigmas = channel_sigmas(self._obs)
-        self.chan_ok = (sigmas > 0) & alive(header, self._rfi)
+        self.chan_ok = (sigmas > 0) & alive(header, rfi)
         self._scales = _scales(self._obs, sigmas)
         if not (sigmas > 0).any():
             raise DataError(f"{called(self._obs)}: no channel varies, so there is no noise to scale a signal to")
-        self._signals = signals_of(header, self._pulsars, self._bursts, self.chan_ok, seed)
-        keys = stream_keys(seed, 5000, np.arange(len(self._rfi)))
-        self._interference = Sources(header, self._rfi, keys, seed, 5001)
+        self._signals = signals_of(header, self._injection, self.chan_ok)
+        keys = stream_keys(seed, 5000, np.arange(len(rfi)))
+        self._interference = Sources(header, rfi, keys, seed, 5001)
         self._keys = stream_keys(seed, 4000, np.arange(header.nchans, dtype=np.int64))
 
     def chunks(self, threads: int, memory: int, progress: Callable[[int], None] | None) -> Iterator[Array]:

@@ -1,7 +1,6 @@
 """Pulsars and bursts as they are recorded: profile, smearing, scattering, amplitude for the wanted S/N."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from scipy.special import erf
 from pulsar.constants import KDM, C
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
-from pulsar.synthesis.model import Burst, Component, Pulsar
+from pulsar.synthesis.model import Burst, Component, Injection, Pulsar, Sky
 from pulsar_kernels.arrays import Bools, Float32s, Floats, Ints
 from pulsar_kernels.synth import add_burst, add_periodic, phases, stream_keys, uniforms
 
@@ -311,9 +310,8 @@ def burst_signal(header: Header, burst: Burst, *, chan_ok: Bools | Floats | None
     )
 
 
-def signals_of(
-    header: Header, pulsars: Iterable[Pulsar], bursts: Iterable[Burst], chan_ok: Bools, seed: int
-) -> list[PulsarSignal | BurstSignal]:
+def signals_of(header: Header, listed: Sky | Injection, chan_ok: Bools) -> list[PulsarSignal | BurstSignal]:
     """All signals of an observation, ready to be added to its samples."""
-    each = (pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(pulsars))
-    return [*each, *(burst_signal(header, burst, chan_ok=chan_ok) for burst in bursts)]
+    pulsars = enumerate(listed.pulsars)
+    each = (pulsar_signal(header, p, chan_ok=chan_ok, seed=listed.seed, number=i) for i, p in pulsars)
+    return [*each, *(burst_signal(header, burst, chan_ok=chan_ok) for burst in listed.bursts)]

@@ -6,7 +6,7 @@ makes it again.
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,7 +23,7 @@ from pulsar.errors import ConfigError
 from pulsar.io.psrfits import PsrfitsWriter
 from pulsar.io.sigproc import FilterbankWriter
 from pulsar.synthesis.interference import Drift, Sources, alive, bandpass
-from pulsar.synthesis.model import LEVELS, Burst, Pulsar, Sky
+from pulsar.synthesis.model import LEVELS, Burst, Injection, Pulsar, Sky
 from pulsar.synthesis.signal import burst_signal, observed_accel, observed_spin, pulsar_signal, signals_of, smearing
 from pulsar_kernels.arrays import Array, Bools, Float32s
 from pulsar_kernels.synth import interleave, normals, quantise, quantise_wrapped, rescale, stream_keys
@@ -76,7 +76,7 @@ class Synthesiser:
         self._interference = Sources(header, sky.rfi, source_keys[1:], sky.seed, 3000)
         self._drift = Drift(header, sky.drift, int(source_keys[0]))
         self.chan_ok = alive(header, sky.rfi)
-        self._signals = signals_of(header, sky.pulsars, sky.bursts, self.chan_ok, sky.seed)
+        self._signals = signals_of(header, sky, self.chan_ok)
         mean, sigma = sky.levels(self.nbits)
         # Backends level each channel before they requantise to few bits; otherwise the edges would be lost.
         gain = bandpass(header, sky.bandpass if self.nbits >= 8 else "flat")
@@ -501,19 +501,17 @@ def to_toml(values: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def truth_of(
-    header: Header, pulsars: Iterable[Pulsar], bursts: Iterable[Burst], chan_ok: Bools
-) -> list[dict[str, Any]]:
+def truth_of(header: Header, listed: Sky | Injection, chan_ok: Bools) -> list[dict[str, Any]]:
     """The truth of a file: one entry for each pulsar and burst, in the words of a search's result."""
     return [
-        *({"kind": "pulsar", **pulsar_truth(header, pulsar, chan_ok)} for pulsar in pulsars),
-        *({"kind": "burst", **burst_truth(header, burst, chan_ok)} for burst in bursts),
+        *({"kind": "pulsar", **pulsar_truth(header, pulsar, chan_ok)} for pulsar in listed.pulsars),
+        *({"kind": "burst", **burst_truth(header, burst, chan_ok)} for burst in listed.bursts),
     ]
 
 
 def truth(sky: Sky) -> list[dict[str, Any]]:
     """The truth of a sky, as :func:`truth_of` tells it."""
-    return truth_of(sky.header, sky.pulsars, sky.bursts, alive(sky.header, sky.rfi))
+    return truth_of(sky.header, sky, alive(sky.header, sky.rfi))
 
 
 def truth_path(path: str | Path) -> Path:

@@ -197,9 +197,9 @@ def test_injection_has_the_snr_asked_for(tmp_path, nbits):
         obs = open_observation(path)
         before = obs.read().data.astype(np.float64)
         sigmas = channel_sigmas(obs)
-        out = inject(obs, tmp_path / "b.fil", threads=2, memory=1, overwrite=True, **options)
+        out = inject(obs, tmp_path / "b.fil", Injection(**options), threads=2, memory=1, overwrite=True)
         with pytest.raises(ConfigError, match="input itself"):
-            inject(obs, path, overwrite=True, **options)
+            inject(obs, path, Injection(**options), overwrite=True)
         obs.close()
         after, header = opened(out)
         assert header.nbits == nbits
@@ -236,7 +236,7 @@ def test_saturated_channels_have_the_highest_code(tmp_path):
     quiet = QUIET.model_copy(update={"nbits": 8, "rfi": ()})
     obs = open_observation(write_filterbank(quiet, tmp_path / "a.fil"))
     before = obs.read().data
-    after, header = opened(inject(obs, tmp_path / "b.fil", rfi=[stuck]))
+    after, header = opened(inject(obs, tmp_path / "b.fil", Injection(rfi=[stuck])))
     obs.close()
     hit = channels_of(header, stuck)
     assert hit.any()
@@ -244,7 +244,7 @@ def test_saturated_channels_have_the_highest_code(tmp_path):
     np.testing.assert_array_equal(after[~hit], before[~hit])
     obs = open_observation(write_filterbank(quiet.model_copy(update={"nbits": 32}), tmp_path / "c.fil"))
     with pytest.raises(ConfigError, match="no highest code"):
-        inject(obs, tmp_path / "d.fil", rfi=[stuck])
+        inject(obs, tmp_path / "d.fil", Injection(rfi=[stuck]))
     obs.close()
 
 
@@ -266,7 +266,7 @@ def test_interference_is_injected_as_it_is_simulated(tmp_path, nbits):
     obs = open_observation(path)
     outs = []
     for name, options in (("b", {"memory": 1, "threads": 2}), ("c", {})):
-        out = inject(obs, tmp_path / f"{name}.fil", rfi=rfi, seed=5, **options)
+        out = inject(obs, tmp_path / f"{name}.fil", Injection(rfi=rfi, seed=5), **options)
         outs.append(opened(out)[0])
     np.testing.assert_array_equal(*outs)
     obs.close()
@@ -287,16 +287,16 @@ def test_interference_is_injected_as_it_is_simulated(tmp_path, nbits):
 def test_injection_refuses_what_it_cannot_do(tmp_path):
     obs = open_observation(write_filterbank(QUIET, tmp_path / "a.fil"))
     with pytest.raises(ConfigError, match="nothing to inject"):
-        inject(obs, tmp_path / "b.fil")
+        validate(Injection, {})
     with pytest.raises(ConfigError, match="two samples"):
-        inject(obs, tmp_path / "b.fil", pulsars=[Pulsar(period=1e-4)])
+        inject(obs, tmp_path / "b.fil", Injection(pulsars=[Pulsar(period=1e-4)]))
     with pytest.raises(ConfigError, match="nbits 3"):
-        inject(obs, tmp_path / "b.fil", pulsars=[Pulsar(period=1)], nbits=3)
+        inject(obs, tmp_path / "b.fil", Injection(pulsars=[Pulsar(period=1)]), nbits=3)
     obs.close()
     dead = QUIET.model_copy(update={"rfi": (Rfi(kind="dead", freqs=(900, 1600)),), "nsamps": 1000})
     obs = open_observation(write_filterbank(dead, tmp_path / "c.fil"))
     with pytest.raises(DataError, match="no channel varies"):
-        inject(obs, tmp_path / "b.fil", pulsars=[Pulsar(period=1)])
+        inject(obs, tmp_path / "b.fil", Injection(pulsars=[Pulsar(period=1)]))
     obs.close()
     assert not (tmp_path / "b.fil").exists()
 
