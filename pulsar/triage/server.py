@@ -121,12 +121,10 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: the link would stand in it."""
 
     def do_GET(self) -> None:
-        """Answer a request for the page, a sheet or the judgements."""
+        """Answer a request for the page, a sheet or the judgements; HEAD without the content."""
         self._answer(self._shown)
 
-    def do_HEAD(self) -> None:
-        """Answer as GET, without the content."""
-        self._answer(self._shown)
+    do_HEAD = do_GET
 
     def do_POST(self) -> None:
         """Keep a judgement."""

@@ -64,22 +64,17 @@ class Site:
         self, runs: Sequence["Run"], who: str, labels: Path | None = None, scripts: Sequence[str] = ()
     ) -> None:
         self._sources = sources(runs)
-        self._rows: dict[str, tuple[int, dict[str, Any]]] = {}
-        shown: dict[str, Label] = {}
-        places: dict[str, Path] = {}
+        #: By uid: the place of its product, and the row.
+        self.rows: dict[str, tuple[int, dict[str, Any]]] = {}
         for place, run in enumerate(runs):
-            target = beside(run.path) if labels is None else labels
             for row in map(values_of, (*run.rows("candidates"), *run.rows("single_pulses")[:MOST_PULSES])):
-                uid = uid_of(row)
-                if uid not in shown:
-                    shown[uid], places[uid] = row_label(uid, run, row), target
-                    self._rows[uid] = place, row
-        if not shown:
+                self.rows.setdefault(uid_of(row), (place, row))
+        if not self.rows:
             raise ConfigError(f"{', '.join(str(run.path) for run in runs)}: no candidate is in it: nothing to judge")
-        #: By uid: a judgement of each row that is shown, without label, note, person and time.
-        self.rows, self.who = shown, who
-        self._files = {path: Sidecar(path) for path in dict.fromkeys(places.values())}
-        self._sidecars = {uid: self._files[path] for uid, path in places.items()}
+        self.who = who
+        self._kept_in = [beside(run.path) if labels is None else labels for run in runs]
+        paths = dict.fromkeys(self._kept_in[place] for place, _ in self.rows.values())
+        self._files = {path: Sidecar(path) for path in paths}
         # Beside the products, where judgements are kept elsewhere, they are only read.
         others = [beside(run.path) for run in runs if beside(run.path).exists()]
         self._read_only = [e for path in others if path not in self._files for e in read_labels(path).entries]
@@ -168,15 +163,16 @@ class Site:
         if uid not in self.rows:
             raise ConfigError(f"no row {uid[:40]!r} is shown here")
         with self._keeping:
-            label, note = checked(label), plain(note, MOST_NOTE)
-            self._sidecars[uid].add([replace(self.rows[uid], label=label, note=note, who=self.who, when=now())])
+            place, row = self.rows[uid]
+            said = replace(row_label(uid, self._sources[place], row), label=checked(label), note=plain(note, MOST_NOTE))
+            self._files[self._kept_in[place]].add([replace(said, who=self.who, when=now())])
             return {"uid": uid, "judged": self._judged(self.judgements(), uid)}
 
     def beside(self, uid: str) -> dict[str, Any] | None:
         """A row and those of other beams and nights with its period and DM; None where there is no such row."""
-        if uid not in self._rows:
+        if uid not in self.rows:
             return None
-        place, row = self._rows[uid]
+        place, row = self.rows[uid]
         run = self._sources[place]
         shown = [(place, str(row["id"]), f"{place_of(run, row)}: {row['id']}")]
         if "period" in row:
@@ -197,9 +193,9 @@ class Site:
 
         None: no such row.
         """
-        if uid not in self._rows:
+        if uid not in self.rows:
             return None
-        place, row = self._rows[uid]
+        place, row = self.rows[uid]
         run, ident = self._sources[place], str(row["id"])
         if "period" not in row or ident not in run.ids:
             return {"told": "It was not folded: nothing can be left out."}

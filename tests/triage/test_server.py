@@ -84,7 +84,7 @@ def test_a_judgement_is_on_the_disk_when_it_is_answered(server: Server) -> None:
     status, told = judge(server, {"uid": uid, "label": "pulsar", "note": note})
     assert status == 200
     assert told["judged"]["label"] == "pulsar"
-    (entry,) = read_labels(beside(site.rows[uid].product and site._sources[0].path)).entries
+    (entry,) = read_labels(beside(site._sources[0].path)).entries
     assert (entry.uid, entry.label, entry.who, entry.id) == (uid, "pulsar", "ann", "c0001")
     assert entry.note == "</script><img src=x onerror=alert(1)>\\x1b[2J =1+1"
     assert json.loads(asked(server, "GET", "/TOKEN/labels")[2])["labels"][uid]["told"] == "pulsar"
