@@ -329,9 +329,9 @@ def _heads(run: Run) -> list[Any]:
 
 #: Of an octave of a plan.
 PLAN: Columns = {
-    "Hz": "{0.octave.low:g} to {0.octave.high:g}",
+    "Hz": "{0.search.octave.low:g} to {0.search.octave.high:g}",
     "templates": "{0.templates}",
-    "samples": "{0.samples}",
+    "samples": "{0.search.n}",
     "ms": lambda octave: f"{1e3 * octave.each:.3g}",
     "CPU s": "{0.seconds:.4g}",
     "per Hz": "{0.per_hz:.4g}",

@@ -53,9 +53,7 @@ def coincide_candidates(
     receiver: Receiver,
     observed: set[int],
     tobs: float,
-    *,
-    threshold: float = 6.0,
-    drift: Mapping[int, float] | None = None,
+    drift: Mapping[int, float],
 ) -> list[Coincidence]:
     """Group the periodic candidates of the beams of one pointing.
 
@@ -69,39 +67,34 @@ def coincide_candidates(
         Beams of which there are data.
     tobs : float
         Length of the observation [s].
-    threshold : float
-        S/N above which a source would have been seen in a beam.
-    drift : mapping of int to float, optional
-        Seconds from the epoch of each beam's frequencies to a common one; default 0.
+    drift : mapping of int to float
+        Seconds from the epoch of each beam's frequencies to a common one.
     """
-    seen, freq, dm, dfreq, ddm = [], [], [], [], []
+    seen, values = [], []
     for beam, rows in tables.items():
         for i in np.flatnonzero(rows["harmonic_of"] == ""):
             row = rows[i]
             seen.append(Found(beam, int(i), _strength(row)))
-            later, length = 0.0 if drift is None else drift[beam], tobs
+            later, length = drift[beam], tobs
             if row["part"]:
                 # Of a part: from its middle to that of the observation.
                 length = float(row["part_duration"])
                 later += 0.5 * tobs - float(row["part_start"]) - 0.5 * length
-            freq.append(float(row["freq"]) + later * float(np.nan_to_num(row["fdot"])))
-            dm.append(float(row["dm"]))
-            error = float(np.nan_to_num(row["period_err"])) * freq[-1] ** 2
+            freq, dm = float(row["freq"]) + later * float(np.nan_to_num(row["fdot"])), float(row["dm"])
+            error = float(np.nan_to_num(row["period_err"])) * freq**2
             # Detections in two beams are the same within 1.5 bins of 1/T and within five of their errors.
-            dfreq.append(max(1.5 / length, 5.0 * error))
-            ddm.append(DM_SIGMA * float(np.nan_to_num(row["dm_err"], nan=1.0)) + DM_SLACK * dm[-1])
-    f, d, df, dd = (np.array(v, dtype=np.float64) for v in (freq, dm, dfreq, ddm))
+            away = DM_SIGMA * float(np.nan_to_num(row["dm_err"], nan=1.0)) + DM_SLACK * dm
+            values.append((freq, dm, max(1.5 / length, 5.0 * error), away))
+    f, d, df, dd = np.array(values, dtype=np.float64).reshape(-1, 4).T
 
     def same(i: int, others: Ints) -> Bools:
         close = np.abs(f[others] - f[i]) <= np.maximum(df[others], df[i])
         return np.asarray(close & (np.abs(d[others] - d[i]) <= np.maximum(dd[others], dd[i])))
 
-    return _judged(seen, same, receiver, observed, threshold)
+    return _judged(seen, same, receiver, observed, 6.0)
 
 
-def coincide_pulses(
-    tables: Mapping[int, Array], receiver: Receiver, observed: set[int], *, threshold: float = 7.0
-) -> list[Coincidence]:
+def coincide_pulses(tables: Mapping[int, Array], receiver: Receiver, observed: set[int]) -> list[Coincidence]:
     """Group the single pulses of the beams of one pointing, as :func:`coincide_candidates` does.
 
     Parameters
@@ -126,7 +119,7 @@ def coincide_pulses(
     # In order of time: only neighbours can be the same.
     widest = PULSE_WIDTHS * float(w.max(initial=0.0))
     lo, hi = np.searchsorted(t, t - widest), np.searchsorted(t, t + widest, side="right")
-    return _judged(seen, same, receiver, observed, threshold, (lo, hi))
+    return _judged(seen, same, receiver, observed, 7.0, (lo, hi))
 
 
 def _strength(row: Any) -> float:
@@ -145,7 +138,8 @@ def _judged(
 ) -> list[Coincidence]:
     """Best first, each takes from every other beam the strongest that is the same.
 
-    `window` says from where to where in the list those may lie.
+    A source would have been seen in a beam above the S/N `threshold`; `window` says from where to where in the list
+    those of the others may lie.
     """
     order = sorted(range(len(seen)), key=lambda i: -seen[i].snr)
     free = np.ones(len(seen), dtype=np.bool_)

@@ -305,7 +305,7 @@ def _candidates(beams: dict[int, "Run"], receiver: Receiver, others: dict[_Key, 
     drift = {beam: (epoch - run.observation.tmid) * DAY for beam, run in beams.items()}
     tobs = min(run.observation.tobs for run in beams.values())
     rows = []
-    for coincidence in coincide_candidates(tables, receiver, set(beams), tobs, drift=drift):
+    for coincidence in coincide_candidates(tables, receiver, set(beams), tobs, drift):
         run, own = beams[coincidence.best.beam], tables[coincidence.best.beam]
         row = _Row(own[coincidence.best.row].copy(), run)
         _judge(row.values, coincidence, run, receiver)

@@ -11,7 +11,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError
 from pulsar.orbits.bank import projected_size
-from pulsar.orbits.search import Octave, OrbitSearch, octaves, template_memory
+from pulsar.orbits.search import OrbitSearch, octaves, template_memory
 from pulsar.pipeline.cleaning import SAME_DM, dms_of_series
 from pulsar.sky.barycentre import barycentric_samples, motion_of
 from pulsar_kernels.arrays import Floats, Ints
@@ -86,9 +86,8 @@ def _dms(obs: Observation, asked: Sequence[float]) -> Floats:
 class OctavePlan:
     """One octave of one DM."""
 
-    octave: Octave
+    search: OrbitSearch
     templates: int
-    samples: int  # Of a template
     each: float  # CPU seconds of a template, tried on this machine
 
     @property
@@ -99,7 +98,7 @@ class OctavePlan:
     @property
     def per_hz(self) -> float:
         """CPU seconds per Hz."""
-        return self.seconds / (self.octave.high - self.octave.low)
+        return self.seconds / (self.search.octave.high - self.search.octave.low)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +108,6 @@ class OrbitsPlan:
     layout: Layout
     config: OrbitsConfig
     octaves: tuple[OctavePlan, ...]
-    searches: tuple[OrbitSearch, ...]  # Of each octave
     independent: float  # Independent ones among the DMs
     threads: int
     memory: int  # Bytes that the search takes
@@ -124,7 +122,7 @@ class OrbitsPlan:
         config, header = self.config, self.layout.header
         ndms = len(self.layout.dms)
         size = [projected_size(p, config.pulsar, config.heaviest) for p in (config.p_min, config.p_max)]
-        hz = self.octaves[-1].octave.high - self.octaves[0].octave.low
+        hz = self.octaves[-1].search.octave.high - self.octaves[0].search.octave.low
         per_dm = sum(octave.seconds for octave in self.octaves)
         return [
             f"{ndms} DM{'s' if ndms > 1 else ''} ({self.independent:.3g} independent), {header.tobs:.6g} s in samples "
@@ -178,8 +176,8 @@ def plan_orbits(layout: Layout, config: Config, independent: float, threads: int
             "--memory, or search lower frequencies (--freq)"
         )
     threads = max(min(threads, int((room - fixed) // each)), 1)
-    rows = tuple(OctavePlan(s.octave, s.bank.count, s.n, tried(s)) for s in searches)
-    return OrbitsPlan(layout, asked, rows, searches, independent, threads, fixed + threads * each)
+    rows = tuple(OctavePlan(s, s.bank.count, tried(s)) for s in searches)
+    return OrbitsPlan(layout, asked, rows, independent, threads, fixed + threads * each)
 
 
 def tried(search: OrbitSearch) -> float:

@@ -26,7 +26,7 @@ from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.orbits.bank import least_companion
 from pulsar.orbits.plan import OctavePlan, OrbitsPlan, lay_out, plan_orbits
-from pulsar.orbits.search import Orbit, OrbitSearch, Peaks
+from pulsar.orbits.search import Orbit, Peaks
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import cleaned, independent_trials, lines_of, trial_series
 from pulsar.pipeline.progress import Progress
@@ -185,7 +185,7 @@ def check_size(plan: OrbitsPlan) -> None:
     most = max(plan.octaves, key=lambda octave: octave.templates)
     if most.templates > MOST_TEMPLATES:
         raise ConfigError(
-            f"{most.octave.low:g} to {most.octave.high:g} Hz: {most.templates:.3g} templates, at most "
+            f"{most.search.octave.low:g} to {most.search.octave.high:g} Hz: {most.templates:.3g} templates, at most "
             f"{MOST_TEMPLATES:.0e} are searched: narrow --porb or --companion, lower --freq, or take a part of the data"
         )
 
@@ -202,8 +202,8 @@ def _found(
         lines = lines_of(obs, clean, series, config, layout.voverc)
         chosen = series if layout.chosen is None else series[layout.chosen]
         data = np.ascontiguousarray(chosen[: layout.header.nsamps])
-        for number, (octave, search) in enumerate(zip(plan.octaves, plan.searches, strict=True)):
-            stage = f"dm{index:04d}-{number}"
+        for number, octave in enumerate(plan.octaves):
+            search, stage = octave.search, f"dm{index:04d}-{number}"
             kept = checkpoint.load(stage)
             if kept is None:
                 title = f"DM {layout.dms[index]:g}, {search.octave.low:g} to {search.octave.high:g} Hz"
@@ -212,7 +212,7 @@ def _found(
                     progress.warning(f"{title}: the series does not vary")
                     orbits = []
                 else:
-                    orbits = _searched(search, white, octave, plan.threads, title, checkpoint.within(stage), progress)
+                    orbits = _searched(octave, white, plan.threads, title, checkpoint.within(stage), progress)
                 rows = [[*astuple(orbit)[:-1], *orbit.errors] for orbit in orbits]
                 checkpoint.save(stage, orbits=np.array(rows, dtype=np.float64).reshape(-1, 12))
             else:
@@ -222,16 +222,15 @@ def _found(
 
 
 def _searched(
-    search: OrbitSearch,
-    white: Float32s,
     octave: OctavePlan,
+    white: Float32s,
     threads: int,
     title: str,
     checkpoint: Checkpoint,
     progress: Progress,
 ) -> list[Orbit]:
     """The orbits in one octave of one series; how far it has come is noted every few minutes."""
-    slices = search.bank.slices
+    search, slices = octave.search, octave.search.bank.slices
     counts = [search.bank.templates(part)[0].size for part in slices]
     kept = checkpoint.load("partly")
     first = 0 if kept is None else int(kept["done"])
@@ -309,8 +308,8 @@ def _write(
     candidates, detections = _tables(plan, signals)
     orbits = [_row(plan, str(row["id"]), signal) for row, signal in zip(candidates, signals, strict=True)]
     octaves = [
-        (part.octave.low, part.octave.high, part.templates, part.samples, part.each, part.seconds, part.per_hz)
-        for part in plan.octaves
+        (o.search.octave.low, o.search.octave.high, o.templates, o.search.n, o.each, o.seconds, o.per_hz)
+        for o in plan.octaves
     ]
     with ProductWriter(target.path, overwrite=target.overwrite) as writer:
         writer.observation(header, obs.files, obs.gaps, obs.problems)

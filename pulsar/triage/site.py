@@ -11,7 +11,7 @@ import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -176,7 +176,7 @@ class Site:
         run = self._sources[place]
         shown = [(place, str(row["id"]), f"{place_of(run, row)}: {row['id']}")]
         if "period" in row:
-            shown += [(other.run, other.id, other.text) for other in others(self._sources, place, row)]
+            shown += others(self._sources, place, row)
         out = []
         for at, ident, told in shown:
             pulse = "period" not in row
@@ -255,16 +255,6 @@ def as_json(value: Any) -> bytes:
 DM_APART: Final = (1.0, 0.01)
 
 
-@dataclass(frozen=True)
-class Other:
-    """A row of another observation."""
-
-    run: int  # Which product
-    id: str  # Name of the row
-    text: str  # Where it is from, and its numbers
-    snr: float
-
-
 def sources(runs: Sequence["Run"]) -> list["Run"]:
     """The runs, and after them the products that they were merged from, as far as those are still there."""
     shown, known = list(runs), {run.path.resolve() for run in runs}
@@ -284,7 +274,7 @@ def merged_from(run: "Run") -> list[Path]:
     return [path for options in places for path in options if path.is_file()]
 
 
-def others(runs: Sequence["Run"], number_of_run: int, row: Any) -> list[Other]:
+def others(runs: Sequence["Run"], number_of_run: int, row: Any) -> list[tuple[int, str, str]]:
     """Rows of other observations that have the period and the DM of a row, strongest first; one of each observation.
 
     Parameters
@@ -295,20 +285,24 @@ def others(runs: Sequence["Run"], number_of_run: int, row: Any) -> list[Other]:
         That of the row.
     row : mapping
         Of candidates.
+
+    Returns
+    -------
+    list of (int, str, str)
+        Which product, name of the row, and where it is from with its numbers.
     """
     own = _observation(runs[number_of_run], row)
-    best: dict[tuple[str, float, int], Other] = {}
+    best: dict[tuple[str, float, int], tuple[float, tuple[int, str, str]]] = {}
     for k, run in enumerate(runs):
         rows = run.rows("candidates")
         for other in rows[same(row, rows) & (rows["harmonic_of"] == "")]:
-            where = _observation(run, other)
+            where, snr = _observation(run, other), float(np.nan_to_num(other["snr"], nan=-np.inf))
             if where == own or (k == number_of_run and uid_of(other) == uid_of(row)):
                 continue
-            match = Other(k, str(other["id"]), _told(run, other), float(other["snr"]))
-            if where not in best or _strength(match) > _strength(best[where]):
-                best[where] = match
+            if where not in best or snr > best[where][0]:
+                best[where] = snr, (k, str(other["id"]), _told(run, other))
     # Beside each other no more than these, the strongest.
-    return sorted(best.values(), key=_strength, reverse=True)[:19]
+    return [match for _, match in sorted(best.values(), key=lambda entry: entry[0], reverse=True)[:19]]
 
 
 def same(row: Any, rows: Array) -> Bools:
@@ -329,10 +323,6 @@ def same(row: Any, rows: Array) -> Bools:
     apart = np.maximum(max(DM_APART[0], DM_APART[1] * row["dm"]), dm_err)
     same_source: Bools = periods & (np.abs(rows["dm"] - row["dm"]) <= apart)
     return same_source
-
-
-def _strength(other: Other) -> float:
-    return other.snr if math.isfinite(other.snr) else -math.inf
 
 
 def _known(value: float) -> float:

@@ -29,7 +29,7 @@ def judged(signals, observed=EVERY):
         tables[beam] = candidates(
             *((f + rng.normal() * 1e-5, 50.0 + rng.normal() * 0.3, s[beam]) for f, s in signals.items() if beam in s)
         )
-    found = coincide_candidates(tables, RECEIVER, observed, TOBS)
+    found = coincide_candidates(tables, RECEIVER, observed, TOBS, dict.fromkeys(tables, 0.0))
     assert sum(len(c.members) for c in found) == sum(len(t) for t in tables.values())
     return {round(float(tables[c.best.beam][c.best.row]["freq"]), 2): c for c in found}
 
@@ -62,11 +62,11 @@ def test_a_beam_that_was_not_observed_is_unknown():
 
 def test_another_dm_or_frequency_is_another_source():
     tables = {1: candidates((5.0, 50.0, 20.0)), 2: candidates((5.0, 70.0, 20.0), (5.1, 50.0, 10.0))}
-    found = coincide_candidates(tables, RECEIVER, EVERY, TOBS)
+    found = coincide_candidates(tables, RECEIVER, EVERY, TOBS, dict.fromkeys(tables, 0.0))
     assert [len(c.members) for c in found] == [1, 1, 1]
     # Harmonics go with their fundamental.
     tables[2]["harmonic_of"][1] = "c0001"
-    assert len(coincide_candidates(tables, RECEIVER, EVERY, TOBS)) == 2
+    assert len(coincide_candidates(tables, RECEIVER, EVERY, TOBS, dict.fromkeys(tables, 0.0))) == 2
 
 
 def pulses(*found):

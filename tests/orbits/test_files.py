@@ -175,7 +175,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(
         return peaks(self, white, slices, threads, tick)
 
     monkeypatch.setattr(OrbitSearch, "peaks", counted)
-    stop = len(plan_only([path], (), two).searches[0].bank.slices) + 3
+    stop = len(plan_only([path], (), two).octaves[0].search.bank.slices) + 3
     with pytest.raises(KeyboardInterrupt):
         search_orbits([path], Target(out), config=two)
     assert not out.exists()
