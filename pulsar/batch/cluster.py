@@ -72,7 +72,6 @@ def connected(
 
     Parameters
     ----------
-    config : BatchConfig
     threads : int
         Of a task; 0 counts as 1.
     workers : int
@@ -198,7 +197,6 @@ def queued(config: BatchConfig, threads: int, folder: str) -> Any:
 
     Parameters
     ----------
-    config : BatchConfig
     threads : int
         Of a task; 0 counts as 1.
     folder : str
@@ -246,19 +244,11 @@ def queued(config: BatchConfig, threads: int, folder: str) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Tasks:
-    """Tasks of a cluster, each for an item, that are told as they end.
-
-    Attributes
-    ----------
-    client : distributed.Client
-    name : str
-        How the names of all begin.
-    run : str
-        What no earlier run has: a scheduler that others use may remember that.
-    """
+    """Tasks of a cluster, each for an item, that are told as they end."""
 
     client: Any
-    name: str
+    name: str  # How the names of all begin
+    #: What no earlier run has: a scheduler that others use may remember that.
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     # Dask forgets a task that nobody holds.
     _pending: set[Any] = field(default_factory=set)
@@ -289,7 +279,6 @@ def work(order: Order, config: BatchConfig, warn: Callable[[str], None]) -> None
 
     Parameters
     ----------
-    order : Order
     config : BatchConfig
         Says which cluster.
     warn : callable

@@ -98,8 +98,6 @@ def plan_units(night: Night, config: Config, **pieces: Any) -> tuple[list[Unit],
 
     Parameters
     ----------
-    night : Night
-    config : Config
     **pieces
         Beams, segment and overlap, as :func:`pulsar.nights.night.jobs` takes them.
 
@@ -231,60 +229,32 @@ CODES = {"input": 3, "settings": 2}
 
 @dataclass(frozen=True)
 class Request:
-    """How a batch is to be worked through.
-
-    Attributes
-    ----------
-    engine : str
-    cores : int
-        Of this machine, for all units together; 0: those of the settings (`run.threads`), or all.
-    memory : str
-        For all units together; ``auto``: half of what is free.
-    threads : int
-        Of each unit; 0: as many as cores and the number of units allow.
-    retries : int
-        Further attempts at what has failed for other reasons than its input.
-    sets : tuple of str
-        Changes of the sections `batch` and `run` of the settings, as ``section.key=value``.
-    wait : bool
-        With Slurm: go on until nothing is left, not only until the jobs are submitted.
-    options : Options
-        Of each unit. Without limits of time and memory: ten times what is expected and a quarter of an hour, and 1.3
-        times its budget and 200 MiB.
-    """
+    """How a batch is to be worked through."""
 
     engine: Engine = "local"
-    cores: int = 0
-    memory: str = "auto"
-    threads: int = 0
-    retries: int = 2
-    sets: tuple[str, ...] = ()
-    wait: bool = True
+    cores: int = 0  # Of this machine, for all units together; 0: those of the settings (`run.threads`), or all
+    memory: str = "auto"  # For all units together; ``auto``: half of what is free
+    threads: int = 0  # Of each unit; 0: as many as cores and the number of units allow
+    retries: int = 2  # Further attempts at what has failed for other reasons than its input
+    sets: tuple[str, ...] = ()  # Changes of the sections `batch` and `run` of the settings, as ``section.key=value``
+    wait: bool = True  # With Slurm: go on until nothing is left, not only until the jobs are submitted
+    #: Of each unit. Without limits of time and memory: ten times what is expected and a quarter of an hour, and 1.3
+    #: times its budget and 200 MiB.
     options: Options = field(default_factory=Options)
 
 
 @dataclass
 class Outcome:
-    """The outcome of a run of a batch.
+    """The outcome of a run of a batch."""
 
-    Attributes
-    ----------
-    done, left : int
-        Units.
-    failures, waits : list of Record
-        Units that have failed, and those of `left` that wait for room or for the folder of their inputs.
-    unreadable : int
-        Files that could not be read when the batch was made.
-    submitted : bool
-        What is left is in the hands of a cluster.
-    """
-
+    #: Units.
     done: int = 0
     left: int = 0
+    #: Units that have failed, and those of `left` that wait for room or for the folder of their inputs.
     failures: list[Record] = field(default_factory=list)
     waits: list[Record] = field(default_factory=list)
-    unreadable: int = 0
-    submitted: bool = False
+    unreadable: int = 0  # Files that could not be read when the batch was made
+    submitted: bool = False  # What is left is in the hands of a cluster
 
     @property
     def exit_code(self) -> int:
@@ -300,7 +270,6 @@ def run_batch(folder: Path | str, request: Request = Request(), *, progress: Pro
     ----------
     folder : Path
         Of :func:`pulsar.batch.drive.init`.
-    request : Request, optional
     progress : Progress, optional
         Default: quiet.
 
@@ -461,7 +430,6 @@ def merged(
         Default: ``ALL.h5`` in that folder.
     overwrite : bool
         Replace an existing one.
-    argv : sequence of str
     unreadable : list of str, optional
         Gets the names of the units whose products cannot be read, and are passed over.
 

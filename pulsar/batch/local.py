@@ -29,42 +29,18 @@ _ENDED: Final = tuple(code for number in ENDS for code in (-number, 128 + number
 
 @dataclass(frozen=True)
 class Options:
-    """How units are run.
+    """How units are run."""
 
-    Attributes
-    ----------
-    threads : int
-        Of each unit.
-    memory : int
-        Budget of each unit [byte].
-    memory_limit : int
-        A unit that takes more is ended [byte]; 0: no limit.
-    time_limit : float
-        A unit that takes longer is ended [s]; 0: no limit.
-    until : float
-        All units are ended at this moment, to go on later [s since 1970]; 0: never.
-    io_slots : int
-        Units that read shared storage at a time; 0: no bound.
-    stage_in : str
-        Folder on a local disk to which inputs are copied; empty: they are read in place.
-    scratch : str
-        Folder of scratch files; empty: beside the product.
-    ident : str
-        Of the batch.
-    argv : tuple of str
-        The command line, for the provenance.
-    """
-
-    threads: Count = 1
-    memory: Count = 1 << 30
-    memory_limit: Count = 0
-    time_limit: Seconds = 0.0
-    until: Seconds = 0.0
-    io_slots: Count = 0
-    stage_in: str = ""
-    scratch: str = ""
-    ident: str = ""
-    argv: tuple[str, ...] = ()
+    threads: Count = 1  # Of each unit
+    memory: Count = 1 << 30  # Budget of each unit [byte]
+    memory_limit: Count = 0  # A unit that takes more is ended [byte]; 0: no limit
+    time_limit: Seconds = 0.0  # A unit that takes longer is ended [s]; 0: no limit
+    until: Seconds = 0.0  # All units are ended at this moment, to go on later [s since 1970]; 0: never
+    io_slots: Count = 0  # Units that read shared storage at a time; 0: no bound
+    stage_in: str = ""  # Folder on a local disk to which inputs are copied; empty: they are read in place
+    scratch: str = ""  # Folder of scratch files; empty: beside the product
+    ident: str = ""  # Of the batch
+    argv: tuple[str, ...] = ()  # The command line, for the provenance
 
     __pydantic_config__ = STRICT
 
@@ -76,8 +52,6 @@ def run_unit(folder: Path | str, unit: Unit, options: Options, stop: threading.E
     ----------
     folder : Path
         Of the batch.
-    unit : Unit
-    options : Options
     stop : threading.Event, optional
         Set from elsewhere to have it end.
 
@@ -214,20 +188,11 @@ def _ended(record: Record, ended: str, code: int, options: Options) -> Record:
 
 @dataclass(frozen=True)
 class Room:
-    """Cores and memory of a machine for all units together.
-
-    Attributes
-    ----------
-    cores : int
-    memory : int
-        Bytes.
-    threads : int
-        Of each unit; 0: as many as the cores and the number of units allow.
-    """
+    """Cores and memory of a machine for all units together."""
 
     cores: int
-    memory: int
-    threads: int = 0
+    memory: int  # Bytes
+    threads: int = 0  # Of each unit; 0: as many as the cores and the number of units allow
 
 
 def least_memory() -> int:
@@ -240,12 +205,10 @@ def share(unit: Unit, waiting: int, free: Room, room: Room, options: Options) ->
 
     Parameters
     ----------
-    unit : Unit
     waiting : int
         Units that are not started yet, this one among them.
     free, room : Room
         What is left, and the whole.
-    options : Options
 
     Returns
     -------
@@ -277,27 +240,14 @@ def share(unit: Unit, waiting: int, free: Room, room: Room, options: Options) ->
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """Units that are to be searched, and how.
-
-    Attributes
-    ----------
-    batch : Batch
-    todo : sequence of Unit
-    options : Options
-        Its `threads` and `memory` are replaced by those of each unit's share.
-    room : Room
-        What this machine, or a job of a cluster, has for all units.
-    retries : int
-        Further attempts at a unit that has failed for other reasons than its input.
-    put : callable
-        Called, in the thread that works, with a record when a unit ends, and on this machine when it starts, too.
-    """
+    """Units that are to be searched, and how."""
 
     batch: Batch
     todo: Sequence[Unit]
-    options: Options
-    room: Room
-    retries: int
+    options: Options  # Its `threads` and `memory` are replaced by those of each unit's share
+    room: Room  # What this machine, or a job of a cluster, has for all units
+    retries: int  # Further attempts at a unit that has failed for other reasons than its input
+    #: Called, in the thread that works, with a record when a unit ends, and on this machine when it starts, too.
     put: Callable[[Record], None]
 
 
@@ -306,7 +256,6 @@ def work(order: Order, stop: threading.Event) -> None:
 
     Parameters
     ----------
-    order : Order
     stop : threading.Event
         Set to end what runs and start nothing more.
     """

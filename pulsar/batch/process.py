@@ -180,7 +180,6 @@ def staged(
 
     Parameters
     ----------
-    inputs : sequence of Path
     stage : Path
         The folder is made in this one, which others may use, too.
     ident : str

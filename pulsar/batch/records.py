@@ -34,50 +34,29 @@ MOST_TOLD: Final = 400
 
 @dataclass(frozen=True)
 class Record:
-    """The last attempt at a unit.
-
-    Attributes
-    ----------
-    name : str
-    status : str
-    reason : str
-        Why it failed or stopped.
-    kind : str
-        Of what failed ``input``, ``settings``, ``time``, ``memory``, ``crash``, ``failure``; of what was stopped
-        ``storage`` (nothing can be written), ``mount`` (the folder of its inputs is not there); else empty.
-    attempts : int
-        That have failed.
-    seconds, cpu : float
-        Elapsed and CPU time of the last attempt [s].
-    peak : int
-        Largest resident memory of it [byte].
-    threads : int
-    candidates, pulses : int
-        In the product.
-    host : str
-    since, until : float
-        Begin and end of the last attempt [s since 1970].
-    earlier : float
-        CPU time of the attempts before it [s].
-    lost : float
-        CPU time of all attempts that have failed [s]; those that were stopped have left what the next goes on from.
-    """
+    """The last attempt at a unit."""
 
     name: str
     status: Status
-    reason: str = ""
+    reason: str = ""  # Why it failed or stopped
+    #: Of what failed ``input``, ``settings``, ``time``, ``memory``, ``crash``, ``failure``; of what was stopped
+    #: ``storage`` (nothing can be written), ``mount`` (the folder of its inputs is not there); else empty.
     kind: str = ""
-    attempts: Count = 0
+    attempts: Count = 0  # That have failed
+    #: Elapsed and CPU time of the last attempt [s].
     seconds: Seconds = 0.0
     cpu: Seconds = 0.0
-    peak: Count = 0
+    peak: Count = 0  # Largest resident memory of it [byte]
     threads: Count = 0
+    #: In the product.
     candidates: Count = 0
     pulses: Count = 0
     host: str = ""
+    #: Begin and end of the last attempt [s since 1970].
     since: Seconds = 0.0
     until: Seconds = 0.0
-    earlier: Seconds = 0.0
+    earlier: Seconds = 0.0  # CPU time of the attempts before it [s]
+    #: CPU time of all attempts that have failed [s]; those that were stopped have left what the next goes on from.
     lost: Seconds = 0.0
 
     __pydantic_config__ = STRICT
@@ -234,7 +213,6 @@ def look(batch: Batch, *, ours: bool) -> dict[str, Record]:
 
     Parameters
     ----------
-    batch : Batch
     ours : bool
         The caller holds the lock of the batch: what a killed process has left undone is finished.
     """
@@ -292,36 +270,9 @@ def _at_work(folder: Path, name: str) -> bool:
 
 @dataclass(frozen=True)
 class BatchStatus:
-    """How far a batch is.
+    """How far a batch is."""
 
-    Attributes
-    ----------
-    units, done, running, stopped, failed, left : int
-        Stopped units are among those that are left.
-    failures : tuple of Record
-    waits : tuple of Record
-        Units that were stopped because nothing could be written, or the folder of their inputs was not there.
-    runs : tuple of Record
-        Units under way.
-    core_hours_taken, core_hours_failed : float
-        By all attempts that have ended; by those of them that failed.
-    core_hours_done, core_hours_left : float
-        Taken by finished units, without attempts that failed; expected for the others, by the plan times what finished
-        ones have shown of it.
-    bytes_done, bytes_left : int
-        Of input.
-    candidates : int
-    eta : float or None
-        Seconds until all is over at the rate of the run that is under way; None where none is, or nothing has ended.
-    holder : str
-        Who works on it, in words; empty where nobody does.
-    unreadable : tuple of str
-        Files passed over when the batch was made.
-    incomplete : tuple of str
-        Units of which a file holds less than its header or its neighbours promise, and which.
-    problems : tuple of str
-    """
-
+    #: Stopped units are among those that are left.
     units: int
     done: int
     running: int
@@ -329,19 +280,25 @@ class BatchStatus:
     failed: int
     left: int
     failures: tuple[Record, ...]
+    #: Units that were stopped because nothing could be written, or the folder of their inputs was not there.
     waits: tuple[Record, ...]
-    runs: tuple[Record, ...]
+    runs: tuple[Record, ...]  # Units under way
+    #: By all attempts that have ended; by those of them that failed.
     core_hours_taken: float
     core_hours_failed: float
+    #: Taken by finished units, without attempts that failed; expected for the others, by the plan times what finished
+    #: ones have shown of it.
     core_hours_done: float
     core_hours_left: float
+    #: Of input.
     bytes_done: int
     bytes_left: int
     candidates: int
+    #: Seconds until all is over at the rate of the run that is under way; None where none is, or nothing has ended.
     eta: float | None
-    holder: str
-    unreadable: tuple[str, ...]
-    incomplete: tuple[str, ...]
+    holder: str  # Who works on it, in words; empty where nobody does
+    unreadable: tuple[str, ...]  # Files passed over when the batch was made
+    incomplete: tuple[str, ...]  # Units of which a file holds less than its header or its neighbours promise, and which
     problems: tuple[str, ...]
 
 

@@ -36,25 +36,13 @@ from pulsar.errors import ConfigError, DataError, PulsarError
 
 @dataclass(frozen=True)
 class Submission:
-    """An order to the jobs of an array.
+    """An order to the jobs of an array."""
 
-    Attributes
-    ----------
-    shares : tuple of tuple of str
-        Names of the units of each job.
-    options : Options
-    threads : int
-        Of each unit; 0: as many as cores and the number of units allow.
-    retries : int
-    config : BatchConfig
-        What a job may take.
-    """
-
-    shares: tuple[tuple[str, ...], ...]
+    shares: tuple[tuple[str, ...], ...]  # Names of the units of each job
     options: Options
-    threads: Count
+    threads: Count  # Of each unit; 0: as many as cores and the number of units allow
     retries: Count
-    config: BatchConfig
+    config: BatchConfig  # What a job may take
 
     __pydantic_config__ = STRICT
 
@@ -80,7 +68,6 @@ def shares(units: Sequence[Unit], jobs: int) -> list[list[Unit]]:
 
     Parameters
     ----------
-    units : sequence of Unit
     jobs : int
         At most; none of them is empty.
     """
@@ -104,7 +91,6 @@ def script(folder: Path, number: int, jobs: int, config: BatchConfig) -> str:
         Of the submission.
     jobs : int
         Elements of the array.
-    config : BatchConfig
     """
     size = parse_size(config.memory) or 0
     printed = str(slurm_folder(folder) / "NUMBER").replace("%", "%%").replace("NUMBER", f"{number:04d}_%a.out")
@@ -144,7 +130,6 @@ def work(
 
     Parameters
     ----------
-    batch : Batch
     order : Submission
         What their jobs are told beside their shares.
     todo : callable

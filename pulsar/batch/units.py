@@ -28,39 +28,20 @@ PARTS: Final = ("products", "records", "logs", "slots", "slurm")
 
 @dataclass(frozen=True)
 class Unit:
-    """One search: a beam of an observation, or a segment of it.
+    """One search: a beam of an observation, or a segment of it."""
 
-    Attributes
-    ----------
-    name : str
-        Of its product, record and log: letters, digits and ``+-._``, so that these lie in the folder of the batch.
-    inputs : tuple of str
-        Absolute paths.
-    nbytes : int
-        Size of all inputs.
-    cpu : float
-        CPU seconds expected; 0 where they could not be planned.
-    memory : int
-        Bytes that a search with one thread takes where it can have them.
-    more_memory : int
-        Bytes that each further thread takes.
-    least_memory : int
-        Bytes below which it cannot be searched.
-    incomplete : tuple of str
-        Files that hold less than their header or their neighbours promise, and how much, in words.
-    ra_deg, dec_deg : float or None
-        Position in place of that in the files.
-    """
-
+    #: Of its product, record and log: letters, digits and ``+-._``, so that these lie in the folder of the batch.
     name: str
-    inputs: tuple[str, ...]
-    nbytes: Count
-    cpu: Seconds = 0.0
-    memory: Count = 0
-    more_memory: Count = 0
+    inputs: tuple[str, ...]  # Absolute paths
+    nbytes: Count  # Size of all inputs
+    cpu: Seconds = 0.0  # CPU seconds expected; 0 where they could not be planned
+    memory: Count = 0  # Bytes that a search with one thread takes where it can have them
+    more_memory: Count = 0  # Bytes that each further thread takes
+    #: Position in place of that in the files.
     ra_deg: Annotated[float, Strict(), Field(ge=0.0, lt=360.0)] | None = None
     dec_deg: Annotated[float, Strict(), Field(ge=-90.0, le=90.0)] | None = None
-    least_memory: Count = 0
+    least_memory: Count = 0  # Bytes below which it cannot be searched
+    #: Files that hold less than their header or their neighbours promise, and how much, in words.
     incomplete: tuple[str, ...] = ()
 
     __pydantic_config__ = STRICT
@@ -93,23 +74,12 @@ _UNIT: Final = TypeAdapter(Unit)
 
 @dataclass(frozen=True)
 class Batch:
-    """A folder with the list of units, their settings, and all that they leave.
-
-    Attributes
-    ----------
-    folder : Path
-    units : tuple of Unit
-        The most expensive first.
-    problems : tuple of str
-        What was passed over, missing or odd.
-    unreadable : tuple of str
-        Files that could not be read when the list was made.
-    """
+    """A folder with the list of units, their settings, and all that they leave."""
 
     folder: Path
-    units: tuple[Unit, ...]
-    problems: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = field(default=())
+    units: tuple[Unit, ...]  # The most expensive first
+    problems: tuple[str, ...] = ()  # What was passed over, missing or odd
+    unreadable: tuple[str, ...] = field(default=())  # Files that could not be read when the list was made
 
     @cached_property
     def ident(self) -> str:
@@ -138,7 +108,6 @@ def load_settings(folder: Path, sets: Sequence[str] = ()) -> Config:
 
     Parameters
     ----------
-    folder : Path
     sets : sequence of str
         Changes, ``section.key=value``.
 

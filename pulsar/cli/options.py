@@ -134,20 +134,11 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Given:
-    """Settings as the command line gives them.
-
-    Attributes
-    ----------
-    preset : str or None
-    sets : sequence of str
-        ``section.key=value``.
-    options : dict
-        Those of OPTIONS that are given, with their texts.
-    """
+    """Settings as the command line gives them."""
 
     preset: str | None
-    sets: Sequence[str]
-    options: Mapping[str, Any]
+    sets: Sequence[str]  # ``section.key=value``
+    options: Mapping[str, Any]  # Those of OPTIONS that are given, with their texts
 
     def config(self) -> Config:
         """The configuration that they mean."""

@@ -27,9 +27,6 @@ def print_table(
 
     Parameters
     ----------
-    columns : mapping
-    rows : iterable
-    title : str
     left : sequence of str
         Headings of columns aligned to the left; numbers are aligned to the right.
     sparse : sequence of str

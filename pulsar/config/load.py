@@ -36,21 +36,11 @@ def presets() -> dict[str, Path]:
 
 
 class Caller(NamedTuple):
-    """How who gives settings knows the ways to give single ones, for the messages.
+    """How who gives settings knows the ways to give single ones, for the messages."""
 
-    Attributes
-    ----------
-    text : str
-        Words about a text ``section.key=value``, which goes between the braces.
-    named : str
-        Words about values by name.
-    hint : str
-        How such a text is given.
-    """
-
-    text: str
-    named: str
-    hint: str
+    text: str  # Words about a text ``section.key=value``, which goes between the braces
+    named: str  # Words about values by name
+    hint: str  # How such a text is given
 
 
 COMMAND_LINE: Final = Caller("--set {}", "the command line", "settings are given by --set {}")
@@ -179,7 +169,6 @@ def to_toml(config: Config, with_help: bool = True) -> str:
 
     Parameters
     ----------
-    config : Config
     with_help : bool
         Write description, type and bounds of every key above it. Keys without a value stand there as comments.
     """
@@ -210,7 +199,6 @@ def read_toml(path: Path, kind: str) -> dict[str, Any]:
 
     Parameters
     ----------
-    path : Path
     kind : str
         What it should be, in words.
 
@@ -334,8 +322,6 @@ def faults(model: type[Section], error: ValidationError, origin: Mapping[str, st
 
     Parameters
     ----------
-    model : type
-    error : ValidationError
     origin : mapping of str to str, or str
         ``section.key`` -> where it was given; or the file that all are from.
     """

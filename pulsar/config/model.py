@@ -447,27 +447,14 @@ class Config(Section):
 
 
 class Option(NamedTuple):
-    """An option that sets keys of the configuration.
+    """An option that sets keys of the configuration."""
 
-    Attributes
-    ----------
-    keys : tuple of str
-        ``section.key``, each.
-    metavar : str
-        A word for each value that follows the option; empty: none does.
-    repeated : bool
-        It may be given several times: the key is a list.
-    off : tuple
-        Without values: what it sets its keys to. Empty: it has a second form, ``--no-NAME``, and sets true or false.
-    text : str
-        Help, where the descriptions of the keys would not do.
-    """
-
-    keys: tuple[str, ...]
-    metavar: str = ""
-    repeated: bool = False
+    keys: tuple[str, ...]  # ``section.key``, each
+    metavar: str = ""  # A word for each value that follows the option; empty: none does
+    repeated: bool = False  # It may be given several times: the key is a list
+    #: Without values: what it sets its keys to. Empty: it has a second form, ``--no-NAME``, and sets true or false.
     off: tuple[Any, ...] = ()
-    text: str = ""
+    text: str = ""  # Help, where the descriptions of the keys would not do
 
 
 #: Options that go together: what all commands take that read the samples of an observation, which searches are run, and

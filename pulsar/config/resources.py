@@ -52,7 +52,6 @@ def parse_size(text: str, name: str = "run.memory", such_as: str = "4GiB, 512MB 
 
     Parameters
     ----------
-    text : str
     name : str
         The setting or option, for the message.
     such_as : str
@@ -189,18 +188,10 @@ def _variable(name: str) -> int:
 
 @dataclass(frozen=True)
 class Cgroup:
-    """The control groups of a process.
+    """The control groups of a process."""
 
-    Attributes
-    ----------
-    mount : Path
-        Folder of the hierarchy.
-    own : Path
-        The file that tells the groups of the process.
-    """
-
-    mount: Path = MOUNT
-    own: Path = OWN
+    mount: Path = MOUNT  # Folder of the hierarchy
+    own: Path = OWN  # The file that tells the groups of the process
 
     def free_memory(self) -> float:
         """Memory that can still be taken [byte]; infinite without a limit. What caches files is given back."""
@@ -279,8 +270,6 @@ def share_out(pool: ThreadPoolExecutor, threads: int, items: Iterable[T], work: 
 
     Parameters
     ----------
-    pool : ThreadPoolExecutor
-    threads : int
     items : iterable
         A range or a list: threads take from it at the same time.
     work : callable

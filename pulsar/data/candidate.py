@@ -15,21 +15,11 @@ from pulsar_kernels.arrays import Array
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
-
-    Attributes
-    ----------
-    name : str
-    dtype : str
-        numpy type; texts are fixed-width unicode.
-    unit : str
-        As astropy writes it; "" for none.
-    description : str
-    """
+    """One column of a table."""
 
     name: str
-    dtype: str
-    unit: str
+    dtype: str  # numpy type; texts are fixed-width unicode
+    unit: str  # As astropy writes it; "" for none
     description: str
 
 

@@ -64,7 +64,6 @@ def check_file(path: Path, what: str) -> os.stat_result:
 
     Parameters
     ----------
-    path : Path
     what : str
         What it should be, in words.
 
@@ -92,7 +91,6 @@ def read_bytes(path: Path, what: str, *, most: int = MOST_TEXT) -> bytes:
 
     Parameters
     ----------
-    path : Path
     what : str
         What it should be, in words.
     most : int
@@ -116,10 +114,8 @@ def read_text(path: Path, what: str, *, encoding: str = "utf-8-sig") -> str:
 
     Parameters
     ----------
-    path : Path
     what : str
         What it should be, in words.
-    encoding : str
 
     Raises
     ------
@@ -140,7 +136,6 @@ def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
 
     Parameters
     ----------
-    path : Path or str
     overwrite : bool
         A file of that name may be replaced.
 
@@ -172,7 +167,6 @@ class Numbers:
     ----------
     path : Path
         For messages.
-    data : bytes
     order : str
         Of the bytes of a number: "<" or ">".
     about : str

@@ -9,24 +9,12 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Flag:
-    """One reason to suspect that a row is not a pulsar, or not a burst.
+    """One reason to suspect that a row is not a pulsar, or not a burst."""
 
-    Attributes
-    ----------
-    name : str
-        As it stands in the column ``rfi_flags``.
-    of : str
-        What it is given to: "candidate", "pulse" or "both".
-    weight : float
-        The score is taken times this; 1 where the flag only tells.
-    text : str
-        When it is given.
-    """
-
-    name: str
-    of: str
-    weight: float
-    text: str
+    name: str  # As it stands in the column ``rfi_flags``
+    of: str  # What it is given to: "candidate", "pulse" or "both"
+    weight: float  # The score is taken times this; 1 where the flag only tells
+    text: str  # When it is given
 
 
 #: The score of what surely is interference is taken times this: below any pulsar that can be told from noise.

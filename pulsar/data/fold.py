@@ -18,24 +18,12 @@ from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Ints
 
 @dataclass(frozen=True)
 class FoldParams:
-    """Parameters with which a candidate is folded: topocentric, at mid-observation.
+    """Parameters with which a candidate is folded: topocentric, at mid-observation."""
 
-    Attributes
-    ----------
-    freq : float
-        Spin frequency [Hz].
-    fdot : float
-        Frequency derivative [Hz/s].
-    dm : float
-        Dispersion measure [pc cm^-3].
-    fddot : float
-        Second derivative [Hz/s^2].
-    """
-
-    freq: float
-    fdot: float = 0.0
-    dm: float = 0.0
-    fddot: float = 0.0
+    freq: float  # Spin frequency [Hz]
+    fdot: float = 0.0  # Frequency derivative [Hz/s]
+    dm: float = 0.0  # Dispersion measure [pc cm^-3]
+    fddot: float = 0.0  # Second derivative [Hz/s^2]
 
     def times(self, factor: float) -> "FoldParams":
         """The same rotation counted as `factor` turns where this one counts one."""
@@ -77,21 +65,12 @@ def reciprocal(value: float, first: float, second: float) -> tuple[float, float,
 
 @dataclass(frozen=True)
 class HarmonicNoise:
-    """Noise of the harmonics of a fold.
+    """Noise of the harmonics of a fold."""
 
-    Attributes
-    ----------
-    measured : ndarray, shape (nharm + 1,)
-        Power of the noise beside each harmonic, over that of white noise; 1 at harmonic 0.
-    smooth : ndarray, shape (nharm + 1,)
-        The same, as a curve that never rises with frequency.
-    red : float
-        Standard errors by which the lowest harmonics are noisier than white noise.
-    """
-
+    #: shape (nharm + 1,): Power of the noise beside each harmonic, over that of white noise; 1 at harmonic 0.
     measured: Floats
-    smooth: Floats
-    red: float
+    smooth: Floats  # shape (nharm + 1,): The same, as a curve that never rises with frequency
+    red: float  # Standard errors by which the lowest harmonics are noisier than white noise
 
     @property
     def gain(self) -> Floats:
@@ -111,18 +90,10 @@ class HarmonicNoise:
 
 @dataclass(frozen=True)
 class LevelledFold:
-    """A fold from which a wandering level was taken turn by turn (:mod:`pulsar.folding.sums`).
+    """A fold from which a wandering level was taken turn by turn (:mod:`pulsar.folding.sums`)."""
 
-    Attributes
-    ----------
-    data : ndarray of float32, shape (nsubints, nbands, nbins)
-        As in :class:`FoldCube`, of white noise.
-    noise : HarmonicNoise
-        That the harmonics had, shape (nbins / 2 + 1,).
-    """
-
-    data: Float32s
-    noise: HarmonicNoise
+    data: Float32s  # shape (nsubints, nbands, nbins): As in :class:`FoldCube`, of white noise
+    noise: HarmonicNoise  # That the harmonics had, shape (nbins / 2 + 1,)
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,45 +102,28 @@ class FoldCube:
 
     Phase 0, the left edge of bin 0, is at mid-observation (highest channel):
     phase(t) = f (t - tmid) + fdot (t - tmid)^2 / 2 + fddot (t - tmid)^3 / 6.
-
-    Attributes
-    ----------
-    data : ndarray of float32, shape (nsubints, nbands, nbins)
-        Sums of cleaned samples, in units of the noise of one channel-sample (already divided by SIGMA_LEVELS).
-    variance : ndarray of float64, shape (nsubints, nbands, nbins)
-        Variance that noise alone gives each element (channel-samples that went in).
-    time_edges : ndarray, shape (nsubints + 1,)
-        Edges of the sub-integrations [s] from the start.
-    band_freqs : ndarray, shape (nbands,)
-        Reference frequency of each band [MHz]: at which its residual delay is reckoned when the DM is changed.
-    fref : float
-        Frequency to which delays are referred [MHz].
-    params : FoldParams
-        What it was folded with.
-    tobs, tsamp : float
-        Length of the observation, sampling time of the folded samples [s].
-    epoch : float
-        MJD (UTC) of mid-observation.
-    lags : ndarray, shape (nbands,), optional
-        Time [s] by which the sub-integrations of a band lie later than `time_edges` (which hold for the highest
-        channel): each band is folded in its own time, so that nothing is lost at the ends. None: 0.
-    levelled : LevelledFold, optional
-        The same without the level, where that surely wanders from turn to turn.
-    resolution : float
-        Length of what was put into a bin at once, `tsamp` or several [s]; 0 where that is not known.
     """
 
+    #: shape (nsubints, nbands, nbins): Sums of cleaned samples, in units of the noise of one channel-sample (already
+    #: divided by SIGMA_LEVELS).
     data: Float32s
+    #: shape (nsubints, nbands, nbins): Variance that noise alone gives each element (channel-samples that went in).
     variance: Floats
-    time_edges: Floats
+    time_edges: Floats  # shape (nsubints + 1,): Edges of the sub-integrations [s] from the start
+    #: shape (nbands,): Reference frequency of each band [MHz]: at which its residual delay is reckoned when the DM is
+    #: changed.
     band_freqs: Floats
-    fref: float
-    params: FoldParams
+    fref: float  # Frequency to which delays are referred [MHz]
+    params: FoldParams  # What it was folded with
+    #: Length of the observation, sampling time of the folded samples [s].
     tobs: float
     tsamp: float
-    epoch: float
+    epoch: float  # MJD (UTC) of mid-observation
+    #: shape (nbands,): Time [s] by which the sub-integrations of a band lie later than `time_edges` (which hold for the
+    #: highest channel): each band is folded in its own time, so that nothing is lost at the ends. None: 0.
     lags: Floats | None = None
-    levelled: LevelledFold | None = None
+    levelled: LevelledFold | None = None  # The same without the level, where that surely wanders from turn to turn
+    #: Length of what was put into a bin at once, `tsamp` or several [s]; 0 where that is not known.
     resolution: float = 0.0
 
     def without(self, subints: Bools, bands: Bools | None = None) -> "FoldCube":
@@ -331,7 +285,6 @@ def aligned_cube(fold: Fold, at: Ints) -> Floats:
 
     Parameters
     ----------
-    fold : Fold
     at : ndarray of int64, shape (nbands,)
         Place of each band; one in which none is put is empty.
     """

@@ -28,13 +28,11 @@ class Folder(Closing):
 
     Parameters
     ----------
-    path : Path
     follow : bool
         Its name may be that of a link.
 
     Attributes
     ----------
-    path : Path
     number : int
         Its descriptor.
 
@@ -60,7 +58,6 @@ class Folder(Closing):
 
         Parameters
         ----------
-        path : Path
         ours : callable
             Whether a name is of what this program stores there.
         make : bool
@@ -174,13 +171,7 @@ def private(where: Path, prefix: str) -> Iterator[Folder]:
 
 
 def sweep(where: Path, prefix: str) -> None:
-    """Remove folders of :func:`private` whose processes have ended without doing so.
-
-    Parameters
-    ----------
-    where : Path
-    prefix : str
-    """
+    """Remove folders of :func:`private` whose processes have ended without doing so."""
     for left in where.glob(f"{prefix}*"):
         # A link, and what belongs to somebody else, is left alone.
         with contextlib.suppress(OSError), Folder.own(left, lambda _: True) as folder:
@@ -212,7 +203,6 @@ def open_to_write(path: Path, folder: Folder | None = None, *, new: bool = False
 
     Parameters
     ----------
-    path : Path
     folder : Folder, optional
         Its folder.
     new : bool

@@ -175,18 +175,10 @@ _LABEL = re.compile(r"([0-9]{1,3})/([0-9]{1,3})")
 
 @dataclass(frozen=True)
 class Part:
-    """One of some equal parts of an observation.
+    """One of some equal parts of an observation."""
 
-    Attributes
-    ----------
-    number : int
-        Which, 1 is the first.
-    count : int
-        Into how many parts the observation is cut; 1: it is the whole.
-    """
-
-    number: int
-    count: int
+    number: int  # Which, 1 is the first
+    count: int  # Into how many parts the observation is cut; 1: it is the whole
 
     @property
     def label(self) -> str:

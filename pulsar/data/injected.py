@@ -301,10 +301,6 @@ def wilson(found: Array | int, tried: Array | int) -> tuple[Floats, Floats]:
 
     Where few were tried, or all or none found, it holds too.
 
-    Parameters
-    ----------
-    found, tried : int or ndarray of int
-
     Returns
     -------
     low, high : ndarray of float64

@@ -21,21 +21,12 @@ from pulsar_kernels.arrays import Array, Bools
 
 @dataclass(frozen=True, repr=False)
 class Block:
-    """Samples of all channels over a stretch of time.
+    """Samples of all channels over a stretch of time."""
 
-    Attributes
-    ----------
-    data : ndarray, shape (nchans, nsamps)
-        Channel-major samples, channel 0 the highest frequency; uint8, uint16 or float32.
-    start : int
-        Sample of the observation at which the block starts.
-    header : Header
-        Header of the whole observation.
-    """
-
+    #: shape (nchans, nsamps): Channel-major samples, channel 0 the highest frequency; uint8, uint16 or float32.
     data: Array
-    start: int
-    header: Header
+    start: int  # Sample of the observation at which the block starts
+    header: Header  # Header of the whole observation
 
     @property
     def nsamps(self) -> int:
@@ -56,32 +47,18 @@ class Block:
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of an observation: where its samples lie in the whole.
-
-    Attributes
-    ----------
-    path : Path
-    start, nsamps : int
-    size : int
-        [byte]
-    mtime : float
-        Time of last change [s since 1970].
-    inode : int or None
-        When it was opened; 0: not known; None: it is not read itself, such as the original of a copy.
-    promised : int
-        Samples that its header tells of; 0 where it tells none, or no more than it holds.
-    changed : tuple of int
-        When it was opened: time of its last change of any kind [ns], which nobody can set, owner, group, permissions
-        and number of names. Empty: not known.
-    """
+    """One file of an observation: where its samples lie in the whole."""
 
     path: Path
     start: int
     nsamps: int
-    size: int
-    mtime: float
+    size: int  # [byte]
+    mtime: float  # Time of last change [s since 1970]
+    #: When it was opened; 0: not known; None: it is not read itself, such as the original of a copy.
     inode: int | None = None
-    promised: int = 0
+    promised: int = 0  # Samples that its header tells of; 0 where it tells none, or no more than it holds
+    #: When it was opened: time of its last change of any kind [ns], which nobody can set, owner, group, permissions and
+    #: number of names. Empty: not known.
     changed: tuple[int, ...] = ()
 
     @classmethod

@@ -54,12 +54,7 @@ class SampleSource(Sampled, Protocol):
 
 
 class Derived:
-    """A source made of another one, with its channels and times unless it says otherwise.
-
-    Parameters
-    ----------
-    source : SampleSource
-    """
+    """A source made of another one, with its channels and times unless it says otherwise."""
 
     def __init__(self, source: SampleSource) -> None:
         self.source = source
@@ -104,7 +99,6 @@ class BandSource(Derived):
 
     Parameters
     ----------
-    source : SampleSource
     low, high : float
         Edges of the band [MHz]: channels whose centres are from `low` to below `high`.
     """
@@ -142,7 +136,6 @@ class PartSource(Derived):
 
     Parameters
     ----------
-    source : SampleSource
     first, nsamps : int
         First sample, and how many.
     """

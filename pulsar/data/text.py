@@ -26,7 +26,6 @@ def printable(text: str, *, lines: bool = False) -> str:
 
     Parameters
     ----------
-    text : str
     lines : bool
         Ends of lines and tabs may stay.
     """
@@ -107,12 +106,7 @@ _FORMULA: Final = re.compile("'*[=+\\-@\t\r]")
 
 
 def file_name(text: str) -> str:
-    """The text as part of a file's name: letters, digits and ``+-._``, not hidden, and no longer than names may be.
-
-    Parameters
-    ----------
-    text : str
-    """
+    """The text as part of a file's name: letters, digits and ``+-._``, not hidden, and no longer than names may be."""
     name = "".join(c if _plain(c) else "-" for c in text)
     name = re.sub(r"^[.]+", "-", name)
     # File systems take 255 bytes, and beam, date and suffix come to it.
@@ -212,7 +206,6 @@ def facts(title: str, rows: Iterable[tuple[str, str]], drawing: str = "") -> str
 
     Parameters
     ----------
-    title : str
     rows : iterable of (str, str)
         Rows without a value are left out.
     drawing : str

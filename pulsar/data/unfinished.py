@@ -413,7 +413,6 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
     Parameters
     ----------
-    path : Path
     content : str or bytes
         Text is written as UTF-8.
 

@@ -43,7 +43,6 @@ def strict_json(text: str | bytes, *, finite: bool = True) -> Any:
 
     Parameters
     ----------
-    text : str or bytes
     finite : bool
         Every number has to be finite.
 
@@ -72,8 +71,6 @@ def validated(kind: TypeAdapter[T], text: str | bytes, where: str, remedy: str) 
 
     Parameters
     ----------
-    kind : TypeAdapter
-    text : str or bytes
     where : str
         File, and line or key, for the message.
     remedy : str

@@ -17,28 +17,15 @@ from pulsar.io.product.reader import Run
 
 @dataclass(frozen=True)
 class Exported:
-    """A candidate to be handed on.
+    """A candidate to be handed on."""
 
-    Attributes
-    ----------
-    ident, name : str
-        Its id, and the pulsar's name: the known one, else one of its position.
-    row : dict
-        Of the table of candidates.
-    fold : Fold
-    header : Header
-        Of its observation.
-    files : tuple of Path
-        Of that observation.
-    product : Path
-    """
-
+    #: Its id, and the pulsar's name: the known one, else one of its position.
     ident: str
     name: str
-    row: dict[str, Any]
+    row: dict[str, Any]  # Of the table of candidates
     fold: Fold
-    header: Header
-    files: tuple[Path, ...]
+    header: Header  # Of its observation
+    files: tuple[Path, ...]  # Of that observation
     product: Path
 
     @property
@@ -54,8 +41,6 @@ def candidate_of(run: Run, ident: str, *, whole: bool = False) -> Exported:
 
     Parameters
     ----------
-    run : Run
-    ident : str
     whole : bool
         Its fold with what was left out of it by hand.
 
@@ -103,7 +88,6 @@ def commands(run: Run, row: dict[str, Any]) -> list[str]:
 
     Parameters
     ----------
-    run : Run
     row : dict
         Of the table of candidates.
     """

@@ -54,10 +54,6 @@ def candyjar_text(candidates: Sequence[tuple[Run, Exported]]) -> str:
     ``_user`` are the values with which the fold began, ``_opt`` those of the refined fold, topocentric at ``pepoch``;
     ``sn_fft`` is the significance of the detection. Distances are not known, and there are no scores of PICS.
 
-    Parameters
-    ----------
-    candidates : sequence of (Run, Exported)
-
     Raises
     ------
     ConfigError

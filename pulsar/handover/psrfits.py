@@ -33,10 +33,6 @@ _NCOEF: Final = 15
 def psrfits_bytes(candidate: Exported) -> bytes:
     """The content of a PSRFITS file in fold mode.
 
-    Parameters
-    ----------
-    candidate : Exported
-
     Raises
     ------
     ConfigError

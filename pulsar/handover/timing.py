@@ -45,23 +45,13 @@ _NAN: Final = float("nan")
 
 @dataclass(frozen=True)
 class Spin:
-    """Rotation as an ephemeris tells it.
+    """Rotation as an ephemeris tells it."""
 
-    Attributes
-    ----------
-    epoch : float
-        MJD: TDB at the barycentre, or UTC at the telescope where that is all there is.
-    terms : tuple of float
-        Frequency [Hz] and its derivatives there.
-    doppler : float
-        Barycentric over topocentric frequency.
-    frame : {"barycentre", "telescope", "data"}
-        Where its time is kept: at the barycentre, brought there by us or by who made the data; or at the telescope.
-    """
-
-    epoch: float
-    terms: tuple[float, ...]
-    doppler: float
+    epoch: float  # MJD: TDB at the barycentre, or UTC at the telescope where that is all there is
+    terms: tuple[float, ...]  # Frequency [Hz] and its derivatives there
+    doppler: float  # Barycentric over topocentric frequency
+    #: {"barycentre", "telescope", "data"}: Where its time is kept: at the barycentre, brought there by us or by who
+    #: made the data; or at the telescope.
     frame: str
 
 
@@ -118,7 +108,6 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
 
     Parameters
     ----------
-    fold : Fold
     header : Header
         Of its observation.
     name : str
@@ -236,7 +225,6 @@ def par_head(
 
     Parameters
     ----------
-    name : str
     ra_deg, dec_deg : float
         Position (ICRS) [deg]; NaN where it is not known.
     *remarks : str
@@ -269,45 +257,23 @@ def par_line(key: str, value: str, error: float = _NAN) -> str:
 
 @dataclass(frozen=True)
 class Template:
-    """A profile without noise.
+    """A profile without noise."""
 
-    Attributes
-    ----------
-    spectrum : ndarray of complex128, shape (nharm + 1,)
-        Its Fourier series, of phase as it is: harmonic k belongs to exp(2 pi i k phase).
-    phase : float
-        Of the pulse whose arrival is told [turns]: the middle of its best box.
-    """
-
+    #: shape (nharm + 1,): Its Fourier series, of phase as it is: harmonic k belongs to exp(2 pi i k phase).
     spectrum: Complexes
-    phase: float
+    phase: float  # Of the pulse whose arrival is told [turns]: the middle of its best box
 
 
 @dataclass(frozen=True)
 class Toa:
-    """A time of arrival.
+    """A time of arrival."""
 
-    Attributes
-    ----------
-    mjd : Decimal
-        UTC at the telescope (of barycentred data TDB), at `freq`.
-    error : float
-        1 sigma [s].
-    freq : float
-        [MHz]; 0: infinite.
-    snr : float
-        Of the match.
-    length : float
-        Of the data it is from [s].
-    dm, dm_err : float
-        DM that was measured with it, and its error [pc cm^-3], as an ephemeris counts; NaN where none was.
-    """
-
-    mjd: Decimal
-    error: float
-    freq: float
-    snr: float
-    length: float
+    mjd: Decimal  # UTC at the telescope (of barycentred data TDB), at `freq`
+    error: float  # 1 sigma [s]
+    freq: float  # [MHz]; 0: infinite
+    snr: float  # Of the match
+    length: float  # Of the data it is from [s]
+    #: DM that was measured with it, and its error [pc cm^-3], as an ephemeris counts; NaN where none was.
     dm: float = _NAN
     dm_err: float = _NAN
 
@@ -379,7 +345,6 @@ def match(profile: Floats, template: Template) -> tuple[float, float, float]:
     ----------
     profile : ndarray, shape (nbins,)
         Noise of 1 in every bin, and independent.
-    template : Template
 
     Returns
     -------
@@ -414,7 +379,6 @@ def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: Template
 
     Parameters
     ----------
-    fold : Fold
     header : Header
         Of its observation.
     groups : int
@@ -470,8 +434,6 @@ def wideband_of(toa: Toa, fold: Fold, header: Header) -> Toa:
     ----------
     toa : Toa
         At the highest channel, of all of the fold: a fold has one DM.
-    fold : Fold
-    header : Header
 
     Raises
     ------

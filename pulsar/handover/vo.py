@@ -68,7 +68,6 @@ def list_fits(table: Table, name: str) -> bytes:
 
     Parameters
     ----------
-    table : astropy Table
     name : {"candidates", "single_pulses"}
     """
     plain = Table(masked=False)
@@ -94,7 +93,6 @@ def obscore_votable(run: Run, author: str) -> bytes:
 
     Parameters
     ----------
-    run : Run
     author : str
         IVO identifier of who publishes it.
 

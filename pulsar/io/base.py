@@ -53,12 +53,7 @@ _parked = threading.local()
 
 
 class RawFile(Closing):
-    """A file read by pread into buffers of the calling thread: no shared position, no mapped pages.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """A file read by pread into buffers of the calling thread: no shared position, no mapped pages."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -160,7 +155,6 @@ def encoded(data: Array, nbits: int, *, signed: bool, big: bool) -> memoryview:
     Parameters
     ----------
     data : ndarray, shape (npol, nchans, n)
-    nbits : int
     signed : bool
         Two's complement.
     big : bool
@@ -272,21 +266,12 @@ def merge_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
 
 @dataclass(frozen=True)
 class FastName:
-    """Parts of the name of a file.
-
-    Attributes
-    ----------
-    source, mode : str
-    beam : int or None
-        1 to 19.
-    sequence : int or None
-        Number of the file in its observation, from 1.
-    """
+    """Parts of the name of a file."""
 
     source: str = ""
     mode: str = ""
-    beam: int | None = None
-    sequence: int | None = None
+    beam: int | None = None  # 1 to 19
+    sequence: int | None = None  # Number of the file in its observation, from 1
 
 
 def parse_name(path: Path) -> FastName:

@@ -24,10 +24,6 @@ class Fbh5Reader(SpectraReader):
 
     One IF is read as it is; of two or more the first two are summed.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     DataError
@@ -104,7 +100,6 @@ class Fbh5Writer(Hdf5Writer):
 
     Parameters
     ----------
-    path : Path
     header : Header
         In the program's order (channel 0 the highest); nsamps is not used. Channels are evenly spaced.
     nbits : int

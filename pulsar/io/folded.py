@@ -55,28 +55,15 @@ _MOST_ROWS: Final = 1 << 14
 
 @dataclass(frozen=True)
 class FoldedFile:
-    """A fold as its file has it.
+    """A fold as its file has it."""
 
-    Attributes
-    ----------
-    cube : FoldCube
-        Dedispersed at its own DM, of unit noise for each sample that went in; to be refined or measured.
-    header : Header
-        Of the observation, as far as the file tells: channels are its subbands.
-    name : str
-        Of the candidate, "" where it has none.
-    stated : dict of str to float
-        What the file says itself: ``period`` (topocentric, or barycentric where the data are) [s], ``dm`` [pc cm^-3],
-        ``snr``, ``width`` [turns]; what it does not tell is left out.
-    problems : tuple of str
-        What is not in the file and was reckoned in another way.
-    """
-
-    cube: FoldCube
-    header: Header
-    name: str = ""
+    cube: FoldCube  # Dedispersed at its own DM, of unit noise for each sample that went in; to be refined or measured
+    header: Header  # Of the observation, as far as the file tells: channels are its subbands
+    name: str = ""  # Of the candidate, "" where it has none
+    #: What the file says itself: ``period`` (topocentric, or barycentric where the data are) [s], ``dm`` [pc cm^-3],
+    #: ``snr``, ``width`` [turns]; what it does not tell is left out.
     stated: dict[str, float] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # What is not in the file and was reckoned in another way
 
 
 def somewhere(freqs: Floats) -> Floats:

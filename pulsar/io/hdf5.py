@@ -40,22 +40,12 @@ def note_written(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Stored:
-    """A data set, unread.
-
-    Attributes
-    ----------
-    dtype : dtype
-    shape : tuple of int
-    chunks : tuple of int or None
-        Shape of the pieces that are packed one by one.
-    stored : int
-        Bytes that are stored for it.
-    """
+    """A data set, unread."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    chunks: tuple[int, ...] | None
-    stored: int
+    chunks: tuple[int, ...] | None  # Shape of the pieces that are packed one by one
+    stored: int  # Bytes that are stored for it
 
 
 class Hdf5(Closing):
@@ -63,7 +53,6 @@ class Hdf5(Closing):
 
     Parameters
     ----------
-    path : Path
     expected : str
         What it should be, in words.
     content : bytes, optional
@@ -171,7 +160,6 @@ class Hdf5(Closing):
 
         Parameters
         ----------
-        name : str
         kinds : str
             Letters of the numpy kinds that are expected, such as "fiu".
         shape : sequence of int or None, optional

@@ -91,12 +91,7 @@ def text_of(value: Any, lines: bool = False) -> str:
 
 
 class Content:
-    """The content of an HDF5 file, as h5py has it but in plain values; every method may raise one of `H5PY`.
-
-    Parameters
-    ----------
-    source : Path or bytes
-    """
+    """The content of an HDF5 file, as h5py has it but in plain values; every method may raise one of `H5PY`."""
 
     def __init__(self, source: Path | bytes) -> None:
         self._file = h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
@@ -291,7 +286,6 @@ class Apart:
 
     Parameters
     ----------
-    source : Path or bytes
     mark : Mark, optional
         Of the file, as it was found.
     """

@@ -45,37 +45,20 @@ _WHAT: Final = "a file of judgements (ECSV, of `pulsar view`)"
 
 @dataclass(frozen=True)
 class Label:
-    """One judgement, by one person, about one row.
+    """One judgement, by one person, about one row."""
 
-    Attributes
-    ----------
-    uid : str
-        Of the row; see :func:`uid_of`.
-    label : str
-        One of `LABELS`; empty: none, or taken back.
-    note, who : str
-    when : str
-        ISO time (UTC), ending in Z.
-    product, observation, id : str
-        Name of the file, source and start, name of the row: where it was seen.
-    period : float
-        Of the row [s]; NaN for a single pulse.
-    dm : float
-        [pc/cm3]
-    sigma : float
-    """
-
-    uid: str
+    uid: str  # Of the row; see :func:`uid_of`
+    #: Name of the file, source and start, name of the row: where it was seen.
     product: str = ""
     observation: str = ""
     id: str = ""
-    label: str = ""
+    label: str = ""  # One of `LABELS`; empty: none, or taken back
     note: str = ""
     who: str = ""
-    period: float = math.nan
-    dm: float = math.nan
+    period: float = math.nan  # Of the row [s]; NaN for a single pulse
+    dm: float = math.nan  # [pc/cm3]
     sigma: float = math.nan
-    when: str = ""
+    when: str = ""  # ISO time (UTC), ending in Z
 
     @property
     def key(self) -> tuple[str, ...]:

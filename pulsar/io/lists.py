@@ -59,32 +59,17 @@ _MEASURED: Final = re.compile(r"([-+]?[\d.]+)(?:\([\d.]*\)?)?(?:x10\^([-+]?\d+))
 
 @dataclass(frozen=True)
 class Listed:
-    """A candidate of a list.
+    """A candidate of a list."""
 
-    Attributes
-    ----------
-    place : str
-        File and row, for messages.
-    ident : str
-        Its name, or its row as c0001.
-    freq, fdot, fddot : float
-        Spin frequency [Hz] at `epoch` and its derivatives [Hz/s, Hz/s^2].
-    dm, dm_err : float
-        [pc cm^-3]
-    epoch : float
-        MJD, UTC or at the barycentre TDB; NaN: the middle of the observation.
-    barycentric : bool or None
-        Whether frequency and epoch are those at the barycentre; None where the list does not say.
-    """
-
-    place: str
-    ident: str
-    freq: float
-    dm: float
+    place: str  # File and row, for messages
+    ident: str  # Its name, or its row as c0001
+    freq: float  # Spin frequency [Hz] at `epoch`, and below its derivatives [Hz/s, Hz/s^2]
+    dm: float  # [pc cm^-3]
     fdot: float = 0.0
     fddot: float = 0.0
     dm_err: float = 0.0
-    epoch: float = nan
+    epoch: float = nan  # MJD, UTC or at the barycentre TDB; NaN: the middle of the observation
+    #: Whether frequency and epoch are those at the barycentre; None where the list does not say.
     barycentric: bool | None = field(default=None, kw_only=True)
 
 
@@ -103,7 +88,6 @@ def read_list(path: Path, idents: Sequence[str] = ()) -> list[Listed]:
 
     Parameters
     ----------
-    path : Path
     idents : sequence of str
         Only those that are named; default: all.
 

@@ -31,32 +31,16 @@ PACKED: Final = {".gz": "gunzip", ".fz": "funpack", ".xz": "unxz", ".zst": "unzs
 
 @dataclass(frozen=True)
 class Pointing:
-    """Files of one source, date and beam, in order of time.
-
-    Attributes
-    ----------
-    source : str
-    date : str
-        UTC date of the start, YYYYMMDD.
-    beam : int or None
-    paths : tuple of Path
-    header : Header
-        Of the first file, with the samples of all.
-    missing : tuple of int
-        Sequence numbers that the names leave out between the first and the last.
-    number : int
-        1, 2 ... where source, date and beam were observed several times.
-    short : mapping of Path to str
-        Files that hold less than they should, and how much, in words.
-    """
+    """Files of one source, date and beam, in order of time."""
 
     source: str
-    date: str
+    date: str  # UTC date of the start, YYYYMMDD
     beam: int | None
     paths: tuple[Path, ...]
-    header: Header
-    missing: tuple[int, ...] = ()
-    number: int = 1
+    header: Header  # Of the first file, with the samples of all
+    missing: tuple[int, ...] = ()  # Sequence numbers that the names leave out between the first and the last
+    number: int = 1  # 1, 2 ... where source, date and beam were observed several times.
+    #: Files that hold less than they should, and how much, in words.
     short: Mapping[Path, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -75,21 +59,11 @@ class Pointing:
 
 @dataclass(frozen=True)
 class Night:
-    """All that was found.
+    """All that was found."""
 
-    Attributes
-    ----------
-    pointings : tuple of Pointing
-        By source, date, beam.
-    problems : tuple of str
-        Files that were passed over, and why; files that are missing.
-    unreadable : tuple of Path
-        Files among them that look like observations and cannot be read.
-    """
-
-    pointings: tuple[Pointing, ...]
-    problems: tuple[str, ...] = field(default=())
-    unreadable: tuple[Path, ...] = ()
+    pointings: tuple[Pointing, ...]  # By source, date, beam
+    problems: tuple[str, ...] = field(default=())  # Files that were passed over, and why; files that are missing
+    unreadable: tuple[Path, ...] = ()  # Files among them that look like observations and cannot be read
 
     def groups(self) -> dict[tuple[str, str, int], list[Pointing]]:
         """Pointings of one time by their beams."""
@@ -158,7 +132,6 @@ def scan(paths: Iterable[Path | str], config: InputConfig = InputConfig()) -> Ni
     ----------
     paths : iterable of paths
         Files, and folders that are searched with all below them.
-    config : InputConfig, optional
 
     Raises
     ------
@@ -240,30 +213,15 @@ def _short(beams: Sequence[Pointing], lengths: Mapping[Path, float], promised: M
 
 @dataclass(frozen=True)
 class Examined:
-    """A pointing as one observation.
+    """A pointing as one observation."""
 
-    Attributes
-    ----------
-    header : Header
-        Of all files together; of the first one where they cannot be joined.
-    gaps : tuple of Gap
-    problems : tuple of str
-        What several files have in common is told once.
-    """
-
-    header: Header
+    header: Header  # Of all files together; of the first one where they cannot be joined
     gaps: tuple[Gap, ...]
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # What several files have in common is told once
 
 
 def examine(pointing: Pointing, config: InputConfig = InputConfig()) -> Examined:
-    """Join the files of a pointing, and tell what a search of it would say of them.
-
-    Parameters
-    ----------
-    pointing : Pointing
-    config : InputConfig, optional
-    """
+    """Join the files of a pointing, and tell what a search of it would say of them."""
     try:
         with open_observation(*pointing.paths, config=config) as obs:
             header, gaps, problems = obs.header, obs.gaps, obs.problems

@@ -147,7 +147,6 @@ class JoinedObservation(Observation):
         In order of time.
     starts : sequence of int
         Sample at which each starts.
-    problems : sequence of str
     """
 
     def __init__(self, readers: Sequence[Observation], starts: Sequence[int], problems: Sequence[str]) -> None:

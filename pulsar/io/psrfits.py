@@ -37,10 +37,6 @@ class PsrfitsReader(Observation):
     elsewhere. Channels of zero weight in every row have `chan_ok` False; in single rows they are filled with the
     channel's mean. Missing rows are filled with the channel means of the row before and recorded as gaps.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     DataError

@@ -26,44 +26,25 @@ _NUMPY: Final = {"B": ">u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D"
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column of the table.
+    """A column of the table."""
 
-    Attributes
-    ----------
-    offset, nbytes : int
-        In a row.
-    code : str
-        FITS type letter.
-    zero : float
-        TZERO.
-    """
-
+    #: In a row.
     offset: int
     nbytes: int
-    code: str
-    zero: float
+    code: str  # FITS type letter
+    zero: float  # TZERO
 
 
 @dataclass(frozen=True)
 class SubintTable:
-    """The SUBINT table of a file.
-
-    Attributes
-    ----------
-    file : RawFile
-    primary, keys : dict
-        Keys of the primary header and of the table.
-    columns : dict
-        Name to TableColumn.
-    offset, row_bytes, nrows : int
-        Where row 0 starts in the file, bytes and number of whole rows.
-    problems : list of str
-    """
+    """The SUBINT table of a file."""
 
     file: RawFile
+    #: Keys of the primary header and of the table.
     primary: dict[str, Any]
     keys: dict[str, Any]
-    columns: dict[str, TableColumn]
+    columns: dict[str, TableColumn]  # Name to TableColumn
+    #: Where row 0 starts in the file, bytes and number of whole rows.
     offset: int
     row_bytes: int
     nrows: int

@@ -71,7 +71,6 @@ class TimReader(_SeriesReader):
 
     Parameters
     ----------
-    path : Path
     signed : bool, optional
         Overrides the key.
     """
@@ -287,7 +286,6 @@ def write_series(path: Path, data: Float32s, header: Header, dm: float) -> None:
 
     Parameters
     ----------
-    path : Path
     data : ndarray of float32, shape (nsamps,)
     header : Header
         Of the observation: place, start, band; its `tsamp` is that of the series.
@@ -329,7 +327,6 @@ def inf_text(name: str, header: Header, nsamps: int, dm: float) -> str:
     ----------
     name : str
         Of the ``.dat``, without its ending.
-    header : Header
     nsamps : int
         Samples of the series.
     dm : float
@@ -368,24 +365,12 @@ def inf_text(name: str, header: Header, nsamps: int, dm: float) -> str:
 
 @dataclass(frozen=True)
 class SeriesGroup:
-    """Series of one sampling time.
+    """Series of one sampling time."""
 
-    Attributes
-    ----------
-    first : int
-        Place of the first of them in the set.
-    dms : ndarray
-        [pc cm^-3], ascending.
-    tsamp : float
-        [s]
-    nsamps : int
-        Samples of the shortest.
-    """
-
-    first: int
-    dms: Floats
-    tsamp: float
-    nsamps: int
+    first: int  # Place of the first of them in the set
+    dms: Floats  # [pc cm^-3], ascending
+    tsamp: float  # [s]
+    nsamps: int  # Samples of the shortest
 
 
 class SeriesSet(Observation):

@@ -60,21 +60,11 @@ MAX_HEADER: Final = 1 << 18
 
 @dataclass
 class RawHeader:
-    """Keys and values as they stand in the file.
+    """Keys and values as they stand in the file."""
 
-    Attributes
-    ----------
-    values : dict
-        Value of every key.
-    size : int
-        Bytes of the header: where the samples start.
-    table : list of float
-        Frequencies of a FREQUENCY_START … FREQUENCY_END table [MHz], empty without one.
-    problems : list of str
-    """
-
-    values: dict[str, Any] = field(default_factory=dict)
-    size: int = 0
+    values: dict[str, Any] = field(default_factory=dict)  # Value of every key
+    size: int = 0  # Bytes of the header: where the samples start
+    #: Frequencies of a FREQUENCY_START … FREQUENCY_END table [MHz], empty without one.
     table: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -288,7 +278,6 @@ class SigprocReader(SpectraReader):
 
     Parameters
     ----------
-    path : Path
     signed : bool, optional
         8 bit samples are two's complement.
 
@@ -469,7 +458,6 @@ class FilterbankWriter(AtomicFile):
 
     Parameters
     ----------
-    path : path
     header : Header
         In the program's order (channel 0 the highest); nsamps is not used.
     nbits : int

@@ -107,7 +107,6 @@ class Panel:
 
     Parameters
     ----------
-    axes : Axes
     labels : Labels
         Of the sheet.
     """
@@ -209,10 +208,6 @@ class Labels(Artist):
 
     Places are in parts of the figure. Texts of pixels are drawn whole and remembered: by matplotlib, glyph by glyph, a
     sheet would take three times as long.
-
-    Parameters
-    ----------
-    figure : Figure
     """
 
     def __init__(self, figure: Figure) -> None:
@@ -343,7 +338,6 @@ class Scale:
     ----------
     low, high : float
         Its ends.
-    label : str
     most : int
         Ticks at most; 0 for none.
     ticks : sequence of float, optional

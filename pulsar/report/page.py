@@ -275,18 +275,10 @@ def write_report(
 
 @dataclass(frozen=True)
 class Served:
-    """A page whose sheets are drawn when they are asked for.
+    """A page whose sheets are drawn when they are asked for."""
 
-    Attributes
-    ----------
-    text : str
-        The page.
-    sheets : dict of str to Task
-        By the address of each sheet, from that of the page.
-    """
-
-    text: str
-    sheets: dict[str, Task]
+    text: str  # The page
+    sheets: dict[str, Task]  # By the address of each sheet, from that of the page
 
 
 def served_page(runs: Sequence[Run], scripts: Sequence[str] = (), style: str = "") -> Served:
@@ -294,7 +286,6 @@ def served_page(runs: Sequence[Run], scripts: Sequence[str] = (), style: str = "
 
     Parameters
     ----------
-    runs : sequence of Run
     scripts : sequence of str
         Run before those of the page.
     style : str
@@ -332,7 +323,6 @@ class _Page:
 
     Parameters
     ----------
-    runs : sequence of Run
     labels : Labels
         Judgements, which the list shows.
     """

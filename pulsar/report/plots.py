@@ -60,11 +60,6 @@ _BY: Final = (
 def plot_series(series: TimeSeries, *, title: str | None = None) -> Sheet:
     """Draw a series: the range and the mean of its samples over time.
 
-    Parameters
-    ----------
-    series : TimeSeries
-    title : str, optional
-
     Returns
     -------
     Sheet
@@ -78,11 +73,6 @@ def plot_series(series: TimeSeries, *, title: str | None = None) -> Sheet:
 
 def plot_dm_time(data: DMTime, *, title: str | None = None) -> Sheet:
     """Draw series over DM and time.
-
-    Parameters
-    ----------
-    data : DMTime
-    title : str, optional
 
     Returns
     -------
@@ -101,11 +91,6 @@ def plot_observation(obs: Observation, *, title: str | None = None) -> Sheet:
     """Draw an observation: its samples over time and frequency, each channel about its mean, and the band.
 
     Of a long one only a part of the samples is read, spread over it.
-
-    Parameters
-    ----------
-    obs : Observation
-    title : str, optional
 
     Returns
     -------
@@ -142,7 +127,6 @@ def plot_table(table: Any, header: Header | None = None, *, title: str | None = 
         With the columns time (pulses), period or freq.
     header : Header, optional
         Of the observation, for the title.
-    title : str, optional
 
     Returns
     -------
@@ -178,7 +162,6 @@ def plot_array(data: Array, *, title: str | None = None) -> Sheet:
     Parameters
     ----------
     data : ndarray of real numbers, shape (n,) or (nrows, ncolumns)
-    title : str, optional
 
     Returns
     -------
@@ -201,7 +184,6 @@ def plot_plan(plan: DMPlan, header: Header) -> Sheet:
 
     Parameters
     ----------
-    plan : DMPlan
     header : Header
         Of the observation, for the title.
 

@@ -65,7 +65,6 @@ def plot_rfi(
     ----------
     header : Header
         Of the observation.
-    mask : Mask
     stats : BlockStatistics, optional
         What it was made from; without it the data behind the mask are not shown.
     birdies : sequence of Birdie
@@ -127,13 +126,8 @@ def plot_mask(header: Header, chan_mask: Bools, mask: Bools, reasons: Sequence[s
     chan_mask : ndarray of bool, shape (nchans,)
         True where the whole channel is masked.
     mask : ndarray of bool, shape (nblocks, nchans)
-    reasons : sequence of str, length nchans
     block_nsamps : int
         Samples in a block; the last takes what is left.
-
-    Returns
-    -------
-    Sheet
     """
     edges = np.arange(mask.shape[0] + 1, dtype=np.int64) * block_nsamps
     edges[-1] = header.nsamps

@@ -395,40 +395,20 @@ PIXELS: Final = [round(inches * RESOLUTION) for inches in SIZE]
 
 @dataclass(frozen=True)
 class Task:
-    """A sheet to draw.
+    """A sheet to draw."""
 
-    Attributes
-    ----------
-    run : int
-        Number of the run.
-    ident : str
-        Candidate, or single pulse.
-    pulse : bool
-        True for a single pulse.
-    """
-
-    run: int
-    ident: str
-    pulse: bool = False
+    run: int  # Number of the run
+    ident: str  # Candidate, or single pulse
+    pulse: bool = False  # True for a single pulse
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A sheet, and what it says.
+    """A sheet, and what it says."""
 
-    Attributes
-    ----------
-    image : dict of str to bytes
-        By format: "png", and "pdf" or "svg" where asked for.
-    lines : list of (str, str)
-        Names and values.
-    numbers : str
-        The most important of them, for those who do not see it.
-    """
-
-    image: dict[str, bytes]
-    lines: Lines
-    numbers: str
+    image: dict[str, bytes]  # By format: "png", and "pdf" or "svg" where asked for
+    lines: Lines  # Names and values
+    numbers: str  # The most important of them, for those who do not see it
 
 
 def plot(subject: Fold | PulseCutout, about: About | None = None) -> Sheet:
@@ -463,8 +443,6 @@ def draw_all(
 
     Parameters
     ----------
-    runs : sequence of Run
-    tasks : sequence of Task
     vector : {"", "pdf", "svg"}
         A format in which they are drawn, too.
     workers : int, optional
@@ -494,7 +472,6 @@ class Desk:
 
     Parameters
     ----------
-    runs : sequence of Run
     vector : {"", "pdf", "svg"}
         A format in which they are drawn, too.
     resolution : float

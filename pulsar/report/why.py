@@ -35,21 +35,11 @@ _PATHS: Final = TypeAdapter(tuple[str, ...])
 
 @dataclass(frozen=True)
 class Asked:
-    """A place in the data.
+    """A place in the data."""
 
-    Attributes
-    ----------
-    freq : float or None
-        [Hz]
-    time : float or None
-        [s] from the start of the observation; of a merged product from that of each of them.
-    dm : float or None
-        [pc cm^-3]; None: any.
-    """
-
-    freq: float | None = None
-    time: float | None = None
-    dm: float | None = None
+    freq: float | None = None  # [Hz]
+    time: float | None = None  # [s] from the start of the observation; of a merged product from that of each of them
+    dm: float | None = None  # [pc cm^-3]; None: any
 
     def __str__(self) -> str:
         place = f"--freq {self.freq:.12g}" if self.freq is not None else f"--time {self.time:.9g}"

@@ -33,7 +33,6 @@ def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any],
 
     Parameters
     ----------
-    run : Run
     freq : float
         [Hz]
     dm : float or None
@@ -95,7 +94,6 @@ class Detections:
 
     Parameters
     ----------
-    run : Run
     freq : float
         [Hz]
     dm : float or None

@@ -30,24 +30,13 @@ _SCORE: Final = (
 
 @dataclass(frozen=True)
 class About:
-    """Facts of a plot sheet beside what is drawn.
+    """Facts of a plot sheet beside what is drawn."""
 
-    Attributes
-    ----------
-    row : mapping
-        Of the table of candidates (``run.candidate("c0001")``), or of pulses: what the search knows.
-    header : Header, optional
-        Of its observation (``run.observation_of("c0001")``).
-    title : str, optional
-        In place of the id of the row.
-    files : sequence of Path
-        From which it is.
-    """
-
+    #: Of the table of candidates (``run.candidate("c0001")``), or of pulses: what the search knows.
     row: Mapping[str, Any] = field(default_factory=dict)
-    header: Header | None = None
-    title: str | None = None
-    files: Sequence[Path] = ()
+    header: Header | None = None  # Of its observation (``run.observation_of("c0001")``)
+    title: str | None = None  # In place of the id of the row
+    files: Sequence[Path] = ()  # From which it is
 
     def name(self, default: str) -> str:
         """The name above the sheet."""
@@ -151,7 +140,6 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
 
     Parameters
     ----------
-    fold : Fold
     row : mapping
         Of candidates; may be empty.
     header : Header, optional
@@ -200,7 +188,6 @@ def verdict(fold: Fold, row: Mapping[str, Any]) -> Lines:
 
     Parameters
     ----------
-    fold : Fold
     row : mapping
         Of candidates; may be empty.
     """
@@ -236,7 +223,6 @@ def pulse_numbers(cutout: PulseCutout, row: Mapping[str, Any], header: Header | 
 
     Parameters
     ----------
-    cutout : PulseCutout
     row : mapping
         Of single pulses; may be empty.
     header : Header, optional

@@ -163,8 +163,6 @@ def check_shapes(file: Hdf5, group: str, arrays: Mapping[str, tuple[tuple[int, .
 
     Parameters
     ----------
-    file : Hdf5
-    group : str
     arrays : mapping of str to (shape, description)
         A description ends in such as ``shape (nbands, nbins + 1)``: what is named alike is as long, ``2`` is that long,
         and ``n`` may be 0.
@@ -314,12 +312,7 @@ def header_of(row: Any, freq_table: tuple[float, ...] | None = None) -> Header:
 
 
 def shared_header(headers: Sequence[Header]) -> Header:
-    """The header that several observations share: what differs is unknown; the earliest start.
-
-    Parameters
-    ----------
-    headers : sequence of Header
-    """
+    """The header that several observations share: what differs is unknown; the earliest start."""
     if not headers:
         return Header(**_UNKNOWN, tstart=float("nan"))
     first = headers[0]

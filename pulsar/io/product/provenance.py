@@ -70,24 +70,12 @@ def settings_of(record: Mapping[str, Any]) -> Config:
 
 @dataclass
 class Provenance:
-    """The record of one run; make it at the start, ask for :meth:`record` at the end.
+    """The record of one run; make it at the start, ask for :meth:`record` at the end."""
 
-    Attributes
-    ----------
-    argv : sequence of str
-        The command line.
-    inputs : sequence of Path
-        Files that were read.
-    config : str
-        Effective configuration, TOML.
-    threads : int
-        Threads used.
-    """
-
-    argv: Sequence[str] = ()
-    inputs: Sequence[Path | str] = ()
-    config: str = ""
-    threads: int = 1
+    argv: Sequence[str] = ()  # The command line
+    inputs: Sequence[Path | str] = ()  # Files that were read
+    config: str = ""  # Effective configuration, TOML
+    threads: int = 1  # Threads used
     start: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:

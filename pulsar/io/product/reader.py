@@ -31,7 +31,6 @@ def open_file(path: Path, forms: Mapping[str, str], kind: str, *, content: bytes
 
     Parameters
     ----------
-    path : Path
     forms : mapping of str to str
         The formats that are expected, and the newest version of each that is known.
     kind : str
@@ -547,12 +546,7 @@ class Run:
 
 
 class Folds(Mapping[str, Fold]):
-    """The folds of a run: a mapping from the name of a candidate to its :class:`Fold`, read when asked for.
-
-    Parameters
-    ----------
-    run : Run
-    """
+    """The folds of a run: a mapping from the name of a candidate to its :class:`Fold`, read when asked for."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -576,14 +570,6 @@ class Folds(Mapping[str, Fold]):
 
 def read(path: Path | str) -> Run:
     """Open a product of ``pulsar search``.
-
-    Parameters
-    ----------
-    path : Path or str
-
-    Returns
-    -------
-    Run
 
     Raises
     ------

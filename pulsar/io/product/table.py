@@ -49,7 +49,6 @@ def as_table(rows: Array, columns: Sequence[Column], description: str) -> Result
 
     Parameters
     ----------
-    rows : ndarray, structured
     columns : sequence of Column
         Of those that the array has; others get neither unit nor description.
     description : str

@@ -29,20 +29,11 @@ from pulsar_kernels.arrays import Array, Float32s
 
 @dataclass(frozen=True)
 class Target:
-    """A product that is to be written.
-
-    Attributes
-    ----------
-    path : Path
-    overwrite : bool
-        Replace an existing file.
-    argv : sequence of str
-        Command line, for the provenance.
-    """
+    """A product that is to be written."""
 
     path: Path
-    overwrite: bool = False
-    argv: Sequence[str] = ()
+    overwrite: bool = False  # Replace an existing file
+    argv: Sequence[str] = ()  # Command line, for the provenance
 
 
 class FileWriter(Hdf5Writer):
@@ -58,13 +49,6 @@ class FileWriter(Hdf5Writer):
     overwrite : bool
         Replace an existing file.
 
-    Attributes
-    ----------
-    format, format_version : str
-        What the file says that it is.
-    groups : dict of str to str
-        Its groups, and what each of them holds.
-
     Raises
     ------
     ConfigError
@@ -73,9 +57,10 @@ class FileWriter(Hdf5Writer):
         The file cannot be written (disk full …).
     """
 
+    #: What the file says that it is.
     format: str = schema.FORMAT
     format_version: str = schema.FORMAT_VERSION
-    groups: Mapping[str, str] = schema.GROUPS
+    groups: Mapping[str, str] = schema.GROUPS  # Its groups, and what each of them holds
 
     def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
         super().__init__(check_output(path, overwrite=overwrite), overwrite=overwrite)
@@ -196,7 +181,6 @@ class FileWriter(Hdf5Writer):
         ----------
         mask : mapping
             Arrays and attributes, as :meth:`pulsar.cleaning.mask.Mask.stored` has them.
-        birdies : sequence of (freq [Hz], width [Hz], reason)
         """
         for name, (dtype, unit, description) in schema.RFI_ARRAYS.items():
             if dtype == "U":
@@ -305,8 +289,6 @@ class ProductWriter(FileWriter):
 
         Parameters
         ----------
-        ident : str
-        fold : Fold
         cube : FoldCube, optional
             Of which it was made: kept in it, so that it can be cleaned later.
         lines : sequence of (float, float)
