@@ -400,7 +400,10 @@ def window_of(sought: Sought, header: Header, freqs: Floats, config: Config, ser
         max(error, pulse),
     )
     while True:
-        dms = _dms(sought.dm, wide.dm, grid_step(max(map(curvature, templates)), freq * spread) if spread else 0.0)
+        step = grid_step(max(map(curvature, templates)), freq * spread) if spread else np.inf
+        count = int(np.ceil(wide.dm / step))
+        dms = sought.dm + wide.dm / max(count, 1) * np.arange(-count, count + 1)
+        dms = dms[dms >= 0.0]
         if series is not None:
             nearest = np.unique([series[np.argmin(np.abs(series - dm))] for dm in dms.tolist()])
             dms = nearest[np.abs(nearest - sought.dm) <= wide.dm + SAME_DM]
@@ -420,10 +423,3 @@ def box_of(template: Complexes) -> tuple[float, float]:
     spectrum[1 : len(template) + 1] = sqrt(0.5 * nbins) * template
     snr, width, _ = best_box(np.fft.irfft(spectrum, nbins)[None, :], np.ones(nbins))
     return float(snr[0]), float(width[0]) / nbins
-
-
-def _dms(middle: float, half: float, step: float) -> Floats:
-    """Trial DMs about one, none below 0."""
-    count = int(np.ceil(half / step)) if step > 0.0 else 0
-    dms = middle + half / max(count, 1) * np.arange(-count, count + 1)
-    return np.asarray(dms[dms >= 0.0])

@@ -1,6 +1,6 @@
 """An observation, or a stretch and a band of it, in another format or depth: SIGPROC filterbank, PSRFITS, FBH5."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -200,7 +200,8 @@ def convert_files(
                 _writer(form, out, header, taken, scale, offset, overwrite) as writer,
                 progress.stage("converting", header.nsamps, "samples") as tick,
             ):
-                for data in _pieces(taken):
+                for data in (block.data for block in taken.blocks(taken.gulp)):
+                    data[~taken.chan_ok] = 0  # channels that the input itself masks
                     if scale is not None and offset is not None and form != "PSRFITS":
                         data = (data - offset[:, None]) / scale[:, None]
                         data[~taken.chan_ok] = 0
@@ -216,13 +217,6 @@ def _check_format(form: str, out: Path, header: Header) -> None:
         raise ConfigError(f"--out {out}: FBH5 has no {kind}: write .fil or .sf")
     if form == "PSRFITS" and (header.barycentric or header.pulsarcentric):
         raise ConfigError(f"--out {out}: PSRFITS cannot say that the data are barycentred: write .fil or .h5")
-
-
-def _pieces(taken: Extracted) -> Iterator[Array]:
-    """Samples, shape (nchans, n), 0 in channels that the input itself masks."""
-    for block in taken.blocks(taken.gulp):
-        block.data[~taken.chan_ok] = 0
-        yield block.data
 
 
 def _scales(taken: Extracted, depth: int, progress: Progress) -> tuple[Float32s, Float32s]:

@@ -129,7 +129,9 @@ def merge(
             rows += [_Row(row, group[0]) for row in _wide(group[0].rows("candidates"), CANDIDATE_COLUMNS)]
             pulses += [_Row(row, group[0]) for row in _wide(group[0].rows("single_pulses"), SINGLE_PULSE_COLUMNS)]
             continue
-        beams = {_beam(run.observation, i): run for i, run in enumerate(group)}
+        # Data without a beam get a number that no receiver has.
+        numbers = (-1 - i if run.observation.beam is None else run.observation.beam for i, run in enumerate(group))
+        beams = dict(zip(numbers, group, strict=True))
         unseen = sorted(set(receiver.offsets) - set(beams))
         if len(group) > 1 and unseen and set(beams) <= set(receiver.offsets):
             first = group[0].observation
@@ -151,7 +153,9 @@ def merge(
         seen.write(writer, notes)
         writer.table("candidates", table)
         writer.table("single_pulses", single)
-        _write_completeness(writer, runs, seen)
+        signals, found, limits = (_joined(f"completeness/{n}", runs, seen) for n in ("injected", "rows", "limits"))
+        if signals.size:
+            writer.completeness(signals, found, pooled_limits(seen.headers, signals, limits))
         subtracted = _joined("subtracted/pulsars", runs, seen)
         if subtracted.size:
             writer.table("subtracted/pulsars", subtracted)
@@ -164,13 +168,6 @@ def merge(
         writer.provenance({**record.record({}), "merged": json.dumps([str(run.path) for run in runs])})
     _carry_labels(runs, out, table, names)
     return read(out)
-
-
-def _write_completeness(writer: "ProductWriter", runs: Sequence["Run"], seen: "_Observed") -> None:
-    """Store what was injected into all of the runs, what became of it, and the limits on flux densities."""
-    injected, rows, limits = (_joined(f"completeness/{name}", runs, seen) for name in ("injected", "rows", "limits"))
-    if injected.size:
-        writer.completeness(injected, rows, pooled_limits(seen.headers, injected, limits))
 
 
 def _joined(name: str, runs: Sequence["Run"], seen: "_Observed") -> Array:
@@ -247,11 +244,6 @@ def _see_again(rows: Sequence[_Row], receiver: Receiver, orbit: float) -> None:
     heads = compare([row.values for row in own], [row.header for row in own], receiver, orbit)
     for row, head in zip(own, heads, strict=True):
         row.head = None if own[head] is row else own[head].key
-
-
-def _beam(header: Header, place: int) -> int:
-    """Number of the beam; of data without one a number that no receiver has."""
-    return header.beam if header.beam is not None else -1 - place
 
 
 def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:

@@ -198,10 +198,11 @@ def _found(
     memory = max(stage_memory(config, obs) - plan.memory, 64 << 20)
     means = replace(Means.of(config, obs, progress, out), memory=memory)
     clean = cleaned(obs, config, means)
+    nsamps, tsamp = layout.header.nsamps, layout.header.tsamp
     for index, series in trial_series(obs, clean, layout.dms, means, downsample=layout.downsample):
         lines = lines_of(obs, clean, series, config, layout.voverc)
         chosen = series if layout.chosen is None else series[layout.chosen]
-        data = np.ascontiguousarray(chosen[: layout.header.nsamps])
+        data = np.ascontiguousarray(chosen[:nsamps])
         for number, octave in enumerate(plan.octaves):
             search, stage = octave.search, f"dm{index:04d}-{number}"
             kept = checkpoint.load(stage)
@@ -216,9 +217,12 @@ def _found(
                 rows = [[*astuple(orbit)[:-1], *orbit.errors] for orbit in orbits]
                 checkpoint.save(stage, orbits=np.array(rows, dtype=np.float64).reshape(-1, 12))
             else:
-                orbits = _orbits_from(kept["orbits"])
+                rows = kept["orbits"].tolist()
+                orbits = [Orbit(*row[:4], int(row[4]), *row[5:8], errors=tuple(row[8:])) for row in rows]
             for orbit in orbits:
-                yield Found(orbit, index, _folded(data, layout.header, orbit))
+                t = (np.arange(nsamps, dtype=np.float64) - 0.5 * (nsamps - 1)) * tsamp
+                fold = fold_phases(data, orbit.freq * orbit.emitted(t), 1.0 / (orbit.freq * tsamp))
+                yield Found(orbit, index, fold)
 
 
 def _searched(
@@ -250,19 +254,6 @@ def _searched(
             first, spent = stop, 0.0
     with progress.clock("refinement"):
         return search.signals(white, peaks)
-
-
-def _orbits_from(rows: Floats) -> list[Orbit]:
-    orbits = []
-    for row in rows.tolist():
-        freq, turn, x, y, nharm, power, logp, sigma, *errors = row
-        orbits.append(Orbit(freq, turn, x, y, int(nharm), power, logp, sigma, tuple(errors)))
-    return orbits
-
-
-def _folded(data: Array, header: Header, orbit: Orbit) -> OrbitFold:
-    t = (np.arange(header.nsamps, dtype=np.float64) - 0.5 * (header.nsamps - 1)) * header.tsamp
-    return fold_phases(data, orbit.freq * orbit.emitted(t), 1.0 / (orbit.freq * header.tsamp))
 
 
 def explained(signals: Sequence[Found], tobs: float) -> list[tuple[int, str]]:

@@ -216,7 +216,10 @@ def _write(
     ]
     table, _ = candidate_table(candidates, header)
     nights = [(str(row["id"]), *night) for row, (_, own) in zip(table, shown, strict=True) for night in own]
-    _mark(detections, candidates)
+    for candidate in candidates:
+        members = candidate.group.members
+        for name in ("uid", "parent", "relation"):
+            detections[name][members] = getattr(candidate, name)
     with ProductWriter(target.path, overwrite=target.overwrite) as writer:
         files = [file for part in stack.parts if part.number == 0 for file in part.epoch.info.files]
         writer.observation(header, files)
@@ -319,14 +322,6 @@ def _shown(stack: Stack, search: StackSearch, candidate: Candidate) -> tuple[str
             f"{float(stats.trial_sigma(left, search.ntrials(left))[0]):.1f} sigma, corrected for trials"
         )
     return words, nights
-
-
-def _mark(detections: Array, candidates: Sequence[Candidate]) -> None:
-    """Write into the detections whose they are."""
-    for candidate in candidates:
-        detections["uid"][candidate.group.members] = candidate.uid
-        detections["parent"][candidate.group.members] = candidate.parent
-        detections["relation"][candidate.group.members] = candidate.relation
 
 
 def _epoch_row(number: int, part: Part) -> tuple[Any, ...]:
