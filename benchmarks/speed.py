@@ -36,7 +36,7 @@ from pulsar.folding.folder import fold_many
 from pulsar.folding.refine import refine
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
-from pulsar.orbits.plan import tried
+from pulsar.orbits.run import tried
 from pulsar.orbits.search import Octave, OrbitSearch, octaves
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress

@@ -17,8 +17,7 @@ from pulsar.io.product.reader import read
 from pulsar.io.product.writer import Target
 from pulsar.io.series import write_series
 from pulsar.orbits import run as pipeline
-from pulsar.orbits.plan import plan_orbits
-from pulsar.orbits.run import check_size, plan_only, search_orbits
+from pulsar.orbits.run import check_size, plan_only, plan_orbits, search_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.timing import read_par
