@@ -1,4 +1,4 @@
-"""The search for pulsars on circular orbits: its plan and cost, told first, DM by DM, octave by octave, its product."""
+"""The search for pulsars on circular orbits: a plan that tells its cost, DM by DM, octave by octave, a product."""
 
 import hashlib
 import time
