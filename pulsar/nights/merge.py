@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,9 +22,9 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError
 from pulsar.io.base import parse_name
-from pulsar.io.labels import Sidecar, beside, labels_of, uid_of
+from pulsar.io.labels import Label, Sidecar, beside, labels_of, uid_of
 from pulsar.io.product.provenance import Provenance
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.io.product.schema import TABLES
 from pulsar.io.product.writer import ProductWriter
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
@@ -35,10 +35,6 @@ from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import label_rows, read_catalogue
 from pulsar.sky.observatory import Receiver
 from pulsar_kernels.arrays import Array
-
-if TYPE_CHECKING:
-    from pulsar.io.labels import Label
-    from pulsar.io.product.reader import Run
 
 #: Folds and cut-outs copied into the merged product, of the best.
 MOST_COPIED = 200
@@ -62,7 +58,7 @@ class _Row:
     """One row of the merged list, and the one that leads its source, where another does."""
 
     values: Any
-    run: "Run"
+    run: Run
     head: _Key | None = None
 
     @property
@@ -77,14 +73,14 @@ class _Row:
 
 
 def merge(
-    runs: Sequence["Run"],
+    runs: Sequence[Run],
     out: Path,
     config: Config,
     *,
     overwrite: bool = False,
     argv: Sequence[str] = (),
     problems: Sequence[str] = (),
-) -> "Run":
+) -> Run:
     """Write one product from the products of several beams.
 
     Products whose times overlap are beams of one pointing: what they share is one source with its best beam and an
@@ -170,7 +166,7 @@ def merge(
     return read(out)
 
 
-def _joined(name: str, runs: Sequence["Run"], seen: "_Observed") -> Array:
+def _joined(name: str, runs: Sequence[Run], seen: "_Observed") -> Array:
     """A table of all runs, by the observations of the merged product."""
     columns = TABLES[name][0]
     parts = [_wide(run.rows(name), columns) for run in runs]
@@ -181,7 +177,7 @@ def _joined(name: str, runs: Sequence["Run"], seen: "_Observed") -> Array:
     return np.asarray(whole[np.argsort(whole["obs"], kind="stable")])
 
 
-def _carry_labels(runs: Sequence["Run"], out: Path, table: Array, names: Mapping[tuple[int, str], str]) -> None:
+def _carry_labels(runs: Sequence[Run], out: Path, table: Array, names: Mapping[tuple[int, str], str]) -> None:
     """Add what was judged in the products to the judgements of the merged list.
 
     A row of another beam is in it under the best beam's name: what was said of it is said of that.
@@ -207,7 +203,7 @@ def _carry_labels(runs: Sequence["Run"], out: Path, table: Array, names: Mapping
 class _Observed:
     """All observations of the merged product, in the order of their pointings, and where those of each run begin."""
 
-    def __init__(self, runs: Sequence["Run"]) -> None:
+    def __init__(self, runs: Sequence[Run]) -> None:
         self.headers: list[Header] = []
         self.files: list[list[InputFile]] = []
         self.gaps: list[list[Gap]] = []
@@ -227,11 +223,11 @@ class _Observed:
                 masked = float(run.rfi.get("masked_fraction", masked))
                 self.merged.append((str(product) or str(run.path.absolute()), masked))
 
-    def number(self, run: "Run", own: int) -> int:
+    def number(self, run: Run, own: int) -> int:
         """Number of the observation that a run counts as its `own`, -1 when nobody has recorded it."""
         return self._first[id(run)] + own if own >= 0 else -1
 
-    def write(self, writer: "ProductWriter", problems: Sequence[str]) -> None:
+    def write(self, writer: ProductWriter, problems: Sequence[str]) -> None:
         """Store them."""
         writer.observations(self.headers, self.files, self.gaps, merged=self.merged, problems=problems)
 
@@ -246,7 +242,7 @@ def _see_again(rows: Sequence[_Row], receiver: Receiver, orbit: float) -> None:
         row.head = None if own[head] is row else own[head].key
 
 
-def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:
+def _pointings(runs: Sequence[Run]) -> list[list[Run]]:
     """Products by time: those of one pointing overlap by more than half of the shorter one, and have the same band.
 
     Segments of one beam may overlap as well, but a beam is only once in a pointing. What has no beam number or no time
@@ -289,7 +285,7 @@ def _wide(rows: Array, columns: tuple[Column, ...]) -> Array:
     return table
 
 
-def _candidates(beams: dict[int, "Run"], receiver: Receiver, others: dict[_Key, _Key]) -> list[_Row]:
+def _candidates(beams: dict[int, Run], receiver: Receiver, others: dict[_Key, _Key]) -> list[_Row]:
     """Rows of the candidates of a pointing; `others` gets those of its other beams."""
     tables = {beam: _wide(run.rows("candidates"), CANDIDATE_COLUMNS) for beam, run in beams.items()}
     # Frequencies are compared at one epoch.
@@ -311,7 +307,7 @@ def _candidates(beams: dict[int, "Run"], receiver: Receiver, others: dict[_Key, 
     return rows
 
 
-def _pulses(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
+def _pulses(beams: dict[int, Run], receiver: Receiver) -> list[_Row]:
     tables = {beam: _wide(run.rows("single_pulses"), SINGLE_PULSE_COLUMNS) for beam, run in beams.items()}
     # They are compared at times from the start of the first beam; the rows keep those from their own.
     start = min(run.observation.tstart for run in beams.values())
@@ -327,7 +323,7 @@ def _pulses(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
     return rows
 
 
-def _judge(row: Any, coincidence: Coincidence, run: "Run", receiver: Receiver) -> None:
+def _judge(row: Any, coincidence: Coincidence, run: Run, receiver: Receiver) -> None:
     """Beam, position, flags and score of a merged row."""
     header = run.observation
     row["beam"] = coincidence.best.beam if coincidence.best.beam >= 0 else -1

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,15 +28,12 @@ from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.injections import BURSTS, PULSARS, telescope_of
-from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.start import fingerprint
 from pulsar.run import first_look, search
 from pulsar.sky.observatory import Receiver
 from pulsar.synthesis.population import read_asked
-
-if TYPE_CHECKING:
-    from pulsar.pipeline.plan import RunPlan
 
 #: The sky turns by this [deg/s]: 360 degrees in a sidereal day.
 SIDEREAL: Final = 360.0 / 86164.0905
@@ -154,7 +151,7 @@ def _at(config: Config, ra_deg: float, dec_deg: float | None) -> Config:
     return config.model_copy(update={"input": given})
 
 
-def plan_jobs(todo: Sequence[Job]) -> "tuple[dict[str, RunPlan], list[tuple[str, PulsarError]]]":
+def plan_jobs(todo: Sequence[Job]) -> tuple[dict[str, RunPlan], list[tuple[str, PulsarError]]]:
     """Plans of the searches of a night by their names, and those that would fail, with why.
 
     Parameters
@@ -189,7 +186,7 @@ def search_night(
     resume: bool = False,
     argv: Sequence[str] = (),
     problems: Sequence[str] = (),
-    progress: "Progress | None" = None,
+    progress: Progress | None = None,
     merged: Path | None = None,
 ) -> Outcome:
     """Search one job after the other and merge what they give; what fails costs nothing else.
@@ -250,7 +247,7 @@ def search_night(
     return outcome
 
 
-def _common_of(path: Path) -> "list[Birdie]":
+def _common_of(path: Path) -> list[Birdie]:
     """Lines in a product that other beams have as well; none of what cannot be read."""
     try:
         rows = read(path).rows("rfi/birdies")
@@ -274,9 +271,7 @@ class _SharedLines:
         What was found, in words.
     """
 
-    def __init__(
-        self, beams: Sequence[Job], config: Config, folder: Path, *, resume: bool, progress: "Progress"
-    ) -> None:
+    def __init__(self, beams: Sequence[Job], config: Config, folder: Path, *, resume: bool, progress: Progress) -> None:
 
         self.birdies: list[Birdie] = []
         self.begun: set[Path] = set()
@@ -299,7 +294,7 @@ class _SharedLines:
             self.notes.append(f"{name}: {lines} of interference in several beams left out of all: {freqs} Hz")
             progress.message(self.notes[0])
 
-    def _find(self, beams: Sequence[Job], config: Config, path: Path, *, resume: bool, progress: "Progress") -> None:
+    def _find(self, beams: Sequence[Job], config: Config, path: Path, *, resume: bool, progress: Progress) -> None:
         try:
             stats = [(p, p.stat()) for job in beams for p in job.pointing.paths]
         except OSError:
@@ -342,7 +337,7 @@ def observations(
     *,
     signals: int = SIGNALS,
     beams: set[int] | None = None,
-    progress: "Progress",
+    progress: Progress,
 ) -> list[Job]:
     """Searches with signals: one of each observation that files and folders hold.
 

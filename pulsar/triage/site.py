@@ -25,15 +25,13 @@ from pulsar.data.validated import strict_json
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.handover.candidate import commands
 from pulsar.io.labels import MOST_NOTE, Label, Labels, Sidecar, beside, checked, now, plain, read_labels, uid_of
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.report.page import MOST_PULSES, served_page
 from pulsar.report.sheet import RESOLUTION, Desk, Drawn, Task
 from pulsar_kernels.arrays import Array, Bools
 
 if TYPE_CHECKING:
     from anywidget import AnyWidget
-
-    from pulsar.io.product.reader import Run
 
 
 #: Before the address of a sheet: with twice the pixels each way, for dense screens. It takes 2.5 times as long.
@@ -60,9 +58,7 @@ class Site:
         A file of judgements cannot be read.
     """
 
-    def __init__(
-        self, runs: Sequence["Run"], who: str, labels: Path | None = None, scripts: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, runs: Sequence[Run], who: str, labels: Path | None = None, scripts: Sequence[str] = ()) -> None:
         self._sources = sources(runs)
         #: By uid: the place of its product, and the row.
         self.rows: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -222,7 +218,7 @@ class Site:
         return {"told": told, "commands": lines, "spans": spans, "out": shlex.quote(f"{stem}_clean.h5")}
 
 
-def row_label(uid: str, run: "Run", row: Mapping[str, Any]) -> Label:
+def row_label(uid: str, run: Run, row: Mapping[str, Any]) -> Label:
     """A judgement of a row without label, note, person and time.
 
     Parameters
@@ -255,7 +251,7 @@ def as_json(value: Any) -> bytes:
 DM_APART: Final = (1.0, 0.01)
 
 
-def sources(runs: Sequence["Run"]) -> list["Run"]:
+def sources(runs: Sequence[Run]) -> list[Run]:
     """The runs, and after them the products that they were merged from, as far as those are still there."""
     shown, known = list(runs), {run.path.resolve() for run in runs}
     for path in (path for run in runs for path in merged_from(run)):
@@ -267,14 +263,14 @@ def sources(runs: Sequence["Run"]) -> list["Run"]:
     return shown
 
 
-def merged_from(run: "Run") -> list[Path]:
+def merged_from(run: Run) -> list[Path]:
     """Products from which one was merged: where they were, or else beside it."""
     names = dict.fromkeys(str(name) for name in run.rows("observations")["product"] if str(name))
     places = ((Path(name), run.path.parent / Path(name).name) for name in names)
     return [path for options in places for path in options if path.is_file()]
 
 
-def others(runs: Sequence["Run"], number_of_run: int, row: Any) -> list[tuple[int, str, str]]:
+def others(runs: Sequence[Run], number_of_run: int, row: Any) -> list[tuple[int, str, str]]:
     """Rows of other observations that have the period and the DM of a row, strongest first; one of each observation.
 
     Parameters
@@ -329,12 +325,12 @@ def _known(value: float) -> float:
     return float(value) if math.isfinite(value) else 0.0
 
 
-def _observation(run: "Run", row: Any) -> tuple[str, float, int]:
+def _observation(run: Run, row: Any) -> tuple[str, float, int]:
     header = run.observation_of(row)
     return header.source, round(_known(header.tstart), 6), -1 if header.beam is None else header.beam
 
 
-def _told(run: "Run", row: Any) -> str:
+def _told(run: Run, row: Any) -> str:
     numbers = (
         f"P {value_error(1e3 * row['period'], 1e3 * row['period_err'])} ms",
         f"DM {value_error(row['dm'], row['dm_err'])}",
@@ -343,7 +339,7 @@ def _told(run: "Run", row: Any) -> str:
     return printable(f"{place_of(run, row)}: {row['id']} of {run.path.name}, {', '.join(numbers)}")
 
 
-def place_of(run: "Run", row: Any) -> str:
+def place_of(run: Run, row: Any) -> str:
     """Source, beam and start of the observation of a row, in words."""
     source, start, beam = _observation(run, row)
     parts = (source, f"beam {beam}" if beam >= 0 else "", f"MJD {start:.5f}" if start > 0 else "")
