@@ -85,21 +85,18 @@ def _residuals(
 ) -> list[tuple[MaskedSource, list[int]]]:
     """Samples without strong sources, and which of `count` folds are made in them, as in a search."""
     strong = [fold.strong if fold is not None and any(out for _, out in fold.strong) else () for fold in known]
+    strong = strong or [()] * count
     lines = next((fold.lines for fold in known if fold is not None), ())
-    templates: dict[tuple[FoldParams, ...], list[Taken]] = {}
+    templates: dict[tuple[FoldParams, ...], list[Taken]] = {(): []}
+    residuals = []
     for sources in dict.fromkeys(strong):
         params = tuple(params for params, _ in sources)
-        if params and params not in templates:
+        if params not in templates:
             means.progress.message(f"strong sources are taken out as in the search: templates of {len(params)}")
             templates[params] = [taken for taken, _ in templates_of(source, params, config, means, lines)]
-
-    def left(sources: tuple[tuple[FoldParams, bool], ...]) -> MaskedSource:
-        measured = templates[tuple(params for params, _ in sources)] if sources else []
-        taken = [template for template, (_, out) in zip(measured, sources, strict=True) if out]
-        return without(source, taken)
-
-    strong = strong or [()] * count
-    return [(left(sources), [i for i in range(count) if strong[i] == sources]) for sources in dict.fromkeys(strong)]
+        taken = [template for template, (_, out) in zip(templates[params], sources, strict=True) if out]
+        residuals.append((without(source, taken), [i for i in range(count) if strong[i] == sources]))
+    return residuals
 
 
 def fold_given(obs: Observation, params: FoldParams, config: Config, *, fit: bool, progress: Progress) -> Fold:
