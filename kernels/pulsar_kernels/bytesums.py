@@ -8,18 +8,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from pulsar_kernels._ir import (
-    I8,
-    constant,
-    intrinsic,
-    lane_bits,
-    load,
-    picked,
-    processor_has,
-    store,
-    times,
-    vector_of,
-)
+from pulsar_kernels._ir import I8, constant, intrinsic, lane_bits, load, picked, processor_has, store, times, vector_of
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.arrays import Float32s, Ints, Uint8s
 

@@ -94,12 +94,7 @@ def make_ladder(nharm: int, nbins: int) -> Ladder:
     scales = 1.0 / np.sqrt(2.0 * np.sum(responses(nharm, nbins) ** 2, axis=1))
     radix = factors(nbins)
     return Ladder(
-        nharm,
-        nbins,
-        np.array(radix, dtype=np.int64),
-        twiddles(radix),
-        interpolation(),
-        scales.astype(np.float32),
+        nharm, nbins, np.array(radix, dtype=np.int64), twiddles(radix), interpolation(), scales.astype(np.float32)
     )
 
 

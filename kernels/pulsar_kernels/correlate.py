@@ -15,33 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pulsar_kernels._ir import (
-    FUSE,
-    I8,
-    I32,
-    I64,
-    constant,
-    element,
-    plus,
-    splat,
-    store,
-    times,
-    vector_of,
-)
+from pulsar_kernels._ir import FUSE, I8, I32, I64, constant, element, plus, splat, store, times, vector_of
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.arrays import Float32s, Floats, Ints, Uint8s
-from pulsar_kernels.lanes import (
-    ELEMENT,
-    LANES,
-    VEC,
-    Complex,
-    factors,
-    passes,
-    slot,
-    slots,
-    transformed,
-    twiddles,
-)
+from pulsar_kernels.lanes import ELEMENT, LANES, VEC, Complex, factors, passes, slot, slots, transformed, twiddles
 
 #: Groups of 16 drifts that are merged to whole cache lines before they are written to the plane.
 _MERGE = 4

@@ -7,19 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pulsar_kernels._ir import (
-    I16,
-    I32,
-    I64,
-    element,
-    load,
-    plus,
-    shuffle,
-    steps,
-    store,
-    times,
-    vector_of,
-)
+from pulsar_kernels._ir import I16, I32, I64, element, load, plus, shuffle, steps, store, times, vector_of
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.arrays import Array, Float32s, Floats, Int8s, Int16s, Int32s, Ints, Uint8s, Uint16s
 from pulsar_kernels.bandsums import sum_band

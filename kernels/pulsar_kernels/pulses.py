@@ -129,14 +129,7 @@ def _gauss_snr(white: White, centre: float, fwhm: float, n: int) -> float:
 
 
 @kernel(inline=True)
-def _climb(
-    white: White,
-    width_max: int,
-    left: int,
-    right: int,
-    start: int,
-    width: int,
-) -> tuple[float, int, int]:
+def _climb(white: White, width_max: int, left: int, right: int, start: int, width: int) -> tuple[float, int, int]:
     """The best boxcar near one, within ``left ... right``: S/N, start, width."""
     a = start
     w = width
@@ -190,12 +183,7 @@ def _climb(
 
 @kernel(inline=True)
 def _climb_gauss(
-    white: White,
-    width_max: int,
-    left: int,
-    right: int,
-    start: int,
-    width: int,
+    white: White, width_max: int, left: int, right: int, start: int, width: int
 ) -> tuple[float, float, float]:
     """The best Gaussian near a boxcar: S/N, centre, full width at half maximum."""
     reach = 4 * width + 8

@@ -540,10 +540,7 @@ def inject(
         samples = synthesis.inject_in_memory(Filterbank(series.data, header), injection, threads=threads).data[0]
         return TimeSeries(samples, data.tsamp, data.dm, data.tstart)
     show = progress_of(progress)
-    with (
-        observed("inject", data, settings) as obs,
-        show.stage("injecting", obs.header.nsamps, "samples") as tick,
-    ):
+    with observed("inject", data, settings) as obs, show.stage("injecting", obs.header.nsamps, "samples") as tick:
         if out is None:
             return synthesis.inject_in_memory(obs, injection, nbits=nbits, threads=threads, progress=tick)
         how: dict[str, Any] = {"nbits": nbits, "threads": threads, "overwrite": overwrite, "progress": tick}

@@ -117,11 +117,7 @@ def write_report(
 
 @named_settings()
 def view(
-    runs: Run | Sequence[Run],
-    *,
-    labels: str | PathLike[str] | None = None,
-    by: str | None = None,
-    height: int = 720,
+    runs: Run | Sequence[Run], *, labels: str | PathLike[str] | None = None, by: str | None = None, height: int = 720
 ) -> AnyWidget:
     """Show the page of ``pulsar view`` in a notebook: lists, sheets, and keys by which candidates are judged.
 

@@ -156,8 +156,7 @@ def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
     all_packages: Annotated[
-        bool,
-        typer.Option("--all", help="With --version: that of Python, of packages that matter, and the machine."),
+        bool, typer.Option("--all", help="With --version: that of Python, of packages that matter, and the machine.")
     ] = False,
 ) -> None:
     """From a raw radio observation to ranked pulsar candidates in one HDF5 file."""

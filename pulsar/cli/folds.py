@@ -242,12 +242,7 @@ def _clean(
 
 
 def _import(
-    files: list[Path],
-    settings: Config,
-    target: Target | None,
-    refine: bool,
-    picture: Path | None,
-    progress: Progress,
+    files: list[Path], settings: Config, target: Target | None, refine: bool, picture: Path | None, progress: Progress
 ) -> None:
     """Show what is in folds of other programs, and keep them in a product if one is asked for."""
     from pulsar.followup.folding import import_files

@@ -77,8 +77,7 @@ def dedisperse(
 def convert(
     files: Files,
     output: Annotated[
-        Path,
-        option("--out -o", "File to write: SIGPROC filterbank, PSRFITS search mode or FBH5.", "X.fil|X.sf|X.h5"),
+        Path, option("--out -o", "File to write: SIGPROC filterbank, PSRFITS search mode or FBH5.", "X.fil|X.sf|X.h5")
     ],
     freqs: Annotated[
         tuple[float, float] | None, option("--freqs", "Channels with centres from LOW to HIGH [MHz].", "LOW HIGH")

@@ -55,10 +55,7 @@ def init(
 
 
 @app.command("check")
-def check(
-    file: Annotated[str, argument("FILE", "TOML file (or preset).")],
-    _debug: Debug = False,
-) -> None:
+def check(file: Annotated[str, argument("FILE", "TOML file (or preset).")], _debug: Debug = False) -> None:
     """Check a configuration file; tells every key that is wrong."""
     given_config(file, (), {})
     out(f"{file}: valid")

@@ -63,11 +63,7 @@ class TimeSeries(Span):
 
     @quantities(tsamp="s > 0", dm="pc / cm3 >= 0")
     def __init__(
-        self,
-        data: ArrayLike,
-        tsamp: "float | Quantity",
-        dm: "float | Quantity" = 0.0,
-        tstart: Any = float("nan"),
+        self, data: ArrayLike, tsamp: "float | Quantity", dm: "float | Quantity" = 0.0, tstart: Any = float("nan")
     ) -> None:
         # Frozen: a series is not changed once it is made.
         object.__setattr__(self, "data", samples("data", data, ("time",), ("int16", "float32")))

@@ -14,13 +14,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from pulsar.data.files import Closing, Writing
-from pulsar.data.header import (
-    HIGHEST_FREQ,
-    LATEST_MJD,
-    MOST_CHANNELS,
-    Header,
-    is_tsamp,
-)
+from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, MOST_CHANNELS, Header, is_tsamp
 from pulsar.data.observation import Gap, Observation
 from pulsar.data.series import aligned
 from pulsar.data.unfinished import Unfinished

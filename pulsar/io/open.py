@@ -16,15 +16,7 @@ from pulsar.constants import DAY
 from pulsar.data.files import check_file
 from pulsar.data.observation import Gap, InputFile, Observation
 from pulsar.errors import DataError, refused
-from pulsar.io.base import (
-    as_type,
-    channel_mean,
-    check_header,
-    merge_gaps,
-    overridden,
-    parse_name,
-    stretches,
-)
+from pulsar.io.base import as_type, channel_mean, check_header, merge_gaps, overridden, parse_name, stretches
 from pulsar.io.fbh5 import Fbh5Reader
 from pulsar.io.hdf5 import MAGIC
 from pulsar.io.psrfits import PsrfitsReader

@@ -17,14 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from pulsar.data.files import Numbers, closed_on_error
-from pulsar.data.header import (
-    HIGHEST_FREQ,
-    LARGEST_DM,
-    LATEST_MJD,
-    MOST_CHANNELS,
-    Header,
-    is_tsamp,
-)
+from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, MOST_CHANNELS, Header, is_tsamp
 from pulsar.data.observation import Observation
 from pulsar.data.text import printable, shown
 from pulsar.errors import DataError

@@ -134,10 +134,7 @@ _PLACE: Final = (
     Field("obs", "obs.", "d"),
 )
 #: ... and where other times were asked.
-_AGAIN: Final = (
-    Field("nseen", "times", "d", keep=1),
-    Field("chance", "chance", lambda r: number(r["chance"], ".1g")),
-)
+_AGAIN: Final = (Field("nseen", "times", "d", keep=1), Field("chance", "chance", lambda r: number(r["chance"], ".1g")))
 OBSERVATIONS: Final = (
     Field("obs", "no.", "d", keep=3),
     Field("source", "source", "", keep=3),

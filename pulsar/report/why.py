@@ -15,15 +15,7 @@ from pulsar.data.validated import validated
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
-from pulsar.report.why_periodic import (
-    Detections,
-    dm_range,
-    flag_texts,
-    is_fold,
-    masked_fraction,
-    masks,
-    periodic_rows,
-)
+from pulsar.report.why_periodic import Detections, dm_range, flag_texts, is_fold, masked_fraction, masks, periodic_rows
 from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 #: Products of a merged list that are asked for all that they know: those with the strongest detections.

@@ -163,10 +163,7 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
         (frame, f"{value_error(1e3 / freq, 1e3 * period_err)} ms"),
         ("Pdot", f"{small_error(-fdot / freq**2, pdot_err)} s/s"),
         ("P bary", "" if not finite(bary) else f"{value_error(1e3 * bary, 1e3 * period_err)} ms"),
-        (
-            "Pdot bary",
-            "" if not finite(pdot_bary) else f"{small_error(-pdot_bary / freq**2, pdot_err)} s/s",
-        ),
+        ("Pdot bary", "" if not finite(pdot_bary) else f"{small_error(-pdot_bary / freq**2, pdot_err)} s/s"),
         ("acceleration", f"{value_error(accel, accel_err)} m/s²" if significant(accel, accel_err) else ""),
         ("or period", f"{1e3 * row['period_alt']:.9g} ms" if finite(row.get("period_alt")) else ""),
         ("DM", f"{value_error(fold.after.dm, fold.dm_err)} pc/cm³"),

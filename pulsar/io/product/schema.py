@@ -216,7 +216,7 @@ FOLD_PARAMS: Final[dict[str, str]] = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc 
 
 #: The same of folds of a part of the observation, and only of these.
 FOLD_PART: Final[dict[str, tuple[str, str]]] = {
-    "start": ("s", "beginning of the part from the start of the observation"),
+    "start": ("s", "beginning of the part from the start of the observation")
 }
 
 #: Array of the cube of a fold -> (unit, description); the names are those of pulsar.data.fold.FoldCube. The fold itself
@@ -243,7 +243,7 @@ CUBE_SCALARS: Final[dict[str, tuple[str, str]]] = {
 
 #: The same of what has been levelled.
 LEVELLED_SCALARS: Final[dict[str, tuple[str, str]]] = {
-    "red": ("", "standard errors by which the lowest harmonics were noisier than white noise"),
+    "red": ("", "standard errors by which the lowest harmonics were noisier than white noise")
 }
 
 #: Array of a pulse that was cut out -> (unit, description); the names are those of pulsar.data.fold.PulseCutout.

@@ -96,11 +96,7 @@ class FileWriter(Hdf5Writer):
             raise PulsarError(f"{self.path}: cannot be written: {failed.strerror}") from failed
 
     def observation(
-        self,
-        header: Header,
-        files: Sequence[InputFile] = (),
-        gaps: Sequence[Gap] = (),
-        problems: Sequence[str] = (),
+        self, header: Header, files: Sequence[InputFile] = (), gaps: Sequence[Gap] = (), problems: Sequence[str] = ()
     ) -> None:
         """Store the one observation: its header (attributes of ``/observation``), files, gaps and oddities."""
         self.observations([header], [files], [gaps], problems=problems)
