@@ -247,10 +247,11 @@ class Request:
 class Outcome:
     """The outcome of a run of a batch."""
 
-    #: Units.
+    #: done, left: units.
     done: int = 0
     left: int = 0
-    #: Units that have failed, and those of `left` that wait for room or for the folder of their inputs.
+    #: failures, waits: units that have failed, and those of `left` that wait for room or for the folder of their
+    #: inputs.
     failures: list[Record] = field(default_factory=list)
     waits: list[Record] = field(default_factory=list)
     unreadable: int = 0  # Files that could not be read when the batch was made

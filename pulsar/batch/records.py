@@ -43,16 +43,16 @@ class Record:
     #: ``storage`` (nothing can be written), ``mount`` (the folder of its inputs is not there); else empty.
     kind: str = ""
     attempts: Count = 0  # That have failed
-    #: Elapsed and CPU time of the last attempt [s].
+    #: seconds, cpu: elapsed and CPU time of the last attempt [s].
     seconds: Seconds = 0.0
     cpu: Seconds = 0.0
     peak: Count = 0  # Largest resident memory of it [byte]
     threads: Count = 0
-    #: In the product.
+    #: candidates, pulses: in the product.
     candidates: Count = 0
     pulses: Count = 0
     host: str = ""
-    #: Begin and end of the last attempt [s since 1970].
+    #: since, until: begin and end of the last attempt [s since 1970].
     since: Seconds = 0.0
     until: Seconds = 0.0
     earlier: Seconds = 0.0  # CPU time of the attempts before it [s]
@@ -272,7 +272,7 @@ def _at_work(folder: Path, name: str) -> bool:
 class BatchStatus:
     """How far a batch is."""
 
-    #: Stopped units are among those that are left.
+    #: units, done, running, stopped, failed, left: stopped units are among those that are left.
     units: int
     done: int
     running: int
@@ -283,14 +283,14 @@ class BatchStatus:
     #: Units that were stopped because nothing could be written, or the folder of their inputs was not there.
     waits: tuple[Record, ...]
     runs: tuple[Record, ...]  # Units under way
-    #: By all attempts that have ended; by those of them that failed.
+    #: core_hours_taken, core_hours_failed: by all attempts that have ended; by those of them that failed.
     core_hours_taken: float
     core_hours_failed: float
-    #: Taken by finished units, without attempts that failed; expected for the others, by the plan times what finished
-    #: ones have shown of it.
+    #: core_hours_done, core_hours_left: taken by finished units, without attempts that failed; expected for the others,
+    #: by the plan times what finished ones have shown of it.
     core_hours_done: float
     core_hours_left: float
-    #: Of input.
+    #: bytes_done, bytes_left: of input.
     bytes_done: int
     bytes_left: int
     candidates: int

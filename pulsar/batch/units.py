@@ -37,7 +37,7 @@ class Unit:
     cpu: Seconds = 0.0  # CPU seconds expected; 0 where they could not be planned
     memory: Count = 0  # Bytes that a search with one thread takes where it can have them
     more_memory: Count = 0  # Bytes that each further thread takes
-    #: Position in place of that in the files.
+    #: ra_deg, dec_deg: position in place of that in the files.
     ra_deg: Annotated[float, Strict(), Field(ge=0.0, lt=360.0)] | None = None
     dec_deg: Annotated[float, Strict(), Field(ge=-90.0, le=90.0)] | None = None
     least_memory: Count = 0  # Bytes below which it cannot be searched

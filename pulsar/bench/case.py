@@ -51,7 +51,7 @@ class Work:
     plain: Callable[[], Array] | None = None  # The same result, or its part `rows`, by plain numpy or scipy
     #: Part of the result that `plain` makes; its time is divided by the fraction that they are.
     rows: slice | None = None
-    #: How closely the two agree; 0 and 0: exactly.
+    #: rtol, atol: how closely the two agree; 0 and 0: exactly.
     rtol: float = 0.0
     atol: float = 0.0
 
@@ -82,13 +82,14 @@ class Case:
     takes: tuple[str, ...]  # Types of samples, or other values, that it can take in, the usual one first
     gives: str  # Type of what it makes
     about: str  # What is done, on how much: {nsamps}, {half} (of nsamps), {nchans}, {ndms} stand for the size
-    #: For figures, and for tests. What is 1 in `full` is no choice.
+    #: full, tiny: for figures, and for tests. What is 1 in `full` is no choice.
     full: Size
     tiny: Size
     #: {"adds L1", "adds L2", "floats"}: Limit of the processor that its operations are held against: additions of rows
     #: of int16 in L1, of int8 in L2, or multiplications and additions of floats.
     arithmetic: str
-    #: The smallest that makes sense (`tiny` without), and what every extent is a multiple of (without: of 1).
+    #: least, step: the smallest that makes sense (`tiny` without), and what every extent is a multiple of (without: of
+    #: 1).
     least: Size | None = None
     step: Size | None = None
     expects: Callable[[Size], str] = anything  # Size -> what else is wrong with it, "" for nothing

@@ -213,14 +213,15 @@ class Difference:
 
     #: "tree", "fft, 2^20, int16" where a run measured several sizes or types, or "clean, 2 threads" of a stage.
     name: str
-    #: Median, fastest and slowest repeat of either run [s].
+    #: a_s, a_low_s, a_high_s, b_s, b_low_s, b_high_s: median, fastest and slowest repeat of either run [s].
     a_s: float
     a_low_s: float
     a_high_s: float
     b_s: float
     b_low_s: float
     b_high_s: float
-    #: How many times as fast the second run is; the least and the most that the repeats allow.
+    #: ratio, ratio_low, ratio_high: how many times as fast the second run is; the least and the most that the repeats
+    #: allow.
     ratio: float
     ratio_low: float
     ratio_high: float

@@ -60,7 +60,7 @@ class Peak:
     """The best place of a window."""
 
     snr: float  # Of the matched filter
-    #: At mid-observation [Hz, Hz/s].
+    #: freq, fdot: at mid-observation [Hz, Hz/s].
     freq: float
     fdot: float
     dm: float  # [pc cm^-3]

@@ -227,7 +227,7 @@ class Window:
     sought: Sought
     freq: float  # Topocentric frequency that is expected at mid-observation, had nothing changed [Hz]
     fdot: float  # Likewise its derivative [Hz/s]
-    #: Where it is had nothing changed, and where an orbit may have brought it.
+    #: near, wide: where it is had nothing changed, and where an orbit may have brought it.
     near: Box
     wide: Box
     tobs: float  # Length of the data [s]

@@ -65,10 +65,10 @@ class Arrivals:
     labels: tuple[str, ...]  # Of each night
     #: shape (nnights, 2): Barycentric frequency of each night, and its error [Hz]; NaN where it is not known.
     freqs: Floats
-    #: F0 [Hz] and F1 [Hz/s] that are known at an epoch, MJD (TDB).
+    #: spin, epoch: F0 [Hz] and F1 [Hz/s] that are known at an epoch, MJD (TDB).
     spin: tuple[float, float]
     epoch: float
-    #: Position by which times are carried to the barycentre (ICRS) [deg].
+    #: ra_deg, dec_deg: position by which times are carried to the barycentre (ICRS) [deg].
     ra_deg: float
     dec_deg: float
     place_err: float  # 1 sigma of it [rad]
@@ -346,7 +346,7 @@ class Night:
     mjd: float  # Of the middle of its times (UTC)
     ntoas: int
     turns: int  # Since the night before
-    #: By how much its pulses come later than the ephemeris says, and 1 sigma [s].
+    #: late, error: by how much its pulses come later than the ephemeris says, and 1 sigma [s].
     late: float
     error: float
     chi2: float  # Of its times

@@ -35,7 +35,7 @@ _BRIGHTEST: Final = 5e31 / (4.0 * np.pi**2 * 1e38)
 class Times:
     """Times of arrival of one pulsar at the barycentre and at infinite frequency."""
 
-    #: shape (n,): After the epoch, and 1 sigma [s].
+    #: seconds, errors: shape (n,), after the epoch, and 1 sigma [s].
     seconds: Floats
     errors: Floats
     #: shape (n,): Night of each, from 0 and none left out: within one the frequency given counts turns surely.
@@ -57,14 +57,15 @@ class Times:
 class Rotation:
     """Rotation that is fitted to times with a count of turns."""
 
-    #: F0 [Hz] and F1 [Hz/s] at the epoch, and 1 sigma, not scaled.
+    #: spin, errors: F0 [Hz] and F1 [Hz/s] at the epoch, and 1 sigma, not scaled.
     spin: tuple[float, float]
     errors: tuple[float, float]
-    #: By how much right ascension (on the sky) and declination are larger [rad], and 1 sigma; 0 where not fitted.
+    #: place, place_err: by how much right ascension (on the sky) and declination are larger [rad], and 1 sigma; 0 where
+    #: not fitted.
     place: tuple[float, float]
     place_err: tuple[float, float]
     residuals: Floats  # shape (n,): By how much each is later than it should be [turns]
-    #: What is believed before (F1) takes a part of a degree of freedom where times say little.
+    #: chi2, dof: what is believed before (F1) takes a part of a degree of freedom where times say little.
     chi2: float
     dof: float
 

@@ -115,7 +115,7 @@ class FoldCube:
     band_freqs: Floats
     fref: float  # Frequency to which delays are referred [MHz]
     params: FoldParams  # What it was folded with
-    #: Length of the observation, sampling time of the folded samples [s].
+    #: tobs, tsamp: length of the observation, sampling time of the folded samples [s].
     tobs: float
     tsamp: float
     epoch: float  # MJD (UTC) of mid-observation

@@ -167,7 +167,7 @@ def channel_shifts(freqs: Floats, dm: float, tsamp: float) -> Int32s:
 class BandPlan:
     """How the groups of one level sum the channels of some neighbouring subbands."""
 
-    #: As :func:`pulsar_kernels.fold.fold_bands` takes them.
+    #: bands, rows, places: as :func:`pulsar_kernels.fold.fold_bands` takes them.
     bands: Ints
     rows: Ints
     places: Ints

@@ -38,8 +38,8 @@ class Extract:
 
     freqs: tuple[float, float] | None = None  # Channels whose centres lie from one to the other [MHz]
     times: tuple[float, float] | None = None  # Samples from one time to the other [s] from the start of the observation
-    #: Samples and channels that become one, their mean. What is left over at the end, or at the lowest frequency, is
-    #: left out.
+    #: tscrunch, fscrunch: samples and channels that become one, their mean. What is left over at the end, or at the
+    #: lowest frequency, is left out.
     tscrunch: int = 1
     fscrunch: int = 1
 

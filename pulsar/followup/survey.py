@@ -117,7 +117,7 @@ class SurveyPlan:
     """Cost of a survey. A unit is what one search goes through: a pointing, or a segment, of one beam."""
 
     plan: RunPlan  # Of one unit
-    #: Size of a unit, and their number.
+    #: unit_bytes, units: size of a unit, and their number.
     unit_bytes: float
     units: float
     data_rate: float  # Bytes that all beams record in an hour of observing

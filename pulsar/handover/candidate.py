@@ -19,7 +19,7 @@ from pulsar.io.product.reader import Run
 class Exported:
     """A candidate to be handed on."""
 
-    #: Its id, and the pulsar's name: the known one, else one of its position.
+    #: ident, name: its id, and the pulsar's name: the known one, else one of its position.
     ident: str
     name: str
     row: dict[str, Any]  # Of the table of candidates

@@ -273,7 +273,7 @@ class Toa:
     freq: float  # [MHz]; 0: infinite
     snr: float  # Of the match
     length: float  # Of the data it is from [s]
-    #: DM that was measured with it, and its error [pc cm^-3], as an ephemeris counts; NaN where none was.
+    #: dm, dm_err: DM that was measured with it, and its error [pc cm^-3], as an ephemeris counts; NaN where none was.
     dm: float = _NAN
     dm_err: float = _NAN
 

@@ -48,7 +48,7 @@ class Label:
     """One judgement, by one person, about one row."""
 
     uid: str  # Of the row; see :func:`uid_of`
-    #: Name of the file, source and start, name of the row: where it was seen.
+    #: product, observation, id: name of the file, source and start, name of the row: where it was seen.
     product: str = ""
     observation: str = ""
     id: str = ""

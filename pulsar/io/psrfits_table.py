@@ -28,7 +28,7 @@ _NUMPY: Final = {"B": ">u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D"
 class TableColumn:
     """A column of the table."""
 
-    #: In a row.
+    #: offset, nbytes: in a row.
     offset: int
     nbytes: int
     code: str  # FITS type letter
@@ -40,11 +40,11 @@ class SubintTable:
     """The SUBINT table of a file."""
 
     file: RawFile
-    #: Keys of the primary header and of the table.
+    #: primary, keys: keys of the primary header and of the table.
     primary: dict[str, Any]
     keys: dict[str, Any]
     columns: dict[str, TableColumn]  # Name to TableColumn
-    #: Where row 0 starts in the file, bytes and number of whole rows.
+    #: offset, row_bytes, nrows: where row 0 starts in the file, bytes and number of whole rows.
     offset: int
     row_bytes: int
     nrows: int

@@ -37,7 +37,8 @@ class Coincidence:
     best: Found  # The strongest
     members: tuple[Found, ...]  # All, strongest first
     verdict: str  # "source" (one beam or a patch of neighbours), "sidelobes" (a bright source), or "rfi"
-    #: Position by the beams' S/N, offset from the middle of the receiver [arcmin], and its error; NaN when unknown.
+    #: east, north, error: position by the beams' S/N, offset from the middle of the receiver [arcmin], and its error;
+    #: NaN when unknown.
     east: float = float("nan")
     north: float = float("nan")
     error: float = float("nan")

@@ -33,14 +33,14 @@ _DAYS: Final = (10_000.0, 100_000.0)
 class Places:
     """Candidates or single pulses, each of its own observation; all arrays have the shape (n,)."""
 
-    #: [pc cm^-3]
+    #: dm, dm_err: [pc cm^-3]
     dm: Floats
     dm_err: Floats
-    #: Direction [deg], NaN where unknown.
+    #: ra, dec: direction [deg], NaN where unknown.
     ra: Floats
     dec: Floats
     beam: Floats  # Full width of the beam at half power [deg]
-    #: Of the observation, MJD; NaN where unknown: then it is compared with nothing.
+    #: start, end: of the observation, MJD; NaN where unknown: then it is compared with nothing.
     start: Floats
     end: Floats
     snr: Floats  # NaN where it was not folded

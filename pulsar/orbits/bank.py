@@ -127,7 +127,7 @@ class Slice:
     spacing: float  # Of the lattice in X, Y
     hexagons: bool  # Whether the lattice is one of triangles; else of squares
     shifted: bool  # Of squares: by half a diagonal
-    #: Shell to which it belongs.
+    #: inner, outer: shell to which it belongs.
     inner: float
     outer: float
 
@@ -307,13 +307,13 @@ class OrbitRange:
     """Largest changes by a circular orbit that is seen from its edge."""
 
     size: float  # a / c [s]
-    #: [m/s^2], [m/s^3]
+    #: accel, jerk: [m/s^2], [m/s^3]
     accel: float
     jerk: float
     freq: float  # Spin frequency of the fastest pulsar, for which the drifts hold [Hz]; they grow with it
     parts: int  # Equal parts of the data, the fewest of which each is no more than a tenth of the orbit
     share: float  # Of each part in the orbit
-    #: Drift and its change over a part, at the fundamental [bins of 1/T].
+    #: z, w: drift and its change over a part, at the fundamental [bins of 1/T].
     z: float
     w: float
     searchable: bool  # Parts so short are not too many, and their drift not too large

@@ -244,7 +244,7 @@ class OrbitFold:
     """A folded profile."""
 
     profile: Float32s  # shape (NBINS,): Mean 0, in units of the noise of a bin
-    #: Of its best boxcar: S/N, width and centre [turns].
+    #: snr, width, phase: of its best boxcar: S/N, width and centre [turns].
     snr: float
     width: float
     phase: float

@@ -76,13 +76,13 @@ class Orbit:
     """A signal on a circular orbit."""
 
     freq: float  # Spin frequency in the time of the pulsar [Hz]
-    #: 2 pi / P_orb [rad/s]; delays by cos and sin [s], from mid-observation.
+    #: turn, x, y: 2 pi / P_orb [rad/s]; delays by cos and sin [s], from mid-observation.
     turn: float
     x: float
     y: float
     nharm: int  # Harmonics that were summed
     power: float  # Their sum, 1 each in noise
-    #: ln p in a single trial; significance, corrected for trials.
+    #: logp, sigma: ln p in a single trial; significance, corrected for trials.
     logp: float = 0.0
     sigma: float = 0.0
     errors: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # 1-sigma, of freq, turn, x, y

@@ -54,7 +54,7 @@ class StackGrid:
     nfft: int  # Samples of the common transform: shorter epochs are padded, longer ones cut into pieces
     npoints: int  # Frequencies that are kept, from 0 on
     dms: Floats  # shape (ndms,): [pc cm^-3], ascending
-    #: Direction that all are barycentred for [deg]; NaN where they are not.
+    #: ra_deg, dec_deg: direction that all are barycentred for [deg]; NaN where they are not.
     ra_deg: float = float("nan")
     dec_deg: float = float("nan")
     barycentric: bool = True  # False: topocentric frequencies

@@ -114,7 +114,7 @@ def _nbins(width: float) -> int:
 class PulsarSignal:
     """A pulsar ready to be added to samples, as `pulsar_kernels.synth.add_periodic` takes it."""
 
-    #: shape (nchans,)
+    #: delays, offsets, amps: shape (nchans,)
     delays: Floats
     offsets: Floats
     amps: Floats

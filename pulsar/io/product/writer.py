@@ -57,7 +57,7 @@ class FileWriter(Hdf5Writer):
         The file cannot be written (disk full …).
     """
 
-    #: What the file says that it is.
+    #: format, format_version: what the file says that it is.
     format: str = schema.FORMAT
     format_version: str = schema.FORMAT_VERSION
     groups: Mapping[str, str] = schema.GROUPS  # Its groups, and what each of them holds
