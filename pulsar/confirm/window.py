@@ -402,7 +402,7 @@ def window_of(sought: Sought, header: Header, freqs: Floats, config: Config, ser
     while True:
         step = grid_step(max(map(curvature, templates)), freq * spread) if spread else np.inf
         count = int(np.ceil(wide.dm / step))
-        dms = sought.dm + wide.dm / max(count, 1) * np.arange(-count, count + 1)
+        dms: Floats = sought.dm + wide.dm / max(count, 1) * np.arange(-count, count + 1, dtype=np.float64)
         dms = dms[dms >= 0.0]
         if series is not None:
             nearest = np.unique([series[np.argmin(np.abs(series - dm))] for dm in dms.tolist()])

@@ -407,8 +407,8 @@ def _found(
                 rows = [[*astuple(orbit)[:-1], *orbit.errors] for orbit in orbits]
                 checkpoint.save(stage, orbits=np.array(rows, dtype=np.float64).reshape(-1, 12))
             else:
-                rows = kept["orbits"].tolist()
-                orbits = [Orbit(*row[:4], int(row[4]), *row[5:8], errors=tuple(row[8:])) for row in rows]
+                each = [(*row[:4], int(row[4]), *row[5:8], tuple(row[8:])) for row in kept["orbits"].tolist()]
+                orbits = [Orbit(*values) for values in each]
             for orbit in orbits:
                 t = (np.arange(nsamps, dtype=np.float64) - 0.5 * (nsamps - 1)) * tsamp
                 fold = fold_phases(data, orbit.freq * orbit.emitted(t), 1.0 / (orbit.freq * tsamp))
