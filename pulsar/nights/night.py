@@ -272,7 +272,6 @@ class _SharedLines:
     """
 
     def __init__(self, beams: Sequence[Job], config: Config, folder: Path, *, resume: bool, progress: Progress) -> None:
-
         self.birdies: list[Birdie] = []
         self.begun: set[Path] = set()
         self.notes: list[str] = []

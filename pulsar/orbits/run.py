@@ -300,7 +300,6 @@ def plan_only(
 
 
 def _planned(obs: Observation, dms: Sequence[float], config: Config, progress: Progress) -> OrbitsPlan:
-
     layout = lay_out(obs, dms, config)
     if layout.remark:
         progress.warning(layout.remark)

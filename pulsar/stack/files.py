@@ -316,7 +316,6 @@ def _read_grid(file: Hdf5) -> StackGrid:
 
 
 def _read_info(file: Hdf5) -> EpochInfo:
-
     mjd, tobs = file.array("epoch/mjd", "f", (None,)), file.array("epoch/tobs", "f", (None,))
     if mjd.size != tobs.size or not mjd.size or not np.all(tobs > 0):
         raise file.damaged("its pieces have no length")
