@@ -200,8 +200,7 @@ class _Run:
         if not shared:
             return list(candidates)
         every = {source.uid: source for source in (*strong, *(source for family in shared for source in family))}
-        beside = [source for source in _sources(candidates) if source.uid not in every]
-        return self._pursued(shared, list(every.values()), detected, candidates, beside)
+        return self._pursued(shared, list(every.values()), detected, candidates, fewer=True)
 
     def _pursued(
         self,
@@ -209,11 +208,12 @@ class _Run:
         strong: Sequence[Candidate],
         detected: Detected,
         candidates: Sequence[Candidate],
-        beside: Sequence[Candidate] = (),
+        *,
+        fewer: bool = False,
     ) -> list[Candidate]:
         """Candidates of which some strong ones, and what belongs to them, are pursued anew without all others.
 
-        Beside them are sources that stay in the samples: they remain as they are, but what is theirs is not new.
+        With `fewer` only where that leaves fewer sources: else they have no period in common, and stay as they are.
         """
         taken = self._templates(strong, detected.birdies)
         anew, uids = list(candidates), {source.uid for source, _ in taken}
@@ -223,14 +223,15 @@ class _Run:
                 continue
             own = [candidate for candidate in candidates if names & {candidate.uid, candidate.parent}]
             others = [(other, template) for other, template in taken if other.uid not in names]
-            groups = sorted((candidate.group for candidate in (*own, *beside)), key=lambda group: -group.sigma)
+            groups = sorted((candidate.group for candidate in own), key=lambda group: -group.sigma)
             strongest, before = [other for other, _ in others], frozenset(group.uid for group in groups)
             left = replace(self.samples, source=self._without(others))
             found = follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=before)
+            if fewer and len(_sources(found)) >= len(names):
+                continue
             _mark(found, strong, uids - names)
-            gone, kept = ({candidate.uid for candidate in some} for some in (own, beside))
-            anew = [candidate for candidate in anew if candidate.uid not in gone]
-            anew += [candidate for candidate in found if candidate.uid not in kept]
+            gone = {candidate.uid for candidate in own}
+            anew = [candidate for candidate in anew if candidate.uid not in gone] + found
         return anew
 
     def _templates(self, strong: Sequence[Candidate], birdies: Sequence[Birdie]) -> list[tuple[Candidate, Taken]]:
