@@ -57,7 +57,6 @@ def search(
     ----------
     paths : path, sequence of paths, or Observation
         The files of one observation.
-    config : Config, optional
     out : path
         The HDF5 product, written at the end, whole or not at all.
     overwrite : bool
@@ -178,12 +177,10 @@ def first_look(
     ----------
     paths : sequence of paths
         The files of one observation.
-    config : Config
     out : Path
         The product that the search will write.
     resume : bool
         Take the mask that an interrupted run of the same inputs and settings has left.
-    progress : Progress, optional
 
     Returns
     -------

@@ -56,19 +56,12 @@ ALONE: Final = 4.0
 
 @dataclass(frozen=True)
 class Birdie:
-    """A range of frequencies that is left out.
+    """A range of frequencies that is left out."""
 
-    Attributes
-    ----------
-    freq, width : float
-        Topocentric middle and full width [Hz].
-    reason : str
-        "given", "learnt", "common" (to several beams), "mains", "noise diode", or the file that has it.
-    """
-
+    #: freq, width: topocentric middle and full width [Hz].
     freq: float
     width: float
-    reason: str
+    reason: str  # "given", "learnt", "common" (to several beams), "mains", "noise diode", or the file that has it
 
 
 def pairs(birdies: Iterable[Birdie]) -> list[tuple[float, float]]:
@@ -81,7 +74,6 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
 
     Parameters
     ----------
-    path : path
     voverc : float, optional
         Velocity of the telescope away from the source over that of light: barycentric lines (prefix B, or bary = 1) are
         brought to the frame of the telescope, f / (1 + v/c).
@@ -132,22 +124,13 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Whitened powers of a series.
+    """Whitened powers of a series."""
 
-    Attributes
-    ----------
-    powers : ndarray of float32
-        Mean 1 in noise, at half bins: the element j is at j / (2 n tsamp) Hz, n the length of this array, at least
-        that of the series.
-    tsamp : float
-        Sampling time of the series [s].
-    tobs : float
-        Length of the data [s].
-    """
-
+    #: Mean 1 in noise, at half bins: the element j is at j / (2 n tsamp) Hz, n the length of this array, at least that
+    #: of the series.
     powers: Float32s
-    tsamp: float
-    tobs: float
+    tsamp: float  # sampling time of the series [s]
+    tobs: float  # length of the data [s]
 
     @property
     def step(self) -> float:
@@ -292,7 +275,6 @@ def series_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
 
     Parameters
     ----------
-    spectrum : Spectrum
     mains : sequence of float
         Nominal frequencies [Hz].
 
@@ -357,7 +339,6 @@ def steady_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
 
     Parameters
     ----------
-    spectrum : Spectrum
     mains : sequence of float
         Nominal frequencies [Hz].
 

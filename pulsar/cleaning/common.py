@@ -35,38 +35,19 @@ FASTEST: Final = 500.0
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines that stand in the series at DM 0 of one beam.
+    """Lines that stand in the series at DM 0 of one beam."""
 
-    Attributes
-    ----------
-    lo, hi, top : ndarray of float64, shape (nlines,)
-        First and last frequency of each, and that of its greatest power [Hz].
-    power : ndarray of float64, shape (nlines,)
-        Power of the line at DM 0 above that of white noise in one bin.
-    others : ndarray of float64, shape (nlines, ndms)
-        The same at other DMs.
-    bins : ndarray of int64, shape (nlines,)
-        Bins over which these are sums.
-    alone : ndarray of bool, shape (nlines,)
-        Noise makes such a line once in 1/CHANCE spectra of one beam.
-    coherence : ndarray of float64, shape (nlines, ndms)
-        Part of its power that an undispersed line keeps there.
-    tobs : float
-        Length of the data [s].
-    nyquist : float
-        Highest frequency looked at [Hz].
-    """
-
+    #: lo, hi, top: (nlines,): first and last frequency of each, and that of its greatest power [Hz].
     lo: Floats
     hi: Floats
     top: Floats
-    power: Floats
-    others: Floats
-    coherence: Floats
-    bins: Ints
-    alone: Bools
-    tobs: float
-    nyquist: float
+    power: Floats  # (nlines,): power of the line at DM 0 above that of white noise in one bin
+    others: Floats  # (nlines, ndms): the same at other DMs
+    coherence: Floats  # (nlines, ndms): part of its power that an undispersed line keeps there
+    bins: Ints  # (nlines,): bins over which these are sums
+    alone: Bools  # (nlines,): noise makes such a line once in 1/CHANCE spectra of one beam
+    tobs: float  # length of the data [s]
+    nyquist: float  # highest frequency looked at [Hz]
 
 
 def line_dms(freqs: Floats, nyquist: float, dm_hi: float) -> Floats:
@@ -153,7 +134,6 @@ def common_lines(beams: Mapping[int, Lines], receiver: Receiver) -> list[Birdie]
     ----------
     beams : mapping of int to Lines
         All beams that were observed.
-    receiver : Receiver
 
     Returns
     -------

@@ -20,21 +20,11 @@ LEAST: Final = 8.0
 
 @dataclass(frozen=True)
 class Diode:
-    """A square wave: `step` higher for the half of each period that begins at `rise`.
+    """A square wave: `step` higher for the half of each period that begins at `rise`."""
 
-    Attributes
-    ----------
-    period : float
-        [s]
-    rise : float
-        Time of one rising edge [s] from the start.
-    step : ndarray of float32, shape (nblocks, nchans)
-        In raw units; 0 where it is off.
-    """
-
-    period: float
-    rise: float
-    step: Float32s
+    period: float  # [s]
+    rise: float  # time of one rising edge [s] from the start
+    step: Float32s  # (nblocks, nchans): in raw units; 0 where it is off
 
     def phase(self, times: Floats | float) -> Floats:
         """Turns since the last rising edge, 0 to 1."""
@@ -67,7 +57,6 @@ class DiodeSums:
     ----------
     periods : sequence of float
         [s]
-    nblocks, nchans : int
     step : float
         Time from one point to the next [s].
     """
@@ -91,7 +80,6 @@ class DiodeSums:
 
         Parameters
         ----------
-        block : int
         start : float
             Time of the first point's begin [s].
         points : ndarray of float32, shape (nchans, npoints)

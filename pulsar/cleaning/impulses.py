@@ -40,24 +40,12 @@ MOST_CLIPPED: Final = 0.2
 
 @dataclass(frozen=True)
 class Bands:
-    """Bands of neighbouring channels.
+    """Bands of neighbouring channels."""
 
-    Attributes
-    ----------
-    of_channel : ndarray of int64, shape (nchans,)
-        Band of every channel; negative: none.
-    delays : ndarray of float64, shape (nbands,)
-        Mean dispersion delay for 1 pc cm^-3 [samples].
-    across : float
-        Delay over all of the band [samples].
-    longest : int
-        Samples of the longest impulse.
-    """
-
-    of_channel: Ints
-    delays: Floats
-    across: float
-    longest: int
+    of_channel: Ints  # (nchans,): band of every channel; negative: none
+    delays: Floats  # (nbands,): mean dispersion delay for 1 pc cm^-3 [samples]
+    across: float  # delay over all of the band [samples]
+    longest: int  # samples of the longest impulse
 
     @property
     def count(self) -> int:
@@ -100,7 +88,6 @@ def find_impulses(
     ----------
     series : ndarray of float32, shape (nbands, n)
         Sums over the channels of each band.
-    bands : Bands
     sigma, dropout : float
         Significance of the median over the bands, in single trials, upwards and downwards.
     space : ndarray of float32, shape (nbands, n), optional
@@ -161,25 +148,15 @@ def _filled(series: Float32s, marks: Bools, bands: Bands) -> Float32s:
 
 @dataclass(frozen=True)
 class _Look:
-    """Levels of sums over 1, 2, 4 ... samples of the bands, to one side.
+    """Levels of sums over 1, 2, 4 ... samples of the bands, to one side."""
 
-    Attributes
-    ----------
-    first : int
-        Number of the first length: sums are over ``2**first`` samples.
-    middle, spread : ndarray of float32, shape (nlengths, nbands)
-        Median, and standard deviation by the quartiles; inf where a band is constant, which is never above.
-    very_high : ndarray of float32, shape (nlengths, 2, nbands)
-        What a band must exceed: one of all, and one of a part of them.
-    beyond : ndarray of bool, shape (nlengths, 2)
-        Whether at any time so many bands exceed it that there may be an impulse.
-    """
-
-    first: int
+    first: int  # number of the first length: sums are over ``2**first`` samples
+    #: middle, spread: (nlengths, nbands): median, and standard deviation by the quartiles; inf where a band is
+    #: constant, which is never above.
     middle: Float32s
     spread: Float32s
-    very_high: Float32s
-    beyond: Bools
+    very_high: Float32s  # (nlengths, 2, nbands): what a band must exceed: one of all, and one of a part of them
+    beyond: Bools  # (nlengths, 2): whether at any time so many bands exceed it that there may be an impulse
 
     def following(self, number: int) -> int | None:
         """The next length, from this one on, that has something to look at."""
@@ -291,7 +268,6 @@ def _lines(plain: Float32s, bands: Bands) -> Bools:
     Parameters
     ----------
     plain : ndarray of float32, shape (nbands, n)
-    bands : Bands
     """
     n = plain.shape[1]
     size = int(next_fast_len(n, real=True))

@@ -30,38 +30,24 @@ _STORED_AS: Final = {"chan_ok": "chan_mask", "reasons": "chan_reasons", "bad": "
 
 @dataclass(frozen=True)
 class Mask:
-    """All that is left out of an observation, and that is needed to normalise the rest.
+    """All that is left out of an observation, and that is needed to normalise the rest."""
 
-    Attributes
-    ----------
-    chan_ok : ndarray of bool, shape (nchans,)
-    reasons : tuple of str
-        For every channel why it is masked, "" where it is not.
-    bad : ndarray of bool, shape (nblocks, nchans)
-        Masked blocks; all True in a masked channel.
-    edges : ndarray of int64, shape (nblocks + 1,)
-        Edges of the blocks in samples.
-    baseline, noise : ndarray of float64, shape (nblocks, nchans)
-        Smooth mean and standard deviation at the middle of every block, in raw units.
-    clipped : ndarray of int64, shape (n, 2)
-        First sample and the one after the last of what is left out in all channels, ascending.
-    why : ndarray of uint16, shape (nblocks, nchans)
-        Bits of the CAUSES for which a channel-block is masked; empty where unknown.
-    wave : ndarray of float64, shape (2,) or (0,)
-        Period of a noise diode that is taken out, and the time of one of its rising edges from the start [s].
-    wave_step : ndarray of float32, shape (nblocks, nchans) or (0, 0)
-        Its step in raw units.
-    """
-
-    chan_ok: Bools
-    reasons: tuple[str, ...]
-    bad: Bools
-    edges: Ints
+    chan_ok: Bools  # (nchans,)
+    reasons: tuple[str, ...]  # for every channel why it is masked, "" where it is not
+    bad: Bools  # (nblocks, nchans): masked blocks; all True in a masked channel
+    edges: Ints  # (nblocks + 1,): edges of the blocks in samples
+    #: baseline, noise: (nblocks, nchans): smooth mean and standard deviation at the middle of every block, in raw
+    #: units.
     baseline: Floats
     noise: Floats
+    #: (n, 2): first sample and the one after the last of what is left out in all channels, ascending.
     clipped: Ints = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    #: (nblocks, nchans): bits of the CAUSES for which a channel-block is masked; empty where unknown.
     why: Uint16s = field(default_factory=lambda: np.zeros((0, 0), dtype=np.uint16))
+    #: (2,) or (0,): period of a noise diode that is taken out, and the time of one of its rising edges from the start
+    #: [s].
     wave: Floats = field(default_factory=lambda: np.zeros(0))
+    #: (nblocks, nchans) or (0, 0): its step in raw units.
     wave_step: Float32s = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     @property
@@ -130,9 +116,6 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig, *, gi
 
     Parameters
     ----------
-    obs : Observation
-    stats : BlockStatistics
-    config : RfiConfig
     given : ndarray of bool, shape (nblocks, nchans), optional
         What a mask from elsewhere leaves out: left out as well, and known to be bad when the rest is judged.
 
@@ -288,50 +271,27 @@ _BLOCKS: Final = 4096
 
 @dataclass(frozen=True)
 class Loss:
-    """The cost of one reason.
-
-    Attributes
-    ----------
-    reason : str
-    count : int
-        Channels, blocks of time, channel-blocks or impulses.
-    unit : str
-        Which of them.
-    fraction : float
-        Of all channel-samples. Over all reasons they add up to the whole loss.
-    """
+    """The cost of one reason."""
 
     reason: str
-    count: int
-    unit: str
-    fraction: float
+    count: int  # channels, blocks of time, channel-blocks or impulses
+    unit: str  # which of them
+    fraction: float  # of all channel-samples. Over all reasons they add up to the whole loss.
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Neighbouring channels or blocks that lose more than the others.
+    """Neighbouring channels or blocks that lose more than the others."""
 
-    Attributes
-    ----------
-    first, last : int
-        Channels or blocks.
-    lo, hi : float
-        Edges, in MHz or s from the start.
-    lost : float
-        Fraction of them that is lost.
-    share : float
-        Of all channel-samples of the observation.
-    reasons : tuple of str
-        Of channels that are masked whole, most of them first.
-    """
-
+    #: first, last: channels or blocks.
     first: int
     last: int
+    #: lo, hi: edges, in MHz or s from the start.
     lo: float
     hi: float
-    lost: float
-    share: float
-    reasons: tuple[str, ...] = ()
+    lost: float  # fraction of them that is lost
+    share: float  # of all channel-samples of the observation
+    reasons: tuple[str, ...] = ()  # of channels that are masked whole, most of them first
 
 
 def weights(mask: Mask) -> Floats:
@@ -358,7 +318,6 @@ def block_losses(mask: Mask, *, live: bool = False) -> Floats:
 
     Parameters
     ----------
-    mask : Mask
     live : bool
         Count only channels that are not masked whole.
     """
@@ -370,10 +329,6 @@ def block_losses(mask: Mask, *, live: bool = False) -> Floats:
 
 def reason_classes(mask: Mask) -> tuple[Uint8s, list[str]]:
     """The one reason for which each channel-block counts as lost.
-
-    Parameters
-    ----------
-    mask : Mask
 
     Returns
     -------

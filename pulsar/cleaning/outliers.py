@@ -41,18 +41,10 @@ LASTING: Final = 4
 
 @dataclass(frozen=True)
 class Outliers:
-    """Channels and blocks that stand out.
+    """Channels and blocks that stand out."""
 
-    Attributes
-    ----------
-    channels : list of (ndarray of bool, shape (nchans,); str)
-        Whole channels, and why.
-    blocks : list of (ndarray of bool, shape (nblocks, nchans); str)
-        Channel-blocks, and the cause.
-    """
-
-    channels: list[tuple[Bools, str]]
-    blocks: list[tuple[Bools, str]]
+    channels: list[tuple[Bools, str]]  # whole channels, shape (nchans,), and why
+    blocks: list[tuple[Bools, str]]  # channel-blocks, shape (nblocks, nchans), and the cause
 
 
 def find_outliers(
@@ -62,14 +54,12 @@ def find_outliers(
 
     Parameters
     ----------
-    stats : BlockStatistics
     bad : ndarray of bool, shape (nblocks, nchans)
         What is masked already, and says nothing about the rest.
     windows : sequence of int
         Blocks over which levels are followed, ascending: what stands out on one of these scales.
     delays : ndarray of float64, shape (nchans,)
         Dispersion delay of the channels for a DM of 1 pc cm^-3 [samples]: what lies along a dispersed track is spared.
-    config : RfiConfig
     """
     shape = stats.mean.shape
     reasons = ("noise outlier", "variable", "not noise", "not white")
@@ -198,7 +188,6 @@ def find_jumps(stats: BlockStatistics, bad: Bools, block: float) -> Ints:
 
     Parameters
     ----------
-    stats : BlockStatistics
     bad : ndarray of bool, shape (nblocks, nchans)
     block : float
         Length of a block [s].

@@ -41,7 +41,6 @@ def median(
 
     Parameters
     ----------
-    values : ndarray
     axis : int, optional
         0 or 1 of a table; of everything, if not given.
     keepdims : bool

@@ -30,8 +30,6 @@ class CleanedSource:
 
     Parameters
     ----------
-    obs : Observation
-    mask : Mask
     weights, gains : ndarray of float32, shape (nblocks, nchans live), optional
         The sum over the channels, each times its weight, is subtracted from every channel times its gain
         (:func:`shared_gains`, :func:`matched_gains`). In a block that starts at ``mask.edges[i]`` the row i counts.
@@ -213,11 +211,8 @@ def cleaned_source(
 
     Parameters
     ----------
-    obs : Observation
-    mask : Mask
     config : RfiConfig
         `zerodm`: "zdot" reads the observation once more to find the gains.
-    threads : int
     progress : callable, optional
         Called with the number of samples newly read.
     """
@@ -317,7 +312,6 @@ class HeldSource(Derived):
 
     Parameters
     ----------
-    source : MaskedSource
     cleaned : ndarray of int8, shape (nchans, nsamps), optional
         All of them, if they have been read.
     """
@@ -353,30 +347,15 @@ class HeldSource(Derived):
 
 @dataclass(frozen=True)
 class Live:
-    """Parts of an observation, and which channels are live in each.
+    """Parts of an observation, and which channels are live in each."""
 
-    Attributes
-    ----------
-    edges : ndarray of int64, shape (nparts + 1,)
-        Edges of the parts [samples], ascending.
-    blocks : ndarray of int64, shape (nparts,)
-        Row of `bad` that tells of each part; -1 where all is clipped or missing.
-    bad : ndarray of bool, shape (nblocks, nchans live)
-        Channels that are masked.
-    """
-
-    edges: Ints
-    blocks: Ints
-    bad: Bools
+    edges: Ints  # (nparts + 1,): edges of the parts [samples], ascending
+    blocks: Ints  # (nparts,): row of `bad` that tells of each part; -1 where all is clipped or missing
+    bad: Bools  # (nblocks, nchans live): channels that are masked
 
 
 def live_parts(source: MaskedSource) -> Live:
-    """The live parts of cleaned samples.
-
-    Parameters
-    ----------
-    source : MaskedSource
-    """
+    """The live parts of cleaned samples."""
     mask = source.mask
     bad = np.ascontiguousarray(mask.bad[:, np.flatnonzero(mask.chan_ok)])
     gaps = [(gap.start, gap.start + gap.nsamps) for gap in source.obs.gaps]

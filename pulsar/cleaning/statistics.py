@@ -46,57 +46,35 @@ SPECTRUM_LEAST = 32
 
 @dataclass(frozen=True)
 class BlockStatistics:
-    """Moments of every channel and time block.
+    """Moments of every channel and time block."""
 
-    Attributes
-    ----------
-    block_nsamps : int
-        Samples in a block (the last block takes the remainder, up to 1.5 blocks long).
-    edges : ndarray of int64, shape (nblocks + 1,)
-        Edges of the blocks in samples.
-    mean, std : ndarray of float64, shape (nblocks, nchans)
-        Of the finite samples; NaN where there are none.
-    saturated : ndarray of float32, shape (nblocks, nchans)
-        Fraction of samples at the top code (0 for floats and for fewer than 4 bits).
-    valid : ndarray of float64, shape (nblocks, nchans)
-        Fraction of samples that are finite and not in a gap.
-    skewness, kurtosis : ndarray of float32, shape (nblocks, nchans)
-        Third and fourth standardised moments, the latter less 3 (0 for Gaussian noise); NaN without variance.
-    fourier : ndarray of float32, shape (nblocks, nchans)
-        Strongest power within the block over the mean power, less its expectation in noise: ``exp(-fourier)`` is about
-        the probability of noise. Lines that many channels have at once are left out. NaN where it was not taken.
-    bins : ndarray of int32, shape (nblocks, nchans)
-        Bin of that power, of `bin_width` Hz each.
-    bin_width : float
-        [Hz]; 0 where no spectra were taken.
-    excess : ndarray of float32, shape (nblocks, nchans)
-        Variance of sums over a few samples (of about a millisecond) over that of white noise, less 1; NaN where it was
-        not taken. In white noise it scatters by ``sqrt(2 / npoints)``.
-    npoints : int
-        Such sums in a block; 0 where none were taken.
-    diode : Diode or None
-        A noise diode that is on, in part of the data or all of it.
-    diode_share : ndarray of float64, shape (nblocks,) or (0,)
-        Mean of its wave over each block, -1/2 to 1/2.
-    impulses : ndarray of int64, shape (n, 2)
-        First sample of impulses at DM 0 and the one after the last, ascending; none where they were not looked for.
-    """
-
-    block_nsamps: int
-    edges: Ints
+    block_nsamps: int  # samples in a block (the last block takes the remainder, up to 1.5 blocks long)
+    edges: Ints  # (nblocks + 1,): edges of the blocks in samples
+    #: mean, std: (nblocks, nchans): of the finite samples; NaN where there are none.
     mean: Floats
     std: Floats
+    #: (nblocks, nchans): fraction of samples at the top code (0 for floats and for fewer than 4 bits).
     saturated: Float32s
-    valid: Floats
+    valid: Floats  # (nblocks, nchans): fraction of samples that are finite and not in a gap
+    #: skewness, kurtosis: (nblocks, nchans): third and fourth standardised moments, the latter less 3 (0 for Gaussian
+    #: noise); NaN without variance.
     skewness: Float32s
     kurtosis: Float32s
+    #: (nblocks, nchans): strongest power within the block over the mean power, less its expectation in noise:
+    #: ``exp(-fourier)`` is about the probability of noise. Lines that many channels have at once are left out. NaN
+    #: where it was not taken.
     fourier: Float32s
-    bins: Int32s
+    bins: Int32s  # (nblocks, nchans): bin of that power, of `bin_width` Hz each
+    #: (nblocks, nchans): variance of sums over a few samples (of about a millisecond) over that of white noise, less 1;
+    #: NaN where it was not taken. In white noise it scatters by ``sqrt(2 / npoints)``.
     excess: Float32s
-    bin_width: float = 0.0
-    npoints: int = 0
-    diode: Diode | None = None
+    bin_width: float = 0.0  # [Hz]; 0 where no spectra were taken
+    npoints: int = 0  # such sums in a block; 0 where none were taken
+    diode: Diode | None = None  # a noise diode that is on, in part of the data or all of it
+    #: (nblocks,) or (0,): mean of its wave over each block, -1/2 to 1/2.
     diode_share: Floats = field(default_factory=lambda: np.zeros(0))
+    #: (n, 2): first sample of impulses at DM 0 and the one after the last, ascending; none where they were not looked
+    #: for.
     impulses: Ints = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
 
     @property
@@ -160,7 +138,6 @@ def measure(
 
     Parameters
     ----------
-    obs : Observation
     config : RfiConfig
         `block` gives the length of a block; spectra are taken if `fourier` or `excess` is above 0, impulses if `clip`
         is.

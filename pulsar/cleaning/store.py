@@ -78,33 +78,17 @@ def refuse(path: Path, checks: Sequence[tuple[str, Any, Any, bool]]) -> None:
 
 @dataclass(frozen=True)
 class PrestoMask:
-    """A mask of rfifind.
-
-    Attributes
-    ----------
-    path : Path
-    tstart : float
-        MJD of the first sample.
-    tsamp : float
-        [s]
-    lofreq, chan_width : float
-        Centre of the lowest channel and width of a channel [MHz].
-    ptsperint : int
-        Samples in an interval.
-    channels : ndarray of bool, shape (nchans,)
-        Masked throughout; frequency descending.
-    bad : ndarray of bool, shape (nints, nchans)
-        Masked in an interval, what is masked throughout included; frequency descending.
-    """
+    """A mask of rfifind."""
 
     path: Path
-    tstart: float
-    tsamp: float
+    tstart: float  # MJD of the first sample
+    tsamp: float  # [s]
+    #: lofreq, chan_width: centre of the lowest channel and width of a channel [MHz].
     lofreq: float
     chan_width: float
-    ptsperint: int
-    channels: Bools
-    bad: Bools
+    ptsperint: int  # samples in an interval
+    channels: Bools  # (nchans,): masked throughout; frequency descending
+    bad: Bools  # (nints, nchans): masked in an interval, what is masked throughout included; frequency descending
 
     def check(self, header: Header) -> None:
         """Refuse the mask of another observation.
@@ -254,28 +238,15 @@ def read_presto_mask(path: Path | str) -> PrestoMask:
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask that was read from a file.
-
-    Attributes
-    ----------
-    path : Path
-    header : Header
-        Of the observation that it belongs to.
-    mask : Mask
-    birdies : tuple of Birdie
-        Periodic interference that was known or learnt, topocentric.
-    stats : BlockStatistics or None
-        What the mask was made from, in single precision; None if they were not asked for or not stored.
-    config : str
-        The configuration it was made with, TOML.
-    """
+    """A mask that was read from a file."""
 
     path: Path
-    header: Header
+    header: Header  # of the observation that it belongs to
     mask: Mask
-    birdies: tuple[Birdie, ...]
+    birdies: tuple[Birdie, ...]  # periodic interference that was known or learnt, topocentric
+    #: What the mask was made from, in single precision; None if they were not asked for or not stored.
     stats: BlockStatistics | None
-    config: str
+    config: str  # the configuration it was made with, TOML
 
 
 class _MaskWriter(FileWriter):
@@ -303,13 +274,10 @@ def write_mask(
 
     Parameters
     ----------
-    path : path
     obs : Observation
         What the mask belongs to.
-    mask : Mask
     stats : BlockStatistics or None
         What it was made from.
-    birdies : sequence of Birdie
     provenance : mapping, optional
         As `Provenance.record` gives it.
     overwrite : bool
@@ -335,7 +303,6 @@ def read_mask(path: Path | str, *, statistics: bool = True, header: Header | Non
 
     Parameters
     ----------
-    path : path
     statistics : bool
         Read the statistics too, which take most of the file.
     header : Header, optional
@@ -436,7 +403,6 @@ def read_given(path: Path | str, header: Header, *, statistics: bool = False) ->
 
     Parameters
     ----------
-    path : path
     header : Header
         Of the observation that it is for.
     statistics : bool
@@ -487,9 +453,7 @@ def without(mask: Mask, channels: Bools, reason: str) -> Mask:
 
     Parameters
     ----------
-    mask : Mask
     channels : ndarray of bool, shape (nchans,)
-    reason : str
     """
     more = channels & mask.chan_ok
     reasons = tuple(reason if new else old for new, old in zip(more, mask.reasons, strict=True))

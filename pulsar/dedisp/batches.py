@@ -53,47 +53,23 @@ HELD_PART: Final = 0.95
 
 @dataclass(frozen=True)
 class Route:
-    """How all series of a plan are reached.
-
-    Attributes
-    ----------
-    kind : {"samples", "passes", "scratch"}
-    passes : int
-        Times that the file is read.
-    memory : int
-        Bytes that dedispersion may take, series included.
-    held : int
-        Bytes of samples or series expected in memory.
-    scratch_bytes : int
-        Size of the scratch file.
-    seconds : float
-        CPU time expected for reading, moving, and the scratch file [s].
-    """
+    """How all series of a plan are reached."""
 
     kind: Literal["samples", "passes", "scratch"]
-    passes: int
-    memory: int
-    held: int
-    scratch_bytes: int
-    seconds: float
+    passes: int  # times that the file is read
+    memory: int  # bytes that dedispersion may take, series included
+    held: int  # bytes of samples or series expected in memory
+    scratch_bytes: int  # size of the scratch file
+    seconds: float  # CPU time expected for reading, moving, and the scratch file [s]
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Neighbouring trials whose series are at hand until the next batch is asked for.
+    """Neighbouring trials whose series are at hand until the next batch is asked for."""
 
-    Attributes
-    ----------
-    first : int
-        Index in the plan of its first trial.
-    stage : DMStage
-        Its trials.
-    row : callable
-        ``row(i)``: the series of its trial `i`, int16, shape (nsamps,); safe to call from several threads.
-    """
-
-    first: int
-    stage: DMStage
+    first: int  # index in the plan of its first trial
+    stage: DMStage  # its trials
+    #: ``row(i)``: the series of its trial `i`, int16, shape (nsamps,); safe to call from several threads.
     row: Callable[[int], Int16s]
 
     def within(self, first: int, last: int) -> "Batch | None":
@@ -135,7 +111,6 @@ def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
 
     Parameters
     ----------
-    plan : DMPlan
     threads : int
         Threads that will search the series meanwhile.
     memory : int
@@ -203,10 +178,8 @@ def dedispersed(
     ----------
     source : SampleSource
         Cleaned samples.
-    plan : DMPlan
     route : Route
         From `choose_route`.
-    threads : int
     scratch : Path, optional
         Folder of the scratch file, for that route.
     start : int

@@ -92,23 +92,16 @@ def _root_cost(inputs: int, ndms: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Operations:
-    """Arguments of `pulsar_kernels.tree.tree_tile` for a tree.
+    """Arguments of `pulsar_kernels.tree.tree_tile` for a tree."""
 
-    Attributes
-    ----------
-    kind, dest, length, ptr, src, shift : ndarray
-        See the kernel.
-    bits : int
-        Levels below the root; the series are multiples of two to this power.
-    """
-
+    #: kind, dest, length, ptr, src, shift: see the kernel.
     kind: Uint8s
     dest: Ints
     length: Ints
     ptr: Ints
     src: Ints
     shift: Ints
-    bits: int
+    bits: int  # levels below the root; the series are multiples of two to this power
 
     @property
     def nbytes(self) -> int:
@@ -123,28 +116,17 @@ class Operations:
 
 @dataclass(frozen=True, eq=False)
 class TreeProgram:
-    """A tree for one set of channels and DMs.
-
-    Attributes
-    ----------
-    tile : int
-        Samples made by one run.
-    operations : Operations
-    arena : int
-        Bytes of working space.
-    before, after : int
-        Samples that are read before the tile's first, and after its last, at zero delay.
-    children, shifts : tuple of ndarray
-        Of each level, lowest first: the rows that a row is made of (-1 for none), shape (nrows, fan), and the samples
-        by which each is shifted.
-    """
+    """A tree for one set of channels and DMs."""
 
     ndms: int
-    tile: int
+    tile: int  # samples made by one run
     operations: Operations
-    arena: int
+    arena: int  # bytes of working space
+    #: before, after: samples that are read before the tile's first, and after its last, at zero delay.
     before: int
     after: int
+    #: children, shifts: of each level, lowest first: the rows that a row is made of (-1 for none), shape (nrows, fan),
+    #: and the samples by which each is shifted.
     children: tuple[Ints, ...]
     shifts: tuple[Ints, ...]
 
@@ -279,33 +261,17 @@ Fill = Callable[[Int8s, int, Int8s, Int16s, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """Dedisperses tiles for a few neighbouring DMs.
+    """Dedisperses tiles for a few neighbouring DMs."""
 
-    Attributes
-    ----------
-    row : int
-        First row of the output that is its.
-    ndms : int
-    before, after : int
-        Samples read before a tile's first, and after its last, at zero delay.
-    work : int
-        Bytes of working space.
-    adds : float
-        Additions for one sample of all its DMs.
-    nbytes : int
-        Size of what it goes by.
-    fill : callable
-        By a tree, or channel by channel.
-    """
-
-    row: int
+    row: int  # first row of the output that is its
     ndms: int
+    #: before, after: samples read before a tile's first, and after its last, at zero delay.
     before: int
     after: int
-    work: int
-    adds: float
-    nbytes: int
-    fill: Fill
+    work: int  # bytes of working space
+    adds: float  # additions for one sample of all its DMs
+    nbytes: int  # size of what it goes by
+    fill: Fill  # by a tree, or channel by channel
 
     def run(self, raw: Int8s, column: int, work: Int8s, out: Int16s, at: int, n: int) -> None:
         """Fill ``out[row : row + ndms, at : at + n]`` from the tile that begins at `column` of `raw`.
@@ -436,7 +402,6 @@ def stage_seconds(plan: DMPlan, method: str | None = None) -> list[float]:
 
     Parameters
     ----------
-    plan : DMPlan
     method : {"tree", "brute"}, optional
         Default: the plan's.
     """

@@ -69,26 +69,13 @@ class Smearing:
 
 @dataclass(frozen=True, eq=False)
 class DMStage:
-    """Trials that share a sampling time.
+    """Trials that share a sampling time."""
 
-    Attributes
-    ----------
-    dms : ndarray, shape (ndms,)
-        Trial DMs [pc cm^-3], ascending.
-    downsample : int
-        Raw samples in one sample: a power of two.
-    nsamps : int
-        Samples of a series.
-    tsamp : float
-        Sampling time [s].
-    smearing, smearing_high : Smearing
-        At the first and the last trial.
-    """
-
-    dms: Floats
-    downsample: int
-    nsamps: int
-    tsamp: float
+    dms: Floats  # (ndms,): trial DMs [pc cm^-3], ascending
+    downsample: int  # raw samples in one sample: a power of two
+    nsamps: int  # samples of a series
+    tsamp: float  # sampling time [s]
+    #: smearing, smearing_high: at the first and the last trial.
     smearing: Smearing
     smearing_high: Smearing
 
@@ -145,33 +132,15 @@ class DMStage:
 
 @dataclass(frozen=True, eq=False)
 class DMPlan:
-    """All trial DMs of a run.
+    """All trial DMs of a run."""
 
-    Attributes
-    ----------
-    stages : tuple of DMStage
-        In ascending DM and downsampling, without holes.
-    freqs : ndarray, shape (nchans,)
-        Channels reckoned with [MHz], descending.
-    fref : float
-        Frequency to which delays are referred [MHz].
-    tsamp : float
-        Original sampling time [s].
-    nsamps : int
-        Original samples.
-    tolerance : float
-        Fraction by which the smearing may exceed the best possible.
-    method : str
-        "tree" or "brute".
-    """
-
-    stages: tuple[DMStage, ...]
-    freqs: Floats
-    fref: float
-    tsamp: float
-    nsamps: int
-    tolerance: float
-    method: str
+    stages: tuple[DMStage, ...]  # in ascending DM and downsampling, without holes
+    freqs: Floats  # (nchans,): channels reckoned with [MHz], descending
+    fref: float  # frequency to which delays are referred [MHz]
+    tsamp: float  # original sampling time [s]
+    nsamps: int  # original samples
+    tolerance: float  # fraction by which the smearing may exceed the best possible
+    method: str  # "tree" or "brute"
 
     @cached_property
     def dms(self) -> Floats:
@@ -327,7 +296,6 @@ def few_trials(header: Header, dms: Floats, downsample: int, freqs: Floats) -> D
 
     Parameters
     ----------
-    header : Header
     dms : ndarray
         [pc cm^-3], ascending.
     downsample : int
@@ -418,11 +386,6 @@ def halvings(plan: "DMPlan", config: Config) -> Ints:
     at the sampling time, with the smearing in channels, the arrival errors and the mean step of the plan. The fastest
     pulsars keep the harmonics without which the coherent search leaves a period out. Series stay as they are where
     accelerations are searched at all frequencies (`accel.loss` 0).
-
-    Parameters
-    ----------
-    plan : DMPlan
-    config : Config
     """
     chosen = np.zeros(plan.ndms, dtype=np.int64)
     everything = config.accel.enabled and config.accel.loss == 0.0
@@ -461,7 +424,6 @@ def lost(smearing: Mapping[str, float], tsamp: float, times: int, freqs: Floats)
         Full widths at a trial DM [s], as of :meth:`~pulsar.dedisp.plan.DMStage.parts`: channel, step and arrival.
     tsamp : float
         Sampling time of the series [s].
-    times : int
     freqs : ndarray
         Channels that are alive [MHz].
     """
@@ -491,7 +453,6 @@ def kept_halved(f: Floats, tsamp: float, times: int) -> Floats:
         [Hz]
     tsamp : float
         Sampling time of the series [s].
-    times : int
     """
     kept = np.ones_like(f)
     for each in tsamp * 2.0 ** np.arange(times):
@@ -506,7 +467,6 @@ def halved(series: Array, times: int) -> Array:
     Parameters
     ----------
     series : ndarray of int16, shape (nsamps,)
-    times : int
     """
     from pulsar_kernels.dedisperse import halve_series
 

@@ -325,13 +325,10 @@ def stream(
 
     Parameters
     ----------
-    source : SampleSource
     levels : list of Channels
         From `make_levels`, for the plan of the store.
     gulp : int
         Raw samples read at once, a multiple of the largest downsampling.
-    store : DMStore
-    threads : int
     progress : callable, optional
         Called with the number of raw samples newly read.
     """

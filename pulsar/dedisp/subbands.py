@@ -152,7 +152,6 @@ class Shared(Relay):
 
     Parameters
     ----------
-    source : SampleSource
     subbands : sequence of Subbands
         Of that source.
     """

@@ -43,17 +43,10 @@ from pulsar_kernels.arrays import Array, Bools, Float32s, Floats
 
 @dataclass(frozen=True)
 class Cleaning:
-    """A mask and what it was made from.
-
-    Attributes
-    ----------
-    mask : Mask
-    stats : BlockStatistics or None
-        None where the mask was taken from a file, without them.
-    """
+    """A mask and what it was made from."""
 
     mask: Mask
-    stats: BlockStatistics | None
+    stats: BlockStatistics | None  # None where the mask was taken from a file, without them
 
 
 def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -> MaskFile | PrestoMask | None:
@@ -63,7 +56,6 @@ def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -
     ----------
     header : Header
         Of the observation that it must belong to.
-    config : RfiConfig
     statistics : bool
         Read the statistics too, where the file has them.
 
@@ -92,10 +84,6 @@ def find_mask(
 
     Parameters
     ----------
-    obs : Observation
-    config : Config
-    threads : int
-    progress : Progress
     statistics : bool
         Read the statistics of a mask file too.
 
@@ -126,16 +114,7 @@ def find_mask(
 
 
 def clean_source(obs: Observation, mask: Mask, config: Config, *, threads: int, progress: Progress) -> CleanedSource:
-    """The observation without what is masked, of zero mean and equal noise.
-
-    Parameters
-    ----------
-    obs : Observation
-    mask : Mask
-    config : Config
-    threads : int
-    progress : Progress
-    """
+    """The observation without what is masked, of zero mean and equal noise."""
     if config.rfi.zerodm != "zdot":
         return cleaned_source(obs, mask, config.rfi)
     with unchanged(obs), progress.stage("zero-DM gains", obs.header.nsamps, "samples") as tick:
@@ -252,24 +231,12 @@ def learn_in_series(series: Array, tsamp: float, config: Config) -> tuple[list[B
 
 @dataclass(frozen=True, eq=False)
 class ZeroDM:
-    """Lines in the series at DM 0.
+    """Lines in the series at DM 0."""
 
-    Attributes
-    ----------
-    powers : ndarray of float32
-        Normalised powers of its spectrum (mean 1 in noise), at half bins.
-    step : float
-        From one to the next [Hz].
-    lines : list of Birdie
-        Learnt from it.
-    ndms : int
-        DMs that were compared; 1 where nothing could or should be learnt.
-    """
-
-    powers: Float32s
-    step: float
-    lines: list[Birdie]
-    ndms: int
+    powers: Float32s  # normalised powers of its spectrum (mean 1 in noise), at half bins
+    step: float  # from one to the next [Hz]
+    lines: list[Birdie]  # learnt from it
+    ndms: int  # DMs that were compared; 1 where nothing could or should be learnt
 
 
 def zero_dm(source: CleanedSource, header: Header, config: Config, means: Means) -> ZeroDM | None:
@@ -277,11 +244,8 @@ def zero_dm(source: CleanedSource, header: Header, config: Config, means: Means)
 
     Parameters
     ----------
-    source : CleanedSource
     header : Header
         Of the observation.
-    config : Config
-    means : Means
 
     Returns
     -------
@@ -325,24 +289,12 @@ def dms_of_series(obs: Observation) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Clean:
-    """An observation without interference.
+    """An observation without interference."""
 
-    Attributes
-    ----------
-    source : CleanedSource or None
-        None for dedispersed series, which are read as they are.
-    birdies : list of Birdie
-        Lines of interference: those that the settings tell, and of raw data those at DM 0.
-    freqs : ndarray
-        Channels that are used [MHz], descending.
-    bandwidth : float
-        That is used [MHz]; NaN where it is not known.
-    """
-
-    source: CleanedSource | None
-    birdies: list[Birdie]
-    freqs: Floats
-    bandwidth: float
+    source: CleanedSource | None  # None for dedispersed series, which are read as they are
+    birdies: list[Birdie]  # lines of interference: those that the settings tell, and of raw data those at DM 0
+    freqs: Floats  # channels that are used [MHz], descending
+    bandwidth: float  # that is used [MHz]; NaN where it is not known
 
 
 def cleaned(obs: Observation, config: Config, means: Means) -> Clean:
@@ -375,10 +327,7 @@ def lines_of(
 
     Parameters
     ----------
-    obs : Observation
-    clean : Clean
     series : ndarray, shape (nsamps,)
-    config : Config
     voverc : float
         Velocity of the telescope away from the source over that of light: lines at the barycentre are higher as it
         moves away. NaN without barycentre.
@@ -402,12 +351,10 @@ def trial_series(
 
     Parameters
     ----------
-    obs : Observation
     clean : Clean
         Of :func:`cleaned`.
     dms : ndarray
         [pc cm^-3], ascending; of series the nearest are taken.
-    means : Means
     downsample : int
         Samples of raw data in one of the series.
     method : {"tree", "brute"}
@@ -443,12 +390,7 @@ def _read(obs: Observation, dm: float) -> Array:
 
 
 def set_plan(obs: SeriesSet) -> DMPlan:
-    """The DMs of a set as the plan of a run.
-
-    Parameters
-    ----------
-    obs : SeriesSet
-    """
+    """The DMs of a set as the plan of a run."""
     freqs, fine = obs.freqs, obs.groups[0].tsamp
     width = abs(float(freqs[1] - freqs[0]))
     raw = obs.header.with_(nchans=freqs.size, fch1=float(freqs[0]), foff=-width, dm=0.0, is_series=False)
@@ -478,10 +420,8 @@ def independent_trials(header: Header, dms: Floats, downsample: int, freqs: Floa
 
     Parameters
     ----------
-    header : Header
     dms : ndarray
         [pc cm^-3], ascending.
-    downsample : int
     freqs : ndarray
         Channels [MHz].
     """

@@ -33,7 +33,6 @@ def parts_of(config: Config, *, series: bool = False, injected: bool = False) ->
 
     Parameters
     ----------
-    config : Config
     series : bool
         A dedispersed series is searched, not raw data.
     injected : bool

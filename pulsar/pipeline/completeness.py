@@ -55,18 +55,10 @@ from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 @dataclass(frozen=True)
 class Completeness:
-    """Signals that were injected, and the fate of each.
+    """Signals that were injected, and the fate of each."""
 
-    Attributes
-    ----------
-    injected : ndarray
-        Fields of INJECTED_COLUMNS.
-    rows : ndarray
-        Fields of ROW_COLUMNS: what was listed at the DMs of the injected signals.
-    """
-
-    injected: Array
-    rows: Array
+    injected: Array  # fields of INJECTED_COLUMNS
+    rows: Array  # fields of ROW_COLUMNS: what was listed at the DMs of the injected signals
 
 
 def measure(
@@ -84,16 +76,12 @@ def measure(
 
     Parameters
     ----------
-    samples : Samples
-    plan : RunPlan
     detected : Detected
         Of the first search; nothing of it is changed.
     candidates : sequence of Candidate
         Of the first search.
     judged : Judged
         The list of the run.
-    config : Config
-    means : Means
     checkpoint : Checkpoint
         Has the lists that an interrupted run has judged, or is given them.
     subbands : sequence of Subbands
@@ -266,17 +254,10 @@ class _Signals:
 
 @dataclass(frozen=True, eq=False)
 class _Injected(Samples):
-    """Samples of which what is near signals is folded from the subbands that hold them.
+    """Samples of which what is near signals is folded from the subbands that hold them."""
 
-    Attributes
-    ----------
-    dms : ndarray
-        Trial DMs [pc cm^-3].
-    places : sequence of (ndarray of int64, Subbands)
-        Trial DMs near each place, ascending, and its subbands: of a candidate there they tell as much as all samples.
-    """
-
-    dms: Floats = field(default_factory=lambda: np.zeros(0))
+    dms: Floats = field(default_factory=lambda: np.zeros(0))  # trial DMs [pc cm^-3]
+    #: Trial DMs near each place, ascending, and its subbands: of a candidate there they tell as much as all samples.
     places: Sequence[tuple[Ints, SampleSource]] = ()
 
     def cubes(
@@ -387,7 +368,6 @@ class Fates:
 
     Parameters
     ----------
-    header : Header
     dms : ndarray
         Trial DMs [pc cm^-3].
     freqs : ndarray
@@ -415,11 +395,8 @@ class Fates:
 
         Parameters
         ----------
-        pulsar : Pulsar
-        place : int
         listed : sequence of Candidate
             Best first.
-        detections : ndarray
         owners : dict
             Is told the uids of rows that are the pulsar ("injected"), or of it at another period ("other").
         """

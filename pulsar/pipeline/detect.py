@@ -39,33 +39,15 @@ DEDISPERSION_SHARE = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Detected:
-    """Detections in all series.
+    """Detections in all series."""
 
-    Attributes
-    ----------
-    detections : ndarray
-        Periodic, with the fields of DETECTION_COLUMNS, those of repeating pulses among them.
-    events : ndarray
-        Of single pulses, with the fields of EVENT_COLUMNS.
-    pulses : ndarray
-        Single pulses that they are of, with the fields of SINGLE_PULSE_COLUMNS, best first.
-    dms : ndarray
-        All DMs that were searched [pc cm^-3].
-    freqs : ndarray
-        Channels that were used [MHz]; empty for a dedispersed series.
-    birdies : list of Birdie
-        What was left out of the spectra.
-    bands : tuple of BandEvents
-        Events in parts of the band.
-    """
-
-    detections: Array
-    events: Array
-    pulses: Array
-    dms: Floats
-    freqs: Floats
-    birdies: list[Birdie]
-    bands: tuple[BandEvents, ...] = ()
+    detections: Array  # periodic, with the fields of DETECTION_COLUMNS, those of repeating pulses among them
+    events: Array  # of single pulses, with the fields of EVENT_COLUMNS
+    pulses: Array  # single pulses that they are of, with the fields of SINGLE_PULSE_COLUMNS, best first
+    dms: Floats  # all DMs that were searched [pc cm^-3]
+    freqs: Floats  # channels that were used [MHz]; empty for a dedispersed series
+    birdies: list[Birdie]  # what was left out of the spectra
+    bands: tuple[BandEvents, ...] = ()  # events in parts of the band
 
 
 def detect(
@@ -84,11 +66,8 @@ def detect(
 
     Parameters
     ----------
-    samples : Samples
     plan : RunPlan
         Of the channels that are alive.
-    config : Config
-    means : Means
     checkpoint : Checkpoint
         Has what an interrupted run has found, and is given what is found.
     common : sequence of Birdie
@@ -203,26 +182,14 @@ def pulses_of(
 
 @dataclass(frozen=True, eq=False)
 class TrialSearch:
-    """Samples that are dedispersed, batch by batch, and searched.
-
-    Attributes
-    ----------
-    source : SampleSource
-    finder : BatchSearch
-    route : Route
-    known : sequence of Birdie
-        Lines that are left out beside those that the series at DM 0 shows.
-    means : Means
-    reserve : Reserve, optional
-        Memory for the samples that dedispersion keeps, asked for ahead.
-    """
+    """Samples that are dedispersed, batch by batch, and searched."""
 
     source: SampleSource
     finder: BatchSearch
     route: Route | None
-    known: Sequence[Birdie]
+    known: Sequence[Birdie]  # lines that are left out beside those that the series at DM 0 shows
     means: Means
-    reserve: Reserve | None = None
+    reserve: Reserve | None = None  # memory for the samples that dedispersion keeps, asked for ahead
 
     def search(self, state: Searched) -> None:
         """Search what is left; the state is brought up to date."""

@@ -24,28 +24,16 @@ _SAME: Final = ("tstart", "tsamp", "nsamps", "nchans", "fch1", "foff", "is_serie
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a period to be folded comes from.
+    """Where a period to be folded comes from."""
 
-    Attributes
-    ----------
-    kind : {"period", "par", "candidate", "list"}
-        Given by hand, by an ephemeris, found in an observation, or of a list.
-    name : str
-        Of the pulsar or of the observed source.
-    ra_deg, dec_deg : float
-        Where it is [deg]; NaN: unknown.
-    epoch : float
-        MJD of the period; NaN: that of the fold.
-    place : str
-        File and row of a list.
-    """
-
+    #: "period", "par", "candidate" or "list": given by hand, by an ephemeris, found in an observation, or of a list.
     kind: str = "period"
-    name: str = ""
+    name: str = ""  # of the pulsar or of the observed source
+    #: ra_deg, dec_deg: where it is [deg]; NaN: unknown.
     ra_deg: float = nan
     dec_deg: float = nan
-    epoch: float = nan
-    place: str = ""
+    epoch: float = nan  # MJD of the period; NaN: that of the fold
+    place: str = ""  # file and row of a list
 
     @classmethod
     def of_candidate(cls, header: Header) -> "Origin":
@@ -55,27 +43,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class KnownFold:
-    """How a search has folded a candidate, for who folds the same data again, and what it says of it.
+    """How a search has folded a candidate, for who folds the same data again, and what it says of it."""
 
-    Attributes
-    ----------
-    params : FoldParams or None
-        Before the refinement; None: it was not folded.
-    lines : tuple of (float, float)
-        Frequencies and full widths [Hz] of periodic interference that was left out.
-    row : mapping
-        Of its candidate, fields of CANDIDATE_COLUMNS.
-    observed : Header
-        Of the samples in which it was found.
-    strong : tuple of (FoldParams, bool)
-        By what strong sources were folded for their templates, the strongest first, and whether each of these was taken
-        out of the samples in which this was folded.
-    """
-
-    params: FoldParams | None
+    params: FoldParams | None  # before the refinement; None: it was not folded
+    #: Frequencies and full widths [Hz] of periodic interference that was left out.
     lines: tuple[tuple[float, float], ...]
-    row: Any
-    observed: Header
+    row: Any  # of its candidate, fields of CANDIDATE_COLUMNS
+    observed: Header  # of the samples in which it was found
+    #: By what strong sources were folded for their templates, the strongest first, and whether each of these was taken
+    #: out of the samples in which this was folded.
     strong: tuple[tuple[FoldParams, bool], ...] = ()
 
     def is_of(self, header: Header) -> bool:
@@ -86,39 +62,18 @@ class KnownFold:
 
 @dataclass(frozen=True)
 class Ephemeris:
-    """A period to fold with.
+    """A period to fold with."""
 
-    Attributes
-    ----------
-    period : float
-        [s] at `epoch`.
-    dm : float
-        [pc cm^-3]
-    accel : float
-        Line-of-sight acceleration [m/s^2], positive when receding ever faster.
-    epoch : float or None
-        MJD (UTC) to which the period refers; None: mid-observation.
-    ident : str
-        Name of the fold.
-    fddot : float
-        Second frequency derivative [Hz/s^2].
-    origin : Origin
-        Where it comes from, for what is said of a fold that shows nothing.
-    fold : KnownFold, optional
-        Its fold where it was found.
-    barycentric : bool or None
-        True: period, acceleration and epoch (then TDB) are those at the barycentre; False: those of the telescope;
-        None: those of the data.
-    """
-
-    period: float
-    dm: float
-    accel: float = 0.0
-    epoch: float | None = None
-    ident: str = ""
-    fddot: float = 0.0
-    origin: Origin = field(default_factory=Origin)
-    fold: "KnownFold | None" = None
+    period: float  # [s] at `epoch`
+    dm: float  # [pc cm^-3]
+    accel: float = 0.0  # line-of-sight acceleration [m/s^2], positive when receding ever faster
+    epoch: float | None = None  # MJD (UTC) to which the period refers; None: mid-observation
+    ident: str = ""  # name of the fold
+    fddot: float = 0.0  # second frequency derivative [Hz/s^2]
+    origin: Origin = field(default_factory=Origin)  # where it comes from, for what is said of a fold that shows nothing
+    fold: "KnownFold | None" = None  # its fold where it was found
+    #: True: period, acceleration and epoch (then TDB) are those at the barycentre; False: those of the telescope; None:
+    #: those of the data.
     barycentric: bool | None = None
 
     def fold_of(self, header: Header) -> "KnownFold | None":
@@ -177,17 +132,10 @@ class Ephemeris:
 
 @dataclass(frozen=True)
 class FromPar:
-    """A pulsar to fold by its ephemeris.
-
-    Attributes
-    ----------
-    model : TimingModel
-    ident : str
-        Name of the fold.
-    """
+    """A pulsar to fold by its ephemeris."""
 
     model: TimingModel
-    ident: str = ""
+    ident: str = ""  # name of the fold
 
     @property
     def origin(self) -> Origin:
@@ -268,7 +216,6 @@ def ephemerides_of_list(path: Path, idents: Sequence[str] = ()) -> list[Ephemeri
 
     Parameters
     ----------
-    path : Path
     idents : sequence of str
         Only those that are named; default: all.
 
@@ -299,7 +246,6 @@ def rows_of(run: Run, header: Header) -> list[Any]:
 
     Parameters
     ----------
-    run : Run
     header : Header
         Of the files to be folded.
 
@@ -339,8 +285,6 @@ def doubts(fold: Fold, origin: Origin, header: Header) -> list[str]:
 
     Parameters
     ----------
-    fold : Fold
-    origin : Origin
     header : Header
         Of the observation that was folded.
     """

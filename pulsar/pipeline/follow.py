@@ -43,10 +43,6 @@ def group_detections(
 
     Parameters
     ----------
-    header : Header
-    detected : Detected
-    config : Config
-    progress : Progress
     of : str
         What was searched, where it is not the samples as they were cleaned.
     """
@@ -82,11 +78,8 @@ def follow_up(
     ----------
     samples : Samples
         That are folded.
-    detected : Detected
     groups : sequence of Group
         Of the whole observation and of parts of it, best first.
-    config : Config
-    means : Means
     taken : sequence of Candidate
         Sources that were taken out of the samples, the strongest first.
     before : frozenset of str
@@ -222,23 +215,13 @@ def ordered(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """Refined folds of groups, with flags and scores.
-
-    Attributes
-    ----------
-    samples : Samples
-    detected : Detected
-    config : Config
-    means : Means
-    known : mapping of str to Fold
-        Folds that need not be made once more, by the uid of their group.
-    """
+    """Refined folds of groups, with flags and scores."""
 
     samples: Samples
     detected: Detected
     config: Config
     means: Means
-    known: Mapping[str, Fold]
+    known: Mapping[str, Fold]  # folds that need not be made once more, by the uid of their group
 
     def folded(self, groups: Sequence[Group]) -> list[Candidate]:
         """Groups of the whole observation, or of parts of it, with refined folds, flags and scores."""
@@ -257,7 +240,6 @@ class Heads:
         ----------
         params : sequence of FoldParams
             In the middle of the part.
-        part : Part
         """
         folds = self._refined(params, part)
         nyquist = 0.5 / self.samples.header.tsamp
@@ -343,7 +325,6 @@ def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Lines = ()) -> Fold:
 
     Parameters
     ----------
-    cube : FoldCube
     search_dm : bool
         Fit the DM.
     lines : sequence of (float, float)
@@ -372,21 +353,11 @@ def scored(candidate: Candidate, scorer: Scorer = DEFAULT) -> Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The list of a run.
+    """The list of a run."""
 
-    Attributes
-    ----------
-    candidates : list of Candidate
-        Best first.
-    pulses : ndarray
-        Single pulses with owners, flags and scores, the fields of SINGLE_PULSE_COLUMNS, best first.
-    cutouts : list of (str, PulseCutout)
-        Of the best single pulses, by id.
-    """
-
-    candidates: list[Candidate]
-    pulses: Array
-    cutouts: list[tuple[str, PulseCutout]]
+    candidates: list[Candidate]  # best first
+    pulses: Array  # single pulses with owners, flags and scores, the fields of SINGLE_PULSE_COLUMNS, best first
+    cutouts: list[tuple[str, PulseCutout]]  # of the best single pulses, by id
 
 
 def ranked(
@@ -403,12 +374,8 @@ def ranked(
 
     Parameters
     ----------
-    samples : Samples
-    detected : Detected
     candidates : sequence of Candidate
         Of :func:`pulsar.pipeline.follow.follow_up`.
-    config : Config
-    progress : Progress
     known : mapping of PulsePlace to PulseCutout, optional
         What was cut out of the same samples before.
     anew : bool

@@ -73,21 +73,11 @@ LEAST_TURNS: Final = 2.0
 
 @dataclass(frozen=True)
 class Amount:
-    """How much is injected.
+    """How much is injected."""
 
-    Attributes
-    ----------
-    places : int
-        DMs at which there are signals.
-    at_once : int
-        Of how many of them subbands fit the memory; 0: they go to scratch files.
-    cpu : float
-        Expected processor time [s], at the default rates.
-    """
-
-    places: int
-    at_once: int
-    cpu: float
+    places: int  # DMs at which there are signals
+    at_once: int  # of how many of them subbands fit the memory; 0: they go to scratch files
+    cpu: float  # expected processor time [s], at the default rates
 
 
 def amount(plan: "RunPlan", config: Config) -> Amount | None:
@@ -99,7 +89,6 @@ def amount(plan: "RunPlan", config: Config) -> Amount | None:
     ----------
     plan : RunPlan
         Its `work`, trials and sizes are used.
-    config : Config
     """
     wanted, total = config.completeness, sum(plan.work.values())
     enabled = total > LONG_RUN if wanted.enabled is None else wanted.enabled
@@ -145,24 +134,14 @@ def band_count(nchans: int, config: Config) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A DM, the signals that are injected at it, and the trial DMs in which they are looked for.
-
-    Attributes
-    ----------
-    number : int
-    dm : float
-        [pc cm^-3]
-    pulsars, bursts : tuples
-    trials : SomeTrials
-    left_out : tuple of str
-        Signals that were asked for, where the sky has something of its own: where they stand in their table.
-    """
+    """A DM, the signals that are injected at it, and the trial DMs in which they are looked for."""
 
     number: int
-    dm: float
+    dm: float  # [pc cm^-3]
     pulsars: tuple[Pulsar, ...]
     bursts: tuple[Burst, ...]
     trials: SomeTrials
+    #: Signals that were asked for, where the sky has something of its own: where they stand in their table.
     left_out: tuple[str, ...] = ()
 
 
@@ -252,30 +231,15 @@ def _share_a_period(first: Asked, second: Asked) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where signals are injected into a run: at its DMs, where the sky shows nothing of its own.
-
-    Attributes
-    ----------
-    header : Header
-    trials : DMPlan
-    config : Config
-    found : Found
-        What the run has found.
-    few : sequence of ndarray of bool, shape (ndms,)
-        Trial DMs that are searched for wide pulses, and for low frequencies with a drift.
-    is_live : callable
-        Whether a burst comes where there are data.
-    snr_of : callable
-        S/N of a pulsar of a mean flux density [mJy].
-    """
+    """Where signals are injected into a run: at its DMs, where the sky shows nothing of its own."""
 
     header: Header
     trials: DMPlan
     config: Config
-    found: Found
-    few: Sequence[Bools]
-    is_live: Callable[[Burst], bool]
-    snr_of: Callable[[Pulsar, float], float]
+    found: Found  # what the run has found
+    few: Sequence[Bools]  # (ndms,): trial DMs that are searched for wide pulses, and for low frequencies with a drift
+    is_live: Callable[[Burst], bool]  # whether a burst comes where there are data
+    snr_of: Callable[[Pulsar, float], float]  # S/N of a pulsar of a mean flux density [mJy]
 
     @property
     def across(self) -> float:
@@ -287,7 +251,6 @@ class Places:
 
         Parameters
         ----------
-        number : int
         dm : float
             [pc cm^-3]
         asked : sequence of Asked
@@ -379,12 +342,6 @@ def region(burst: Burst, events: Array, across: float) -> Bools:
 
 def check_wanted(header: Header, plan: "RunPlan", config: Config) -> None:
     """Refuse ranges and tables of signals that the observation, or its search, has no room for.
-
-    Parameters
-    ----------
-    header : Header
-    plan : RunPlan
-    config : Config
 
     Raises
     ------
@@ -504,12 +461,10 @@ def flux_limits(header: Header, injected: Array, bandwidth: float, config: Teles
 
     Parameters
     ----------
-    header : Header
     injected : ndarray
         Fields of INJECTED_COLUMNS, of this observation.
     bandwidth : float
         That is not masked [MHz].
-    config : TelescopeConfig
     obs : int
         Number of the observation.
 

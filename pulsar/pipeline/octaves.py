@@ -40,22 +40,12 @@ _STEPS = np.concatenate([[1.0], np.geomspace(1.1, 16.0, 40)])
 
 @dataclass(frozen=True, eq=False)
 class Octaves:
-    """Frequencies that a search takes of each trial DM.
-
-    Attributes
-    ----------
-    bands : tuple of Band
-    of_row : ndarray of int64, shape (ndms,)
-        Band of each trial DM, -1 for those that are not searched.
-    trials : BandTrials
-    cost : str
-        What of a pulsar's S/N the octaves of a search with drifts may take, in words.
-    """
+    """Frequencies that a search takes of each trial DM."""
 
     bands: tuple[Band, ...]
-    of_row: Ints
+    of_row: Ints  # (ndms,): band of each trial DM, -1 for those that are not searched
     trials: BandTrials = ()
-    cost: str = ""
+    cost: str = ""  # what of a pulsar's S/N the octaves of a search with drifts may take, in words
 
     @property
     def ndms(self) -> int:
@@ -147,8 +137,6 @@ def plan_bands(plan: DMPlan, config: Config, halved: Ints, periodic: float = 1.0
 
     Parameters
     ----------
-    plan : DMPlan
-    config : Config
     halved : ndarray of int64, shape (ndms,)
         How often series are halved (:func:`pulsar.dedisp.plan.halvings`).
     periodic : float
@@ -175,8 +163,6 @@ def plan_octaves(plan: DMPlan, config: AccelConfig, halved: Ints | None = None) 
 
     Parameters
     ----------
-    plan : DMPlan
-    config : AccelConfig
     halved : ndarray of int64, shape (ndms,), optional
         How often series are halved for it (:func:`pulsar.dedisp.plan.halvings`); default: as they are.
     """
@@ -232,7 +218,6 @@ def ruler(ndms: int, step: float, *, last: bool) -> tuple[Ints, Ints]:
 
     Parameters
     ----------
-    ndms : int
     step : float
         1 or more.
     last : bool
@@ -303,7 +288,6 @@ def independent_dms(plan: DMStage, freqs: Floats, power: float = 16.0) -> float:
 
     Parameters
     ----------
-    plan : DMStage
     freqs : ndarray
         Channel frequencies [MHz].
     power : float
@@ -350,7 +334,6 @@ def independent_periodic(plan: DMPlan, times: Ints) -> float:
 
     Parameters
     ----------
-    plan : DMPlan
     times : ndarray of int64, shape (ndms,)
         How often series are halved for that (:func:`pulsar.dedisp.plan.halvings`).
     """

@@ -41,89 +41,46 @@ TRIALS = {search.name: search.counted for search in SEARCHES}
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The plan of a run.
+    """The plan of a run."""
 
-    Attributes
-    ----------
-    dm : DMPlan or None
-        Trial DMs; None for an already dedispersed series.
-    nsamps, nchans : int
-        Samples and (live) channels.
-    threads : int
-    memory : int
-        Bytes that the stages may take.
-    mask_memory, least_memory : int
-        Bytes that the mask takes beside, and those below which the observation cannot be searched at all.
-    series_bytes : int
-        Size of all dedispersed series.
-    route : Route or None
-        How they are reached: from samples kept in memory, in passes over the file, or through a scratch file.
-    trials : dict of str to float
-        What each search goes through in all series: frequencies (fft), points of frequency and drift (accel), periods
-        at the DMs that are folded (ffa), samples times widths (single_pulse).
-    search_memory : int
-        Bytes that the buffers of the searches take, in all threads.
-    accel_memory : int
-        Those among them that the acceleration search may take.
-    parts : str
-        What is searched in parts of the observation, and what that costs, in words; empty for the whole alone.
-    octaves : str
-        Which frequencies of which trial DMs the acceleration search takes, where that is not all, in words.
-    halved : str
-        From which trial DMs on fewer samples are searched for periods, in words; empty where none are.
-    seconds : dict of str to float
-        Expected elapsed time of each stage [s], without compilation.
-    work : dict of str to float
-        CPU seconds of each stage at the default rates, without its start.
-    rated : str
-        What the expected times are taken from, in words.
-    dm_fits : float
-        DM from which on the delay over the band is longer than the data.
-    tsamp : float
-        Sampling time [s].
-    zapped : float
-        Share of the band that `rfi.zap` leaves out before anything is looked at.
-    costs : ndarray, shape (ndms,)
-        CPU seconds of the searches of each trial DM.
-    subtracted : int
-        Known pulsars that are taken out of the samples first.
-    injections : Amount or None
-        Signals that are injected to tell the completeness; None: none.
-    band : Edges
-        Of the part of the band that it is for.
-    bands : tuple of RunPlan
-        Of parts of the band in which single pulses are searched, too.
-    pulse_snr : float
-        With parts of the band: S/N from which single pulses are kept, more than the settings say, so that all searches
-        together promise the same false alarms.
-    """
-
-    dm: DMPlan | None
+    dm: DMPlan | None  # trial DMs; None for an already dedispersed series
+    #: nsamps, nchans: samples and (live) channels.
     nsamps: int
     nchans: int
     threads: int
-    memory: int
-    series_bytes: int
+    memory: int  # bytes that the stages may take
+    series_bytes: int  # size of all dedispersed series
+    #: How they are reached: from samples kept in memory, in passes over the file, or through a scratch file.
     route: Route | None
+    #: What each search goes through in all series: frequencies (fft), points of frequency and drift (accel), periods at
+    #: the DMs that are folded (ffa), samples times widths (single_pulse).
     trials: dict[str, float] = field(default_factory=dict)
-    search_memory: int = 0
-    accel_memory: int = 0
+    search_memory: int = 0  # bytes that the buffers of the searches take, in all threads
+    accel_memory: int = 0  # those among them that the acceleration search may take
+    #: What is searched in parts of the observation, and what that costs, in words; empty for the whole alone.
     parts: str = ""
+    #: Which frequencies of which trial DMs the acceleration search takes, where that is not all, in words.
     octaves: str = ""
-    halved: str = ""
+    halved: str = ""  # from which trial DMs on fewer samples are searched for periods, in words; empty where none are
+    #: Expected elapsed time of each stage [s], without compilation.
     seconds: dict[str, float] = field(default_factory=dict)
+    #: CPU seconds of each stage at the default rates, without its start.
     work: dict[str, float] = field(default_factory=dict)
-    rated: str = ""
-    dm_fits: float = np.inf
-    zapped: float = 0.0
-    tsamp: float = 0.0
+    rated: str = ""  # what the expected times are taken from, in words
+    dm_fits: float = np.inf  # DM from which on the delay over the band is longer than the data
+    zapped: float = 0.0  # share of the band that `rfi.zap` leaves out before anything is looked at
+    tsamp: float = 0.0  # sampling time [s]
+    #: mask_memory, least_memory: bytes that the mask takes beside, and those below which the observation cannot be
+    #: searched at all.
     mask_memory: int = 0
     least_memory: int = 0
-    injections: Amount | None = None
-    costs: Floats = field(default_factory=lambda: np.zeros(0))
-    subtracted: int = 0
-    band: Edges = None
-    bands: "tuple[RunPlan, ...]" = ()
+    injections: Amount | None = None  # signals that are injected to tell the completeness; None: none
+    costs: Floats = field(default_factory=lambda: np.zeros(0))  # (ndms,): CPU seconds of the searches of each trial DM
+    subtracted: int = 0  # known pulsars that are taken out of the samples first
+    band: Edges = None  # of the part of the band that it is for
+    bands: "tuple[RunPlan, ...]" = ()  # of parts of the band in which single pulses are searched, too
+    #: With parts of the band: S/N from which single pulses are kept, more than the settings say, so that all searches
+    #: together promise the same false alarms.
     pulse_snr: float = 0.0
 
     @property
@@ -202,8 +159,6 @@ def dry_run(obs: Observation, config: Config, freqs: Floats | None = None) -> Ru
 
     Parameters
     ----------
-    obs : Observation
-    config : Config
     freqs : ndarray, optional
         Frequencies of the channels that are alive [MHz]; default: all outside the zapped ranges.
 

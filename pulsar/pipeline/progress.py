@@ -129,7 +129,6 @@ class Progress:
 
         Parameters
         ----------
-        name : str
         total : float, optional
             Amount of work, when known.
         unit : str

@@ -46,26 +46,14 @@ def band_of(row: Any) -> Edges:
 
 @dataclass(frozen=True, eq=False)
 class BandEvents:
-    """Events of single pulses in a band.
+    """Events of single pulses in a band."""
 
-    Attributes
-    ----------
-    events : ndarray
-        Fields of EVENT_COLUMNS.
-    dms, tsamps : ndarray, shape (ndms,)
-        Trial DMs [pc cm^-3], and the sampling time of the series of each [s].
-    freqs : ndarray
-        Channels that were used [MHz].
-    ntrials : float
-        Independent trials of all its series.
-    band : Edges
-    """
-
-    events: Array
+    events: Array  # fields of EVENT_COLUMNS
+    #: dms, tsamps: (ndms,): trial DMs [pc cm^-3], and the sampling time of the series of each [s].
     dms: Floats
     tsamps: Floats
-    freqs: Floats
-    ntrials: float
+    freqs: Floats  # channels that were used [MHz]
+    ntrials: float  # independent trials of all its series
     band: Edges = None
 
 
@@ -95,7 +83,6 @@ def cutouts_of(
         What they are cut out of; of dedispersed series (None) nothing is.
     most : int
         So many of them.
-    progress : Progress
     known : mapping of PulsePlace to PulseCutout, optional
         What was cut out before.
     anew : bool
@@ -191,8 +178,6 @@ def find_pulses(
         are told by :func:`pulsar.searches.pulses.joined_bands`.
     samples : Samples
         That were searched.
-    config : Config
-    progress : Progress
 
     Returns
     -------

@@ -261,7 +261,6 @@ def detections_of(
         Trials of the run.
     search : callable
         Brings a state to its end; whatever ends it, what has been found by then is kept.
-    checkpoint : Checkpoint
     tell : callable
         Given a line for the astronomer.
     birdies : list of Birdie, optional
@@ -311,43 +310,24 @@ Crew = Callable[[], AbstractContextManager[Workers]]
 
 @dataclass(frozen=True)
 class Shared:
-    """Files, settings and means that all tasks of a run have in common.
-
-    Attributes
-    ----------
-    files : tuple of str
-    stamps : tuple of (int, float)
-        Size [byte] and time of change of each.
-    config : Config
-    mask, subtracted : str
-        The stages of the checkpoint that hold it, and the templates of subtracted pulsars (empty: there are none).
-    scratch : str
-        Folder for a scratch file.
-    birdies : tuple of (float, float)
-        Frequencies and full widths [Hz] of what is left out of spectra.
-    version : str
-        Of the program.
-    dms : str
-        Digest of the trial DMs.
-    threads, memory, accel_memory : int
-        Of a task: memory of dedispersion, and of the acceleration search [byte].
-    band : Edges
-        Of the part of the band that is searched.
-    """
+    """Files, settings and means that all tasks of a run have in common."""
 
     files: tuple[str, ...]
-    stamps: tuple[tuple[int, float], ...]
+    stamps: tuple[tuple[int, float], ...]  # size [byte] and time of change of each
     config: Config
+    #: mask, subtracted: the stages of the checkpoint that hold it, and the templates of subtracted pulsars (empty:
+    #: there are none).
     mask: str
     subtracted: str
-    scratch: str
-    birdies: tuple[tuple[float, float], ...]
-    version: str
-    dms: str
+    scratch: str  # folder for a scratch file
+    birdies: tuple[tuple[float, float], ...]  # frequencies and full widths [Hz] of what is left out of spectra
+    version: str  # of the program
+    dms: str  # digest of the trial DMs
+    #: threads, memory, accel_memory: of a task: memory of dedispersion, and of the acceleration search [byte].
     threads: int
     memory: int
     accel_memory: int
-    band: Edges
+    band: Edges  # of the part of the band that is searched
 
 
 @dataclass(frozen=True)
@@ -373,15 +353,10 @@ def search_ranges(
 
     Parameters
     ----------
-    obs : Observation
-    plan : DMPlan
     state : Searched
         Its lines are known; it is brought up to date.
-    config : Config
-    means : Means
     checkpoint : Checkpoint
         Of the run, whose mask workers read.
-    crew : Crew
     band : Edges
         Of the part of the band that is searched.
 
@@ -455,7 +430,6 @@ def cut(
         Of each trial [CPU s].
     left : sequence of (int, int)
         Trials that are to be searched.
-    workers : int
     reading : float
         What each range costs on top [CPU s].
 
@@ -501,10 +475,6 @@ def _parts(first: int, last: int, total: Floats, share: float) -> list[tuple[int
 
 def search_range(task: RangeTask) -> Found:
     """Search a range of trial DMs: what a worker does.
-
-    Parameters
-    ----------
-    task : RangeTask
 
     Returns
     -------

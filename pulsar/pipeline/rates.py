@@ -72,17 +72,10 @@ class StageRate:
 
 @dataclass
 class Rates:
-    """Costs of all stages.
-
-    Attributes
-    ----------
-    stages : dict of str to StageRate
-    searches : int
-        That it was learnt from.
-    """
+    """Costs of all stages."""
 
     stages: dict[str, StageRate]
-    searches: Count = 0
+    searches: Count = 0  # that it was learnt from
 
     __pydantic_config__ = STRICT
 

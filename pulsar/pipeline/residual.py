@@ -52,15 +52,10 @@ def search_residual(
 
     Parameters
     ----------
-    samples : Samples
     plan : RunPlan
         By which they were searched.
-    detected : Detected
     candidates : sequence of Candidate
         Of :func:`pulsar.pipeline.follow.follow_up`.
-    config : Config
-    means : Means
-    checkpoint : Checkpoint
     shared : bool
         Workers share the trials: there is no second search.
 
@@ -113,7 +108,6 @@ def sharing(
     ----------
     strong : sequence of Candidate
         Of the sources.
-    sources : sequence of Candidate
     candidates : sequence of Candidate
         What may be at the period: sources, and what passes for a multiple of one of the parts.
     tobs : float

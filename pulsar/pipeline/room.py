@@ -29,21 +29,11 @@ OVER: Final = 1.3
 
 @dataclass(frozen=True)
 class Means:
-    """All that a stage may take, and where it tells how far it is.
-
-    Attributes
-    ----------
-    threads : int
-    memory : int
-        [byte]
-    scratch : Path
-        Folder for scratch files.
-    progress : Progress
-    """
+    """All that a stage may take, and where it tells how far it is."""
 
     threads: int
-    memory: int
-    scratch: Path
+    memory: int  # [byte]
+    scratch: Path  # folder for scratch files
     progress: Progress
 
     @classmethod

@@ -53,35 +53,19 @@ EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c00
 
 @dataclass(frozen=True)
 class Wanted:
-    """A pulsar to be taken out.
+    """A pulsar to be taken out."""
 
-    Attributes
-    ----------
-    given : str
-        As it was given.
-    name : str
-    ephemeris : Ephemeris or FromPar
-    """
-
-    given: str
+    given: str  # as it was given
     name: str
     ephemeris: Ephemeris | FromPar
 
 
 @dataclass(frozen=True, eq=False)
 class Subtracted:
-    """Samples without the pulsars that were taken out of them.
+    """Samples without the pulsars that were taken out of them."""
 
-    Attributes
-    ----------
-    source : MaskedSource
-        Samples without it.
-    rows : ndarray
-        Fields of SUBTRACTED_COLUMNS, one row for each pulsar that was asked for.
-    """
-
-    source: MaskedSource
-    rows: Array
+    source: MaskedSource  # samples without it
+    rows: Array  # fields of SUBTRACTED_COLUMNS, one row for each pulsar that was asked for
 
 
 def split(given: str) -> tuple[Path, str]:
@@ -174,7 +158,6 @@ def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
 
     Parameters
     ----------
-    npulsars : int
     volume : float
         Channels times samples.
     passes : int
@@ -198,10 +181,6 @@ def subtract(
 
     Parameters
     ----------
-    source : MaskedSource
-    header : Header
-    config : Config
-    means : Means
     checkpoint : Checkpoint, optional
         Has the templates of an interrupted run, or is given them.
 
@@ -318,20 +297,11 @@ CURVE_SIDE = 8
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples that are searched and folded.
-
-    Attributes
-    ----------
-    obs : Observation
-    source : MaskedSource or None
-        Its cleaned samples; None for dedispersed series, which are read as they are.
-    subtracted : ndarray or None
-        Pulsars that were taken out of them, with the fields of SUBTRACTED_COLUMNS.
-    """
+    """Samples that are searched and folded."""
 
     obs: Observation
-    source: MaskedSource | None = None
-    subtracted: Array | None = None
+    source: MaskedSource | None = None  # its cleaned samples; None for dedispersed series, which are read as they are
+    subtracted: Array | None = None  # pulsars that were taken out of them, with the fields of SUBTRACTED_COLUMNS
 
     @property
     def header(self) -> Header:
@@ -371,9 +341,6 @@ class Samples:
         ----------
         params : sequence of FoldParams
             At the middle of the part.
-        config : FoldConfig
-        means : Means
-        part : Part
         """
         if self.source is None:
             if isinstance(self.obs, SeriesSet):
@@ -386,7 +353,6 @@ class Samples:
 
         Parameters
         ----------
-        means : Means
         cleaned : ndarray of int8, shape (nchans, nsamps), optional
             All of them, where they are in memory: held if that fits with all that it is a part of.
         """
@@ -415,9 +381,6 @@ def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint
 
     Parameters
     ----------
-    obs : Observation
-    config : Config
-    means : Means
     checkpoint : Checkpoint, optional
         Has the mask and the templates of an interrupted run, or is given them.
 
@@ -472,10 +435,8 @@ def with_dm_curve(obs: SeriesSet, fold: Fold, config: FoldConfig) -> Fold:
 
     Parameters
     ----------
-    obs : SeriesSet
     fold : Fold
         In the series of its DM.
-    config : FoldConfig
     """
     own = obs.nearest(fold.after.dm)
     near = np.arange(max(own - CURVE_SIDE, 0), min(own + CURVE_SIDE + 1, obs.dms.size))

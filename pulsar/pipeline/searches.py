@@ -21,7 +21,6 @@ def enabled_searches(config: Config, tobs: float) -> list[tuple[type[Search[Any]
 
     Parameters
     ----------
-    config : Config
     tobs : float
         Length of the data [s].
 
@@ -38,26 +37,13 @@ def enabled_searches(config: Config, tobs: float) -> list[tuple[type[Search[Any]
 
 
 class SearchOf(NamedTuple):
-    """One search of series as a whole, or of all parts of one length.
+    """One search of series as a whole, or of all parts of one length."""
 
-    Attributes
-    ----------
-    nparts : int
-        Into how many parts a series is cut; 1 is the whole.
-    nsamps : int
-        Samples of each, as they are searched.
-    tsamp : float
-        [s]
-    make : type of Search
-    section
-        Its settings.
-    """
-
-    nparts: int
-    nsamps: int
-    tsamp: float
+    nparts: int  # into how many parts a series is cut; 1 is the whole
+    nsamps: int  # samples of each, as they are searched
+    tsamp: float  # [s]
     make: type[Search[Any]]
-    section: Any
+    section: Any  # its settings
 
 
 def periodic_only(config: Config) -> Config:
@@ -87,8 +73,6 @@ def searches_of(config: Config, count: int, tobs: float) -> list[tuple[type[Sear
 
     Parameters
     ----------
-    config : Config
-    count : int
     tobs : float
         Length of each [s].
 
@@ -106,7 +90,6 @@ def all_searches(config: Config, nsamps: int, tsamp: float, times: int = 0) -> I
 
     Parameters
     ----------
-    config : Config
     nsamps : int
         Of the series.
     tsamp : float
@@ -131,7 +114,6 @@ def part_rooms(counts: tuple[int, ...], memory: int) -> dict[int, int]:
 
     Parameters
     ----------
-    counts : tuple of int
     memory : int
         For all of them together.
     """
@@ -142,24 +124,14 @@ def part_rooms(counts: tuple[int, ...], memory: int) -> dict[int, int]:
 
 
 class Length(NamedTuple):
-    """Neighbouring trials whose series are of one length.
-
-    Attributes
-    ----------
-    nsamps : int
-    tsamp : float
-        [s]
-    first, ndms : int
-        The first trial, and how many.
-    times : int
-        How often they are halved for the searches that are `spectral`.
-    """
+    """Neighbouring trials whose series are of one length."""
 
     nsamps: int
-    tsamp: float
+    tsamp: float  # [s]
+    #: first, ndms: the first trial, and how many.
     first: int
     ndms: int
-    times: int = 0
+    times: int = 0  # how often they are halved for the searches that are `spectral`
 
 
 def lengths_of(plan: DMPlan, halved: Ints) -> list[Length]:
@@ -173,27 +145,13 @@ def lengths_of(plan: DMPlan, halved: Ints) -> list[Length]:
 
 @dataclass(frozen=True)
 class SearchesCost:
-    """Trials, time and memory of all searches of a run: fields of its plan.
+    """Trials, time and memory of all searches of a run: fields of its plan."""
 
-    Attributes
-    ----------
-    trials : dict of str to float
-        What each goes through, by the name of the search.
-    search_memory : int
-        Work space of all threads [byte].
-    accel_memory : int
-        That of the searches with a drift among it.
-    costs : ndarray, shape (ndms,)
-        CPU seconds of each trial DM.
-    parts : str
-        What is searched in parts of the observation, and what that costs, in words; empty for the whole alone.
-    """
-
-    trials: dict[str, float]
-    search_memory: int
-    accel_memory: int
-    costs: Floats
-    parts: str
+    trials: dict[str, float]  # what each goes through, by the name of the search
+    search_memory: int  # work space of all threads [byte]
+    accel_memory: int  # that of the searches with a drift among it
+    costs: Floats  # (ndms,): CPU seconds of each trial DM
+    parts: str  # what is searched in parts of the observation, and what that costs, in words; empty for the whole alone
 
 
 def plan_searches(
@@ -209,17 +167,14 @@ def plan_searches(
 
     Parameters
     ----------
-    config : Config
     tobs : float
         Length of the data [s].
-    lengths : sequence of Length
     bands : mapping of int to mapping of str to Octaves
         Those of all trial DMs (:func:`pulsar.pipeline.octaves.plan_bands`).
     trials : mapping of str to BandTrials
         Independent DMs of the run, by the name of the search.
     memory : int
         Bytes that all stages may take.
-    threads : int
 
     Raises
     ------
@@ -296,7 +251,6 @@ def trial_shares(config: Config, nsamps: int, tsamp: float) -> dict[int, dict[st
 
     Parameters
     ----------
-    config : Config
     nsamps : int
         Of the series.
     tsamp : float

@@ -28,34 +28,19 @@ SeriesBands = Mapping[str, Band | None]
 
 @dataclass(frozen=True)
 class Trials:
-    """Independent DMs of a run, for which the significances of each search are corrected.
+    """Independent DMs of a run, for which the significances of each search are corrected."""
 
-    Attributes
-    ----------
-    periodic : float
-        Of all.
-    bands : mapping of str to BandTrials
-        By bands of frequency, by the name of the search; of those that are not named: as `periodic`.
-    """
-
-    periodic: float = 1.0
+    periodic: float = 1.0  # of all
+    #: By bands of frequency, by the name of the search; of those that are not named: as `periodic`.
     bands: Mapping[str, BandTrials] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Found:
-    """Detections and events of searches.
+    """Detections and events of searches."""
 
-    Attributes
-    ----------
-    detections : ndarray
-        Periodic, with the fields of DETECTION_COLUMNS.
-    events : ndarray
-        Of single pulses, with the fields of EVENT_COLUMNS.
-    """
-
-    detections: Array
-    events: Array
+    detections: Array  # periodic, with the fields of DETECTION_COLUMNS
+    events: Array  # of single pulses, with the fields of EVENT_COLUMNS
 
     @classmethod
     def join(cls, parts: "list[Found]") -> "Found":
@@ -68,18 +53,10 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class SomeTrials:
-    """Trials of a plan that are searched once more.
+    """Trials of a plan that are searched once more."""
 
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Which, ascending.
-    periodic : ndarray of bool
-        Whether each is searched for periods, or for single pulses alone.
-    """
-
-    rows: Ints
-    periodic: Bools
+    rows: Ints  # which, ascending
+    periodic: Bools  # whether each is searched for periods, or for single pulses alone
 
     def plan(self, whole: DMPlan) -> DMPlan:
         """The plan of these alone."""
@@ -96,11 +73,8 @@ class SeriesSearch:
 
     Parameters
     ----------
-    nsamps : int
     tsamp : float
         [s]
-    config : Config
-    trials : Trials
     memory : int
         Bytes that the acceleration search of one thread may take.
     gaps : sequence of (int, int)
@@ -206,7 +180,6 @@ def pulse_threshold(plans: Sequence[DMPlan], config: Config) -> float:
     ----------
     plans : sequence of DMPlan
         Of the whole band, and of bands in it: their noise is as good as independent, and trials add up.
-    config : Config
     """
     lengths = [
         (number, stage.nsamps, stage.tsamp, independent_dms(stage, plan.freqs))
@@ -236,7 +209,6 @@ class PartsSearch:
         Of the whole series.
     tsamp : float
         [s]
-    config : Config
     trials : mapping of int to Trials
         For every number of parts, 1 among them.
     memory : int
@@ -342,7 +314,6 @@ def search_series(
         [s]
     dm : float
         [pc cm^-3]
-    config : Config
     memory : int
         Bytes that the acceleration searches may take.
     gaps : sequence of (int, int)
@@ -362,8 +333,6 @@ class BatchSearch:
     ----------
     plan : DMPlan
         All trials of the run, for which significances are corrected.
-    config : Config
-    threads : int
     memory : int
         Bytes that the acceleration search of all threads may take.
     gaps : sequence of (int, int)
@@ -419,7 +388,6 @@ class BatchSearch:
 
         Parameters
         ----------
-        batch : Batch
         birdies : sequence of (float, float)
             Frequencies and full widths [Hz] that are left out of spectra.
         some_of : SomeTrials, optional
@@ -441,7 +409,6 @@ class BatchSearch:
 
         Parameters
         ----------
-        batch : Batch
         trials : sequence of int
             Which of its series.
         done : callable

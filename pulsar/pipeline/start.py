@@ -36,7 +36,6 @@ def opened(
     Parameters
     ----------
     paths : path, sequence of paths, or Observation
-    config : Config
     progress : Progress, optional
         Told what is odd in the files.
 
@@ -59,8 +58,6 @@ def fingerprint(files: Sequence[InputFile], config: Config, version: str, header
 
     Parameters
     ----------
-    files : sequence of InputFile
-    config : Config
     version : str
         Of the program.
     header : Header, optional
@@ -83,8 +80,6 @@ def checked_plan(obs: Observation, config: Config, *, shared: bool = False) -> R
 
     Parameters
     ----------
-    obs : Observation
-    config : Config
     shared : bool
         Workers search ranges of its trial DMs.
 
@@ -133,12 +128,8 @@ def finished(out: Path, fingerprint: str, progress: Progress, *, overwrite: bool
 
     Parameters
     ----------
-    out : Path
-    fingerprint : str
-    progress : Progress
     overwrite : bool
         Replace the product of other files or settings.
-    resume : bool
 
     Raises
     ------

@@ -41,15 +41,8 @@ def write_product(
 
     Parameters
     ----------
-    target : Target
-    samples : Samples
-    detected : Detected
-    judged : Judged
-    completeness : Completeness or None
     record : mapping
         The provenance.
-    config : Config
-    progress : Progress
     """
     header, obs = samples.header, samples.obs
     listed = [candidate for candidate in judged.candidates if candidate.fold is not None or not candidate.parent]
@@ -174,7 +167,6 @@ def candidate_table(
     ----------
     ordered : sequence of Candidate
         Best first.
-    header : Header
     telescope : TelescopeConfig, optional
         For flux densities.
     bandwidth : float, optional

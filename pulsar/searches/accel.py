@@ -46,8 +46,6 @@ class Trials:
 
     Parameters
     ----------
-    extent : Extent
-    config : AccelConfig
     ntrials_dm : float
         Independent DMs of the whole run.
     bands : BandTrials
@@ -148,10 +146,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
 
     def within(self, band: Band) -> "AccelSearch":
         """The same search of a band of frequencies alone; it shares the work space, significances and threshold.
-
-        Parameters
-        ----------
-        band : Band
 
         Raises
         ------

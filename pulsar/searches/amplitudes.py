@@ -348,7 +348,6 @@ class Lengths:
 
     Parameters
     ----------
-    nsamps : int
     tsamp : float
         Sampling time [s].
 
@@ -387,16 +386,7 @@ class Lengths:
 
 
 class Amplitudes:
-    """Detrend, pad and transform series of one length; safe to share between threads.
-
-    Parameters
-    ----------
-    lengths : Lengths
-
-    Attributes
-    ----------
-    noise : NoiseModel
-    """
+    """Detrend, pad and transform series of one length; safe to share between threads."""
 
     def __init__(self, lengths: Lengths) -> None:
         self.nfft, self.nbins, self.span = lengths.nfft, lengths.nbins, lengths.span

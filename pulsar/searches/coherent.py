@@ -55,29 +55,17 @@ _FWHM = math.sqrt(math.log(2.0)) / math.pi
 
 @dataclass(frozen=True)
 class Tier:
-    """Tables with which the trials of a range of frequencies are searched.
+    """Tables with which the trials of a range of frequencies are searched."""
 
-    Attributes
-    ----------
-    nharm, nbins : int
-        Harmonics and bins of a profile.
-    stage : int
-        Of the first look: 2**stage harmonics.
-    low, high : float
-        First and last fundamental [bins].
-    keep : float
-        Part of the trials of noise that the first look keeps.
-    twice : bool
-        Looked at with FIRST_TIER before.
-    """
-
+    #: nharm, nbins: harmonics and bins of a profile.
     nharm: int
     nbins: int
-    stage: int
+    stage: int  # of the first look: 2**stage harmonics
+    #: low, high: first and last fundamental [bins].
     low: float
     high: float
-    keep: float
-    twice: bool = False
+    keep: float  # part of the trials of noise that the first look keeps
+    twice: bool = False  # looked at with FIRST_TIER before
 
     @cached_property
     def offsets(self) -> Floats:

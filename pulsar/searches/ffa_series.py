@@ -117,7 +117,6 @@ def make_levels(
 
     Parameters
     ----------
-    nsamps : int
     tsamp : float
         Sampling time [s].
     p_min, p_max : float
@@ -452,10 +451,6 @@ class BoxNoise:
 
     A fold sees nothing but the harmonics of its period, and a box of w turns sinc^2(k w) of the k-th, all of which add
     up to (1 - w)/(2 w).
-
-    Parameters
-    ----------
-    steps : sequence of Step
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:

@@ -49,7 +49,6 @@ class Refiner:
 
     Parameters
     ----------
-    levels : tuple of Level
     tobs : float
         Length of the data [s].
     p_max : float
@@ -254,7 +253,6 @@ def take_source(levels: tuple[Level, ...], buffers: Buffers, root: Sequence[floa
 
     Parameters
     ----------
-    levels : tuple of Level
     buffers : Buffers
         Its series and their noise are changed.
     root : (float, float, float, float)

@@ -64,7 +64,6 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
 
     Parameters
     ----------
-    nsamps, tsamp, **run
     config : FFTConfig
         Harmonics, threshold, range of periods.
 

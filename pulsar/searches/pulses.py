@@ -31,33 +31,19 @@ DM_ERROR = (0.45, 0.25)
 
 @dataclass(frozen=True, eq=False)
 class Pulses:
-    """Pulses of a run.
+    """Pulses of a run."""
 
-    Attributes
-    ----------
-    table : ndarray
-        Structured, with the fields of SINGLE_PULSE_COLUMNS, best first.
-    labels : ndarray of int64, shape (nevents,)
-        Row of the table that each event belongs to; -1 for events that were left out.
-    dropped : int
-        Events that were left out because there were too many: the weakest.
-    told : ndarray of bool
-        Pulses that are strong enough to be seen at several DMs beside theirs, and are.
-    at_zero : ndarray of float64
-        S/N of each at the lowest DM; what is expected there where it was not seen.
-    at_end : ndarray of bool
-        Pulses that a level that wanders may make at the end of the data, where ever fewer channels are left; and those
-        of which the lowest channels are not in the data, nor enough DMs told, to show that they are dispersed.
-    mean, across : float
-        Mean delay of the channels that were searched, and that over all of them, for a DM of 1 [s].
-    """
-
-    table: Array
-    labels: Ints
-    dropped: int = 0
+    table: Array  # structured, with the fields of SINGLE_PULSE_COLUMNS, best first
+    labels: Ints  # (nevents,): row of the table that each event belongs to; -1 for events that were left out
+    dropped: int = 0  # events that were left out because there were too many: the weakest
+    #: Pulses that are strong enough to be seen at several DMs beside theirs, and are.
     told: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    #: S/N of each at the lowest DM; what is expected there where it was not seen.
     at_zero: Floats = field(default_factory=lambda: np.zeros(0))
+    #: Pulses that a level that wanders may make at the end of the data, where ever fewer channels are left; and those
+    #: of which the lowest channels are not in the data, nor enough DMs told, to show that they are dispersed.
     at_end: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    #: mean, across: mean delay of the channels that were searched, and that over all of them, for a DM of 1 [s].
     mean: float = 0.0
     across: float = 0.0
 
@@ -94,7 +80,6 @@ def dm_error(width: Array, snr: Array, tsamp: Array, step: Array, rms: Array) ->
     ----------
     width : ndarray
         [s]
-    snr : ndarray
     tsamp : ndarray
         Sampling time [s].
     step : ndarray

@@ -15,43 +15,20 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class Repeats:
-    """A period that pulses have in common.
+    """A period that pulses have in common."""
 
-    Attributes
-    ----------
-    period, period_err : float
-        [s], topocentric.
-    epoch : float
-        Arrival time that is a whole number of periods from the others [s], near the middle.
-    sigma : float
-        Significance against random times, after all trials.
-    logp : float
-        ln of the probability of one this good or better from random times.
-    npulses : int
-        Pulses that have the period, of those looked at.
-    ntimes : int
-        Pulses looked at: the strongest that are apart.
-    rms : float
-        Of the residuals [s].
-    turns : ndarray of int64, shape (ntimes,)
-        Rotation of each pulse given, from the first.
-    fits : ndarray of bool, shape (ntimes,)
-        Whether it has the period.
-    dm : float
-        DM of the source [pc cm^-3].
-    """
-
+    #: period, period_err: [s], topocentric.
     period: float
     period_err: float
-    epoch: float
-    sigma: float
-    logp: float
-    npulses: int
-    ntimes: int
-    rms: float
-    turns: Ints
-    fits: Bools
-    dm: float
+    epoch: float  # arrival time that is a whole number of periods from the others [s], near the middle
+    sigma: float  # significance against random times, after all trials
+    logp: float  # ln of the probability of one this good or better from random times
+    npulses: int  # pulses that have the period, of those looked at
+    ntimes: int  # pulses looked at: the strongest that are apart
+    rms: float  # of the residuals [s]
+    turns: Ints  # (ntimes,): rotation of each pulse given, from the first
+    fits: Bools  # (ntimes,): whether it has the period
+    dm: float  # DM of the source [pc cm^-3]
 
 
 def sources_by_dm(pulses: Array, *, floor: float = 0.5) -> list[Ints]:

@@ -87,25 +87,14 @@ def drift_steps(limit: float, nharm: int, most: float) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class Piece:
-    """Bins `first` to ``first + count`` of one block, and their drifts.
+    """Bins `first` to ``first + count`` of one block, and their drifts."""
 
-    Attributes
-    ----------
-    first, count : int
-        Bins.
-    centre : int
-        The first of the drifts is `centre` steps below zero.
-    groups : int
-        There are ``16 groups`` drifts.
-    at : int
-        Byte at which the first row is.
-    """
-
+    #: first, count: bins.
     first: int
     count: int
-    centre: int
-    groups: int
-    at: int
+    centre: int  # the first of the drifts is `centre` steps below zero
+    groups: int  # there are ``16 groups`` drifts
+    at: int  # byte at which the first row is
 
     @property
     def pitch(self) -> int:
@@ -129,14 +118,11 @@ class Extent:
 
     Parameters
     ----------
-    nsamps : int
     tsamp : float
         Sampling time [s].
-    config : AccelConfig
 
     Attributes
     ----------
-    lengths : Lengths
     filled : float
         Part of the transform that data fill.
     r_lo, r_hi : float

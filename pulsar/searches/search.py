@@ -35,14 +35,9 @@ Pairs = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Band:
-    """Frequencies [Hz] that a search goes through at a trial DM.
+    """Frequencies [Hz] that a search goes through at a trial DM."""
 
-    Attributes
-    ----------
-    low, high : float
-        From there on, and up to there: of the spin, or of the highest harmonic with a drift.
-    """
-
+    #: low, high: from there on, and up to there: of the spin, or of the highest harmonic with a drift.
     low: float = 0.0
     high: float = np.inf
 
@@ -55,45 +50,22 @@ BandTrials = tuple[tuple[Band, float], ...]
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a search of one series.
+    """Cost of a search of one series."""
 
-    Attributes
-    ----------
-    trials : float
-        What it goes through: frequencies, points of frequency and drift, periods, or times and widths.
-    seconds : float
-        CPU seconds, on one core of an EPYC (Zen 5), about.
-    memory : int
-        Work space of one thread [byte].
-    """
-
-    trials: float
-    seconds: float
-    memory: int
+    trials: float  # what it goes through: frequencies, points of frequency and drift, periods, or times and widths
+    seconds: float  # CPU seconds, on one core of an EPYC (Zen 5), about
+    memory: int  # work space of one thread [byte]
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """Circumstances of the series of a run, from which a search takes those that concern it.
+    """Circumstances of the series of a run, from which a search takes those that concern it."""
 
-    Attributes
-    ----------
-    ntrials_dm : float
-        Independent DMs of the run, by which the trials of one series are multiplied.
-    bands : BandTrials
-        Those of a search that does not go through all frequencies at all DMs; empty: it does.
-    memory : int, optional
-        Bytes that a thread may take, for a search that `drifts`.
-    gaps : tuple of (int, int)
-        First sample of what is missing in the series, and the one after the last.
-    spectra : FFTSearch, optional
-        A search that goes over each series first: what it made of it may be taken over.
-    """
-
-    ntrials_dm: float = 1.0
-    bands: BandTrials = ()
-    memory: int | None = None
-    gaps: tuple[tuple[int, int], ...] = ()
+    ntrials_dm: float = 1.0  # independent DMs of the run, by which the trials of one series are multiplied
+    bands: BandTrials = ()  # those of a search that does not go through all frequencies at all DMs; empty: it does
+    memory: int | None = None  # bytes that a thread may take, for a search that `drifts`
+    gaps: tuple[tuple[int, int], ...] = ()  # first sample of what is missing in the series, and the one after the last
+    #: A search that goes over each series first: what it made of it may be taken over.
     spectra: "FFTSearch | None" = None
 
 
@@ -164,7 +136,6 @@ class Search(ABC, Generic[B]):
 
         Parameters
         ----------
-        nsamps : int
         tsamp : float
             [s]
         config : section of the configuration, optional
@@ -370,7 +341,6 @@ def threshold_logp(sigma: float, ntrials: Callable[[float], ArrayLike]) -> float
 
     Parameters
     ----------
-    sigma : float
     ntrials : callable
         Independent trials at a ln p, on which their number depends slowly.
     """

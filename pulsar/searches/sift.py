@@ -21,21 +21,11 @@ from pulsar_kernels.arrays import Array, Floats, Ints
 
 @dataclass(frozen=True)
 class Ratios:
-    """Ratios of the frequencies of two signals of one source, and how near to one of them these are.
+    """Ratios of the frequencies of two signals of one source, and how near to one of them these are."""
 
-    Attributes
-    ----------
-    most : int
-        No number of a ratio is larger; of orbits it is the denominator, and the ratio as a whole.
-    bins : float
-        Off by so many bins of 1/T,
-    errors : float
-        and so many errors.
-    """
-
-    most: int
-    bins: float
-    errors: float
+    most: int  # no number of a ratio is larger; of orbits it is the denominator, and the ratio as a whole
+    bins: float  # off by so many bins of 1/T, ...
+    errors: float  # ... and so many errors
 
     def allowed(self, tobs: float, error: Any, ratio: Any, head_error: Any, parts: Any = 1.0) -> Any:
         """How far a frequency may be from a ratio times that of the head [Hz].
@@ -46,7 +36,6 @@ class Ratios:
             [s]
         error, head_error : float or ndarray
             Of the two frequencies [Hz].
-        ratio : float or ndarray
         parts : float or ndarray
             The denominator of the ratio, where the bins are those of the head, of which the frequency is a part.
         """
@@ -62,31 +51,16 @@ FREQ_FLOOR = 0.05
 
 @dataclass(frozen=True)
 class Group:
-    """Detections of one signal at one frequency.
+    """Detections of one signal at one frequency."""
 
-    Attributes
-    ----------
-    uid : str
-        Its name for good: the same for the same detection of the same observation.
-    best : numpy.void
-        Its most significant detection, a row with the fields of DETECTION_COLUMNS.
-    members : ndarray of int64
-        Rows of its detections in the array that was grouped, best first.
-    dm_lo, dm_hi : float
-        Range of DMs around the best in which it was detected without a gap [pc cm^-3].
-    undispersed : bool
-        As strong at DM 0 as anywhere.
-    found_by : tuple of str
-        Kinds of the searches that found it, best first.
-    """
-
-    uid: str
-    best: Any
-    members: Ints
+    uid: str  # its name for good: the same for the same detection of the same observation
+    best: Any  # its most significant detection, a row with the fields of DETECTION_COLUMNS
+    members: Ints  # rows of its detections in the array that was grouped, best first
+    #: dm_lo, dm_hi: range of DMs around the best in which it was detected without a gap [pc cm^-3].
     dm_lo: float
     dm_hi: float
-    undispersed: bool = False
-    found_by: tuple[str, ...] = ()
+    undispersed: bool = False  # as strong at DM 0 as anywhere
+    found_by: tuple[str, ...] = ()  # kinds of the searches that found it, best first
 
     @property
     def freq(self) -> float:
@@ -146,7 +120,6 @@ def group(
         Structured, with the fields of DETECTION_COLUMNS, of all DMs together.
     tobs : float
         Length of the data [s].
-    config : SiftConfig
     freqs : sequence of float
         Channel frequencies [MHz], from which follows how soon a signal fades with DM; empty or one for a dedispersed
         series.
@@ -203,7 +176,6 @@ def joined(groups: Sequence[Group], detections: Array, place: Ints) -> Group:
 
     Parameters
     ----------
-    groups : sequence of Group
     detections : ndarray
         Those that were grouped.
     place : ndarray of int64

@@ -68,7 +68,6 @@ class SinglePulseSearch(Search["_Buffers"]):
 
     Parameters
     ----------
-    nsamps, tsamp, **run
     config : SinglePulseConfig
         Threshold, widest pulse, shape, most events.
     """

@@ -109,7 +109,6 @@ def inverse_tail(logp_of: Callable[[float], float], logp: float, low: float, hig
     ----------
     logp_of : callable
         ln of the probability that noise exceeds a value; falls with it.
-    logp : float
     low, high : float
         The interval; it is made longer as long as `high` is too low.
     tolerance : float

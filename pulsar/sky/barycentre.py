@@ -22,21 +22,11 @@ _STEP: Final = 100.0
 
 @dataclass(frozen=True)
 class Barycentric:
-    """Effect of the motion of the telescope on a signal at one moment.
+    """Effect of the motion of the telescope on a signal at one moment."""
 
-    Attributes
-    ----------
-    mjd_tdb : float
-        Arrival at the barycentre, MJD (TDB).
-    voverc : float
-        Velocity of the telescope away from the source over that of light, at that moment.
-    rate : float
-        Its time derivative [1/s].
-    """
-
-    mjd_tdb: float
-    voverc: float
-    rate: float
+    mjd_tdb: float  # arrival at the barycentre, MJD (TDB)
+    voverc: float  # velocity of the telescope away from the source over that of light, at that moment
+    rate: float  # its time derivative [1/s]
 
     def freq(self, freq: float) -> float:
         """Barycentric frequency of a topocentric one: f (1 + v/c)."""
@@ -103,7 +93,6 @@ def arrival_times(
         Moments after it, topocentric [s].
     ra_deg, dec_deg : float
         Position of the source (ICRS) [deg].
-    telescope : str or Observatory
 
     Returns
     -------

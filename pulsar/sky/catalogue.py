@@ -41,31 +41,18 @@ BEAM_WIDTHS: Final = 1.5
 
 @dataclass(frozen=True)
 class Pulsar:
-    """One entry of a catalogue.
-
-    Attributes
-    ----------
-    name : str
-    ra_deg, dec_deg : float
-        Position [deg].
-    freq, fdot : float
-        Barycentric spin frequency [Hz] and derivative [Hz/s] at `epoch`.
-    epoch : float
-        MJD (TDB), NaN when unknown.
-    dm : float
-        [pc cm^-3], NaN when unknown.
-    orbital_voverc : float
-        Largest velocity in the orbit over that of light: 2 pi A1 / PB; 0 when single.
-    """
+    """One entry of a catalogue."""
 
     name: str
+    #: ra_deg, dec_deg: position [deg].
     ra_deg: float
     dec_deg: float
+    #: freq, fdot: barycentric spin frequency [Hz] and derivative [Hz/s] at `epoch`.
     freq: float
     fdot: float
-    epoch: float
-    dm: float
-    orbital_voverc: float
+    epoch: float  # MJD (TDB), NaN when unknown
+    dm: float  # [pc cm^-3], NaN when unknown
+    orbital_voverc: float  # largest velocity in the orbit over that of light: 2 pi A1 / PB; 0 when single
 
     def topocentric(self, mjd_tdb: float, voverc: float) -> tuple[float, float]:
         """Expected topocentric frequency [Hz], and how far off an orbit or an old ephemeris may leave it."""
@@ -267,7 +254,6 @@ def label(rows: Array, header: Header, catalogue: Sequence[Pulsar], *, radius: f
         Fields of CANDIDATE_COLUMNS; changed.
     header : Header
         Its position, telescope and epoch are used; without them nothing is labelled.
-    catalogue : sequence of Pulsar
     radius : float, optional
         Distance from the position up to which pulsars are considered [deg]; default BEAM_WIDTHS of the beam.
 
@@ -300,7 +286,6 @@ def label_rows(
         Fields of CANDIDATE_COLUMNS; changed.
     headers : sequence of Header
         Of the observations that the column `obs` counts.
-    catalogue : sequence of Pulsar
     radius : float, optional
         As in :func:`label`.
     """

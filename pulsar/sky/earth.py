@@ -34,7 +34,6 @@ def place_of(mjd: float, seconds: Floats, where: Observatory) -> tuple[tuple[Flo
         Topocentric MJD (UTC).
     seconds : ndarray, shape (n,)
         Moments after it [s].
-    where : Observatory
 
     Returns
     -------

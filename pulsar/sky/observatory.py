@@ -18,23 +18,12 @@ from pulsar_kernels.arrays import Floats
 
 @dataclass(frozen=True)
 class Observatory:
-    """A telescope.
-
-    Attributes
-    ----------
-    name : str
-    xyz : tuple of float
-        Geocentric position (ITRF) [m].
-    aliases : tuple of str
-        Other names that files use, in lower case; among them the codes of tempo.
-    dish : float
-        Illuminated diameter of the dish that makes the beam [m]; 0 where there is no such thing.
-    """
+    """A telescope."""
 
     name: str
-    xyz: tuple[float, float, float]
-    aliases: tuple[str, ...] = ()
-    dish: float = 0.0
+    xyz: tuple[float, float, float]  # geocentric position (ITRF) [m]
+    aliases: tuple[str, ...] = ()  # other names that files use, in lower case; among them the codes of tempo
+    dish: float = 0.0  # illuminated diameter of the dish that makes the beam [m]; 0 where there is no such thing
 
     @property
     def code(self) -> str:
@@ -85,12 +74,7 @@ def _plain(name: str) -> str:
 
 @dataclass(frozen=True)
 class Receiver:
-    """Beams with their offsets on the sky.
-
-    Attributes
-    ----------
-    config : ReceiverConfig
-    """
+    """Beams with their offsets on the sky."""
 
     config: ReceiverConfig
 
@@ -214,7 +198,6 @@ def flux_limit(
 
     Parameters
     ----------
-    snr : float
     width : float
         Full width at half maximum [turns], smeared.
     nbits : int
@@ -260,7 +243,6 @@ def mean_flux(
         [s]
     bandwidth : float
         Of the channels that were used [MHz].
-    config : TelescopeConfig
     za_deg : float
         Zenith angle [deg]; NaN when unknown.
 

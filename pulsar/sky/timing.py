@@ -43,32 +43,21 @@ _YEAR: Final = 365.25
 
 @dataclass(frozen=True)
 class Orbit:
-    """A Keplerian orbit.
+    """A Keplerian orbit."""
 
-    Attributes
-    ----------
-    pb, x : float
-        Period [s] and projected semi-major axis [light-seconds].
-    epoch : float
-        MJD (TDB) of periastron, of a circular orbit that of the ascending node.
-    ecc, omega : float
-        Eccentricity, longitude of periastron [rad]; of a circular orbit 0.
-    pbdot, xdot, edot, omdot : float
-        Their changes with time [1, 1, 1/s, rad/s].
-    gamma : float
-        Einstein delay [s].
-    """
-
+    #: pb, x: period [s] and projected semi-major axis [light-seconds].
     pb: float
     x: float
-    epoch: float
+    epoch: float  # MJD (TDB) of periastron, of a circular orbit that of the ascending node
+    #: ecc, omega: eccentricity, longitude of periastron [rad]; of a circular orbit 0.
     ecc: float = 0.0
     omega: float = 0.0
+    #: pbdot, xdot, edot, omdot: their changes with time [1, 1, 1/s, rad/s].
     pbdot: float = 0.0
     xdot: float = 0.0
     edot: float = 0.0
     omdot: float = 0.0
-    gamma: float = 0.0
+    gamma: float = 0.0  # Einstein delay [s]
 
     def delay(self, seconds: Floats) -> Floats:
         """Delay of what is emitted so many seconds after `epoch`: Roemer and Einstein [s]."""
@@ -108,35 +97,19 @@ def delay_at_top(header: Header, dm: float) -> float:
 
 @dataclass(frozen=True)
 class TimingModel:
-    """The ephemeris of one pulsar.
-
-    Attributes
-    ----------
-    name : str
-    ra_deg, dec_deg : float
-        Position (ICRS) at `posepoch` [deg].
-    pm_ra, pm_dec : float
-        Proper motion in right ascension (times cos dec) and declination [mas/yr].
-    posepoch : float
-        MJD.
-    spin : tuple of float
-        Barycentric frequency [Hz] and its derivatives at `epoch`.
-    epoch : float
-        MJD (TDB).
-    dm : float
-        [pc cm^-3]; NaN when it is not given.
-    orbit : Orbit or None
-    """
+    """The ephemeris of one pulsar."""
 
     name: str
+    #: ra_deg, dec_deg: position (ICRS) at `posepoch` [deg].
     ra_deg: float
     dec_deg: float
-    spin: tuple[float, ...]
-    epoch: float
-    dm: float
+    spin: tuple[float, ...]  # barycentric frequency [Hz] and its derivatives at `epoch`
+    epoch: float  # MJD (TDB)
+    dm: float  # [pc cm^-3]; NaN when it is not given
+    #: pm_ra, pm_dec: proper motion in right ascension (times cos dec) and declination [mas/yr].
     pm_ra: float = 0.0
     pm_dec: float = 0.0
-    posepoch: float = float("nan")
+    posepoch: float = float("nan")  # MJD
     orbit: Orbit | None = None
 
     def rotation(self, mjd_tdb: float, seconds: Floats) -> Floats:
