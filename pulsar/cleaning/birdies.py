@@ -164,8 +164,6 @@ def learn(
         ``series(i)``: the series of trial `i`.
     dms : ndarray
         Trial DMs at hand, ascending from 0 [pc cm^-3].
-    freqs : ndarray
-        Channel frequencies [MHz].
     mains : sequence of float
         Nominal frequencies [Hz]. Of a line at one of their harmonics noise may have made more at a small DM: hum in a
         fourth of the band falls by nothing there.
@@ -239,8 +237,6 @@ def _undispersed(
         Its power at DM 0.
     others : dict of int to float
         Row of a trial DM -> its power there.
-    dms : ndarray
-        Trial DMs [pc cm^-3].
     span : ndarray of complex128, shape (nchans,)
         i times the phase of each channel at DM 1 [rad].
     threshold : float

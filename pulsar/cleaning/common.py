@@ -55,8 +55,6 @@ def line_dms(freqs: Floats, nyquist: float, dm_hi: float) -> Floats:
 
     Parameters
     ----------
-    freqs : ndarray
-        Channel frequencies [MHz].
     nyquist : float
         [Hz]
     dm_hi : float
@@ -93,8 +91,6 @@ def find_lines(zero: Spectrum, series: Callable[[int], Array], dms: Floats, freq
         ``series(i)``: the series of trial `i`.
     dms : ndarray
         Trial DMs, ascending from 0 [pc cm^-3].
-    freqs : ndarray
-        Channel frequencies [MHz].
     """
     n, step = zero.powers.size, zero.step
     # Slower ones than five turns no search looks at.

@@ -58,13 +58,7 @@ class Mask:
         return masked / float(self.edges[-1] - self.edges[0])
 
     def stored(self, freqs: Floats) -> dict[str, Any]:
-        """Arrays and attributes of ``/rfi``, by their names in :data:`pulsar.io.product.schema.RFI_ARRAYS`.
-
-        Parameters
-        ----------
-        freqs : ndarray, shape (nchans,)
-            Channel centres [MHz].
-        """
+        """Arrays and attributes of ``/rfi``, by their names in :data:`pulsar.io.product.schema.RFI_ARRAYS`."""
         return {name: getattr(self, field) for field, name in MASK_ARRAYS.items()} | {
             "freqs": freqs,
             "chan_mask": ~self.chan_ok,

@@ -176,8 +176,6 @@ def dedispersed(
 
     Parameters
     ----------
-    source : SampleSource
-        Cleaned samples.
     route : Route
         From `choose_route`.
     scratch : Path, optional

@@ -327,8 +327,6 @@ def make_engines(
         Channel centres [MHz], descending.
     fref : float
         Frequency of zero delay [MHz], not below ``freqs[0]``.
-    dms : ndarray, shape (ndms,)
-        [pc cm^-3]
     tsamp : float
         Sampling time of the stage [s].
     nsamps : int

@@ -296,8 +296,6 @@ def few_trials(header: Header, dms: Floats, downsample: int, freqs: Floats) -> D
 
     Parameters
     ----------
-    dms : ndarray
-        [pc cm^-3], ascending.
     downsample : int
         A power of two.
     freqs : ndarray
@@ -422,8 +420,6 @@ def lost(smearing: Mapping[str, float], tsamp: float, times: int, freqs: Floats)
     ----------
     smearing : mapping of str to float
         Full widths at a trial DM [s], as of :meth:`~pulsar.dedisp.plan.DMStage.parts`: channel, step and arrival.
-    tsamp : float
-        Sampling time of the series [s].
     freqs : ndarray
         Channels that are alive [MHz].
     """
@@ -451,8 +447,6 @@ def kept_halved(f: Floats, tsamp: float, times: int) -> Floats:
     ----------
     f : ndarray
         [Hz]
-    tsamp : float
-        Sampling time of the series [s].
     """
     kept = np.ones_like(f)
     for each in tsamp * 2.0 ** np.arange(times):

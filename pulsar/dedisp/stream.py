@@ -218,8 +218,6 @@ def dedisperse(
 
     Parameters
     ----------
-    source : SampleSource
-        Cleaned samples.
     plan : DMPlan
         Trials, and the method.
     threads : int

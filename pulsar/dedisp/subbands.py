@@ -26,8 +26,6 @@ class Subbands(Derived):
     ----------
     source : SampleSource
         Whose samples are added.
-    dm : float
-        [pc cm^-3]
     nbands : int
         No more than there are channels.
     folder : Path, optional

@@ -33,9 +33,9 @@ from pulsar.dedisp.engine import batch_size
 from pulsar.dedisp.plan import DMPlan, few_trials, make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.series import SeriesSet
-from pulsar.pipeline.octaves import independent_dms
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means, reading_threads
+from pulsar.pipeline.searches import independent_dms
 from pulsar.searches.fft import FFTSearch
 from pulsar.sky.barycentre import motion_of
 from pulsar_kernels.arrays import Array, Bools, Float32s, Floats
@@ -210,8 +210,6 @@ def learn_in_series(series: Array, tsamp: float, config: Config) -> tuple[list[B
     Parameters
     ----------
     series : ndarray, shape (nsamps,)
-    tsamp : float
-        [s]
     config : Config
         Its `fft`, `rfi.learn` and `sift.mains` are used.
 
@@ -416,15 +414,7 @@ def batches_of_set(obs: SeriesSet, plan: DMPlan) -> Iterator[Batch]:
 
 
 def independent_trials(header: Header, dms: Floats, downsample: int, freqs: Floats) -> float:
-    """Independent ones among trial DMs.
-
-    Parameters
-    ----------
-    dms : ndarray
-        [pc cm^-3], ascending.
-    freqs : ndarray
-        Channels [MHz].
-    """
+    """Independent ones among trial DMs."""
     if dms.size < 2 or freqs.size < 2:
         return float(dms.size)
     return max(independent_dms(few_trials(header, dms, downsample, freqs).stages[0], freqs), 1.0)

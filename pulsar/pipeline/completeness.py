@@ -368,8 +368,6 @@ class Fates:
 
     Parameters
     ----------
-    dms : ndarray
-        Trial DMs [pc cm^-3].
     freqs : ndarray
         Channels that were used [MHz], descending.
     """

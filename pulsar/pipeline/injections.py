@@ -251,8 +251,6 @@ class Places:
 
         Parameters
         ----------
-        dm : float
-            [pc cm^-3]
         asked : sequence of Asked
             Of the place, in place of what the law gives it.
         """

@@ -22,12 +22,20 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, set_plan, zapped
 from pulsar.pipeline.injections import Amount, amount, dm_fits
-from pulsar.pipeline.octaves import everything, plan_bands, trials_of
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.samples import Samples, check_subtract, subtract_seconds
-from pulsar.pipeline.searches import Length, enabled_searches, lengths_of, plan_searches, pulses_only
+from pulsar.pipeline.searches import (
+    Length,
+    enabled_searches,
+    everything,
+    lengths_of,
+    plan_bands,
+    plan_searches,
+    pulses_only,
+    trials_of,
+)
 from pulsar.pipeline.stages import pulse_threshold
 from pulsar.searches.registry import SEARCHES, enabled
 from pulsar.sources.sweep import LEAST_GROUPS

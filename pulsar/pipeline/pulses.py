@@ -110,8 +110,6 @@ def judge_shapes(table: Array, cutouts: Mapping[str, PulseCutout], dms: Floats) 
         Single pulses; flags, scores and order are changed.
     cutouts : mapping of str to PulseCutout
         Of the pulses that are judged, by id.
-    dms : ndarray
-        Trial DMs [pc cm^-3].
 
     Returns
     -------

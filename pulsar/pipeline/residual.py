@@ -110,8 +110,6 @@ def sharing(
         Of the sources.
     candidates : sequence of Candidate
         What may be at the period: sources, and what passes for a multiple of one of the parts.
-    tobs : float
-        Length of the observation [s].
     """
     shared: list[list[Candidate]] = []
     left = list(sources)

@@ -14,8 +14,14 @@ from pulsar.data.header import WHOLE, Part, parts_of_counts
 from pulsar.data.series import Lines
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import DMPlan, DMStage, halved, halvings
-from pulsar.pipeline.octaves import independent_dms, independent_periodic, plan_bands
-from pulsar.pipeline.searches import part_rooms, searches_of, trial_shares
+from pulsar.pipeline.searches import (
+    independent_dms,
+    independent_periodic,
+    part_rooms,
+    plan_bands,
+    searches_of,
+    trial_shares,
+)
 from pulsar.searches import stats
 from pulsar.searches.fft import FFTSearch
 from pulsar.searches.search import EVERYTHING, Band, BandTrials, Search
@@ -73,8 +79,6 @@ class SeriesSearch:
 
     Parameters
     ----------
-    tsamp : float
-        [s]
     memory : int
         Bytes that the acceleration search of one thread may take.
     gaps : sequence of (int, int)
@@ -141,10 +145,6 @@ class SeriesSearch:
         Parameters
         ----------
         series : ndarray of int16 or float32, shape (nsamps,)
-        dm : float
-            [pc cm^-3]
-        dm_index : int
-            Row of the DM plan.
         bands : SeriesBands, optional
             Of this DM; default: all frequencies.
         periodic : bool
@@ -207,8 +207,6 @@ class PartsSearch:
     ----------
     nsamps : int
         Of the whole series.
-    tsamp : float
-        [s]
     trials : mapping of int to Trials
         For every number of parts, 1 among them.
     memory : int
@@ -310,10 +308,6 @@ def search_series(
     Parameters
     ----------
     series : ndarray of int16 or float32, shape (nsamps,)
-    tsamp : float
-        [s]
-    dm : float
-        [pc cm^-3]
     memory : int
         Bytes that the acceleration searches may take.
     gaps : sequence of (int, int)

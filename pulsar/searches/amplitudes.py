@@ -346,11 +346,6 @@ LINE = 100.0
 class Lengths:
     """Lengths of the padded transform of series of `nsamps` samples, in time and in bins.
 
-    Parameters
-    ----------
-    tsamp : float
-        Sampling time [s].
-
     Attributes
     ----------
     nfft, nbins : int

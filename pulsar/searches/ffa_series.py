@@ -117,8 +117,6 @@ def make_levels(
 
     Parameters
     ----------
-    tsamp : float
-        Sampling time [s].
     p_min, p_max : float
         Range of periods [s].
     duty_min, duty_max : float

@@ -49,8 +49,6 @@ class Refiner:
 
     Parameters
     ----------
-    tobs : float
-        Length of the data [s].
     p_max : float
         Longest period that a source may have [s].
     duty_max : float

@@ -60,8 +60,6 @@ def band_delays(freqs: Floats, fref: float | None = None) -> tuple[float, float,
 
     Parameters
     ----------
-    freqs : ndarray, shape (nchans,)
-        Channel centres [MHz].
     fref : float, optional
         Frequency of zero delay [MHz]; default the highest channel.
     """
@@ -80,8 +78,6 @@ def dm_error(width: Array, snr: Array, tsamp: Array, step: Array, rms: Array) ->
     ----------
     width : ndarray
         [s]
-    tsamp : ndarray
-        Sampling time [s].
     step : ndarray
         Distance of the trials [pc cm^-3].
     rms : ndarray

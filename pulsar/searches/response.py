@@ -116,11 +116,6 @@ class Piece:
 class Extent:
     """Ranges of a search over frequency and drift, in bins of the padded transform.
 
-    Parameters
-    ----------
-    tsamp : float
-        Sampling time [s].
-
     Attributes
     ----------
     filled : float

@@ -76,8 +76,6 @@ class Search(ABC, Generic[B]):
     ----------
     nsamps : int
         Samples of every series.
-    tsamp : float
-        Sampling time [s].
     config : section of the configuration, optional
     **run
         Fields of :class:`Circumstances`.
@@ -136,8 +134,6 @@ class Search(ABC, Generic[B]):
 
         Parameters
         ----------
-        tsamp : float
-            [s]
         config : section of the configuration, optional
         band : Band
             Frequencies that are searched.
@@ -190,10 +186,6 @@ class Search(ABC, Generic[B]):
         ----------
         series : ndarray of int16 or float32, shape (nsamps,)
             Samples that are not finite count as nothing.
-        dm : float
-            DM of the series [pc cm^-3].
-        dm_index : int
-            Row of the DM plan.
         birdies : iterable of (float, float)
             Frequencies and full widths [Hz] of known interference, which is left out.
         band : Band

@@ -32,8 +32,6 @@ class Ratios:
 
         Parameters
         ----------
-        tobs : float
-            [s]
         error, head_error : float or ndarray
             Of the two frequencies [Hz].
         parts : float or ndarray
@@ -118,8 +116,6 @@ def group(
     ----------
     detections : ndarray
         Structured, with the fields of DETECTION_COLUMNS, of all DMs together.
-    tobs : float
-        Length of the data [s].
     freqs : sequence of float
         Channel frequencies [MHz], from which follows how soon a signal fades with DM; empty or one for a dedispersed
         series.

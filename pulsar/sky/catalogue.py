@@ -306,8 +306,6 @@ def label_left(rows: Array, subtracted: Array, tobs: float) -> None:
         Fields of CANDIDATE_COLUMNS; changed. What has a name keeps it.
     subtracted : ndarray
         Fields of SUBTRACTED_COLUMNS.
-    tobs : float
-        Length of the observation [s].
     """
     nowhere = float("nan")
     pulsars = [

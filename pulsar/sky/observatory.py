@@ -239,8 +239,6 @@ def mean_flux(
         Folded S/N.
     width : float
         Width of the pulse [turns].
-    tobs : float
-        [s]
     bandwidth : float
         Of the channels that were used [MHz].
     za_deg : float

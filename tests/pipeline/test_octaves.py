@@ -13,8 +13,16 @@ from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import halvings, make_plan
-from pulsar.pipeline.octaves import LEVELS, everything, plan_bands, plan_octaves, ruler, trials_of
-from pulsar.pipeline.searches import lengths_of, plan_searches
+from pulsar.pipeline.searches import (
+    LEVELS,
+    everything,
+    lengths_of,
+    plan_bands,
+    plan_octaves,
+    plan_searches,
+    ruler,
+    trials_of,
+)
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.search import EVERYTHING, Band

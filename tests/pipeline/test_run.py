@@ -12,8 +12,8 @@ from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.pipeline import detect as pipeline
-from pulsar.pipeline.octaves import independent_dms
 from pulsar.pipeline.ranges import STAGE
+from pulsar.pipeline.searches import independent_dms
 from pulsar.pipeline.start import fingerprint
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Rfi, Sky

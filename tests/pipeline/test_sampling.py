@@ -6,7 +6,7 @@ import pytest
 from pulsar.config.load import load_config
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import FASTEST, HARMONICS, halved, halvings, lost, make_plan, periods_text, stretches
-from pulsar.pipeline.octaves import independent_periodic
+from pulsar.pipeline.searches import independent_periodic
 from pulsar.pipeline.stages import BatchSearch, SeriesSearch, Trials
 from pulsar.synthesis import Sky
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from pulsar.config.load import load_config
 from pulsar.constants import KDM
 from pulsar.errors import ConfigError
-from pulsar.pipeline.octaves import wide_dms
-from pulsar.pipeline.searches import enabled_searches
+from pulsar.pipeline.searches import enabled_searches, wide_dms
 
 FREQS = np.linspace(1500.0, 1000.0, 64)
 ACROSS = KDM * (1000.0**-2 - 1500.0**-2)

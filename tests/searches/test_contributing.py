@@ -12,7 +12,7 @@ from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.memory import Filterbank
-from pulsar.pipeline import follow, octaves, plan, searches
+from pulsar.pipeline import follow, plan, searches
 from pulsar.pipeline.compiling import parts_of
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.stages import BatchSearch
@@ -31,7 +31,7 @@ def config(monkeypatch):
     names: dict[str, Any] = {"__name__": "line"}
     exec(compile(code, str(PAGE), "exec"), names)
     every = (*registry.SEARCHES, names["LineSearch"])
-    for module in (registry, searches, octaves, follow):
+    for module in (registry, searches, follow):
         monkeypatch.setattr(module, "SEARCHES", every)
     names_of_trials = {search.name: search.counted for search in every}
     monkeypatch.setattr(plan, "TRIALS", names_of_trials)

@@ -18,8 +18,7 @@ from reference.tempo import tempo_rows
 
 from pulsar.constants import DAY
 from pulsar.errors import ConfigError
-from pulsar.sky.barycentre import arrival_times, barycentric
-from pulsar.sky.earth import know_leap_seconds, place_of, turning
+from pulsar.sky.barycentre import arrival_times, barycentric, know_leap_seconds, place_of, turning
 from pulsar.sky.observatory import OBSERVATORIES, find_observatory
 
 
