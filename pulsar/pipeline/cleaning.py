@@ -16,6 +16,7 @@ from pulsar.cleaning.birdies import (
     diode_lines,
     learn,
     merged,
+    pairs,
     read_zaplist,
     series_lines,
     steady_lines,
@@ -182,7 +183,7 @@ def first_trials(plan: DMPlan) -> int:
 
 
 def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> list[Birdie]:
-    """Undispersed lines in the series at DM 0, if that is in the batch, and those of a noise diode.
+    """Undispersed lines in the series at DM 0, and those of a noise diode: if it is in the batch, and they are learnt.
 
     Parameters
     ----------
@@ -191,17 +192,18 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> list[Birdie]:
     plan : DMPlan
         All trials.
     config : Config
-        Its `fft`, `rfi.diodes` and `sift.mains` are used.
+        Its `fft`, `rfi.learn`, `rfi.diodes` and `sift.mains` are used.
     """
-    stage = batch.stage
-    dms = stage.dms[: first_trials(plan)]
-    if dms[0] != 0.0:
+    dms = batch.stage.dms[: first_trials(plan)]
+    if not config.rfi.learn or dms[0] != 0.0:
         return []
-    search = FFTSearch(stage.nsamps, stage.tsamp, config.fft)
-    zero = Spectrum(search.spectrum(batch.row(0)), stage.tsamp, stage.nsamps * stage.tsamp)
-    diode = diode_lines(zero, config.rfi.diodes)
-    lines = learn(zero, batch.row, dms, plan.freqs, config.sift.mains)
-    return [*diode, *lines]
+    zero = spectrum_of(batch.row(0), batch.stage.tsamp, config)
+    return [*diode_lines(zero, config.rfi.diodes), *learn(zero, batch.row, dms, plan.freqs, config.sift.mains)]
+
+
+def spectrum_of(series: Array, tsamp: float, config: Config) -> Spectrum:
+    """Whitened powers of a series."""
+    return Spectrum(FFTSearch(series.size, tsamp, config.fft).spectrum(series), tsamp, series.size * tsamp)
 
 
 def learn_in_series(series: Array, tsamp: float, config: Config) -> tuple[list[Birdie], list[tuple[float, float]]]:
@@ -222,9 +224,8 @@ def learn_in_series(series: Array, tsamp: float, config: Config) -> tuple[list[B
     """
     if not config.rfi.learn or series.size < MIN_SAMPLES:
         return [], []
-    powers = FFTSearch(series.size, tsamp, config.fft).spectrum(series)
-    known = Spectrum(powers, tsamp, series.size * tsamp), config.sift.mains
-    return series_lines(*known), [(b.freq, b.width) for b in steady_lines(*known)]
+    known = spectrum_of(series, tsamp, config), config.sift.mains
+    return series_lines(*known), pairs(steady_lines(*known))
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,10 +261,8 @@ def zero_dm(source: CleanedSource, header: Header, config: Config, means: Means)
         batches = dedispersed(source, part, route, threads=means.threads, scratch=means.scratch, progress=tick)
         with closing(batches):
             batch = next(batches)
-            stage = batch.stage
-            powers = FFTSearch(stage.nsamps, stage.tsamp, config.fft).spectrum(batch.row(0))
-            lines = learn_lines(batch, plan, config) if config.rfi.learn else []
-    return ZeroDM(powers, 0.5 / (powers.size * stage.tsamp), lines, count)
+            zero = spectrum_of(batch.row(0), batch.stage.tsamp, config)
+            return ZeroDM(zero.powers, zero.step, learn_lines(batch, plan, config), count)
 
 
 #: DMs of series agree with those asked for [pc cm^-3].

@@ -26,7 +26,7 @@ from pulsar.dedisp.plan import DMPlan
 from pulsar.dedisp.subbands import Subbands
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.cleaning import gaps_of
-from pulsar.pipeline.detect import Detected, pulses_of
+from pulsar.pipeline.detect import Detected
 from pulsar.pipeline.follow import Judged, follow_up, group_detections, ranked
 from pulsar.pipeline.injections import (
     TOGETHER,
@@ -42,7 +42,7 @@ from pulsar.pipeline.injections import (
 )
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.pulses import cutouts_of, judge_shapes, place_of
+from pulsar.pipeline.pulses import band_events, cutouts_of, find_pulses, judge_shapes, place_of
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.stages import BatchSearch, Found
@@ -182,6 +182,11 @@ class _Ground:
         found = Found(self.detections, self.detected.events)
         return Places(self.samples.header, self.trials, self.config, found, few, self.is_live, self.snr_of)
 
+    def pulses_of(self, events: Array) -> tuple[Array, Array]:
+        """Single pulses, and the periods of repeating ones, of events in place of those of the run."""
+        searched = [band_events(events, self.finder), *self.detected.bands]
+        return find_pulses(searched, self.samples, self.config, self.means.progress)
+
     def is_live(self, burst: Burst) -> bool:
         """True if a burst comes where there are data."""
         # A burst comes where at least this part of the channels is live.
@@ -237,7 +242,7 @@ class _Signals:
         ground, across, config = self.ground, self.ground.across, self.ground.config
         old, new = ground.detected.events, self.found.events
         events = _by_dm([old[~region(burst, old, across)], new[region(burst, new, across)]])
-        pulses, _ = pulses_of(events, ground.samples, ground.finder, config, ground.means, ground.detected.bands)
+        pulses, _ = ground.pulses_of(events)
         most = config.single_pulse.cutouts
         cutouts = cutouts_of(pulses, self.bursts, most, ground.means.progress, ground.cutouts)
         judge_shapes(pulses, dict(cutouts), ground.detected.dms)
@@ -291,7 +296,7 @@ class _List:
         ground, chosen, config, means = self.ground, self.chosen, self.ground.config, self.ground.means
         events = ground.detected.events
         events = _by_dm([events[~np.isin(events["dm_index"], self.rows)], *(signals.others() for signals in chosen)])
-        pulses, repeating = pulses_of(events, ground.samples, ground.finder, config, means, ground.detected.bands)
+        pulses, repeating = ground.pulses_of(events)
         kept = ground.detections[~np.isin(ground.detections["dm_index"], self.periodic)]
         detections = _by_dm([kept, *(signals.found.detections for signals in chosen)])
         detected = replace(

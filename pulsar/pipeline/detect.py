@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pulsar.cleaning.birdies import Birdie, Spectrum, fraction_lost, merged, pairs
+from pulsar.cleaning.birdies import Birdie, fraction_lost, merged, pairs
 from pulsar.cleaning.common import FASTEST, Lines, find_lines, line_dms
 from pulsar.config.model import Config
 from pulsar.data.observation import called, unchanged
@@ -22,15 +22,14 @@ from pulsar.dedisp.subbands import Shared, Subbands
 from pulsar.errors import PulsarError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.cleaning import batches_of_set, gaps_of, given_birdies, learn_in_series, learn_lines
+from pulsar.pipeline.cleaning import batches_of_set, gaps_of, given_birdies, learn_in_series, learn_lines, spectrum_of
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.pulses import BandEvents, band_events, find_pulses
 from pulsar.pipeline.ranges import Crew, Searched, Workers, detections_of, search_ranges
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.searches import pulses_only
-from pulsar.pipeline.stages import BatchSearch, Found, pulse_trials, search_series
-from pulsar.searches.fft import FFTSearch
+from pulsar.pipeline.stages import BatchSearch, Found, PartsSearch, pulse_trials
 from pulsar_kernels.arrays import Array, Floats
 
 # Part of the work on a trial DM that is done when its series is there.
@@ -99,7 +98,7 @@ def detect(
             own = checkpoint.within(f"band{number}")
             pulsed, _ = _found(samples, band, of_band, means, own, birdies, crew=workers)
             bands.append(band_events(pulsed.events, of_band, band.band))
-    pulses, repeating = pulses_of(found.events, samples, finder, config, means, bands)
+    pulses, repeating = find_pulses([band_events(found.events, finder), *bands], samples, config, means.progress)
     detections = np.concatenate([found.detections, repeating])
     return Detected(detections, found.events, pulses, trials.dms, samples.freqs, birdies, tuple(bands))
 
@@ -155,29 +154,15 @@ def _detect_series(samples: Samples, plan: RunPlan, config: Config, means: Means
     if learnt:
         means.progress.message(f"{len(learnt)} lines of the mains are left out")
     with means.progress.stage("search", 1, "series"):
-        found = search_series(
-            series.data,
-            header.tsamp,
-            header.dm,
-            config,
-            memory=plan.accel_memory,
-            gaps=gaps_of(samples.obs),
-            birdies=pairs(birdies),
-            steady=steady,
-        )
+        gaps = gaps_of(samples.obs)
+        search = PartsSearch(series.nsamps, header.tsamp, config, memory=plan.accel_memory, gaps=gaps)
+        found = search.search(series.data, header.dm, birdies=pairs(birdies), steady=steady)
     dms, tsamps = np.array([header.dm]), np.array([header.tsamp])
     ntrials = pulse_trials(series.nsamps, header.tsamp, config)
     events = BandEvents(found.events, dms, tsamps, samples.freqs, ntrials)
     pulses, repeating = find_pulses([events], samples, config, means.progress)
     detections = np.concatenate([found.detections, repeating])
     return Detected(detections, found.events, pulses, dms, samples.freqs, birdies)
-
-
-def pulses_of(
-    events: Array, samples: Samples, finder: BatchSearch, config: Config, means: Means, bands: Sequence[BandEvents] = ()
-) -> tuple[Array, Array]:
-    """Single pulses, and the periods of repeating ones (:func:`find_pulses`), of the events in all trials of a run."""
-    return find_pulses([band_events(events, finder), *bands], samples, config, means.progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +221,7 @@ class TrialSearch:
 
     def _lines(self, batch: Batch) -> list[Birdie]:
         """Lines that are left out of all spectra: those that are known, and what the series at DM 0 shows."""
-        learnt = _learnt(batch, self.finder)
+        learnt = learn_lines(batch, self.finder.plan, self.finder.config)
         birdies = merged([*self.known, *learnt])
         if birdies:
             lost = fraction_lost(birdies, 0.5 / self.finder.plan.tsamp)
@@ -254,13 +239,8 @@ def _search_set(obs: SeriesSet, finder: BatchSearch, state: Searched, known: Seq
         for batch in batches_of_set(obs, finder.plan):
             if state.birdies is None:
                 mains, _ = learn_in_series(batch.row(0), batch.stage.tsamp, finder.config)
-                state.birdies = merged([*known, *mains, *_learnt(batch, finder)])
+                state.birdies = merged([*known, *mains, *learn_lines(batch, finder.plan, finder.config)])
             state.search(batch, finder, tick)
-
-
-def _learnt(batch: Batch, finder: BatchSearch) -> list[Birdie]:
-    """Undispersed lines in the series at DM 0, if that is in the batch and they are to be learnt."""
-    return learn_lines(batch, finder.plan, finder.config) if finder.config.rfi.learn else []
 
 
 def lines_at_zero(samples: Samples, config: Config, means: Means) -> Lines:
@@ -277,7 +257,5 @@ def lines_at_zero(samples: Samples, config: Config, means: Means) -> Lines:
         means.progress.stage("first look", header.nsamps, "samples") as tick,
         dedisperse(source, plan, threads=means.threads, memory=means.memory, progress=tick) as store,
     ):
-        stage = plan.stages[0]
-        search = FFTSearch(stage.nsamps, stage.tsamp, config.fft)
-        zero = Spectrum(search.spectrum(store.row(0)), stage.tsamp, stage.nsamps * stage.tsamp)
+        zero = spectrum_of(store.row(0), plan.stages[0].tsamp, config)
         return find_lines(zero, store.row, dms, source.freqs)

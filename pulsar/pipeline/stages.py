@@ -207,8 +207,8 @@ class PartsSearch:
     ----------
     nsamps : int
         Of the whole series.
-    trials : mapping of int to Trials
-        For every number of parts, 1 among them.
+    trials : mapping of int to Trials, optional
+        For every number of parts, 1 among them; default: those of a single series.
     memory : int
         Bytes that the acceleration searches of one thread may take.
     gaps : sequence of (int, int)
@@ -223,12 +223,13 @@ class PartsSearch:
         tsamp: float,
         config: Config,
         *,
-        trials: Mapping[int, Trials],
         memory: int,
+        trials: Mapping[int, Trials] | None = None,
         gaps: tuple[tuple[int, int], ...] = (),
         times: int = 0,
     ) -> None:
         counts = config.search.parts
+        trials = dict.fromkeys({1, *counts}, Trials()) if trials is None else trials
         self.nsamps, self.tsamp = nsamps, tsamp
         shares, rooms = trial_shares(config, nsamps, tsamp), part_rooms(counts, memory)
         made: dict[tuple[int, tuple[tuple[int, int], ...]], SeriesSearch] = {}
@@ -290,34 +291,6 @@ class PartsSearch:
             of_part.detections["part"] = part.label
             found.append(of_part)
         return Found.join(found)
-
-
-def search_series(
-    series: Array,
-    tsamp: float,
-    dm: float,
-    config: Config,
-    *,
-    memory: int,
-    gaps: tuple[tuple[int, int], ...] = (),
-    birdies: Lines = (),
-    steady: Lines = (),
-) -> Found:
-    """Everything found in the only series of a run, as a whole and in parts.
-
-    Parameters
-    ----------
-    series : ndarray of int16 or float32, shape (nsamps,)
-    memory : int
-        Bytes that the acceleration searches may take.
-    gaps : sequence of (int, int)
-        First sample of what is missing, and the one after the last.
-    birdies, steady
-        As in :meth:`SeriesSearch.search`.
-    """
-    trials = dict.fromkeys({1, *config.search.parts}, Trials())
-    search = PartsSearch(len(series), tsamp, config, trials=trials, memory=memory, gaps=gaps)
-    return search.search(series, dm, birdies=birdies, steady=steady)
 
 
 class BatchSearch:
