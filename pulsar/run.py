@@ -10,7 +10,7 @@ from pulsar.config.model import Config
 from pulsar.data.files import check_output
 from pulsar.data.observation import Observation
 from pulsar.data.unfinished import output_lock, resumable
-from pulsar.dedisp.store import Reserve
+from pulsar.dedisp.stream import Reserve
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import Provenance, software_version
 from pulsar.io.product.reader import Run, read

@@ -22,11 +22,12 @@ from pulsar.constants import KDM
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.engine import Engine, batch_edges, batch_size, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
-from pulsar.dedisp.store import DMStore, Reserve
 from pulsar.dedisp.stream import (
     GULP_BYTES,
     Budget,
     Channels,
+    DMStore,
+    Reserve,
     Workspaces,
     check,
     fill_gulp,

@@ -25,8 +25,7 @@ from pulsar.data.observation import Observation, unchanged
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.data.text import printable
 from pulsar.dedisp.plan import DMPlan, few_trials
-from pulsar.dedisp.store import DMStore
-from pulsar.dedisp.stream import dedisperse
+from pulsar.dedisp.stream import DMStore, dedisperse
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read

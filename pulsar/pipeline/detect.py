@@ -16,8 +16,7 @@ from pulsar.data.source import SampleSource, in_band
 from pulsar.data.text import band_text
 from pulsar.dedisp.batches import Batch, Route, batch_ranges, between, dedispersed
 from pulsar.dedisp.plan import few_trials
-from pulsar.dedisp.store import Reserve
-from pulsar.dedisp.stream import dedisperse
+from pulsar.dedisp.stream import Reserve, dedisperse
 from pulsar.dedisp.subbands import Shared, Subbands
 from pulsar.errors import PulsarError
 from pulsar.io.series import SeriesSet

@@ -28,6 +28,7 @@ from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread
 from pulsar.pipeline.samples import Samples, check_subtract, subtract_seconds
 from pulsar.pipeline.searches import (
     Length,
+    SearchesCost,
     enabled_searches,
     everything,
     lengths_of,
@@ -47,8 +48,8 @@ REFINE_SECONDS = 0.025
 TRIALS = {search.name: search.counted for search in SEARCHES}
 
 
-@dataclass(frozen=True)
-class RunPlan:
+@dataclass(frozen=True, kw_only=True)
+class RunPlan(SearchesCost):
     """The plan of a run."""
 
     dm: DMPlan | None  # trial DMs; None for an already dedispersed series
@@ -60,13 +61,6 @@ class RunPlan:
     series_bytes: int  # size of all dedispersed series
     #: How they are reached: from samples kept in memory, in passes over the file, or through a scratch file.
     route: Route | None
-    #: What each search goes through in all series: frequencies (fft), points of frequency and drift (accel), periods at
-    #: the DMs that are folded (ffa), samples times widths (single_pulse).
-    trials: dict[str, float] = field(default_factory=dict)
-    search_memory: int = 0  # bytes that the buffers of the searches take, in all threads
-    accel_memory: int = 0  # those among them that the acceleration search may take
-    #: What is searched in parts of the observation, and what that costs, in words; empty for the whole alone.
-    parts: str = ""
     #: Which frequencies of which trial DMs the acceleration search takes, where that is not all, in words.
     octaves: str = ""
     halved: str = ""  # from which trial DMs on fewer samples are searched for periods, in words; empty where none are
@@ -83,7 +77,6 @@ class RunPlan:
     mask_memory: int = 0
     least_memory: int = 0
     injections: Amount | None = None  # signals that are injected to tell the completeness; None: none
-    costs: Floats = field(default_factory=lambda: np.zeros(0))  # (ndms,): CPU seconds of the searches of each trial DM
     subtracted: int = 0  # known pulsars that are taken out of the samples first
     band: Edges = None  # of the part of the band that it is for
     bands: "tuple[RunPlan, ...]" = ()  # of parts of the band in which single pulses are searched, too

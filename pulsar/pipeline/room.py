@@ -12,7 +12,7 @@ from pulsar.config import resources
 from pulsar.config.model import Config
 from pulsar.config.resources import ADDRESSES, address_space, memory_budget
 from pulsar.data.observation import Observation
-from pulsar.dedisp.store import Reserve
+from pulsar.dedisp.stream import Reserve
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 

@@ -15,8 +15,7 @@ from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import Route, choose_route, dedispersed
 from pulsar.dedisp.engine import batch_size, build_tree, samples_per_dm
 from pulsar.dedisp.plan import make_plan
-from pulsar.dedisp.store import DMStore, Reserve
-from pulsar.dedisp.stream import Channels, dedisperse
+from pulsar.dedisp.stream import Channels, DMStore, Reserve, dedisperse
 from pulsar.errors import ConfigError, PulsarError
 
 SCRATCH = Route("scratch", 1, 3_000_000, 0, 0, 0.0)

@@ -16,7 +16,7 @@ from reference.processes import environment, finish
 
 from pulsar.batch.drive import Request, init, run_batch
 from pulsar.batch.records import status
-from pulsar.dedisp.store import DMStore
+from pulsar.dedisp.stream import DMStore
 from pulsar.errors import PulsarError
 from pulsar.pipeline.checkpoint import Checkpoint
 
