@@ -13,6 +13,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from pulsar.cleaning.robust import runs_of
 from pulsar.constants import LEAST_DM
 from pulsar.data.header import Header, dispersion_delays
+from pulsar.data.observation import left_out
 from pulsar_kernels.arrays import Bools, Float32s, Floats, Ints
 from pulsar_kernels.interference import count_above, most_beyond, stretches, sums_at
 from pulsar_kernels.running import less_running_means
@@ -297,17 +298,6 @@ def _without(lines: Bools, plain: Float32s) -> Float32s:
     return np.ascontiguousarray(irfft(spectra, size, axis=1)[:, :n], dtype=np.float32)
 
 
-def merged_stretches(stretches: Ints) -> Ints:
-    """Stretches of samples, shape (n, 2), ascending, with those that overlap or touch made one."""
-    out: list[list[int]] = []
-    for first, last in stretches[np.argsort(stretches[:, 0], kind="stable")].tolist():
-        if out and first <= out[-1][1]:
-            out[-1][1] = max(out[-1][1], last)
-        else:
-            out.append([first, last])
-    return np.array(out, dtype=np.int64).reshape(-1, 2)
-
-
 def _undispersed(plain: Float32s, first: int, last: int, width: int, spread: Floats, bands: Bands) -> bool:
     """True if a pulse is surely stronger at DM 0 than at any DM that the sky has.
 
@@ -485,12 +475,7 @@ def bridged(series: Float32s, runs: Ints, reach: int) -> Float32s:
 
 def beyond(runs: Ints, others: Ints) -> Ints:
     """Parts of runs, ascending, beyond others, where they are longer than REPEATED."""
-    parts = []
-    for first, last in runs.tolist():
-        for a, b in others[(others[:, 1] > first) & (others[:, 0] < last)].tolist():
-            parts.append((first, min(a, last)))
-            first = max(first, b)
-        parts.append((first, last))
+    parts = [part for first, last in runs.tolist() for part in left_out(others.tolist(), first, last)]
     return np.array([p for p in parts if p[1] - p[0] > REPEATED], dtype=np.int64).reshape(-1, 2)
 
 

@@ -8,11 +8,10 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from pulsar.cleaning.impulses import merged_stretches
 from pulsar.cleaning.mask import Mask
-from pulsar.cleaning.statistics import outside_gaps, piece_samples
+from pulsar.cleaning.statistics import piece_samples
 from pulsar.config.model import RfiConfig
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, gaps_of, joined_stretches, left_out
 from pulsar.data.source import SIGMA_LEVELS, Derived, SampleSource
 from pulsar_kernels.arrays import Bools, Float32s, Floats, Int8s, Ints
 from pulsar_kernels.clean import normalise, project, zero_dm
@@ -145,10 +144,9 @@ class CleanedSource:
             stop = min(at + step, hi, int(self._knots[segment + 1]))
             self._piece(at, stop, segment, out[:, at - start : stop - start])
             at = stop
-        for gap in self.obs.gaps:
-            a, b = max(gap.start, lo), min(gap.start + gap.nsamps, hi)
-            if a < b:
-                out[:, a - start : b - start] = 0
+        for a, b in gaps_of(self.obs):
+            if a < hi and b > lo:
+                out[:, max(a, lo) - start : min(b, hi) - start] = 0
 
     def valid_fraction(self, start: int, nsamps: int) -> float:
         """Fraction of the live channel-samples of a stretch that are neither masked, clipped nor missing."""
@@ -157,7 +155,7 @@ class CleanedSource:
             return 0.0
         edges = self.mask.edges
         total = 0.0
-        for a, b in outside_gaps(self.obs, lo, hi):
+        for a, b in left_out(gaps_of(self.obs), lo, hi):
             overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
             total += float(np.sum(overlap * self._live))
         clipped = self.mask.clipped
@@ -321,7 +319,7 @@ class HeldSource(Derived):
         self.obs, self.mask, self.nchans = source.obs, source.mask, source.nchans
         self._held = np.empty((0, 0), dtype=np.int8) if cleaned is None else cleaned
         #: Samples that are there: first, and one after the last.
-        self._there = np.array([[0, self._held.shape[1]]], dtype=np.int64)
+        self._there = [(0, self._held.shape[1])]
         self._lock = threading.Lock()
 
     def read_into(self, start: int, out: Int8s) -> None:
@@ -331,7 +329,7 @@ class HeldSource(Derived):
             out[:] = 0
             return
         inside = out[:, lo - start : hi - start]
-        if np.any((self._there[:, 0] <= lo) & (hi <= self._there[:, 1])):
+        if any(first <= lo and hi <= last for first, last in self._there):
             out[:, : lo - start] = 0
             inside[:] = self._held[:, lo:hi]
             out[:, hi - start :] = 0
@@ -342,7 +340,7 @@ class HeldSource(Derived):
                 self._held = np.empty((self.nchans, self.nsamps), dtype=np.int8)
         self._held[:, lo:hi] = inside
         with self._lock:
-            self._there = merged_stretches(np.concatenate([self._there, [[lo, hi]]]))
+            self._there = joined_stretches([*self._there, (lo, hi)])
 
 
 @dataclass(frozen=True)
@@ -358,8 +356,9 @@ def live_parts(source: MaskedSource) -> Live:
     """The live parts of cleaned samples."""
     mask = source.mask
     bad = np.ascontiguousarray(mask.bad[:, np.flatnonzero(mask.chan_ok)])
-    gaps = [(gap.start, gap.start + gap.nsamps) for gap in source.obs.gaps]
-    dead = np.array([*mask.clipped.tolist(), *gaps], dtype=np.int64).reshape(-1, 2).clip(0, source.nsamps)
+    dead = (
+        np.array([*mask.clipped.tolist(), *gaps_of(source.obs)], dtype=np.int64).reshape(-1, 2).clip(0, source.nsamps)
+    )
     whole = np.asarray(mask.edges, dtype=np.int64)
     edges = np.unique(np.concatenate([whole, dead.ravel()]))
     middle = 0.5 * (edges[:-1] + edges[1:])

@@ -19,7 +19,6 @@ from pulsar.cleaning.impulses import (
     beyond,
     bridged,
     find_impulses,
-    merged_stretches,
     parts_of_blocks,
     repeated,
     repeating,
@@ -27,7 +26,7 @@ from pulsar.cleaning.impulses import (
 )
 from pulsar.cleaning.robust import in_rows
 from pulsar.config.model import RfiConfig
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, gaps_of, joined_stretches, left_out
 from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Int32s, Ints
 from pulsar_kernels.moments import add_bands, decimate, moments
 from pulsar_kernels.spectra import line_powers, passes, strongest
@@ -153,7 +152,7 @@ def measure(
     run = _Pass(obs, config, progress)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         impulses = list(pool.map(run.group, range(0, run.nblocks, run.together)))
-    return run.result(merged_stretches(np.concatenate(impulses)))
+    return run.result(np.array(joined_stretches(np.concatenate(impulses).tolist()), dtype=np.int64).reshape(-1, 2))
 
 
 class _Pass:
@@ -162,6 +161,7 @@ class _Pass:
     def __init__(self, obs: Observation, config: RfiConfig, progress: Callable[[int], None] | None) -> None:
         header = obs.header
         self.obs, self.header, self.config, self.progress = obs, header, config, progress
+        self.gaps = gaps_of(obs)
         nchans = header.nchans
         self.edges = block_edges(header.nsamps, header.tsamp, config.block, nchans)
         self.nblocks = len(self.edges) - 1
@@ -187,7 +187,7 @@ class _Pass:
     def _read(self, work: "_Work", lo: int, hi: int) -> Iterator[tuple[int, Array]]:
         """First sample and samples of pieces of what is in a file."""
         nchans = self.header.nchans
-        for start, stop in outside_gaps(self.obs, lo, hi):
+        for start, stop in left_out(self.gaps, lo, hi):
             for at in range(start, stop, self.step):
                 n = min(self.step, stop - at)
                 data = work.buffer[: nchans * n].reshape(nchans, n)
@@ -224,7 +224,7 @@ class _Pass:
         """Impulses in the samples `lo` to `hi`, and where all bands, or some, are repeated for lost ones."""
         none = np.zeros((0, 2), dtype=np.int64)
         impulses, gone, partly = [none], [none], [none]
-        for start, stop in outside_gaps(self.obs, lo, hi):
+        for start, stop in left_out(self.gaps, lo, hi):
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
             again = repeating(part)
@@ -272,7 +272,7 @@ class _Pass:
             if points is not None:
                 decimate(data, self.factor, at - lo, points)
             add_bands(data, self.of_channel, at - origin, series)
-        whole = outside_gaps(self.obs, lo, hi) == [(lo, hi)]
+        whole = left_out(self.gaps, lo, hi) == [(lo, hi)]
         # A last block that is too short would end in zeros: a step, and lines that are not there.
         if points is not None and whole and hi - lo >= self.npoints * self.factor:
             sums.variance[block - sums.first] = self._spectra(block, points, sums.std(block), work)
@@ -437,21 +437,6 @@ def _strongest(points: Float32s, scale: Floats, powers: Float32s) -> tuple[Float
     used[:-1] &= own[1:]
     strongest(powers, SPECTRUM_FIRST, used, surplus, where)
     return surplus, where, variance
-
-
-def outside_gaps(obs: Observation, lo: int, hi: int) -> list[tuple[int, int]]:
-    """The stretches of [lo, hi) that are in a file."""
-    pieces: list[tuple[int, int]] = []
-    at = lo
-    for gap in obs.gaps:
-        if gap.start + gap.nsamps <= at or gap.start >= hi:
-            continue
-        if gap.start > at:
-            pieces.append((at, gap.start))
-        at = max(at, gap.start + gap.nsamps)
-    if at < hi:
-        pieces.append((at, hi))
-    return pieces
 
 
 #: Bytes of a channel-block: its statistics; what judging them takes beside (measured, tracemalloc, by

@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +109,24 @@ class Gap:
     start: int
     nsamps: int
     reason: str
+
+
+def joined_stretches(stretches: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
+    """Stretches of samples (the first, and the one after the last), ascending: what overlaps or touches is one."""
+    out: list[tuple[int, int]] = []
+    for first, last in sorted(stretches, key=lambda stretch: stretch[0]):
+        if out and first <= out[-1][1]:
+            out[-1] = out[-1][0], max(out[-1][1], last)
+        else:
+            out.append((first, last))
+    return out
+
+
+def left_out(stretches: Iterable[Sequence[int]], low: int, high: int) -> list[tuple[int, int]]:
+    """Samples from `low` to `high` - 1 that are in none of some stretches, which ascend and do not overlap."""
+    inside = [(max(first, low), min(last, high)) for first, last in stretches if first < high and last > low]
+    edges = [low, *(edge for stretch in inside for edge in stretch), high]
+    return [(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True) if first < last]
 
 
 @contextmanager
@@ -282,3 +300,8 @@ class Observation(Closing):
             ("to note", "; ".join(self.problems)),
         ]
         return facts(h.source or "unnamed source", rows)
+
+
+def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
+    """First sample of each gap, and the one after its last."""
+    return tuple((gap.start, gap.start + gap.nsamps) for gap in obs.gaps)

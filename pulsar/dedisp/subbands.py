@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pulsar.constants import KDM
+from pulsar.data.observation import joined_stretches, left_out
 from pulsar.data.source import Derived, Relay, SampleSource
 from pulsar.errors import PulsarError, refused
 from pulsar_kernels.arrays import Int8s, Int16s, Ints
@@ -76,24 +77,8 @@ class Subbands(Derived):
     def _new(self, low: int, high: int) -> list[tuple[int, int]]:
         """Parts of a stretch that have not been added yet; they count as added from now on."""
         with self._guard:
-            parts = []
-            at = low
-            for first, last in self._done:
-                if first >= high:
-                    break
-                if last > at:
-                    if first > at:
-                        parts.append((at, first))
-                    at = max(at, last)
-            if at < high:
-                parts.append((at, high))
-            joined: list[tuple[int, int]] = []
-            for first, last in sorted([*self._done, *parts]):
-                if joined and joined[-1][1] >= first:
-                    joined[-1] = joined[-1][0], max(joined[-1][1], last)
-                else:
-                    joined.append((first, last))
-            self._done = joined
+            parts = left_out(self._done, low, high)
+            self._done = joined_stretches([*self._done, *parts])
         return parts
 
     def copy(self) -> "Subbands":

@@ -163,11 +163,6 @@ def zapped(header: Header, config: RfiConfig) -> Bools:
     return found
 
 
-def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
-    """First sample of each gap, and the one after its last."""
-    return tuple((gap.start, gap.start + gap.nsamps) for gap in obs.gaps)
-
-
 def mask_of(kept: dict[str, Array]) -> Mask:
     """The mask that a checkpoint holds."""
     arrays: dict[str, Any] = dict(kept)

@@ -20,12 +20,12 @@ from pulsar.data.candidate import empty_table
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part, band_delay
 from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words
+from pulsar.data.observation import gaps_of
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.dedisp.plan import DMPlan
 from pulsar.dedisp.subbands import Subbands
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
-from pulsar.pipeline.cleaning import gaps_of
 from pulsar.pipeline.detect import Detected
 from pulsar.pipeline.follow import Judged, follow_up, group_detections, ranked
 from pulsar.pipeline.injections import (

@@ -10,7 +10,7 @@ import numpy as np
 from pulsar.cleaning.birdies import Birdie, fraction_lost, merged, pairs
 from pulsar.cleaning.common import FASTEST, Lines, find_lines, line_dms
 from pulsar.config.model import Config
-from pulsar.data.observation import called, unchanged
+from pulsar.data.observation import called, gaps_of, unchanged
 from pulsar.data.series import check_varies
 from pulsar.data.source import SampleSource, in_band
 from pulsar.data.text import band_text
@@ -21,7 +21,7 @@ from pulsar.dedisp.subbands import Shared, Subbands
 from pulsar.errors import PulsarError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.cleaning import batches_of_set, gaps_of, given_birdies, learn_in_series, learn_lines, spectrum_of
+from pulsar.pipeline.cleaning import batches_of_set, given_birdies, learn_in_series, learn_lines, spectrum_of
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.pulses import BandEvents, band_events, find_pulses
 from pulsar.pipeline.ranges import Crew, Searched, Workers, detections_of, search_ranges

@@ -22,7 +22,7 @@ import numpy as np
 from pulsar.cleaning.birdies import Birdie, pairs
 from pulsar.cleaning.source import MaskedSource
 from pulsar.config.model import Config
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, gaps_of, joined_stretches, left_out
 from pulsar.data.source import Edges, SampleSource, in_band
 from pulsar.dedisp.batches import (
     MOVE_SECONDS,
@@ -41,7 +41,7 @@ from pulsar.folding.subtracted import SubtractedSource, unpacked
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import software_version
 from pulsar.pipeline.checkpoint import Checkpoint, Pace, load_arrays
-from pulsar.pipeline.cleaning import clean_source, gaps_of, mask_of
+from pulsar.pipeline.cleaning import clean_source, mask_of
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
@@ -101,7 +101,7 @@ class Searched:
     @property
     def ranges(self) -> Ranges:
         """Trials that are done: the first, and the one after the last; ascending."""
-        return _joined([one for part in tuple(self._parts) for one in part.ranges])
+        return joined_stretches([one for part in tuple(self._parts) for one in part.ranges])
 
     @property
     def ndone(self) -> int:
@@ -110,9 +110,7 @@ class Searched:
 
     def left(self, first: int, last: int) -> Ranges:
         """Trials among `first` to `last` - 1 that are not done."""
-        inside = [(max(low, first), min(high, last)) for low, high in self.ranges if low < last and high > first]
-        edges = [first, *(edge for done in inside for edge in done), last]
-        return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high]
+        return left_out(self.ranges, first, last)
 
     def search(self, batch: Batch, finder: BatchSearch, tick: Callable[[float], None]) -> None:
         """Search the trials of a batch that are not done."""
@@ -184,7 +182,7 @@ class Searched:
             if kept is None or "ranges" not in kept:
                 continue
             self.birdies = kept_birdies(kept)
-            done = _joined([(int(first), int(last)) for first, last in kept["ranges"]])
+            done = joined_stretches(kept["ranges"].tolist())
             fresh = [trials for low, high in done for trials in self.left(low, high)]
             if fresh:
                 found = Found(_within(kept["detections"], fresh), _within(kept["events"], fresh))
@@ -198,24 +196,13 @@ def _merged(parts: "Sequence[_Part]") -> _Part:
     found = Found.join([part.found for part in parts])
     # All of a DM come together, and in their order: what is sorted is as if one had gone from DM to DM.
     found = Found(*(rows[np.argsort(rows["dm_index"], kind="stable")] for rows in (found.detections, found.events)))
-    return _Part(_joined([one for part in parts for one in part.ranges]), found)
+    return _Part(joined_stretches([one for part in parts for one in part.ranges]), found)
 
 
 def _within(rows: Array, ranges: Ranges) -> Array:
     """Those of the trials in these ranges, which ascend."""
     inside: Bools = np.searchsorted(np.ravel(ranges), rows["dm_index"], side="right") % 2 == 1
     return rows[inside]
-
-
-def _joined(ranges: Ranges) -> Ranges:
-    """Ranges in ascending order, neighbours made one."""
-    out: Ranges = []
-    for first, last in sorted(ranges):
-        if out and out[-1][1] == first:
-            out[-1] = out[-1][0], last
-        else:
-            out.append((first, last))
-    return out
 
 
 def bounded(found: Found, tell: Callable[[str], None]) -> Found:

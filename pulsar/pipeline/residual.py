@@ -18,11 +18,10 @@ import numpy as np
 from pulsar.cleaning.birdies import Birdie, pairs
 from pulsar.cleaning.source import MaskedSource
 from pulsar.config.model import Config
-from pulsar.data.observation import unchanged
+from pulsar.data.observation import gaps_of, unchanged
 from pulsar.dedisp.plan import DMPlan
 from pulsar.folding.subtracted import Taken, without
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.cleaning import gaps_of
 from pulsar.pipeline.detect import Detected, TrialSearch
 from pulsar.pipeline.follow import follow_up, group_detections
 from pulsar.pipeline.plan import RunPlan
