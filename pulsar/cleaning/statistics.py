@@ -144,10 +144,6 @@ def measure(
         Blocks are shared out over this many threads; the result does not depend on it.
     progress : callable, optional
         Called with the number of samples done.
-
-    Returns
-    -------
-    BlockStatistics
     """
     run = _Pass(obs, config, progress)
     with ThreadPoolExecutor(max(1, threads)) as pool:

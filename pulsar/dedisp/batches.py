@@ -192,10 +192,6 @@ def dedispersed(
         Memory that has been asked for, for the route "samples"; closed, and has the samples in the end if they are
         there still.
 
-    Yields
-    ------
-    Batch
-
     Raises
     ------
     ConfigError

@@ -159,10 +159,6 @@ def build_tree(k: Floats, dms: Floats, tile: int) -> TreeProgram:
         Trial DMs, ascending.
     tile : int
         Samples that one run makes, a multiple of 64.
-
-    Returns
-    -------
-    TreeProgram
     """
     levels = _grow(np.ascontiguousarray(k, dtype=np.float64), np.ascontiguousarray(dms, dtype=np.float64))[1:]
     lo, hi, before, after = _spans(levels, k.size)

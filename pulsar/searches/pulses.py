@@ -133,10 +133,6 @@ def cluster(
     max_events : int
         Of more events the weakest are left out, and the flag "many" says so.
 
-    Returns
-    -------
-    Pulses
-
     Raises
     ------
     DataError
@@ -358,10 +354,6 @@ def cut_out(
         Columns in a width of the pulse.
     reach : float, optional
         Half the range of DMs [pc cm^-3].
-
-    Returns
-    -------
-    PulseCutout
 
     Raises
     ------
