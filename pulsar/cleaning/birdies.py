@@ -72,11 +72,8 @@ def pairs(birdies: Iterable[Birdie]) -> list[tuple[float, float]]:
 def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
     """Lines of a PRESTO ``.zaplist`` (``freq width``) or ``.birds`` (``freq width numharm grow bary``).
 
-    Parameters
-    ----------
-    voverc : float, optional
-        Velocity of the telescope away from the source over that of light: barycentric lines (prefix B, or bary = 1) are
-        brought to the frame of the telescope, f / (1 + v/c).
+    `voverc`: velocity of the telescope away from the source over that of light: barycentric lines (prefix B, or bary =
+    1) are brought to the frame of the telescope, f / (1 + v/c).
 
     Raises
     ------
@@ -269,10 +266,7 @@ def series_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
     of its fundamental, folded about the Nyquist frequency where they lie beyond. A steady one is left to be judged as a
     candidate: it may be the harmonic of a pulsar.
 
-    Parameters
-    ----------
-    mains : sequence of float
-        Nominal frequencies [Hz].
+    `mains`: nominal frequencies [Hz].
 
     Returns
     -------
@@ -333,10 +327,7 @@ def steady_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
     within a factor COMPARED is no such harmonic. A pulsar of the mains' own period would be taken: its single pulses
     come 50 times a second.
 
-    Parameters
-    ----------
-    mains : sequence of float
-        Nominal frequencies [Hz].
+    `mains`: nominal frequencies [Hz].
 
     Returns
     -------

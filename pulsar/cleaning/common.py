@@ -126,10 +126,7 @@ def common_lines(beams: Mapping[int, Lines], receiver: Receiver) -> list[Birdie]
     amplitude are not counted: a bright source may be in their sidelobes. What is dispersed, or has a harmonic that is,
     is left alone.
 
-    Parameters
-    ----------
-    beams : mapping of int to Lines
-        All beams that were observed.
+    `beams`: all beams that were observed.
 
     Returns
     -------

@@ -106,10 +106,7 @@ class DiodeSums:
     def find(self, factor: int) -> Diode | None:
         """The diode, if one of the periods is there.
 
-        Parameters
-        ----------
-        factor : int
-            Samples in a point.
+        `factor`: samples in a point.
         """
         for i, period in enumerate(self.periods):
             diode = self._at_period(i, period, factor)

@@ -266,9 +266,7 @@ def _marked(plain: Float32s, bands: Bands, sigma: float, look: _Look) -> Bools:
 def _lines(plain: Float32s, bands: Bands) -> Bools:
     """The modes of a padded transform that are in lines of the sum of the bands, and close to these.
 
-    Parameters
-    ----------
-    plain : ndarray of float32, shape (nbands, n)
+    `plain`: shape (nbands, n).
     """
     n = plain.shape[1]
     size = int(next_fast_len(n, real=True))
@@ -398,10 +396,7 @@ def _energy_error(profile: Floats, shifts: Ints) -> float:
 def repeating(series: Float32s) -> Bools:
     """Bands that may stay exactly the same for `REPEATED` samples and one: a quick look at every fourth sample.
 
-    Parameters
-    ----------
-    series : ndarray of float32, shape (nbands, n)
-        Sums over the channels of each band.
+    `series`: shape (nbands, n): sums over the channels of each band.
 
     Returns
     -------

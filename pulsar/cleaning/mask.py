@@ -108,10 +108,8 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig, *, gi
     Channels without variance, saturated, in a `zap` range, and what :func:`pulsar.cleaning.outliers.find_outliers`
     finds. A broadband signal moves all channels alike and is therefore never an outlier among them.
 
-    Parameters
-    ----------
-    given : ndarray of bool, shape (nblocks, nchans), optional
-        What a mask from elsewhere leaves out: left out as well, and known to be bad when the rest is judged.
+    `given`: shape (nblocks, nchans): what a mask from elsewhere leaves out: left out as well, and known to be bad when
+    the rest is judged.
 
     Raises
     ------
@@ -310,10 +308,7 @@ def channel_losses(mask: Mask) -> Floats:
 def block_losses(mask: Mask, *, live: bool = False) -> Floats:
     """Fraction of its samples that every block loses, shape (nblocks,).
 
-    Parameters
-    ----------
-    live : bool
-        Count only channels that are not masked whole.
+    `live`: count only channels that are not masked whole.
     """
     bad = mask.bad[:, mask.chan_ok] if live else mask.bad
     if bad.shape[1] == 0:

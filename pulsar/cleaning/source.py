@@ -27,11 +27,9 @@ DITHER: Final = (0.6180340, 0.7548777)
 class CleanedSource:
     """Reads, masks and normalises stretches of an observation (a `pulsar.data.source.SampleSource`).
 
-    Parameters
-    ----------
-    weights, gains : ndarray of float32, shape (nblocks, nchans live), optional
-        The sum over the channels, each times its weight, is subtracted from every channel times its gain
-        (:func:`shared_gains`, :func:`matched_gains`). In a block that starts at ``mask.edges[i]`` the row i counts.
+    `weights` and `gains`: shape (nblocks, nchans live): the sum over the channels, each times its weight, is subtracted
+    from every channel times its gain (:func:`shared_gains`, :func:`matched_gains`). In a block that starts at
+    ``mask.edges[i]`` the row i counts.
     """
 
     def __init__(
@@ -308,10 +306,7 @@ class MaskedSource(SampleSource, Protocol):
 class HeldSource(Derived):
     """Cleaned samples that are read and cleaned once: what was read stays in memory, as long as this object lives.
 
-    Parameters
-    ----------
-    cleaned : ndarray of int8, shape (nchans, nsamps), optional
-        All of them, if they have been read.
+    `cleaned`: shape (nchans, nsamps): all of them, if they have been read.
     """
 
     def __init__(self, source: MaskedSource, cleaned: Int8s | None = None) -> None:

@@ -119,10 +119,7 @@ class PrestoMask:
     def blocks(self, edges: Ints) -> Bools:
         """Channel-blocks that are masked: those that any masked interval overlaps.
 
-        Parameters
-        ----------
-        edges : ndarray of int64, shape (nblocks + 1,)
-            Edges of the blocks in samples.
+        `edges`: shape (nblocks + 1,): edges of the blocks in samples.
 
         Returns
         -------
@@ -451,9 +448,7 @@ def check_same(path: Path, theirs: Header, header: Header) -> None:
 def without(mask: Mask, channels: Bools, reason: str) -> Mask:
     """The mask with more channels left out.
 
-    Parameters
-    ----------
-    channels : ndarray of bool, shape (nchans,)
+    `channels`: shape (nchans,).
     """
     more = channels & mask.chan_ok
     reasons = tuple(reason if new else old for new, old in zip(more, mask.reasons, strict=True))

@@ -443,10 +443,7 @@ def kept_halved(f: Floats, tsamp: float, times: int) -> Floats:
     the part c / (c + s) of its power over the noise: c = cos(pi f dt)**6, and s = sin(pi f dt)**6 is the noise that
     comes back from beyond the new Nyquist frequency. Beyond that nothing is left.
 
-    Parameters
-    ----------
-    f : ndarray
-        [Hz]
+    `f`: [Hz].
     """
     kept = np.ones_like(f)
     for each in tsamp * 2.0 ** np.arange(times):
@@ -458,9 +455,7 @@ def kept_halved(f: Floats, tsamp: float, times: int) -> Floats:
 def halved(series: Array, times: int) -> Array:
     """A series with half as many samples, so often.
 
-    Parameters
-    ----------
-    series : ndarray of int16, shape (nsamps,)
+    `series`: shape (nsamps,).
     """
     from pulsar_kernels.dedisperse import halve_series
 

@@ -45,10 +45,7 @@ class Reserve(Closing):
     Memory costs time where it is used for the first time: the system has to find and to clear it, and so has the host
     of a virtual machine. While a run begins there are moments in which not all processors are busy.
 
-    Parameters
-    ----------
-    nbytes : int
-        In all.
+    `nbytes`: in all.
     """
 
     def __init__(self, nbytes: int) -> None:

@@ -133,10 +133,7 @@ def _zeros(shape: tuple[int, int], folder: Path | None) -> Int16s:
 class Shared(Relay):
     """A source of which subbands are made on the way, whoever reads it.
 
-    Parameters
-    ----------
-    subbands : sequence of Subbands
-        Of that source.
+    `subbands`: of that source.
     """
 
     def __init__(self, source: SampleSource, subbands: Sequence[Subbands]) -> None:

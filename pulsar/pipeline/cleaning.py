@@ -83,10 +83,7 @@ def find_mask(
     A mask of ours is used as it is, but for channels that are ruled out now (`rfi.zap`, weights in the files), and no
     statistics are taken. One of PRESTO's is added to what our own statistics say.
 
-    Parameters
-    ----------
-    statistics : bool
-        Read the statistics of a mask file too.
+    `statistics`: read the statistics of a mask file too.
 
     Raises
     ------
@@ -236,10 +233,7 @@ class ZeroDM:
 def zero_dm(source: CleanedSource, header: Header, config: Config, means: Means) -> ZeroDM | None:
     """Dedisperse the first batch of a search from DM 0 on, and learn as that search does.
 
-    Parameters
-    ----------
-    header : Header
-        Of the observation.
+    `header`: of the observation.
 
     Returns
     -------

@@ -371,10 +371,7 @@ ALIASES: Final = tuple((m, d) for m in range(1, 9) for d in range(1, 9) if m != 
 class Fates:
     """Compares injected signals with lists.
 
-    Parameters
-    ----------
-    freqs : ndarray
-        Channels that were used [MHz], descending.
+    `freqs`: channels that were used [MHz], descending.
     """
 
     def __init__(self, header: Header, dms: Floats, freqs: Floats) -> None:

@@ -214,10 +214,7 @@ def ephemerides_of_list(path: Path, idents: Sequence[str] = ()) -> list[Ephemeri
 
     What does not say in which frame it is, is taken to be in that of the data.
 
-    Parameters
-    ----------
-    idents : sequence of str
-        Only those that are named; default: all.
+    `idents`: only those that are named; default: all.
 
     Raises
     ------
@@ -244,10 +241,7 @@ def rows_of(run: Run, header: Header) -> list[Any]:
 
     They are of its beam and band, and their epoch lies in it (or its middle in their observation).
 
-    Parameters
-    ----------
-    header : Header
-        Of the files to be folded.
+    `header`: of the files to be folded.
 
     Raises
     ------
@@ -283,10 +277,7 @@ def _is_of(row: Any, own: Header, header: Header) -> bool:
 def doubts(fold: Fold, origin: Origin, header: Header) -> list[str]:
     """Possible faults of a fold that shows nothing, the likeliest first.
 
-    Parameters
-    ----------
-    header : Header
-        Of the observation that was folded.
+    `header`: of the observation that was folded.
     """
     faults = [*_elsewhere(origin, header)]
     period = 1.0 / fold.before.freq

@@ -41,10 +41,7 @@ def group_detections(
 ) -> list[Group]:
     """Groups of detections at one frequency and DM, of the whole observation and of each part of it, best first.
 
-    Parameters
-    ----------
-    of : str
-        What was searched, where it is not the samples as they were cleaned.
+    `of`: what was searched, where it is not the samples as they were cleaned.
     """
     rows_of_all = detected.detections
     observation = "|".join(filter(None, (name_of(header), of)))
@@ -236,10 +233,7 @@ class Heads:
     def folds(self, params: Sequence[FoldParams], part: Part = WHOLE) -> list[Fold]:
         """Refined folds over a part; where the profile shows k equal pulses, at k times the frequency.
 
-        Parameters
-        ----------
-        params : sequence of FoldParams
-            In the middle of the part.
+        `params`: in the middle of the part.
         """
         folds = self._refined(params, part)
         nyquist = 0.5 / self.samples.header.tsamp

@@ -85,10 +85,7 @@ def amount(plan: "RunPlan", config: Config) -> Amount | None:
 
     It depends on the data and the settings alone, and not on the machine: a run is the same anywhere.
 
-    Parameters
-    ----------
-    plan : RunPlan
-        Its `work`, trials and sizes are used.
+    `plan`: its `work`, trials and sizes are used.
     """
     wanted, total = config.completeness, sum(plan.work.values())
     enabled = total > LONG_RUN if wanted.enabled is None else wanted.enabled
@@ -249,10 +246,7 @@ class Places:
     def draw(self, number: int, dm: float, asked: Sequence[Asked] = ()) -> Place:
         """The signals of a place: the same for the same number and settings.
 
-        Parameters
-        ----------
-        asked : sequence of Asked
-            Of the place, in place of what the law gives it.
+        `asked`: of the place, in place of what the law gives it.
         """
         header, config = self.header, self.config
         ranges = ranges_of(header, self.trials, config)

@@ -158,10 +158,7 @@ def _size(nbytes: float) -> str:
 def dry_run(obs: Observation, config: Config, freqs: Floats | None = None) -> RunPlan:
     """Plan a run without reading samples.
 
-    Parameters
-    ----------
-    freqs : ndarray, optional
-        Frequencies of the channels that are alive [MHz]; default: all outside the zapped ranges.
+    `freqs`: frequencies of the channels that are alive [MHz]; default: all outside the zapped ranges.
 
     Raises
     ------

@@ -87,10 +87,7 @@ def split(given: str) -> tuple[Path, str]:
 def wanted(pulsars: Sequence[str]) -> list[Wanted]:
     """The pulsars that the settings name.
 
-    Parameters
-    ----------
-    pulsars : sequence of str
-        As `subtract.pulsars` has them.
+    `pulsars`: as `subtract.pulsars` has them.
 
     Raises
     ------
@@ -179,10 +176,7 @@ def subtract(
     than what noise gives, its template is measured in the samples without the others, and taken out. What is left
     is folded once more.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint, optional
-        Has the templates of an interrupted run, or is given them.
+    `checkpoint`: has the templates of an interrupted run, or is given them.
 
     Raises
     ------
@@ -337,10 +331,7 @@ class Samples:
     ) -> list[FoldCube]:
         """Fold any number of candidates in one pass over the samples, or over a part of them.
 
-        Parameters
-        ----------
-        params : sequence of FoldParams
-            At the middle of the part.
+        `params`: at the middle of the part.
         """
         if self.source is None:
             if isinstance(self.obs, SeriesSet):
@@ -351,10 +342,8 @@ class Samples:
     def held(self, means: Means, cleaned: Int8s | None = None) -> "Samples":
         """The same, to be folded several times: cleaned once, if all fit into the memory that folding leaves.
 
-        Parameters
-        ----------
-        cleaned : ndarray of int8, shape (nchans, nsamps), optional
-            All of them, where they are in memory: held if that fits with all that it is a part of.
+        `cleaned`: shape (nchans, nsamps): all of them, where they are in memory: held if that fits with all that it is
+        a part of.
         """
         source, room = self.source, means.memory - means.memory // 2
         if source is None or isinstance(source, HeldSource) or source.nchans * source.nsamps > room:
@@ -379,10 +368,7 @@ class Samples:
 def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint | None = None) -> Samples:
     """The cleaned samples of an observation, less the pulsars that are to be taken out; series as they are.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint, optional
-        Has the mask and the templates of an interrupted run, or is given them.
+    `checkpoint`: has the mask and the templates of an interrupted run, or is given them.
 
     Raises
     ------
@@ -433,10 +419,7 @@ def with_dm_curve(obs: SeriesSet, fold: Fold, config: FoldConfig) -> Fold:
     The error of the DM is that of the best of neighbouring trials, or that at which the delay over the band is the
     width of the pulse over its S/N, whichever is larger.
 
-    Parameters
-    ----------
-    fold : Fold
-        In the series of its DM.
+    `fold`: in the series of its DM.
     """
     own = obs.nearest(fold.after.dm)
     near = np.arange(max(own - CURVE_SIDE, 0), min(own + CURVE_SIDE + 1, obs.dms.size))

@@ -92,10 +92,7 @@ def wide_dms(dms: Floats, freqs: Floats, width: float) -> Bools:
     From one to the next the delay over the band changes by no more than the narrowest pulse (unless the plan itself has
     wider steps), so that a pulse is smeared by half its width at most.
 
-    Parameters
-    ----------
-    width : float
-        Narrowest pulse [s].
+    `width`: narrowest pulse [s].
     """
     chosen = np.zeros(dms.size, dtype=np.bool_)
     across = KDM * float(np.min(freqs) ** -2.0 - np.max(freqs) ** -2.0)
@@ -154,10 +151,8 @@ def plan_bands(plan: DMPlan, config: Config, halved: Ints, periodic: float = 1.0
 def plan_octaves(plan: DMPlan, config: AccelConfig, halved: Ints | None = None) -> Octaves:
     """Choose frequencies and trial DMs for the search with a drift.
 
-    Parameters
-    ----------
-    halved : ndarray of int64, shape (ndms,), optional
-        How often series are halved for it (:func:`pulsar.dedisp.plan.halvings`); default: as they are.
+    `halved`: shape (ndms,): how often series are halved for it (:func:`pulsar.dedisp.plan.halvings`); default: as they
+    are.
     """
     halved = np.zeros(plan.ndms, dtype=np.int64) if halved is None else halved
     if config.loss == 0.0 or plan.tolerance == 0.0:
@@ -278,10 +273,7 @@ def independent_dms(plan: DMStage, freqs: Floats, power: float = 16.0) -> float:
     is below (the extremal index of the chain; Leadbetter 1983). Given one of two such exponential powers the other is a
     noncentral chi-square (Goodman 1957). Averaged over all frequencies up to Nyquist.
 
-    Parameters
-    ----------
-    power : float
-        Normalised power of the threshold in a single trial; the result hardly depends on it.
+    `power`: normalised power of the threshold in a single trial; the result hardly depends on it.
     """
     if plan.ndms < 2:
         return float(plan.ndms)
@@ -319,10 +311,7 @@ def independent_steps(steps: Floats, freqs: Floats, grid: Floats, power: float =
 def independent_periodic(plan: DMPlan, times: Ints) -> float:
     """Independent trials among the DMs of a plan, for frequencies up to where each is searched for periods.
 
-    Parameters
-    ----------
-    times : ndarray of int64, shape (ndms,)
-        How often series are halved for that (:func:`pulsar.dedisp.plan.halvings`).
+    `times`: shape (ndms,): how often series are halved for that (:func:`pulsar.dedisp.plan.halvings`).
     """
     parts = [replace(part, tsamp=part.tsamp * 2.0**halved) for part, halved in stretches(plan, times)]
     return sum(independent_dms(part, plan.freqs) for part in parts)
@@ -378,10 +367,7 @@ def _without(config: Config, names: Sequence[str]) -> Config:
 def searches_of(config: Config, count: int, tobs: float) -> list[tuple[type[Search[Any]], Any]]:
     """The searches of a series as a whole (`count` 1), or of each of so many parts, and their settings.
 
-    Parameters
-    ----------
-    tobs : float
-        Length of each [s].
+    `tobs`: length of each [s].
 
     Raises
     ------
@@ -395,10 +381,7 @@ def searches_of(config: Config, count: int, tobs: float) -> list[tuple[type[Sear
 def all_searches(config: Config, nsamps: int, tsamp: float, times: int = 0) -> Iterator[SearchOf]:
     """Everything that a series goes through: the whole first, then parts, the longest first.
 
-    Parameters
-    ----------
-    times : int
-        How often it is halved for the searches that are `spectral`.
+    `times`: how often it is halved for the searches that are `spectral`.
 
     Raises
     ------
@@ -415,10 +398,7 @@ def all_searches(config: Config, nsamps: int, tsamp: float, times: int = 0) -> I
 def part_rooms(counts: tuple[int, ...], memory: int) -> dict[int, int]:
     """Bytes for the acceleration search of each number of parts, in proportion to their lengths; the whole if alone.
 
-    Parameters
-    ----------
-    memory : int
-        For all of them together.
+    `memory`: for all of them together.
     """
     if counts == (1,):
         return {1: memory}

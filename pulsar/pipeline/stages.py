@@ -176,10 +176,7 @@ def pulse_trials(nsamps: int, tsamp: float, config: Config) -> float:
 def pulse_threshold(plans: Sequence[DMPlan], config: Config) -> float:
     """S/N at which the searches for pulses by all plans promise as many false alarms as the first does by the settings.
 
-    Parameters
-    ----------
-    plans : sequence of DMPlan
-        Of the whole band, and of bands in it: their noise is as good as independent, and trials add up.
+    `plans`: of the whole band, and of bands in it: their noise is as good as independent, and trials add up.
     """
     lengths = [
         (number, stage.nsamps, stage.tsamp, independent_dms(stage, plan.freqs))

@@ -78,10 +78,7 @@ def fingerprint(files: Sequence[InputFile], config: Config, version: str, header
 def checked_plan(obs: Observation, config: Config, *, shared: bool = False) -> RunPlan:
     """The plan of a run; whatever makes it impossible is told here, before any sample is read.
 
-    Parameters
-    ----------
-    shared : bool
-        Workers search ranges of its trial DMs.
+    `shared`: workers search ranges of its trial DMs.
 
     Raises
     ------
@@ -126,10 +123,7 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
 def finished(out: Path, fingerprint: str, progress: Progress, *, overwrite: bool, resume: bool) -> Run | None:
     """The product, where a run of the same files and settings has come to its end and is to be resumed.
 
-    Parameters
-    ----------
-    overwrite : bool
-        Replace the product of other files or settings.
+    `overwrite`: replace the product of other files or settings.
 
     Raises
     ------

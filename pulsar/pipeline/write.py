@@ -39,10 +39,7 @@ def write_product(
 ) -> None:
     """Write the product, whole or not at all. Ranks and ids are given here, once.
 
-    Parameters
-    ----------
-    record : mapping
-        The provenance.
+    `record`: the provenance.
     """
     header, obs = samples.header, samples.obs
     listed = [candidate for candidate in judged.candidates if candidate.fold is not None or not candidate.parent]

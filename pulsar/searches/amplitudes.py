@@ -315,10 +315,7 @@ class NoiseModel:
     def levels(self, real: Float32s, imag: Float32s, pad: int) -> Floats | None:
         """Natural logarithm of the noise level at the knots `centres`, or None when there is no power at all.
 
-        Parameters
-        ----------
-        real, imag : ndarray of float32, shape (>= pad + nbins,)
-            Amplitudes, bin r at ``pad + r``.
+        `real` and `imag`: shape (>= pad + nbins,): amplitudes, bin r at ``pad + r``.
         """
         levels = np.empty(self.widths.size, dtype=np.float64)
         if not whiten.noise_levels(

@@ -62,10 +62,7 @@ def _columns(capacity: int) -> Raised:
 class FFTSearch(HarmonicSearch["_Buffers"]):
     """Search for periods in the power spectrum; see :class:`~pulsar.searches.search.Search`.
 
-    Parameters
-    ----------
-    config : FFTConfig
-        Harmonics, threshold, range of periods.
+    `config`: harmonics, threshold, range of periods.
 
     Raises
     ------

@@ -58,10 +58,7 @@ class Pulses:
 def band_delays(freqs: Floats, fref: float | None = None) -> tuple[float, float, float]:
     """Delay at the highest and the lowest channel, and its rms over the channels [s per pc cm^-3].
 
-    Parameters
-    ----------
-    fref : float, optional
-        Frequency of zero delay [MHz]; default the highest channel.
+    `fref`: frequency of zero delay [MHz]; default the highest channel.
     """
     delays = dispersion_delays(np.asarray(freqs, dtype=np.float64), fref)
     return float(delays.min()), float(delays.max()), float(np.std(delays))

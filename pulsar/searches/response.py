@@ -50,10 +50,7 @@ def alignment(nharm: int) -> int:
 def coarsest(logp: float) -> float:
     """Largest step of drift [bins] with which a threshold does not make more of the grid worth looking at than `LEAST`.
 
-    Parameters
-    ----------
-    logp : float
-        ln p of the threshold of a single trial.
+    `logp`: ln p of the threshold of a single trial.
     """
     needed = (LEAST - 1.0) / max(-logp - 1.0, 1.0)
     return float(np.interp(-needed, -np.array(GRID[0]), STEPS))
@@ -180,10 +177,7 @@ class Extent:
         Of sums whose fundamental is in no sum of fewer harmonics they are counted with those of the first stage: what a
         stage adds to the trials is little where noise that makes one high has been seen by the others.
 
-        Parameters
-        ----------
-        rows : ndarray of int64, shape (nstages, 2)
-            Of `rows_of`.
+        `rows`: shape (nstages, 2): of `rows_of`.
         """
         found = np.zeros((len(rows), 2))
         before = 0

@@ -331,10 +331,7 @@ class ProfileSearch(PeriodicSearch[B]):
 def threshold_logp(sigma: float, ntrials: Callable[[float], ArrayLike]) -> float:
     """Single-trial ln p at which a trial-corrected significance is `sigma`.
 
-    Parameters
-    ----------
-    ntrials : callable
-        Independent trials at a ln p, on which their number depends slowly.
+    `ntrials`: independent trials at a ln p, on which their number depends slowly.
     """
     expected = float(np.log(stats.expected_from_sigma(sigma)))
     logp = expected

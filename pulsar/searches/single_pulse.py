@@ -66,10 +66,7 @@ class SinglePulseSearch(Search["_Buffers"]):
     Samples that are not finite, and stretches of one value, count as nothing; lines of interference are taken out where
     they are strong. One row for each pulse, with its best width.
 
-    Parameters
-    ----------
-    config : SinglePulseConfig
-        Threshold, widest pulse, shape, most events.
+    `config`: threshold, widest pulse, shape, most events.
     """
 
     name = "single_pulse"
@@ -256,11 +253,8 @@ def _wander(means: Float32s, number: int) -> bool:
 def _joined(parts: Sequence[tuple[int, Floats]]) -> Floats:
     """Pulses found on several baselines, in order of time: of those that overlap the strongest.
 
-    Parameters
-    ----------
-    parts : sequence of (int, ndarray)
-        Widest pulse that is looked for on each baseline, descending, and what was found. Pulses narrower than AT_LIMIT
-        of what the next one is for are left to that, and those as wide as is looked for to the one before.
+    `parts`: widest pulse that is looked for on each baseline, descending, and what was found. Pulses narrower than
+    AT_LIMIT of what the next one is for are left to that, and those as wide as is looked for to the one before.
     """
     if not parts:
         return np.zeros((0, 5))

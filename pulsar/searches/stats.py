@@ -16,10 +16,7 @@ from pulsar_kernels.arrays import Array, Floats
 def median(x: Array) -> float:
     """The median of finite numbers: most of the time that numpy's takes goes into what is not asked.
 
-    Parameters
-    ----------
-    x : ndarray of float, shape (n,)
-        One at least.
+    `x`: shape (n,): one at least.
     """
     at, odd = len(x) // 2, len(x) % 2 == 1
     if len(x) >= 1 << 14:

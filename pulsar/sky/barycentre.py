@@ -236,10 +236,7 @@ def turning(day: int) -> tuple[float, float, float]:
     Of bulletin B where there are any, else of bulletin A. Beyond the tables UT1 - UTC is that of their nearest day: it
     is less than a second, in which the telescope moves by 0.5 km, 2 us.
 
-    Parameters
-    ----------
-    day : int
-        MJD (UTC).
+    `day`: MJD (UTC).
     """
     try:
         text = _line(iers.IERS_A_FILE, day)

@@ -93,10 +93,7 @@ def catalogue_file(source: Path | str) -> Path:
 def read_catalogue(source: Path | str) -> list[Pulsar]:
     """Pulsars of a catalogue that have a position and a period.
 
-    Parameters
-    ----------
-    source : path or str
-        File, or "psrqpy".
+    `source`: file, or "psrqpy".
 
     Raises
     ------

@@ -56,10 +56,7 @@ OBSERVATORIES: Final[tuple[Observatory, ...]] = (
 def find_observatory(name: str) -> Observatory | None:
     """The telescope of that name, alias or tempo code; None when it is unknown.
 
-    Parameters
-    ----------
-    name : str
-        As files write it; case, blanks and punctuation do not count.
+    `name`: as files write it; case, blanks and punctuation do not count.
     """
     wanted = _plain(name)
     for observatory in OBSERVATORIES:

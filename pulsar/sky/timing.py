@@ -139,10 +139,7 @@ class TimingModel:
 
         The predicted phase is fitted over the observation, at the highest frequency of the band.
 
-        Parameters
-        ----------
-        header : Header
-            Telescope, time, length and band.
+        `header`: telescope, time, length and band.
 
         Raises
         ------
