@@ -204,10 +204,10 @@ def _judge(
         # One bit has a mean, and no noise or shape of its own.
         config = config.model_copy(update={"kurtosis": 0.0, "iqrm": 0.0})
         measured = replace(stats, std=np.where(usable, median(stats.std, axis=0), np.nan))
-    outliers = find_outliers(measured, marks.known, sorted({near, max(near, window)}), delays, config)
-    for which, reason in outliers.channels:
+    whole, parts = find_outliers(measured, marks.known, sorted({near, max(near, window)}), delays, config)
+    for reason, which in whole.items():
         marks.channels(which, reason)
-    for blocks, cause in outliers.blocks:
+    for cause, blocks in parts.items():
         marks.blocks(blocks, cause)
     live = marks.reasons == ""
     if live.any() and config.grow > 0:

@@ -7,7 +7,6 @@ line, it is not one of theirs.
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -39,18 +38,10 @@ TRACK_FINE: Final = 60
 LASTING: Final = 4
 
 
-@dataclass(frozen=True)
-class Outliers:
-    """Channels and blocks that stand out."""
-
-    channels: list[tuple[Bools, str]]  # whole channels, shape (nchans,), and why
-    blocks: list[tuple[Bools, str]]  # channel-blocks, shape (nblocks, nchans), and the cause
-
-
 def find_outliers(
     stats: BlockStatistics, bad: Bools, windows: Sequence[int], delays: Floats, config: RfiConfig
-) -> Outliers:
-    """Outlying channels and channel-blocks, in a few rounds, each without what those before found.
+) -> tuple[dict[str, Bools], dict[str, Bools]]:
+    """Outlying channels, by the reason, and channel-blocks, by the cause: in a few rounds, each without those before.
 
     Parameters
     ----------
@@ -136,7 +127,7 @@ def find_outliers(
             bad = bad | parts[cause]
         if last:
             break
-    return Outliers([(w, name) for name, w in whole.items()], [(p, name) for name, p in parts.items()])
+    return whole, parts
 
 
 def _any(flags: Iterable[Bools]) -> Bools:

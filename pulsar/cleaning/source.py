@@ -351,9 +351,7 @@ def live_parts(source: MaskedSource) -> Live:
     """The live parts of cleaned samples."""
     mask = source.mask
     bad = np.ascontiguousarray(mask.bad[:, np.flatnonzero(mask.chan_ok)])
-    dead = (
-        np.array([*mask.clipped.tolist(), *gaps_of(source.obs)], dtype=np.int64).reshape(-1, 2).clip(0, source.nsamps)
-    )
+    dead = np.array([*mask.clipped, *gaps_of(source.obs)], dtype=np.int64).reshape(-1, 2).clip(0, source.nsamps)
     whole = np.asarray(mask.edges, dtype=np.int64)
     edges = np.unique(np.concatenate([whole, dead.ravel()]))
     middle = 0.5 * (edges[:-1] + edges[1:])

@@ -60,14 +60,6 @@ class Wanted:
     ephemeris: Ephemeris | FromPar
 
 
-@dataclass(frozen=True, eq=False)
-class Subtracted:
-    """Samples without the pulsars that were taken out of them."""
-
-    source: MaskedSource  # samples without it
-    rows: Array  # fields of SUBTRACTED_COLUMNS, one row for each pulsar that was asked for
-
-
 def split(given: str) -> tuple[Path, str]:
     """File and candidate that a text names; no candidate: an ephemeris.
 
@@ -169,7 +161,7 @@ def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
 
 def subtract(
     source: MaskedSource, header: Header, config: Config, means: Means, checkpoint: Checkpoint | None = None
-) -> Subtracted:
+) -> tuple[MaskedSource, Array]:
     """Take the pulsars that the settings name out of cleaned samples, the brightest first.
 
     Each is folded and its period, derivative and DM refined; where its S/N is at least `subtract.min_snr`, and more
@@ -178,6 +170,13 @@ def subtract(
 
     `checkpoint`: has the templates of an interrupted run, or is given them.
 
+    Returns
+    -------
+    MaskedSource
+        Samples without them.
+    ndarray
+        Fields of SUBTRACTED_COLUMNS, one row for each pulsar that was asked for.
+
     Raises
     ------
     ConfigError, DataError
@@ -185,7 +184,7 @@ def subtract(
     """
     pulsars = check_subtract(header, config)
     if not pulsars:
-        return Subtracted(source, empty_table(SUBTRACTED_COLUMNS, 0))
+        return source, empty_table(SUBTRACTED_COLUMNS, 0)
     progress = means.progress
     kept = None if checkpoint is None else checkpoint.load("subtracted")
     if checkpoint is not None and kept is not None:
@@ -197,7 +196,7 @@ def subtract(
                 "this one cannot go on: search again without --resume, or remove that folder"
             ) from error
         progress.message(f"{len(old)} pulsars are subtracted: their templates are taken from the interrupted run")
-        return Subtracted(SubtractedSource(source, old), kept["rows"])
+        return SubtractedSource(source, old), kept["rows"]
     folds = _folds(source, pulsars, header, config, means)
     rows = _table(pulsars)
     bright = []
@@ -227,7 +226,7 @@ def subtract(
         progress.message(told(rows[i]))
     if checkpoint is not None:
         checkpoint.save("subtracted", rows=rows, **packed(taken))
-    return Subtracted(left, rows)
+    return left, rows
 
 
 def templates_of(
@@ -388,8 +387,7 @@ def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint
     source = clean_source(obs, mask, config, threads=means.threads, progress=means.progress)
     if not config.subtract.pulsars:
         return Samples(obs, source)
-    rest = subtract(source, obs.header, config, means, checkpoint)
-    return Samples(obs, rest.source, rest.rows)
+    return Samples(obs, *subtract(source, obs.header, config, means, checkpoint))
 
 
 def _part_of(series: TimeSeries, part: Part) -> TimeSeries:

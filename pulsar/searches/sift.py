@@ -16,7 +16,7 @@ import numpy as np
 from pulsar.config.model import SiftConfig
 from pulsar.data.header import band_delay
 from pulsar_kernels import peaks
-from pulsar_kernels.arrays import Array, Floats, Ints
+from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -270,18 +270,13 @@ def _valleys(dm: Floats, excess: Floats, head: float, gap: float) -> Floats:
     # A plan has steps of its own: a gap is wider than the signal and than several of them.
     wide = steps > max(gap, DM_GAP * float(np.median(steps))) if steps.size else np.zeros(0, dtype=np.bool_)
     at = int(np.searchsorted(grid, head))
-    least = np.full(grid.size, np.inf)
-    for step in (1, -1):
-        lowest, i = np.inf, at
-        while 0 <= i + step < grid.size:
-            crossing = min(i, i + step)
-            if i != at:
-                lowest = min(lowest, top[i])
-            if wide[crossing]:
-                lowest = 0.0
-            i += step
-            least[i] = lowest
-    return np.asarray(least[index])
+
+    def on_the_way(top: Floats, wide: Bools) -> Floats:
+        """Least power between the head, the first, and each of those beyond it."""
+        return np.minimum.accumulate(np.where(wide, 0.0, np.append(np.inf, top[1:])[: wide.size]))
+
+    below = on_the_way(top[at::-1], wide[:at][::-1])[::-1]
+    return np.concatenate([below, [np.inf], on_the_way(top[at:], wide[at:])])[index]
 
 
 def _dm_range(detections: Array, members: Ints) -> tuple[float, float]:

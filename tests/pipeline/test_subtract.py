@@ -131,7 +131,7 @@ def test_what_is_given_by_two_names_is_taken_out_once(folder, source):
     other.write_text(par.read_text().replace("PSR X", "PSR Y"))
     header = dataclasses.replace(source.obs.header, barycentric=True)
     means = Means(1, 1 << 30, folder, Progress(level="error"))
-    found = subtract(source, header, config(par, other), means).rows
+    _, found = subtract(source, header, config(par, other), means)
     assert sorted(found["subtracted"].tolist()) == [0, 1]
     assert found["snr_before"].max() > 80
     assert found["snr_before"].min() < 6
