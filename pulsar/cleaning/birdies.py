@@ -361,12 +361,7 @@ def diode_lines(zero: Spectrum, periods: Sequence[float]) -> list[Birdie]:
     It is there if the odd harmonics up to the seventh are strong and the even ones, which a square wave does not have
     but a pulsar does, are not.
 
-    Parameters
-    ----------
-    zero : Spectrum
-        Of the series at DM 0.
-    periods : sequence of float
-        [s]
+    `zero`: of the series at DM 0. `periods`: [s].
 
     Returns
     -------

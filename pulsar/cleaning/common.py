@@ -53,12 +53,7 @@ class Lines:
 def line_dms(freqs: Floats, nyquist: float, dm_hi: float) -> Floats:
     """DMs at which lines are compared, ascending from 0 [pc cm^-3].
 
-    Parameters
-    ----------
-    nyquist : float
-        [Hz]
-    dm_hi : float
-        Highest DM that is searched.
+    `nyquist`: [Hz]. `dm_hi`: highest DM that is searched.
     """
     across = KDM * float(np.min(freqs) ** -2.0 - np.max(freqs) ** -2.0)
     if not across > 0 or not dm_hi > 0:

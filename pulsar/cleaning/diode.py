@@ -53,12 +53,7 @@ class Diode:
 class DiodeSums:
     """Products of the samples with waves of the periods that a diode may have, block by block.
 
-    Parameters
-    ----------
-    periods : sequence of float
-        [s]
-    step : float
-        Time from one point to the next [s].
+    `periods`: [s]. `step`: time from one point to the next [s].
     """
 
     def __init__(self, periods: Sequence[float], nblocks: int, nchans: int, step: float) -> None:

@@ -177,11 +177,7 @@ def find_jumps(stats: BlockStatistics, bad: Bools, block: float) -> Ints:
     A step of the level that all channels share, in one block or two, between two stretches of some seconds that differ
     by more than they vary: a pulse, even of a second or two, comes back.
 
-    Parameters
-    ----------
-    bad : ndarray of bool, shape (nblocks, nchans)
-    block : float
-        Length of a block [s].
+    `bad`: shape (nblocks, nchans). `block`: length of a block [s].
 
     Returns
     -------

@@ -138,12 +138,7 @@ class PrestoMask:
 
         Blocks that straddle intervals lose more than what is masked.
 
-        Parameters
-        ----------
-        wanted : float
-            [s]
-        nsamps : int
-            Of the observation: its number of blocks is bounded.
+        `wanted`: [s]. `nsamps`: of the observation: its number of blocks is bounded.
         """
         usual = int(block_edges(nsamps, self.tsamp, wanted, self.bad.shape[1])[1])
         whole = np.arange(max(1, usual // 2), 2 * usual + 1)
@@ -398,12 +393,7 @@ def _read(file: Hdf5, group: str, table: Mapping[str, tuple[str, str, str]]) -> 
 def read_given(path: Path | str, header: Header, *, statistics: bool = False) -> MaskFile | PrestoMask:
     """Read a mask for an observation, ours or PRESTO's: the content tells.
 
-    Parameters
-    ----------
-    header : Header
-        Of the observation that it is for.
-    statistics : bool
-        Read the statistics too, where the file has them.
+    `header`: of the observation that it is for. `statistics`: read the statistics too, where the file has them.
 
     Raises
     ------

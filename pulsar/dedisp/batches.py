@@ -110,12 +110,7 @@ def batches_of(plan: DMPlan, first: int, last: int) -> DMPlan:
 def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
     """Cheapest route that fits.
 
-    Parameters
-    ----------
-    threads : int
-        Threads that will search the series meanwhile.
-    memory : int
-        Bytes for dedispersion and search.
+    `threads`: threads that will search the series meanwhile. `memory`: bytes for dedispersion and search.
     """
     room = max(memory - threads * SEARCH_BYTES * plan.nsamps, 0)
     largest = max(2 * _trials(plan, stage) * stage.nsamps for stage in plan.stages)

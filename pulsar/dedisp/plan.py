@@ -294,12 +294,7 @@ def make_plan(header: Header, config: DedispConfig, freqs: Floats | None = None)
 def few_trials(header: Header, dms: Floats, downsample: int, freqs: Floats) -> DMPlan:
     """A plan of just these trials, by brute force, all at one downsampling.
 
-    Parameters
-    ----------
-    downsample : int
-        A power of two.
-    freqs : ndarray
-        Channels that are alive [MHz], descending.
+    `downsample`: a power of two. `freqs`: channels that are alive [MHz], descending.
     """
     band = _Band(header, DedispConfig(method="brute"), freqs)
     low, high = (band.smearing(float(dm), downsample, 0.0) for dm in (dms[0], dms[-1]))

@@ -192,12 +192,7 @@ class _Scratch:
 class DMStore(Closing):
     """Dedispersed series of all stages; a context manager that removes its scratch file.
 
-    Parameters
-    ----------
-    plan : DMPlan
-        What is kept.
-    scratch : Path or None
-        Folder of the scratch file; None keeps everything in memory.
+    `plan`: what is kept. `scratch`: folder of the scratch file; None keeps everything in memory.
 
     Attributes
     ----------

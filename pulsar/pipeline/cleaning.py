@@ -53,12 +53,7 @@ class Cleaning:
 def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -> MaskFile | PrestoMask | None:
     """The mask that the settings name, None when they name none.
 
-    Parameters
-    ----------
-    header : Header
-        Of the observation that it must belong to.
-    statistics : bool
-        Read the statistics too, where the file has them.
+    `header`: of the observation that it must belong to. `statistics`: read the statistics too, where the file has them.
 
     Raises
     ------
@@ -201,11 +196,7 @@ def spectrum_of(series: Array, tsamp: float, config: Config) -> Spectrum:
 def learn_in_series(series: Array, tsamp: float, config: Config) -> tuple[list[Birdie], list[tuple[float, float]]]:
     """Lines of the mains in an already dedispersed series; none where nothing should be learnt.
 
-    Parameters
-    ----------
-    series : ndarray, shape (nsamps,)
-    config : Config
-        Its `fft`, `rfi.learn` and `sift.mains` are used.
+    `series`: shape (nsamps,). `config`: its `fft`, `rfi.learn` and `sift.mains` are used.
 
     Returns
     -------

@@ -165,12 +165,7 @@ class FromPar:
 def ephemerides_of(run: Run, rows: Sequence[Any]) -> list[Ephemeris]:
     """Ephemerides of rows of candidates.
 
-    Parameters
-    ----------
-    run : Run
-        Whose candidates they are.
-    rows : sequence of mapping or void
-        Fields of CANDIDATE_COLUMNS.
+    `run`: whose candidates they are. `rows`: fields of CANDIDATE_COLUMNS.
     """
     lines = tuple((float(line["freq"]), float(line["width"])) for line in run.rows("rfi/birdies"))
 

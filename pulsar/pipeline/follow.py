@@ -317,12 +317,7 @@ def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Lines = ()) -> Fold:
     Impulses of a few of them may have drawn the refinement away from what was found. What is left must repeat, and be
     where it was found.
 
-    Parameters
-    ----------
-    search_dm : bool
-        Fit the DM.
-    lines : sequence of (float, float)
-        Frequencies and full widths [Hz] of periodic interference.
+    `search_dm`: fit the DM. `lines`: frequencies and full widths [Hz] of periodic interference.
     """
     fold = refine(cube, search_dm=search_dm, lines=lines)
     if not repeats(fold) < REPEATING:

@@ -104,12 +104,7 @@ def cutouts_of(
 def judge_shapes(table: Array, cutouts: Mapping[str, PulseCutout], dms: Floats) -> set[str]:
     """Flag pulses that sweep as no dispersed pulse does, are in few channels, or have the DMs of several sweeps.
 
-    Parameters
-    ----------
-    table : ndarray
-        Single pulses; flags, scores and order are changed.
-    cutouts : mapping of str to PulseCutout
-        Of the pulses that are judged, by id.
+    `table`: single pulses; flags, scores and order are changed. `cutouts`: of the pulses that are judged, by id.
 
     Returns
     -------

@@ -144,12 +144,7 @@ def _read(path: Path) -> _Machines:
 def learning(work: Mapping[str, float], times: Callable[[], Mapping[str, StageTime]]) -> Iterator[None]:
     """Learn from what runs inside, if it ends well and nothing had to be compiled for it.
 
-    Parameters
-    ----------
-    work : mapping
-        CPU seconds of the stages at the default rates.
-    times : callable
-        Gives the times of the stages so far.
+    `work`: CPU seconds of the stages at the default rates. `times`: gives the times of the stages so far.
     """
     from numba.core import event
 

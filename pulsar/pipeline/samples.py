@@ -145,12 +145,7 @@ def check_subtract(header: Header, config: Config) -> list[Wanted]:
 def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
     """CPU seconds that subtraction adds to a run.
 
-    Parameters
-    ----------
-    volume : float
-        Channels times samples.
-    passes : int
-        Over the samples, by dedispersion and folding.
+    `volume`: channels times samples. `passes`: over the samples, by dedispersion and folding.
     """
     # Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py cost.
     folded = (2.0 if npulsars == 1 else 3.0) * npulsars / 3e8

@@ -203,12 +203,7 @@ def trials_of(bands: Mapping[str, Octaves], plan: DMPlan) -> dict[str, BandTrial
 def ruler(ndms: int, step: float, *, last: bool) -> tuple[Ints, Ints]:
     """Every `step`-th of some trials in the mean, and how often the number of each can be halved (`LEVELS` at most).
 
-    Parameters
-    ----------
-    step : float
-        1 or more.
-    last : bool
-        The last trial is taken, too, as if it could be halved most often.
+    `step`: 1 or more. `last`: the last trial is taken, too, as if it could be halved most often.
     """
     rows = np.unique(np.floor(np.arange(int(np.ceil(ndms / step))) * step).astype(np.int64))
     numbers = np.arange(rows.size)

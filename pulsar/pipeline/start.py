@@ -33,11 +33,7 @@ def opened(
 ) -> AbstractContextManager[Observation]:
     """An observation for a block, closed at its end if it is opened here.
 
-    Parameters
-    ----------
-    paths : path, sequence of paths, or Observation
-    progress : Progress, optional
-        Told what is odd in the files.
+    `paths`: path, sequence of paths, or Observation. `progress`: told what is odd in the files.
 
     Raises
     ------
@@ -56,12 +52,7 @@ def opened(
 def fingerprint(files: Sequence[InputFile], config: Config, version: str, header: Header | None = None) -> str:
     """Digest of all that the result of a run depends on: not threads, memory or scratch.
 
-    Parameters
-    ----------
-    version : str
-        Of the program.
-    header : Header, optional
-        What is known of the files may stand in others beside them (``.inf``).
+    `version`: of the program. `header`: what is known of the files may stand in others beside them (``.inf``).
     """
     settings = config.model_dump(mode="json", exclude={"run", "output", "batch"})
     inputs: list[Any] = [[str(f.path), f.size, f.mtime] for f in files]

@@ -44,12 +44,7 @@ TRIALS_AREA = (0.82, 0.31)
 class Trials:
     """Independent trials of a run, and how coarse a grid its threshold allows.
 
-    Parameters
-    ----------
-    ntrials_dm : float
-        Independent DMs of the whole run.
-    bands : BandTrials
-        See `AccelSearch`.
+    `ntrials_dm`: independent DMs of the whole run. `bands`: see `AccelSearch`.
 
     Attributes
     ----------

@@ -115,12 +115,7 @@ def make_levels(
 ) -> tuple[Level, ...]:
     """Series and transforms that cover a range of periods, each period once.
 
-    Parameters
-    ----------
-    p_min, p_max : float
-        Range of periods [s].
-    duty_min, duty_max : float
-        Range of widths [turns].
+    `p_min` and `p_max`: range of periods [s]. `duty_min` and `duty_max`: range of widths [turns].
 
     Returns
     -------
@@ -353,11 +348,7 @@ def lower_tail(sums: Float32s, unit: float) -> tuple[float, int]:
 def between_lines(x: Float32s, variance: float) -> Floats:
     """Power spectrum of a series over that of white noise without the lines of a pulsar, modes 1, 2, 3 ...
 
-    Parameters
-    ----------
-    x : ndarray of float32, shape (n,)
-    variance : float
-        That white noise has in each sample.
+    `x`: shape (n,). `variance`: that white noise has in each sample.
     """
     power = np.abs(np.fft.rfft(x)[1:]) ** 2 / (variance * len(x))
     if len(power) < BAND * LOW_MODES:

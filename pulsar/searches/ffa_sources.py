@@ -47,12 +47,7 @@ class Source(NamedTuple):
 class Refiner:
     """Refines trials on the series of their levels.
 
-    Parameters
-    ----------
-    p_max : float
-        Longest period that a source may have [s].
-    duty_max : float
-        Widest pulse [turns].
+    `p_max`: longest period that a source may have [s]. `duty_max`: widest pulse [turns].
     """
 
     def __init__(self, levels: tuple[Level, ...], tobs: float, p_max: float, duty_max: float) -> None:

@@ -66,14 +66,7 @@ def drift_steps(limit: float, nharm: int, most: float) -> tuple[float, int]:
 
     Rows hold a step more than the largest on either side, and fill vectors of drifts: what they hold beyond is no work.
 
-    Parameters
-    ----------
-    limit : float
-        Largest drift [bins].
-    nharm : int
-        Most harmonics summed.
-    most : float
-        Largest step [bins].
+    `limit`: largest drift [bins]. `nharm`: most harmonics summed. `most`: largest step [bins].
     """
     if limit <= 0.0:
         return STEPS[0], 0

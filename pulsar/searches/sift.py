@@ -170,12 +170,7 @@ def group(
 def joined(groups: Sequence[Group], detections: Array, place: Ints) -> Group:
     """Some groups as one, with the name of the first.
 
-    Parameters
-    ----------
-    detections : ndarray
-        Those that were grouped.
-    place : ndarray of int64
-        Of each by significance, see :func:`positions`.
+    `detections`: those that were grouped. `place`: of each by significance, see :func:`positions`.
     """
     members = np.concatenate([one.members for one in groups])
     members = members[np.argsort(place[members], kind="stable")]

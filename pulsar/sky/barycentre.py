@@ -143,12 +143,7 @@ def barycentric_samples(header: Header, nsamps: int, tsamp: float) -> tuple[floa
     Samples are left out or taken twice, never mixed: noise stays white, and no sample is off by more than half its
     length.
 
-    Parameters
-    ----------
-    header : Header
-        Start, telescope and position.
-    nsamps : int
-        Samples of the series.
+    `header`: start, telescope and position. `nsamps`: samples of the series.
 
     Returns
     -------
@@ -186,12 +181,7 @@ def _resolved(telescope: str | Observatory, ra_deg: float, dec_deg: float) -> tu
 def place_of(mjd: float, seconds: Floats, where: Observatory) -> tuple[tuple[Floats, Floats], Floats, Floats, Floats]:
     """Times, and the place of a telescope at them.
 
-    Parameters
-    ----------
-    mjd : float
-        Topocentric MJD (UTC).
-    seconds : ndarray, shape (n,)
-        Moments after it [s].
+    `mjd`: topocentric MJD (UTC). `seconds`: shape (n,): moments after it [s].
 
     Returns
     -------

@@ -297,12 +297,7 @@ def label_rows(
 def label_left(rows: Array, subtracted: Array, tobs: float) -> None:
     """Fill `known_source` of candidates with period and DM of a pulsar that was taken out of the samples.
 
-    Parameters
-    ----------
-    rows : ndarray
-        Fields of CANDIDATE_COLUMNS; changed. What has a name keeps it.
-    subtracted : ndarray
-        Fields of SUBTRACTED_COLUMNS.
+    `rows`: fields of CANDIDATE_COLUMNS; changed. What has a name keeps it. `subtracted`: fields of SUBTRACTED_COLUMNS.
     """
     nowhere = float("nan")
     pulsars = [

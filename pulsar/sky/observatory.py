@@ -123,12 +123,7 @@ class Receiver:
         by least squares in units of the noise; where there is no detection only an expected S/N above the limit counts,
         and the flux is even in its logarithm beforehand.
 
-        Parameters
-        ----------
-        snr : mapping of int to float
-            Detections, by beam.
-        limits : mapping of int to float
-            Threshold in the other beams that were observed.
+        `snr`: detections, by beam. `limits`: threshold in the other beams that were observed.
 
         Returns
         -------
