@@ -22,9 +22,8 @@ from pulsar.pipeline.detect import detect, lines_at_zero
 from pulsar.pipeline.follow import follow_up, group_detections, ranked
 from pulsar.pipeline.injections import first_subbands
 from pulsar.pipeline.plan import RunPlan, dry_run, replanned, with_threshold
-from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.progress import Progress, learning
 from pulsar.pipeline.ranges import STAGE
-from pulsar.pipeline.rates import learning
 from pulsar.pipeline.residual import search_residual
 from pulsar.pipeline.room import Means, reserve_ahead
 from pulsar.pipeline.samples import clean

@@ -29,8 +29,7 @@ from pulsar.dedisp.stream import stage_engines
 from pulsar.folding.folder import fold_many
 from pulsar.folding.refine import refine
 from pulsar.io.open import open_observation
-from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.rates import STARTS, Rates, StageRate, read_rates, write_rates
+from pulsar.pipeline.progress import STARTS, Progress, Rates, StageRate, read_rates, write_rates
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 from pulsar_kernels.arrays import Floats, Int16s

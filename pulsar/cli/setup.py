@@ -15,7 +15,7 @@ from pulsar.config.load import given_config, presets, to_toml
 from pulsar.config.resources import thread_count
 from pulsar.data.text import si
 from pulsar.errors import ConfigError
-from pulsar.pipeline.rates import rates_file
+from pulsar.pipeline.progress import rates_file
 
 if TYPE_CHECKING:
     from pulsar.bench.case import Case

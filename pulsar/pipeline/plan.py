@@ -22,8 +22,7 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, set_plan, zapped
 from pulsar.pipeline.injections import Amount, amount, dm_fits
-from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.rates import read_rates
+from pulsar.pipeline.progress import Progress, read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.samples import Samples, check_subtract, subtract_seconds
 from pulsar.pipeline.searches import (

@@ -217,14 +217,14 @@ def weights(path: Path) -> str:
 
 
 def rates_files(folder: Path) -> list[bytes]:
-    from pulsar.pipeline.rates import STARTS, Rates, StageRate, write_rates
+    from pulsar.pipeline.progress import STARTS, Rates, StageRate, write_rates
 
     write_rates(Rates({name: StageRate(start, 2.0, 1.5) for name, start in STARTS.items()}, 3), folder / "kept.json")
     return [(folder / "kept.json").read_bytes()]
 
 
 def rates(path: Path) -> str:
-    from pulsar.pipeline.rates import read_rates
+    from pulsar.pipeline.progress import read_rates
 
     return read_rates(path).source
 

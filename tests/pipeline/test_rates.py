@@ -8,8 +8,17 @@ import pytest
 from pulsar.config.load import load_config
 from pulsar.io.open import open_observation
 from pulsar.pipeline.plan import RunPlan, dry_run
-from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.rates import STARTS, SURE, Rates, StageRate, learning, rates_file, read_rates, write_rates
+from pulsar.pipeline.progress import (
+    STARTS,
+    SURE,
+    Progress,
+    Rates,
+    StageRate,
+    learning,
+    rates_file,
+    read_rates,
+    write_rates,
+)
 from pulsar.synthesis import Sky, write_filterbank
 
 
@@ -50,10 +59,10 @@ def test_rates_are_kept_by_machine_and_what_is_damaged_is_replaced(monkeypatch: 
     write_rates(rates)
     assert read_rates() == rates
     node = platform.node()
-    monkeypatch.setattr("pulsar.pipeline.rates.platform.node", lambda: "another")
+    monkeypatch.setattr("pulsar.pipeline.progress.platform.node", lambda: "another")
     assert read_rates().searches == 0
     write_rates(Rates(read_rates().stages, 7))
-    monkeypatch.setattr("pulsar.pipeline.rates.platform.node", lambda: node)
+    monkeypatch.setattr("pulsar.pipeline.progress.platform.node", lambda: node)
     assert read_rates() == rates
     assert [p.name for p in rates_file().parent.iterdir()] == ["rates.json"]
     for text in ("", "[]", '{"format": 1, "machines": {"' + node + '": {}}}'):
