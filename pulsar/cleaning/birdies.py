@@ -351,8 +351,7 @@ def steady_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
 
 def _folded(freqs: Floats, nyquist: float) -> Floats:
     """Where frequencies appear that lie beyond the Nyquist frequency."""
-    beyond = np.mod(freqs + nyquist, 2.0 * nyquist) - nyquist
-    return np.asarray(np.abs(beyond), dtype=np.float64)
+    return np.asarray(np.abs(np.mod(freqs + nyquist, 2.0 * nyquist) - nyquist), dtype=np.float64)
 
 
 def diode_lines(zero: Spectrum, periods: Sequence[float]) -> list[Birdie]:

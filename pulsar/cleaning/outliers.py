@@ -76,8 +76,7 @@ def find_outliers(
                     raised[r] |= stats.excess[r] > TRACK_SIGMA * np.sqrt(2.0 / stats.npoints)
             ratio -= median(ratio, axis=1, keepdims=True)
 
-            level = np.log(known_median(stats.std, bad))
-            residual = _residual(level, live)
+            residual = _residual(np.log(known_median(stats.std, bad)), live)
             z = robust_z(residual, 0.0)
             noticeable = live & (np.abs(residual) > np.log(1.35))
             whole["noise outlier"] |= noticeable & (np.abs(z) > config.chan_sigma)

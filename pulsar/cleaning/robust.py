@@ -112,8 +112,7 @@ def smooth(values: Floats, bad: Bools, window: int) -> Floats:
     at = np.arange(nsteps)
     reach = np.maximum(np.minimum(half, np.minimum(at, nsteps - 1 - at)), min(2, half))
     running_medians(known, np.maximum(at - reach, 0), np.minimum(at + reach + 1, nsteps), out)
-    column = median(out, axis=0)
-    out = np.where(np.isfinite(out), out, column)
+    out = np.where(np.isfinite(out), out, median(out, axis=0))
     if group <= 1:
         return out
     at = np.clip(np.arange(nblocks), centres[0], centres[-1])

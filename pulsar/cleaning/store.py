@@ -320,11 +320,9 @@ def read_mask(path: Path | str, *, statistics: bool = True, header: Header | Non
             check_same(path, own, header)
             # A block of 0.25 s of a FAST beam takes 19 bytes of each channel, of 5,086 samples.
             file.room += header.nsamps * header.nchans * header.nbits // 8
-        stored_as = {name: schema.RFI_ARRAYS[name] for name in MASK_ARRAYS.values()}
-        values = _read(file, "rfi", stored_as)
+        values = _read(file, "rfi", {name: schema.RFI_ARRAYS[name] for name in MASK_ARRAYS.values()})
         mask = Mask(**{field: values[name] for field, name in MASK_ARRAYS.items()} | {"chan_ok": ~values["chan_mask"]})
-        causes = file.attribute("rfi", "causes", CAUSES, tuple)
-        mask = replace(mask, why=_causes_of_now(mask.why, causes))
+        mask = replace(mask, why=_causes_of_now(mask.why, file.attribute("rfi", "causes", CAUSES, tuple)))
         _check(file, own, mask, values)
         stats = _statistics(file) if statistics and file.has("statistics/mean") else None
         rows = stored_rows(file, "rfi/birdies", schema.BIRDIE_COLUMNS)

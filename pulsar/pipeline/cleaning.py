@@ -158,8 +158,7 @@ def zapped(header: Header, config: RfiConfig) -> Bools:
 def mask_of(kept: dict[str, Array]) -> Mask:
     """The mask that a checkpoint holds."""
     arrays: dict[str, Any] = dict(kept)
-    reasons = tuple(str(r) for r in arrays.pop("reasons"))
-    return Mask(reasons=reasons, **arrays)
+    return Mask(reasons=tuple(str(r) for r in arrays.pop("reasons")), **arrays)
 
 
 def first_trials(plan: DMPlan) -> int:

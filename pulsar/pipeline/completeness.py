@@ -196,8 +196,7 @@ class _Ground:
         """S/N of a pulsar of a mean flux density [mJy] in what is not masked."""
         header = self.samples.header
         width = smeared_duty(header, pulsar.period, pulsar.duty, pulsar.dm)
-        telescope = telescope_of(header, self.config.telescope)
-        return flux / flux_of(1.0, width, header, self.samples.bandwidth, telescope)
+        return flux / flux_of(1.0, width, header, self.samples.bandwidth, telescope_of(header, self.config.telescope))
 
 
 def _lists(places: Sequence[Place]) -> list[list[Place]]:
@@ -243,8 +242,7 @@ class _Signals:
         old, new = ground.detected.events, self.found.events
         events = _by_dm([old[~region(burst, old, across)], new[region(burst, new, across)]])
         pulses, _ = ground.pulses_of(events)
-        most = config.single_pulse.cutouts
-        cutouts = cutouts_of(pulses, self.bursts, most, ground.means.progress, ground.cutouts)
+        cutouts = cutouts_of(pulses, self.bursts, config.single_pulse.cutouts, ground.means.progress, ground.cutouts)
         judge_shapes(pulses, dict(cutouts), ground.detected.dms)
         return pulses
 

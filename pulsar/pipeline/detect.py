@@ -157,8 +157,7 @@ def _detect_series(samples: Samples, plan: RunPlan, config: Config, means: Means
         search = PartsSearch(series.nsamps, header.tsamp, config, memory=plan.accel_memory, gaps=gaps)
         found = search.search(series.data, header.dm, birdies=pairs(birdies), steady=steady)
     dms, tsamps = np.array([header.dm]), np.array([header.tsamp])
-    ntrials = pulse_trials(series.nsamps, header.tsamp, config)
-    events = BandEvents(found.events, dms, tsamps, samples.freqs, ntrials)
+    events = BandEvents(found.events, dms, tsamps, samples.freqs, pulse_trials(series.nsamps, header.tsamp, config))
     pulses, repeating = find_pulses([events], samples, config, means.progress)
     detections = np.concatenate([found.detections, repeating])
     return Detected(detections, found.events, pulses, dms, samples.freqs, birdies)
@@ -256,5 +255,4 @@ def lines_at_zero(samples: Samples, config: Config, means: Means) -> Lines:
         means.progress.stage("first look", header.nsamps, "samples") as tick,
         dedisperse(source, plan, threads=means.threads, memory=means.memory, progress=tick) as store,
     ):
-        zero = spectrum_of(store.row(0), plan.stages[0].tsamp, config)
-        return find_lines(zero, store.row, dms, source.freqs)
+        return find_lines(spectrum_of(store.row(0), plan.stages[0].tsamp, config), store.row, dms, source.freqs)

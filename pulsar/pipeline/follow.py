@@ -94,8 +94,7 @@ def follow_up(
     if not config.sift.harmonics:
         rest = [Candidate(g, found_by=g.found_by) for g in groups[most:]]
         return [*heads.folded(groups[:most]), *rest]
-    lines = pairs(detected.birdies)
-    observed = Observed(header.nsamps, detected.freqs, header.tsamp, lines, thresholds(config))
+    observed = Observed(header.nsamps, detected.freqs, header.tsamp, pairs(detected.birdies), thresholds(config))
     models = [Model(source.uid, Source.of(source.fold), before=before) for source in taken if source.fold is not None]
     candidates = [heads.alone(candidate) for candidate in pursue(groups, observed, heads.folded, most, models)]
     left = sum(candidate.fold is None and not candidate.parent for candidate in candidates)

@@ -432,8 +432,7 @@ def telescope_of(header: Header, config: TelescopeConfig) -> TelescopeConfig:
         return config
 
     preset = load_config("fast-19beam").telescope
-    given = {name: getattr(config, name) for name in config.model_fields_set}
-    return preset.model_copy(update=given)
+    return preset.model_copy(update={name: getattr(config, name) for name in config.model_fields_set})
 
 
 def smeared_duty(header: Header, period: float, duty: float, dm: float) -> float:

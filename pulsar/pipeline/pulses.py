@@ -282,8 +282,7 @@ def _clustered(events: BandEvents, samples: Samples, ntrials: float, config: Con
         table["time"] -= late * table["dm"]
         table["mjd"] = header.tstart + table["time"] / DAY
     if len(table):
-        widest = float(config.single_pulse.width_max)
-        verdicts.judge(table, pulses.at_zero, pulses.at_end, widest, dms=events.dms)
+        verdicts.judge(table, pulses.at_zero, pulses.at_end, float(config.single_pulse.width_max), dms=events.dms)
     return replace(pulses, mean=pulses.mean + late)
 
 

@@ -477,8 +477,7 @@ def search_range(task: RangeTask) -> Found:
     """
     shared = task.shared
     source, finder = _opened(shared)
-    part = batches_of(finder.plan, task.first, task.last)
-    route = choose_route(part, threads=shared.threads, memory=shared.memory)
+    route = choose_route(batches_of(finder.plan, task.first, task.last), threads=shared.threads, memory=shared.memory)
     batches = dedispersed(
         source,
         finder.plan,

@@ -202,8 +202,7 @@ def subtract(
             bright.append(i)
         else:
             progress.warning(_missed(pulsars[i], folds[i], header, config.subtract))
-    params = [folds[i].after for i in bright]
-    templates = templates_of(source, params, config, means)
+    templates = templates_of(source, [folds[i].after for i in bright], config, means)
     measured = {}
     for i, (template, before) in zip(bright, templates, strict=True):
         if before.snr >= config.subtract.min_snr:

@@ -69,8 +69,7 @@ class Trials:
         single, summed = self.cells[0], self.cells[1:].sum(axis=0)
         line = TRIALS_LINE[0] * single[0] + TRIALS_LINE[1] * summed[0]
         area = TRIALS_AREA[0] * single[1] + TRIALS_AREA[1] * summed[1]
-        per_series = np.maximum(bends * (line + area * level), 1.0)
-        return np.asarray(per_series * self._ndms, dtype=np.float64)
+        return np.asarray(np.maximum(bends * (line + area * level), 1.0) * self._ndms, dtype=np.float64)
 
     @property
     def step(self) -> float:
@@ -184,8 +183,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         b.fit(part.plane)
         if not self._fill(series, b, birdies):
             return self._table(0)
-        found = part._stored(b) if part.plane.stored else part._slabs(b)
-        return part._detections(b, found)
+        return part._detections(b, part._stored(b) if part.plane.stored else part._slabs(b))
 
     def _fill(self, series: Array, b: "_Buffers", birdies: Pairs) -> bool:
         """Have white amplitudes of a series in the work space; False when it is constant."""

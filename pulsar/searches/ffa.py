@@ -251,8 +251,7 @@ class FFASearch(ProfileSearch[Buffers]):
             return self._table(0)
         freq, nbins, which = self._trials(index)
         width = self._boxes[which, buffers.which[index]] / nbins
-        level = self._owners[which, 0]
-        trials = _Trials(index, freq, best[index].astype(np.float64), width, nbins, level)
+        trials = _Trials(index, freq, best[index].astype(np.float64), width, nbins, self._owners[which, 0])
         alive = self._outside(freq, birdies)
         rows: list[tuple[float, float, float, float]] = []
         roots, owner = self._list_sources(buffers, trials, alive, birdies, rows)
