@@ -83,15 +83,6 @@ class Batch:
         return Batch(self.first + low, self.stage.part(low, high), lambda i: self.row(low + i))
 
 
-def between(batches: Generator[Batch], first: int, last: int) -> Iterator[Batch]:
-    """The trials `first` to `last` - 1 of batches, which are closed at the end."""
-    with closing(batches):
-        for batch in batches:
-            inside = batch.within(first, last)
-            if inside is not None:
-                yield inside
-
-
 def batch_ranges(plan: DMPlan) -> list[tuple[int, int]]:
     """Trials that one tree makes together: first, and the one after the last, in the plan."""
     ranges = []
@@ -179,8 +170,8 @@ def dedispersed(
     start : int
         Index of the first trial that is wanted.
     stop : int, optional
-        Index after the last that is wanted. Batches are those of the whole plan: the first and the last may have others
-        too.
+        Index after the last that is wanted. Batches are those of the whole plan, of which others are made, too, and not
+        handed on.
     progress : callable, optional
         Called with the number of trials (fractions of them) newly dedispersed.
     reserve : Reserve, optional
@@ -194,16 +185,19 @@ def dedispersed(
     """
     check(source, plan)
     threads = max(1, threads)
-    jobs = _jobs(source, plan, threads, start, plan.ndms if stop is None else stop)
+    stop = plan.ndms if stop is None else stop
+    jobs = _jobs(source, plan, threads, start, stop)
     tell = progress or (lambda _: None)
     if reserve is not None and (not jobs or route.kind != "samples"):
         reserve.close()
     if not jobs:
         return
     if route.kind == "samples":
-        yield from _from_samples(source, plan, jobs, threads, tell, Reserve(0) if reserve is None else reserve)
+        made = _from_samples(source, plan, jobs, threads, tell, Reserve(0) if reserve is None else reserve)
     else:
-        yield from _streamed(source, plan, jobs, route, threads, scratch, tell)
+        made = _streamed(source, plan, jobs, route, threads, scratch, tell)
+    with closing(made):
+        yield from (inside for batch in made if (inside := batch.within(start, stop)) is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +240,7 @@ def _from_samples(
     threads: int,
     progress: Callable[[float], None],
     reserve: Reserve,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     part, engines, _ = _part(plan, jobs)
     levels = {level.downsample: level for level in make_levels(part, engines)}
     with ThreadPoolExecutor(threads, thread_name_prefix="dedisp") as pool:
@@ -361,7 +355,7 @@ def _streamed(
     threads: int,
     scratch: Path | None,
     progress: Callable[[float], None],
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Series that are made while the file is read: in a scratch file those of all jobs, in memory of as many as fit."""
     staged, memory = route.kind == "scratch", route.memory
     while jobs:

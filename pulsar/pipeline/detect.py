@@ -14,7 +14,7 @@ from pulsar.data.observation import called, gaps_of, unchanged
 from pulsar.data.series import check_varies
 from pulsar.data.source import SampleSource, in_band
 from pulsar.data.text import band_text
-from pulsar.dedisp.batches import Batch, Route, batch_ranges, between, dedispersed
+from pulsar.dedisp.batches import Batch, Route, batch_ranges, dedispersed
 from pulsar.dedisp.plan import few_trials
 from pulsar.dedisp.stream import Reserve, dedisperse
 from pulsar.dedisp.subbands import Shared, Subbands
@@ -210,12 +210,9 @@ class TrialSearch:
         """The trials from the first of a span to before its last, batch by batch."""
         if self.route is None:
             raise PulsarError("an already dedispersed series is not dedispersed")
-        how: dict[str, Any] = {"threads": self.means.threads, "scratch": self.means.scratch, "reserve": self.reserve}
-        first, last = span
-        batches = dedispersed(
-            self.source, self.finder.plan, self.route, start=first, stop=last, progress=progress, **how
-        )
-        yield from between(batches, first, last)
+        (start, stop), threads, scratch = span, self.means.threads, self.means.scratch
+        how: dict[str, Any] = {"threads": threads, "scratch": scratch, "progress": progress, "reserve": self.reserve}
+        return dedispersed(self.source, self.finder.plan, self.route, start=start, stop=stop, **how)
 
     def _lines(self, batch: Batch) -> list[Birdie]:
         """Lines that are left out of all spectra: those that are known, and what the series at DM 0 shows."""

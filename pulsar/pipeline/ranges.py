@@ -10,7 +10,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count, pairwise
@@ -30,7 +30,6 @@ from pulsar.dedisp.batches import (
     Batch,
     batch_ranges,
     batches_of,
-    between,
     choose_route,
     dedispersed,
 )
@@ -302,10 +301,7 @@ class Shared:
     files: tuple[str, ...]
     stamps: tuple[tuple[int, float], ...]  # size [byte] and time of change of each
     config: Config
-    #: mask, subtracted: the stages of the checkpoint that hold it, and the templates of subtracted pulsars (empty:
-    #: there are none).
-    mask: str
-    subtracted: str
+    folder: str  # of the checkpoint, which holds the mask, and the templates of subtracted pulsars
     scratch: str  # folder for a scratch file
     birdies: tuple[tuple[float, float], ...]  # frequencies and full widths [Hz] of what is left out of spectra
     version: str  # of the program
@@ -361,13 +357,11 @@ def search_ranges(
         run = config.run.model_copy(update={"threads": workers.threads, "memory": str(workers.memory)})
         config = config.model_copy(update={"run": run})
         own = dry_run(obs, config, freqs=plan.freqs)
-        folder = checkpoint.folder.absolute()
         shared = Shared(
             files=tuple(str(file.path.absolute()) for file in obs.files),
             stamps=_stamps(obs.files),
             config=config,
-            mask=str(folder / "mask.npz"),
-            subtracted=str(folder / "subtracted.npz") if config.subtract.pulsars else "",
+            folder=str(checkpoint.folder.absolute()),
             scratch=str(means.scratch.absolute()),
             birdies=tuple(pairs(state.birdies or [])),
             version=software_version(),
@@ -478,16 +472,9 @@ def search_range(task: RangeTask) -> Found:
     shared = task.shared
     source, finder = _opened(shared)
     route = choose_route(batches_of(finder.plan, task.first, task.last), threads=shared.threads, memory=shared.memory)
-    batches = dedispersed(
-        source,
-        finder.plan,
-        route,
-        threads=shared.threads,
-        scratch=Path(shared.scratch),
-        start=task.first,
-        stop=task.last,
-    )
-    found = [finder.search(batch, shared.birdies) for batch in between(batches, task.first, task.last)]
+    how: dict[str, Any] = {"threads": shared.threads, "scratch": Path(shared.scratch)}
+    with closing(dedispersed(source, finder.plan, route, start=task.first, stop=task.last, **how)) as batches:
+        found = [finder.search(batch, shared.birdies) for batch in batches]
     return bounded(Found.join(found), lambda _: None)
 
 
@@ -506,15 +493,20 @@ def _opened(shared: Shared) -> tuple[SampleSource, BatchSearch]:
         raise DataError(
             f"{shared.files[0]}: on {host} this is not the file that the run began with (size or time differ)"
         )
-    arrays = load_arrays(Path(shared.mask))
-    if arrays is None:
-        raise PulsarError(
-            f"{shared.mask}: cannot be read on {host}: all workers must see the folder of the product under this path"
-        )
-    quiet = Progress("quiet")
-    cleaned: MaskedSource = clean_source(obs, mask_of(arrays), config, threads=shared.threads, progress=quiet)
-    if shared.subtracted:
-        cleaned = _without_pulsars(cleaned, shared.subtracted, host)
+
+    def kept(stage: str) -> dict[str, Array]:
+        path = Path(shared.folder) / f"{stage}.npz"
+        arrays = load_arrays(path)
+        if arrays is None:
+            raise PulsarError(
+                f"{path}: cannot be read on {host}: all workers must see the folder of the product under this path"
+            )
+        return arrays
+
+    mask, quiet = mask_of(kept("mask")), Progress("quiet")
+    cleaned: MaskedSource = clean_source(obs, mask, config, threads=shared.threads, progress=quiet)
+    if config.subtract.pulsars:
+        cleaned = SubtractedSource(cleaned, unpacked(kept("subtracted"), cleaned))
     source = in_band(cleaned, shared.band)
     plan = make_plan(obs.header, config.dedisp, freqs=source.freqs)
     if _digest(plan) != shared.dms:
@@ -523,11 +515,3 @@ def _opened(shared: Shared) -> tuple[SampleSource, BatchSearch]:
             "and its packages"
         )
     return source, BatchSearch(plan, config, threads=shared.threads, memory=shared.accel_memory, gaps=gaps_of(obs))
-
-
-def _without_pulsars(source: MaskedSource, path: str, host: str) -> MaskedSource:
-    """The samples less the templates that the run has kept."""
-    arrays = load_arrays(Path(path))
-    if arrays is None:
-        raise PulsarError(f"{path}: cannot be read on {host}: all workers must see the folder of the product")
-    return SubtractedSource(source, unpacked(arrays, source))

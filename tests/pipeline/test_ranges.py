@@ -117,7 +117,7 @@ def test_what_a_worker_must_have(sky_file, tmp_path, monkeypatch):
     for change, kind, told in (
         ({"version": "0"}, PulsarError, "same installation"),
         ({"stamps": ((1, 2.0),)}, DataError, "not the file that the run began with"),
-        ({"mask": str(tmp_path / "none.npz")}, PulsarError, "must see the folder of the product"),
+        ({"folder": str(tmp_path / "none")}, PulsarError, "must see the folder of the product"),
         ({"dms": ""}, PulsarError, "same versions"),
     ):
         other = replace(task, shared=replace(task.shared, **change))
