@@ -32,7 +32,7 @@ from pulsar.config.load import load_config
 from pulsar.config.model import AccelConfig, CoherentConfig, FFAConfig, FFTConfig, OrbitsConfig, SinglePulseConfig
 from pulsar.data.header import Part
 from pulsar.orbits.bank import Bank
-from pulsar.pipeline.stages import Trials, search_series
+from pulsar.pipeline.stages import PartsSearch, Trials
 from pulsar.searches import repeats as repeating
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.coherent import CoherentSearch
@@ -116,8 +116,9 @@ def series(
     config = load_config(None, settings)
     sigmas: list[float] = []
     parts: Counter[int] = Counter()
+    finder = PartsSearch(1 << log2n, tsamp, config, memory=1 << 28)
     for seed in range(first, first + seeds):
-        found = search_series(white_noise(1 << log2n, seed), tsamp, 0.0, config, memory=1 << 28).detections
+        found = finder.search(white_noise(1 << log2n, seed), 0.0).detections
         sigmas += found["sigma"].tolist()
         parts.update(Part.of_label(label).count for label in found["part"].tolist())
     compare(f"{search}, 2^{log2n} samples", sigmas, seeds, threshold)

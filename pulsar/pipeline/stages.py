@@ -15,6 +15,7 @@ from pulsar.data.series import Lines
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import DMPlan, DMStage, halved, halvings
 from pulsar.pipeline.searches import (
+    Octaves,
     independent_dms,
     independent_periodic,
     part_rooms,
@@ -24,12 +25,9 @@ from pulsar.pipeline.searches import (
 )
 from pulsar.searches import stats
 from pulsar.searches.fft import FFTSearch
-from pulsar.searches.search import EVERYTHING, Band, BandTrials, Search
+from pulsar.searches.search import EVERYTHING, BandTrials, Search
 from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar_kernels.arrays import Array, Bools, Ints
-
-#: Frequencies that each search takes of a series, by its name; None: it is left out. All of those that are not named.
-SeriesBands = Mapping[str, Band | None]
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class SeriesSearch:
         dm: float,
         dm_index: int = 0,
         *,
-        bands: SeriesBands | None = None,
+        octaves: Mapping[str, Octaves] | None = None,
         periodic: bool = True,
         birdies: Lines = (),
         steady: Lines = (),
@@ -145,8 +143,8 @@ class SeriesSearch:
         Parameters
         ----------
         series : ndarray of int16 or float32, shape (nsamps,)
-        bands : SeriesBands, optional
-            Of this DM; default: all frequencies.
+        octaves : mapping of str to Octaves, optional
+            By the names of the searches, which tell their frequencies of this row; default: all frequencies.
         periodic : bool
             Whether it is searched for periods at all, and not for single pulses alone.
         birdies : sequence of (float, float)
@@ -159,7 +157,7 @@ class SeriesSearch:
         # The same array for all of them: spectra are made once.
         half = halved(series, self.times) if periodic else series
         for search in self.searches:
-            band = EVERYTHING if bands is None else bands.get(search.name, EVERYTHING)
+            band = EVERYTHING if octaves is None else octaves[search.name].band(dm_index)
             if not search.periodic:
                 events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
             elif periodic and band is not None:
@@ -256,7 +254,7 @@ class PartsSearch:
         dm: float,
         dm_index: int = 0,
         *,
-        bands: Mapping[int, SeriesBands] | None = None,
+        octaves: Mapping[int, Mapping[str, Octaves]] | None = None,
         periodic: bool = True,
         birdies: Lines = (),
         steady: Lines = (),
@@ -265,8 +263,8 @@ class PartsSearch:
 
         Parameters
         ----------
-        bands : mapping of int to SeriesBands, optional
-            For every number of parts those of this DM; default: all frequencies.
+        octaves : mapping of int to mapping of str to Octaves, optional
+            For every number of parts; default: all frequencies.
         series, dm, dm_index, periodic, birdies, steady
             As in :meth:`SeriesSearch.search`. A line of the whole series is wider in a part.
         """
@@ -280,7 +278,7 @@ class PartsSearch:
                 series[samples],
                 dm,
                 dm_index,
-                bands=None if bands is None else bands[part.count],
+                octaves=None if octaves is None else octaves[part.count],
                 periodic=periodic,
                 birdies=[(freq, width + more) for freq, width in birdies],
                 steady=steady,
@@ -390,12 +388,8 @@ class BatchSearch:
             for i in left:
                 periodic = some_of is None or bool(some_of.periodic[batch.first + i])
                 row = int(rows[i])
-                bands = {
-                    count: {name: octaves.band(row) for name, octaves in own.items()}
-                    for count, own in self.bands.items()
-                }
                 series, dm, prepared = batch.row(i), float(stage.dms[i]), searches[int(self.halvings[row])]
-                done(i, prepared.search(series, dm, row, bands=bands, periodic=periodic, birdies=birdies))
+                done(i, prepared.search(series, dm, row, octaves=self.bands, periodic=periodic, birdies=birdies))
 
         with ThreadPoolExecutor(self.threads, thread_name_prefix="search") as pool:
             share_out(pool, self.threads, trials, search)
