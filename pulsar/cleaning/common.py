@@ -37,7 +37,7 @@ FASTEST: Final = 500.0
 class Lines:
     """Lines that stand in the series at DM 0 of one beam."""
 
-    #: lo, hi, top: (nlines,): first and last frequency of each, and that of its greatest power [Hz].
+    #: lo, hi, top (nlines,): first and last frequency of each, and that of its greatest power [Hz].
     lo: Floats
     hi: Floats
     top: Floats

@@ -152,7 +152,7 @@ class _Look:
     """Levels of sums over 1, 2, 4 ... samples of the bands, to one side."""
 
     first: int  # number of the first length: sums are over ``2**first`` samples
-    #: middle, spread: (nlengths, nbands): median, and standard deviation by the quartiles; inf where a band is
+    #: middle, spread (nlengths, nbands): median, and standard deviation by the quartiles; inf where a band is
     #: constant, which is never above.
     middle: Float32s
     spread: Float32s

@@ -36,7 +36,7 @@ class Mask:
     reasons: tuple[str, ...]  # for every channel why it is masked, "" where it is not
     bad: Bools  # (nblocks, nchans): masked blocks; all True in a masked channel
     edges: Ints  # (nblocks + 1,): edges of the blocks in samples
-    #: baseline, noise: (nblocks, nchans): smooth mean and standard deviation at the middle of every block, in raw
+    #: baseline, noise (nblocks, nchans): smooth mean and standard deviation at the middle of every block, in raw
     #: units.
     baseline: Floats
     noise: Floats

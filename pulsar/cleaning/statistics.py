@@ -49,13 +49,13 @@ class BlockStatistics:
 
     block_nsamps: int  # samples in a block (the last block takes the remainder, up to 1.5 blocks long)
     edges: Ints  # (nblocks + 1,): edges of the blocks in samples
-    #: mean, std: (nblocks, nchans): of the finite samples; NaN where there are none.
+    #: mean, std (nblocks, nchans): of the finite samples; NaN where there are none.
     mean: Floats
     std: Floats
     #: (nblocks, nchans): fraction of samples at the top code (0 for floats and for fewer than 4 bits).
     saturated: Float32s
     valid: Floats  # (nblocks, nchans): fraction of samples that are finite and not in a gap
-    #: skewness, kurtosis: (nblocks, nchans): third and fourth standardised moments, the latter less 3 (0 for Gaussian
+    #: skewness, kurtosis (nblocks, nchans): third and fourth standardised moments, the latter less 3 (0 for Gaussian
     #: noise); NaN without variance.
     skewness: Float32s
     kurtosis: Float32s

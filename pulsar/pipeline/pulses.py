@@ -49,7 +49,7 @@ class BandEvents:
     """Events of single pulses in a band."""
 
     events: Array  # fields of EVENT_COLUMNS
-    #: dms, tsamps: (ndms,): trial DMs [pc cm^-3], and the sampling time of the series of each [s].
+    #: dms, tsamps (ndms,): trial DMs [pc cm^-3], and the sampling time of the series of each [s].
     dms: Floats
     tsamps: Floats
     freqs: Floats  # channels that were used [MHz]
