@@ -32,7 +32,6 @@ from pulsar.pipeline.injections import (
     TOGETHER,
     Place,
     Places,
-    flux_of,
     groups_of,
     place_dms,
     region,
@@ -46,6 +45,7 @@ from pulsar.pipeline.pulses import band_events, cutouts_of, find_pulses, judge_s
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.stages import BatchSearch, Found
+from pulsar.sky.observatory import flux_of
 from pulsar.sources.candidate import Candidate
 from pulsar.synthesis.injection import InjectedSource, Injector
 from pulsar.synthesis.model import Burst, Pulsar

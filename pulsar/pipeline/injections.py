@@ -21,7 +21,7 @@ from pulsar.dedisp.subbands import Subbands
 from pulsar.errors import ConfigError
 from pulsar.pipeline.stages import Found, SomeTrials
 from pulsar.searches.registry import enabled
-from pulsar.sky.observatory import digitisation_loss, find_observatory, flux_limit, gain_at
+from pulsar.sky.observatory import digitisation_loss, find_observatory, flux_of, gain_at
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.population import (
     MOST_SMEARED,
@@ -438,13 +438,6 @@ def telescope_of(header: Header, config: TelescopeConfig) -> TelescopeConfig:
 def smeared_duty(header: Header, period: float, duty: float, dm: float) -> float:
     """Full width at half maximum of a pulse as it is recorded [turns]."""
     return float(np.hypot(duty, smeared(header, dm) / period))
-
-
-def flux_of(snr: float, width: float, header: Header, bandwidth: float, telescope: TelescopeConfig) -> float:
-    """Mean flux density [mJy] of a pulsar of this S/N and recorded width [turns] in so much bandwidth [MHz]."""
-    return flux_limit(
-        snr, width, nbits=header.nbits, tobs=header.tobs, bandwidth=bandwidth, config=telescope, za_deg=header.za_deg
-    )
 
 
 def flux_limits(header: Header, injected: Array, bandwidth: float, config: TelescopeConfig, obs: int = 0) -> Array:

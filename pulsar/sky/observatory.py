@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from pulsar.config.model import ReceiverConfig, TelescopeConfig
+from pulsar.data.header import Header
 from pulsar_kernels.arrays import Floats
 
 
@@ -173,16 +174,7 @@ def digitisation_loss(nbits: int, config: TelescopeConfig) -> float:
     return BETA.get(nbits, 1.0) if config.beta is None else config.beta
 
 
-def flux_limit(
-    snr: float,
-    width: float,
-    *,
-    nbits: int,
-    tobs: float,
-    bandwidth: float,
-    config: TelescopeConfig,
-    za_deg: float = float("nan"),
-) -> float:
+def flux_of(snr: float, width: float, header: Header, bandwidth: float, config: TelescopeConfig) -> float:
     """Mean flux density [mJy] at which an ideal matched filter shows a pulsar of Gaussian pulses with this S/N.
 
     The radiometer equation (Dewey et al. 1985; Lorimer & Kramer 2004, A1.22) times the loss by digitisation, with the
@@ -191,19 +183,17 @@ def flux_limit(
     Parameters
     ----------
     width : float
-        Full width at half maximum [turns], smeared.
-    nbits : int
-        Of the files.
-    tobs, bandwidth, config, za_deg
-        As for :func:`mean_flux`.
+        Full width at half maximum [turns], as it is recorded.
+    bandwidth : float
+        Of the channels that were used [MHz].
 
     Returns
     -------
     float
         NaN when something is unknown, or where nothing of a turn is beside the pulse.
     """
-    flux = mean_flux(snr, EVEN * width, tobs=tobs, bandwidth=bandwidth, config=config, za_deg=za_deg)
-    return 1e-3 * flux * digitisation_loss(nbits, config)
+    flux = mean_flux(snr, EVEN * width, tobs=header.tobs, bandwidth=bandwidth, config=config, za_deg=header.za_deg)
+    return 1e-3 * flux * digitisation_loss(header.nbits, config)
 
 
 def gain_at(config: TelescopeConfig, za_deg: float) -> float:

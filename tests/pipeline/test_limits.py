@@ -12,7 +12,7 @@ from pulsar.data.header import Header
 from pulsar.data.injected import INJECTED_COLUMNS
 from pulsar.pipeline.injections import DUTIES, NEAREST, flux_limits, nearest, pooled_limits, telescope_of
 from pulsar.pipeline.write import fill_flux
-from pulsar.sky.observatory import digitisation_loss, flux_limit
+from pulsar.sky.observatory import digitisation_loss, flux_of
 
 HEADER = Header(nchans=1024, nsamps=2_000_000, tsamp=64e-6, fch1=1450.0, foff=-0.25, tstart=59000.0, nbits=8)
 TELESCOPE = TelescopeConfig(gain=2.0, tsys=30.0, npol=2)
@@ -53,13 +53,13 @@ def test_a_limit_is_the_flux_of_a_gaussian_with_this_signal_to_noise(width):
     signal = flux * shape / shape.mean()
     sigma = 1e3 * 30.0 / (2.0 * math.sqrt(2 * bandwidth * 1e6 * tobs / 4096))  # of a phase bin [mJy]
     snr = math.sqrt(float(np.sum((signal - signal.mean()) ** 2))) / sigma
-    told = flux_limit(snr, width, nbits=8, tobs=tobs, bandwidth=bandwidth, config=TELESCOPE)
+    told = flux_of(snr, width, HEADER.with_(nsamps=round(tobs / HEADER.tsamp)), bandwidth, TELESCOPE)
     # Of a Gaussian of 0.3 turns something reaches into the next turn.
     assert told == pytest.approx(flux, rel=0.003)
 
 
 def test_few_bits_lose_what_is_known_of_them():
-    kept = [flux_limit(10, 0.1, nbits=n, tobs=1.0, bandwidth=1.0, config=TELESCOPE) for n in (1, 2, 8)]
+    kept = [flux_of(10, 0.1, HEADER.with_(nbits=n), 1.0, TELESCOPE) for n in (1, 2, 8)]
     assert kept[0] / kept[2] == pytest.approx(math.sqrt(math.pi / 2))
     assert kept[1] / kept[2] == pytest.approx(1.0645, abs=1e-4)
     assert digitisation_loss(8, TelescopeConfig(beta=1.1)) == 1.1
