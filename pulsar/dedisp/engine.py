@@ -391,16 +391,9 @@ def _tree_adds(k: bytes, dms: bytes, tile: int) -> float:
     return build_tree(np.frombuffer(k), np.frombuffer(dms), tile).adds
 
 
-def stage_seconds(plan: DMPlan, method: str | None = None) -> list[float]:
-    """CPU time that each stage of a plan takes, reading and cleaning not counted [s].
-
-    Parameters
-    ----------
-    method : {"tree", "brute"}, optional
-        Default: the plan's.
-    """
-    method = method or plan.method
-    seconds = []
+def stage_seconds(plan: DMPlan) -> list[float]:
+    """CPU time that each stage of a plan takes, reading and cleaning not counted [s]."""
+    method, seconds = plan.method, []
     for stage in plan.stages:
         if method == "tree":
             # A batch from the middle stands for all.

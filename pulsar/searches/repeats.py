@@ -31,21 +31,15 @@ class Repeats:
     dm: float  # DM of the source [pc cm^-3]
 
 
-def sources_by_dm(pulses: Array, *, floor: float = 0.5) -> list[Ints]:
-    """Rows of pulses that may come from one source, by their DM.
-
-    Parameters
-    ----------
-    pulses : ndarray
-        Structured, with the fields of SINGLE_PULSE_COLUMNS.
-    floor : float
-        DMs this close are never told apart [pc cm^-3].
+def sources_by_dm(pulses: Array) -> list[Ints]:
+    """Rows of pulses, with the fields of SINGLE_PULSE_COLUMNS, that may come from one source, by their DM.
 
     Returns
     -------
     list of ndarray
         Rows of each source in order of time, most pulses first; what is flagged "dm0" or "nodm" is left out.
     """
+    floor = 0.5  # DMs this close are never told apart [pc cm^-3]
     flags = pulses["rfi_flags"]
     good = np.flatnonzero((np.char.find(flags, "dm0") < 0) & (np.char.find(flags, "nodm") < 0))
     err = np.nan_to_num(pulses["dm_err"].astype(np.float64), nan=floor)
