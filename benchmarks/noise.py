@@ -117,8 +117,8 @@ def series(
     sigmas: list[float] = []
     parts: Counter[int] = Counter()
     finder = PartsSearch(1 << log2n, tsamp, config, memory=1 << 28)
-    for seed in range(first, first + seeds):
-        found = finder.search(white_noise(1 << log2n, seed), 0.0).detections
+    for series in (white_noise(1 << log2n, seed) for seed in range(first, first + seeds)):
+        found = finder.search(series, 0.0).detections
         sigmas += found["sigma"].tolist()
         parts.update(Part.of_label(label).count for label in found["part"].tolist())
     compare(f"{search}, 2^{log2n} samples", sigmas, seeds, threshold)

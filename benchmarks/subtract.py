@@ -148,10 +148,9 @@ def report(kind: str, snr: float, seed: int, folder: Path) -> None:
     # The same mask and levels for both: all that differs is the pulsar.
     mask = find_mask(both, config, threads=1, progress=QUIET).mask
     cleaned = [clean_source(obs, mask, config, threads=1, progress=QUIET) for obs in (weak, both)]
-    without, _ = subtract(cleaned[1], both.header, config, Means(1, 1 << 30, folder, QUIET))
     truth = pulses(kind, both.header, snr, seed)
     spreads, dots = [], []
-    for source in (*cleaned, without):
+    for source in (*cleaned, subtract(cleaned[1], both.header, config, Means(1, 1 << 30, folder, QUIET))[0]):
         data = np.empty((source.nchans, source.nsamps), dtype=np.int8)
         source.read_into(0, data)
         spreads.append(np.mean([np.var(part.astype(np.float32)) for part in data]) / SIGMA_LEVELS**2)
