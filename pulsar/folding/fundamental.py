@@ -37,22 +37,13 @@ MOST: Final = 16
 
 @dataclass(frozen=True)
 class Choice:
-    """The period that the folds prefer.
+    """The period that the folds prefer."""
 
-    Attributes
-    ----------
-    index : int
-        The fold at that period, or (factor > 1) the fold whose period is `factor` times too long.
-    factor : int
-        The true period is that of the fold over `factor`: 1 unless the true one was not among the folds. Beyond MOST,
-        of a wave, it may be that over nbins less `factor` as well, which looks the same in nbins bins.
-    alternative : int or None
-        Fold at a period that the data cannot exclude.
-    """
-
-    index: int
+    index: int  # The fold at that period, or (factor > 1) the fold whose period is `factor` times too long
+    #: The true period is that of the fold over `factor`: 1 unless the true one was not among the folds. Beyond MOST, of
+    #: a wave, it may be that over nbins less `factor` as well, which looks the same in nbins bins.
     factor: int
-    alternative: int | None
+    alternative: int | None  # Fold at a period that the data cannot exclude
 
 
 @dataclass(frozen=True)
@@ -178,7 +169,6 @@ def widest(logs_of: Callable[[Ints], Floats], nharm: int) -> Floats:
     ----------
     logs_of : callable
         ln of chances, shape (..., n), of harmonics up to n numbers.
-    nharm : int
     """
     cuts = np.unique(np.r_[2 ** np.arange(int(np.log2(nharm)) + 1), nharm])
     return sigma_from_logp(correct_trials(logs_of(cuts).min(axis=-1), float(len(cuts))))
@@ -211,7 +201,6 @@ def one_pulse(fold: Fold, box: tuple[int, int], n: int, divisors: Collection[int
 
     Parameters
     ----------
-    fold : Fold
     box : tuple of int
         First bin and number of bins of any of the equal pulses.
     n : int
@@ -241,7 +230,6 @@ def unequal(fold: Fold, box: tuple[int, int], n: int) -> float:
 
     Parameters
     ----------
-    fold : Fold
     box : tuple of int
         First bin and number of bins of any of the pulses.
     n : int
@@ -331,10 +319,6 @@ def choose_period(folds: Sequence[Fold]) -> Choice:
         Refined folds of one source at periods that are simple multiples of each other, in the same data; one is enough
         to find that its own period is too long.
 
-    Returns
-    -------
-    Choice
-
     Raises
     ------
     ValueError
@@ -414,7 +398,6 @@ def ntrials(fold: Fold, snr: float, *, refined: bool) -> float:
 
     Parameters
     ----------
-    fold : Fold
     snr : float
         The trials grow with it: the higher the threshold, the narrower the peaks of noise that reach it.
     refined : bool

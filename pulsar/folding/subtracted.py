@@ -51,32 +51,18 @@ _ARRAYS: Final = ("shapes", "shape_of", "gains", "factors", "turns")
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """The contribution of a pulsar to the cleaned samples.
+    """The contribution of a pulsar to the cleaned samples."""
 
-    Attributes
-    ----------
-    shapes : ndarray, shape (nshape_times * nshape_bands, nbins)
-        Profiles without their mean, in units of the noise of a sample.
-    shape_of : ndarray of int64, shape (nsubints, nbands)
-        Which profile each of the finest cells has.
-    gains : ndarray, shape (nsubints, nbands)
-        By which it is multiplied there.
-    factors : ndarray, shape (nchans,)
-        By which it is multiplied in each channel.
-    grid : tuple of int
-        Sub-integrations and bands that have a gain, and those that have a profile, of their own.
-    turns : ndarray, shape (nturns,)
-        Brightness of each turn over that of its sub-integration; empty where they do not differ.
-    level : float
-        Mean of a pulse over a turn, in units of the noise of a sample, by which brighter turns are higher.
-    """
-
+    #: shape (nshape_times * nshape_bands, nbins): Profiles without their mean, in units of the noise of a sample.
     shapes: Floats
-    shape_of: Ints
-    gains: Floats
-    factors: Floats
+    shape_of: Ints  # shape (nsubints, nbands): Which profile each of the finest cells has
+    gains: Floats  # shape (nsubints, nbands): By which it is multiplied there
+    factors: Floats  # shape (nchans,): By which it is multiplied in each channel
+    #: Sub-integrations and bands that have a gain, and those that have a profile, of their own.
     grid: tuple[int, int, int, int]
+    #: shape (nturns,): Brightness of each turn over that of its sub-integration; empty where they do not differ.
     turns: Floats = field(default_factory=lambda: np.zeros(0))
+    #: Mean of a pulse over a turn, in units of the noise of a sample, by which brighter turns are higher.
     level: float = 0.0
 
     @property
@@ -214,10 +200,8 @@ def grid_shape(source: MaskedSource, params: FoldParams, config: SubtractConfig,
 
     Parameters
     ----------
-    source : MaskedSource
     params : FoldParams
         Topocentric, at mid-observation.
-    config : SubtractConfig
     memory : int
         Bytes that all cells may take.
     """
@@ -240,7 +224,6 @@ def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, i
 
     Parameters
     ----------
-    source : MaskedSource
     params : FoldParams
         Topocentric, at mid-observation.
     shape : tuple of int
@@ -286,8 +269,6 @@ def fold_grid(
 
     Parameters
     ----------
-    source : MaskedSource
-    grid : Grid
     shape : tuple of int
         Sub-integrations, bands, phase bins.
     threads : int
@@ -337,24 +318,13 @@ def fold_grid(
 
 @dataclass(frozen=True, eq=False)
 class Taken:
-    """A pulsar's template, and where it is in the samples of an observation.
-
-    Attributes
-    ----------
-    params : FoldParams
-    template : Template
-    grid : Grid
-    shape : tuple of int
-        Sub-integrations, bands, phase bins of the cells in which it was measured.
-    single : Grid or None
-        The same with every turn for itself, where they differ.
-    """
+    """A pulsar's template, and where it is in the samples of an observation."""
 
     params: FoldParams
     template: Template
     grid: "Grid"
-    shape: tuple[int, int, int]
-    single: "Grid | None" = None
+    shape: tuple[int, int, int]  # Sub-integrations, bands, phase bins of the cells in which it was measured
+    single: "Grid | None" = None  # The same with every turn for itself, where they differ
 
     def cells(self) -> tuple["Grid", Ints, Floats, Floats]:
         """Cells in which the template is taken out: their grid, and profile, gain and level [levels] of each."""
@@ -369,21 +339,12 @@ class Taken:
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """A pulsar folded in the cells of its template.
+    """A pulsar folded in the cells of its template."""
 
-    Attributes
-    ----------
-    cells : ndarray, shape (nsubints, nbands, 2)
-        Sums of the samples times the template, and of its squares.
-    snr : float
-        Boxcar S/N of the profile of all cells.
-    amplitude : tuple of float
-        Of the template in the samples, with its error; rms of that of single cells without that of noise, and how
-        large it would come out in noise. In units of the template.
-    """
-
-    cells: Floats
-    snr: float
+    cells: Floats  # shape (nsubints, nbands, 2): Sums of the samples times the template, and of its squares
+    snr: float  # Boxcar S/N of the profile of all cells
+    #: Of the template in the samples, with its error; rms of that of single cells without that of noise, and how large
+    #: it would come out in noise. In units of the template.
     amplitude: tuple[float, float, float, float]
 
 
@@ -413,7 +374,6 @@ def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines, lowest: int = 
     ----------
     cells : ndarray, shape (nsubints, nbands, nbins, 2)
         As :func:`fold_grid` returns them.
-    grid : Grid
     lines : sequence of (float, float)
         Frequencies and full widths [Hz].
     lowest : int
@@ -470,7 +430,6 @@ def profile_beside_lines(cells: Floats, gains: Floats, grid: "Grid", hit: Bools)
     cells : ndarray, shape (nsubints, nbands, nbins, 2)
         As :func:`fold_grid` returns them.
     gains : ndarray, shape (nsubints, nbands)
-    grid : Grid
     hit : ndarray of bool, shape (nbins // 2 + 1,)
         Which harmonics.
 
@@ -516,12 +475,10 @@ def measure_template(
     ----------
     source, params, config
         As of :func:`grid_shape`.
-    threads : int
     memory : int
         Bytes that may be taken.
     lines : sequence of (float, float), optional
         Frequencies and full widths [Hz] of periodic interference: what they leave in the fold is no part of the pulsar.
-    progress : callable, optional
     """
     shape = grid_shape(source, params, config, memory // 2)
     grid = make_grid(source, params, shape)
@@ -637,10 +594,8 @@ def measure_rest(
     ----------
     source : MaskedSource
         Without it.
-    taken : Taken
     threads, memory : int
         As :func:`fold_grid` takes them.
-    progress : callable, optional
     """
     cells, _ = fold_grid(source, taken.grid, taken.shape, threads=threads, memory=memory, progress=progress)
     return _folded(cells, taken.template)
@@ -651,7 +606,6 @@ class SubtractedSource(Relay):
 
     Parameters
     ----------
-    source : MaskedSource
     taken : sequence of Taken
         In the order in which they were measured.
     """
@@ -694,7 +648,6 @@ def measure_templates(
 
     Parameters
     ----------
-    source : MaskedSource
     params : sequence of FoldParams
         Topocentric, at mid-observation; the brightest first.
     config, threads, memory, lines, progress

@@ -25,46 +25,20 @@ RARE: Final = 1e-2
 
 @dataclass(frozen=True)
 class Candidate:
-    """A group of detections with its refined fold, and what has been told of it so far.
-
-    Attributes
-    ----------
-    group : Group
-    fold : Fold or None
-        None when it was not folded: explained by another one, or not among the best.
-    features : mapping of str to float
-        What the score is made from; empty without a fold.
-    score : float
-        0 to 1.
-    flags : tuple of str
-        Reasons to suspect interference, names of the table of flags.
-    parent : str
-        uid of the candidate that explains it; empty when it stands for itself.
-    relation : str
-        What it is of its parent: "harmonic 2", "harmonic 3/2", "same", "sidelobe".
-    reasons : tuple of str
-        The numbers behind parent, relation and flags, in words.
-    found_by : tuple of str
-        Kinds of the searches that found it or what belongs to it, best first.
-    nattached : int
-        Groups that it explains.
-    alternative : float
-        Another period [s] that the data do not exclude; NaN where they decide.
-    refolded : bool
-        Its fold is of a part of the observation, its name that of a group of the whole, or of a longer part.
-    """
+    """A group of detections with its refined fold, and what has been told of it so far."""
 
     group: Group
-    fold: Fold | None = None
-    features: Mapping[str, float] = field(default_factory=dict)
-    score: float = 0.0
-    flags: tuple[str, ...] = ()
-    parent: str = ""
-    relation: str = ""
-    reasons: tuple[str, ...] = ()
-    found_by: tuple[str, ...] = ()
-    nattached: int = 0
-    alternative: float = float("nan")
+    fold: Fold | None = None  # None when it was not folded: explained by another one, or not among the best
+    features: Mapping[str, float] = field(default_factory=dict)  # What the score is made from; empty without a fold
+    score: float = 0.0  # 0 to 1
+    flags: tuple[str, ...] = ()  # Reasons to suspect interference, names of the table of flags
+    parent: str = ""  # uid of the candidate that explains it; empty when it stands for itself
+    relation: str = ""  # What it is of its parent: "harmonic 2", "harmonic 3/2", "same", "sidelobe"
+    reasons: tuple[str, ...] = ()  # The numbers behind parent, relation and flags, in words
+    found_by: tuple[str, ...] = ()  # Kinds of the searches that found it or what belongs to it, best first
+    nattached: int = 0  # Groups that it explains
+    alternative: float = float("nan")  # Another period [s] that the data do not exclude; NaN where they decide
+    #: Its fold is of a part of the observation, its name that of a group of the whole, or of a longer part.
     refolded: bool = False
 
     @property

@@ -129,7 +129,6 @@ def sky_factors(inside: Bools, pure: Bools, scores: Floats, share: float) -> Flo
     inside, pure : ndarray of bool, shape (n,)
         Whether each row is in the range, and whether it looks dispersed.
     scores : ndarray, shape (n,)
-    share : float
 
     Returns
     -------

@@ -26,27 +26,13 @@ _BINS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class Observed:
-    """The data, as far as the pursuit has to know them.
+    """The data, as far as the pursuit has to know them."""
 
-    Attributes
-    ----------
-    nsamps : int
-        Of the observation.
-    freqs : ndarray
-        Channels that were used [MHz]; empty for a dedispersed series.
-    tsamp : float
-        [s]
-    lines : sequence of (float, float)
-        Frequencies and full widths of what the searches leave out [Hz].
-    thresholds : mapping of str to float
-        Trial-corrected significance from which each search keeps a detection.
-    """
-
-    nsamps: int
-    freqs: Floats
-    tsamp: float
-    lines: Sequence[tuple[float, float]]
-    thresholds: Mapping[str, float]
+    nsamps: int  # Of the observation
+    freqs: Floats  # Channels that were used [MHz]; empty for a dedispersed series
+    tsamp: float  # [s]
+    lines: Sequence[tuple[float, float]]  # Frequencies and full widths of what the searches leave out [Hz]
+    thresholds: Mapping[str, float]  # Trial-corrected significance from which each search keeps a detection
 
     def window(self, label: str) -> tuple[float, float]:
         """Beginning and length of a part of the observation by its label [s]."""
@@ -59,33 +45,18 @@ class Observed:
 
 
 class Model(NamedTuple):
-    """A source that belongs to a candidate, and what searches see of it.
+    """A source that belongs to a candidate, and what searches see of it."""
 
-    Attributes
-    ----------
-    uid : str
-        Of the candidate.
-    source : Source
-    seen : float
-        Part of its power.
-    before : frozenset of str or None
-        Uids of the groups that were detected before it was taken out of the samples: in others there is so much of it
-        as templates lack. None: it was not taken out.
-    """
-
-    uid: str
+    uid: str  # Of the candidate
     source: Source
-    seen: float = 1.0
+    seen: float = 1.0  # Part of its power
+    #: Uids of the groups that were detected before it was taken out of the samples: in others there is so much of it as
+    #: templates lack. None: it was not taken out.
     before: frozenset[str] | None = None
 
 
 class Shares:
     """Powers that sources leave in the best detections of groups, and the rest that is not theirs.
-
-    Parameters
-    ----------
-    groups : sequence of Group
-    observed : Observed
 
     Attributes
     ----------
@@ -155,8 +126,6 @@ def same_as(freq: float, group: Group, sources: Sequence[Model], observed: Obser
         [Hz]
     group : Group
         Where the frequency of a source strays it must be among its DMs.
-    sources : sequence of Model
-    observed : Observed
     """
     start, tobs = observed.window(group.part)
     nearest, name = 1.0, ""

@@ -17,17 +17,10 @@ from pulsar_kernels.arrays import Array, Floats
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature.
-
-    Attributes
-    ----------
-    name : str
-    description : str
-        What it measures, and its range.
-    """
+    """One feature."""
 
     name: str
-    description: str
+    description: str  # What it measures, and its range
 
 
 FEATURES: Final[tuple[Feature, ...]] = (
@@ -180,7 +173,6 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
 
     Parameters
     ----------
-    fold : Fold
     sigma : float
         Trial-corrected significance of the detection.
     ndetections : int, optional

@@ -42,36 +42,17 @@ RADAR_SEEN = 0.02
 
 @dataclass(frozen=True)
 class Interference:
-    """Periodic interference that the run knows of.
+    """Periodic interference that the run knows of."""
 
-    Attributes
-    ----------
-    mains : sequence of float
-        Mains frequencies [Hz].
-    diodes : sequence of float
-        Periods of noise diodes [s].
-    lines : sequence of (float, float)
-        Frequencies and full widths [Hz] of what was left out of the spectra.
-    dispersion_known : bool
-        Whether folds tell a DM (not so for a dedispersed series).
-    """
-
-    mains: Sequence[float] = ()
-    diodes: Sequence[float] = ()
+    mains: Sequence[float] = ()  # Mains frequencies [Hz]
+    diodes: Sequence[float] = ()  # Periods of noise diodes [s]
+    #: Frequencies and full widths [Hz] of what was left out of the spectra.
     lines: Sequence[tuple[float, float]] = field(default_factory=tuple)
-    dispersion_known: bool = True
+    dispersion_known: bool = True  # Whether folds tell a DM (not so for a dedispersed series)
 
 
 def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Interference) -> tuple[str, ...]:
-    """All flags that a group and its fold give by themselves, without the other candidates.
-
-    Parameters
-    ----------
-    group : Group
-    fold : Fold
-    features : mapping of str to float
-    known : Interference
-    """
+    """All flags that a group and its fold give by themselves, without the other candidates."""
     flags = []
     # As strong at DM 0 in the search: what the fold says of the DM, with its error, goes before it. A slow pulsar is as
     # strong at DM 0 as anywhere, whatever its DM.
@@ -161,7 +142,6 @@ def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bo
 
     Parameters
     ----------
-    fold : Fold
     mains : sequence of float
         Mains frequencies [Hz]; the real ones wander.
     dispersion_known : bool
@@ -203,7 +183,6 @@ def looks_like_comb(fold: Fold, lines: Sequence[tuple[float, float]], *, dispers
 
     Parameters
     ----------
-    fold : Fold
     lines : sequence of (float, float)
         Frequencies and full widths [Hz] of what was left out.
     dispersion_known : bool

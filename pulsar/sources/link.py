@@ -54,7 +54,6 @@ def turns_of(pulses: Array, fold: Fold) -> int:
     ----------
     pulses : ndarray
         Fields of SINGLE_PULSE_COLUMNS.
-    fold : Fold
     """
     return int(np.unique(np.round(phases(fold, pulses["time"]) - fold.phase)).size)
 
@@ -64,7 +63,6 @@ def chance_of(count: int, chances: Floats) -> float:
 
     Parameters
     ----------
-    count : int
     chances : ndarray
         Of each. The sum of many is taken as if all were as likely as their mean, which gives no less for counts beyond
         it (Hoeffding 1956, Ann. Math. Stat. 27, 713).
@@ -96,7 +94,6 @@ def is_one_pulse(pulses: Array, fold: Fold) -> bool:
     ----------
     pulses : ndarray
         Fields of SINGLE_PULSE_COLUMNS.
-    fold : Fold
     """
     near, inside, chances = _in_phase(pulses, fold, np.ones(len(pulses), dtype=np.bool_))
     snr = pulses["snr"][near[inside]]

@@ -34,8 +34,6 @@ def add_flag(table: Array, which: Bools, name: str) -> None:
     ----------
     table : ndarray
         With `rfi_flags`; changed.
-    which : ndarray of bool
-    name : str
     """
     for i in np.flatnonzero(which):
         flags = [flag for flag in str(table["rfi_flags"][i]).split(",") if flag]
@@ -89,10 +87,6 @@ def of_one_dm(table: Array, groups: Iterable[Ints], dms: Floats) -> Bools:
         Rows of pulses whose DMs agree.
     dms : ndarray
         Trial DMs [pc cm^-3].
-
-    Returns
-    -------
-    ndarray of bool
     """
     out = np.zeros(len(table), dtype=np.bool_)
     groups = list(groups)

@@ -44,7 +44,6 @@ def pursue(
     ----------
     groups : sequence of Group
         Best first.
-    observed : Observed
     fold : callable
         Gives refined folds of groups, with flags and scores.
     most : int

@@ -25,27 +25,14 @@ _SWEEPS: Final = 30
 
 @dataclass(frozen=True)
 class Left:
-    """The residual of a fold, and its measures.
+    """The residual of a fold, and its measures."""
 
-    Attributes
-    ----------
-    powers : dict of str to float
-        Of each source in the fold, by uid.
-    part : float
-        Of the S/N of the fold.
-    residual : Fold or None
-        With what is left in its sub-integrations; None where nothing was taken.
-    taken : float
-        Power of what was taken from the profile, mean noise power 1 in each bin.
-    own : ndarray of complex128, shape (nbins // 2 + 1,), or None
-        What is left of each harmonic over what was there, all of it where that is not known; None where nothing was
-        taken.
-    """
-
-    powers: Mapping[str, float]
-    part: float
-    residual: Fold | None = None
-    taken: float = 0.0
+    powers: Mapping[str, float]  # Of each source in the fold, by uid
+    part: float  # Of the S/N of the fold
+    residual: Fold | None = None  # With what is left in its sub-integrations; None where nothing was taken
+    taken: float = 0.0  # Power of what was taken from the profile, mean noise power 1 in each bin
+    #: shape (nbins // 2 + 1,): What is left of each harmonic over what was there, all of it where that is not known;
+    #: None where nothing was taken.
     own: Complexes | None = None
 
     @cached_property
@@ -59,7 +46,6 @@ def left_of(fold: Fold, others: Mapping[str, tuple[NDArray[np.floating[Any]], Bo
 
     Parameters
     ----------
-    fold : Fold
     others : mapping of str to (ndarray, ndarray, float)
         By uid what each leaves there, the harmonics at which that is not known (:meth:`Source.rows_in`), and how its
         brightness varies.

@@ -72,21 +72,11 @@ _WHAT: Final = "weights of the score (JSON, of benchmarks/train.py)"
 
 @dataclass(frozen=True)
 class Coefficients:
-    """How much each term counts [logit].
+    """How much each term counts [logit]."""
 
-    Attributes
-    ----------
-    bias : float
-        Of a candidate in whose favour nothing speaks.
-    weights : dict of str to float
-        Of each term that speaks for a pulsar; every term lies between 0 and 1.
-    penalties : dict of str to float
-        Taken away at most by what is typical of interference.
-    """
-
-    bias: float
-    weights: dict[str, float]
-    penalties: dict[str, float]
+    bias: float  # Of a candidate in whose favour nothing speaks
+    weights: dict[str, float]  # Of each term that speaks for a pulsar; every term lies between 0 and 1
+    penalties: dict[str, float]  # Taken away at most by what is typical of interference
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,7 +112,6 @@ def read_weights(text: str, where: str = "weights of the score") -> Coefficients
 
     Parameters
     ----------
-    text : str
     where : str
         Its file, for the message.
 

@@ -48,7 +48,6 @@ class Sky:
     ----------
     groups : sequence of Group
         All detections.
-    observed : Observed
     taken : sequence of Model
         Sources that were taken out of the samples.
 

@@ -44,55 +44,29 @@ _SHARPEST: Final = 0.3
 
 @dataclass(frozen=True)
 class Source:
-    """A source, as a refined fold tells it.
+    """A source, as a refined fold tells it."""
 
-    Attributes
-    ----------
-    freq, fdot : float
-        In the middle of the time [Hz, Hz/s].
-    dm : float
-        [pc cm^-3]
-    middle : float
-        Of the time [s], from the start of the observation.
-    amplitudes : ndarray of complex128, shape (nbands, nharm)
-        Of harmonics 1 to nharm in each band.
-    known : ndarray of bool, shape (nharm,)
-        Harmonics that the fold has shown. Of others, which lines fall on, the power is that of those around them, the
-        phases are not known; nor are any of a fold of which all turns have samples at the same few phases.
-    white : ndarray, shape (nharm,)
-        What amplitudes are times these in units of white noise: folds in red noise have theirs evened out.
-    band_delays : ndarray, shape (nbands,)
-        Delay of each band for a DM of 1 [s].
-    gains : ndarray, shape (nsubints,)
-        Brightness, of mean 1 over all that was folded.
-    spread : float
-        Variance of the brightness of a sub-integration.
-    flicker : float
-        That of a turn, as neighbouring sub-integrations differ.
-    time_edges : ndarray, shape (nsubints + 1,)
-        From the middle of the time [s].
-    nbins : int
-        Of the fold: its harmonics are those of bin averages.
-    resolution : float
-        Length of the samples that were folded [s]; 0 where that is not known.
-    drift : float
-        Derivative of the frequency beyond its error, without sign [Hz/s]: in an orbit it may be another one elsewhere.
-    """
-
+    #: freq, fdot: in the middle of the time [Hz, Hz/s].
     freq: float
     fdot: float
-    dm: float
-    middle: float
-    amplitudes: Complexes
+    dm: float  # [pc cm^-3]
+    middle: float  # Of the time [s], from the start of the observation
+    amplitudes: Complexes  # shape (nbands, nharm): Of harmonics 1 to nharm in each band
+    #: shape (nharm,): Harmonics that the fold has shown. Of others, which lines fall on, the power is that of those
+    #: around them, the phases are not known; nor are any of a fold of which all turns have samples at the same few
+    #: phases.
     known: Bools
+    #: shape (nharm,): What amplitudes are times these in units of white noise: folds in red noise have theirs evened
+    #: out.
     white: Floats
-    band_delays: Floats
-    gains: Floats
-    spread: float
-    time_edges: Floats
-    nbins: int
-    resolution: float
-    flicker: float = 0.0
+    band_delays: Floats  # shape (nbands,): Delay of each band for a DM of 1 [s]
+    gains: Floats  # shape (nsubints,): Brightness, of mean 1 over all that was folded
+    spread: float  # Variance of the brightness of a sub-integration
+    time_edges: Floats  # shape (nsubints + 1,): From the middle of the time [s]
+    nbins: int  # Of the fold: its harmonics are those of bin averages
+    resolution: float  # Length of the samples that were folded [s]; 0 where that is not known
+    flicker: float = 0.0  # That of a turn, as neighbouring sub-integrations differ
+    #: Derivative of the frequency beyond its error, without sign [Hz/s]: in an orbit it may be another one elsewhere.
     drift: float = 0.0
     _elsewhere: dict[tuple[float, float], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

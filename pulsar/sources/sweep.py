@@ -104,7 +104,6 @@ def pulse_reasons(cutout: PulseCutout, snr: float) -> tuple[str, ...]:
 
     Parameters
     ----------
-    cutout : PulseCutout
     snr : float
         Of the pulse.
     """
