@@ -296,14 +296,14 @@ class Source:
         return np.asarray(smeared * np.exp(1j * np.pi * (here - own)))
 
     def _images(self, fold: Fold, amplitudes: Complexes, share: Floats) -> Bools:
-        """Harmonics of a fold at which its own are mirrored at the Nyquist frequency, or its multiples."""
-        out = np.zeros(len(fold.profile) // 2 + 1, dtype=np.bool_)
+        """Harmonics of a fold at which its own are mirrored at the Nyquist frequency of what was folded there."""
+        out, resolution = np.zeros(len(fold.profile) // 2 + 1, dtype=np.bool_), float(fold.extra.get("resolution", 0.0))
         lines, power = np.arange(1, len(amplitudes) + 1) * self.freq, np.abs(amplitudes)
         top = (len(out) - 1) * fold.after.freq + 1.0 / fold.tobs
-        if self.resolution <= 0.0 or lines[-1] + top < 1.0 / self.resolution:
+        if resolution <= 0.0 or lines[-1] + top < 1.0 / resolution:
             return out
         t, dt = _times(fold.time_edges - 0.5 * fold.tobs)
-        for image in (np.abs(m / self.resolution + side * lines) for m in (1, 2) for side in (-1.0, 1.0)):
+        for image in (np.abs(m / resolution + side * lines) for m in (1, 2) for side in (-1.0, 1.0)):
             seen_at = np.flatnonzero((image < top) & (power > 1.0))
             if not seen_at.size:
                 continue

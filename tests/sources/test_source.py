@@ -148,6 +148,17 @@ def test_a_pulse_of_a_sample_has_harmonics_beyond_its_bins(number: int) -> None:
     assert power_at(source, number * source.freq, nharm=1) == pytest.approx(expected, rel=0.5)
 
 
+def test_samples_added_up_for_a_slow_pulsar_mirror_nothing_in_the_fold_of_a_fast_one() -> None:
+    slow = Source.of(folded(np.random.default_rng(1).normal(size=NSAMPS) + 3.0 * pulses(0.3137), 0.3137))
+    slow = replace(slow, resolution=8.0 * TSAMP)
+    # Where its second harmonic is mirrored in samples as long as those of its own fold.
+    freq = 1.0 / slow.resolution + 2.0 * slow.freq
+    there = folded(np.random.default_rng(2).normal(size=NSAMPS) + pulses(freq, width=0.1), freq)
+    assert there.extra["resolution"] == TSAMP
+    assert there.snr > 50.0
+    assert left(there, slow).part == pytest.approx(1.0, abs=0.05)
+
+
 def test_two_equal_sources_are_not_taken_twice() -> None:
     noise = np.random.default_rng(3).normal(size=NSAMPS)
     data = noise + 2.0 * pulses(FREQ)
