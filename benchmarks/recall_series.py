@@ -181,8 +181,7 @@ def narrow_train(period: float, snr: float, stage: DMStage, row: int, plan: DMPl
     widths = smearing["channel"] * cubes / np.sqrt(np.mean(cubes**2))
     f = np.arange(1, int(0.5 / stage.tsamp * period) + 1) / period
     amplitude = np.sinc(f[:, None] * widths).mean(axis=1) * np.sinc(f * stage.tsamp)
-    blur = np.hypot(smearing["step"], smearing["arrival"])
-    amplitude *= np.exp(-((2.0 * np.pi * f * blur) ** 2) / 24.0)
+    amplitude *= np.exp(-((2.0 * np.pi * f) ** 2) * (smearing["step"] ** 2 + smearing["arrival"] ** 2) / 24.0)
     t = np.arange(stage.nsamps) * stage.tsamp
     out = np.zeros(stage.nsamps)
     for k, (freq, a) in enumerate(zip(f, amplitude, strict=True), start=1):
