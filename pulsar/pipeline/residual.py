@@ -204,7 +204,7 @@ class _Run:
     ) -> list[Candidate]:
         """Candidates of which some strong ones, and what belongs to them, are pursued anew without all others.
 
-        With `fewer` only where that leaves fewer sources: else they have no period in common, and stay as they are.
+        With `fewer` only where that leaves fewer of them: else they have no period in common, and stay as they are.
         """
         taken = self._templates(strong, detected.birdies)
         anew, uids = list(candidates), {source.uid for source, _ in taken}
@@ -218,12 +218,14 @@ class _Run:
             strongest, before = [other for other, _ in others], frozenset(group.uid for group in groups)
             left = replace(self.samples, source=self._without(others))
             found = follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=before)
-            if fewer and len(_sources(found)) >= len(names):
+            if fewer and not any(candidate.uid in names and candidate.parent for candidate in found):
                 continue
             _mark(found, strong, uids - names)
             gone = {candidate.uid for candidate in own}
             anew = [candidate for candidate in anew if candidate.uid not in gone] + found
-        return anew
+        # What belongs to one that now belongs to another belongs to that.
+        heads = {candidate.uid: candidate.parent for candidate in anew if candidate.parent}
+        return [replace(candidate, parent=heads.get(candidate.parent, candidate.parent)) for candidate in anew]
 
     def _templates(self, strong: Sequence[Candidate], birdies: Sequence[Birdie]) -> list[tuple[Candidate, Taken]]:
         """Sources, the strongest first, with their templates; without those of which nothing is left beside others."""
