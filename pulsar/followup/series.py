@@ -80,9 +80,10 @@ def dedispersed(
     DataError
         The files cannot be read, have changed meanwhile, or nothing is left after masking.
     """
+    # What does not fit is said before the data are read.
+    how = {"threads": thread_count(config), "memory": stage_memory(config, obs)}
     source = _clean(obs, config, progress)
     plan = plan_of(source.freqs)
-    how = {"threads": thread_count(config), "memory": stage_memory(config, obs)}
     with (
         unchanged(obs),
         progress.stage("dedispersion", source.nsamps, "samples") as tick,
