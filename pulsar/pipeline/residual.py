@@ -204,7 +204,7 @@ class _Run:
     ) -> list[Candidate]:
         """Candidates of which some strong ones, and what belongs to them, are pursued anew without all others.
 
-        With `fewer` only where that leaves fewer of them: else they have no period in common, and stay as they are.
+        With `fewer` only where that leaves fewer sources: else they have no period in common, and stay as they are.
         """
         taken = self._templates(strong, detected.birdies)
         anew, uids = list(candidates), {source.uid for source, _ in taken}
@@ -218,7 +218,8 @@ class _Run:
             strongest, before = [other for other, _ in others], frozenset(group.uid for group in groups)
             left = replace(self.samples, source=self._without(others))
             found = follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=before)
-            if fewer and not any(candidate.uid in names and candidate.parent for candidate in found):
+            standing = sum(candidate.fold is not None and not candidate.parent for candidate in found)
+            if fewer and standing >= len(names):
                 continue
             _mark(found, strong, uids - names)
             gone = {candidate.uid for candidate in own}
