@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.searches.registry import SEARCHES
 from pulsar.searches.sift import Group, group, joined, positions
-from pulsar.sources.candidate import AGREE_BINS, CHANCE, Candidate
+from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, Candidate
 from pulsar.sources.company import in_company
 from pulsar.sources.detections import Model, Observed
 from pulsar.sources.features import features
@@ -218,6 +218,7 @@ class Heads:
     config: Config
     means: Means
     known: Mapping[str, Fold]  # folds that need not be made once more, by the uid of their group
+    made: list[Fold] = field(default_factory=list)  # refined so far, of all groups
 
     def folded(self, groups: Sequence[Group]) -> list[Candidate]:
         """Groups of the whole observation, or of parts of it, with refined folds, flags and scores."""
@@ -235,19 +236,36 @@ class Heads:
         `params`: in the middle of the part.
         """
         folds = self._refined(params, part)
+        self.made.extend(folds)
         nyquist = 0.5 / self.samples.header.tsamp
         wrong = [(i, factor) for i, fold in enumerate(folds) if (factor := choose_period([steady(fold)]).factor) != 1]
         # Fast waves look the same in the bins as others do.
         wrong += [(i, folds[i].time_phase.shape[1] - factor) for i, factor in wrong if factor > MOST]
         wrong = [(i, k) for i, k in wrong if k * folds[i].after.freq < nyquist]
         grown = [_grows(folds[i], k) for i, k in wrong]
-        again = [folds[i].after.times(k) for i, k in wrong]
-        for (i, k), grows, fold in zip(wrong, grown, self._refined(again, part), strict=True):
+        there = [self._made_at(k, folds[i]) for i, k in wrong]
+        new = self._refined(
+            [folds[i].after.times(k) for (i, k), fold in zip(wrong, there, strict=True) if fold is None], part
+        )
+        self.made.extend(new)
+        made = iter(new)
+        for (i, k), grows, known in zip(wrong, grown, there, strict=True):
+            fold = next(made) if known is None else known
             # Equal pulses that a turn of a pulsar may have: more are waves.
             # A line beyond the bins is mirrored in them, and has nothing there.
             if (grows and fold.snr > CHANCE) or (k > 4 and repeats(fold) > REPEATING):
                 folds[i] = fold
         return folds
+
+    def _made_at(self, k: int, fold: Fold) -> Fold | None:
+        """The fold that there is already of what shows k equal pulses in another one: at k times its frequency."""
+        wanted, half = fold.after.times(k), 0.5 * fold.tobs
+        for made in self.made:
+            drift = abs(made.after.freq - wanted.freq) + 0.5 * half * abs(made.after.fdot - wanted.fdot)
+            of_one_dm = not abs(made.dm - fold.dm) > AGREE * np.hypot(made.dm_err, fold.dm_err)
+            if made.part == fold.part and drift * fold.tobs < AGREE_BINS and of_one_dm:
+                return made
+        return None
 
     def _refined(self, params: Sequence[FoldParams], part: Part) -> list[Fold]:
         if not params:

@@ -15,8 +15,14 @@ import pulsar
 from pulsar.config.model import Config
 from pulsar.data.flags import BY_NAME
 from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.series import TimeSeries
 from pulsar.folding.refine import refine
-from pulsar.pipeline.follow import marked, ordered, scored, steady_fold, thresholds
+from pulsar.io.memory import SeriesInMemory
+from pulsar.pipeline.detect import Detected
+from pulsar.pipeline.follow import Heads, marked, ordered, scored, steady_fold, thresholds
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import Means
+from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.write import candidate_table
 from pulsar.searches.sift import group
 from pulsar.sources.candidate import Candidate
@@ -198,3 +204,29 @@ def test_a_source_is_as_sure_as_the_surest_detection_at_its_frequency(seed: int,
     assert row["sigma"] == detections["sigma"][near].max()
     assert run.fold(run.ids[0]).extra["features"]["sigma"] == pytest.approx(row["sigma"])
     assert row["found_by"].split(",")[0] == row["kind"]
+
+
+def test_what_is_folded_already_is_not_folded_anew(monkeypatch):
+    """At four times the period of a pulsar there are four equal pulses: it is the fold at the period that there is."""
+    rng = np.random.default_rng(5)
+    phase = (np.arange(40_000) + 0.5) * 1e-3 / 0.25
+    data = rng.standard_normal(40_000) + 2.0 * (phase % 1.0 < 0.05)
+    samples = Samples(SeriesInMemory(TimeSeries(data.astype(np.float32), 1e-3)))
+    empty = np.zeros(0)
+    detected = Detected(empty, empty, empty, empty, empty, [])
+    folded, cubes = [], Samples.cubes
+
+    def watched(self, params, *rest):
+        folded.extend(round(p.freq, 2) for p in params)
+        return cubes(self, params, *rest)
+
+    monkeypatch.setattr(Samples, "cubes", watched)
+    how = detected, Config(), Means(1, 1 << 28, Path(), Progress("quiet")), {}
+    alone = Heads(samples, *how).folds([FoldParams(1.0)])[0]
+    assert folded == [1.0, 4.0]
+    folded.clear()
+    heads = Heads(samples, *how)
+    fold = heads.folds([FoldParams(4.0)])[0]
+    assert heads.folds([FoldParams(1.0)])[0] is fold
+    assert folded == [4.0, 1.0]
+    assert abs(alone.after.freq - fold.after.freq) < 4.0 * fold.freq_err
