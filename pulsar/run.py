@@ -115,7 +115,7 @@ def search(
             with resumable(lambda: checkpoint.begun), learn, ahead as kernels, memory as reserve:
                 kernels.wait(progress, ["statistics"])
                 target = Target(out, overwrite, argv)
-                _run(obs, plan, config, means, checkpoint, target, kernels, common, crew, reserve or Reserve(0))
+                _run(obs, plan, config, means, checkpoint, target, kernels, common, crew, reserve or Reserve())
         except (ConfigError, DataError):
             if not checkpoint.has("detections") and not checkpoint.has(STAGE.format(0)):
                 checkpoint.remove()  # nothing in it that the same command could go on from

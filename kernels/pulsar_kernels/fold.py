@@ -232,6 +232,7 @@ def _bin_lanes(lanes: Int16s, n: int, slots: Uint16s, first: int, acc: Int32s, t
 @kernel()
 def fold_bands(
     data: Int8s,
+    first: int,
     nout: int,
     bands: Ints,
     rows: Ints,
@@ -253,10 +254,10 @@ def fold_bands(
 
     Parameters
     ----------
-    data : ndarray of int8, shape (nchans, >= nout + max delay), contiguous
+    data : ndarray of int8, shape (nchans, >= first + nout + max delay), contiguous
         Samples of the channels of all bands.
-    nout : int
-        Samples to fold.
+    first, nout : int
+        Column of the first sample to fold, and how many.
     bands : ndarray of int64, shape (nbands, 6)
         Of each band: first channel, end of its channels (at most MOST_CHANNELS), first and end of its rows of the table
         (equal: no table), first of its places, and how many rows are summed.
@@ -290,7 +291,7 @@ def fold_bands(
     for start in range(0, nout, tile):
         n = min(tile, nout - start)
         for b in range(bands.shape[0]):
-            sum_band(data, start, n, bands[b], b, rows, places, delays, table, spoilt, stash)
+            sum_band(data, first + start, n, bands[b], b, rows, places, delays, table, spoilt, stash)
         for g in range(stash.shape[0]):
             if width == 1:
                 for m in range(group_starts[g], group_starts[g + 1]):

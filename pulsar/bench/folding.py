@@ -301,7 +301,7 @@ def fold_bands(size: Size) -> Work:
                 folded[g, :, b] = np.bincount(slots[g], weights=series, minlength=NBINS)
         return folded
 
-    run = partial(fold.fold_bands, data, n, *places, delays, starts, members, slots, table, stash, lanes, parts, acc)
+    run = partial(fold.fold_bands, data, 0, n, *places, delays, starts, members, slots, table, stash, lanes, parts, acc)
     samples = nbands * nchans * n
     cost = Cost(samples, data.nbytes + slots.nbytes + acc.nbytes, adds=ngroups * samples)
     return Work(run, lambda: acc, cost, plain)

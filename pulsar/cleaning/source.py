@@ -12,7 +12,7 @@ from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation, gaps_of, joined_stretches, left_out
-from pulsar.data.source import SIGMA_LEVELS, Derived, SampleSource
+from pulsar.data.source import SIGMA_LEVELS, Derived, Rows, SampleSource
 from pulsar_kernels.arrays import Bools, Float32s, Floats, Int8s, Ints
 from pulsar_kernels.clean import normalise, project, zero_dm
 
@@ -306,13 +306,15 @@ class MaskedSource(SampleSource, Protocol):
 class HeldSource(Derived):
     """Cleaned samples that are read and cleaned once: what was read stays in memory, as long as this object lives.
 
-    `cleaned`: shape (nchans, nsamps): all of them, if they have been read.
+    `rows`: all of them, if they have been read.
     """
 
-    def __init__(self, source: MaskedSource, cleaned: Int8s | None = None) -> None:
+    def __init__(self, source: MaskedSource, rows: Rows | None = None) -> None:
         super().__init__(source)
         self.obs, self.mask, self.nchans = source.obs, source.mask, source.nchans
-        self._held = np.empty((0, 0), dtype=np.int8) if cleaned is None else cleaned
+        self.rows = rows
+        cleaned = np.empty((0, 0), dtype=np.int8) if rows is None else rows.data[:, rows.first :]
+        self._held = cleaned[:, : self.nsamps]
         #: Samples that are there: first, and one after the last.
         self._there = [(0, self._held.shape[1])]
         self._lock = threading.Lock()

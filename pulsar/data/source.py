@@ -1,6 +1,7 @@
 """Cleaned samples as dedispersion and folding take them."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
@@ -12,6 +13,14 @@ from pulsar_kernels.arrays import Floats, Int8s
 #: Noise of a cleaned channel in integer levels. The rounding then adds 1/(12 * 8^2) = 0.13 % to the variance
 #: (0.07 % of S/N), and the range of int8 holds +-15.9 sigma of a single channel and sample.
 SIGMA_LEVELS: Final = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Samples of all channels in memory, with zeros before and after those of the observation."""
+
+    data: Int8s  # shape (nchans, any), contiguous
+    first: int  # column of sample 0
 
 
 class SampleSource(Sampled, Protocol):

@@ -19,7 +19,7 @@ import numpy as np
 
 from pulsar.config.resources import share_out
 from pulsar.constants import KDM
-from pulsar.data.source import SampleSource
+from pulsar.data.source import Rows, SampleSource
 from pulsar.dedisp.engine import Engine, batch_edges, batch_size, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.dedisp.stream import (
@@ -62,6 +62,7 @@ class Route:
     held: int  # bytes of samples or series expected in memory
     scratch_bytes: int  # size of the scratch file
     seconds: float  # CPU time expected for reading, moving, and the scratch file [s]
+    apart: int = 0  # bytes of samples that stay for who needs them afterwards; 0: downsampled ones take their place
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,21 +119,26 @@ def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
         # Batches do not fill the room evenly.
         count = 1 if plan.nbytes <= usable else -(-plan.nbytes // max(usable - largest // 2, largest))
         routes.append(Route("passes", count, room, min(plan.nbytes, usable), 0, passed(count)))
-    held = _held_samples(plan) + largest + threads * _work(plan)
-    if held <= HELD_PART * room:
-        routes.append(Route("samples", 1, room, held, 0, read + volume * MOVE_SECONDS["samples"]))
+    samples, rest = _held_samples(plan), largest + threads * _work(plan)
+    if _together(plan, samples) + rest <= HELD_PART * room:
+        apart = samples[0] if plan.stages[0].downsample == 1 and sum(samples) + rest <= HELD_PART * room else 0
+        held = rest + (sum(samples) if apart else _together(plan, samples))
+        routes.append(Route("samples", 1, room, held, 0, read + volume * MOVE_SECONDS["samples"], apart))
     return min(routes, key=lambda route: route.seconds)
 
 
-def _held_samples(plan: DMPlan) -> int:
-    """Bytes of samples kept, with the delays over the band beyond both ends."""
+def _held_samples(plan: DMPlan) -> list[int]:
+    """Bytes of the samples of each downsampling in use, with the delays over the band beyond both ends."""
     across = KDM * float(plan.freqs.min() ** -2.0 - plan.fref**-2.0) / plan.tsamp
-    each = [
+    return [
         plan.freqs.size * int(stage.nsamps + across * stage.dm_last / stage.downsample + 3 * tile_size(stage.nsamps))
         for stage in plan.stages
     ]
-    # The downsampled ones take the place of the original ones.
-    return max(each[0], sum(each[1:])) if plan.stages[0].downsample == 1 else sum(each) + GULP_BYTES
+
+
+def _together(plan: DMPlan, samples: list[int]) -> int:
+    """Bytes of samples where downsampled ones take the place of the original ones."""
+    return max(samples[0], sum(samples[1:])) if plan.stages[0].downsample == 1 else sum(samples) + GULP_BYTES
 
 
 def _work(plan: DMPlan) -> int:
@@ -193,7 +199,8 @@ def dedispersed(
     if not jobs:
         return
     if route.kind == "samples":
-        made = _from_samples(source, plan, jobs, threads, tell, Reserve(0) if reserve is None else reserve)
+        kept = Reserve() if reserve is None else reserve
+        made = _from_samples(source, plan, jobs, threads, tell, kept, apart=route.apart > 0)
     else:
         made = _streamed(source, plan, jobs, route, threads, scratch, tell)
     with closing(made):
@@ -240,6 +247,8 @@ def _from_samples(
     threads: int,
     progress: Callable[[float], None],
     reserve: Reserve,
+    *,
+    apart: bool,
 ) -> Generator[Batch]:
     part, engines, _ = _part(plan, jobs)
     levels = {level.downsample: level for level in make_levels(part, engines)}
@@ -247,7 +256,7 @@ def _from_samples(
         with reserve:
             size = max(job.engine.ndms * _stride(plan.stages[job.number].nsamps) for job in jobs)
             gulp = _gulp(source, part)
-            filled = _buffers_for_samples(list(levels.values()), gulp, reserve)
+            filled = _buffers_for_samples(list(levels.values()), gulp, reserve, apart=apart)
             series = reserve.zeros((size,), np.int16)
         _keep_samples(source, filled, gulp, threads, pool)
         spaces = Workspaces(threads, max(job.engine.work for job in jobs))
@@ -255,7 +264,7 @@ def _from_samples(
             stage = plan.stages[job.number]
             level = levels[stage.downsample]
             if not level.end:
-                _downsample_kept(list(levels.values()), pool)
+                _downsample_kept(list(levels.values()), pool, apart=apart)
             stride = _stride(stage.nsamps)
             out = series[: job.engine.ndms * stride].reshape(job.engine.ndms, stride)
             engine = replace(job.engine, row=0)
@@ -273,9 +282,9 @@ def _from_samples(
                 stage.part(job.engine.row, job.engine.row + job.engine.ndms),
                 lambda j, out=out, n=stage.nsamps: out[j, :n],  # type: ignore[misc]
             )
-    if len(levels) == 1:
+    if len(levels) == 1 or apart:
         # Nothing has taken the place of the samples.
-        reserve.keep(filled[0].buffer[:, filled[0].before :][:, : plan.nsamps])
+        reserve.keep(Rows(filled[0].buffer, filled[0].before))
 
 
 def _stride(nsamps: int) -> int:
@@ -291,10 +300,14 @@ def _gulp(source: SampleSource, plan: DMPlan) -> int:
     return -(-units // gulps) * unit
 
 
-def _buffers_for_samples(levels: list[Channels], gulp: int, reserve: Reserve) -> list[Channels]:
+def _buffers_for_samples(levels: list[Channels], gulp: int, reserve: Reserve, *, apart: bool) -> list[Channels]:
     """Buffers for the whole observation, and whose they are: the raw one if its samples are used, else all."""
     raw = levels[0]
     filled = levels[:1] if raw.engines else levels
+    if apart:
+        for level in levels:
+            level.allocate(gulp, whole=True, reserve=reserve)
+        return filled
     # The downsampled ones come to stand one after the other in the raw buffer: together, each with the delays beyond
     # its ends, they may be longer than the raw samples.
     least = sum(level.columns(0) + level.nsamps for level in levels[1:]) if raw.engines else 0
@@ -314,23 +327,24 @@ def _keep_samples(
             raw.start = raw.end
 
 
-def _downsample_kept(levels: list[Channels], pool: ThreadPoolExecutor) -> None:
-    """Put the downsampled samples in the place of the raw ones, which are not needed any more."""
+def _downsample_kept(levels: list[Channels], pool: ThreadPoolExecutor, *, apart: bool) -> None:
+    """Downsample all samples: in the place of the raw ones, which are not needed any more, or apart."""
     raw = levels[0]
     buffer, column = raw.buffer, -raw.start
     at = 0
     for level in levels[1:]:
-        level.buffer = buffer
-        level.start = -level.before - at
         level.end = level.nsamps
-        at += level.columns(0) + level.nsamps
+        if not apart:
+            level.buffer, level.start = buffer, -level.before - at
+            at += level.columns(0) + level.nsamps
     if at > buffer.shape[1]:
         raise AssertionError("downsampled channels are longer than the raw ones")
 
     def rows(block: slice) -> None:
         sums = np.empty((block.stop - block.start, raw.nsamps // 2), np.int16)
         halve(np.ascontiguousarray(buffer[block, column : column + raw.nsamps // 2 * 2]), sums)
-        buffer[block] = 0
+        if not apart:
+            buffer[block] = 0
         factor = 2
         for level in levels[1:]:
             while factor < level.downsample:
@@ -339,7 +353,7 @@ def _downsample_kept(levels: list[Channels], pool: ThreadPoolExecutor) -> None:
                 sums, factor = half, 2 * factor
             levelled = np.empty(sums.shape, np.int8)
             requantise(sums, 1.0 / np.sqrt(factor), levelled)
-            buffer[block, -level.start : -level.start + level.nsamps] = levelled
+            level.buffer[block, -level.start : -level.start + level.nsamps] = levelled
 
     # Samples that a task downsamples in memory, so that its copies stay in the cache (of a FAST beam 1.3 CPU s with 8
     # channels a task, 0.8 with 2).

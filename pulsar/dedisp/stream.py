@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike
 
 from pulsar.data.files import Closing, closed_on_error
 from pulsar.data.series import LINE, aligned
-from pulsar.data.source import SampleSource
+from pulsar.data.source import Rows, SampleSource
 from pulsar.dedisp.engine import Engine, make_engines, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.errors import ConfigError, PulsarError, refused
@@ -45,22 +45,23 @@ class Reserve(Closing):
     Memory costs time where it is used for the first time: the system has to find and to clear it, and so has the host
     of a virtual machine. While a run begins there are moments in which not all processors are busy.
 
-    `nbytes`: in all.
+    `sizes`: bytes of each stretch, which the system is given back when all that is of it is forgotten.
     """
 
-    def __init__(self, nbytes: int) -> None:
-        self._free: Int8s = np.zeros(nbytes, np.int8)
-        self._samples: Int8s | None = None
+    def __init__(self, *sizes: int) -> None:
+        self._free: list[Int8s] = [np.zeros(nbytes, np.int8) for nbytes in sizes]
+        self._samples: Rows | None = None
         self._wanted = threading.Event()
-        self._thread = threading.Thread(target=self._use, args=(self._free,), name="memory", daemon=True)
+        self._thread = threading.Thread(target=self._use, args=(tuple(self._free),), name="memory", daemon=True)
         self._thread.start()
 
-    def _use(self, free: Int8s) -> None:
-        for first in range(0, free.size, _PIECE):
-            if self._wanted.is_set():
-                return
-            # Bytes from one page to the next, at least.
-            free[first : first + _PIECE : 4096] = 0
+    def _use(self, stretches: Sequence[Int8s]) -> None:
+        for free in stretches:
+            for first in range(0, free.size, _PIECE):
+                if self._wanted.is_set():
+                    return
+                # Bytes from one page to the next, at least.
+                free[first : first + _PIECE : 4096] = 0
 
     def _stop(self) -> None:
         self._wanted.set()
@@ -70,17 +71,18 @@ class Reserve(Closing):
         """An array of zeros that begins at a cache line: of this memory, or other where not enough of it is left."""
         self._stop()
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        skip = -self._free.ctypes.data % LINE
-        if skip + size > self._free.size:
-            return aligned(shape, dtype)
-        free, self._free = self._free[skip : skip + size], self._free[skip + size :]
-        return free.view(dtype).reshape(shape)
+        for i, free in enumerate(self._free):
+            skip = -free.ctypes.data % LINE
+            if skip + size <= free.size:
+                self._free[i] = free[skip + size :]
+                return free[skip : skip + size].view(dtype).reshape(shape)
+        return aligned(shape, dtype)
 
-    def keep(self, samples: Int8s) -> None:
-        """Have cleaned samples for whoever needs them after dedispersion, shape (nchans, nsamps)."""
+    def keep(self, samples: Rows) -> None:
+        """Have cleaned samples for whoever needs them after dedispersion."""
         self._samples = samples
 
-    def left(self) -> Int8s | None:
+    def left(self) -> Rows | None:
         """The samples that were kept, if any, which are kept no longer."""
         samples, self._samples = self._samples, None
         return samples
@@ -88,7 +90,7 @@ class Reserve(Closing):
     def close(self) -> None:
         """Give back what has not been taken."""
         self._stop()
-        self._free, self._samples = np.zeros(0, np.int8), None
+        self._free, self._samples = [], None
 
 
 class StoredStage:

@@ -19,9 +19,10 @@ from pulsar.cleaning.robust import MAD_TO_SIGMA
 from pulsar.config.model import FoldConfig
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.series import TimeSeries, aligned
-from pulsar.data.source import SIGMA_LEVELS, SampleSource
+from pulsar.data.source import SIGMA_LEVELS, Rows, SampleSource
 from pulsar.errors import DataError
 from pulsar.folding.plan import (
+    PIECES_BYTES,
     BandPlan,
     FoldPlan,
     Group,
@@ -34,7 +35,7 @@ from pulsar.folding.plan import (
 )
 from pulsar.folding.sums import Sums, cube_of, empty_sums, levelled_fold, mark_slots
 from pulsar.searches.stats import median
-from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Int32s, Ints, Uint16s
+from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Int8s, Int32s, Ints, Uint16s
 from pulsar_kernels.dedisperse import halve
 from pulsar_kernels.fold import (
     LANE_GAP,
@@ -52,6 +53,8 @@ from pulsar_kernels.fold import (
 #: Most bytes of cleaned samples held at once, and most samples of a gulp.
 GULP_BYTES: Final = 128 << 20
 GULP_SAMPLES: Final = 1 << 17
+#: Bytes beyond which no fold is faster: gulps of as many bytes a thread's arrays, twice over, and pieces of turns.
+ENOUGH_MEMORY: Final = 4 * GULP_BYTES + PIECES_BYTES
 _SLOT_MAX: Final = 65535
 _PEAK: Final = 127
 
@@ -85,8 +88,9 @@ class _Level:
 class _Space:
     """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
 
-    def __init__(self, widest: int, columns: int, levels: Sequence[_Level]) -> None:
+    def __init__(self, widest: int, columns: int, levels: Sequence[_Level], *, copies: bool) -> None:
         top = levels[-1].level
+        self._band = np.empty(widest * columns if copies else 0, dtype=np.int8)
         sums = [part.sums for level in levels for parts in level.parts for part in parts]
         self.table = aligned(max((p.size for p in sums if p is not None), default=0), np.uint8)
         # Lanes without a band are never written, but read.
@@ -97,6 +101,12 @@ class _Space:
         self.narrow = np.empty(TILE, dtype=np.int16)
         self.wide = np.empty(TILE, dtype=np.int32)
         self.sums = np.empty(0, dtype=np.int32)
+
+    def copy(self, data: Int8s) -> Int8s:
+        """The same, one row after the other."""
+        band = self._band[: data.size].reshape(data.shape)
+        band[:] = data
+        return band
 
     def half(self, data: Array, turn: int) -> Array:
         """`data` at half its resolution, in bytes as long as they hold it; the two arrays take turns."""
@@ -110,8 +120,8 @@ class _Space:
         halve(data, wide)
         return wide
 
-    def fold(self, level: _Level, part: _Part, data: Array, nout: int) -> Int32s:
-        """Sums of shape (ncands, nslots, >= bands of the part); overwritten by the next call."""
+    def fold(self, level: _Level, part: _Part, data: Array, first: int, nout: int) -> Int32s:
+        """Sums of shape (ncands, nslots, >= bands of the part), from a column on; overwritten by the next call."""
         ngroups, ncands, nslots, nchans = len(level.groups), len(level.cands), level.nslots, data.shape[0]
         lanes = 1 if len(part.bands) == 1 else LANES
         if self.sums.size < (ncands * lanes + 4) * nslots:
@@ -124,12 +134,49 @@ class _Space:
             width = LANE_TILE + LANE_GAP
             stash = self.stash[: ngroups * lanes * width].reshape(ngroups, lanes, width)
             where = plan.bands, plan.rows, plan.places, part.delays
-            fold_bands(data, nout, *where, *common, self.table, stash, self.lanes, parts, acc)
+            fold_bands(data, first, nout, *where, *common, self.table, stash, self.lanes, parts, acc)
         else:
             peak = nchans * (128 if data.dtype == np.int8 else _PEAK << level.level)
             row: Array = self.narrow if peak <= 32767 else self.wide
             fold_band(data, nout, part.delays, *common, row, parts, acc.reshape(ncands, nslots))
         return acc
+
+
+class _Gulps:
+    """Samples of all channels from the start of each gulp on, with those beyond that delays need: read, or there."""
+
+    def __init__(self, source: SampleSource, rows: Rows | None, gulp: int, overlap: int) -> None:
+        self._source, self._gulp, self._overlap = source, gulp, overlap
+        end = -(-source.nsamps // gulp) * gulp + overlap
+        self._rows = rows if rows is not None and rows.first + end <= rows.data.shape[1] else None
+        empty = (len(source.freqs), gulp + overlap) if self._rows is None else (0, 0)
+        self.data = np.zeros(empty, dtype=np.int8) if self._rows is None else self._rows.data
+        self.first = 0  # column of the first sample of the gulp
+        self.copies = self._rows is not None
+
+    def go_to(self, start: int, pool: ThreadPoolExecutor, threads: int) -> None:
+        """Have the gulp from sample `start` on, the one after the last; a slice for each thread."""
+        if self._rows is not None:
+            self.first = self._rows.first + start
+            return
+        cuts = np.linspace(self._overlap if start else 0, self.data.shape[1], max(threads, 1) + 1).astype(np.int64)
+
+        def read(cut: tuple[int, int]) -> None:
+            lo, hi = cut
+            if hi > lo:
+                self._source.read_into(start + lo, self.data[:, lo:hi])
+
+        list(pool.map(read, pairwise(cuts.tolist())))
+
+    def band(self, rows: slice, space: _Space) -> Int8s:
+        """Some channels of the gulp, one after the other in memory."""
+        data = self.data[rows]
+        return data if self._rows is None else space.copy(data[:, self.first :][:, : self._gulp + self._overlap])
+
+    def leave(self, rows: slice) -> None:
+        """What the gulp has read of channels beyond its end is the start of the next."""
+        if self._rows is None:
+            self.data[rows, : self._overlap] = self.data[rows, self._gulp :]
 
 
 def _tasks(nbands: int, threads: int) -> list[range]:
@@ -208,6 +255,7 @@ def fold_many(
     threads: int,
     memory: int,
     progress: Callable[[int], None] | None = None,
+    rows: Rows | None = None,
 ) -> list[FoldCube]:
     """Fold all candidates at once, in one streamed pass over the cleaned samples.
 
@@ -225,6 +273,8 @@ def fold_many(
         Bytes that may be used beside the cubes that are returned.
     progress : callable, optional
         Called with the number of samples done since the last call.
+    rows : Rows, optional
+        The samples, where they are in memory.
 
     Returns
     -------
@@ -264,55 +314,45 @@ def fold_many(
     level_offsets = {level.level: offsets[level.cands] for level in levels}
     tmid = 0.5 * nsamps * source.tsamp
     columns = gulp + overlap
-    buffer = np.zeros((nchans, columns), dtype=np.int8)
+    gulps = _Gulps(source, rows, gulp, overlap)
     tasks = _tasks(nbands, threads)
     for level in levels:
-        level.parts = _parts(level, tasks, columns >> level.level)
+        level.parts = _parts(level, tasks, columns >> level.level if level.level else gulps.data.shape[1])
     spaces: SimpleQueue[_Space] = SimpleQueue()
     for _ in range(max(threads, 1)):
-        spaces.put(_Space(widest, columns, levels))
+        spaces.put(_Space(widest, columns, levels, copies=gulps.copies))
 
     with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="fold") as pool:
 
         def run(work: Callable[[int], None], n: int) -> None:
             list(pool.map(work, range(n)))
 
-        def read(start: int, lo: int, hi: int) -> None:
-            # Columns lo … hi of the buffer, which starts at sample `start`; a slice for each thread.
-            cuts = np.linspace(lo, hi, max(threads, 1) + 1).astype(np.int64)
-
-            def part(i: int) -> None:
-                if cuts[i + 1] > cuts[i]:
-                    source.read_into(start + int(cuts[i]), buffer[:, cuts[i] : cuts[i + 1]])
-
-            run(part, len(cuts) - 1)
-
-        def part(level: _Level, own: _Part, data: Array, start: int, space: _Space) -> None:
+        def part(level: _Level, own: _Part, data: Array, first: int, start: int, space: _Space) -> None:
             nout = _nout(level, start, gulp, nsamps)
             if nout > 0:
-                acc = space.fold(level, own, data, nout)
+                acc = space.fold(level, own, data, first, nout)
                 where = level.nbins, level.ranges, level_offsets[level.level]
                 deposit(acc, 1 / SIGMA_LEVELS, own.bands, nbands, *where, flat)
 
         def fold(task: int, start: int, space: _Space) -> None:
-            for k, b in enumerate(tasks[task]):
-                data: Array = buffer[edges[b] : edges[b + 1]]
+            for k, b in enumerate(tasks[task] if top else []):
+                data: Array = gulps.band(slice(edges[b], edges[b + 1]), space)
                 reached = 0
                 for level in levels:
                     while reached < level.level:
                         data, reached = space.half(data, reached), reached + 1
                     if level.level > 0:
-                        part(level, level.parts[task][k], data, start, space)
-            lo, hi = edges[tasks[task].start], edges[tasks[task].stop]
-            if levels[0].level == 0:
-                for own in levels[0].parts[task]:
-                    part(levels[0], own, buffer[edges[own.bands[0]] : edges[own.bands[-1] + 1]], start, space)
-            # What this gulp read beyond its end is the start of the next.
-            buffer[lo:hi, :overlap] = buffer[lo:hi, gulp:columns]
+                        part(level, level.parts[task][k], data, 0, start, space)
+            for own in levels[0].parts[task] if levels[0].level == 0 else []:
+                chans = slice(edges[own.bands[0]], edges[own.bands[-1] + 1])
+                if own.sums is None:
+                    part(levels[0], own, gulps.band(chans, space), 0, start, space)
+                else:
+                    part(levels[0], own, gulps.data[chans], gulps.first, start, space)
+            gulps.leave(slice(edges[tasks[task].start], edges[tasks[task].stop]))
 
-        read(0, 0, overlap)
         for start in range(0, nsamps, gulp):
-            read(start, overlap, overlap + gulp)
+            gulps.go_to(start, pool, threads)
             for level in levels:
                 first = start >> level.level
                 _mark(level, cands, first, _nout(level, start, gulp, nsamps), tmid, run)

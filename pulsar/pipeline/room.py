@@ -116,4 +116,5 @@ def reserve_ahead(obs: Observation, config: Config, plan: "RunPlan") -> "Abstrac
         return nullcontext()
     whole, each = reading_bytes(obs, config.rfi)
     meanwhile = max(mask_memory(obs, config)[1], whole + plan.threads * each)
-    return Reserve(plan.route.held) if plan.route.held + meanwhile <= plan.memory else nullcontext()
+    apart, held = plan.route.apart, plan.route.held
+    return Reserve(apart, held - apart) if held + meanwhile <= plan.memory else nullcontext()

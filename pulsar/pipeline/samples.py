@@ -22,7 +22,7 @@ from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part
 from pulsar.data.observation import Observation, unchanged
 from pulsar.data.series import Lines, TimeSeries
-from pulsar.data.source import PartSource, SampleSource
+from pulsar.data.source import PartSource, Rows, SampleSource
 from pulsar.errors import ConfigError
 from pulsar.folding import folder
 from pulsar.folding.fundamental import fold_sigma
@@ -45,7 +45,7 @@ from pulsar.pipeline.cleaning import clean_source, find_mask, mask_of
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, ephemerides_of
 from pulsar.pipeline.room import Means
 from pulsar.sky.timing import read_par
-from pulsar_kernels.arrays import Array, Floats, Int8s
+from pulsar_kernels.arrays import Array, Floats
 
 #: What an option names.
 EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c0001)"
@@ -332,26 +332,28 @@ class Samples:
             return folder.fold_series(_part_of(self.series, part), params, config)
         return self._folded(self.source, params, config, means, part)
 
-    def held(self, means: Means, cleaned: Int8s | None = None) -> "Samples":
+    def held(self, means: Means, rows: Rows | None = None) -> "Samples":
         """The same, to be folded several times: cleaned once, if all fit into the memory that folding leaves.
 
-        `cleaned`: shape (nchans, nsamps): all of them, where they are in memory: held if that fits with all that it is
-        a part of.
+        `rows`: all of them, where they are in memory: held if that fits with all that it is a part of.
         """
-        source, room = self.source, means.memory - means.memory // 2
+        source, room = self.source, means.memory - _fold_memory(means)
         if source is None or isinstance(source, HeldSource) or source.nchans * source.nsamps > room:
             return self
-        whole = cleaned if cleaned is None or cleaned.base is None else cleaned.base
-        return replace(self, source=HeldSource(source, None if whole is None or whole.nbytes > room else cleaned))
+        whole = None if rows is None else rows.data if rows.data.base is None else rows.data.base
+        return replace(self, source=HeldSource(source, None if whole is None or whole.nbytes > room else rows))
 
     def _folded(
         self, source: SampleSource, params: Sequence[FoldParams], config: FoldConfig, means: Means, part: Part
     ) -> list[FoldCube]:
-        stretch = source if part.count == 1 else PartSource(source, *part.samples(source.nsamps))
+        first, nsamps = part.samples(source.nsamps)
+        stretch = source if part.count == 1 else PartSource(source, first, nsamps)
+        rows = source.rows if isinstance(source, HeldSource) else None
+        if rows is not None:
+            rows = Rows(rows.data, rows.first + first)
         with unchanged(self.obs), means.progress.stage("folding", stretch.nsamps, "samples") as tick:
-            return folder.fold_many(
-                stretch, params, config, threads=means.threads, memory=means.memory // 2, progress=tick
-            )
+            how: dict[str, Any] = {"threads": means.threads, "memory": _fold_memory(means), "progress": tick}
+            return folder.fold_many(stretch, params, config, rows=rows, **how)
 
     def finished(self, fold: Fold, config: FoldConfig) -> Fold:
         """A refined fold with what its own samples do not tell: of series of several DMs the DM curve."""
@@ -382,6 +384,11 @@ def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint
     if not config.subtract.pulsars:
         return Samples(obs, source)
     return Samples(obs, *subtract(source, obs.header, config, means, checkpoint))
+
+
+def _fold_memory(means: Means) -> int:
+    """Bytes that a fold may take, beside samples that are held."""
+    return min(means.memory // 2, folder.ENOUGH_MEMORY)
 
 
 def _part_of(series: TimeSeries, part: Part) -> TimeSeries:

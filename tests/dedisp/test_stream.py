@@ -244,37 +244,57 @@ def test_memory_that_was_asked_for_ahead(monkeypatch, share):
     header, source = make(200, 100_000, tsamp=1e-3, width=1.0)
     plan = make_plan(header, DedispConfig(dm_hi=50.0, dm_step=1.0, max_downsample=1), source.freqs)
     route = choose_route(plan, threads=1, memory=1 << 30)
-    reserve = Reserve(int(share * route.held))
+    reserve = Reserve(int(share * route.held), 64)
     of_room = []
     allocate = Channels.allocate
 
     def watched(level, *args, **options):
-        free = reserve._free
+        free = list(reserve._free)
         allocate(level, *args, **options)
-        of_room.append(np.shares_memory(level.buffer, free))
+        of_room.append(np.shares_memory(level.buffer, free[0]))
 
     monkeypatch.setattr(Channels, "allocate", watched)
     with dedisperse(source, plan) as store:
         of_room.clear()
         for batch in dedispersed(source, plan, route, threads=2, reserve=reserve):
-            assert reserve._free.size == 0
+            assert not reserve._free
             for i in range(batch.stage.ndms):
                 np.testing.assert_array_equal(batch.row(i), store.row(batch.first + i))
     assert of_room == [share == 1.0]
 
 
-@pytest.mark.parametrize(("most", "kept"), [(1, True), (16, False)])
-def test_samples_that_nothing_took_the_place_of_are_handed_on_once(most, kept):
+def batches_of_all_downsamplings(most, memory):
+    """Plan, samples, and what is left of them after all batches, which are as they should be."""
     header, source = make(24, 60_000, tsamp=1e-3)
     plan = make_plan(header, DedispConfig(dm_hi=3000.0, dm_step=20.0, tolerance=0.4, max_downsample=most), source.freqs)
-    reserve = Reserve(0)
-    for _ in dedispersed(source, plan, Route("samples", 1, 1 << 30, 0, 0, 0.0), reserve=reserve):
-        assert reserve.left() is None
-    samples = reserve.left()
+    room = next(m for m in range(memory, 1 << 30, 1 << 16) if choose_route(plan, threads=1, memory=m).kind == "samples")
+    route = choose_route(plan, threads=1, memory=room)
+    reserve = Reserve(route.apart, route.held - route.apart)
+    with dedisperse(source, plan) as store:
+        for batch in dedispersed(source, plan, route, reserve=reserve):
+            assert reserve.left() is None
+            for i in range(batch.stage.ndms):
+                np.testing.assert_array_equal(batch.row(i), store.row(batch.first + i))
+    rows = reserve.left()
     assert reserve.left() is None
-    assert (samples is not None) == kept == (len(plan.stages) == 1)
-    if samples is not None:
-        np.testing.assert_array_equal(samples, source.data)
+    return plan, source, rows
+
+
+@pytest.mark.parametrize(("most", "memory"), [(1, 1 << 20), (16, 1 << 29)])
+def test_samples_that_nothing_took_the_place_of_are_handed_on_once(most, memory):
+    plan, source, rows = batches_of_all_downsamplings(most, memory)
+    assert (len(plan.stages) == 1) == (most == 1)
+    np.testing.assert_array_equal(rows.data[:, rows.first : rows.first + 60_000], source.data)
+    assert not rows.data[:, : rows.first].any()
+    assert not rows.data[:, rows.first + 60_000 :].any()
+    # They alone take memory now.
+    assert rows.data.base is None or rows.data.base.nbytes < 1.5 * source.data.nbytes
+
+
+def test_with_little_memory_downsampled_samples_take_their_place():
+    plan, _, rows = batches_of_all_downsamplings(16, 1 << 20)
+    assert len(plan.stages) > 1
+    assert rows is None
 
 
 def test_memory_that_other_routes_do_not_need_is_given_back(tmp_path):
@@ -282,7 +302,7 @@ def test_memory_that_other_routes_do_not_need_is_given_back(tmp_path):
     plan = make_plan(header, DedispConfig(dm_hi=5.0, dm_step=1.0), source.freqs)
     reserve = Reserve(1 << 20)
     next(dedispersed(source, plan, SCRATCH, scratch=tmp_path, reserve=reserve))
-    assert reserve._free.size == 0
+    assert not reserve._free
 
 
 def test_memory_asked_for_is_zero_and_begins_at_a_cache_line():

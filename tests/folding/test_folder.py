@@ -8,7 +8,7 @@ from pulsar.config.model import FoldConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.series import TimeSeries
-from pulsar.data.source import SIGMA_LEVELS
+from pulsar.data.source import SIGMA_LEVELS, Rows
 from pulsar.errors import ConfigError, DataError
 from pulsar.folding.folder import fold_many, fold_series, normalise, running_mean
 from pulsar.folding.plan import MAX_LEVEL, _in_step, plan_fold
@@ -62,6 +62,27 @@ def test_result_does_not_depend_on_the_gulp():
         np.testing.assert_array_equal(large.variance, small.variance)
     assert sum(done) == source.nsamps
     assert len(done) > 3
+
+
+@pytest.mark.parametrize("memory", [1 << 16, 1 << 28])
+@pytest.mark.parametrize("most_channels", [0, 256])
+def test_samples_in_memory_are_folded_where_they_are(memory, most_channels, monkeypatch):
+    monkeypatch.setattr("pulsar.folding.folder.MOST_CHANNELS", most_channels)
+    source = make_source(np.random.default_rng(4), nchans=24, nsamps=50000, snr=40)
+    read = fold(source, memory=memory)
+    rows = Rows(np.pad(source.data, ((0, 0), (77, 50000))), 77)
+
+    def refuse(start, out):
+        raise AssertionError("samples that are in memory are read")
+
+    source.read_into = refuse
+    there = fold_many(source, PARAMS, CONFIG, threads=2, memory=memory, rows=rows)
+    for cube, want in zip(there, read, strict=True):
+        np.testing.assert_array_equal(cube.data, want.data)
+        np.testing.assert_array_equal(cube.variance, want.variance)
+    # Where no zeros follow in their memory, they are read.
+    with pytest.raises(AssertionError, match="are read"):
+        fold_many(source, PARAMS, CONFIG, threads=1, memory=memory, rows=Rows(source.data, 0))
 
 
 @pytest.mark.parametrize("top", [20, 127])

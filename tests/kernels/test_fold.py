@@ -113,13 +113,16 @@ def test_largest_band_of_saturated_samples_fits_its_row():
 
 
 def fold_by_bands(data, nout, edges, delays, starts, members, slots, nslots, gain, tile=LANE_TILE):
+    # As a stretch of a longer observation.
+    before = 37
+    data = np.pad(data, ((0, 0), (before, 5)), constant_values=99)
     plan = plan_bands(delays, np.array(edges), data.shape[1], gain=gain)
     lanes = 1 if len(edges) == 2 else LANES
     acc = np.full((len(slots), nslots, lanes), 77, np.int32)
     stash = np.zeros((len(delays), lanes, tile + LANE_GAP), np.int16)
     scratch = np.empty(plan.size, np.uint8), stash, np.empty((tile, LANES), np.int16), np.empty((4, nslots), np.int32)
     rows = plan.bands, plan.rows, plan.places
-    fold_bands(data, nout, *rows, delays, starts, members, slots, *scratch, acc)
+    fold_bands(data, before, nout, *rows, delays, starts, members, slots, *scratch, acc)
     return plan, acc
 
 
