@@ -249,6 +249,7 @@ def fast_beam(
     pol: Annotated[str, typer.Option(help="AA+BB or AABB")] = "AA+BB",
     nsamps: int = FAST["nsamps"],
     threads: int = 2,
+    memory: Annotated[str, typer.Option(help="of the search; with 9GiB its samples stay to be folded")] = "9GiB",
     sets: Sets = None,
 ) -> None:
     """One beam of FAST, from files to ranked candidates: elapsed and processor seconds by stage, and peak memory.
@@ -259,9 +260,8 @@ def fast_beam(
     """
     with scratch_folder() as out:
         paths = files or beam_files(folder or out, pol, nsamps)
-        settings = ("dedisp.tolerance=0.1", "fft.nharm=16", *(sets or []))
-        options = [word for text in settings for word in ("--set", text)]
-        options += ["--ncands", "50", "--memory", "8GiB", "--threads", str(threads)]
+        settings = ("dedisp.tolerance=0.1", "fft.nharm=16", "fold.ncands=50", f"run.memory={memory}", *(sets or []))
+        options = ["--threads", str(threads), *(word for text in settings for word in ("--set", text))]
         here = Path.cwd()
         measured(pulsar_command("search", *paths, "--dm", 0, 2, "--out", out / "warm.h5", *options), here, {})
         ran = measured(pulsar_command("search", *paths, "--dm", 0, 1000, "--out", out / "run.h5", *options), here, {})

@@ -2,12 +2,13 @@
 
 Every kernel is compiled by :func:`kernel`: ``nogil`` so that a caller's threads run side by side, kept on disk so that
 compilation is paid once per machine, ``error_model="numpy"`` so that a division by zero gives inf as in numpy instead
-of raising inside a loop.
+of raising inside a loop. Kernels that take a series of either type are called through :func:`of_series`.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numba import config, njit, types
@@ -15,7 +16,7 @@ from numba.extending import intrinsic
 
 from pulsar_kernels._cache import keep
 from pulsar_kernels._ir import fence_code, prefetch_code
-from pulsar_kernels.arrays import Array, Float32s
+from pulsar_kernels.arrays import Array, Float32s, Int16s
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,3 +138,30 @@ def aligned(n: int) -> Float32s:
     space = np.empty(n + 16, np.float32)
     skip = -(space.ctypes.data >> 2) & 15
     return space[skip : skip + n]
+
+
+_NO_INTS = np.zeros(0, np.int16)
+_NO_FLOATS = np.zeros(0, np.float32)
+
+
+def of_series(kernel_of_both: Callable[Concatenate[Int16s, Float32s, P], R]) -> Callable[Concatenate[Array, P], R]:
+    """The function for Python of a kernel that takes a series of either type: one argument for the first two.
+
+    Parameters
+    ----------
+    kernel_of_both : callable
+        Its first arguments are the series as int16 and as float32, one of them empty.
+    """
+
+    @functools.wraps(kernel_of_both)
+    def call(series: Array, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
+        return kernel_of_both(ints, floats, *args, **kwargs)
+
+    return call
+
+
+@kernel(inline=True)
+def sample(ints: Int16s, floats: Float32s, i: int) -> Any:
+    """Sample `i`, as a float, of whichever is not empty."""
+    return np.float32(floats[i]) if ints.shape[0] == 0 else np.float32(ints[i])

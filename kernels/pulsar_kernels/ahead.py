@@ -19,16 +19,16 @@ from pulsar_kernels.index import VERSIONS
 #: Modules of kernels that a part of a search runs through.
 PARTS: dict[str, tuple[str, ...]] = {
     "planning": ("tree",),
-    "statistics": ("unpack", "moments", "running", "interference", "spectra"),
+    "statistics": ("unpack", "moments", "interference", "spectra"),
     "dedispersion": ("clean", "tree", "dedisperse"),
     "fft": ("fft", "whiten", "lanes", "harmonics", "peaks"),
     "coherent": ("fft", "whiten", "lanes", "harmonics", "coherent", "longwave"),
     "accel": ("fft", "whiten", "lanes", "harmonics", "peaks", "correlate", "drifts", "hits"),
     "ffa": ("ffa", "longwave"),
     "single pulse": ("cells", "baseline", "matched", "pulses", "clusters", "period", "longwave"),
-    "fold": ("fold", "dedisperse", "boxcar", "shear", "longwave"),
+    "fold": ("fold", "dedisperse", "longwave"),
     "simulation": ("synth",),
-    "completeness": ("sprinkle", "subbands"),
+    "completeness": ("injections",),
 }
 
 

@@ -6,9 +6,8 @@ One pass over the series, in vectors, makes mean and variance of every cell; eve
 
 import numpy as np
 
-from pulsar_kernels._jit import kernel
+from pulsar_kernels._jit import kernel, of_series, sample
 from pulsar_kernels.arrays import Array, Float32s, Floats, Int16s, Ints
-from pulsar_kernels.either import of_series, sample
 
 #: Samples of a cell.
 CELL = 32

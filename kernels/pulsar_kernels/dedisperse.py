@@ -1,4 +1,4 @@
-"""Dedispersion by brute force, and downsampling, in integers.
+"""Dedispersion by brute force, and downsampling, in integers; channels along the sweep of a pulse.
 
 Integer sums are exact, so the result does not depend on how the data are cut into tiles, gulps or threads.
 """
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pulsar_kernels._jit import kernel
-from pulsar_kernels.arrays import Array, Int8s, Int16s, Int32s, Ints
+from pulsar_kernels.arrays import Array, Float32s, Int8s, Int16s, Int32s, Ints
 
 #: Channels whose int8 sum cannot leave int16: 256 * -128 = -32768.
 INT16_CHANNELS = 256
@@ -182,3 +182,60 @@ def halve_series(x: Int16s, out: Int16s) -> None:
         out[i] = _between(x[2 * i - 1], x[2 * i], x[2 * i + 1], x[2 * i + 2])
     for i in (0, n - 1):
         out[i] = _between(x[max(2 * i - 1, 0)], x[2 * i], x[2 * i + 1], x[min(2 * i + 2, x.shape[0] - 1)])
+
+
+@kernel()
+def shear_add(data: Int8s, at: int, delays: Ints, origin: int, factor: int, out: Float32s) -> None:
+    """Add what a piece of data holds of a window that follows the delays of the channels.
+
+    Parameters
+    ----------
+    data : ndarray of int8, shape (nchans, n)
+        Samples `at` to ``at + n`` of the observation.
+    at : int
+    delays : ndarray of int64, shape (nchans,)
+        [samples]
+    origin : int
+        Sample at which the window begins, at zero delay.
+    factor : int
+        Samples summed into one element.
+    out : ndarray of float32, shape (nchans, ncols)
+        The window, added to.
+    """
+    nchans, n = data.shape
+    ncols = out.shape[1]
+    for c in range(nchans):
+        shift = origin + delays[c] - at
+        first = max(0, -shift)
+        last = min(ncols * factor, n - shift)
+        j = first
+        while j < last:
+            column = j // factor
+            stop = min((column + 1) * factor, last)
+            total = np.int32(0)
+            for i in range(j, stop):
+                total += np.int32(data[c, i + shift])
+            out[c, column] += np.float32(total)
+            j = stop
+
+
+@kernel(reorder=True)
+def shifted_sums(window: Float32s, shifts: Ints, first: int, out: Float32s) -> None:
+    """Sums over the channels, each moved by its own shift, for several sets of shifts.
+
+    Parameters
+    ----------
+    window : ndarray of float32, shape (nchans, ncols)
+    shifts : ndarray of int64, shape (nsets, nchans)
+        Column ``first + shifts[k, c]`` of channel c goes to column 0 of row k; all columns must exist.
+    first : int
+    out : ndarray of float32, shape (nsets, n)
+    """
+    nsets, n = out.shape
+    out[:] = np.float32(0.0)
+    for k in range(nsets):
+        for c in range(window.shape[0]):
+            lo = first + shifts[k, c]
+            part = window[c, lo : lo + n]
+            for i in range(n):
+                out[k, i] += part[i]

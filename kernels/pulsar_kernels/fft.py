@@ -28,9 +28,8 @@ from pulsar_kernels._ir import (
     transposed,
     vector_of,
 )
-from pulsar_kernels._jit import aligned, kernel, prefetch, vector
+from pulsar_kernels._jit import aligned, kernel, of_series, prefetch, vector
 from pulsar_kernels.arrays import Array, Float32s, Floats, Int16s, Ints
-from pulsar_kernels.either import of_series
 from pulsar_kernels.lanes import (
     ELEMENT,
     LANES,

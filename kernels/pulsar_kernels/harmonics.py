@@ -4,8 +4,8 @@ The grid of sums is indexed by the TOP harmonic: element i of stage H is a funda
 sums P[round(i k / H)], k = 1 ... H. So no harmonic ever lies beyond Nyquist, each stage adds only the odd
 multiples to the stage before, and a block of i touches only H stretches of the powers, which stay in cache.
 
-Sums are made of bytes first (:mod:`pulsar_kernels.bytesums`). Only where these say that one may be above its threshold
-are those of floats made, which decide.
+Sums are made of bytes first, 64 side by side. Only where these say that one may be above its threshold, seldom
+elsewhere, are those of floats made, which decide.
 """
 
 from typing import Any
@@ -13,19 +13,23 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from pulsar_kernels import bytesums, whiten
+from pulsar_kernels import whiten
 from pulsar_kernels._ir import (
     F32,
     FUSE,
+    I8,
     I32,
     I64,
+    constant,
     element,
     integer,
+    intrinsic,
     lane_bits,
     load,
     lowest_bit,
     picked,
     plus,
+    processor_has,
     shuffle,
     splat,
     store,
@@ -321,7 +325,7 @@ def _raised_sums(
     All if `whole`. What is beside these and is not made counts as 0, as it is not above.
     """
     # Many arguments: what the loop over blocks holds, handed on as it is.
-    stages = np.empty(bytesums.WIDE // 8, np.int64)
+    stages = np.empty(WIDE // 8, np.int64)
     bits = np.int64(0)
     before = 0
     for g in range(groups + 1):
@@ -331,17 +335,17 @@ def _raised_sums(
             if g & 1:
                 bits >>= 32
             elif nstages == 1:
-                bits = bytesums.raised(few, q + g, 1, limits, stages)
+                bits = raised(few, q + g, 1, limits, stages)
             elif nstages == 2:
-                bits = bytesums.raised(few, q + g, 2, limits, stages)
+                bits = raised(few, q + g, 2, limits, stages)
             elif nstages == 3:
-                bits = bytesums.raised(few, q + g, 3, limits, stages)
+                bits = raised(few, q + g, 3, limits, stages)
             elif nstages == 4:
-                bits = bytesums.raised(few, q + g, 4, limits, stages)
+                bits = raised(few, q + g, 4, limits, stages)
             elif nstages == 5:
-                bits = bytesums.raised(few, q + g, 5, limits, stages)
+                bits = raised(few, q + g, 5, limits, stages)
             elif nstages == 6:
-                bits = bytesums.raised(few, q + g, 6, limits, stages)
+                bits = raised(few, q + g, 6, limits, stages)
             now = 0
             if bits & 0xFFFFFFFF:
                 at = 4 * (g & 1)
@@ -496,7 +500,7 @@ def harmonic_peaks(
             highest = max(highest, thresholds[r])
     # Of the highest threshold three quarters are a byte of 255: of noise nothing else is there.
     scale = np.float32(340.0) / highest
-    limit = np.empty(bytesums.WIDE * nstages, np.uint8)
+    limit = np.empty(WIDE * nstages, np.uint8)
     few[nhalf:] = 0
     bytes_to = 0
     every = (1 << nstages) - 1
@@ -523,10 +527,10 @@ def harmonic_peaks(
                 least[stage[r]] = min(least[stage[r]], thresholds[r])
         if here == 0:
             continue
-        known = min(start + 32 * groups + bytesums.WIDE, nhalf)
-        bytesums.to_bytes(power[bytes_to:known], scale, few[bytes_to:known])
+        known = min(start + 32 * groups + WIDE, nhalf)
+        to_bytes(power[bytes_to:known], scale, few[bytes_to:known])
         bytes_to = known
-        whole = bytesums.limits_of(least[:here], scale, limit)
+        whole = limits_of(least[:here], scale, limit)
         if here <= 6:
             _raised_sums(here, power, few, q, groups, least, limit, whole, sums, hits)
         else:
@@ -539,3 +543,63 @@ def harmonic_peaks(
         end = min(end, stop)
         found = _peaks(sums, start, lo, end, limits, stage, thresholds, hits, found, index, ranges, peak_power)
     return found
+
+
+#: Sums side by side.
+WIDE = 64
+# Of them so many come by one load and one shuffle: 64 bytes are shuffled by one instruction with VBMI only.
+_PIECE = WIDE if processor_has("avx512vbmi") else 16
+
+
+def _raised_code(builder: Any, args: Any, count: int) -> Any:
+    vec = vector_of(I8, WIDE)
+    data, q, _, limits, stages = args
+    total = None
+    above = nothing = constant(vec, 0)
+    for s in range(count):
+        for k in range(1, 1 << s, 2) if s else (1,):
+            index = [(j * k + (1 << s >> 1)) >> s for j in range(WIDE)]
+            value = picked(builder, data, times(builder, q, (32 * k) >> s), index, _PIECE)
+            total = value if total is None else intrinsic(builder, "uadd.sat", total, value)
+        excess = intrinsic(builder, "usub.sat", total, load(builder, limits, WIDE * s, vec))
+        bit = builder.select(builder.icmp_unsigned("!=", excess, nothing), constant(vec, 1 << s), nothing)
+        above = builder.or_(above, bit)
+    store(builder, above, stages, 0)
+    return lane_bits(builder, builder.icmp_unsigned("!=", above, nothing))
+
+
+@vector(_raised_code, literal=2, returns=types.int64)
+def raised(few: Uint8s, q: int, nstages: int, limits: Uint8s, stages: Ints) -> int:
+    """Where sums exceed the limits of their stages, among the grid indices 32 q ... 32 q + 63.
+
+    Of `limits` there are 64 for each stage, all the same. Sums are 255 at most. The bits of the stages at which one
+    does are a byte of `stages` for each index; the bits of the value returned are the indices.
+    """
+    i = np.arange(32 * q, 32 * q + WIDE)
+    total = np.zeros(WIDE, np.int64)
+    above = stages.view(np.uint8)
+    above[:] = 0
+    for s in range(nstages):
+        for k in range(1, 1 << s, 2) if s else (1,):
+            total += few[(i * k + (1 << s >> 1)) >> s]
+        above[np.minimum(total, 255) > limits[WIDE * s]] |= 1 << s
+    return sum(1 << j for j in range(WIDE) if above[j])
+
+
+@kernel(inline=True, helper=True)
+def to_bytes(power: Float32s, scale: np.float32, few: Uint8s) -> None:
+    """Powers times `scale`, rounded, 255 at most."""
+    for i in range(power.shape[0]):
+        few[i] = np.uint8(np.int32(min(power[i] * scale + np.float32(0.5), np.float32(255.0))))
+
+
+@kernel(inline=True, helper=True)
+def limits_of(thresholds: Float32s, scale: np.float32, limits: Uint8s) -> bool:
+    """What sums of bytes exceed wherever those of floats exceed `thresholds`; True if there is no such number."""
+    none = False
+    for s in range(thresholds.shape[0]):
+        # A byte is half a unit less than its power at most, and floats are rounded.
+        least = np.floor(min(np.float64(scale) * np.float64(thresholds[s]) - 0.5 * (1 << s) - 0.01, 255.0))
+        none |= least < 1.0
+        limits[WIDE * s : WIDE * (s + 1)] = np.uint8(max(least, 1.0) - 1.0)
+    return none

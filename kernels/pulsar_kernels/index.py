@@ -59,13 +59,13 @@ VERSIONS = (
     ", int64, uint8[::1], int64[::1], int32[:,:,::1], int64, int64[:,::1])",
     "longwave.drift_snr(float32[:,::1], int64[::1], int64[::1], float64, float64[:,::1])",
     "spectra.strongest(float32[:,:,::1], int64, bool[::1], float32[::1], int64[::1])",
-    "running.less_running_means(float32[:,::1], int64, float32[:,::1])",
+    "interference.less_running_means(float32[:,::1], int64, float32[:,::1])",
     "clean.normalise_integers(uint8[:,::1], int64[::1], float32[::1], float32[::1], float32[:], int64, float32[::1]"
     ", float32[::1], int8[:,:])",
     "synth.normals(uint64[::1], int64, float32[:,::1])",
     "moments.moments_u8(uint8[:,::1], int64, float64[::1], float64[:,::1], int64[::1])",
     "hits.exact(float32[::1], float32[::1], int64, float64, float64[:,::1], int64[::1])",
-    "boxcar.boxcar_snr(float64[:,::1], float64[::1], int64[::1], float64[::1], int64[::1], int64[::1])",
+    "fold.boxcar_snr(float64[:,::1], float64[::1], int64[::1], float64[::1], int64[::1], int64[::1])",
     "interference.sums_at(float32[:,::1], int64, int64[::1], float32[:,:,::1])",
     "longwave.fold(float32[::1], float64, float32[:,::1])",
     "longwave.block_means(float32[::1], int64, float64[::1])",
@@ -90,10 +90,10 @@ VERSIONS = (
     "synth.quantise(float32[:,::1], float32[::1], float32[::1], float32[::1], int64, uint8[:,::1])",
     "synth.add_burst(float32[:,::1], int64, float64, float64[::1], float64, float64[:,::1], int64[::1], float64[::1])",
     "peaks.group(float64[::1], int64[::1], float64, int64[::1])",
-    "shear.shifted_sums(float32[:,::1], int64[:,::1], int64, float32[:,::1])",
+    "dedisperse.shifted_sums(float32[:,::1], int64[:,::1], int64, float32[:,::1])",
     "whiten.integer_means(int16[::1], float64[::1])",
     "longwave.running_sums(float32[::1], float64, int32[::1])",
-    "shear.shear_add(int8[:,:], int64, int64[::1], int64, int64, float32[:,::1])",
+    "dedisperse.shear_add(int8[:,:], int64, int64[::1], int64, int64, float32[:,::1])",
     "longwave.pulse_train(float32[::1], float64, float64[::1], bool[::1], float32[::1])",
     "tree.spans(int64[:,::1], int64[:,::1], int64[::1], int64[::1], int64[::1], int64[::1])",
     "longwave.extremes(float32[::1], float32[::1], float32[::1])",
@@ -108,13 +108,13 @@ VERSIONS = (
     "cells.runs_either(int16[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64)",
     "dedisperse.halve_series(int16[::1], int16[::1])",
     "dedisperse.requantise(int16[:,::1], float64, int8[:,::1])",
-    "shear.shear_add(int8[:,::1], int64, int64[::1], int64, int64, float32[:,::1])",
-    "sprinkle.add_steps(int16[:,::1], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
+    "dedisperse.shear_add(int8[:,::1], int64, int64[::1], int64, int64, float32[:,::1])",
+    "injections.add_steps(int16[:,::1], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
     ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
     ", int64[::1], int64[::1], bool[:,::1])",
-    "sprinkle.add_steps(int8[:,:], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
+    "injections.add_steps(int8[:,:], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
     ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
     ", int64[::1], int64[::1], bool[:,::1])",
-    "subbands.add_band(int8[:,:], int64, int64[::1], int16[::1])",
+    "injections.add_band(int8[:,:], int64, int64[::1], int16[::1])",
     "whiten.whiten_amplitudes(float32[::1], float32[::1], int64, float64[::1], float64[::1])",
 )

@@ -5,9 +5,8 @@ A sample that is not there is NaN; a sum of two counts twice the one that is the
 
 import numpy as np
 
-from pulsar_kernels._jit import kernel
+from pulsar_kernels._jit import kernel, of_series, sample
 from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Int16s, Int32s, Ints
-from pulsar_kernels.either import of_series, sample
 
 # Samples taken through the first cache at a time.
 _CHUNK = 4096

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pulsar_kernels._jit import kernel
+from pulsar_kernels._jit import kernel, of_series
 from pulsar_kernels.arrays import Array, Float32s, Floats, Int16s, Ints
 from pulsar_kernels.cells import FINE_LEVELS
-from pulsar_kernels.either import of_series
 
 #: Noise of a whitened sample in the integers of the scan.
 UNIT = 256.0

@@ -25,7 +25,7 @@ from pulsar.batch.records import MOST_TOLD, Record, again, write_record
 from pulsar.batch.units import Unit
 from pulsar.config.model import BatchConfig, Config
 from pulsar.config.resources import keep_freed, memory_budget, parse_size, usable_cores
-from pulsar.data.folders import private
+from pulsar.data.files import private
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.pipeline.ranges import Crew, RangeTask, search_range
 from pulsar.pipeline.stages import Found

@@ -31,7 +31,7 @@ from pulsar.batch.units import (
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.config.resources import memory_budget, usable_cores
-from pulsar.data.folders import sweep
+from pulsar.data.files import sweep
 from pulsar.data.text import printable
 from pulsar.data.unfinished import only_one, write_whole
 from pulsar.dedisp.batches import PART, SEARCH_BYTES

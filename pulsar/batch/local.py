@@ -18,7 +18,7 @@ from pulsar.batch.process import copies_of
 from pulsar.batch.records import Record, again, finish, read_record, write_record
 from pulsar.batch.units import Batch, Unit, inputs_gone, log_file, product
 from pulsar.config.resources import command, environment, resident_memory
-from pulsar.data.folders import open_to_write, sweep
+from pulsar.data.files import open_to_write, sweep
 from pulsar.data.unfinished import ENDS
 from pulsar.data.validated import STRICT, Count, Seconds
 from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY

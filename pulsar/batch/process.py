@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from pulsar.batch.records import Record, write_record
 from pulsar.batch.units import Unit, input_bytes, inputs_gone, load_settings, log_file, product
 from pulsar.config.model import Config
-from pulsar.data.folders import private
+from pulsar.data.files import private
 from pulsar.data.observation import InputFile, Observation
 from pulsar.data.unfinished import FileLock, Slots
 from pulsar.errors import ConfigError, DataError, storage_fault

@@ -12,8 +12,7 @@ from pydantic import Field, Strict, TypeAdapter
 
 from pulsar.config.load import given_config
 from pulsar.config.model import Config
-from pulsar.data.files import read_bytes
-from pulsar.data.folders import check_link
+from pulsar.data.files import check_link, read_bytes
 from pulsar.data.text import is_file_name
 from pulsar.data.validated import STRICT, Count, Seconds, validated
 from pulsar.errors import STORAGE, ConfigError, DataError, refused

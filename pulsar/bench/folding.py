@@ -9,7 +9,7 @@ from pulsar.constants import KDM
 from pulsar.folding.plan import plan_bands
 from pulsar_kernels import cells, clusters, ffa, fold, longwave, matched, subtract
 from pulsar_kernels.arrays import Array, Int8s, Int16s, Int32s, Uint16s
-from pulsar_kernels.boxcar import boxcar_snr
+from pulsar_kernels.fold import boxcar_snr
 
 #: Samples of the series, in full and in tests; and types of series.
 FULL, TINY, SERIES = (1 << 20,), (4096,), "int16, float32"

@@ -15,8 +15,7 @@ from pulsar.constants import LEAST_DM
 from pulsar.data.header import Header, dispersion_delays
 from pulsar.data.observation import left_out
 from pulsar_kernels.arrays import Bools, Float32s, Floats, Ints
-from pulsar_kernels.interference import count_above, most_beyond, stretches, sums_at
-from pulsar_kernels.running import less_running_means
+from pulsar_kernels.interference import count_above, less_running_means, most_beyond, stretches, sums_at
 
 #: Bands that are compared, and fewest of them.
 BANDS: Final = 16

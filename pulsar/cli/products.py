@@ -30,7 +30,7 @@ from pulsar.data.candidate import table_of, values_of
 from pulsar.data.text import cell
 from pulsar.errors import ConfigError, DataError
 from pulsar.handover.candidate import candidate_of, commands
-from pulsar.handover.candyjar import CANDYJAR_LIST, candyjar_text, picture_of
+from pulsar.handover.formats import CANDYJAR_LIST, candyjar_text, picture_of
 from pulsar.io.labels import Labels, Sidecar, beside, header, labels_of, lines, person, read_labels, uid_of, when_of
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.schema import TABLES
@@ -374,7 +374,7 @@ def view(
 
 def _import_judgements(path: Path, runs: Sequence["Run"], labels: Path | None, who: str) -> None:
     """Keep the classifications of a csv of CandyJar as judgements; those that are kept already stay as they are."""
-    from pulsar.handover.candyjar import CLASSES, picture_of, read_classes
+    from pulsar.handover.formats import CLASSES, picture_of, read_classes
     from pulsar.triage.site import row_label
 
     classes = read_classes(path)

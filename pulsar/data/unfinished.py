@@ -18,8 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from pulsar.data.files import Closing, Writing
-from pulsar.data.folders import Folder, open_to_write, remove, stat_of
+from pulsar.data.files import Closing, Folder, Writing, open_to_write, remove, stat_of
 from pulsar.data.text import printable
 from pulsar.errors import ConfigError, refused
 

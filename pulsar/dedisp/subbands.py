@@ -15,7 +15,7 @@ from pulsar.data.observation import joined_stretches, left_out
 from pulsar.data.source import Derived, Relay, SampleSource
 from pulsar.errors import PulsarError, refused
 from pulsar_kernels.arrays import Int8s, Int16s, Ints
-from pulsar_kernels.subbands import add_band
+from pulsar_kernels.injections import add_band
 
 
 class Subbands(Derived):

@@ -27,7 +27,7 @@ def best_box(
 
     Boxes fill half of the turn at most; `most`: up to all of it but a bin.
     """
-    from pulsar_kernels.boxcar import boxcar_snr
+    from pulsar_kernels.fold import boxcar_snr
 
     n, nbins = profiles.shape
     snr = np.empty(n)

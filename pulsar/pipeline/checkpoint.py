@@ -15,8 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from pulsar.data.files import MOST_TEXT
-from pulsar.data.folders import Folder, open_to_read
+from pulsar.data.files import MOST_TEXT, Folder, open_to_read
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import ConfigError, PulsarError
 from pulsar_kernels.arrays import Array

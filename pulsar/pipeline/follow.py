@@ -27,8 +27,7 @@ from pulsar.sources.company import in_company
 from pulsar.sources.detections import Model, Observed
 from pulsar.sources.features import features
 from pulsar.sources.interference import Interference, flags_of
-from pulsar.sources.link import flags_by_pulses, owners
-from pulsar.sources.pulses import in_order
+from pulsar.sources.pulses import flags_by_pulses, in_order, owners
 from pulsar.sources.pursue import pursue
 from pulsar.sources.score import DEFAULT, REPEATING, Scorer, score, scorer_of
 from pulsar.sources.source import Source

@@ -20,7 +20,7 @@ from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import beam_width, label, label_left, read_catalogue
 from pulsar.sky.observatory import mean_flux
 from pulsar.sources.candidate import Candidate
-from pulsar.sources.link import turns_of
+from pulsar.sources.pulses import turns_of
 from pulsar_kernels.arrays import Array
 
 #: Rows of candidates that belong to others and were not folded, the strongest; all are in the table of detections.

@@ -19,8 +19,8 @@ from jinja2 import Environment, StrictUndefined
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, values_of
 from pulsar.data.direction import dms, hms
+from pulsar.data.files import Folder
 from pulsar.data.flags import FLAGS
-from pulsar.data.folders import Folder
 from pulsar.data.header import Header
 from pulsar.data.text import duty_cycle, number, printable, significant, value_error
 from pulsar.data.unfinished import write_whole

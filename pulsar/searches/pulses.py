@@ -19,7 +19,7 @@ from pulsar.errors import DataError
 from pulsar.searches import stats
 from pulsar_kernels import clusters
 from pulsar_kernels.arrays import Array, Bools, Floats, Ints
-from pulsar_kernels.shear import shear_add, shifted_sums
+from pulsar_kernels.dedisperse import shear_add, shifted_sums
 
 #: Most events that are clustered; of more the weakest are left out.
 MAX_EVENTS = 2_000_000

@@ -1,7 +1,7 @@
 """Pulsars, bursts and interference added to a real observation: to its file, or to samples that are cleaned already.
 
-To what is dedispersed, searched and folded nothing but the steps of :mod:`pulsar_kernels.sprinkle` is added: the mask,
-the levels and the noise are the run's own.
+To what is dedispersed, searched and folded nothing but the steps of :mod:`pulsar_kernels.injections` is added: the
+mask, the levels and the noise are the run's own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ from pulsar.synthesis.model import Burst, Injection, Pulsar
 from pulsar.synthesis.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal, signals_of
 from pulsar.synthesis.write import check_free, check_packing, truth_of, truth_path, write_truth
 from pulsar_kernels.arrays import Array, Float32s, Floats, Int8s, Int16s, Ints
-from pulsar_kernels.sprinkle import add_steps
+from pulsar_kernels.injections import add_steps
 from pulsar_kernels.synth import add_dithered, stream_keys, uniforms
 
 _MEASURE = 16384  # samples of a stretch in which the noise is measured
@@ -276,7 +276,7 @@ _NOTHING: Final = 1e-9
 
 
 class Steps(NamedTuple):
-    """A signal as `pulsar_kernels.sprinkle.add_steps` takes it, in its order; of the live channels."""
+    """A signal as `pulsar_kernels.injections.add_steps` takes it, in its order; of the live channels."""
 
     delays: Floats
     spin: Floats

@@ -11,7 +11,7 @@ from faults.conftest import made, names, results, search
 from reference.command import run
 
 from pulsar.batch.process import copies_of, staged
-from pulsar.data.folders import Folder, sweep
+from pulsar.data.files import Folder, sweep
 from pulsar.data.unfinished import FileLock, Unfinished, output_lock, write_whole
 from pulsar.errors import ConfigError
 from pulsar.io.labels import Sidecar

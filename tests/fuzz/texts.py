@@ -156,7 +156,7 @@ def class_files(_folder: Path) -> list[bytes]:
 
 
 def classes(path: Path) -> str:
-    from pulsar.handover.candyjar import read_classes
+    from pulsar.handover.formats import read_classes
 
     return str(len(read_classes(path)))
 

@@ -12,7 +12,7 @@ from reference.command import run
 from reference.products import make_candidates, make_fold, make_header, write_beam, write_product
 
 from pulsar.data.header import Header
-from pulsar.handover.candyjar import CLASSES, picture_of
+from pulsar.handover.formats import CLASSES, picture_of
 from pulsar.io.labels import LABELS, beside, read_labels, uid_of
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter

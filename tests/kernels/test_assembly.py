@@ -18,7 +18,6 @@ from llvmlite import ir
 from pulsar_kernels import (
     _ir,
     bandsums,
-    bytesums,
     coherent,
     correlate,
     drifts,
@@ -98,7 +97,7 @@ CODES = {
     "correlate.bytes": Code(correlate._bytes_code, "q *f q q *b", 8, ("add floats", "multiply and add")),
     "harmonics.half_16": Code(harmonics._half_16_code, "*f *f q *f *f q f", None, ("multiply and add",)),
     "harmonics.sums_32": Code(harmonics._sums_32_code, "*f q q *f *f q", 5, ("add floats", "compare floats")),
-    "bytesums.raised": Code(bytesums._raised_code, "*b q q *b *q", 5, ("add unsigned bytes, held", "shuffle bytes")),
+    "harmonics.raised": Code(harmonics._raised_code, "*b q q *b *q", 5, ("add unsigned bytes, held", "shuffle bytes")),
     "harmonics.maxima_32": Code(harmonics._maxima_32_code, "*f q f", None, ("compare floats",)),
     "coherent.dots": Code(coherent._dots_code, "*f *f *f *q *q q *f *f q", None, ("add floats", "multiply floats")),
     "coherent.pair": Code(coherent._pair_code, "*f *f *f q q", None, ("add floats",)),
@@ -181,7 +180,7 @@ def test_vectors_written_by_hand_fill_the_registers(name, level, monkeypatch):
     # As on such a processor.
     monkeypatch.setattr(whiten, "_COMPRESSES", level == "v4")
     monkeypatch.setattr(drifts, "_PIECE", drifts.WIDE if level == "v4" else 16)
-    monkeypatch.setattr(bytesums, "_PIECE", 16)
+    monkeypatch.setattr(harmonics, "_PIECE", 16)
     lines = assembly(written(code), target)
     assert missing(lines, code.work, level, target.register) == []
     assert [line for line in lines if re.search(target.too_wide, line)] == []

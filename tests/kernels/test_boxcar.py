@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import boxcar as oracle
 
-from pulsar_kernels.boxcar import boxcar_snr
+from pulsar_kernels.fold import boxcar_snr
 
 
 def run(profiles, variance, widths):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import shear as oracle
 
-from pulsar_kernels.shear import shear_add, shifted_sums
+from pulsar_kernels.dedisperse import shear_add, shifted_sums
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -37,9 +37,9 @@ OTHERS = (
     "fold.fold_band",
     "peaks.ratios",
     "period.best_at",
-    "shear.shear_add",
-    "sprinkle.add_steps",
-    "subbands.add_band",
+    "dedisperse.shear_add",
+    "injections.add_steps",
+    "injections.add_band",
     "whiten.whiten_amplitudes",
 )
 HEAD = '''"""What versions of kernels searches call, the most expensive to compile first.

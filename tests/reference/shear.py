@@ -1,4 +1,4 @@
-"""Plain float64 oracles of pulsar_kernels.shear."""
+"""Plain float64 oracles of pulsar_kernels.dedisperse."""
 
 import numpy as np
 

@@ -15,7 +15,7 @@ from pulsar.report.words import About
 from pulsar.searches import pulses
 from pulsar.searches.pulses import band_delays, cluster, cut_out
 from pulsar.searches.single_pulse import SinglePulseSearch
-from pulsar_kernels.shear import shear_add, shifted_sums
+from pulsar_kernels.dedisperse import shear_add, shifted_sums
 
 FAST = np.linspace(1499.9, 1000.1, 256)
 ASKAP = np.linspace(1464.5, 1129.5, 336)

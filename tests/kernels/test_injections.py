@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import sprinkle as oracle
 
-from pulsar_kernels.sprinkle import add_steps
-from pulsar_kernels.subbands import add_band
+from pulsar_kernels.injections import add_band, add_steps
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.interference import less_running_mean
 
-from pulsar_kernels.running import less_running_means
+from pulsar_kernels.interference import less_running_means
 
 
 @given(seed=st.integers(0, 2**32 - 1), nrows=st.integers(1, 20), n=st.integers(1, 400), half=st.integers(0, 450))

@@ -11,9 +11,9 @@ from reference.products import make_fold
 
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.data.fold import FoldParams
-from pulsar.sources import link
+from pulsar.sources import pulses as link
 from pulsar.sources.candidate import MAX_CHANCE, Candidate
-from pulsar.sources.link import chance_of, flags_by_pulses, is_one_pulse, owners, phases
+from pulsar.sources.pulses import chance_of, flags_by_pulses, is_one_pulse, owners, phases
 
 
 def pulses_at(times, dm, width=1e-3, snr=8.0):
