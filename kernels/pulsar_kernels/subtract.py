@@ -130,11 +130,12 @@ def fold_cells(data: Int8s, start: int, grid: Grid, cells: Ints, rows: Ints) -> 
     where = np.empty(STRETCH, np.int32)
     first = int(np.searchsorted(edges, start, side="right")) - 1
     for c in range(nchans):
-        at, part = start, first
+        at, part, anchor, phase, rate = start, first, -1, 0.0, 0.0
         while at < start + n:
             part, stop = _part_at(at, edges, part, start + n)
             if blocks[part] >= 0 and not bad[blocks[part], c]:
-                anchor, phase, rate = _line(at, grid, c)
+                if at // STRETCH * STRETCH != anchor:
+                    anchor, phase, rate = _line(at, grid, c)
                 subint, stop = _piece(at, stop, anchor, phase, rate, grid.subints, cells.shape[0])
                 size = stop - at
                 _bins(phase - math.floor(phase), rate, at - anchor, nbins, where[:size])
@@ -150,10 +151,16 @@ def fold_cells(data: Int8s, start: int, grid: Grid, cells: Ints, rows: Ints) -> 
 
 
 @kernel(helper=True)
-def _take(row: Int8s, table: Int32s, where: Int32s, at: int, key: int) -> None:
+def _amounts(shape: Floats, gain: float, level: float, where: Int32s) -> None:
+    """What is taken from samples, in parts of a level, in place of their phase bins."""
+    for j in range(where.shape[0]):
+        value = gain * shape[where[j]] + level
+        where[j] = np.int32(np.rint(min(max(value, -254.0 * PARTS), 254.0 * PARTS)))
+
+
+@kernel(helper=True)
+def _take(row: Int8s, where: Int32s, at: int, key: int) -> None:
     """Take the template from samples `at` ... of a channel, rounded up or down as a number made of their place says."""
-    for j in range(row.shape[0]):
-        where[j] = table[where[j]]
     for j in range(row.shape[0]):
         z = np.int64(at + j) & _MASK
         z = ((z ^ (z >> 16)) * _MIX1) & _MASK
@@ -204,23 +211,18 @@ def subtract_cells(
     nchans, n = data.shape
     nbins = shapes.shape[1]
     where = np.empty(STRETCH, np.int32)
-    table = np.empty(nbins, np.int32)
     first = int(np.searchsorted(edges, start, side="right")) - 1
     for c in range(nchans):
-        at, part, made = start, first, -1
+        at, part, factor, anchor, phase, rate = start, first, factors[c] * PARTS, -1, 0.0, 0.0
         while at < start + n:
             part, stop = _part_at(at, edges, part, start + n)
             if blocks[part] >= 0 and not bad[blocks[part], c]:
-                anchor, phase, rate = _line(at, grid, c)
+                if at // STRETCH * STRETCH != anchor:
+                    anchor, phase, rate = _line(at, grid, c)
                 subint, stop = _piece(at, stop, anchor, phase, rate, grid.subints, gains.shape[0])
-                if subint != made:
-                    made = subint
-                    shape = shapes[shape_of[made, bands[c]]]
-                    factor = factors[c] * PARTS
-                    gain, level = gains[made, bands[c]] * factor, levels[made, bands[c]] * factor
-                    for k in range(nbins):
-                        value = gain * shape[k] + level
-                        table[k] = np.int32(np.round(min(max(value, -254.0 * PARTS), 254.0 * PARTS)))
-                _bins(phase - math.floor(phase), rate, at - anchor, nbins, where[: stop - at])
-                _take(data[c, at - start : stop - start], table, where[: stop - at], at, keys[c])
+                shape, own = shapes[shape_of[subint, bands[c]]], where[: stop - at]
+                gain, level = gains[subint, bands[c]] * factor, levels[subint, bands[c]] * factor
+                _bins(phase - math.floor(phase), rate, at - anchor, nbins, own)
+                _amounts(shape, gain, level, own)
+                _take(data[c, at - start : stop - start], own, at, keys[c])
             at = stop

@@ -17,12 +17,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from pulsar.cleaning.source import MaskedSource, live_parts
+from pulsar.cleaning.source import HeldSource, MaskedSource, live_parts
 from pulsar.config.model import SubtractConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.series import Lines
-from pulsar.data.source import SIGMA_LEVELS, Relay
+from pulsar.data.source import SIGMA_LEVELS, Relay, Rows, SampleSource
 from pulsar.folding.profile import best_box, drawn, ratio_of
 from pulsar.folding.whiten import on_lines
 from pulsar_kernels.arrays import Array, Bools, Floats, Int8s, Ints
@@ -608,9 +608,11 @@ class SubtractedSource(Relay):
     ----------
     taken : sequence of Taken
         In the order in which they were measured.
+    first : int
+        How many were taken out before: each has random numbers of its own.
     """
 
-    def __init__(self, source: MaskedSource, taken: Sequence[Taken]) -> None:
+    def __init__(self, source: MaskedSource, taken: Sequence[Taken], first: int = 0) -> None:
         super().__init__(source)
         self.obs = source.obs
         self.mask = source.mask
@@ -618,7 +620,7 @@ class SubtractedSource(Relay):
         self.taken = tuple(taken)
         chans = np.arange(self.nchans, dtype=np.int64)
         self._keys = [
-            (stream_keys(_SEED, _STREAM + number, chans) >> np.uint64(32)).astype(np.int64)
+            (stream_keys(_SEED, _STREAM + first + number, chans) >> np.uint64(32)).astype(np.int64)
             for number in range(len(self.taken))
         ]
         self._cells = [pulsar.cells() for pulsar in self.taken]
@@ -653,12 +655,15 @@ def measure_templates(
     config, threads, memory, lines, progress
         As :func:`measure_template` takes them; one pass over the samples for one pulsar, two for each of several.
     """
-    how: dict[str, Any] = {"threads": threads, "memory": memory, "lines": lines, "progress": progress}
+    how: dict[str, Any] = {"threads": threads, "lines": lines, "progress": progress}
+    held = 2 * source.nchans * source.nsamps
+    if len(params) > 1 and held <= memory // 2:
+        return _in_memory(source, params, config, memory=memory - held, **how)
+    how["memory"] = memory
     taken: list[Taken] = []
     if len(params) > 1:
-        mean = config.model_copy(update={"nsubints": 1})
         for pulsar in params:
-            taken.append(measure_template(without(source, taken), pulsar, mean, **how)[0])
+            taken.append(measure_template(without(source, taken), pulsar, _mean(config), **how)[0])
     measured = []
     for i, pulsar in enumerate(params):
         measured.append(measure_template(without(source, taken[:i] + taken[i + 1 :]), pulsar, config, **how))
@@ -666,9 +671,46 @@ def measure_templates(
     return measured
 
 
-def without(source: MaskedSource, taken: Sequence[Taken]) -> MaskedSource:
-    """Samples less the templates of pulsars, if any."""
-    return SubtractedSource(source, taken) if taken else source
+def _mean(config: SubtractConfig) -> SubtractConfig:
+    """Settings by which a template is that of the mean pulse."""
+    return config.model_copy(update={"nsubints": 1})
+
+
+def _in_memory(
+    source: MaskedSource, params: Sequence[FoldParams], config: SubtractConfig, *, threads: int, **how: Any
+) -> list[tuple[Taken, Folded]]:
+    """What :func:`measure_templates` does, of samples in memory: each template is taken out of them once, or twice."""
+    how["threads"] = threads
+    left = np.empty((source.nchans, source.nsamps), dtype=np.int8)
+    _read_all(source, left, threads)
+    rest = left.copy()
+    before, beside = HeldSource(source, Rows(left, 0)), HeldSource(source, Rows(rest, 0))
+    taken: list[Taken] = []
+    for i, pulsar in enumerate(params):
+        taken.append(measure_template(beside, pulsar, _mean(config), **how)[0])
+        _read_all(SubtractedSource(beside, taken[i:], i), rest, threads)
+    measured = []
+    for i, pulsar in enumerate(params):
+        _read_all(without(before, taken[i + 1 :], i), rest, threads)
+        measured.append(measure_template(beside, pulsar, config, **how))
+        _read_all(SubtractedSource(before, [measured[-1][0]], i), left, threads)
+    return measured
+
+
+def _read_all(source: SampleSource, out: Int8s, threads: int) -> None:
+    """Read all samples into memory, which may be where the source has them from."""
+    gulp = max(GULP_BYTES // out.shape[0], 1)
+
+    def read(start: int) -> None:
+        source.read_into(start, out[:, start : start + gulp])
+
+    with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="template") as pool:
+        list(pool.map(read, range(0, out.shape[1], gulp)))
+
+
+def without(source: MaskedSource, taken: Sequence[Taken], first: int = 0) -> MaskedSource:
+    """Samples less the templates of pulsars, if any; `first`: the number of the first."""
+    return SubtractedSource(source, taken, first) if taken else source
 
 
 def packed(taken: Sequence[Taken]) -> dict[str, Array]:

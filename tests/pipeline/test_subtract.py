@@ -402,6 +402,20 @@ def test_a_template_does_not_follow_the_beat_with_another_pulsar():
     assert power(without(source, one_after_the_other), line, dm) > 30.0
 
 
+def test_templates_of_several_do_not_depend_on_the_memory(source):
+    """Where it holds all samples twice, each template is taken out of them there; else as they are read."""
+    params = [PARAMS, FoldParams(1.0 / 0.0871, 0.0, 60.0), FoldParams(3.7, 0.0, 20.0)]
+    settings = SubtractConfig(nbins=32, nsubints=8, nbands=8)
+    size = source.freqs.size * source.nsamps
+    held, streamed = (
+        packed([taken for taken, _ in measure_templates(source, params, settings, threads=2, memory=memory)])
+        for memory in (4 * size, 4 * size - 1)
+    )
+    assert held.keys() == streamed.keys()
+    for name, array in held.items():
+        np.testing.assert_array_equal(array, streamed[name])
+
+
 @pytest.mark.parametrize("nulling", [0.0, 0.5])
 def test_a_template_knows_each_turn_where_turns_differ(nulling):
     # Of a pulsar that is off in half of its turns a mean profile would leave V S^2 / N in all, V being 1, N 111.
