@@ -199,8 +199,9 @@ def dedispersed(
     if not jobs:
         return
     if route.kind == "samples":
-        kept = Reserve() if reserve is None else reserve
-        made = _from_samples(source, plan, jobs, threads, tell, kept, apart=route.apart > 0)
+        # Without a reserve nobody is there who would take the samples afterwards.
+        apart = route.apart > 0 and reserve is not None
+        made = _from_samples(source, plan, jobs, threads, tell, reserve or Reserve(), apart=apart)
     else:
         made = _streamed(source, plan, jobs, route, threads, scratch, tell)
     with closing(made):
@@ -282,9 +283,10 @@ def _from_samples(
                 stage.part(job.engine.row, job.engine.row + job.engine.ndms),
                 lambda j, out=out, n=stage.nsamps: out[j, :n],  # type: ignore[misc]
             )
-    if len(levels) == 1 or apart:
-        # Nothing has taken the place of the samples.
-        reserve.keep(Rows(filled[0].buffer, filled[0].before))
+    raw = filled[0]
+    if raw.engines and (len(levels) == 1 or apart):
+        # All have been read, and nothing has taken their place.
+        reserve.keep(Rows(raw.buffer, raw.before))
 
 
 def _stride(nsamps: int) -> int:

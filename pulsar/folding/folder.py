@@ -53,7 +53,7 @@ from pulsar_kernels.fold import (
 #: Most bytes of cleaned samples held at once, and most samples of a gulp.
 GULP_BYTES: Final = 128 << 20
 GULP_SAMPLES: Final = 1 << 17
-#: Bytes beyond which no fold is faster: gulps of as many bytes a thread's arrays, twice over, and pieces of turns.
+#: Bytes that a fold by few threads needs: a gulp, as many bytes of a thread's arrays, both twice over, pieces of turns.
 ENOUGH_MEMORY: Final = 4 * GULP_BYTES + PIECES_BYTES
 _SLOT_MAX: Final = 65535
 _PEAK: Final = 127

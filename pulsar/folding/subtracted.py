@@ -657,7 +657,9 @@ def measure_templates(
     """
     how: dict[str, Any] = {"threads": threads, "lines": lines, "progress": progress}
     held = 2 * source.nchans * source.nsamps
-    if len(params) > 1 and held <= memory // 2:
+    # The cells are those that all of the memory has room for.
+    cells = [[grid_shape(source, p, config, room // 2) for p in params] for room in (memory, memory - held)]
+    if len(params) > 1 and held <= memory // 2 and cells[0] == cells[1]:
         return _in_memory(source, params, config, memory=memory - held, **how)
     how["memory"] = memory
     taken: list[Taken] = []

@@ -257,14 +257,16 @@ class Heads:
         return folds
 
     def _made_at(self, k: int, fold: Fold) -> Fold | None:
-        """The fold that there is already of what shows k equal pulses in another one: at k times its frequency."""
+        """The best fold that there is already of what shows k equal pulses in another one: at k times its frequency."""
         wanted, half = fold.after.times(k), 0.5 * fold.tobs
-        for made in self.made:
+
+        def same(made: Fold) -> bool:
             drift = abs(made.after.freq - wanted.freq) + 0.5 * half * abs(made.after.fdot - wanted.fdot)
-            of_one_dm = not abs(made.dm - fold.dm) > AGREE * np.hypot(made.dm_err, fold.dm_err)
-            if made.part == fold.part and drift * fold.tobs < AGREE_BINS and of_one_dm:
-                return made
-        return None
+            # Series have one DM, which has no error.
+            error = AGREE * float(np.nan_to_num(np.hypot(made.dm_err, fold.dm_err)))
+            return made.part == fold.part and drift * fold.tobs < AGREE_BINS and abs(made.dm - fold.dm) <= error
+
+        return max(filter(same, self.made), key=lambda made: made.snr, default=None)
 
     def _refined(self, params: Sequence[FoldParams], part: Part) -> list[Fold]:
         if not params:

@@ -352,7 +352,9 @@ class Samples:
         if rows is not None:
             rows = Rows(rows.data, rows.first + first)
         with unchanged(self.obs), means.progress.stage("folding", stretch.nsamps, "samples") as tick:
-            how: dict[str, Any] = {"threads": means.threads, "memory": _fold_memory(means), "progress": tick}
+            held = source.nchans * source.nsamps if isinstance(source, HeldSource) else 0
+            memory = max(_fold_memory(means), min(means.memory // 2, means.memory - held))
+            how: dict[str, Any] = {"threads": means.threads, "memory": memory, "progress": tick}
             return folder.fold_many(stretch, params, config, rows=rows, **how)
 
     def finished(self, fold: Fold, config: FoldConfig) -> Fold:
@@ -387,7 +389,7 @@ def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint
 
 
 def _fold_memory(means: Means) -> int:
-    """Bytes that a fold may take, beside samples that are held."""
+    """Bytes that are left to a fold, beside samples that are held: with few threads no more make it faster."""
     return min(means.memory // 2, folder.ENOUGH_MEMORY)
 
 

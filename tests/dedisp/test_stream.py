@@ -291,6 +291,20 @@ def test_samples_that_nothing_took_the_place_of_are_handed_on_once(most, memory)
     assert rows.data.base is None or rows.data.base.nbytes < 1.5 * source.data.nbytes
 
 
+def test_samples_of_which_only_downsampled_ones_were_wanted_are_not_handed_on(monkeypatch):
+    """As a run is gone on with that has searched all trials of the first stage: they pass by in gulps."""
+    monkeypatch.setattr("pulsar.dedisp.batches.GULP_BYTES", 1 << 18)
+    header, source = make(24, 60_000, tsamp=1e-3)
+    plan = make_plan(header, DedispConfig(dm_hi=3000.0, dm_step=20.0, tolerance=0.4), source.freqs)
+    route, reserve = choose_route(plan, threads=1, memory=1 << 29), Reserve()
+    first = plan.stages[0].ndms
+    with dedisperse(source, plan) as store:
+        for batch in dedispersed(source, plan, route, reserve=reserve, start=first):
+            np.testing.assert_array_equal(batch.row(0), store.row(batch.first))
+    assert route.apart > 0
+    assert reserve.left() is None
+
+
 def test_with_little_memory_downsampled_samples_take_their_place():
     plan, _, rows = batches_of_all_downsamplings(16, 1 << 20)
     assert len(plan.stages) > 1

@@ -227,6 +227,10 @@ def test_what_is_folded_already_is_not_folded_anew(monkeypatch):
     folded.clear()
     heads = Heads(samples, *how)
     fold = heads.folds([FoldParams(4.0)])[0]
+    # The best of those that there are; none of another part or frequency.
+    heads.made.insert(0, dataclasses.replace(fold, snr=5.0))
+    heads.made.insert(0, dataclasses.replace(fold, snr=500.0, part="1/2"))
+    heads.made.insert(0, dataclasses.replace(fold, snr=500.0, after=FoldParams(fold.after.freq + 1.0 / fold.tobs)))
     assert heads.folds([FoldParams(1.0)])[0] is fold
     assert folded == [4.0, 1.0]
     assert abs(alone.after.freq - fold.after.freq) < 4.0 * fold.freq_err

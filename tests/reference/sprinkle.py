@@ -1,4 +1,4 @@
-"""Plain forms of pulsar_kernels.injections and pulsar_kernels.subbands."""
+"""Plain forms of pulsar_kernels.injections."""
 
 import numpy as np
 

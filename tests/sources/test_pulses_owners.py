@@ -11,7 +11,7 @@ from reference.products import make_fold
 
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.data.fold import FoldParams
-from pulsar.sources import pulses as link
+from pulsar.sources import pulses as single_pulses
 from pulsar.sources.candidate import MAX_CHANCE, Candidate
 from pulsar.sources.pulses import chance_of, flags_by_pulses, is_one_pulse, owners, phases
 
@@ -62,8 +62,8 @@ def test_components_of_a_turn_are_one_turn():
     fold = make_fold(1)
     turns = turns_of(fold, 12)
     times = np.concatenate([times_in_phase(fold, turns), times_in_phase(fold, turns[:5] + 0.4 * fold.width)])
-    assert link.turns_of(pulses_at(times, fold.after.dm), fold) == len(turns)
-    assert link.turns_of(pulses_at(times[:0], fold.after.dm), fold) == 0
+    assert single_pulses.turns_of(pulses_at(times, fold.after.dm), fold) == len(turns)
+    assert single_pulses.turns_of(pulses_at(times[:0], fold.after.dm), fold) == 0
 
 
 def test_pulses_in_phase_are_linked_and_others_are_not():
