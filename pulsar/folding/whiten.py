@@ -60,18 +60,33 @@ def noise_beside(near: Complexes) -> HarmonicNoise:
     near : ndarray of complex128, shape (count, nharm - 1)
     """
     count = len(near)
-    local = np.median(np.abs(near) ** 2, axis=0) / _median_of_exponentials(count)
+    # Relative variance of the median of exponential variables, times their number: 1 / ln(2)^2.
+    error = float(np.sqrt(2.08 / count))
+    local = _without_lines(np.median(np.abs(near) ** 2, axis=0) / _median_of_exponentials(count), error)
     upper = local[len(local) // 2 :]
     level = float(upper.mean())
     smooth = np.maximum(falling(local), level)
-    # Relative variance of the median of exponential variables, times their number: 1 / ln(2)^2.
-    error = np.sqrt(2.08 / count)
     lowest = [k for k in (1, 2, 4, 8) if k <= len(local) // 2]
     red = max((float(local[:k].mean()) / level - 1.0) * np.sqrt(k) / error for k in lowest)
     unit = np.ones(1)
     return HarmonicNoise(
         np.concatenate([unit, local, local[-1:]]), np.concatenate([unit, smooth, smooth[-1:]]), float(red)
     )
+
+
+def _without_lines(local: Floats, error: float) -> Floats:
+    """Noise beside harmonics, where one stands out of those on both sides no more than these: red noise falls.
+
+    `error`: relative, of each. A line of interference is beside one harmonic. In a mean it would count for all.
+    """
+    # 5 sigma: a chance of 1 in 3,000 a harmonic for the exponential tail of a median of few.
+    out, most = local.copy(), 1.0 + 5.0 * error
+    for k in np.flatnonzero(local > most * np.median(local[len(local) // 2 :])):
+        below, above = local[(k + 1) // 2 - 1 : k], local[k + 1 : 2 * (k + 1)]
+        if k > 0 and above.size:
+            around = max(float(np.median(below)), float(np.median(above)))
+            out[k] = local[k] if local[k] <= most * around else around
+    return out
 
 
 def evening(fold: Fold) -> Floats:

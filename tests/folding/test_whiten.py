@@ -14,7 +14,7 @@ from pulsar.data.series import TimeSeries
 from pulsar.folding import refine as refinement
 from pulsar.folding.folder import fold_many, fold_series
 from pulsar.folding.refine import refine
-from pulsar.folding.whiten import MOST_LOST, RED, falling, harmonic_noise, on_lines
+from pulsar.folding.whiten import MOST_LOST, RED, falling, harmonic_noise, noise_beside, on_lines
 
 TOBS, TSAMP, NCHANS = 67.0, 2e-3, 16
 
@@ -92,6 +92,22 @@ def test_red_noise_is_measured():
     assert mean[1:4] == pytest.approx(8.0, rel=0.15)
     # 50 medians of 16, 25 harmonics: 0.2 is four standard errors.
     assert mean[6:-1] == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("at", [7, 38, 60])
+@pytest.mark.parametrize("red", [0.0, 30.0])
+def test_a_line_beside_one_harmonic_is_no_noise_of_others(at, red):
+    rng = np.random.default_rng(7)
+    number = np.arange(1.0, 64.0)
+    noise = 1.0 + red * number**-2.5
+    for _ in range(20):
+        near = (rng.standard_normal((16, 63)) + 1j * rng.standard_normal((16, 63))) * np.sqrt(noise / 2.0)
+        plain = noise_beside(near)
+        near[:, at - 1] *= 12.0
+        hit = noise_beside(near)
+        rest = np.flatnonzero(number != at) + 1
+        np.testing.assert_allclose(hit.smooth[rest], plain.smooth[rest], rtol=0.3)
+        assert abs(hit.red - plain.red) < 0.1 * max(plain.red, 10.0)
 
 
 def test_too_few_subintegrations_tell_nothing():
