@@ -240,6 +240,40 @@ def unequal(fold: Fold, box: tuple[int, int], n: int) -> float:
     return _box_significance(harmonics, use, box, n)
 
 
+def displaced(fold: Fold, box: tuple[int, int], n: int) -> float:
+    """Significance [sigma] of what n pulses in a turn have that are near n equal places, but not quite at them.
+
+    Two of one strength that are not half a turn apart, or of other widths, differ within a width of their places, and
+    a box at these sees nothing. It is an F test of the harmonics that are no multiples of n, in the bins within a width
+    of the places; 0 where most of their power is elsewhere in the turn, as that of another source is.
+
+    Parameters
+    ----------
+    box, n
+        As of :func:`unequal`.
+    """
+    harmonics = _harmonics(fold)
+    use = (harmonics.number % n != 0) & harmonics.shown & ~_wave_below(harmonics, n)
+    nbins, (count, nharm) = harmonics.nbins, harmonics.parts.shape
+    spectra = np.zeros((count, nbins // 2 + 1), dtype=np.complex128)
+    spectra[:, 1 : nharm + 1] = harmonics.parts * use
+    # In units in which the squares of all bins add up to those of the harmonics.
+    rows = np.fft.irfft(spectra, nbins, axis=1) * np.sqrt(nbins / 2.0)
+    bins = box[0] - box[1] + np.arange(3 * box[1])
+    near = np.zeros(nbins, dtype=np.bool_)
+    near[np.concatenate([np.round(bins + k * nbins / n).astype(np.int64) for k in range(n)]) % nbins] = True
+    excess = count * rows.mean(axis=0) ** 2 - (np.var(rows, axis=0, ddof=1) if count > 1 else 0.0)
+    if not float(excess[near].sum()) > 0.5 * float(excess.sum()) > 0.0:
+        return 0.0
+    # Two real numbers are as one complex one.
+    own = rows[:, near][:, : near.sum() // 2 * 2]
+    pairs = own[:, ::2] + 1j * own[:, 1::2]
+    floor = float(use.sum()) * own.shape[1] / nbins
+    aliased = float(harmonics.aliased[use].sum()) * own.shape[1] / nbins
+    logp = coherent_logps(pairs, np.ones((1, pairs.shape[1]), dtype=np.bool_), floor, aliased)
+    return float(sigma_from_logp(logp[0]))
+
+
 def _box_significance(harmonics: _Harmonics, use: Bools, box: tuple[int, int], n: int) -> float:
     """Significance [sigma] of a box at the best of n places in a turn, of some harmonics, corrected for the places."""
     count, width = len(harmonics.parts), box[1]

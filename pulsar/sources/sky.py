@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from pulsar.data.fold import Fold
-from pulsar.folding.fundamental import one_pulse, unequal
+from pulsar.folding.fundamental import displaced, one_pulse, unequal
 from pulsar.folding.profile import best_box
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE, Candidate
@@ -273,11 +273,11 @@ class Sky:
         """True if a fold is at the period of its source, not at n times that, without what is of stronger ones.
 
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
-        period is told halfway between, at 2 sqrt(n) / (n + 1), unless the pulses are unequal at their own places. And
-        they must not be equal, in the noise that there is, more surely where the part has the surer detection; and
-        harmonics that are multiples of no divisor must be there, with half of the significance that their number makes
-        expected of those that are no multiples of one, or beyond chance: a blend of pulsars at several parts of it has
-        none, a wide pulse in red noise few, of unequal pulses they are weak.
+        period is told halfway between, at 2 sqrt(n) / (n + 1), unless the pulses are unequal at their own places, or
+        differ close to them. And they must not be equal, in the noise that there is, more surely where the part has the
+        surer detection; and harmonics that are multiples of no divisor must be there, with half of the significance
+        that their number makes expected of those that are no multiples of one, or beyond chance: a blend of pulsars at
+        several parts of it has none, a wide pulse in red noise few, of unequal pulses they are weak.
         """
         n, least = self._times(candidate, part), POSSIBLE if candidate.group.sigma > part.group.sigma else AGREE
         key = candidate.uid, n, least, frozenset(rival.uid for rival in stronger), divisors
@@ -291,7 +291,8 @@ class Sky:
             profiles = np.fft.irfft([spectrum, shared], nbins, axis=1)
             snr, width, start = best_box(profiles, np.ones(nbins))
             box = int(start[1]), int(width[1])
-            single = snr[0] > 2.0 * np.sqrt(n) / (n + 1) * snr[1] or unequal(fold, box, n) >= AGREE
+            single = snr[0] > 2.0 * np.sqrt(n) / (n + 1) * snr[1]
+            single = single or unequal(fold, box, n) >= AGREE or displaced(fold, box, n) >= AGREE
             own = single and one_pulse(fold, box, n, {n}) >= least
             if own and divisors != {n}:
                 number = np.arange(1, len(spectrum))[:, None] % np.array(sorted(divisors)) != 0

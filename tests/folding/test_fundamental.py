@@ -11,7 +11,7 @@ from pulsar.data.candidate import DETECTED
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.folding.folder import fold_series
-from pulsar.folding.fundamental import MOST, choose_period, coherent_logps, fold_sigma, ntrials, one_pulse
+from pulsar.folding.fundamental import MOST, choose_period, coherent_logps, displaced, fold_sigma, ntrials, one_pulse
 from pulsar.folding.refine import refine
 
 RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4)
@@ -174,6 +174,29 @@ def test_one_weak_narrow_pulse_is_told_from_two_equal_ones(period, low, high):
         start = np.argmax(sum(np.roll(both, -i) for i in range(width)))
         significances.append(one_pulse(fold, (int(start), width), 2, {2}))
     assert low <= np.mean(np.array(significances) > 3.0) <= high
+
+
+@pytest.mark.parametrize(
+    ("pulses", "low", "high"),
+    [
+        # Of one strength, a width more than half a turn apart; of other widths; and at half a turn.
+        (((0.3, 0.04, 1.0), (0.77, 0.04, 1.0)), 0.95, 1.0),
+        (((0.3, 0.03, 1.0), (0.8, 0.06, 0.7)), 0.95, 1.0),
+        (((0.3, 0.04, 1.0), (0.8, 0.04, 1.0)), 0.0, 0.05),
+        # What is at the longer period is of another source, elsewhere in the turn, or a wave.
+        (((0.3, 0.04, 1.0), (0.8, 0.04, 1.0), (0.55, 0.04, 0.6)), 0.0, 0.05),
+        (((0.3, 0.04, 1.0), (0.8, 0.04, 1.0), (0.1, 0.5, 0.3)), 0.0, 0.05),
+    ],
+)
+def test_pulses_that_differ_near_equal_places_are_told_from_other_sources(pulses, low, high):
+    significances = []
+    for seed in range(20):
+        fold = refine(fold_series(sky(seed, pulses, 45.0), [FoldParams(1.0 / PERIOD)], FoldConfig())[0])
+        both = fold.profile.reshape(2, -1).sum(axis=0)
+        width = round(0.05 * len(fold.profile))
+        start = np.argmax(sum(np.roll(both, -i) for i in range(width)))
+        significances.append(displaced(fold, (int(start), width), 2))
+    assert low <= np.mean(np.array(significances) > 4.0) <= high
 
 
 def coherent_logp(parts):
