@@ -75,7 +75,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         RFI,
         "arrivals over the band bend away from nu^-2, to the side of a sweep that is linear in frequency, by 5 "
         "sigma and 0.6 widths (scattering bends them to the other): pulses of S/N 7 and more that were cut out, "
-        "and candidates most of whose pulses are such",
+        "folds, and candidates most of whose pulses are such",
     ),
     Flag(
         "near sweeps",

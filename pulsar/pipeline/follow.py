@@ -417,7 +417,7 @@ def _swept(
     low, high = sweep_dms(pulses)
     out = []
     for candidate in candidates:
-        if candidate.uid in swept:
+        if candidate.uid in swept and "sweep" not in candidate.flags:
             candidate = replace(candidate, flags=(*candidate.flags, "sweep"))
         elif low < candidate.dm < high and not candidate.flags:
             candidate = replace(candidate, flags=("near sweeps",))

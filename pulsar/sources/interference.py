@@ -11,6 +11,7 @@ from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE
 from pulsar.sources.features import dm_shift
 from pulsar.sources.score import UNDISPERSED, reasons
+from pulsar.sources.sweep import bends
 
 #: Harmonics of the mains that a fold may be, and part by which they wander: further out, as cleaning looks for lines,
 #: windows would hold one in eight of all frequencies.
@@ -63,6 +64,8 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Int
         flags.append("red noise")
     if looks_mirrored(fold):
         flags.append("mirrored")
+    if bends(fold):
+        flags.append("sweep")
     dispersed = known.dispersion_known
     if looks_like_mains(fold, known.mains, dispersion_known=dispersed):
         flags.append("mains")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.robust import MAD_TO_SIGMA
-from pulsar.data.fold import PulseCutout
+from pulsar.data.fold import Fold, PulseCutout
 from pulsar.sources.candidate import AGREE, CHANCE, RARE
 from pulsar.sources.features import persistence
 from pulsar.sources.score import NARROW
@@ -111,13 +111,25 @@ def pulse_reasons(cutout: PulseCutout, snr: float) -> tuple[str, ...]:
         return ()
     flags = []
     columns = max(round(cutout.width / cutout.tsamp), 1)
-    significance, height = bend(cutout.spectrum, cutout.freqs, columns)
-    if significance > CHANCE and height > BEND_WIDTHS and not _beside(cutout, columns):
+    if _bent(cutout.spectrum, cutout.freqs, columns) and not _beside(cutout, columns):
         flags.append("sweep")
     power = _in_bands(cutout, columns)
     if len(power) >= LEAST_GROUPS and (persistence(power)[1] < NARROW or _in_few(power)):
         flags.append("narrow-band")
     return tuple(flags)
+
+
+def _bent(rows: NDArray[np.floating], freqs: Floats, width: int) -> bool:
+    """True if arrivals surely bend, and by a good part of the width (:func:`bend`)."""
+    significance, height = bend(rows, freqs, width)
+    return significance > CHANCE and height > BEND_WIDTHS
+
+
+def bends(fold: Fold) -> bool:
+    """True if the pulse of a fold arrives as a linear sweep does, within a quarter of a turn of where it is."""
+    nbins = fold.freq_phase.shape[1]
+    rows = np.roll(fold.freq_phase, nbins // 2 - int(fold.phase * nbins), axis=1)[:, nbins // 4 : nbins - nbins // 4]
+    return _bent(rows, fold.band_freqs, max(round(fold.width * nbins), 1))
 
 
 def _first_column(cutout: PulseCutout, columns: int) -> int:

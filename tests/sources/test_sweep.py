@@ -1,11 +1,14 @@
 """Sweeps that are not dispersed pulses, and pulses of few channels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from reference.products import make_fold
 
 from pulsar.data.fold import PulseCutout
 from pulsar.sources.candidate import CHANCE
-from pulsar.sources.sweep import BEND_WIDTHS, bend, pulse_reasons
+from pulsar.sources.sweep import BEND_WIDTHS, bend, bends, pulse_reasons
 
 FREQS = np.linspace(1500.0, 1000.0, 64)
 WIDTH = 8
@@ -78,6 +81,29 @@ def test_a_linear_sweep_is_flagged(snr):
     significance, height = bend(rows(3, snr=60.0, delays=delays), FREQS, WIDTH)
     assert significance > CHANCE
     assert height > BEND_WIDTHS
+
+
+def folded(spectrum, turn=256):
+    """A fold of some bands, anywhere in the turn."""
+    fold = make_fold(1)
+    place = int(np.argmax(spectrum.sum(axis=0)))
+    shown = np.roll(spectrum[:, :turn], 90, axis=1)
+    phase = (place + 90) % turn / turn
+    return dataclasses.replace(fold, freq_phase=shown, band_freqs=FREQS, width=WIDTH / turn, phase=phase, snr=60.0)
+
+
+def test_a_fold_of_a_linear_sweep_bends_and_that_of_a_pulsar_does_not():
+    sweep = of(40 * WIDTH * (FREQS[0] - FREQS) / 500.0)
+    sweep -= sweep.mean()
+    assert sum(bends(folded(rows(seed, snr=60.0, delays=sweep))) for seed in range(20)) >= 18
+    for seed in range(30):
+        plain = rows(seed, snr=60.0)
+        # An interpulse is the stronger of the two in some bands.
+        other = np.roll(rows(seed + 100, snr=60.0, power=np.where(np.arange(64) % 3, 0.8, 1.3)), 120, axis=1)
+        assert not bends(folded(plain))
+        assert not bends(folded(plain + other))
+        assert not bends(folded(rows(seed, snr=60.0, scattering=8.0)))
+    assert not bends(dataclasses.replace(make_fold(1), freq_phase=plain[:1], band_freqs=np.array([np.inf])))
 
 
 def test_a_pulse_of_few_channels_is_flagged():
