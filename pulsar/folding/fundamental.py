@@ -245,7 +245,8 @@ def displaced(fold: Fold, box: tuple[int, int], n: int) -> float:
 
     Two of one strength that are not half a turn apart, or of other widths, differ within a width of their places, and
     a box at these sees nothing. It is an F test of the harmonics that are no multiples of n, in the bins within a width
-    of the places; 0 where most of their power is elsewhere in the turn, as that of another source is.
+    of the places; 0 where less of their power is there than halfway between all and what power anywhere in the turn
+    has, as that of another source is elsewhere.
 
     Parameters
     ----------
@@ -263,7 +264,8 @@ def displaced(fold: Fold, box: tuple[int, int], n: int) -> float:
     near = np.zeros(nbins, dtype=np.bool_)
     near[np.concatenate([np.round(bins + k * nbins / n).astype(np.int64) for k in range(n)]) % nbins] = True
     excess = count * rows.mean(axis=0) ** 2 - (np.var(rows, axis=0, ddof=1) if count > 1 else 0.0)
-    if not float(excess[near].sum()) > 0.5 * float(excess.sum()) > 0.0:
+    # Halfway between all of it and what is there of power that is anywhere in the turn.
+    if not float(excess[near].sum()) > 0.5 * (1.0 + near.mean()) * float(excess.sum()) > 0.0:
         return 0.0
     # Two real numbers are as one complex one.
     own = rows[:, near][:, : near.sum() // 2 * 2]

@@ -28,6 +28,9 @@ FEWEST_PARTS: Final = 6
 #: Frequencies on each side of a harmonic that tell its noise: 20 % from the median of 16.
 NEAR: Final = 8
 
+#: Numbers of the lowest harmonics of which the noise is looked at together.
+LOWEST: Final = (1, 2, 4, 8)
+
 #: Noise of the lowest harmonics that is taken as red: this many standard errors above that of white noise.
 RED: Final = 5.0
 
@@ -66,7 +69,7 @@ def noise_beside(near: Complexes) -> HarmonicNoise:
     upper = local[len(local) // 2 :]
     level = float(upper.mean())
     smooth = np.maximum(falling(local), level)
-    lowest = [k for k in (1, 2, 4, 8) if k <= len(local) // 2]
+    lowest = [k for k in LOWEST if k <= len(local) // 2]
     red = max((float(local[:k].mean()) / level - 1.0) * np.sqrt(k) / error for k in lowest)
     unit = np.ones(1)
     return HarmonicNoise(
@@ -83,7 +86,8 @@ def _without_lines(local: Floats, error: float) -> Floats:
     out, most = local.copy(), 1.0 + 5.0 * error
     for k in np.flatnonzero(local > most * np.median(local[len(local) // 2 :])):
         below, above = local[(k + 1) // 2 - 1 : k], local[k + 1 : 2 * (k + 1)]
-        if k > 0 and above.size:
+        # The lowest have too few neighbours, and tell red noise.
+        if k >= LOWEST[-1] and above.size:
             around = max(float(np.median(below)), float(np.median(above)))
             out[k] = local[k] if local[k] <= most * around else around
     return out
