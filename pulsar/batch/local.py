@@ -106,14 +106,13 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
 
 def _start(threads: int, log: BinaryIO) -> subprocess.Popen[bytes]:
     """The process, in a session of its own: a Ctrl-C in the terminal is for who started it."""
-    # Libraries with threads of their own take no more than the unit has.
-    bounds = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     return subprocess.Popen(
         command("-m", "pulsar.batch.process"),
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
-        env=environment(bounds),
+        # Libraries with threads of their own take no more than the unit has.
+        env=environment({"OMP_NUM_THREADS": str(threads)}),
         start_new_session=True,
     )
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from pulsar.cli.app import app
 from pulsar.config import resources
-from pulsar.config.resources import Cgroup, thread_count, usable_cores
+from pulsar.config.resources import Cgroup, command, environment, thread_count, usable_cores
 
 MIB = 1 << 20
 
@@ -119,6 +120,18 @@ def test_threads_by_the_environment(variables: dict[str, str], count: int, plain
     assert thread_count(None) == count
     # A batch shares out cores, whatever its units take.
     assert usable_cores() == 8
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, "1"), ("3", "3")])
+def test_linear_algebra_has_one_thread_unless_the_user_says_otherwise(
+    given: str | None, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+    code = "import os; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    done = subprocess.run(command("-c", code), env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == threads
 
 
 @pytest.mark.parametrize("value", ["x", "0", "-1", "", "4,2", "1.5"])
