@@ -73,16 +73,16 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "sweep",
         "both",
         RFI,
-        "arrivals over the band bend away from nu^-2, to the side of a sweep that is linear in frequency, by 5 "
-        "sigma and 0.6 widths (scattering bends them to the other): pulses of S/N 7 and more that were cut out, "
-        "folds, and candidates most of whose pulses are such",
+        "a sweep that is linear in frequency has 4 sigma more than a dispersed signal, which has less than 0.8 of its "
+        "(S/N)^2: pulses of S/N 7 and more that were cut out, folds, and candidates most of whose pulses are such",
     ),
     Flag(
         "near sweeps",
         "both",
         1.0,
-        "with the DM of three or more sweeps, or of two whose DMs agree, within a factor 1.2; the score is taken "
-        "times the part of the rows there that the density elsewhere leads to expect",
+        "with the DM of three or more sweeps, or of two whose DMs agree, within a factor 1.2, and no sweep by its "
+        "shape, which does not exclude one either; the score is taken times the part of such rows there that the "
+        "density elsewhere leads to expect",
     ),
     Flag(
         "crowd",

@@ -32,6 +32,7 @@ from pulsar.sources.pursue import pursue
 from pulsar.sources.score import DEFAULT, REPEATING, Scorer, score, scorer_of
 from pulsar.sources.source import Source
 from pulsar.sources.steady import odd_rows, repeats, steady
+from pulsar.sources.sweep import shape_of_fold
 from pulsar_kernels.arrays import Array, Floats, Ints
 
 
@@ -407,6 +408,11 @@ def _with_the_score_of_their_source(pulses: Array, candidates: Sequence[Candidat
     pulses[:] = in_order(pulses)
 
 
+def _is_dispersed(candidate: Candidate) -> bool:
+    """True if the fold of a candidate is no sweep."""
+    return candidate.fold is not None and shape_of_fold(candidate.fold).is_dispersed
+
+
 def _swept(
     candidates: Sequence[Candidate], owner: Ints, pulses: Array, cutouts: Mapping[str, PulseCutout], dms: Floats
 ) -> list[Candidate]:
@@ -419,7 +425,7 @@ def _swept(
     for candidate in candidates:
         if candidate.uid in swept and "sweep" not in candidate.flags:
             candidate = replace(candidate, flags=(*candidate.flags, "sweep"))
-        elif low < candidate.dm < high and not candidate.flags:
+        elif low < candidate.dm < high and not candidate.flags and not _is_dispersed(candidate):
             candidate = replace(candidate, flags=("near sweeps",))
         out.append(candidate)
     return out

@@ -38,7 +38,7 @@ from pulsar.pipeline.searches import (
 )
 from pulsar.pipeline.stages import pulse_threshold
 from pulsar.searches.registry import SEARCHES, enabled
-from pulsar.sources.sweep import LEAST_GROUPS
+from pulsar.sources.sweep import LEAST_BANDS
 from pulsar_kernels.arrays import Floats
 
 #: CPU seconds to refine, judge and write a candidate.
@@ -244,14 +244,14 @@ def _with_bands(plan: RunPlan, obs: Observation, config: Config, freqs: Floats) 
     low, high = obs.header.edges
     bands: list[RunPlan] = []
     for count in counts:
-        if obs.header.nchans < LEAST_GROUPS * count:
+        if obs.header.nchans < LEAST_BANDS * count:
             raise ConfigError(
                 f"single_pulse.bands = {count}: bands of {obs.header.nchans / count:.3g} channels each, at least "
-                f"{LEAST_GROUPS} are needed: give fewer bands (--bands)"
+                f"{LEAST_BANDS} are needed: give fewer bands (--bands)"
             )
         for first, last in pairwise(np.linspace(low, high, count + 1).tolist()):
             inside = freqs[(freqs >= first) & (freqs < last)]
-            if inside.size >= LEAST_GROUPS:
+            if inside.size >= LEAST_BANDS:
                 bands.append(_band_plan(plan, dry_run(obs, pulses_only(config), freqs=inside), (first, last)))
     if not bands:
         return plan

@@ -20,7 +20,7 @@ from pulsar.searches.repeats import Repeats, repeats, sources_by_dm
 from pulsar.sources import pulses as verdicts
 from pulsar.sources.company import share_of_the_sky
 from pulsar.sources.pulses import add_flag, in_order, lower_what_comes_in_numbers
-from pulsar.sources.sweep import pulse_reasons
+from pulsar.sources.sweep import pulse_reasons, shape_of_pulse
 from pulsar_kernels.arrays import Array, Floats
 
 #: Significance from which a period of repeating pulses is a detection.
@@ -112,11 +112,14 @@ def judge_shapes(table: Array, cutouts: Mapping[str, PulseCutout], dms: Floats) 
         Candidates most of whose pulses sweep so.
     """
     sweeps: dict[str, list[bool]] = {}
-    for row in table:
+    dispersed = np.zeros(len(table), dtype=np.bool_)
+    for i, row in enumerate(table):
         cutout = cutouts.get(str(row["id"]))
         if cutout is None:
             continue
-        flags = pulse_reasons(cutout, float(row["snr"]))
+        shape = shape_of_pulse(cutout, float(row["snr"]))
+        dispersed[i] = shape.is_dispersed
+        flags = pulse_reasons(cutout, float(row["snr"]), shape)
         if flags:
             row["rfi_flags"] = ",".join(filter(None, [str(row["rfi_flags"]), *flags]))
             row["score"] *= RFI
@@ -125,7 +128,7 @@ def judge_shapes(table: Array, cutouts: Mapping[str, PulseCutout], dms: Floats) 
     low, high = sweep_dms(table)
     # A flag that says nothing against a pulse, such as that its end is cut off, does not speak for it.
     free = np.array([weight(split(str(flags))) == 1.0 for flags in table["rfi_flags"]], dtype=np.bool_)
-    add_flag(table, free & (table["dm"] > low) & (table["dm"] < high), "near sweeps")
+    add_flag(table, free & ~dispersed & (table["dm"] > low) & (table["dm"] < high), "near sweeps")
     near = np.char.find(table["rfi_flags"], "near sweeps") >= 0
     if near.any():
         # What is interference by another flag is not of the sky outside.

@@ -11,7 +11,7 @@ from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE
 from pulsar.sources.features import dm_shift
 from pulsar.sources.score import UNDISPERSED, reasons
-from pulsar.sources.sweep import bends
+from pulsar.sources.sweep import shape_of_fold
 
 #: Harmonics of the mains that a fold may be, and part by which they wander: further out, as cleaning looks for lines,
 #: windows would hold one in eight of all frequencies.
@@ -64,7 +64,7 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Int
         flags.append("red noise")
     if looks_mirrored(fold):
         flags.append("mirrored")
-    if bends(fold):
+    if shape_of_fold(fold).is_sweep:
         flags.append("sweep")
     dispersed = known.dispersion_known
     if looks_like_mains(fold, known.mains, dispersion_known=dispersed):

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from reference.products import make_fold
 
+from pulsar.constants import KDM
 from pulsar.data.fold import PulseCutout
-from pulsar.sources.candidate import CHANCE
-from pulsar.sources.sweep import BEND_WIDTHS, bend, bends, pulse_reasons
+from pulsar.sources import sweep as sweeps
+from pulsar.sources.sweep import Shape, shape, shape_of_fold, shape_of_pulse
 
 FREQS = np.linspace(1500.0, 1000.0, 64)
 WIDTH = 8
+DM = 139.0
+#: What a sweep of 500 MHz in 320 ms, the delay of that DM, is late against a pulse that it meets in mid-band [ms].
+SWEEP = 320.0 * (FREQS[0] - FREQS) / 500.0 - 1e3 * KDM * DM * (FREQS**-2.0 - FREQS[0] ** -2.0)
+SWEEP -= SWEEP[32]
 
 
 def rows(seed, snr=20.0, delays=None, power=None, scattering=0.0):
@@ -33,15 +38,13 @@ def rows(seed, snr=20.0, delays=None, power=None, scattering=0.0):
 def cutout(spectrum, width=WIDTH):
     none = np.zeros(0)
     return PulseCutout(
-        spectrum=spectrum, freqs=FREQS, plane=np.zeros((0, 256), np.float32), dms=none, dm=100.0, time=0.128,
+        spectrum=spectrum, freqs=FREQS, plane=np.zeros((0, 256), np.float32), dms=none, dm=DM, time=0.128,
         width=width * 1e-3, start=0.0, tsamp=1e-3, tstart=60000.0, fref=1500.0,
     )  # fmt: skip
 
 
-def of(x):
-    """A delay as a function of nu^-2, less its straight line between the ends."""
-    end = x[0] + (x[-1] - x[0]) * (FREQS**-2.0 - FREQS[0] ** -2.0) / (FREQS[-1] ** -2.0 - FREQS[0] ** -2.0)
-    return x - end
+def pulse_reasons(cutout, snr):
+    return sweeps.pulse_reasons(cutout, snr, shape_of_pulse(cutout, snr))
 
 
 @pytest.mark.parametrize("kind", ["plain", "wrong dm", "scattered", "patchy", "drifting"])
@@ -58,29 +61,51 @@ def test_pulses_of_the_sky_are_not_flagged(kind):
             power = rng.exponential(size=64)
         elif kind == "drifting":
             # As of repeating bursts: by three widths over the band, of which the DM takes most.
-            delays = of(3 * WIDTH * (FREQS[0] - FREQS) / 500.0)
+            delays = 3.0 * WIDTH / 320.0 * SWEEP
         spectrum = rows(seed, snr=float(rng.uniform(12, 60)), delays=delays, power=power, scattering=tail)
-        told += bend(spectrum, FREQS, WIDTH)[0] != 0.0
+        told += shape_of_pulse(cutout(spectrum), 20.0).is_dispersed
         flagged += bool(pulse_reasons(cutout(spectrum), 20.0))
     assert told > 15
     assert flagged == 0
 
 
-def test_the_significance_is_one_of_noise():
-    got = np.array([bend(rows(seed, snr=60.0), FREQS, WIDTH)[0] for seed in range(150)])
-    assert abs(got.mean()) < 0.3
-    assert got.std() < 1.2
-
-
-@pytest.mark.parametrize("snr", [25.0, 60.0])
+@pytest.mark.parametrize("snr", [12.0, 25.0, 60.0])
 def test_a_linear_sweep_is_flagged(snr):
-    delays = of(40 * WIDTH * (FREQS[0] - FREQS) / 500.0)
-    delays -= delays.mean()
-    found = [pulse_reasons(cutout(rows(seed, snr=snr, delays=delays)), snr) for seed in range(20)]
+    found = [pulse_reasons(cutout(rows(seed, snr=snr, delays=SWEEP)), snr) for seed in range(20)]
     assert sum("sweep" in flags for flags in found) >= 18
-    significance, height = bend(rows(3, snr=60.0, delays=delays), FREQS, WIDTH)
-    assert significance > CHANCE
-    assert height > BEND_WIDTHS
+
+
+def test_the_shape_has_the_snr_of_what_is_there():
+    clean = rows(0, snr=30.0) - rows(0, snr=1e-9)
+    swept = np.stack([np.roll(row, round(late)) for row, late in zip(clean, SWEEP, strict=True)])
+    for seed in range(20):
+        noise = rows(seed, snr=1e-9)
+        pulse, sweep = (shape(x + noise, FREQS, DM, 1e-3, WIDTH, periodic=False) for x in (clean, swept))
+        assert pulse.dispersed == pytest.approx(30.0, abs=5.0)
+        assert sweep.sweep == pytest.approx(30.0, abs=5.0)
+        assert pulse.is_dispersed
+        assert sweep.is_sweep
+
+
+@pytest.mark.parametrize("bands", [5, 8, 16])
+def test_a_pulse_in_part_of_the_band_is_no_sweep(bands):
+    # Where it is not, noise can be brought in line by any of the sweeps.
+    rng = np.random.default_rng(bands)
+    for seed in range(60):
+        power, first = np.zeros(64), int(rng.integers(64 - bands))
+        power[first : first + bands] = 1.0
+        assert "sweep" not in pulse_reasons(cutout(rows(seed, snr=float(rng.uniform(8, 20)), power=power)), 20.0)
+
+
+def test_noise_tells_nothing():
+    shapes = [shape(rows(seed, snr=1e-9), FREQS, DM, 1e-3, WIDTH, periodic=True) for seed in range(60)]
+    assert not any(noise.is_sweep or noise.is_dispersed for noise in shapes)
+
+
+def test_where_both_come_within_the_pulse_nothing_is_told():
+    # At DM 3 a sweep is at most 0.3 widths from the pulse.
+    shapes = [shape(rows(seed, snr=60.0), FREQS, 3.0, 1e-3, WIDTH, periodic=False) for seed in range(30)]
+    assert not any(pulse.is_sweep or pulse.is_dispersed for pulse in shapes)
 
 
 def folded(spectrum, turn=256):
@@ -89,21 +114,22 @@ def folded(spectrum, turn=256):
     place = int(np.argmax(spectrum.sum(axis=0)))
     shown = np.roll(spectrum[:, :turn], 90, axis=1)
     phase = (place + 90) % turn / turn
-    return dataclasses.replace(fold, freq_phase=shown, band_freqs=FREQS, width=WIDTH / turn, phase=phase, snr=60.0)
+    after = dataclasses.replace(fold.after, freq=1e3 / turn, dm=DM)
+    return dataclasses.replace(
+        fold, freq_phase=shown, band_freqs=FREQS, width=WIDTH / turn, phase=phase, snr=60.0, after=after
+    )
 
 
-def test_a_fold_of_a_linear_sweep_bends_and_that_of_a_pulsar_does_not():
-    sweep = of(40 * WIDTH * (FREQS[0] - FREQS) / 500.0)
-    sweep -= sweep.mean()
-    assert sum(bends(folded(rows(seed, snr=60.0, delays=sweep))) for seed in range(20)) >= 18
+def test_a_fold_of_a_linear_sweep_is_told_from_that_of_a_pulsar():
     for seed in range(30):
         plain = rows(seed, snr=60.0)
         # An interpulse is the stronger of the two in some bands.
         other = np.roll(rows(seed + 100, snr=60.0, power=np.where(np.arange(64) % 3, 0.8, 1.3)), 120, axis=1)
-        assert not bends(folded(plain))
-        assert not bends(folded(plain + other))
-        assert not bends(folded(rows(seed, snr=60.0, scattering=8.0)))
-    assert not bends(dataclasses.replace(make_fold(1), freq_phase=plain[:1], band_freqs=np.array([np.inf])))
+        for spectrum in (plain, plain + other, rows(seed, snr=60.0, scattering=8.0)):
+            assert shape_of_fold(folded(spectrum)).is_dispersed
+        assert shape_of_fold(folded(rows(seed, snr=60.0, delays=SWEEP))).is_sweep
+    few = dataclasses.replace(make_fold(1), freq_phase=plain[:1], band_freqs=np.array([np.inf]))
+    assert shape_of_fold(few) == Shape(0.0, 0.0)
 
 
 def test_a_pulse_of_few_channels_is_flagged():
@@ -156,17 +182,13 @@ def test_what_cannot_be_told_is_not_flagged():
     empty = rows(1)
     empty[:60] = np.nan
     assert pulse_reasons(cutout(empty), 20.0) == ()
-    assert bend(empty, FREQS, WIDTH) == (0.0, 0.0)
+    assert shape_of_pulse(cutout(empty), 20.0) == Shape(0.0, 0.0)
     assert pulse_reasons(cutout(rows(1)), 5.0) == ()
 
 
 def test_a_pulse_beside_a_sweep_is_none():
-    curve = of(40.0 * WIDTH * (FREQS[0] - FREQS) / 500.0)
     for seed in range(10):
         noise = np.random.default_rng(seed).normal(size=(64, 256)).astype(np.float32)
-        sweep = rows(seed, snr=60.0, delays=60.0 + curve) - rows(seed, snr=1e-9)
+        sweep = rows(seed, snr=60.0, delays=60.0 + SWEEP) - rows(seed, snr=1e-9)
         burst = rows(seed, snr=15.0) - rows(seed, snr=1e-9)
-        assert "sweep" in pulse_reasons(cutout(noise + sweep), 20.0)
-        # Both bend, if the arrivals of the stronger one are taken: what is at the pulse's own time is straight.
-        assert bend(noise + sweep + burst, FREQS, WIDTH)[0] > CHANCE
         assert pulse_reasons(cutout(noise + sweep + burst), 15.0) == ()
