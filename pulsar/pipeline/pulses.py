@@ -26,6 +26,8 @@ from pulsar_kernels.arrays import Array, Floats
 #: Significance from which a period of repeating pulses is a detection.
 REPEATS_SIGMA = 3.0
 LEAST_TOLD = 3
+#: For each pulse whose cut-out is stored so many are cut out, and judged by their shape.
+JUDGED = 5
 #: What has the DM of several sweeps within this factor is flagged for it.
 NEAR_FACTOR = 1.2
 
@@ -73,7 +75,7 @@ def cutouts_of(
     *,
     anew: bool = True,
 ) -> list[tuple[str, PulseCutout]]:
-    """Surroundings of the best single pulses, by id.
+    """Surroundings of the best single pulses, by id: `JUDGED` for each that is stored.
 
     Parameters
     ----------
@@ -82,14 +84,14 @@ def cutouts_of(
     source : SampleSource or None
         What they are cut out of; of dedispersed series (None) nothing is.
     most : int
-        So many of them.
+        So many of them are stored.
     known : mapping of PulsePlace to PulseCutout, optional
         What was cut out before.
     anew : bool
         Cut out the others, too.
     """
     known = known or {}
-    chosen = [row for row in table[:most] if anew or place_of(row) in known]
+    chosen = [row for row in table[: JUDGED * most] if anew or place_of(row) in known]
     if source is None or not len(chosen):
         return []
     out = []

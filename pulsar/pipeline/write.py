@@ -64,8 +64,9 @@ def write_product(
             writer.fold(ident, fold)
         if config.single_pulse.enabled:
             writer.table("single_pulses", pulses)
-        for ident, cutout in judged.cutouts:
-            writer.pulse(ident, cutout)
+        cutouts = dict(judged.cutouts)
+        for ident in [str(ident) for ident in pulses["id"] if str(ident) in cutouts][: config.single_pulse.cutouts]:
+            writer.pulse(ident, cutouts[ident])
         if completeness is not None:
             bandwidth = samples.bandwidth or header.bandwidth
             limits = flux_limits(header, completeness.injected, bandwidth, config.telescope)

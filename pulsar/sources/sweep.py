@@ -76,10 +76,13 @@ def shape(rows: Floats, freqs: Floats, dm: float, tsamp: float, width: int, *, p
         What is late beyond one end comes in at the other; else it is not seen.
     """
     nbands, ncols = rows.shape
+    width = min(width, ncols)
     v0 = freqs[::2, None]
     late = KDM * dm * (2.0 * (v0 - freqs) / v0**3 - freqs**-2.0 + v0**-2.0) / tsamp
     late = np.rint(np.concatenate([np.zeros((1, nbands)), late])).astype(np.int64)
-    at = np.arange(ncols) + late[:, :, None]
+    # No more than the boxes in question have.
+    start = max(ncols // 2 - 2 * width, 0)
+    at = np.arange(start, min(ncols // 2 + 2 * width + 1, ncols)) + late[:, :, None]
     if periodic:
         at %= ncols
     else:
@@ -89,7 +92,7 @@ def shape(rows: Floats, freqs: Floats, dm: float, tsamp: float, width: int, *, p
     best = np.full(len(series), -np.inf)
     for box in {width, max(width // 2, 1), max(width // 4, 1)}:
         boxes = (sums[:, box:] - sums[:, :-box]) / np.sqrt(box)
-        first = (ncols - box) // 2
+        first = (ncols - box) // 2 - start
         best = np.maximum(best, boxes[:, max(first - width, 0) : first + width + 1].max(axis=1))
     return Shape(max(float(best[0]), 0.0), max(float(best[1:].max()), 0.0))
 
