@@ -111,7 +111,7 @@ def _start(threads: int, log: BinaryIO) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
-        # Libraries with threads of their own take no more than the unit has.
+        # Libraries with threads of their own take no more than the unit has, or what the user says.
         env=environment({"OMP_NUM_THREADS": str(threads)}),
         start_new_session=True,
     )

@@ -74,7 +74,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "both",
         RFI,
         "a sweep that is linear in frequency has 4 sigma more than a dispersed signal, which has less than 0.8 of its "
-        "(S/N)^2: pulses of S/N 7 and more that were cut out, folds, and candidates most of whose pulses are such",
+        "(S/N)^2: pulses of S/N 7 and more, the best of the list, folds, and candidates most of whose pulses are such",
     ),
     Flag(
         "near sweeps",

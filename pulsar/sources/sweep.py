@@ -14,9 +14,11 @@ from pulsar_kernels.arrays import Floats
 
 #: Fewest bands that tell of the shape of a signal.
 LEAST_BANDS: Final = 5
+#: Bands at which a sweep may have the rate of dispersion, at most.
+MOST_TRIED: Final = 32
 #: A sweep is told where dispersion lacks so much of its (S/N)^2, and a dispersed signal where any sweep does. Profiles
-#: that change over the band and pulses of others lack less: of 2,166 pulses of pulsars of S/N 60 to 400 in random skies
-#: (benchmarks/population.py) one passes for a sweep, of 686 folds none.
+#: that change over the band and pulses of others lack less: of 2,166 pulses and 686 folds of pulsars of S/N 60 to 400 in
+#: random skies (benchmarks/population.py) none passes for a sweep.
 LACKS_AS_DISPERSED: Final = 0.2
 LACKS_AS_SWEEP: Final = 0.5
 #: A pulse is in few channels only if it is in an eighth of the band or less, and none is outside: two bands of
@@ -37,11 +39,15 @@ class Shape:
 
     dispersed: float
     sweep: float
+    #: (S/N)^2 of the dispersed signal in the bands where that sweep is elsewhere, over that of so many bands if all are
+    #: alike: next to nothing of a sweep; about 1 of a pulse beside a stronger one, whose columns the sweep takes.
+    beside: float = 0.0
 
     @property
     def is_sweep(self) -> bool:
-        """True if the data tell a sweep from a dispersed signal."""
-        return self.sweep > self.dispersed + AGREE and self.dispersed**2 < (1.0 - LACKS_AS_DISPERSED) * self.sweep**2
+        """True if the data tell a sweep from a dispersed signal, and from one beside something stronger."""
+        lacks = self.dispersed**2 < (1.0 - LACKS_AS_DISPERSED) * self.sweep**2
+        return lacks and self.sweep > self.dispersed + AGREE and self.beside < 1.0 - LACKS_AS_SWEEP
 
     @property
     def is_dispersed(self) -> bool:
@@ -57,8 +63,8 @@ def shape(rows: Floats, freqs: Floats, dm: float, tsamp: float, width: int, *, p
     """The shape of a signal in the middle of its bands.
 
     A sweep that has, at the frequency v0, the rate of what is dispersed by the same DM is late against that by
-    K DM (2 (v0 - v) / v0^3 - 1/v^2 + 1/v0^2). Every second band is tried for v0. Either signal may be narrower than
-    the box in which it was found, by a half or a quarter, and beside its middle by the box.
+    K DM (2 (v0 - v) / v0^3 - 1/v^2 + 1/v0^2). Up to `MOST_TRIED` bands are tried for v0. Either signal may be narrower
+    than the box in which it was found, by a half or a quarter, and beside its middle by the box.
 
     Parameters
     ----------
@@ -77,29 +83,40 @@ def shape(rows: Floats, freqs: Floats, dm: float, tsamp: float, width: int, *, p
     """
     nbands, ncols = rows.shape
     width = min(width, ncols)
-    v0 = freqs[::2, None]
+    # No more columns than the boxes in question have.
+    start = max(ncols // 2 - 2 * width, 0)
+    columns = np.arange(start, min(ncols // 2 + 2 * width + 1, ncols))
+    v0 = freqs[:: max(nbands // MOST_TRIED, 2), None]
     late = KDM * dm * (2.0 * (v0 - freqs) / v0**3 - freqs**-2.0 + v0**-2.0) / tsamp
     late = np.rint(np.concatenate([np.zeros((1, nbands)), late])).astype(np.int64)
-    # No more than the boxes in question have.
-    start = max(ncols // 2 - 2 * width, 0)
-    at = np.arange(start, min(ncols // 2 + 2 * width + 1, ncols)) + late[:, :, None]
-    if periodic:
-        at %= ncols
-    else:
-        rows, at = np.pad(rows, ((0, 0), (0, 1))), np.where((at < 0) | (at >= ncols), ncols, at)
-    series = rows[np.arange(nbands)[:, None], at].sum(axis=1) / np.sqrt(nbands)
+    if not periodic:
+        # What is late beyond an end comes from beside the rows, where nothing is.
+        rows = np.pad(rows, ((0, 0), (ncols, ncols)))
+        late = np.clip(late, -ncols, ncols) + ncols
+    first = np.arange(nbands)[:, None] * rows.shape[1]
+    series = [rows.take(first + (columns + delays[:, None]) % rows.shape[1]).sum(axis=0) for delays in late]
+    found = _highest(np.array(series) / np.sqrt(nbands), width, ncols // 2 - start)
+    best = 1 + int(np.argmax(found[1:]))
+    elsewhere = np.abs(late[best] - late[0]) > 2 * width
+    straight = rows[elsewhere][:, columns + late[0, 0]].sum(axis=0) / max(np.count_nonzero(elsewhere), 1)
+    there = float(_highest(straight[None] * np.sqrt(nbands), width, ncols // 2 - start)[0])
+    return Shape(float(found[0]), float(found[best]), (there / max(float(found[0]), 1e-9)) ** 2)
+
+
+def _highest(series: Floats, width: int, middle: int) -> Floats:
+    """Highest S/N in boxes of a width, its half and its quarter, no further off than the width, of each series."""
     sums = np.pad(np.cumsum(series, axis=1), ((0, 0), (1, 0)))
-    best = np.full(len(series), -np.inf)
+    best = np.zeros(len(series))
     for box in {width, max(width // 2, 1), max(width // 4, 1)}:
         boxes = (sums[:, box:] - sums[:, :-box]) / np.sqrt(box)
-        first = (ncols - box) // 2 - start
+        first = middle - box // 2
         best = np.maximum(best, boxes[:, max(first - width, 0) : first + width + 1].max(axis=1))
-    return Shape(max(float(best[0]), 0.0), max(float(best[1:].max()), 0.0))
+    return best
 
 
 def shape_of_fold(fold: Fold) -> Shape:
-    """The shape of a folded pulse (:func:`shape`)."""
-    known = np.isfinite(fold.freq_phase).all(axis=1) & np.isfinite(fold.band_freqs)
+    """The shape of a folded pulse (:func:`shape`), in the bands that are there."""
+    known = np.isfinite(fold.freq_phase).all(axis=1) & np.isfinite(fold.band_freqs) & fold.freq_phase.any(axis=1)
     if np.count_nonzero(known) < LEAST_BANDS:
         return UNKNOWN
     rows = fold.freq_phase[known].astype(np.float64)
@@ -119,13 +136,10 @@ def shape_of_pulse(cutout: PulseCutout, snr: float) -> Shape:
         return UNKNOWN
     rows = cutout.spectrum[known].astype(np.float64)
     rows = np.nan_to_num(rows - np.nanmedian(rows, axis=1, keepdims=True))
-    # The pulse comes to stand in the middle.
-    middle, ncols = round((cutout.time - cutout.start) / cutout.tsamp), rows.shape[1]
-    rows = np.pad(rows, ((0, 0), (max(ncols - 2 * middle, 0), max(2 * middle - ncols, 0))))
     width = max(round(cutout.width / cutout.tsamp), 1)
     found = shape(rows, cutout.freqs[known], cutout.dm, cutout.tsamp, width, periodic=False)
     part = min(snr / max(found.dispersed, 1e-9), 1.0)
-    return Shape(part * found.dispersed, part * found.sweep)
+    return Shape(part * found.dispersed, part * found.sweep, found.beside)
 
 
 def pulse_reasons(cutout: PulseCutout, snr: float, over_the_band: Shape) -> tuple[str, ...]:

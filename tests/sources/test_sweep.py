@@ -192,3 +192,23 @@ def test_a_pulse_beside_a_sweep_is_none():
         sweep = rows(seed, snr=60.0, delays=60.0 + SWEEP) - rows(seed, snr=1e-9)
         burst = rows(seed, snr=15.0) - rows(seed, snr=1e-9)
         assert pulse_reasons(cutout(noise + sweep + burst), 15.0) == ()
+
+
+@pytest.mark.parametrize(("snr", "stronger", "earlier"), [(8.0, 60.0, 16), (12.0, 100.0, 24), (30.0, 100.0, 16)])
+def test_a_pulse_after_a_stronger_one_is_no_sweep(snr, stronger, earlier):
+    # A sweep that has the rate of dispersion somewhere is earlier everywhere else, where it may meet the other pulse.
+    flagged = 0
+    for seed in range(20):
+        first = np.roll(rows(seed, snr=stronger) - rows(seed, snr=1e-9), -earlier, axis=1)
+        flagged += "sweep" in pulse_reasons(cutout(first + rows(seed, snr=snr)), snr)
+    assert flagged <= 1
+
+
+def test_bands_that_are_masked_do_not_count():
+    fold = folded(rows(1, snr=30.0))
+    masked = dataclasses.replace(
+        fold,
+        freq_phase=np.concatenate([fold.freq_phase, np.zeros_like(fold.freq_phase)]),
+        band_freqs=np.concatenate([FREQS, FREQS - 500.0]),
+    )
+    assert shape_of_fold(masked) == shape_of_fold(fold)
