@@ -17,8 +17,8 @@ LEAST_BANDS: Final = 5
 #: Bands at which a sweep may have the rate of dispersion, at most.
 MOST_TRIED: Final = 32
 #: A sweep is told where dispersion lacks so much of its (S/N)^2, and a dispersed signal where any sweep does. Profiles
-#: that change over the band and pulses of others lack less: of 2,166 pulses and 686 folds of pulsars of S/N 60 to 400 in
-#: random skies (benchmarks/population.py) none passes for a sweep.
+#: that change over the band and pulses of others lack less: of 2,166 pulses and 686 folds of pulsars of S/N 60 to 400
+#: in random skies (benchmarks/population.py) none passes for a sweep.
 LACKS_AS_DISPERSED: Final = 0.2
 LACKS_AS_SWEEP: Final = 0.5
 #: A pulse is in few channels only if it is in an eighth of the band or less, and none is outside: two bands of
