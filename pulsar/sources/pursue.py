@@ -112,7 +112,10 @@ def _other_periods(groups: Sequence[Group], sky: Sky, most: int) -> list[Group]:
 
 
 def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model], shares: Shares) -> Candidate:
-    """A candidate with the source that leaves most of it; one that is not folded only where they leave enough of it."""
+    """A candidate with the source that leaves most of it.
+
+    One that is not folded, or of which most varies and is of no source, only where they leave enough of it.
+    """
     group, detected = candidate.group, dict.fromkeys((model.uid for model in models), 0.0)
     for model, powers_of in zip(models, shares.powers, strict=True):
         detected[model.uid] = max(detected[model.uid], float(powers_of[i]))
@@ -124,7 +127,8 @@ def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model]
         if powers.get(owner, 0.0) <= 0.0 and candidate.fold is not None:
             powers = sky.lacks(candidate)
             owner = max(powers, key=lambda uid: powers[uid], default="")
-        if powers.get(owner, 0.0) <= 0.0 or (candidate.fold is None and shares.stands(i)):
+        unexplained = candidate.fold is None or sky.varies_alone(candidate)
+        if powers.get(owner, 0.0) <= 0.0 or (unexplained and shares.stands(i)):
             return candidate
     words = (
         f"of its power of {group.excess:.1f} beyond noise {owner} leaves {detected[owner]:.1f}, all sources "

@@ -174,6 +174,10 @@ class Sky:
         doubtful = left.part**2 < _MOSTLY or bool(NOISE & set(candidate.flags))
         return not (unsteady and (doubtful or not left.powers.keys().isdisjoint(in_phase)))
 
+    def varies_alone(self, candidate: Candidate) -> bool:
+        """True if a fold varies so that it is no source, and others leave less than half of it."""
+        return bool(NOISE & set(candidate.flags)) and self.left(candidate).part ** 2 >= _MOSTLY
+
     def lacks(self, candidate: Candidate) -> dict[str, float]:
         """Power that may be in a fold of sources that were taken out of the samples.
 

@@ -16,6 +16,7 @@ from pulsar.searches.sift import Group
 from pulsar.searches.stats import power_logp
 from pulsar.sources.candidate import AGREE, POSSIBLE, Candidate
 from pulsar.sources.detections import Model, Observed
+from pulsar.sources.pursue import pursue
 from pulsar.sources.sky import Sky
 from pulsar.sources.source import Source
 
@@ -244,3 +245,18 @@ def test_one_turn_more_or_less_in_a_sub_integration_is_no_flicker() -> None:
     fold = folded(np.random.default_rng(16).normal(size=NSAMPS) + pulses(1.18, 6.0), 1.18)
     assert len(fold.time_phase) == pytest.approx(1.18 * TOBS / 2.4, rel=0.05)
     assert Source.of(fold).flicker < 0.02
+
+
+@pytest.mark.parametrize("ratio", [29 / 12, 7 / 16, 1.71, 1.37])
+def test_a_pulsar_that_is_on_for_an_eighth_is_of_no_source_that_leaves_little_of_it(ratio: float) -> None:
+    noise, freq = np.random.default_rng(19).normal(size=NSAMPS), FREQ / ratio
+    seen = pulses(freq, 5.0) * (np.abs(T - 10.0) < TOBS / 16)
+    steady, rare = (folded(noise + pulses(FREQ, 3.0) + seen, at) for at in (FREQ, freq))
+    folds = {f"{fold.after.freq:.6f}": fold for fold in (steady, rare)}
+    groups = [group_of(fold.after.freq, 0.5 * fold.snr**2) for fold in (steady, rare)]
+
+    def fold(heads: Sequence[Group]) -> list[Candidate]:
+        flags = {groups[1].uid: ("unsteady",)}
+        return [Candidate(head, folds[head.uid], flags=flags.get(head.uid, ())) for head in heads]
+
+    assert [row.parent for row in pursue(groups, OBSERVED, fold, 10)] == ["", ""]
