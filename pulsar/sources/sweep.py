@@ -86,7 +86,7 @@ def shape(rows: Floats, freqs: Floats, dm: float, tsamp: float, width: int, *, p
     # No more columns than the boxes in question have.
     start = max(ncols // 2 - 2 * width, 0)
     columns = np.arange(start, min(ncols // 2 + 2 * width + 1, ncols))
-    v0 = freqs[:: max(nbands // MOST_TRIED, 2), None]
+    v0 = freqs[:: max(-(-nbands // MOST_TRIED), 2), None]
     late = KDM * dm * (2.0 * (v0 - freqs) / v0**3 - freqs**-2.0 + v0**-2.0) / tsamp
     late = np.rint(np.concatenate([np.zeros((1, nbands)), late])).astype(np.int64)
     if not periodic:
