@@ -27,8 +27,8 @@ _UNITS = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmgt", start=1):
     _UNITS |= {_letter: 1024**_power, f"{_letter}ib": 1024**_power, f"{_letter}b": 1000**_power}
 
-#: Addresses of the program with all libraries, before it does anything [byte]: 453 MiB with two cores, of which 40 MiB
-#: belong to a thread of OpenBLAS.
+#: Addresses of the program with all libraries, before it does anything [byte]: 453 MiB with two threads of linear
+#: algebra, of which 40 MiB belong to the second.
 LEAST_ADDRESSES = 640 << 20
 #: Addresses of a search beyond its memory [byte]: of one of 8 s that took 861 MiB with one thread 381 were resident.
 ADDRESSES = 350 << 20
