@@ -92,7 +92,7 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("flux_err", "f8", "uJy", "1-sigma error of the flux density, with that of telescope.gain_err"),
     Column("uid", "U12", "", "name for good: the same for the same detection of the same observation"),
     Column("parent", "U12", "", "uid of the candidate that explains it, empty where it stands for itself"),
-    Column("relation", "U24", "", "what it is of its parent: same, harmonic 3/2, sidelobe, sighting"),
+    Column("relation", "U24", "", "what it is of its parent: same, harmonic 3/2, sidelobe, modulation, sighting"),
     Column("nattached", "i4", "", "groups of detections that it explains: its harmonics, sidelobes and so on"),
     Column("period_alt", "f8", "s", "another period that the data do not exclude, NaN where they decide"),
     Column("reasons", "U256", "", "the numbers behind parent, relation and flags"),

@@ -22,7 +22,7 @@ from pulsar.cleaning.birdies import (
     steady_lines,
 )
 from pulsar.cleaning.mask import Mask, make_mask
-from pulsar.cleaning.source import CleanedSource, cleaned_source
+from pulsar.cleaning.source import CleanedSource, MaskedSource, cleaned_source
 from pulsar.cleaning.statistics import BlockStatistics, measure
 from pulsar.cleaning.store import MaskFile, PrestoMask, read_given, without
 from pulsar.config.model import Config, RfiConfig
@@ -267,7 +267,7 @@ def dms_of_series(obs: Observation) -> Floats:
 class Clean:
     """An observation without interference."""
 
-    source: CleanedSource | None  # None for dedispersed series, which are read as they are
+    source: MaskedSource | None  # None for dedispersed series, which are read as they are
     birdies: list[Birdie]  # lines of interference: those that the settings tell, and of raw data those at DM 0
     freqs: Floats  # channels that are used [MHz], descending
     bandwidth: float  # that is used [MHz]; NaN where it is not known

@@ -11,7 +11,7 @@ from pulsar.config.model import Config
 from pulsar.data import flags as table
 from pulsar.data.fold import Fold, FoldCube, FoldParams, PulseCutout
 from pulsar.data.header import WHOLE, Header, Part, parts_of_counts
-from pulsar.data.series import Lines
+from pulsar.data.series import Lines, TimeSeries
 from pulsar.folding.fundamental import DOUBT, MOST, choose_period, unequal
 from pulsar.folding.profile import best_box
 from pulsar.folding.refine import refine
@@ -19,7 +19,7 @@ from pulsar.pipeline.detect import Detected
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import REPEATS_SIGMA, PulsePlace, cutouts_of, judge_shapes, sweep_dms, sweeps_share
 from pulsar.pipeline.room import Means
-from pulsar.pipeline.samples import Samples
+from pulsar.pipeline.samples import Samples, part_of
 from pulsar.searches.registry import SEARCHES
 from pulsar.searches.sift import Group, group, joined, positions
 from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, Candidate
@@ -27,6 +27,7 @@ from pulsar.sources.company import in_company
 from pulsar.sources.detections import Model, Observed
 from pulsar.sources.features import features
 from pulsar.sources.interference import Interference, flags_of
+from pulsar.sources.modulation import outside_pulses
 from pulsar.sources.pulses import flags_by_pulses, in_order, owners
 from pulsar.sources.pursue import pursue
 from pulsar.sources.score import DEFAULT, REPEATING, Scorer, score, scorer_of
@@ -96,7 +97,9 @@ def follow_up(
         return [*heads.folded(groups[:most]), *rest]
     observed = Observed(header.nsamps, detected.freqs, header.tsamp, pairs(detected.birdies), thresholds(config))
     models = [Model(source.uid, Source.of(source.fold), before=before) for source in taken if source.fold is not None]
-    candidates = [heads.alone(candidate) for candidate in pursue(groups, observed, heads.folded, most, models)]
+    candidates = [
+        heads.alone(candidate) for candidate in pursue(groups, observed, heads.folded, most, models, heads.outside)
+    ]
     left = sum(candidate.fold is None and not candidate.parent for candidate in candidates)
     if left:
         means.progress.message(f"{left} groups are listed without a fold: fold.ncands is {most}")
@@ -219,6 +222,7 @@ class Heads:
     means: Means
     known: Mapping[str, Fold]  # folds that need not be made once more, by the uid of their group
     made: list[Fold] = field(default_factory=list)  # refined so far, of all groups
+    series: dict[float, TimeSeries] = field(default_factory=dict)  # the last that was asked for, by its DM
 
     def folded(self, groups: Sequence[Group]) -> list[Candidate]:
         """Groups of the whole observation, or of parts of it, with refined folds, flags and scores."""
@@ -301,6 +305,18 @@ class Heads:
         flags = (*flags_of(group_of, fold, values, known), *flags_by_pulses(detected.pulses, fold))
         judged = Candidate(group_of, fold, values, 0.0, flags, found_by=group_of.found_by)
         return scored(judged, scorer_of(config.sift.weights))
+
+    def outside(self, source: Source, candidates: Sequence[Candidate]) -> dict[str, float]:
+        """Part of the power of detections that is there outside of the pulses of a source, by uid."""
+        if source.dm not in self.series:
+            self.series.clear()
+            self.series[source.dm] = self.samples.series_at(source.dm, self.means)
+        series, parts = self.series[source.dm], dict[str, float]()
+        for label in sorted({candidate.part for candidate in candidates}):
+            there, own = part_of(series, Part.of_label(label)), [c for c in candidates if c.part == label]
+            start = Part.of_label(label).samples(series.nsamps)[0] * series.tsamp
+            parts |= outside_pulses(there, source.during(start, there.tobs), own)
+        return parts
 
     def alone(self, candidate: Candidate) -> Candidate:
         """A source with the flags that it has without what others leave in its fold."""

@@ -41,7 +41,7 @@ from pulsar.folding.subtracted import (
 from pulsar.io.product.reader import read
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.cleaning import clean_source, find_mask, mask_of
+from pulsar.pipeline.cleaning import Clean, clean_source, find_mask, mask_of, trial_series
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, ephemerides_of
 from pulsar.pipeline.room import Means
 from pulsar.sky.timing import read_par
@@ -319,6 +319,16 @@ class Samples:
             data = np.ascontiguousarray(self.obs.read().data[0])
         return TimeSeries(data, self.header.tsamp, self.header.dm, self.header.tstart)
 
+    def series_at(self, dm: float, means: Means) -> TimeSeries:
+        """The series at a DM [pc cm^-3]; of series that were dedispersed elsewhere the nearest."""
+        if isinstance(self.obs, SeriesSet):
+            return self.obs.series(self.obs.nearest(dm))
+        if self.source is None:
+            return self.series
+        clean = Clean(self.source, [], self.freqs, self.bandwidth)
+        _, series = next(trial_series(self.obs, clean, np.array([dm]), means))
+        return TimeSeries(series.copy(), self.header.tsamp, dm, self.header.tstart)
+
     def cubes(
         self, params: Sequence[FoldParams], config: FoldConfig, means: Means, part: Part = WHOLE
     ) -> list[FoldCube]:
@@ -329,7 +339,7 @@ class Samples:
         if self.source is None:
             if isinstance(self.obs, SeriesSet):
                 return _fold_set(self.obs, params, config, part)
-            return folder.fold_series(_part_of(self.series, part), params, config)
+            return folder.fold_series(part_of(self.series, part), params, config)
         return self._folded(self.source, params, config, means, part)
 
     def held(self, means: Means, rows: Rows | None = None) -> "Samples":
@@ -393,7 +403,7 @@ def _fold_memory(means: Means) -> int:
     return min(means.memory // 2, folder.ENOUGH_MEMORY)
 
 
-def _part_of(series: TimeSeries, part: Part) -> TimeSeries:
+def part_of(series: TimeSeries, part: Part) -> TimeSeries:
     """The samples of a series that are in a part of it; the series itself where that is the whole."""
     if part.count == 1:
         return series
@@ -409,7 +419,7 @@ def _fold_set(obs: SeriesSet, params: Sequence[FoldParams], config: FoldConfig, 
     for index in sorted(set(at)):
         rows = [i for i, where in enumerate(at) if where == index]
         there = [replace(params[i], dm=float(obs.dms[index])) for i in rows]
-        made = folder.fold_series(_part_of(obs.series(index), part), there, config)
+        made = folder.fold_series(part_of(obs.series(index), part), there, config)
         cubes |= dict(zip(rows, made, strict=True))
     return [cubes[i] for i in range(len(params))]
 
@@ -429,7 +439,7 @@ def with_dm_curve(obs: SeriesSet, fold: Fold, config: FoldConfig) -> Fold:
     measured: dict[int, float] = {own: fold.snr}
     for index in {*near.tolist(), *zero.tolist()} - {own}:
         there = replace(fold.after, dm=float(obs.dms[index]))
-        cube = folder.fold_series(_part_of(obs.series(index), Part.of_label(fold.part)), [there], config)[0]
+        cube = folder.fold_series(part_of(obs.series(index), Part.of_label(fold.part)), [there], config)[0]
         snr, _, _ = best_box(
             cube.data.sum(axis=(0, 1), dtype=np.float64)[None], cube.variance.sum(axis=(0, 1), dtype=np.float64)
         )

@@ -33,7 +33,7 @@ class Candidate:
     score: float = 0.0  # 0 to 1
     flags: tuple[str, ...] = ()  # Reasons to suspect interference, names of the table of flags
     parent: str = ""  # uid of the candidate that explains it; empty when it stands for itself
-    relation: str = ""  # What it is of its parent: "harmonic 2", "harmonic 3/2", "same", "sidelobe"
+    relation: str = ""  # What it is of its parent: "harmonic 2", "harmonic 3/2", "same", "sidelobe", "modulation"
     reasons: tuple[str, ...] = ()  # The numbers behind parent, relation and flags, in words
     found_by: tuple[str, ...] = ()  # Kinds of the searches that found it or what belongs to it, best first
     nattached: int = 0  # Groups that it explains
@@ -55,6 +55,11 @@ class Candidate:
     def freq(self) -> float:
         """Best frequency [Hz]: refined where there is a fold."""
         return self.fold.after.freq if self.fold is not None else self.group.freq
+
+    @property
+    def fdot(self) -> float:
+        """Its derivative [Hz/s]."""
+        return self.fold.after.fdot if self.fold is not None else float(self.best["fdot"])
 
     @property
     def freq_err(self) -> float:

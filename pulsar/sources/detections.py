@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -53,6 +54,8 @@ class Model(NamedTuple):
     #: Uids of the groups that were detected before it was taken out of the samples: in others there is so much of it as
     #: templates lack. None: it was not taken out.
     before: frozenset[str] | None = None
+    #: Part of the power of groups that is there outside of its pulses, by uid (:mod:`pulsar.sources.modulation`).
+    outside: Mapping[str, float] = MappingProxyType({})
 
 
 class Shares:
@@ -80,7 +83,7 @@ class Shares:
             self._wanted &= np.abs(self._lines - line) > 0.5 * width
         parts = np.array([group.part for group in groups])
         self._windows = [(observed.window(str(part)), np.flatnonzero(parts == part)) for part in np.unique(parts)]
-        self._theirs = np.zeros(self._lines.shape)
+        self._theirs, self._outside = np.zeros(self._lines.shape), np.ones(len(groups))
 
     def add(self, model: Model) -> None:
         """Take in a source."""
@@ -94,12 +97,15 @@ class Shares:
             powers[rows] = left[rows, None] * counted(seen, self._lines[rows] * tobs)
         # What two sources have at one harmonic is there once.
         np.maximum(self._theirs, powers, out=self._theirs)
-        self.powers.append(powers.sum(axis=1))
+        outside = np.array([model.outside.get(uid, 1.0) for uid in self._uids])
+        np.minimum(self._outside, outside, out=self._outside)
+        self.powers.append(np.maximum(powers.sum(axis=1), (1.0 - outside) * self._excess))
 
     def kept(self, i: int) -> float:
         """Power of a group that is not theirs, beyond the errors of what is: noise of two deviations is theirs."""
         theirs = float(self._theirs[i].sum())
-        return max(float(self._excess[i] - (1.0 + OFF) ** 2 * theirs - 2.0 * np.sqrt(2.0 * theirs)), 0.0)
+        kept = float(self._excess[i] - (1.0 + OFF) ** 2 * theirs - 2.0 * np.sqrt(2.0 * theirs))
+        return max(min(kept, float(self._outside[i] * self._excess[i])), 0.0)
 
     def stands(self, i: int) -> bool:
         """True if what is kept of a group is above the threshold of its search."""

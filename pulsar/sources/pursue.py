@@ -18,7 +18,7 @@ from pulsar.folding.fundamental import choose_period
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE_BINS, CHANCE, Candidate
 from pulsar.sources.detections import Model, Observed, Shares, same_as, source_of
-from pulsar.sources.sky import MOST_RATIO, Sky
+from pulsar.sources.sky import MOST_RATIO, Outside, Sky
 from pulsar.sources.source import Source
 from pulsar.sources.steady import steady
 
@@ -37,6 +37,7 @@ def pursue(
     fold: Callable[[Sequence[Group]], list[Candidate]],
     most: int,
     taken: Sequence[Model] = (),
+    outside: Outside | None = None,
 ) -> list[Candidate]:
     """One candidate for every group, in no order: folded where it may be a source, with its parent where it is none.
 
@@ -50,8 +51,11 @@ def pursue(
         Folds at most.
     taken : sequence of Model
         Sources that were taken out of the samples before these were folded.
+    outside : callable, optional
+        Tells what is there outside of the pulses of sources.
     """
-    waiting, sky = list(groups), Sky(groups, observed, taken)
+    waiting, sky = list(groups), Sky(groups, observed, taken, outside)
+    sky.compare_with_pulses()
     while (room := min(int(np.ceil(_ROUND * most)), most - len(sky.folded))) > 0:
         heads = _heads(waiting, sky.own(), observed, room) or _other_periods(waiting, sky, room)
         if not heads:
@@ -60,6 +64,7 @@ def pursue(
         names = {candidate.uid for candidate in new}
         waiting = [group for group in waiting if group.uid not in names]
         sky.fit(new)
+        sky.compare_with_pulses()
     accepted = {candidate.uid for candidate in sky.accepted}
     rest = [candidate for candidate in sky.folded if candidate.uid not in accepted]
     rest += [Candidate(group, found_by=group.found_by) for group in waiting]
@@ -121,7 +126,8 @@ def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model]
         detected[model.uid] = max(detected[model.uid], float(powers_of[i]))
     in_fold = {} if candidate.fold is None else sky.left(candidate).powers
     powers = in_fold if any(in_fold.values()) else detected
-    owner = same_as(candidate.freq, group, models, sky.observed)
+    varying, part = sky.most_in_pulses(candidate.uid)
+    owner = same_as(candidate.freq, group, models, sky.observed) or varying
     if not owner:
         owner = max(powers, key=lambda uid: powers[uid], default="")
         if powers.get(owner, 0.0) <= 0.0 and candidate.fold is not None:
@@ -136,6 +142,8 @@ def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model]
     )
     source = next(model.source for model in models if model.uid == owner)
     relation = _relation(candidate.freq, source, sky.observed.window(candidate.part))
+    if owner == varying:
+        relation, words = "modulation", f"{words}; {part:.0%} of it comes in its pulses"
     return replace(candidate, parent=owner, relation=relation, reasons=(*candidate.reasons, words))
 
 

@@ -5,7 +5,7 @@ of the one at which the pulse, not its copies, has the higher S/N. The other has
 two pulsars, at a common multiple of their periods, has nothing of its own, and a pulsar beside a stronger one has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Final
 
@@ -37,6 +37,9 @@ NOISE: Final = frozenset({"red noise", "unsteady"})
 
 #: A source by its uid, and those to which what they share is reckoned.
 Name = tuple[str, frozenset[str]]
+#: Part of the power of detections that is there outside of the pulses of a source, by uid
+#: (:mod:`pulsar.sources.modulation`).
+Outside = Callable[[Source, Sequence[Candidate]], Mapping[str, float]]
 #: What a source leaves in a fold, and the harmonics at which that is not known.
 There = tuple[Float32s, Bools]
 
@@ -50,6 +53,8 @@ class Sky:
         All detections.
     taken : sequence of Model
         Sources that were taken out of the samples.
+    outside : callable, optional
+        Tells what is there outside of the pulses of sources.
 
     Attributes
     ----------
@@ -57,9 +62,18 @@ class Sky:
         By the S/N of their folds, highest first.
     """
 
-    def __init__(self, groups: Sequence[Group], observed: Observed, taken: Sequence[Model] = ()) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        observed: Observed,
+        taken: Sequence[Model] = (),
+        outside: Outside | None = None,
+    ) -> None:
         self.observed = observed
         self._taken = list(taken)
+        self._measure = outside
+        self._outside: dict[str, dict[str, float]] = {}  # by the uid of the source
+        self._compared: set[tuple[str, str, bool]] = set()  # uids of source and detection, and if that was folded
         self._lacks: dict[str, dict[str, float]] = {}
         self.folded: list[Candidate] = []
         self.accepted: list[Candidate] = []
@@ -92,6 +106,44 @@ class Sky:
             if before == [candidate.uid for candidate in self.accepted]:
                 break
 
+    def compare_with_pulses(self) -> None:
+        """Measure what of detections is outside of the pulses of stronger sources; where not all is, fit anew."""
+        while self._measure is not None:
+            folded, parts = {candidate.uid: candidate for candidate in self.folded}, dict[str, float]()
+            detected = [folded.get(group.uid, Candidate(group)) for group in self._groups]
+            for model in self._known():
+                shares = Shares(self._groups, self.observed)
+                shares.add(model._replace(outside={}))
+                asked = [
+                    candidate
+                    for i, candidate in enumerate(detected)
+                    if (model.uid, candidate.uid, candidate.fold is not None) not in self._compared
+                    and candidate.group.excess < model.source.power
+                    and _at_dm(candidate, model.source)
+                    and shares.stands(i)
+                ]
+                self._compared |= {(model.uid, candidate.uid, candidate.fold is not None) for candidate in asked}
+                parts = dict(self._measure(model.source, asked)) if asked else {}
+                if parts:
+                    self._outside[model.uid] = self._outside.get(model.uid, {}) | parts
+                    self.fit([])
+                    break
+            if not parts:
+                return
+
+    def most_in_pulses(self, uid: str) -> tuple[str, float]:
+        """The source in the pulses of which most of a detection comes, and that part; empty and 0 where none does."""
+        parts = {model.uid: 1.0 - model.outside.get(uid, 1.0) for model in self._known()}
+        owner = max(parts, key=lambda name: parts[name], default="")
+        return (owner, parts[owner]) if parts.get(owner, 0.0) > 0.0 else ("", 0.0)
+
+    def _known(self) -> list[Model]:
+        """Sources that were taken out of the samples, and the accepted ones, the strongest first."""
+        return self._without() + [self._model(source, (source.uid, frozenset())) for source in self.accepted]
+
+    def _without(self) -> list[Model]:
+        return [model._replace(outside=self._outside.get(model.uid, {})) for model in self._taken]
+
     def source(self, candidate: Candidate) -> Source:
         """All that a candidate's fold shows."""
         return self._sources[candidate.uid, frozenset()]
@@ -99,12 +151,12 @@ class Sky:
     def own(self) -> list[Model]:
         """The accepted sources without what is of others, and as they are in other parts of the observation."""
         own = [self._model(candidate, self._name(candidate, self.accepted)) for candidate in self.accepted]
-        return own + self._elsewhere() + self._taken
+        return own + self._elsewhere() + self._without()
 
     def whole(self) -> list[Model]:
         """The same with all that their folds show."""
         whole = [self._model(candidate, (candidate.uid, frozenset())) for candidate in self.accepted]
-        return whole + self._elsewhere() + self._taken
+        return whole + self._elsewhere() + self._without()
 
     def _elsewhere(self) -> list[Model]:
         """Folds over other parts of sources which an orbit moves."""
@@ -121,7 +173,8 @@ class Sky:
         return [candidate for candidate in self.folded if candidate.uid not in accepted]
 
     def _model(self, candidate: Candidate, name: Name, owner: str = "") -> Model:
-        return Model(owner or candidate.uid, self._source(name), self._seen(candidate))
+        outside = self._outside.get(candidate.uid, {})
+        return Model(owner or candidate.uid, self._source(name), self._seen(candidate), outside=outside)
 
     def left(self, candidate: Candidate) -> Left:
         """The rest of a candidate's fold beside the accepted ones, itself apart."""
@@ -160,6 +213,8 @@ class Sky:
         if any(candidate.uid in (model.before or ()) for model in self._taken):
             # Of what it was detected with the fold shows what was not of those that have been taken out since.
             part = min(part, self.source(candidate).power / max(excess, 1.0))
+        known = {model.uid for model in self._taken} | {rival.uid for rival in self.accepted} - {candidate.uid}
+        part *= min((self._outside.get(uid, {}).get(candidate.uid, 1.0) for uid in known), default=1.0)
         if sigma_of(candidate.group, part * excess) < self.observed.threshold(candidate.group):
             return False
         scale = float(self._folds[candidate.uid].extra.get("noise_scale", 1.0))
@@ -358,3 +413,11 @@ def of_one_dm(candidate: Candidate, rival: Candidate) -> bool:
 
 def _by_snr(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=lambda candidate: -candidate.snr)
+
+
+def _at_dm(candidate: Candidate, source: Source) -> bool:
+    """True if a detection, or a fold, may be of the DM of a source: its highest harmonic tells no finer DMs apart."""
+    group, across = candidate.group, float(np.ptp(source.band_delays)) * candidate.freq
+    error = 0.5 / (across * (group.nharm if candidate.fold is None else 1)) if across > 0.0 else np.inf
+    low, high = (group.dm_lo, group.dm_hi) if candidate.fold is None else (candidate.dm, candidate.dm)
+    return low - error <= source.dm <= high + error

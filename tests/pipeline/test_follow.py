@@ -28,6 +28,7 @@ from pulsar.searches.sift import group
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.features import features
 from pulsar.sources.score import reasons
+from pulsar_kernels.arrays import Floats
 
 
 def folded(uid, snr=35.0, **more):
@@ -234,3 +235,46 @@ def test_what_is_folded_already_is_not_folded_anew(monkeypatch):
     assert heads.folds([FoldParams(1.0)])[0] is fold
     assert folded == [4.0, 1.0]
     assert abs(alone.after.freq - fold.after.freq) < 4.0 * fold.freq_err
+
+
+def drifting(seed: int, snr: float, times: Floats, another: float = 0.0) -> Floats:
+    """A pulsar of 0.83 s whose subpulses drift, and one of 0.0611 s and an S/N."""
+    rng = np.random.default_rng(seed)
+    turns = times / 0.83
+    number = np.rint(turns)
+    subpulses = 1.0 + np.cos(2.0 * np.pi * ((turns - number) / 0.02 - number / rng.uniform(2.1, 9.0)))
+    pulse = np.exp(-4.0 * np.log(2.0) * ((turns - number) / 0.04) ** 2) * subpulses
+    turns = times / 0.0611 - 0.3
+    other = np.exp(-4.0 * np.log(2.0) * ((turns - np.rint(turns)) / 0.1) ** 2)
+    signals = [(snr, pulse), (another, other)]
+    return np.sum([size * (x - x.mean()) / np.sqrt(np.sum((x - x.mean()) ** 2)) for size, x in signals], axis=0)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_subpulses_that_drift_make_no_other_rows_and_hide_no_other_pulsar(seed: int, tmp_path: Path) -> None:
+    tsamp, nsamps = 1e-3, 200_000
+    rng, times = np.random.default_rng(seed), (np.arange(nsamps) - 0.5 * nsamps) * tsamp
+    data = rng.standard_normal(nsamps) + drifting(seed, 60.0, times, 14.0)
+    run = pulsar.search(pulsar.TimeSeries(data.astype(np.float32), tsamp), out=tmp_path / "run.h5")
+    rows = run.rows("candidates")
+    own = [row["period"] for row in rows if not row["parent"] and row["score"] > 0.1]
+    assert own == pytest.approx([0.83, 0.0611], rel=1e-3)
+    varying = rows[rows["relation"] == "modulation"]
+    assert varying.size > 3
+    assert set(varying["parent"]) == {rows["uid"][0]}
+
+
+def test_subpulses_of_a_pulsar_that_is_taken_out_of_raw_data_belong_to_it(tmp_path: Path) -> None:
+    tsamp, nsamps, dm = 1e-3, 100_000, 40.0
+    freqs = 1400.0 - 20.0 * np.arange(12)
+    rng, times = np.random.default_rng(4), (np.arange(nsamps) - 0.5 * nsamps) * tsamp
+    delays = 4148.808 * dm * (freqs**-2.0 - freqs[0] ** -2.0)
+    data = np.array([rng.standard_normal(nsamps) + drifting(4, 80.0 / np.sqrt(12), times - late) for late in delays])
+    obs = pulsar.Filterbank.from_array(
+        np.clip(np.rint(100.0 + 16.0 * data), 0, 255).astype(np.uint8), freqs, tsamp, order="channel, time"
+    )
+    run = pulsar.search(obs, out=tmp_path / "run.h5", dm=(0, 100))
+    rows = run.rows("candidates")
+    own = [row["period"] for row in rows if not row["parent"] and row["score"] > 0.1]
+    assert own == pytest.approx([0.83], rel=1e-3)
+    assert np.count_nonzero(rows["relation"] == "modulation") > 3
