@@ -108,28 +108,33 @@ class Sky:
 
     def compare_with_pulses(self) -> None:
         """Measure what of detections is outside of the pulses of stronger sources; where not all is, fit anew."""
-        while self._measure is not None:
-            folded, parts = {candidate.uid: candidate for candidate in self.folded}, dict[str, float]()
+        if self._measure is None:
+            return
+        while True:
+            folded = {candidate.uid: candidate for candidate in self.folded}
             detected = [folded.get(group.uid, Candidate(group)) for group in self._groups]
             for model in self._known():
-                shares = Shares(self._groups, self.observed)
-                shares.add(model._replace(outside={}))
-                asked = [
-                    candidate
-                    for i, candidate in enumerate(detected)
-                    if (model.uid, candidate.uid, candidate.fold is not None) not in self._compared
-                    and candidate.group.excess < model.source.power
-                    and _at_dm(candidate, model.source)
-                    and shares.stands(i)
-                ]
-                self._compared |= {(model.uid, candidate.uid, candidate.fold is not None) for candidate in asked}
-                parts = dict(self._measure(model.source, asked)) if asked else {}
-                if parts:
-                    self._outside[model.uid] = self._outside.get(model.uid, {}) | parts
+                outside = dict(self._measure(model.source, asked)) if (asked := self._beyond(model, detected)) else {}
+                if outside:
+                    self._outside[model.uid] = self._outside.get(model.uid, {}) | outside
                     self.fit([])
                     break
-            if not parts:
+            else:
                 return
+
+    def _beyond(self, model: Model, detected: Sequence[Candidate]) -> list[Candidate]:
+        """Weaker detections at the DM of a source of which its mean pulse is not all, as they are folded or not."""
+        new = [
+            candidate
+            for candidate in detected
+            if (model.uid, candidate.uid, candidate.fold is not None) not in self._compared
+            and candidate.group.excess < model.source.power
+            and _at_dm(candidate, model.source)
+        ]
+        self._compared |= {(model.uid, candidate.uid, candidate.fold is not None) for candidate in new}
+        shares = Shares([candidate.group for candidate in new], self.observed)
+        shares.add(model._replace(outside={}))
+        return [candidate for i, candidate in enumerate(new) if shares.stands(i)]
 
     def most_in_pulses(self, uid: str) -> tuple[str, float]:
         """The source in the pulses of which most of a detection comes, and that part; empty and 0 where none does."""

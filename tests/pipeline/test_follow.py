@@ -250,7 +250,7 @@ def drifting(seed: int, snr: float, times: Floats, another: float = 0.0) -> Floa
     return np.sum([size * (x - x.mean()) / np.sqrt(np.sum((x - x.mean()) ** 2)) for size, x in signals], axis=0)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_subpulses_that_drift_make_no_other_rows_and_hide_no_other_pulsar(seed: int, tmp_path: Path) -> None:
     tsamp, nsamps = 1e-3, 200_000
     rng, times = np.random.default_rng(seed), (np.arange(nsamps) - 0.5 * nsamps) * tsamp
