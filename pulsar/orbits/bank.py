@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+from scipy.optimize import brentq
 
 from pulsar.config.model import MOST_PARTS, AccelConfig, OrbitsConfig
 from pulsar.constants import C
@@ -55,13 +56,9 @@ def projected_size(period: float, pulsar: float, companion: float) -> float:
 
 def least_companion(period: float, size: float, pulsar: float) -> float:
     """Mass of the companion [M_sun] that a projected size [s] asks for at least (an orbit seen from its edge)."""
-    low, high = 0.0, 1.0
-    while projected_size(period, pulsar, high) < size:
-        high *= 2.0
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if projected_size(period, pulsar, middle) < size else (low, middle)
-    return 0.5 * (low + high)
+    # Of a companion heavier than the pulsar the size is that of unit masses times (m / 4)^(1/3) at least.
+    highest = pulsar + 4.0 * (size / projected_size(period, 0.0, 1.0)) ** 3
+    return float(brentq(lambda mass: projected_size(period, pulsar, mass) - size, 0.0, highest))
 
 
 class Metric:
