@@ -22,10 +22,10 @@ from pulsar.data.series import Lines, aligned
 from pulsar.errors import ConfigError
 from pulsar.orbits.bank import Bank, Slice
 from pulsar.searches import stats
-from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
-from pulsar.searches.fft import HALF_WEIGHTS, Room
+from pulsar.searches.amplitudes import PAD
+from pulsar.searches.fft import HALF_WEIGHTS, FFTSearch, Room
 from pulsar.searches.search import threshold_logp
-from pulsar_kernels import fft, harmonics, whiten
+from pulsar_kernels import fft, harmonics
 from pulsar_kernels.arrays import Array, Float32s, Floats
 from pulsar_kernels.fft import make_plan, work_size
 from pulsar_kernels.orbit import resample_orbit
@@ -208,17 +208,12 @@ class OrbitSearch:
         ndarray of float32, shape (RATIO, n)
             Sample i of plane p is sample ``RATIO i + p`` of the series.
         """
-        amplitudes = Amplitudes(Lengths(self.nsamps, self.tsamp))
-        if series.dtype not in (np.int16, np.float32):
-            series = series.astype(np.float32)
-        real = np.zeros(amplitudes.nbins + 2 * PAD, dtype=np.float32)
-        imag, work = np.zeros_like(real), np.zeros(max(Lengths(self.nsamps, self.tsamp).work, 16), dtype=np.float32)
-        levels = amplitudes.fill(np.ascontiguousarray(series), birdies, real, imag, work)
-        if levels is None:
+        search = FFTSearch(self.nsamps, self.tsamp)
+        amplitudes = search.filled(series, tuple(birdies))
+        if amplitudes is None:
             return None
-        whiten.whiten_amplitudes(real, imag, PAD, amplitudes.noise.centres, levels)
-        inner = slice(PAD, PAD + amplitudes.nbins + 1)
-        white = irfft(real[inner] + 1j * imag[inner], amplitudes.nfft)[: self.nsamps]
+        real, imag = (part[PAD : PAD + search.nbins + 1] for part in amplitudes)
+        white = irfft(real + 1j * imag, search.nfft)[: self.nsamps]
         # Of the data alone, without what they were padded with.
         spectrum = rfft(white.astype(np.float32))
         top = min(int(self.octave.high * self.tobs) + 1, spectrum.size)
@@ -226,7 +221,7 @@ class OrbitSearch:
         bins[1:top] = spectrum[1:top]
         fine = irfft(bins, RATIO * self.n).astype(np.float32)
         # So that the powers of the transform of n of its samples have mean 1: irfft divides by their number.
-        fine *= np.float32(RATIO * np.sqrt(amplitudes.nfft / self.nsamps))
+        fine *= np.float32(RATIO * np.sqrt(search.nfft / self.nsamps))
         return np.ascontiguousarray(fine.reshape(self.n, RATIO).T)
 
     def peaks(self, white: Float32s, slices: Sequence[Slice], threads: int, tick: Callable[[float], None]) -> Peaks:
