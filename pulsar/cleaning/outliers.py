@@ -6,8 +6,8 @@ line, it is not one of theirs.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from typing import Final
 
 import numpy as np
@@ -107,8 +107,7 @@ def find_outliers(
             if config.fourier > 0 and stats.bin_width > 0:
                 limit = -float(log_ndtr(-config.fourier))
                 parts["line"] |= ~bad & (stats.fourier > limit)
-            standing_out = _any(parts.values())
-            standing_out |= _any(whole.values())[None, :]
+            standing_out = reduce(np.logical_or, [*parts.values(), *whole.values()])
             last = number == ROUNDS - 1 or not (standing_out & ~bad).any()
             if config.iqrm > 0 and last:
                 ratio[burst] = np.nan
@@ -117,8 +116,8 @@ def find_outliers(
         for channels in whole.values():
             bad = bad | channels[None, :]
         del ratio
-        flags = _any(parts.values())
-        spared = _tracks(_any([raised, flags]), bad, stats.edges, delays)
+        flags = reduce(np.logical_or, parts.values())
+        spared = _tracks(raised | flags, bad, stats.edges, delays)
         spared &= ~_lasting(flags, spared)
         spared |= _rare(flags)
         for cause, blocks in parts.items():
@@ -127,15 +126,6 @@ def find_outliers(
         if last:
             break
     return whole, parts
-
-
-def _any(flags: Iterable[Bools]) -> Bools:
-    """Where any of some arrays is True."""
-    first, *others = flags
-    out = first.copy()
-    for more in others:
-        out |= more
-    return out
 
 
 def known_median(values: Floats, bad: Bools) -> Floats:
