@@ -91,36 +91,14 @@ def _root_cost(inputs: int, ndms: int) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Operations:
-    """Arguments of `pulsar_kernels.tree.tree_tile` for a tree."""
-
-    #: kind, dest, length, ptr, src, shift: see the kernel.
-    kind: Uint8s
-    dest: Ints
-    length: Ints
-    ptr: Ints
-    src: Ints
-    shift: Ints
-    bits: int  # levels below the root; the series are multiples of two to this power
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all arrays."""
-        return sum(a.nbytes for a in (self.kind, self.dest, self.length, self.ptr, self.src, self.shift))
-
-    def run(self, raw: Int8s, column: int, work: Int8s, rows: Int16s, at: int, n: int) -> None:
-        """Fill ``rows[:, at : at + n]`` from the tile that begins at `column` of `raw`."""
-        program = (self.kind, self.dest, self.length, self.ptr, self.src, self.shift)
-        tree_tile(raw, column, *program, self.bits, work, rows, at, n)
-
-
-@dataclass(frozen=True, eq=False)
 class TreeProgram:
     """A tree for one set of channels and DMs."""
 
     ndms: int
-    tile: int  # samples made by one run
-    operations: Operations
+    #: operations: kind, dest, length, ptr, src, shift (see `pulsar_kernels.tree.tree_tile`), and how many levels are
+    #: below the root: the series are multiples of two to this power.
+    operations: tuple[Uint8s, Ints, Ints, Ints, Ints, Ints, int]
+    adds: float  # additions for one sample of all DMs, with the overlaps of the tiles
     arena: int  # bytes of working space
     #: before, after: samples that are read before the tile's first, and after its last, at zero delay.
     before: int
@@ -129,12 +107,6 @@ class TreeProgram:
     #: and the samples by which each is shifted.
     children: tuple[Ints, ...]
     shifts: tuple[Ints, ...]
-
-    @property
-    def adds(self) -> float:
-        """Additions for one sample of all DMs, with the overlaps of the tiles."""
-        inputs = np.diff(self.operations.ptr)
-        return float(np.dot(inputs - 1, self.operations.length)) / self.tile
 
     def delays(self) -> Ints:
         """Delay that every channel gets [samples], shape (ndms, nchans): the tree's own bookkeeping, replayed."""
@@ -226,18 +198,12 @@ def _program(
     ops = np.argsort(np.concatenate(order), kind="stable")
     ptr = np.append(0, np.cumsum(ninputs[ops]))
     gather = np.repeat(begin[ops] - ptr[:-1], ninputs[ops]) + np.arange(ptr[-1])
+    sizes = np.concatenate(size_of)[ops]
+    each = np.concatenate(kind)[ops], np.concatenate(dest)[ops], sizes, ptr
     return TreeProgram(
         ndms=ndms,
-        tile=tile,
-        operations=Operations(
-            kind=np.concatenate(kind)[ops],
-            dest=np.concatenate(dest)[ops],
-            length=np.concatenate(size_of)[ops],
-            ptr=ptr,
-            src=np.concatenate(src)[gather],
-            shift=np.concatenate(shift)[gather],
-            bits=top,
-        ),
+        operations=(*each, np.concatenate(src)[gather], np.concatenate(shift)[gather], top),
+        adds=float(np.dot(ninputs[ops] - 1, sizes)) / tile,
         arena=arena,
         before=before,
         after=after + LANES - 1,
@@ -344,7 +310,11 @@ def make_engines(
 
 def _tree_engine(k: Floats, tile: int, first: int, dms: Floats) -> Engine:
     program = build_tree(k, dms, tile)
-    operations = program.operations
+    operations = program.operations  # without the levels, which nobody needs any more
+
+    def fill(raw: Int8s, column: int, work: Int8s, rows: Int16s, at: int, n: int) -> None:
+        tree_tile(raw, column, *operations, work, rows, at, n)
+
     return Engine(
         row=first,
         ndms=dms.size,
@@ -352,8 +322,8 @@ def _tree_engine(k: Floats, tile: int, first: int, dms: Floats) -> Engine:
         after=program.after,
         work=program.arena,
         adds=program.adds,
-        nbytes=operations.nbytes,
-        fill=operations.run,
+        nbytes=sum(array.nbytes for array in operations[:-1]),
+        fill=fill,
     )
 
 
