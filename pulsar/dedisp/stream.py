@@ -235,22 +235,14 @@ class Channels:
         Samples of output made.
     """
 
-    def __init__(self, nchans: int, downsample: int, nsamps: int) -> None:
-        self.nchans = nchans
-        self.downsample = downsample
-        self.nsamps = nsamps
+    def __init__(self, nchans: int, downsample: int, nsamps: int, stage: int, engines: list[Engine]) -> None:
+        self.nchans, self.downsample, self.nsamps = nchans, downsample, nsamps
+        self.stage, self.engines = stage, engines
         self.tile = tile_size(nsamps)
-        self.stage = -1
-        self.engines: list[Engine] = []
-        self.before = self.after = 0
+        self.before = max((e.before for e in engines), default=0)
+        self.after = max((e.after for e in engines), default=0)
         self.start = self.end = self.done = 0
         self.buffer = np.zeros((0, 0), np.int8)
-
-    def use(self, stage: int, engines: list[Engine]) -> None:
-        """Serve a stage of the plan."""
-        self.stage, self.engines = stage, engines
-        self.before = max(e.before for e in engines)
-        self.after = max(e.after for e in engines)
 
     def columns(self, gulp: int) -> int:
         """Columns of the buffer for gulps of `gulp` raw samples."""
@@ -366,11 +358,9 @@ def stage_engines(
 
 def make_levels(plan: DMPlan, engines: Sequence[list[Engine]]) -> list[Channels]:
     """One level for every downsampling in use, the raw one always first; `engines` are those of each stage."""
-    factors = sorted({1, *(stage.downsample for stage in plan.stages)})
-    levels = {d: Channels(plan.freqs.size, d, plan.nsamps // d) for d in factors}
-    for i, stage in enumerate(plan.stages):
-        levels[stage.downsample].use(i, engines[i])
-    return [levels[d] for d in factors]
+    served: dict[int, tuple[int, list[Engine]]] = {1: (-1, [])}
+    served |= {stage.downsample: (i, engines[i]) for i, stage in enumerate(plan.stages)}
+    return [Channels(plan.freqs.size, d, plan.nsamps // d, *served[d]) for d in sorted(served)]
 
 
 def check(source: SampleSource, plan: DMPlan) -> None:
