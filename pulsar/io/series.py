@@ -13,7 +13,7 @@ import numpy as np
 from pulsar.data.direction import dms, hms, sexagesimal
 from pulsar.data.files import closed_on_error, read_text
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, MOST_CHANNELS, Header, is_tsamp
-from pulsar.data.observation import Gap, Observation
+from pulsar.data.observation import Gap, Observation, gaps_of, joined_stretches, left_out
 from pulsar.data.series import TimeSeries
 from pulsar.data.text import parsed, printable
 from pulsar.errors import ConfigError, DataError
@@ -234,38 +234,18 @@ class PrestoReader(_SeriesReader):
             barycentric=number("barycentered", default=0.0) == 1.0,
             format="PRESTO time series",
         )
-        gaps = _off_stretches(fields["breaks"], nsamps) if number("any breaks", default=0.0) == 1.0 else ()
+        breaks = fields["breaks"] if number("any breaks", default=0.0) == 1.0 else []
         self._opened(header, np.float32, self._file.state, dat, problems, round(stated) if math.isfinite(stated) else 0)
-        self._mean = np.float32(0.0)
-        if gaps:
-            start = gaps[0].nsamps if gaps[0].start == 0 else 0
-            stop = next((gap.start for gap in gaps if gap.start > start), nsamps)
-            if start < stop:
-                self._mean = np.float32(channel_mean(self, start, stop)[0])
-        self.gaps = gaps
+        on = joined_stretches((first, last + 1) for first, last in breaks if first <= last)
+        off = left_out(on, 0, nsamps) if breaks else []
+        there = left_out(off, 0, nsamps)
+        self._mean = np.float32(channel_mean(self, *there[0])[0] if off and there else 0.0)
+        self.gaps = tuple(Gap(a, b - a, "outside the on/off pairs of the .inf file") for a, b in off)
 
     def _fill(self, start: int, out: Array) -> None:
         super()._fill(start, out)
-        n = out.shape[1]
-        for gap in self.gaps:
-            a, b = max(gap.start - start, 0), min(gap.start + gap.nsamps - start, n)
-            if a < b:
-                out[:, a:b] = self._mean
-
-
-def _off_stretches(pairs: list[tuple[int, int]], nsamps: int) -> tuple[Gap, ...]:
-    gaps: list[Gap] = []
-    at = 0
-    for first, last in sorted(pairs):
-        first, last = max(first, 0), min(last, nsamps - 1)
-        if last < first:
-            continue
-        if first > at:
-            gaps.append(Gap(at, first - at, "outside the on/off pairs of the .inf file"))
-        at = max(at, last + 1)
-    if pairs and at < nsamps:
-        gaps.append(Gap(at, nsamps - at, "outside the on/off pairs of the .inf file"))
-    return tuple(gaps)
+        for a, b in gaps_of(self):
+            out[:, max(a - start, 0) : max(b - start, 0)] = self._mean
 
 
 def series_paths(path: Path) -> tuple[Path, ...]:
