@@ -214,12 +214,6 @@ def refuse(path: Path, checks: Iterable[tuple[bool | np.bool_, str]], message: s
             raise DataError(f"{path}: {message.format(fact)}")
 
 
-def overridden(header: Header, *, ra_deg: float | None, dec_deg: float | None, tsamp: float | None) -> Header:
-    """The header with what the configuration overrides."""
-    changes = {"ra_deg": ra_deg, "dec_deg": dec_deg, "tsamp": tsamp}
-    return header.with_(**{key: value for key, value in changes.items() if value is not None})
-
-
 def stretches(
     starts: Ints, lengths: Sequence[int] | Ints, start: int, n: int
 ) -> Iterator[tuple[int, int | None, slice]]:

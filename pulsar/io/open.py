@@ -16,7 +16,7 @@ from pulsar.constants import DAY
 from pulsar.data.files import check_file
 from pulsar.data.observation import Gap, InputFile, Observation
 from pulsar.errors import DataError, refused
-from pulsar.io.base import as_type, channel_mean, check_header, merge_gaps, overridden, parse_name, stretches
+from pulsar.io.base import as_type, channel_mean, check_header, merge_gaps, parse_name, stretches
 from pulsar.io.fbh5 import Fbh5Reader
 from pulsar.io.hdf5 import MAGIC
 from pulsar.io.psrfits import PsrfitsReader
@@ -65,7 +65,8 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig = Input
                 reader.park()
                 # Some network file systems number a file anew when it is opened again.
                 reader.files = tuple(replace(file, inode=0) for file in reader.files)
-            header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
+            given = config.model_dump(include={"ra_deg", "dec_deg", "tsamp"}, exclude_none=True)
+            header = reader.header.with_(**given)
             # SIGPROC files of FAST often lack ibeam as well.
             reader.header = header if header.beam is not None else header.with_(beam=parse_name(path).beam)
         obs = readers[0]
