@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final, Literal
 
@@ -210,35 +210,29 @@ def dedispersed(
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """One engine's trials, and where they stand in the plan."""
+    """One engine, and its trials."""
 
-    number: int  # of the stage
     first: int  # index in the plan
+    stage: DMStage
     engine: Engine
 
 
 def _jobs(source: SampleSource, plan: DMPlan, threads: int, start: int, stop: int) -> list[_Job]:
-    jobs = []
-    for number, (first, stage) in enumerate(plan.numbered()):
-        rows = start - first, stop - first
-        jobs += [
-            _Job(number, first + engine.row, engine)
-            for engine in stage_engines(source, stage, plan.method, threads, rows)
-        ]
-    return jobs
+    return [
+        _Job(first + engine.row, stage.part(engine.row, engine.row + engine.ndms), engine)
+        for first, stage in plan.numbered()
+        for engine in stage_engines(source, stage, plan.method, threads, (start - first, stop - first))
+    ]
 
 
-def _part(plan: DMPlan, jobs: list[_Job]) -> tuple[DMPlan, list[list[Engine]], list[int]]:
-    """The plan of a few neighbouring jobs, the engines of its stages with rows counted anew, and its first trials."""
-    stages, engines, firsts = [], [], []
-    for number in sorted({job.number for job in jobs}):
-        mine = [job for job in jobs if job.number == number]
-        low = mine[0].engine.row
-        high = mine[-1].engine.row + mine[-1].engine.ndms
-        stages.append(plan.stages[number].part(low, high))
-        engines.append([replace(job.engine, row=job.engine.row - low) for job in mine])
-        firsts.append(mine[0].first)
-    return replace(plan, stages=tuple(stages)), engines, firsts
+def _part(plan: DMPlan, jobs: list[_Job]) -> tuple[DMPlan, list[Channels]]:
+    """The plan of a few neighbouring jobs, and its channels; rows of engines count from the first of each stage."""
+    engines = []
+    for _, mine in groupby(jobs, key=lambda job: job.stage.downsample):
+        group = [job.engine for job in mine]
+        engines.append([replace(engine, row=engine.row - group[0].row) for engine in group])
+    part = plan.part(jobs[0].first, jobs[-1].first + jobs[-1].stage.ndms)
+    return part, make_levels(part, engines)
 
 
 def _from_samples(
@@ -251,23 +245,22 @@ def _from_samples(
     *,
     apart: bool,
 ) -> Generator[Batch]:
-    part, engines, _ = _part(plan, jobs)
-    levels = {level.downsample: level for level in make_levels(part, engines)}
+    part, levels = _part(plan, jobs)
+    of = {level.downsample: level for level in levels}
     with ThreadPoolExecutor(threads, thread_name_prefix="dedisp") as pool:
         with reserve:
-            size = max(job.engine.ndms * _stride(plan.stages[job.number].nsamps) for job in jobs)
+            size = max(job.stage.ndms * _stride(job.stage.nsamps) for job in jobs)
             gulp = _gulp(source, part)
-            filled = _buffers_for_samples(list(levels.values()), gulp, reserve, apart=apart)
+            filled = _buffers_for_samples(levels, gulp, reserve, apart=apart)
             series = reserve.zeros((size,), np.int16)
         _keep_samples(source, filled, gulp, threads, pool)
         spaces = Workspaces(threads, max(job.engine.work for job in jobs))
         for job in jobs:
-            stage = plan.stages[job.number]
-            level = levels[stage.downsample]
+            stage, level = job.stage, of[job.stage.downsample]
             if not level.end:
-                _downsample_kept(list(levels.values()), pool, apart=apart)
+                _downsample_kept(levels, pool, apart=apart)
             stride = _stride(stage.nsamps)
-            out = series[: job.engine.ndms * stride].reshape(job.engine.ndms, stride)
+            out = series[: stage.ndms * stride].reshape(stage.ndms, stride)
             engine = replace(job.engine, row=0)
 
             def tiles(left: Iterator[int], level: Channels = level, engine: Engine = engine, out: Int16s = out) -> None:
@@ -278,11 +271,7 @@ def _from_samples(
                         progress(engine.ndms * n / level.nsamps)
 
             share_out(pool, threads, range(0, stage.nsamps, level.tile), tiles)
-            yield Batch(
-                job.first,
-                stage.part(job.engine.row, job.engine.row + job.engine.ndms),
-                lambda j, out=out, n=stage.nsamps: out[j, :n],  # type: ignore[misc]
-            )
+            yield Batch(job.first, stage, lambda j, out=out, n=stage.nsamps: out[j, :n])  # type: ignore[misc]
     raw = filled[0]
     if raw.engines and (len(levels) == 1 or apart):
         # All have been read, and nothing has taken their place.
@@ -378,31 +367,25 @@ def _streamed(
         # As many as fit beside the buffers that their delays need.
         count = size = 0
         for end in [len(jobs)] if staged else range(1, len(jobs) + 1):
-            part, engines, _ = _part(plan, jobs[:end])
+            part, trial = _part(plan, jobs[:end])
             if count and part.nbytes > PART * memory:
                 break
-            trial = make_levels(part, engines)
             budget = Budget(trial, part.nsamps, threads)
             fits = budget.gulp(memory - (0 if staged else part.nbytes), staged)
             if not fits:
                 break
-            count, size, levels = end, fits, trial
+            count, size, levels, kept = end, fits, trial, part
         if not count:
             raise too_small(budget, memory, part, staged=staged)
-        part, engines, firsts = _part(plan, jobs[:count])
         if staged and scratch is None:
             raise ConfigError(
-                f"[run] memory: the dedispersed series take {part.nbytes / 2**30:.2f} GiB, more than the "
+                f"[run] memory: the dedispersed series take {kept.nbytes / 2**30:.2f} GiB, more than the "
                 f"{memory / 2**30:.2f} GiB allowed: name a scratch folder or raise memory"
             )
-        with DMStore(part, scratch if staged else None) as store:
-            share = part.ndms / source.nsamps
+        with DMStore(kept, scratch if staged else None) as store:
+            share = kept.ndms / source.nsamps
             stream(source, levels, size, store, threads, lambda n, share=share: progress(n * share))  # type: ignore[misc]
-            for stage, group, first in zip(store.stages, engines, firsts, strict=True):
-                for engine in group:
-                    yield Batch(
-                        first + engine.row,
-                        stage.plan.part(engine.row, engine.row + engine.ndms),
-                        lambda j, stage=stage, row=engine.row: stage.row(row + j),  # type: ignore[misc]
-                    )
+            for job in jobs[:count]:
+                at = job.first - jobs[0].first
+                yield Batch(job.first, job.stage, lambda j, at=at: store.row(at + j))  # type: ignore[misc]
         jobs = jobs[count:]
