@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.config.model import RfiConfig
-from pulsar.data.observation import Observation, gaps_of, joined_stretches, left_out
+from pulsar.data.observation import Observation, gaps_of, joined_stretches
 from pulsar.data.source import SIGMA_LEVELS, Derived, Rows, SampleSource
 from pulsar_kernels.arrays import Bools, Float32s, Floats, Int8s, Ints
 from pulsar_kernels.clean import normalise, project, zero_dm
@@ -62,7 +63,6 @@ class CleanedSource:
             knots.append(np.clip(np.ceil(edges / self.tsamp - 0.5), 0, self.nsamps).astype(np.int64))
             self._steps = self._diode.step[:, self._chans]
         self._knots = np.unique(np.concatenate(knots))
-        self._live = 1.0 - mask.bad[:, self._chans].mean(axis=1)
         self._local = threading.local()
 
     @property
@@ -146,22 +146,17 @@ class CleanedSource:
             if a < hi and b > lo:
                 out[:, max(a, lo) - start : min(b, hi) - start] = 0
 
+    @cached_property
+    def _parts(self) -> tuple[Ints, Floats]:
+        """Edges of the parts of the observation, and the fraction of the channels that is live in each."""
+        parts = live_parts(self)
+        return parts.edges, np.where(parts.blocks < 0, 0.0, 1.0 - parts.bad.mean(axis=1)[parts.blocks])
+
     def valid_fraction(self, start: int, nsamps: int) -> float:
         """Fraction of the live channel-samples of a stretch that are neither masked, clipped nor missing."""
-        lo, hi = max(start, 0), min(start + nsamps, self.nsamps)
-        if lo >= hi:
-            return 0.0
-        edges = self.mask.edges
-        total = 0.0
-        for a, b in left_out(gaps_of(self.obs), lo, hi):
-            overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
-            total += float(np.sum(overlap * self._live))
-        clipped = self.mask.clipped
-        inside = slice(*(int(i) for i in (np.searchsorted(clipped[:, 1], lo), np.searchsorted(clipped[:, 0], hi))))
-        for a, b in clipped[inside]:
-            overlap = np.clip(np.minimum(edges[1:], min(b, hi)) - np.maximum(edges[:-1], max(a, lo)), 0, None)
-            total -= float(np.sum(overlap * self._live))
-        return total / nsamps
+        edges, live = self._parts
+        inside = np.minimum(edges[1:], start + nsamps) - np.maximum(edges[:-1], start)
+        return float(np.maximum(inside, 0) @ live) / nsamps
 
     def _piece(self, start: int, stop: int, segment: int, out: Int8s) -> None:
         n = stop - start
@@ -358,6 +353,6 @@ def live_parts(source: MaskedSource) -> Live:
     edges = np.unique(np.concatenate([whole, dead.ravel()]))
     middle = 0.5 * (edges[:-1] + edges[1:])
     blocks = np.searchsorted(whole, middle, side="right").astype(np.int64) - 1
-    for a, b in dead:
-        blocks[(middle > a) & (middle < b)] = -1
+    begun, ended = (np.searchsorted(np.sort(times), middle) for times in dead.T)
+    blocks[begun > ended] = -1
     return Live(edges, blocks, bad)
