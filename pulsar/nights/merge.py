@@ -15,7 +15,7 @@ import numpy as np
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.constants import DAY
-from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, empty_table
+from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, dtype_of, joined
 from pulsar.data.files import check_output
 from pulsar.data.flags import BY_NAME, RFI, split, weight
 from pulsar.data.header import Header
@@ -173,7 +173,7 @@ def _joined(name: str, runs: Sequence[Run], seen: "_Observed") -> Array:
     for run, part in zip(runs, parts, strict=True):
         count = len(run.observations)
         part["obs"] = [seen.number(run, int(own) if own < count else -1) for own in part["obs"]]
-    whole = np.concatenate([*parts, empty_table(columns, 0)])
+    whole = joined(columns, parts)
     return np.asarray(whole[np.argsort(whole["obs"], kind="stable")])
 
 
@@ -279,10 +279,7 @@ def _overlap(a: Header, b: Header) -> float:
 
 def _wide(rows: Array, columns: tuple[Column, ...]) -> Array:
     """The rows with texts as wide as they may become."""
-    table = empty_table(columns, len(rows))
-    for column in columns:
-        table[column.name] = rows[column.name]
-    return table
+    return rows[[column.name for column in columns]].astype(dtype_of(columns))
 
 
 def _candidates(beams: dict[int, Run], receiver: Receiver, others: dict[_Key, _Key]) -> list[_Row]:
@@ -361,15 +358,12 @@ def _table(
 
     rows.sort(key=key)
     names = {row.key: f"{letter}{i + 1:04d}" for i, row in enumerate(rows)}
-    table = empty_table(columns, len(rows))
-    for i, row in enumerate(rows):
-        for column in columns:
-            table[column.name][i] = row.values[column.name]
-        table["rank"][i] = i + 1
-        table["id"][i] = names[row.key]
-        table["obs"][i] = seen.number(row.run, int(row.values["obs"]))
-        if bound:
-            table["harmonic_of"][i] = names.get(row.head or (id(row.run), str(row.values["harmonic_of"])), "")
+    table = np.array([row.values for row in rows], dtype=dtype_of(columns))
+    table["rank"], table["id"] = np.arange(len(rows)) + 1, list(names.values())
+    table["obs"] = [seen.number(row.run, int(row.values["obs"])) for row in rows]
+    if bound:
+        heads = [row.head or (id(row.run), str(row.values["harmonic_of"])) for row in rows]
+        table["harmonic_of"] = [names.get(head, "") for head in heads]
     return table, names
 
 
