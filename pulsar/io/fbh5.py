@@ -11,7 +11,7 @@ import numpy as np
 from pulsar.data.files import check_file, closed_on_error
 from pulsar.data.header import Header
 from pulsar.data.unfinished import undisturbed
-from pulsar.errors import DataError, PulsarError
+from pulsar.errors import DataError
 from pulsar.io.base import on_sky, quantise, spectra_per_piece
 from pulsar.io.hdf5 import Hdf5, Hdf5Writer
 from pulsar.io.product.schema import FORMAT
@@ -160,10 +160,4 @@ class Fbh5Writer(Hdf5Writer):
             self._data.resize(self.nsamps + data.shape[1], axis=0)
             self._data[self.nsamps :, 0] = quantise(data, self._nbits).T
         self.nsamps += data.shape[1]
-        if self._sink.failed is not None:
-            raise PulsarError(f"{self.path}: cannot be written: {self._sink.failed.strerror}")
-
-    def close(self) -> None:
-        """Finish the file and give it its name; a second call does nothing."""
-        with undisturbed():
-            super().close()
+        self._sink.check()

@@ -18,7 +18,7 @@ import numpy as np
 
 from pulsar.data.files import Closing, Writing, check_file
 from pulsar.data.text import printable, shown
-from pulsar.data.unfinished import Unfinished
+from pulsar.data.unfinished import Unfinished, undisturbed
 from pulsar.errors import ConfigError, DataError, PulsarError, refused
 from pulsar.io.hdf5_apart import H5PY, Apart, Content, Mark, cause_of, mark_of, type_of
 from pulsar_kernels.arrays import Array
@@ -347,21 +347,32 @@ class Hdf5Writer(Writing):
         """
         if not self._open:
             return
-        try:
-            self._file.close()
-            self._open = False
-            self._sink.close()
-            self._sink.check()
-            self._part.commit(replace=self._overwrite)
-            note_written(self.path)
-        except (OSError, RuntimeError) as error:
-            self.abort()
-            if isinstance(error, FileExistsError):
+        with undisturbed():
+            try:
+                self._file.close()
+                self._open = False
+                self._sink.close()
+                self._sink.check()
+                self._part.commit(replace=self._overwrite)
+                note_written(self.path)
+            except FileExistsError as error:
+                self.abort()
                 raise ConfigError(
                     f"{self.path}: a file of that name has appeared meanwhile; give another --out"
                 ) from error
-            cause = self._sink.failed or error
-            raise PulsarError(f"{self.path}: cannot be written: {getattr(cause, 'strerror', None) or cause}") from cause
+            except (OSError, RuntimeError) as error:
+                self.abort()
+                raise self._not_written(error) from (self._sink.failed or error)
+
+    def _not_written(self, error: Exception) -> PulsarError:
+        """The first failure of the disk, of which whatever the library says is a consequence; else that error."""
+        cause = self._sink.failed or error
+        return PulsarError(f"{self.path}: cannot be written: {getattr(cause, 'strerror', None) or cause}")
+
+    def __exit__(self, kind: type[BaseException] | None = None, error: BaseException | None = None, *_: Any) -> None:
+        super().__exit__(kind)
+        if self._sink.failed is not None and isinstance(error, Exception):
+            raise self._not_written(error) from self._sink.failed
 
     def abort(self) -> None:
         """Remove what was written; the final name stays as it was."""

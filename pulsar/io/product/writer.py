@@ -83,17 +83,7 @@ class FileWriter(Hdf5Writer):
 
     def __exit__(self, kind: type[BaseException] | None = None, error: BaseException | None = None, *_: Any) -> None:
         with self._calm:
-            self._end(kind, error)
-
-    def _end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
-        if kind is None:
-            self.close()
-            return
-        failed = self._sink.failed
-        self.abort()
-        if failed is not None and isinstance(error, Exception):
-            # What the library says then is a consequence of this.
-            raise PulsarError(f"{self.path}: cannot be written: {failed.strerror}") from failed
+            super().__exit__(kind, error)
 
     def observation(
         self, header: Header, files: Sequence[InputFile] = (), gaps: Sequence[Gap] = (), problems: Sequence[str] = ()
