@@ -13,6 +13,7 @@ from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation, gaps_of, joined_stretches
+from pulsar.data.series import Space
 from pulsar.data.source import SIGMA_LEVELS, Derived, Rows, SampleSource
 from pulsar_kernels.arrays import Bools, Float32s, Floats, Int8s, Ints
 from pulsar_kernels.clean import normalise, project, zero_dm
@@ -63,7 +64,7 @@ class CleanedSource:
             knots.append(np.clip(np.ceil(edges / self.tsamp - 0.5), 0, self.nsamps).astype(np.int64))
             self._steps = self._diode.step[:, self._chans]
         self._knots = np.unique(np.concatenate(knots))
-        self._local = threading.local()
+        self._space = Space()
 
     @property
     def nchans(self) -> int:
@@ -161,11 +162,7 @@ class CleanedSource:
     def _piece(self, start: int, stop: int, segment: int, out: Int8s) -> None:
         n = stop - start
         nchans = self.obs.header.nchans
-        size = nchans * n
-        buffer = getattr(self._local, "buffer", None)
-        if buffer is None or buffer.size < size:
-            buffer = self._local.buffer = np.empty(size, dtype=self.obs.dtype)
-        raw = buffer[:size].reshape(nchans, n)
+        raw = self._space.array("raw", (nchans, n), self.obs.dtype)
         self.obs.read_into(start, raw)
         anchor = int(self._knots[segment])
         base, slope = self._line(anchor)

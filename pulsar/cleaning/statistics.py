@@ -1,7 +1,5 @@
 """First pass over the file: statistics of every channel in every time block, and impulses at DM 0."""
 
-import math
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -27,6 +25,7 @@ from pulsar.cleaning.impulses import (
 from pulsar.cleaning.robust import in_rows
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation, gaps_of, joined_stretches, left_out
+from pulsar.data.series import Space
 from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Int32s, Ints
 from pulsar_kernels.moments import add_bands, decimate, moments
 from pulsar_kernels.spectra import line_powers, passes, strongest
@@ -178,45 +177,42 @@ class _Pass:
         self.spectra = wanted or self.diodes is not None
         #: Blocks that are read together.
         self.together = max(1, min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES) // block)
-        self._local = threading.local()
+        self.space = Space()
 
-    def _read(self, work: "_Work", lo: int, hi: int) -> Iterator[tuple[int, Array]]:
+    def _read(self, lo: int, hi: int) -> Iterator[tuple[int, Array]]:
         """First sample and samples of pieces of what is in a file."""
         nchans = self.header.nchans
         for start, stop in left_out(self.gaps, lo, hi):
             for at in range(start, stop, self.step):
                 n = min(self.step, stop - at)
-                data = work.buffer[: nchans * n].reshape(nchans, n)
+                data = self.space.array("raw", (nchans, n), self.obs.dtype)
                 self.obs.read_into(at, data)
                 yield at, data
 
     def group(self, first: int) -> Ints:
         """Take some blocks; returns the impulses in them, which are looked for with what is before and after."""
-        if not hasattr(self._local, "work"):
-            self._local.work = _Work(self.header.nchans * self.step, self.obs.dtype)
-        work: _Work = self._local.work
         last = min(first + self.together, self.nblocks)
         sums = _Sums(first, last, self.header.nchans)
         begin, end = int(self.edges[first]), int(self.edges[last])
         margin = 0 if self.bands is None else self.bands.margin
         lo, hi = max(begin - margin, 0), min(end + margin, self.header.nsamps)
-        series = work.space("series", (int(self.of_channel.max()) + 1, hi - lo))
+        series = self.space.array("series", (int(self.of_channel.max()) + 1, hi - lo))
         for start, stop in ((lo, begin), (end, hi)):
-            for at, data in self._read(work, start, stop):
+            for at, data in self._read(start, stop):
                 add_bands(data, self.of_channel, at - lo, series)
         for block in range(first, last):
-            self._block(work, block, sums, series, lo)
-        impulses, gone, partly = self._stretches(work, series, lo, hi)
+            self._block(block, sums, series, lo)
+        impulses, gone, partly = self._stretches(series, lo, hi)
         gone = np.clip(gone, begin, end)
         for block in range(first, last):
-            self._without(work, block, sums, gone)
+            self._without(block, sums, gone)
         for start, stop in parts_of_blocks(np.clip(partly, begin, end), self.edges).tolist():
-            self._forget(work, sums, start, stop)
+            self._forget(sums, start, stop)
         self._moments(sums)
         impulses = impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
         return np.concatenate([impulses, parts_of_blocks(gone, self.edges)])
 
-    def _stretches(self, work: "_Work", series: Float32s, lo: int, hi: int) -> tuple[Ints, ...]:
+    def _stretches(self, series: Float32s, lo: int, hi: int) -> tuple[Ints, ...]:
         """Impulses in the samples `lo` to `hi`, and where all bands, or some, are repeated for lost ones."""
         none = np.zeros((0, 2), dtype=np.int64)
         impulses, gone, partly = [none], [none], [none]
@@ -231,12 +227,12 @@ class _Pass:
             gone.append(start + whole)
             if self.bands is not None:
                 part = bridged(part, whole, WINDOWS * self.bands.longest)
-                clip, space = self.config.clip, work.space("plain", part.shape)
+                clip, space = self.config.clip, self.space.array("plain", part.shape)
                 # Beside a bright pulse the running mean is too high: a dropout must be half as significant again.
                 impulses.append(start + find_impulses(part, self.bands, clip, 1.5 * clip, space=space))
         return np.concatenate(impulses), np.concatenate(gone), np.unique(np.concatenate(partly), axis=0)
 
-    def _without(self, work: "_Work", block: int, sums: "_Sums", gone: Ints) -> None:
+    def _without(self, block: int, sums: "_Sums", gone: Ints) -> None:
         """Take a block again without what is lost of it; where all is, it stays a constant."""
         lo, hi = int(self.edges[block]), int(self.edges[block + 1])
         lost = np.clip(gone, lo, hi)
@@ -245,25 +241,25 @@ class _Pass:
             return
         sums.clear(block)
         for start, stop in zip([lo, *lost[:, 1].tolist()], [*lost[:, 0].tolist(), hi], strict=True):
-            for _, data in self._read(work, start, stop):
+            for _, data in self._read(start, stop):
                 sums.add(block, data, self.top)
 
-    def _forget(self, work: "_Work", sums: "_Sums", start: int, stop: int) -> None:
+    def _forget(self, sums: "_Sums", start: int, stop: int) -> None:
         """Forget the channels that are constant from one sample to another, in the blocks that these are of."""
         still = np.ones(self.header.nchans, dtype=np.bool_)
         level: Array | None = None
-        for _, data in self._read(work, start, stop):
+        for _, data in self._read(start, stop):
             level = data[:, :1].copy() if level is None else level
             still &= (data == level).all(axis=1)
         low, high = np.searchsorted(self.edges, (start, stop - 1), side="right").tolist()
         for block in range(low - 1, high):
             sums.clear(block, still)
 
-    def _block(self, work: "_Work", block: int, sums: "_Sums", series: Float32s, origin: int) -> None:
+    def _block(self, block: int, sums: "_Sums", series: Float32s, origin: int) -> None:
         """Take one block of those of `sums`; bands go to `series`, which begins at sample `origin`."""
         lo, hi = int(self.edges[block]), int(self.edges[block + 1])
-        points = work.space("points", (self.header.nchans, self.npoints)) if self.spectra else None
-        for at, data in self._read(work, lo, hi):
+        points = self.space.array("points", (self.header.nchans, self.npoints)) if self.spectra else None
+        for at, data in self._read(lo, hi):
             sums.add(block, data, self.top)
             if points is not None:
                 decimate(data, self.factor, at - lo, points)
@@ -271,7 +267,7 @@ class _Pass:
         whole = left_out(self.gaps, lo, hi) == [(lo, hi)]
         # A last block that is too short would end in zeros: a step, and lines that are not there.
         if points is not None and whole and hi - lo >= self.npoints * self.factor:
-            sums.variance[block - sums.first] = self._spectra(block, points, sums.std(block), work)
+            sums.variance[block - sums.first] = self._spectra(block, points, sums.std(block))
         if self.progress is not None:
             self.progress(hi - lo)
 
@@ -292,13 +288,13 @@ class _Pass:
             stats.excess[rows][unknown] = np.nan
             stats.fourier[rows][unknown] = np.nan
 
-    def _spectra(self, block: int, points: Float32s, std: Floats, work: "_Work") -> Floats:
+    def _spectra(self, block: int, points: Float32s, std: Floats) -> Floats:
         """Take the strongest powers of one block; the variance of its points in units of white noise."""
         factor = self.factor
         if self.diodes is not None:
             self.diodes.add(block, int(self.edges[block]) * self.header.tsamp, points, std * np.sqrt(factor))
         # The spectra of 32 channels are taken at a time.
-        powers = work.space("powers", (-(-self.header.nchans // 32), self.npoints // 2 + 1, 32))
+        powers = self.space.array("powers", (-(-self.header.nchans // 32), self.npoints // 2 + 1, 32))
         # A channel that is constant has no noise to be a unit.
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = 1.0 / (np.sqrt(factor) * std)
@@ -372,21 +368,6 @@ class _Sums:
             third = np.where(known, (t - 3 * d * q + 2 * d * d**2) / (variance * std), np.nan)
             fourth = np.where(known, (f - 4 * d * t + 6 * d**2 * q - 3 * (d**2) ** 2) / variance**2 - 3.0, np.nan)
         return self.origin[some] + d, std, third, fourth
-
-
-class _Work:
-    """Buffers of one thread."""
-
-    def __init__(self, size: int, dtype: np.dtype[np.generic]) -> None:
-        self.buffer = np.empty(size, dtype=dtype)
-        self._kept: dict[str, Float32s] = {}
-
-    def space(self, name: str, shape: tuple[int, ...]) -> Float32s:
-        """Memory of this shape, that is used again."""
-        size = math.prod(shape)
-        if name not in self._kept or self._kept[name].size < size:
-            self._kept[name] = np.empty(size, dtype=np.float32)
-        return self._kept[name][:size].reshape(shape)
 
 
 def spectrum_points(block_nsamps: int, nchans: int, tsamp: float) -> tuple[int, int]:

@@ -1,5 +1,7 @@
-"""Dedispersed data: one series, or many over a range of DMs; and arrays that begin at a cache line."""
+"""Dedispersed data: one series, or many over a range of DMs; arrays that begin at a cache line, and are used again."""
 
+import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -171,3 +173,15 @@ def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
     space = np.zeros(size + LINE, dtype=np.uint8)
     first = -space.ctypes.data % LINE
     return space[first : first + size].view(dtype).reshape(shape)
+
+
+class Space(threading.local):
+    """Arrays of each thread, which are used again."""
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+        """An array at a cache line, until this thread asks for one of this name again; what it holds is of before."""
+        size = math.prod(shape)
+        kept: Array | None = self.__dict__.get(name)
+        if kept is None or kept.size < size:
+            kept = self.__dict__[name] = aligned(size, dtype)
+        return kept[:size].reshape(shape)

@@ -16,7 +16,7 @@ import numpy as np
 from pulsar.data.files import Closing, Writing
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, MOST_CHANNELS, Header, is_tsamp
 from pulsar.data.observation import Gap, Observation
-from pulsar.data.series import aligned
+from pulsar.data.series import Space
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import DataError, PulsarError, refused
 from pulsar_kernels.arrays import Array, Floats, Ints, Uint8s
@@ -51,7 +51,7 @@ class RawFile(Closing):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._local = threading.local()
+        self._space = Space()
         self._closed = False
         self._file: _Descriptor | None = _Descriptor(path)
         self.state = os.fstat(self._file.number)
@@ -60,12 +60,8 @@ class RawFile(Closing):
     def read(self, offset: int, nbytes: int, name: str = "raw") -> Uint8s:
         """`nbytes` bytes from `offset` on; valid until this thread's next call with the same buffer `name`."""
         file = self._descriptor()
-        buffer: Uint8s | None = getattr(self._local, name, None)
-        if buffer is None or buffer.size < nbytes:
-            # At a cache line, as the squares are that are transposed.
-            buffer = aligned(max(nbytes, 4096), np.uint8)
-            setattr(self._local, name, buffer)
-        raw = buffer[:nbytes]
+        # At a cache line, as the squares are that are transposed.
+        raw = self._space.array(name, (nbytes,), np.uint8)
         view = raw.data
         done = 0
         while done < nbytes:
