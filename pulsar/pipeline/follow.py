@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -35,6 +36,9 @@ from pulsar.sources.source import Source
 from pulsar.sources.steady import odd_rows, repeats, steady
 from pulsar.sources.sweep import shape_of_fold
 from pulsar_kernels.arrays import Array, Floats, Ints
+
+#: Series of sources that are kept, to be looked at again.
+_SERIES: Final = 4
 
 
 def group_detections(
@@ -222,7 +226,7 @@ class Heads:
     means: Means
     known: Mapping[str, Fold]  # folds that need not be made once more, by the uid of their group
     made: list[Fold] = field(default_factory=list)  # refined so far, of all groups
-    series: dict[float, TimeSeries] = field(default_factory=dict)  # the last that was asked for, by its DM
+    series: dict[float, TimeSeries] = field(default_factory=dict)  # the last that were asked for, by their DMs
 
     def folded(self, groups: Sequence[Group]) -> list[Candidate]:
         """Groups of the whole observation, or of parts of it, with refined folds, flags and scores."""
@@ -309,7 +313,8 @@ class Heads:
     def outside(self, source: Source, candidates: Sequence[Candidate]) -> dict[str, float]:
         """Part of the power of detections that is there outside of the pulses of a source, by uid."""
         if source.dm not in self.series:
-            self.series.clear()
+            for old in list(self.series)[: 1 - _SERIES]:
+                del self.series[old]
             self.series[source.dm] = self.samples.series_at(source.dm, self.means)
         series, parts = self.series[source.dm], dict[str, float]()
         for label in sorted({candidate.part for candidate in candidates}):

@@ -73,7 +73,8 @@ class Sky:
         self._taken = list(taken)
         self._measure = outside
         self._outside: dict[str, dict[str, float]] = {}  # by the uid of the source
-        self._compared: set[tuple[str, str, bool]] = set()  # uids of source and detection, and if that was folded
+        #: Uids of source and detection; if that was folded, and accepted.
+        self._compared: set[tuple[str, str, bool, bool]] = set()
         self._lacks: dict[str, dict[str, float]] = {}
         self.folded: list[Candidate] = []
         self.accepted: list[Candidate] = []
@@ -123,18 +124,18 @@ class Sky:
                 return
 
     def _beyond(self, model: Model, detected: Sequence[Candidate]) -> list[Candidate]:
-        """Weaker detections at the DM of a source of which its mean pulse is not all, as they are folded or not."""
-        new = [
-            candidate
+        """Weaker detections at the DM of a source, folded or not, of which its mean pulse is not all."""
+        accepted = {candidate.uid for candidate in self.accepted}
+        new = {
+            (model.uid, candidate.uid, candidate.fold is not None, candidate.uid in accepted): candidate
             for candidate in detected
-            if (model.uid, candidate.uid, candidate.fold is not None) not in self._compared
-            and candidate.group.excess < model.source.power
-            and _at_dm(candidate, model.source)
-        ]
-        self._compared |= {(model.uid, candidate.uid, candidate.fold is not None) for candidate in new}
-        shares = Shares([candidate.group for candidate in new], self.observed)
+            if candidate.group.excess < model.source.power and _at_dm(candidate, model.source)
+        }
+        new = {key: candidate for key, candidate in new.items() if key not in self._compared}
+        self._compared |= new.keys()
+        shares = Shares([candidate.group for candidate in new.values()], self.observed)
         shares.add(model._replace(outside={}))
-        return [candidate for i, candidate in enumerate(new) if shares.stands(i)]
+        return [c for i, c in enumerate(new.values()) if c.uid in accepted - {model.uid} or shares.stands(i)]
 
     def most_in_pulses(self, uid: str) -> tuple[str, float]:
         """The source in the pulses of which most of a detection comes, and that part; empty and 0 where none does."""
