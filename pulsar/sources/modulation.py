@@ -82,7 +82,10 @@ def outside_pulses(series: TimeSeries, source: Source, candidates: Sequence[Cand
         counts, free = (_sums(row, slots, nbins) for row in (every, gate))
         if not free.all():
             continue
-        nharm = int(np.clip(candidate.group.nharm * candidate.group.freq / candidate.freq, 1, nbins // 2 - 1))
+        # As many as were summed, up to the same frequency; of a fold those that its box shows, too.
+        summed = candidate.group.nharm * candidate.group.freq / candidate.freq
+        seen = 1.0 if candidate.fold is None else 0.5 / candidate.fold.width
+        nharm = int(np.clip(np.ceil(max(summed, seen)), 1, nbins // 2 - 1))
         whole = _harmonics(_sums(data, slots, nbins) / np.sqrt(counts), nharm)
         left = _harmonics(_sums(rest, slots, nbins) * np.sqrt(counts) / free, nharm)
         less = counts / free - 1.0  # w / (1 - w)
