@@ -19,7 +19,7 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.base import quantise
 from pulsar.io.memory import Filterbank
 from pulsar.io.sigproc import FilterbankWriter
-from pulsar.synthesis.interference import Sources, alive
+from pulsar.synthesis.interference import GAINS, alive, interference_of
 from pulsar.synthesis.model import Burst, Injection, Pulsar
 from pulsar.synthesis.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal, signals_of
 from pulsar.synthesis.write import check_free, check_packing, truth_of, truth_path, write_truth
@@ -216,7 +216,7 @@ class _Added:
             raise DataError(f"{called(self._obs)}: no channel varies, so there is no noise to scale a signal to")
         self._signals = signals_of(header, self._injection, self.chan_ok)
         keys = stream_keys(seed, 5000, np.arange(len(rfi)))
-        self._interference = Sources(header, rfi, keys, seed, 5001)
+        self._interference = interference_of(header, rfi, keys, seed, 5001)
         self._keys = stream_keys(seed, 4000, np.arange(header.nchans, dtype=np.int64))
 
     def chunks(self, threads: int, memory: int, progress: Callable[[int], None] | None) -> Iterator[Array]:
@@ -247,19 +247,23 @@ class _Added:
         total = np.zeros(samples.shape, dtype=np.float32)
         for signal in self._signals:
             signal.add(total, start, self._obs.header.tsamp, c0)
-        self._interference.add(total, start, c0, common=True)
-        if self._interference.channels_of_gains[rows].any():
+        for source in self._interference:
+            source.add(total, start, c0, common=True)
+        gains = [source for source in self._interference if source.rfi.kind in GAINS and source.channels[rows].any()]
+        if gains:
             # A gain acts on all of the power, the recorded one too: its noise is the samples about their mean.
             recorded = _in_sigmas(samples, scale)
             total += recorded
-            self._interference.jump(total, start, c0)
+            for source in gains:
+                source.jump(total, start, c0)
             total -= recorded
         if samples.dtype == np.float32:
             samples += total * scale
         else:
             scales = np.ascontiguousarray(self._scales[:, rows])
             add_dithered(samples, total, scales, self._keys[rows], start, _top(self._obs))
-        self._interference.replace(samples, start, c0, _top(self._obs))
+        for source in self._interference:
+            source.replace(samples, start, c0, _top(self._obs))
 
 
 def _in_sigmas(samples: Array, scale: Float32s) -> Float32s:

@@ -25,56 +25,6 @@ ENDS: Final = ("dead", "saturated")
 _WANDER_PERIODS = np.geomspace(300.0, 6.0, 8)
 
 
-class Sources:
-    """All interference of an observation, over its tiles.
-
-    Parameters
-    ----------
-    keys : ndarray of uint64
-        Of each: the stream of its random numbers.
-    seed, stream : int
-        Of the noise of each: streams of its channels are numbered from `stream` on.
-    """
-
-    def __init__(self, header: Header, rfi: Sequence[Rfi], keys: Uint64s, seed: int, stream: int) -> None:
-        channels = np.arange(header.nchans)
-        self._each = [Interference(header, model, int(key)) for model, key in zip(rfi, keys, strict=True)]
-        self._noise = [stream_keys(seed, stream + i, channels) for i in range(len(rfi))]
-        self.channels_of_gains = np.zeros(header.nchans, dtype=np.bool_)
-        for source in self._each:
-            if source.rfi.kind in GAINS:
-                self.channels_of_gains |= source.channels
-
-    def add_common(self, row: Float32s, start: int) -> None:
-        """Add what is the same in every channel to a row of samples [sigma]."""
-        for source in self._each:
-            if source.is_common:
-                row += source.share(start, row.size, np.zeros(0, dtype=np.int64))[0]
-
-    def add(self, data: Float32s, start: int, c0: int, *, common: bool) -> None:
-        """Add to samples (nchans, n) from channel `c0` on what adds; what all channels share only if `common`."""
-        part = slice(c0, c0 + data.shape[0])
-        extra = np.empty_like(data)
-        for source, keys in zip(self._each, self._noise, strict=True):
-            kind = source.rfi.kind
-            shared = source.is_common and not common
-            if kind in GAINS or kind in ENDS or shared or not source.channels[part].any():
-                continue
-            if kind in NOISY:
-                normals(keys[part], start, extra)
-            source.apply(data, start, c0, extra)
-
-    def jump(self, data: Float32s, start: int, c0: int) -> None:
-        """Change the gain of samples (nchans, n) from channel `c0` on."""
-        for source in self._each:
-            source.jump(data, start, c0)
-
-    def replace(self, codes: Array, start: int, c0: int, top: float) -> None:
-        """Set the samples of dead channels to 0, of saturated ones to `top`."""
-        for source in self._each:
-            source.replace(codes, start, c0, top)
-
-
 class Interference:
     """One source of interference over the tiles of an observation.
 
@@ -84,12 +34,14 @@ class Interference:
     ----------
     key : int
         Stream of its random numbers.
+    noise : ndarray of uint64, shape (nchans,), optional
+        Streams of its noise, which some kinds have.
     """
 
-    def __init__(self, header: Header, rfi: Rfi, key: int) -> None:
+    def __init__(self, header: Header, rfi: Rfi, key: int, noise: Uint64s | None = None) -> None:
         self.rfi = rfi
         self.tsamp = header.tsamp
-        self.key = key
+        self.key, self._noise_keys = key, noise
         self.freqs = header.freqs
         self.chan_width = header.chan_width
         self.channels = channels_of(header, rfi)
@@ -117,19 +69,23 @@ class Interference:
             power[:, ~self.inside(start, n)] = 0.0
         return power.astype(np.float32)
 
-    def apply(self, data: Float32s, start: int, c0: int, extra: Float32s) -> None:
-        """Add to `data` (nchans, n) from channel `c0` and sample `start` on, in sigma.
+    def add(self, data: Float32s, start: int, c0: int, *, common: bool) -> None:
+        """Add to `data` (nchans, n) from channel `c0` and sample `start` on, in sigma, where this is a kind that adds.
 
         Parameters
         ----------
-        extra : ndarray
-            Deviates of the shape of `data`, not used elsewhere: the noise of the interference itself, if it has some.
+        common : bool
+            Also what is the same in every channel.
         """
         hit = np.flatnonzero(self.channels[c0 : c0 + data.shape[0]])
+        if self.rfi.kind in (*GAINS, *ENDS) or (self.is_common and not common) or hit.size == 0:
+            return
         share = self.share(start, data.shape[1], hit + c0)
         data[hit] += share
-        if self.rfi.kind in NOISY:
-            data[hit] += extra[hit] * self._noise(share)
+        if self._noise_keys is not None and self.rfi.kind in NOISY:
+            extra = np.empty((hit.size, data.shape[1]), dtype=np.float32)
+            normals(self._noise_keys[hit + c0], start, extra)
+            data[hit] += extra * self._noise(share)
 
     def _noise(self, share: Float32s) -> Float32s:
         """Noise that the power `share` adds to that of the receiver [sigma]."""
@@ -284,6 +240,20 @@ _POWERS: Final[dict[str, Callable[[Interference, int, int, Ints], Floats]]] = {
     "mains": Interference._mains,
     "diode": Interference._diode,
 }
+
+
+def interference_of(header: Header, rfi: Sequence[Rfi], keys: Uint64s, seed: int, stream: int) -> list[Interference]:
+    """All interference of an observation.
+
+    Parameters
+    ----------
+    keys : ndarray of uint64
+        Of each: the stream of its random numbers.
+    seed, stream : int
+        Of the noise of each: streams of its channels are numbered from `stream` on.
+    """
+    noise = [stream_keys(seed, stream + i, np.arange(header.nchans)) for i in range(len(rfi))]
+    return [Interference(header, *each) for each in zip(rfi, map(int, keys), noise, strict=True)]
 
 
 def channels_of(header: Header, rfi: Rfi) -> Bools:

@@ -22,7 +22,7 @@ from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError
 from pulsar.io.psrfits import PsrfitsWriter
 from pulsar.io.sigproc import FilterbankWriter
-from pulsar.synthesis.interference import Drift, Sources, alive, bandpass
+from pulsar.synthesis.interference import Drift, alive, bandpass, interference_of
 from pulsar.synthesis.model import LEVELS, Burst, Injection, Pulsar, Sky
 from pulsar.synthesis.signal import burst_signal, observed_accel, observed_spin, pulsar_signal, signals_of, smearing
 from pulsar_kernels.arrays import Array, Bools, Float32s
@@ -73,7 +73,7 @@ class Synthesiser:
         channels = np.arange(header.nchans, dtype=np.int64)
         self._keys = [stream_keys(sky.seed, stream, channels) for stream in range(self.npol)]
         source_keys = stream_keys(sky.seed, 2000, np.arange(len(sky.rfi) + 1))
-        self._interference = Sources(header, sky.rfi, source_keys[1:], sky.seed, 3000)
+        self._interference = interference_of(header, sky.rfi, source_keys[1:], sky.seed, 3000)
         self._drift = Drift(header, sky.drift, int(source_keys[0]))
         self.chan_ok = alive(header, sky.rfi)
         self._signals = signals_of(header, sky, self.chan_ok)
@@ -95,7 +95,9 @@ class Synthesiser:
     def _common(self, tile: int) -> Float32s:
         """Level and interference that all channels share in a tile [sigma]."""
         row = self._drift.row(tile * TILE, TILE) if self.sky.drift > 0 else np.zeros(TILE, dtype=np.float32)
-        self._interference.add_common(row, tile * TILE)
+        for source in self._interference:
+            if source.is_common:
+                row += source.share(tile * TILE, TILE, np.zeros(0, dtype=np.int64))[0]
         return row
 
     def _codes(self, data: Float32s, common: Float32s, start: int, c0: int, out: Array) -> None:
@@ -111,7 +113,8 @@ class Synthesiser:
                 quantise_wrapped(data, common, means, sigmas, int(top), out)
             else:
                 quantise(data, common, means, sigmas, int(top), out)
-        self._interference.replace(out, start, c0, top)
+        for source in self._interference:
+            source.replace(out, start, c0, top)
 
     def _tile(self, tile: int, c0: int, c1: int, common: Float32s, out: Array) -> None:
         """Fill `out`, shape (npol, c1 - c0, TILE), with codes."""
@@ -121,7 +124,8 @@ class Synthesiser:
         normals(self._keys[0][c0:c1], start, total)
         for signal in self._signals:
             signal.add(total, start, self.sky.tsamp, c0)
-        self._interference.add(total, start, c0, common=False)
+        for source in self._interference:
+            source.add(total, start, c0, common=False)
         if self.npol == 1 or self.pol == "IQUV":
             parts = [total]
         else:
@@ -129,7 +133,8 @@ class Synthesiser:
             parts = [(total + scratch) * _HALF, (total - scratch) * _HALF]
             common = common * _HALF
         for p, part in enumerate(parts):
-            self._interference.jump(part, start, c0)
+            for source in self._interference:
+                source.jump(part, start, c0)
             self._codes(part, common, start, c0, out[p])
         for p in range(len(parts), self.npol):
             normals(self._keys[p][c0:c1], start, scratch)
@@ -287,22 +292,21 @@ def _size(synthesiser: Synthesiser) -> float:
     return float(header.nsamps) * header.nchans * synthesiser.nbits / 8 * synthesiser.npol
 
 
-def _pump(synthesiser: Synthesiser, writer: Any, threads: int, memory: int, progress: Progress | None) -> None:
-    for part in synthesiser.chunks(threads=threads, memory=memory):
-        writer.write(part[0] if synthesiser.npol == 1 else part)
-        if progress is not None:
-            progress(part.shape[2])
-
-
-def _write_truth(synthesiser: Synthesiser, path: Path) -> None:
-    sky = synthesiser.sky.model_copy(update={"nbits": synthesiser.nbits})
-    values = sky.model_dump(mode="json", exclude_defaults=True)
+def _write(
+    synthesiser: Synthesiser, path: Path, begun: Any, threads: int, memory: int, progress: Progress | None
+) -> None:
+    """Write samples by a writer that has begun, and the truth beside them."""
+    with begun as writer:
+        for part in synthesiser.chunks(threads=threads, memory=memory):
+            writer.write(part[0] if synthesiser.npol == 1 else part)
+            if progress is not None:
+                progress(part.shape[2])
+    sky, nbits = synthesiser.sky, synthesiser.nbits
+    values = sky.model_copy(update={"nbits": nbits}).model_dump(mode="json", exclude_defaults=True)
     # Levels stay out where they are those of the depth, so that the list can be written at another depth.
-    values = {key: value for key, value in values.items() if key not in ("mean", "sigma")}
-    values["nbits"] = synthesiser.nbits
-    levels = synthesiser.sky.levels(synthesiser.nbits)
-    if levels != LEVELS[synthesiser.nbits]:
-        values["mean"], values["sigma"] = levels
+    values = {key: value for key, value in values.items() if key not in ("mean", "sigma")} | {"nbits": nbits}
+    if sky.levels(nbits) != LEVELS[nbits]:
+        values["mean"], values["sigma"] = sky.levels(nbits)
     write_truth(truth_path(path), values, truth(sky))
 
 
@@ -349,9 +353,8 @@ def write_filterbank(
     synthesiser = Synthesiser(sky, nbits=nbits, pol=kinds[nifs])
     check_free(path, overwrite=overwrite, nbytes=_size(synthesiser))
     check_packing(sky.nchans, synthesiser.nbits)
-    with FilterbankWriter(path, synthesiser.header, nbits=synthesiser.nbits, ascending=ascending, nifs=nifs) as writer:
-        _pump(synthesiser, writer, threads, memory, progress)
-    _write_truth(synthesiser, path)
+    writer = FilterbankWriter(path, synthesiser.header, nbits=synthesiser.nbits, ascending=ascending, nifs=nifs)
+    _write(synthesiser, path, writer, threads, memory, progress)
     return path
 
 
@@ -416,7 +419,7 @@ def write_psrfits(
     for file in pattern or [path.with_name(f"{path.stem}_0001{path.suffix}")]:
         check_free(file, overwrite=overwrite, nbytes=_size(synthesiser))
     check_packing(sky.nchans, synthesiser.nbits)
-    with PsrfitsWriter(
+    writer = PsrfitsWriter(
         path,
         synthesiser.header,
         nbits=synthesiser.nbits,
@@ -425,9 +428,8 @@ def write_psrfits(
         nsblk=nsblk,
         ascending=ascending,
         rows_per_file=rows_per_file,
-    ) as writer:
-        _pump(synthesiser, writer, threads, memory, progress)
-    _write_truth(synthesiser, path)
+    )
+    _write(synthesiser, path, writer, threads, memory, progress)
     return tuple(Path(file) for file in writer.paths)
 
 
