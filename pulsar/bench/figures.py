@@ -308,13 +308,13 @@ def roofline(run: Run, path: Path) -> None:
     path : Path
         PNG, or PDF or SVG where the name ends so; written whole or not at all.
     """
-    from pulsar.report.figure import INK, SOFT, new_sheet, save, style
+    from pulsar.report.figure import INK, SOFT, head, new_sheet, save
 
     figures, names = run.figures, labels(run.figures)
-    sheet = new_sheet(13.0, 0.28 * len(figures) + 3.0)
+    sheet = new_sheet(13.0, 0.28 * len(figures) + 3.0, tight=True)
     left, right = sheet.subplots(1, 2, width_ratios=(3, 2))
     _roofs(left, run)
-    style(left, literal(f"{run.cpu}, {run.threads} of {run.cores} cores"))
+    head(left, literal(f"{run.cpu}, {run.threads} of {run.cores} cores"))
     percent = [100 * f.fraction for f in figures]
     right.barh(names, percent, color=[COLOURS[f.limit] for f in figures])
     for f, x, name in zip(figures, percent, names, strict=True):
@@ -322,8 +322,6 @@ def roofline(run: Run, path: Path) -> None:
     right.axvline(100.0, color=SOFT, linewidth=0.8)
     right.invert_yaxis()
     right.set(xlabel="% of the limit that bounds it", xlim=(0, max(125.0, 1.15 * max(percent))))
-    style(right, "")
-    sheet.tight_layout()
     save(sheet, path)
 
 
@@ -365,10 +363,10 @@ def draw_comparison(differences: Sequence[Difference], names: tuple[str, str], p
     path : Path
         As of `roofline`.
     """
-    from pulsar.report.figure import ACCENT, INK, SOFT, new_sheet, save, style
+    from pulsar.report.figure import ACCENT, INK, SOFT, new_sheet, save
 
     colours = {"faster": "#009e73", "slower": ACCENT}
-    sheet = new_sheet(9.0, 0.28 * len(differences) + 1.6)
+    sheet = new_sheet(9.0, 0.28 * len(differences) + 1.6, tight=True)
     axes = sheet.subplots()
     for row, d in enumerate(differences):
         colour = colours.get(d.verdict, SOFT)
@@ -384,6 +382,4 @@ def draw_comparison(differences: Sequence[Difference], names: tuple[str, str], p
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.grid(axis="x", alpha=0.3)
-    style(axes, "")
-    sheet.tight_layout()
     save(sheet, path)

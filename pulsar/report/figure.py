@@ -43,6 +43,16 @@ DPI: Final = 110
 class Sheet(Figure):
     """A figure that shows itself in a notebook, whatever the plotting backend there."""
 
+    def add_subplot(self, *place: Any, **options: Any) -> Axes:
+        """Axes with quiet ticks and frames."""
+        axes: Axes = super().add_subplot(*place, **options)
+        axes.tick_params(labelsize=8.5, colors=SOFT, length=3)
+        for side in axes.spines.values():
+            side.set_color("#c4ccd8")
+        axes.xaxis.label.set(color=SOFT, fontsize=9)
+        axes.yaxis.label.set(color=SOFT, fontsize=9)
+        return axes
+
     @cached_property
     def labels(self) -> "Labels":
         """Its texts and ticks."""
@@ -379,9 +389,9 @@ def _locator(most: int) -> MaxNLocator:
     return MaxNLocator(most)
 
 
-def new_sheet(width: float, height: float, dpi: float = DPI) -> Sheet:
-    """An empty sheet [inches]."""
-    figure = Sheet(figsize=(width, height), dpi=dpi, facecolor="white")
+def new_sheet(width: float, height: float, dpi: float = DPI, *, tight: bool = False) -> Sheet:
+    """An empty sheet [inches]; `tight`: axes take what labels leave of it."""
+    figure = Sheet(figsize=(width, height), dpi=dpi, facecolor="white", layout="tight" if tight else None)
     FigureCanvasAgg(figure)
     return figure
 
@@ -425,19 +435,13 @@ def save(figure: Figure, path: Path) -> None:
     write_whole(path, picture(figure, kind if kind in ("pdf", "svg") else "png"))
 
 
-def style(axes: Axes, heading: str) -> None:
-    """Heading, and quiet ticks and frames."""
-    if heading:
-        axes.set_title(heading, loc="left", fontsize=10, color=INK, weight="bold", pad=5)
-    axes.tick_params(labelsize=8.5, colors=SOFT, length=3)
-    for side in axes.spines.values():
-        side.set_color("#c4ccd8")
-    axes.xaxis.label.set(color=SOFT, fontsize=9)
-    axes.yaxis.label.set(color=SOFT, fontsize=9)
+def head(axes: Axes, heading: str) -> None:
+    """Give axes a heading."""
+    axes.set_title(heading, loc="left", fontsize=10, color=INK, weight="bold", pad=5)
 
 
 def empty(axes: Axes, heading: str, text: str) -> None:
     """Axes that say why they show nothing."""
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
-    style(axes, heading)
+    head(axes, heading)

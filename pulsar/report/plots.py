@@ -25,8 +25,8 @@ from pulsar.report.figure import (
     block_means,
     blocks,
     empty,
+    head,
     new_sheet,
-    style,
     tame,
 )
 from pulsar.report.words import observed
@@ -104,7 +104,7 @@ def plot_observation(obs: Observation, *, title: str | None = None) -> Sheet:
     means, noise = _columns(obs)
     level = _mean(means)
     spread = np.where(noise > 0, noise, 1.0)
-    figure = new_sheet(11.0, 6.0)
+    figure = new_sheet(11.0, 6.0, tight=True)
     image, band = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
     _image(image, ((means - level[:, None]) / spread[:, None])[::-1], (0.0, header.tobs, *header.edges))
     image.set(xlabel="time [s]", ylabel="frequency [MHz]")
@@ -112,9 +112,8 @@ def plot_observation(obs: Observation, *, title: str | None = None) -> Sheet:
     band.plot(noise, header.freqs, color=ACCENT, linewidth=0.9, label="noise")
     band.set(xlabel="levels")
     _legend(band)
-    style(image, title or literal(observed(header, {}, header.tstart, header.tobs)))
-    style(band, "Band")
-    figure.set_layout_engine("tight")
+    head(image, title or literal(observed(header, {}, header.tstart, header.tobs)))
+    head(band, "Band")
     return figure
 
 
@@ -192,7 +191,7 @@ def plot_plan(plan: DMPlan, header: Header) -> Sheet:
     Sheet
         A matplotlib figure that displays itself in notebooks.
     """
-    figure = new_sheet(9.0, 6.0)
+    figure = new_sheet(9.0, 6.0, tight=True)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for number, stage in enumerate(plan.stages):
         parts = {name: 1e3 * values for name, values in stage.parts().items()}
@@ -221,9 +220,7 @@ def plot_plan(plan: DMPlan, header: Header) -> Sheet:
     lower.set(ylabel="step", xlabel=_DM)
     band = f"{header.freqs[-1]:.5g}\N{EN DASH}{header.freqs[0]:.5g} MHz, {header.nchans} channels"
     source = f"{literal(header.source)}: " if header.source else ""
-    style(upper, f"{source}{plan.ndms} trial DMs, {band}, {1e6 * header.tsamp:.6g} µs")
-    style(lower, "")
-    figure.set_layout_engine("tight")
+    head(upper, f"{source}{plan.ndms} trial DMs, {band}, {1e6 * header.tsamp:.6g} µs")
     return figure
 
 
@@ -241,15 +238,14 @@ def plot_completeness(injected: Array, rows: Array) -> Sheet:
         A matplotlib figure that displays itself in notebooks.
     """
     injected, rows = _tame(injected), _tame(rows)
-    figure = new_sheet(12.0, 7.0)
+    figure = new_sheet(12.0, 7.0, tight=True)
     panels = figure.subplots(2, 3).ravel()
     for axes, (by, name, scale, words) in zip(panels, _BY, strict=False):
         _recall(axes, injected, by, scale)
         axes.set_xlabel(words)
-        style(axes, f"Recall by {name}")
+        head(axes, f"Recall by {name}")
     _kept(panels[4], injected)
     _reliability(panels[5], rows)
-    figure.set_layout_engine("tight")
     return figure
 
 
@@ -319,7 +315,7 @@ def _kept(axes: Axes, injected: Array) -> None:
             axes.axhline(_median(ratio), color=colour, linewidth=1.0)
     axes.axhline(1.0, color=FILL, linewidth=0.8, zorder=0)
     axes.set(xlabel="S/N injected", ylabel="listed / injected", ylim=(0.0, None))
-    style(axes, heading)
+    head(axes, heading)
 
 
 def _reliability(axes: Axes, rows: Array) -> None:
@@ -333,7 +329,7 @@ def _reliability(axes: Axes, rows: Array) -> None:
         _shares(axes, kind, shares[shares["injected"] + shares["other"] > 0], "reliability")
     axes.plot([0, 1], [0, 1], color=FILL, linewidth=0.8, zorder=0)
     axes.set(xlabel="score", ylabel="injected / rows", xlim=(0.0, 1.0), ylim=(-0.03, 1.03))
-    style(axes, heading)
+    head(axes, heading)
 
 
 def plot_limits(limits: Array) -> Sheet:
@@ -350,7 +346,7 @@ def plot_limits(limits: Array) -> Sheet:
         A matplotlib figure that displays itself in notebooks.
     """
     limits = _tame(limits)
-    figure = new_sheet(9.0, 5.0)
+    figure = new_sheet(9.0, 5.0, tight=True)
     axes = figure.subplots()
     duties = np.unique(limits["duty"])
     for k, duty in enumerate(duties):
@@ -367,8 +363,7 @@ def plot_limits(limits: Array) -> Sheet:
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     _legend(axes)
-    style(axes, f"Nine tenths (solid) and half (dashed) are found, DM {np.median(limits['dm']):.4g}")
-    figure.set_layout_engine("tight")
+    head(axes, f"Nine tenths (solid) and half (dashed) are found, DM {np.median(limits['dm']):.4g}")
     return figure
 
 
@@ -378,10 +373,9 @@ def _median(values: Floats) -> float:
 
 
 def _axes(heading: str, size: tuple[float, float]) -> tuple[Sheet, Axes]:
-    figure = new_sheet(*size)
+    figure = new_sheet(*size, tight=True)
     axes: Axes = figure.subplots()
-    style(axes, heading)
-    figure.set_layout_engine("tight")
+    head(axes, heading)
     return figure, axes
 
 

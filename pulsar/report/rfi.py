@@ -31,9 +31,9 @@ from pulsar.report.figure import (
     block_means,
     blocks,
     empty,
+    head,
     new_sheet,
     save,
-    style,
     time_unit,
 )
 from pulsar.report.words import observed
@@ -198,7 +198,7 @@ class _Image:
     def _frame(self, axes: Axes, heading: str, *, labelled: bool = True) -> None:
         axes.set(xlim=self._extent[:2], ylim=self._extent[2:], xlabel=f"time [{self._unit}]")
         axes.set_ylabel(self._label if labelled else "")
-        style(axes, heading)
+        head(axes, heading)
 
     def waterfall(self, axes: Axes, departures: Floats | None = None) -> list[str]:
         """Draw masked pixels over levels of the blocks, impulses as marks above; returns the names of the colours.
@@ -232,7 +232,7 @@ class _Image:
         axes.set(ylim=(0, max(1.05 * float(lost.max()), 1.0)), ylabel="left out [%]")
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.tick_params(labelbottom=False)
-        style(axes, heading)
+        head(axes, heading)
 
     def channel_loss(self, axes: Axes) -> None:
         """Draw how much of each channel is left out."""
@@ -253,7 +253,6 @@ class _Image:
         axes.set(xlim=limits, xlabel=name)
         axes.xaxis.set_major_locator(MaxNLocator(ticks))
         axes.tick_params(labelleft=False)
-        style(axes, "")
 
     def statistic(self, axes: Axes, values: Array | None, name: str, *, first: bool) -> None:
         """Draw a statistic of the blocks, shape (nblocks, nchans)."""
@@ -324,7 +323,7 @@ def _spectrum(axes: Axes, birdies: Sequence[Birdie], spectrum: tuple[Float32s, f
     lost = fraction_lost(birdies, 0.5 / header.tsamp)
     count = "1 line" if len(birdies) == 1 else f"{len(birdies)} lines"
     text = f"{count} left out, {100 * lost:.2g} % of it" if birdies else "no line of interference"
-    style(axes, f"Spectrum at DM 0: {text}")
+    head(axes, f"Spectrum at DM 0: {text}")
 
 
 def peaks_by_frequency(powers: Float32s, step: float) -> tuple[Floats, Floats]:
