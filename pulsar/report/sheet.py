@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -480,28 +481,21 @@ class Desk:
 
     def __init__(self, runs: Sequence[Run], vector: str = "", resolution: float = RESOLUTION) -> None:
         self._runs, self._vector = runs, vector
-        self._rows: dict[tuple[int, bool], dict[str, Any]] = {}
-        self._files: dict[tuple[int, int], tuple[Path, ...]] = {}
         self._sheet = empty_sheet(resolution)
+        self._rows, self._files = cache(self._rows_of), cache(self._files_of)
 
-    def _row(self, task: Task) -> dict[str, Any]:
-        key = (task.run, task.pulse)
-        if key not in self._rows:
-            rows = self._runs[task.run].rows("single_pulses" if task.pulse else "candidates")
-            self._rows[key] = {str(row["id"]): row for row in rows}
-        row = self._rows[key].get(task.ident)
-        return {"id": task.ident} if row is None else values_of(row)
+    def _rows_of(self, run: int, pulses: bool) -> dict[str, Any]:
+        rows = self._runs[run].rows("single_pulses" if pulses else "candidates")
+        return {str(row["id"]): row for row in rows}
 
-    def _files_of(self, task: Task, row: dict[str, Any]) -> tuple[Path, ...]:
-        key = (task.run, int(row.get("obs", -1)))
-        if key not in self._files:
-            self._files[key] = self._runs[task.run].files_of(key[1]) if key[1] >= 0 else ()
-        return self._files[key]
+    def _files_of(self, run: int, obs: int) -> tuple[Path, ...]:
+        return self._runs[run].files_of(obs) if obs >= 0 else ()
 
     def subject(self, task: Task) -> tuple[Fold | PulseCutout, About]:
         """A fold or pulse, and what its sheet tells beside."""
-        run, row = self._runs[task.run], self._row(task)
-        about = About(row, run.observation_of(row), files=self._files_of(task, row))
+        run, found = self._runs[task.run], self._rows(task.run, task.pulse).get(task.ident)
+        row = {"id": task.ident} if found is None else values_of(found)
+        about = About(row, run.observation_of(row), files=self._files(task.run, int(row.get("obs", -1))))
         return run.pulse(task.ident) if task.pulse else run.fold(task.ident), about
 
     def drawn(self, task: Task) -> Drawn:
