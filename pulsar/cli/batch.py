@@ -10,10 +10,12 @@ import typer
 from pulsar.batch.records import BatchStatus
 from pulsar.batch.records import status as look
 from pulsar.cli.console import error, facts, note, out, print_json
-from pulsar.cli.options import Command, Debug, Display, Given, Json, Overwrite, Pieces, Top, argument, option, options
+from pulsar.cli.options import Command, Debug, Json, Overwrite, Pieces, Top, argument, option, options
 from pulsar.cli.tables import print_lists
+from pulsar.config.model import Config
 from pulsar.config.resources import parse_size
 from pulsar.data.text import duration
+from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from pulsar.batch.drive import Outcome
@@ -34,14 +36,14 @@ def init(
     files: Annotated[list[Path], argument("NIGHT|LIST...", "Folders, files, and texts that name such, one a line.")],
     output: Annotated[Path, option("--out -o", "Folder of the batch.", "OUT")],
     *,
-    given: Given,
+    settings: Config,
     pieces: Pieces,
     _debug: Debug = False,
 ) -> None:
     """Write one line for each search: its files, their size, the CPU time and memory that it should take."""
     from pulsar.batch.drive import init as begin
 
-    batch = begin(files, output, given.config(), **pieces.wanted())
+    batch = begin(files, output, settings, **pieces.wanted())
     for problem in batch.problems:
         note(f"pulsar: warning: {problem}")
     for text in (f"{unit.name}: {text}" for unit in batch.units for text in unit.incomplete):
@@ -78,7 +80,7 @@ class Work:
 
 @app.command("run")
 @options()
-def run(folder: Folder, *, work: Work, display: Display) -> None:
+def run(folder: Folder, *, work: Work, progress: Progress) -> None:
     """Search what is left; the same command goes on after any interruption."""
     from pulsar.batch.drive import Request, run_batch
     from pulsar.batch.local import Options
@@ -90,7 +92,7 @@ def run(folder: Folder, *, work: Work, display: Display) -> None:
         time_limit=work.time_limit, memory_limit=limit, io_slots=work.io_slots, stage_in=stage, argv=tuple(sys.argv)
     )
     how = work.engine, work.cores, work.memory, work.threads, work.retries, tuple(work.sets or ()), work.wait
-    _end(folder, run_batch(folder, Request(*how, options), progress=display.progress()))
+    _end(folder, run_batch(folder, Request(*how, options), progress=progress))
 
 
 def _end(folder: Path, outcome: "Outcome") -> None:
@@ -170,14 +172,13 @@ def merge(
     overwrite: Overwrite = False,
     top: Top = 20,
     *,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Merge the products of all finished units into one list: beams compared, nights listed together."""
     from pulsar.batch.drive import merged
 
     unreadable: list[str] = []
     product = merged(folder, output, overwrite=overwrite, argv=sys.argv, unreadable=unreadable)
-    progress = display.progress()
     print_lists(product, top=top)
     for problem in product.problems:
         progress.warning(problem)

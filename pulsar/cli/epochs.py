@@ -14,8 +14,6 @@ from pulsar.cli.console import check_new, check_not_input, note, out, write_file
 from pulsar.cli.options import (
     Command,
     Debug,
-    Display,
-    Given,
     Overwrite,
     Top,
     argument,
@@ -25,10 +23,12 @@ from pulsar.cli.options import (
     product_file,
 )
 from pulsar.cli.tables import Columns, print_lists, print_table
+from pulsar.config.model import Config
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import name_of
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import Target
+from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from pulsar.connect.ephemeris import Arrivals
@@ -52,19 +52,17 @@ def follow(
     ] = None,
     score: Annotated[float | None, option("--score", "Candidates of this score or more.", "S", min=0, max=1)] = None,
     *,
-    given: Given,
+    settings: Config,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Say whether candidates are in a new observation: of another time, length, telescope or band."""
-    settings = given.config()
     if idents and score is not None:
         raise typer.BadParameter("--id names candidates, --score chooses them: give one of the two")
 
     from pulsar.confirm.run import follow as look_for
 
     check_not_input(output, [source, *inputs(files, settings)])
-    progress = display.progress()
     target = Target(output, overwrite, sys.argv)
     run = look_for(source, files, target, settings, idents=idents or (), least_score=score, progress=progress)
     answers = run.rows("confirm/answers")
@@ -210,14 +208,12 @@ def add(
     each: Annotated[bool, option("--each", "Every file is an observation of its own.")] = False,
     weight: Annotated[float, option("--weight", "Count so much more than length and bandwidth say.", "X")] = 1.0,
     *,
-    given: Given,
-    display: Display,
+    settings: Config,
+    progress: Progress,
 ) -> None:
     """Clean, dedisperse and barycentre an observation, and add its powers to a stack; what is there stays."""
-    settings = given.config()
     from pulsar.stack.epochs import add_epoch
 
-    progress = display.progress()
     for some in [[file] for file in files] if each else [files]:
         added = add_epoch(some, into, settings, factor=weight, argv=sys.argv, progress=progress)
         out(str(added.path))
@@ -256,17 +252,15 @@ def search(
     folder: Folder,
     output: Annotated[Path, product_file("CANDS.h5")],
     *,
-    given: Given,
+    settings: Config,
     overwrite: Overwrite = False,
     top: Top = 20,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Sum the powers of all epochs, search the sums at every DM, and write the candidates."""
-    settings = given.config()
     from pulsar.stack.run import search_stack
 
     check_not_input(output, folder.glob("*.h5"))
-    progress = display.progress()
     run = search_stack(folder, Target(output, overwrite, sys.argv), settings, progress)
     print_lists(run, top=top)
     progress.message(f"{output}: {len(run)} candidates of {len(run.rows('stack/epochs'))} epochs")

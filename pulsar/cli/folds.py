@@ -24,7 +24,6 @@ from pulsar.cli.options import (
     options,
     period_seconds,
     product_file,
-    progress_mode,
     span,
 )
 from pulsar.cli.products import note_commands
@@ -145,7 +144,7 @@ def fold(
     picture: Annotated[Path | None, option("--plot", "Plot sheet of the one fold (PNG, PDF or SVG).", "X.png")] = None,
     given: Given,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Fold an observation with a period and DM, by an ephemeris, or with the candidates of a run; and refine them."""
     if picture is not None:
@@ -158,7 +157,7 @@ def fold(
     if imported:
         _check_folds("--import takes folds as they are", of_samples | asdict(cleaned))
         target = None if output is None else Target(output, overwrite, sys.argv)
-        _import(list(dict.fromkeys(files)), given.config(), target, refine, picture, display.progress())
+        _import(list(dict.fromkeys(files)), given.config(), target, refine, picture, progress)
         return
     if output is None:
         raise typer.BadParameter("give the product to write: --out FOLD.h5", param_hint="--out")
@@ -189,7 +188,6 @@ def fold(
     shape = None if template is None else read_template(template)
     from pulsar.followup.folding import fold_files
 
-    progress = display.progress()
     run = fold_files(files, sources, settings, Target(output, overwrite, sys.argv), fit=refine, progress=progress)
     print_candidates(run.rows("candidates"))
     print_subtracted(run.rows("subtracted/pulsars"))
@@ -460,7 +458,7 @@ class Export:
         contents: list[tuple[Path, bytes]] = []
         inputs: list[Path] = []
         for ident in self.idents:
-            row, cutout, header = burst_of(self.product, ident, progress_mode(self.quiet))
+            row, cutout, header = burst_of(self.product, ident, Display(self.quiet).progress())
             files = self.product.files_of(int(row["obs"]))
             inputs += files
             contents.append((self.name(ident, "h5"), burst_bytes(row, cutout, header, files[0].name)))
@@ -495,6 +493,6 @@ class Export:
         path = self.name(ident, "dat")
         for each in series_paths(path):
             check_not_input(each, [self.product.path, *files])
-        progress = progress_mode(self.quiet)
+        progress = Display(self.quiet).progress()
         for written in dedisperse_files(files, [dm], config, path, overwrite=self.overwrite, progress=progress):
             out(str(written))

@@ -93,8 +93,9 @@ class Display:
     debug: Debug = False
 
     def progress(self) -> Progress:
-        """The display that they ask for."""
-        return progress_mode(self.quiet, self.log_level)
+        """For the terminal, the batch log, or none but for warnings."""
+        # ``--log-level`` above ``-q``.
+        return Progress(level=self.log_level or ("warning" if self.quiet else "info"))
 
 
 def parse_beams(text: str) -> set[int]:
@@ -154,15 +155,17 @@ class Given:
 def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of its groups, in place of the parameters that are annotated with them.
 
-    A group is a dataclass whose fields are options (:class:`Display`, say). That of :class:`Given` are ``--config``,
-    ``--set``, and those of OPTIONS, or of GROUPS, that are named here; the command is then of :class:`Command`.
+    A group is a dataclass whose fields are options (:class:`Pieces`, say). Those of :class:`Given` are ``--config``,
+    ``--set``, and those of OPTIONS, or of GROUPS, that are named here; the command is then of :class:`Command`. A
+    command that takes a Config, or a Progress, has the options of Given, or of Display, and is handed what they mean.
     """
     settings = [name for given in named for name in GROUPS.get(given, (given,))]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
         del hints["return"]
-        groups = {name: _members(hint, settings) for name, hint in hints.items() if is_dataclass(hint)}
+        kinds = {name: _MEANT.get(hint, (hint, None)) for name, hint in hints.items()}
+        groups = {name: _members(kind, settings) for name, (kind, _) in kinds.items() if is_dataclass(kind)}
         seen: list[Parameter] = []
         for name, parameter in inspect.signature(command).parameters.items():
             seen += groups.get(name, [(name, hints[name], parameter.default)])
@@ -171,7 +174,9 @@ def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         def called(**values: Any) -> None:
             for group, members in groups.items():
                 own = {name: values.pop(name) for name, _, _ in members}
-                values[group] = hints[group](**own) if hints[group] is not Given else _given(**own)
+                kind, meant = kinds[group]
+                made = _given(**own) if kind is Given else kind(**own)
+                values[group] = made if meant is None else meant(made)
             command(**values)
 
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -184,6 +189,11 @@ def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     return decorate
 
 
+#: What a command may take -> the group of options that means it, and how.
+_MEANT: dict[Any, tuple[Any, Callable[[Any], Any]]] = {
+    Config: (Given, Given.config),
+    Progress: (Display, Display.progress),
+}
 #: Name, annotation and default of an option.
 Parameter = tuple[str, Any, Any]
 
@@ -382,8 +392,3 @@ def period_seconds(text: str) -> float:
     if math.isnan(value):
         raise typer.BadParameter(f"{text!r}: expected a number of seconds, or one with the unit s, ms or us: 163.7ms")
     return value
-
-
-def progress_mode(quiet: bool, level: Literal["debug", "info", "warning", "error"] | None = None) -> Progress:
-    """A progress display for the terminal, the batch log, or none but for warnings; ``--log-level`` above ``-q``."""
-    return Progress(level=level or ("warning" if quiet else "info"))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_picture, error, facts, out, print_json
-from pulsar.cli.options import Debug, Files, Given, Json, Overwrite, Pieces, argument, option, options, orbital_period
+from pulsar.cli.options import Debug, Files, Json, Overwrite, Pieces, argument, option, options, orbital_period
 from pulsar.cli.tables import Columns, print_table
+from pulsar.config.model import Config
 from pulsar.data.direction import dms, hms
 from pulsar.data.text import duration
 from pulsar.errors import ConfigError
@@ -22,7 +23,6 @@ from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
 
 if TYPE_CHECKING:
-    from pulsar.config.model import Config
     from pulsar.data.header import Header
     from pulsar.orbits.bank import OrbitRange
 
@@ -32,10 +32,8 @@ MOST_GAPS, MOST_KNOWN = 10, 20
 
 
 @options("position", "catalogue")
-def info(files: Files, *, given: Given, as_json: Json = False, _debug: Debug = False) -> None:
+def info(files: Files, *, settings: Config, as_json: Json = False, _debug: Debug = False) -> None:
     """Show what is in files: header, duration, gaps, beam, problems; or in folders: sources, dates, beams, files."""
-    settings = given.config()
-
     if several_pointings(files):
         _pointings(files, settings, as_json)
         return
@@ -49,7 +47,7 @@ def info(files: Files, *, given: Given, as_json: Json = False, _debug: Debug = F
             _known(obs.header, settings)
 
 
-def _pointings(files: Any, settings: "Config", as_json: bool) -> None:
+def _pointings(files: Any, settings: Config, as_json: bool) -> None:
     """Folders: sources, dates, and a matrix of beams by files; gaps and problems inside each."""
     night = scan(files, settings.input)
     inside = {p: examine(p, settings.input) for p in night.pointings}
@@ -195,7 +193,7 @@ def motion(header: "Header") -> tuple[float | None, float | None]:
     return (None, None) if moves is None else (moves.voverc, moves.rate * header.tobs)
 
 
-def _known(header: "Header", settings: "Config") -> None:
+def _known(header: "Header", settings: Config) -> None:
     """Known pulsars in the beam, or how they would be known."""
     ra, dec = header.ra_deg, header.dec_deg
     radius = settings.known.radius or BEAM_WIDTHS * beam_width(header)
@@ -235,7 +233,7 @@ def plan(
     files: OptionalFiles = None,
     survey: SurveyFile = None,
     *,
-    given: Given,
+    settings: Config,
     pieces: Pieces,
     companion: Companion = None,
     orbit: Orbit = None,
@@ -249,7 +247,6 @@ def plan(
         raise typer.BadParameter("give the files of an observation, or --survey FILE.toml", param_hint="FILE...")
     if plot is not None:
         check_picture(plot, overwrite=overwrite)
-    settings = given.config()
     if (companion is None) != (orbit is None):
         raise typer.BadParameter("give both, --companion M and --orbit P", param_hint="--companion")
 
@@ -269,7 +266,7 @@ def plan(
 
 
 def _observation(
-    files: list[Path], settings: "Config", pair: tuple[float, float] | None, plot: Path | None, as_json: bool
+    files: list[Path], settings: Config, pair: tuple[float, float] | None, plot: Path | None, as_json: bool
 ) -> None:
     """The plan of one observation, and what pulsars with a companion of a mass in an orbit of a period need in it."""
     from pulsar.pipeline.plan import dry_run

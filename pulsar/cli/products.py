@@ -14,8 +14,6 @@ import numpy as np
 from pulsar.cli.console import check_new, note, out, output_folder, print_json, write_file
 from pulsar.cli.options import (
     Debug,
-    Display,
-    Given,
     JudgedFiles,
     Overwrite,
     Products,
@@ -26,6 +24,7 @@ from pulsar.cli.options import (
     product_file,
 )
 from pulsar.cli.tables import print_accel, print_candidates, print_lists, print_pulses
+from pulsar.config.model import Config
 from pulsar.data.candidate import table_of, values_of
 from pulsar.data.text import cell
 from pulsar.errors import ConfigError, DataError
@@ -34,6 +33,7 @@ from pulsar.handover.formats import CANDYJAR_LIST, candyjar_text, picture_of
 from pulsar.io.labels import Labels, Sidecar, beside, header, labels_of, lines, person, read_labels, uid_of, when_of
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.schema import TABLES
+from pulsar.pipeline.progress import Progress
 from pulsar.report.why import Asked
 from pulsar.report.why import why as answer
 from pulsar_kernels.arrays import Array, Bools
@@ -44,17 +44,15 @@ def sift(
     runs: Products,
     output: Annotated[Path, product_file("ALL.h5")],
     *,
-    given: Given,
+    settings: Config,
     overwrite: Overwrite = False,
     top: Top = 20,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Merge products of several beams and nights: one row a source, with the chance of coincidence."""
-    settings = given.config()
     from pulsar.nights.merge import merge
 
     product = merge([read(path) for path in runs], output, settings, overwrite=overwrite, argv=sys.argv)
-    progress = display.progress()
     print_lists(product, top=top)
     for problem in product.problems:
         progress.warning(problem)
@@ -76,7 +74,7 @@ def report(
     judged: JudgedFiles = None,
     overwrite: Overwrite = False,
     *,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Write a page with the ranked lists, maps and plot sheets, which opens from disk without a server."""
     products = [read(path) for path in runs]
@@ -90,7 +88,6 @@ def report(
 
     from pulsar.report.page import tasks_of, write_report
 
-    progress = display.progress()
     with progress.stage("report", total=len(tasks_of(products, top)), unit="sheets") as tick:
         page = write_report(products, folder, top=top, one_file=one_file, vector=vector or "", labels=labels, tick=tick)
     out(str(page))

@@ -14,9 +14,7 @@ import numpy as np
 from pulsar.api.results import plot
 from pulsar.cli.console import check_new, check_not_input, note, out, output_folder, print_json, write_file
 from pulsar.cli.options import (
-    Display,
     Files,
-    Given,
     Json,
     Overwrite,
     Threads,
@@ -29,10 +27,12 @@ from pulsar.cli.options import (
 )
 from pulsar.cli.tables import Columns, print_candidates, print_table
 from pulsar.config.load import load_config
+from pulsar.config.model import Config
 from pulsar.config.resources import thread_count
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.open import open_observation
 from pulsar.io.series import series_paths
+from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from pulsar.followup.masks import RfiReport
@@ -57,19 +57,18 @@ def dedisperse(
     downsample: Annotated[int, option("--downsample", "Sum so many samples: a power of two.", "N", min=1)] = 1,
     bary: Annotated[bool, option("--bary", "At even times at the barycentre.")] = False,
     *,
-    given: Given,
+    settings: Config,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Write the series of an observation at one DM or several: cleaned, of noise 1, at the highest channel."""
-    settings = given.config()
     from pulsar.followup.series import dedisperse_files, series_names
 
     for name in series_names(output, sorted(set(dms))):
         for path in series_paths(name):
             check_not_input(path, inputs(files, settings))
     how: dict[str, Any] = {"downsample": downsample, "barycentre": bary, "overwrite": overwrite}
-    for path in dedisperse_files(files, dms, settings, output, progress=display.progress(), **how):
+    for path in dedisperse_files(files, dms, settings, output, progress=progress, **how):
         out(str(path))
 
 
@@ -92,17 +91,15 @@ def convert(
     tscrunch: Annotated[int, option("--tscrunch", "Average so many samples.", "N", min=1)] = 1,
     fscrunch: Annotated[int, option("--fscrunch", "Average so many channels.", "N", min=1)] = 1,
     *,
-    given: Given,
+    settings: Config,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Write an observation, or a part of it, in another format or depth: as it is, not cleaned."""
-    settings = given.config()
     check_new(output, inputs(files, settings), overwrite=overwrite)
 
     from pulsar.followup.convert import Extract, convert_files
 
-    progress = display.progress()
     depth = None if nbits is None else int(nbits)
     extract = Extract(freqs, time, tscrunch, fscrunch)
     told = convert_files(files, output, settings.input, extract, nbits=depth, overwrite=overwrite, progress=progress)
@@ -127,13 +124,11 @@ def waterfall(
         ),
     ] = None,
     *,
-    given: Given,
+    settings: Config,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Draw a stretch of an observation: its spectrum, the series of it, and how that fades away from the DM."""
-    settings = given.config()
-
     path = output if output is not None else Path(f"{files[0].stem}_{time:g}s.png")
     if path.suffix.lower() not in (".png", ".npy"):
         raise ConfigError(f"--out {path}: expected a name that ends in .png or .npy")
@@ -141,7 +136,6 @@ def waterfall(
 
     from pulsar.followup.series import waterfall as cut_out
 
-    progress = display.progress()
     cutout, header = cut_out(files, time, dm, settings, length=length, nbands=nbands, progress=progress)
     if path.suffix.lower() == ".npy":
         buffer = io.BytesIO()
@@ -164,13 +158,11 @@ def rfi(
     picture: Annotated[Path | None, option("--plot", "Draw mask, statistics and spectrum.", "PNG")] = None,
     as_json: Json = False,
     *,
-    given: Given,
+    settings: Config,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Make the mask of an observation, say what is lost and why, and save it for ``--mask`` of other commands."""
-    settings = given.config()
-
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--plot {picture}: the picture is a PNG: end its name in .png")
     for path in (path for path in (output, picture) if path is not None):
@@ -180,7 +172,6 @@ def rfi(
 
     from pulsar.followup.masks import make_rfi
 
-    progress = display.progress()
     made = make_rfi(files, settings, output, overwrite=overwrite, argv=sys.argv, progress=progress)
     if picture is not None:
         with progress.stage("plot"):
@@ -334,7 +325,7 @@ def simulate(
     ] = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Write a synthetic observation, and what is in it as TOML beside it."""
     content = build_sky(sky, _those_given(shape), one_pulsar.values())
@@ -346,7 +337,6 @@ def simulate(
 
     from pulsar.synthesis import truth_path, write_filterbank, write_psrfits
 
-    progress = display.progress()
     written: Sequence[Path]
     with progress.stage("simulating", total=content.header.nsamps, unit="samples") as tick:
         common["progress"] = tick
@@ -416,13 +406,12 @@ def inject(
     one_pulsar: OnePulsar,
     seed: Seed = None,
     nbits: Annotated[int | None, option("--nbits", "Depth of the output.", "N", default="as the input")] = None,
-    given: Given,
+    settings: Config,
     threads: Threads = None,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Add pulsars, bursts and interference to an observation: a new file, with what was added as TOML beside it."""
-    settings = given.config()
     if output.suffix.lower() != ".fil":
         raise ConfigError(f"{output}: inject writes SIGPROC files: end the name in .fil")
     pulsar = one_pulsar.values()
@@ -439,7 +428,6 @@ def inject(
     workers = thread_count(threads)
     if not output.exists():
         check_truth(output, sky, overwrite=overwrite)
-    progress = display.progress()
     with (
         open_observation(*files, config=settings.input) as obs,
         progress.stage("injecting", total=obs.header.nsamps, unit="samples") as tick,
@@ -456,7 +444,7 @@ def demo(
     threads: Threads = None,
     overwrite: Overwrite = False,
     *,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Simulate a small FAST-like observation with five pulsars and interference, search it, and write the report."""
     data, product = output / "demo.fil", output / "RUN.h5"
@@ -468,7 +456,7 @@ def demo(
 
     from pulsar.pipeline.compiling import Ahead, parts_of
 
-    progress, workers = display.progress(), thread_count(threads)
+    workers = thread_count(threads)
     settings = load_config(run={"threads": threads})
     # The kernels of the search are compiled while the observation is simulated.
     with Ahead(parts_of(settings), workers) as compiled:

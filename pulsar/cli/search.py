@@ -12,7 +12,6 @@ import typer
 from pulsar.cli.console import check_new, check_not_input, check_picture, error, out, write_file
 from pulsar.cli.options import (
     Beams,
-    Display,
     Files,
     Given,
     Overwrite,
@@ -34,6 +33,7 @@ from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.night import scan, several_pointings, unmatched_pointings
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import Target
+from pulsar.pipeline.progress import Progress
 
 
 def default_output(files: list[Path]) -> Path:
@@ -47,7 +47,7 @@ def search(
     files: Files,
     output: Annotated[Path | None, product_file("RUN.h5", "<FILE>.pulsar.h5")] = None,
     *,
-    given: Given,
+    settings: Config,
     pieces: Pieces,
     engine: Annotated[
         Literal["local", "dask"], option("--engine", "What searches: this process, or workers of Dask.")
@@ -56,16 +56,13 @@ def search(
     resume: Resume = False,
     overwrite: Overwrite = False,
     top: Top = 20,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses."""
     if pieces.segment is None and pieces.overlap != 0.5:
         raise typer.BadParameter("goes with --segment", param_hint="--overlap")
     if workers is not None and engine != "dask":
         raise typer.BadParameter("goes with --engine dask", param_hint="--workers")
-    settings = given.config()
-
-    progress = display.progress()
     # Arguments of one search and of many.
     common: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "argv": sys.argv, "progress": progress}
     if pieces.given or several_pointings(files):
@@ -159,7 +156,7 @@ def completeness(
     plot: Annotated[Path | None, option("--plot", "Draw recall and reliability.", "X.png|pdf|svg")] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Inject pulsars and bursts into observations, search these, and tell how many of what kind are found."""
     if "population" in given.options and signals is not None:
@@ -176,7 +173,6 @@ def completeness(
             check_new(path, (), overwrite=replace)
     if plot is not None:
         check_picture(plot, overwrite=replace)
-    progress = display.progress()
     wanted = parse_beams(beams) if beams is not None else None
     todo = observations(files, settings, output, signals=signals or SIGNALS, beams=wanted, progress=progress)
     folder = runs_folder(output)
@@ -294,20 +290,18 @@ def orbits(
         option("--dm", "DM to search [pc/cm3]; may be repeated.", "DM", default="those of the series"),
     ] = None,
     *,
-    given: Given,
+    settings: Config,
     dry_run: Annotated[bool, option("--dry-run", "Only say what it would take.")] = False,
     resume: Resume = False,
     top: Annotated[int, option("--top", "Orbits to print at the end.", "N", min=1)] = 20,
     overwrite: Overwrite = False,
-    display: Display,
+    progress: Progress,
 ) -> None:
     """Search for pulsars on circular orbits of which the data hold a tenth or more: for globular clusters."""
-    settings = given.config()
     if not dry_run and output is None:
         raise typer.BadParameter("give the product to write: --out O.h5, or --dry-run", param_hint="--out")
     from pulsar.orbits.run import plan_only, search_orbits
 
-    progress = display.progress()
     if dry_run or output is None:
         plan = plan_only(files, dm or (), settings, progress)
         print_table(PLAN, plan.octaves, left=("Hz",))
