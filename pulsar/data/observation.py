@@ -184,6 +184,14 @@ class Observation(Closing):
     _file: Any = None
     _readers: "Sequence[Observation]" = ()
 
+    @property
+    def depth(self) -> int:
+        """Fewest bits that hold every sample as it is."""
+        if self.dtype == np.uint8:
+            # The sum of two polarisations takes a bit more than each.
+            return min(self.header.nbits, 8) if self.header.nifs == 1 else 8
+        return 16 if self.dtype == np.uint16 else 32
+
     def _opened(
         self,
         header: Header,

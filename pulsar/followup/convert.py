@@ -94,14 +94,6 @@ class Extracted(Observation):
         else:
             out[:] = data
 
-    @property
-    def depth(self) -> int:
-        """Fewest bits that hold every sample as it is."""
-        if self.dtype == np.uint8:
-            # The sum of two polarisations takes a bit more than each.
-            return self.source.nbits if self.source.nifs == 1 else 8
-        return 16 if self.dtype == np.uint16 else 32
-
 
 def _stretch(header: Header, times: tuple[float, float] | None, step: int, name: str) -> tuple[int, int]:
     """First sample, and how many averages of `step` there are from it on."""

@@ -93,20 +93,14 @@ def _sigma_of_codes(counts: Ints) -> float:
 
 
 def _depth(obs: Observation, nbits: int | None) -> int:
-    """Depth of the output: that asked for, or the file's as far as it holds what is read."""
-    if nbits is None:
-        if obs.dtype == np.uint8:
-            return obs.header.nbits if obs.header.nbits <= 8 else 8
-        return 16 if obs.dtype == np.uint16 else 32
-    if nbits not in (1, 2, 4, 8, 16, 32):
+    """Depth of the output: that asked for, or what holds the samples."""
+    if nbits not in (None, 1, 2, 4, 8, 16, 32):
         raise ConfigError(f"nbits {nbits}: 1, 2, 4, 8, 16 or 32")
-    return nbits
+    return nbits or obs.depth
 
 
 def _top(obs: Observation) -> int:
-    if obs.dtype == np.uint8:
-        return int(2 ** min(obs.header.nbits, 8) - 1)
-    return 65535
+    return int(2 ** min(obs.depth, 16) - 1)
 
 
 def inject(

@@ -220,6 +220,16 @@ def test_injection_has_the_snr_asked_for(tmp_path, nbits):
         assert least * extra.snr < snr < most * extra.snr
 
 
+def test_summed_polarisations_are_injected_into_at_a_depth_that_holds_them(tmp_path):
+    (path,) = write_psrfits(SKY.model_copy(update={"nbits": 4}), tmp_path / "a.fits", npol=2)
+    with open_observation(path) as obs:
+        data = obs.read().data
+        out, header = opened(inject(obs, tmp_path / "b.fil", Injection(pulsars=(Pulsar(period=0.05, snr=5.0),))))
+    assert header.nbits == 8
+    assert data.max() > 15
+    assert abs(out.mean() - data.mean()) < 0.1
+
+
 def test_measured_noise_ignores_bursts_of_interference(tmp_path):
     sky = QUIET.model_copy(
         update={"rfi": (Rfi(kind="intermittent", freqs=(1200, 1300), strength=20, width=0.3, fraction=0.1),)}
