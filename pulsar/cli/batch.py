@@ -10,7 +10,7 @@ import typer
 from pulsar.batch.records import BatchStatus
 from pulsar.batch.records import status as look
 from pulsar.cli.console import error, facts, note, out, print_json
-from pulsar.cli.options import Command, Debug, Json, Overwrite, Pieces, Top, argument, option, options
+from pulsar.cli.options import Command, Debug, Json, Overwrite, Pieces, Top, argument, named, option, options
 from pulsar.cli.tables import print_lists
 from pulsar.config.model import Config
 from pulsar.config.resources import parse_size
@@ -34,7 +34,7 @@ Folder = Annotated[Path, argument("OUT", "Folder of the batch.")]
 @options("dm", "catalogue")
 def init(
     files: Annotated[list[Path], argument("NIGHT|LIST...", "Folders, files, and texts that name such, one a line.")],
-    output: Annotated[Path, option("--out -o", "Folder of the batch.", "OUT")],
+    output: Annotated[Path, named("--out -o", "Folder of the batch.", "OUT")],
     *,
     settings: Config,
     pieces: Pieces,
@@ -63,17 +63,17 @@ def init(
 class Work:
     """How a batch is worked through: options of ``pulsar batch run``, fields of `pulsar.batch.drive.Request`."""
 
-    engine: Annotated[Literal["local", "dask", "slurm"], option("--engine", "What runs the units.")] = "local"
-    cores: Annotated[int, option("--cores", "For all units together.", "N", default="all", min=0)] = 0
-    memory: Annotated[str, option("--memory", "For all units together.", "SIZE", default="half of the free")] = "auto"
-    threads: Annotated[int, option("--threads", "Of each unit.", "N", default="as cores allow", min=0)] = 0
-    retries: Annotated[int, option("--retries", "Further attempts at a unit.", "N", min=0)] = 2
-    time_limit: Annotated[float, option("--time-limit", "Of each unit [s].", "S", default="from the plan", min=0)] = 0.0
-    memory_limit: Annotated[str, option("--memory-limit", "Of each unit.", "SIZE", default="from its budget")] = "auto"
-    io_slots: Annotated[int, option("--io-slots", "Units that read at a time.", "N", default="all", min=0)] = 0
-    stage_in: Annotated[Path | None, option("--stage-in", "Copy inputs to this local folder first.", "DIR")] = None
-    sets: Annotated[list[str] | None, option("--set", "Change a setting of [batch].", "batch.KEY=VALUE")] = None
-    wait: Annotated[bool, option("--wait/--no-wait", "Of slurm: until all is over, or only until it is submitted.")] = (
+    engine: Annotated[Literal["local", "dask", "slurm"], option("What runs the units.")] = "local"
+    cores: Annotated[int, option("For all units together.", "N", default="all", min=0)] = 0
+    memory: Annotated[str, option("For all units together.", "SIZE", default="half of the free")] = "auto"
+    threads: Annotated[int, option("Of each unit.", "N", default="as cores allow", min=0)] = 0
+    retries: Annotated[int, option("Further attempts at a unit.", "N", min=0)] = 2
+    time_limit: Annotated[float, option("Of each unit [s].", "S", default="from the plan", min=0)] = 0.0
+    memory_limit: Annotated[str, option("Of each unit.", "SIZE", default="from its budget")] = "auto"
+    io_slots: Annotated[int, option("Units that read at a time.", "N", default="all", min=0)] = 0
+    stage_in: Annotated[Path | None, option("Copy inputs to this local folder first.", "DIR")] = None
+    sets: Annotated[list[str] | None, named("--set", "Change a setting of [batch].", "batch.KEY=VALUE")] = None
+    wait: Annotated[bool, named("--wait/--no-wait", "Of slurm: until all is over, or only until it is submitted.")] = (
         True
     )
 
@@ -152,7 +152,7 @@ def _print_status(state: BatchStatus) -> None:
 def retry(
     folder: Folder,
     names: Annotated[list[str] | None, argument("UNIT...", "Units.")] = None,
-    failed: Annotated[bool, option("--failed", "All that have failed.")] = False,
+    failed: Annotated[bool, named("--failed", "All that have failed.")] = False,
     _debug: Debug = False,
 ) -> None:
     """Put units that have failed back among those that are left."""
@@ -168,7 +168,7 @@ def retry(
 @options()
 def merge(
     folder: Folder,
-    output: Annotated[Path | None, option("--out -o", "HDF5 file.", "ALL.h5", default="OUT/ALL.h5")] = None,
+    output: Annotated[Path | None, named("--out -o", "HDF5 file.", "ALL.h5", default="OUT/ALL.h5")] = None,
     overwrite: Overwrite = False,
     top: Top = 20,
     *,

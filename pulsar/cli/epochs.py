@@ -18,6 +18,7 @@ from pulsar.cli.options import (
     Top,
     argument,
     inputs,
+    named,
     option,
     options,
     product_file,
@@ -43,14 +44,14 @@ def follow(
     output: Annotated[Path, product_file("FOLLOW.h5")],
     idents: Annotated[
         list[str] | None,
-        option(
+        named(
             "--id",
             "Only this candidate; may be repeated.",
             "ID",
             default="those judged as pulsars, or all that stand for themselves",
         ),
     ] = None,
-    score: Annotated[float | None, option("--score", "Candidates of this score or more.", "S", min=0, max=1)] = None,
+    score: Annotated[float | None, option("Candidates of this score or more.", "S", min=0, max=1)] = None,
     *,
     settings: Config,
     overwrite: Overwrite = False,
@@ -110,22 +111,19 @@ def connect(
         list[Path],
         argument("NIGHT.h5...", "Products of `pulsar fold` or `pulsar search`, one a night; or one X.tim with --par."),
     ],
-    output: Annotated[Path, option("--out -o", "Ephemeris to write.", "X.par")],
+    output: Annotated[Path, named("--out -o", "Ephemeris to write.", "X.par")],
     par: Annotated[
-        Path | None,
-        option("--par", "Begin with its position, DM and period.", "X.par", default="of the strongest fold"),
+        Path | None, option("Begin with its position, DM and period.", "X.par", default="of the strongest fold")
     ] = None,
     idents: Annotated[
         list[str] | None,
-        option(
-            "--id", "Candidate: one for all, or one for each product.", "ID", default="those that agree in P and DM"
-        ),
+        named("--id", "Candidate: one for all, or one for each product.", "ID", default="those that agree in P and DM"),
     ] = None,
     place_err: Annotated[
         float | None,
-        option("--position-err", "1 sigma of the position.", "ARCSEC", default="the beam's; of a .tim 0", min=0),
+        named("--position-err", "1 sigma of the position.", "ARCSEC", default="the beam's; of a .tim 0", min=0),
     ] = None,
-    tim: Annotated[Path | None, option("--tim", "Write the times of arrival of all nights, too.", "X.tim")] = None,
+    tim: Annotated[Path | None, option("Write the times of arrival of all nights, too.", "X.tim")] = None,
     overwrite: Overwrite = False,
     _debug: Debug = False,
 ) -> None:
@@ -204,9 +202,9 @@ Folder = Annotated[Path, argument("STORE", "Folder of the stack.")]
 @options("dm", "no_rfi", "position", "cleaning")
 def add(
     files: Annotated[list[Path], argument("FILE...", "Files of one observation, or its series at all DMs.")],
-    into: Annotated[Path, option("--into", "Folder of the stack; the first epoch makes it.", "STORE")],
-    each: Annotated[bool, option("--each", "Every file is an observation of its own.")] = False,
-    weight: Annotated[float, option("--weight", "Count so much more than length and bandwidth say.", "X")] = 1.0,
+    into: Annotated[Path, option("Folder of the stack; the first epoch makes it.", "STORE")],
+    each: Annotated[bool, named("--each", "Every file is an observation of its own.")] = False,
+    weight: Annotated[float, option("Count so much more than length and bandwidth say.", "X")] = 1.0,
     *,
     settings: Config,
     progress: Progress,
@@ -269,8 +267,8 @@ def search(
 @stack.command("nights")
 def nights(
     run: Annotated[Path, argument("CANDS.h5", "Product of `pulsar stack search`.")],
-    ident: Annotated[str, option("--id", "Candidate.", "ID")] = "c0001",
-    par: Annotated[Path | None, option("--par", "Write its ephemeris, by which each epoch is folded.", "X.par")] = None,
+    ident: Annotated[str, named("--id", "Candidate.", "ID")] = "c0001",
+    par: Annotated[Path | None, option("Write its ephemeris, by which each epoch is folded.", "X.par")] = None,
     overwrite: Overwrite = False,
     _debug: Debug = False,
 ) -> None:

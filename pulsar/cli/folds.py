@@ -20,6 +20,7 @@ from pulsar.cli.options import (
     Quiet,
     argument,
     inputs,
+    named,
     option,
     options,
     period_seconds,
@@ -52,30 +53,26 @@ class Wanted:
     period: Annotated[
         float | None,
         option(
-            "--period",
             "Period, in the frame of the data: 0.1637 (seconds), 0.1637s, 163.7ms or 163700us.",
             "P",
             parser=period_seconds,
         ),
     ] = None
-    dm: Annotated[float | None, option("--dm", "DM [pc/cm3].", "DM")] = None
-    accel: Annotated[float, option("--accel", "Acceleration [m/s2], positive when receding ever faster.", "A")] = 0.0
-    epoch: Annotated[
-        float | None, option("--epoch", "Epoch of the period (UTC).", "MJD", default="mid-observation")
-    ] = None
-    par: Annotated[list[Path] | None, option("--par", "Ephemeris of a pulsar; may be repeated.", "X.par")] = None
+    dm: Annotated[float | None, option("DM [pc/cm3].", "DM")] = None
+    accel: Annotated[float, option("Acceleration [m/s2], positive when receding ever faster.", "A")] = 0.0
+    epoch: Annotated[float | None, option("Epoch of the period (UTC).", "MJD", default="mid-observation")] = None
+    par: Annotated[list[Path] | None, option("Ephemeris of a pulsar; may be repeated.", "X.par")] = None
     candidates: Annotated[
         Path | None,
         option(
-            "--candidates",
             "Fold the sources of this run, of a merged one those of the files; or a list: csv, ECSV, of PRESTO ...",
             "RUN.h5|LIST",
         ),
     ] = None
     everything: Annotated[
-        bool, option("--all", "Of --candidates every row, also those that belong to another: harmonics ...")
+        bool, named("--all", "Of --candidates every row, also those that belong to another: harmonics ...")
     ] = False
-    idents: Annotated[list[str] | None, option("--id", "Only this one; may be repeated.", "ID", default="all")] = None
+    idents: Annotated[list[str] | None, named("--id", "Only this one; may be repeated.", "ID", default="all")] = None
 
     def inputs(self) -> list[Path]:
         """Files that it is read from."""
@@ -113,12 +110,9 @@ class Cleaned:
     """What is left out of a fold that is there: options of ``pulsar fold``."""
 
     zap_time: Annotated[
-        list[str] | None,
-        option("--zap-time", "Of FILE, a FOLD.h5, leave out these times [s from the start]; repeatable.", "LO:HI"),
+        list[str] | None, option("Of FILE, a FOLD.h5, leave out these times [s from the start]; repeatable.", "LO:HI")
     ] = None
-    zap_freq: Annotated[
-        list[str] | None, option("--zap-freq", "Likewise these frequencies [MHz]; may be repeated.", "LO:HI")
-    ] = None
+    zap_freq: Annotated[list[str] | None, option("Likewise these frequencies [MHz]; may be repeated.", "LO:HI")] = None
 
 
 @options("subtract", "nbins", "nsub", "cleaning")
@@ -128,20 +122,19 @@ def fold(
     *,
     wanted: Wanted,
     refine: Annotated[
-        bool, option("--refine/--no-refine", "Look for the best period, derivative and DM around those given.")
+        bool, named("--refine/--no-refine", "Look for the best period, derivative and DM around those given.")
     ] = True,
-    toas: Annotated[Path | None, option("--toas", "Write times of arrival of the one pulsar folded.", "X.tim")] = None,
-    ntoas: Annotated[int, option("--ntoas", "So many times of arrival.", "N", min=1)] = 8,
+    toas: Annotated[Path | None, option("Write times of arrival of the one pulsar folded.", "X.tim")] = None,
+    ntoas: Annotated[int, option("So many times of arrival.", "N", min=1)] = 8,
     template: Annotated[
-        Path | None,
-        option("--template", "Profile to match, of `pulsar export --csv`.", "X.csv", default="the profile of the fold"),
+        Path | None, option("Profile to match, of `pulsar export --csv`.", "X.csv", default="the profile of the fold")
     ] = None,
-    wideband: Annotated[bool, option("--wideband", "Of --toas: one time, with the DM as flags for PINT.")] = False,
+    wideband: Annotated[bool, named("--wideband", "Of --toas: one time, with the DM as flags for PINT.")] = False,
     imported: Annotated[
-        bool, option("--import", "The files are folds: PRESTO's .pfd, or .phcx; measure and judge them as ours.")
+        bool, named("--import", "The files are folds: PRESTO's .pfd, or .phcx; measure and judge them as ours.")
     ] = False,
     cleaned: Cleaned,
-    picture: Annotated[Path | None, option("--plot", "Plot sheet of the one fold (PNG, PDF or SVG).", "X.png")] = None,
+    picture: Annotated[Path | None, named("--plot", "Plot sheet of the one fold (PNG, PDF or SVG).", "X.png")] = None,
     given: Given,
     overwrite: Overwrite = False,
     progress: Progress,
@@ -310,35 +303,30 @@ def from_product(
 def export(
     run: Annotated[Path, argument("RUN.h5", "Product of `pulsar search` or `pulsar fold`.")],
     idents: Annotated[
-        list[str] | None, option("--id", "Candidate, or single pulse; may be repeated.", "ID", default=False)
+        list[str] | None, named("--id", "Candidate, or single pulse; may be repeated.", "ID", default=False)
     ] = None,
-    par: Annotated[bool, option("--par", "Ephemeris for tempo, tempo2, PINT and `pulsar fold`.")] = False,
-    bestprof: Annotated[bool, option("--bestprof", "Profile and facts as prepfold's text.")] = False,
-    pfd: Annotated[bool, option("--pfd", "Fold as prepfold's binary file.")] = False,
-    psrfits: Annotated[bool, option("--psrfits", "Fold as an archive, for PSRCHIVE and others.")] = False,
-    tim: Annotated[bool, option("--tim", "Times of arrival, by the profile itself.")] = False,
-    wideband: Annotated[bool, option("--wideband", "Of --tim: one time, with the DM as flags for PINT.")] = False,
-    table: Annotated[bool, option("--csv", "Profile as a table.")] = False,
-    dat: Annotated[bool, option("--dat", "Series of its files, with .inf: as `pulsar dedisperse`.")] = False,
-    dm: Annotated[float | None, option("--dm", "DM of the series [pc/cm3].", "DM", default="the candidate's")] = None,
+    par: Annotated[bool, named("--par", "Ephemeris for tempo, tempo2, PINT and `pulsar fold`.")] = False,
+    bestprof: Annotated[bool, named("--bestprof", "Profile and facts as prepfold's text.")] = False,
+    pfd: Annotated[bool, named("--pfd", "Fold as prepfold's binary file.")] = False,
+    psrfits: Annotated[bool, named("--psrfits", "Fold as an archive, for PSRCHIVE and others.")] = False,
+    tim: Annotated[bool, named("--tim", "Times of arrival, by the profile itself.")] = False,
+    wideband: Annotated[bool, named("--wideband", "Of --tim: one time, with the DM as flags for PINT.")] = False,
+    table: Annotated[bool, named("--csv", "Profile as a table.")] = False,
+    dat: Annotated[bool, named("--dat", "Series of its files, with .inf: as `pulsar dedisperse`.")] = False,
+    dm: Annotated[float | None, option("DM of the series [pc/cm3].", "DM", default="the candidate's")] = None,
     burst: Annotated[
-        bool, option("--burst", "Single pulse, cut out of its files, as burst classifiers read it (HDF5).")
+        bool, named("--burst", "Single pulse, cut out of its files, as burst classifiers read it (HDF5).")
     ] = False,
-    voevent: Annotated[bool, option("--voevent", "Single pulse as a VOEvent of a fast radio burst.")] = False,
+    voevent: Annotated[bool, named("--voevent", "Single pulse as a VOEvent of a fast radio burst.")] = False,
     obscore: Annotated[
-        bool, option("--obscore", "The product itself as rows of ObsCore (VOTable); needs no --id.")
+        bool, named("--obscore", "The product itself as rows of ObsCore (VOTable); needs no --id.")
     ] = False,
     author: Annotated[
-        str,
-        option(
-            "--author", "Of --voevent and --obscore: IVO identifier, ivo://org.example/survey.", "IVOID", default=False
-        ),
+        str, option("Of --voevent and --obscore: IVO identifier, ivo://org.example/survey.", "IVOID", default=False)
     ] = "",
-    role: Annotated[
-        Literal["observation", "test"], option("--role", "Of --voevent: what it is sent for.")
-    ] = "observation",
-    whole: Annotated[bool, option("--whole", "The fold with what was left out of it by hand.")] = False,
-    output: Annotated[Path | None, option("--out -o", "File to write.", "FILE", default="<RUN>_<ID>.<format>")] = None,
+    role: Annotated[Literal["observation", "test"], option("Of --voevent: what it is sent for.")] = "observation",
+    whole: Annotated[bool, named("--whole", "The fold with what was left out of it by hand.")] = False,
+    output: Annotated[Path | None, named("--out -o", "File to write.", "FILE", default="<RUN>_<ID>.<format>")] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     _debug: Debug = False,

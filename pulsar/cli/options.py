@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 
-def option(names: str, text: str, metavar: str | None = None, *, default: bool | str = True, **more: Any) -> Any:
-    """An option of a command.
+def named(names: str, text: str, metavar: str | None = None, *, default: bool | str = True, **more: Any) -> Any:
+    """An option of a command: a flag, or one that is not called as its parameter.
 
     Parameters
     ----------
@@ -40,13 +40,18 @@ def option(names: str, text: str, metavar: str | None = None, *, default: bool |
     return typer.Option(*names.split(), metavar=metavar, help=text, show_default=default, **more)
 
 
+def option(text: str, metavar: str | None = None, **more: Any) -> Any:
+    """An option of a command that is called as its parameter, ``--time-limit`` of time_limit; as :func:`named`."""
+    return named("", text, metavar, **more)
+
+
 def product_file(metavar: str, default: str | bool = True) -> Any:
-    """The option of a command whose result is an HDF5 file, as :func:`option`."""
-    return option("--out -o", "HDF5 file to write.", metavar, default=default)
+    """The option of a command whose result is an HDF5 file, as :func:`named`."""
+    return named("--out -o", "HDF5 file to write.", metavar, default=default)
 
 
 def argument(metavar: str, text: str, *, default: bool | str = False) -> Any:
-    """An argument of a command, as :func:`option`."""
+    """An argument of a command, as :func:`named`."""
     return typer.Argument(metavar=metavar, help=text, show_default=default)
 
 
@@ -56,32 +61,31 @@ def _remember_debug(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
-Debug = Annotated[bool, option("--debug", "Show the full traceback when something fails.", callback=_remember_debug)]
+Debug = Annotated[bool, named("--debug", "Show the full traceback when something fails.", callback=_remember_debug)]
 Files = Annotated[list[Path], argument("FILE...", "Files of one observation, in any format that is read.")]
 Products = Annotated[list[Path], argument("RUN.h5...", "Products of `pulsar search`.")]
-Preset = Annotated[str | None, option("--config", "Preset or TOML file.", "PRESET|FILE", default="default")]
-Sets = Annotated[list[str] | None, option("--set", "Change one setting; may be repeated.", "SECTION.KEY=VALUE")]
+Preset = Annotated[str | None, named("--config", "Preset or TOML file.", "PRESET|FILE", default="default")]
+Sets = Annotated[list[str] | None, named("--set", "Change one setting; may be repeated.", "SECTION.KEY=VALUE")]
 JudgedFiles = Annotated[
     list[Path] | None,
-    option("--labels", "Judgements of `pulsar view` besides those beside the products; may be repeated.", "FILE"),
+    named("--labels", "Judgements of `pulsar view` besides those beside the products; may be repeated.", "FILE"),
 ]
-Threads = Annotated[int | None, option("--threads", "Threads.", "N", default="all cores, or OMP_NUM_THREADS", min=0)]
-Beams = Annotated[str | None, option("--beams", "Of folders: only these beams, such as 1,3,5-9.", "LIST")]
-Segment = Annotated[int | None, option("--segment", "Search N files of a beam at a time.", "N", min=1)]
-Overlap = Annotated[float, option("--overlap", "Of neighbouring segments, as a fraction.", min=0, max=0.99)]
-Overwrite = Annotated[bool, option("--overwrite", "Replace an existing output.")]
-Top = Annotated[int, option("--top", "Candidates to print at the end.", "N", min=1)]
-Resume = Annotated[bool, option("--resume", "Go on where an interrupted run stopped.")]
-Quiet = Annotated[bool, option("--quiet -q", "Print nothing but the result and warnings.")]
+Threads = Annotated[int | None, option("Threads.", "N", default="all cores, or OMP_NUM_THREADS", min=0)]
+Beams = Annotated[str | None, option("Of folders: only these beams, such as 1,3,5-9.", "LIST")]
+Segment = Annotated[int | None, option("Search N files of a beam at a time.", "N", min=1)]
+Overlap = Annotated[float, option("Of neighbouring segments, as a fraction.", min=0, max=0.99)]
+Overwrite = Annotated[bool, named("--overwrite", "Replace an existing output.")]
+Top = Annotated[int, option("Candidates to print at the end.", "N", min=1)]
+Resume = Annotated[bool, named("--resume", "Go on where an interrupted run stopped.")]
+Quiet = Annotated[bool, named("--quiet -q", "Print nothing but the result and warnings.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
     option(
-        "--log-level",
         "How much to tell: debug adds where a stage is every 10 s, error drops warnings too.",
         default="info; warning with --quiet",
     ),
 ]
-Json = Annotated[bool, option("--json", "Print JSON.")]
+Json = Annotated[bool, named("--json", "Print JSON.")]
 
 
 @dataclass(frozen=True)

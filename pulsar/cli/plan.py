@@ -217,15 +217,15 @@ def utc(mjd: float) -> str:
 OptionalFiles = Annotated[
     list[Path] | None, argument("FILE...", "Files of one observation, in any format that is read.")
 ]
-Plot = Annotated[Path | None, option("--plot", "Draw the DM plan: smearing and steps over DM.", "PNG")]
+Plot = Annotated[Path | None, option("Draw the DM plan: smearing and steps over DM.", "PNG")]
 SurveyFile = Annotated[
     Path | None,
-    option("--survey", "Instead of files: what a survey takes (beams, hours, band, search, nodes).", "FILE.toml"),
+    option("Instead of files: what a survey takes (beams, hours, band, search, nodes).", "FILE.toml"),
 ]
 Companion = Annotated[
-    float | None, option("--companion", "With --orbit: what pulsars with a companion of this mass need [M_sun].", "M")
+    float | None, option("With --orbit: what pulsars with a companion of this mass need [M_sun].", "M")
 ]
-Orbit = Annotated[str | None, option("--orbit", "With --companion: orbital period, such as 8h or 0.35d [s].", "P")]
+Orbit = Annotated[str | None, option("With --companion: orbital period, such as 8h or 0.35d [s].", "P")]
 
 
 @options("dm", "searches", "subtract", "ncands", "threads", "memory")

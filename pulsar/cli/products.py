@@ -19,6 +19,7 @@ from pulsar.cli.options import (
     Products,
     Top,
     argument,
+    named,
     option,
     options,
     product_file,
@@ -65,12 +66,10 @@ def sift(
 @options()
 def report(
     runs: Products,
-    output: Annotated[Path | None, option("--out -o", "Folder to write.", "DIR", default="<RUN>.report")] = None,
-    top: Annotated[int | None, option("--top", "Plot no more than the best N.", "N", default="all", min=1)] = None,
-    one_file: Annotated[bool, option("--one-file", "Put the sheets into the page: one file, to be sent.")] = False,
-    vector: Annotated[
-        Literal["pdf", "svg"] | None, option("--vector", "The sheets in this format, too.", "pdf|svg")
-    ] = None,
+    output: Annotated[Path | None, named("--out -o", "Folder to write.", "DIR", default="<RUN>.report")] = None,
+    top: Annotated[int | None, option("Plot no more than the best N.", "N", default="all", min=1)] = None,
+    one_file: Annotated[bool, named("--one-file", "Put the sheets into the page: one file, to be sent.")] = False,
+    vector: Annotated[Literal["pdf", "svg"] | None, option("The sheets in this format, too.", "pdf|svg")] = None,
     judged: JudgedFiles = None,
     overwrite: Overwrite = False,
     *,
@@ -95,10 +94,10 @@ def report(
 
 def why(
     run: Annotated[Path, argument("RUN.h5", "Product of `pulsar search` or `pulsar sift`.")],
-    period: Annotated[float | None, option("--period", "Period [s].", "S")] = None,
-    freq: Annotated[float | None, option("--freq", "Frequency [Hz].", "HZ")] = None,
-    time: Annotated[float | None, option("--time", "Time of a single pulse from the start [s].", "S")] = None,
-    dm: Annotated[float | None, option("--dm", "At this DM; default: any.", "DM")] = None,
+    period: Annotated[float | None, option("Period [s].", "S")] = None,
+    freq: Annotated[float | None, option("Frequency [Hz].", "HZ")] = None,
+    time: Annotated[float | None, option("Time of a single pulse from the start [s].", "S")] = None,
+    dm: Annotated[float | None, option("At this DM; default: any.", "DM")] = None,
     _debug: Debug = False,
 ) -> None:
     """Tell who has a signal and on what evidence, or what kept it off the list."""
@@ -119,21 +118,19 @@ class Wanted:
     What has no S/N, unfolded, has less than any.
     """
 
-    kind: Annotated[Literal["periodic", "pulse"], option("--kind", "Periodic candidates, or single pulses.")] = (
-        "periodic"
-    )
-    pulses: Annotated[bool, option("--single-pulses", "The same as --kind pulse.")] = False
-    min_snr: Annotated[float | None, option("--min-snr", "Only those of this S/N or more.", "X")] = None
-    clean: Annotated[bool, option("--no-rfi", "None that is suspected of interference.")] = False
+    kind: Annotated[Literal["periodic", "pulse"], option("Periodic candidates, or single pulses.")] = "periodic"
+    pulses: Annotated[bool, named("--single-pulses", "The same as --kind pulse.")] = False
+    min_snr: Annotated[float | None, option("Only those of this S/N or more.", "X")] = None
+    clean: Annotated[bool, named("--no-rfi", "None that is suspected of interference.")] = False
     idents: Annotated[
-        list[str] | None, option("--id", "Only this, with the commands that confirm it; may be repeated.", "ID")
+        list[str] | None, named("--id", "Only this, with the commands that confirm it; may be repeated.", "ID")
     ] = None
     label: Annotated[
         Literal["pulsar", "interference", "known", "noise", "unsure", "none", "disputed"] | None,
-        option("--label", "Only what was judged so with `pulsar view`; none: by nobody yet."),
+        option("Only what was judged so with `pulsar view`; none: by nobody yet."),
     ] = None
     everything: Annotated[
-        bool, option("--all", "Every row, also those that belong to another: harmonics, sidelobes ...")
+        bool, named("--all", "Every row, also those that belong to another: harmonics, sidelobes ...")
     ] = False
 
     @property
@@ -160,13 +157,13 @@ class Wanted:
 @options()
 def candidates(
     runs: Products,
-    top: Annotated[int | None, option("--top", "Only the best N.", "N", min=1)] = None,
+    top: Annotated[int | None, option("Only the best N.", "N", min=1)] = None,
     form: Annotated[
         Literal["table", "csv", "json", "ecsv", "votable", "fits", "accel", "candyjar"],
-        option("--format", "How to print them; accel: in the manner of PRESTO's accelsearch; candyjar: for CandyJar."),
+        named("--format", "How to print them; accel: in the manner of PRESTO's accelsearch; candyjar: for CandyJar."),
     ] = "table",
     output: Annotated[
-        Path | None, option("--out -o", "Of votable and fits: file to write; of candyjar: folder.", "FILE|DIR")
+        Path | None, named("--out -o", "Of votable and fits: file to write; of candyjar: folder.", "FILE|DIR")
     ] = None,
     overwrite: Overwrite = False,
     *,
@@ -339,17 +336,15 @@ def view(
             "RUN.h5|NIGHT/...", "Products of `pulsar search`, or folders of them; with --merge files of judgements."
         ),
     ],
-    labels: Annotated[
-        Path | None, option("--labels", "Keep judgements in this file.", "FILE", default="<RUN>.labels.ecsv")
-    ] = None,
-    by: Annotated[str | None, option("--by", "Who judges.", "NAME", default="the user's name")] = None,
-    port: Annotated[int, option("--port", "Port; 0: any that is free.", "N", min=0, max=65535)] = 0,
-    browse: Annotated[bool, option("--open", "Open the page in a browser.")] = False,
-    merge: Annotated[bool, option("--merge", "Put files of judgements into one (--out), and end.")] = False,
+    labels: Annotated[Path | None, option("Keep judgements in this file.", "FILE", default="<RUN>.labels.ecsv")] = None,
+    by: Annotated[str | None, option("Who judges.", "NAME", default="the user's name")] = None,
+    port: Annotated[int, option("Port; 0: any that is free.", "N", min=0, max=65535)] = 0,
+    browse: Annotated[bool, named("--open", "Open the page in a browser.")] = False,
+    merge: Annotated[bool, named("--merge", "Put files of judgements into one (--out), and end.")] = False,
     imported: Annotated[
-        Path | None, option("--import", "Keep what CandyJar's csv says of these candidates, and end.", "X.csv")
+        Path | None, named("--import", "Keep what CandyJar's csv says of these candidates, and end.", "X.csv")
     ] = None,
-    output: Annotated[Path | None, option("--out -o", "Of --merge: file to write.", "FILE")] = None,
+    output: Annotated[Path | None, named("--out -o", "Of --merge: file to write.", "FILE")] = None,
     overwrite: Overwrite = False,
     _debug: Debug = False,
 ) -> None:

@@ -21,6 +21,7 @@ from pulsar.cli.options import (
     argument,
     declination,
     inputs,
+    named,
     option,
     options,
     right_ascension,
@@ -45,17 +46,17 @@ _LISTED = 10
 @options("no_rfi", "position", "cleaning")
 def dedisperse(
     files: Files,
-    dms: Annotated[list[float], option("--dm", "DM [pc/cm3]; may be repeated.", "DM")],
+    dms: Annotated[list[float], named("--dm", "DM [pc/cm3]; may be repeated.", "DM")],
     output: Annotated[
         Path,
-        option(
+        named(
             "--out -o",
             "Series to write: PRESTO's with .inf, SIGPROC's or numpy's; of several DMs X_DM<DM>.",
             "X.dat|X.tim|X.npy",
         ),
     ],
-    downsample: Annotated[int, option("--downsample", "Sum so many samples: a power of two.", "N", min=1)] = 1,
-    bary: Annotated[bool, option("--bary", "At even times at the barycentre.")] = False,
+    downsample: Annotated[int, option("Sum so many samples: a power of two.", "N", min=1)] = 1,
+    bary: Annotated[bool, named("--bary", "At even times at the barycentre.")] = False,
     *,
     settings: Config,
     overwrite: Overwrite = False,
@@ -76,20 +77,18 @@ def dedisperse(
 def convert(
     files: Files,
     output: Annotated[
-        Path, option("--out -o", "File to write: SIGPROC filterbank, PSRFITS search mode or FBH5.", "X.fil|X.sf|X.h5")
+        Path, named("--out -o", "File to write: SIGPROC filterbank, PSRFITS search mode or FBH5.", "X.fil|X.sf|X.h5")
     ],
     freqs: Annotated[
-        tuple[float, float] | None, option("--freqs", "Channels with centres from LOW to HIGH [MHz].", "LOW HIGH")
+        tuple[float, float] | None, option("Channels with centres from LOW to HIGH [MHz].", "LOW HIGH")
     ] = None,
-    time: Annotated[
-        tuple[float, float] | None, option("--time", "From START to END [s] from the start.", "START END")
-    ] = None,
+    time: Annotated[tuple[float, float] | None, option("From START to END [s] from the start.", "START END")] = None,
     nbits: Annotated[
         Literal["1", "2", "4", "8", "16", "32"] | None,
-        option("--nbits", "Bits a sample; fewer than the samples have: scaled.", default="those of the samples"),
+        option("Bits a sample; fewer than the samples have: scaled.", default="those of the samples"),
     ] = None,
-    tscrunch: Annotated[int, option("--tscrunch", "Average so many samples.", "N", min=1)] = 1,
-    fscrunch: Annotated[int, option("--fscrunch", "Average so many channels.", "N", min=1)] = 1,
+    tscrunch: Annotated[int, option("Average so many samples.", "N", min=1)] = 1,
+    fscrunch: Annotated[int, option("Average so many channels.", "N", min=1)] = 1,
     *,
     settings: Config,
     overwrite: Overwrite = False,
@@ -110,13 +109,13 @@ def convert(
 @options("no_rfi", "cleaning")
 def waterfall(
     files: Files,
-    time: Annotated[float, option("--time", "Middle, from the start, at the highest channel.", "S")],
-    dm: Annotated[float, option("--dm", "DM [pc/cm3]; 0: the sweep as it came.", "DM")] = 0.0,
-    length: Annotated[float, option("--length", "Length of the stretch [s].", "S")] = 0.5,
-    nbands: Annotated[int, option("--nbands", "Bands.", "N", min=1)] = 64,
+    time: Annotated[float, option("Middle, from the start, at the highest channel.", "S")],
+    dm: Annotated[float, option("DM [pc/cm3]; 0: the sweep as it came.", "DM")] = 0.0,
+    length: Annotated[float, option("Length of the stretch [s].", "S")] = 0.5,
+    nbands: Annotated[int, option("Bands.", "N", min=1)] = 64,
     output: Annotated[
         Path | None,
-        option(
+        named(
             "--out -o",
             "Picture, or array of bands (highest first) by 256 columns, noise of 1.",
             "PNG|NPY",
@@ -154,8 +153,8 @@ def waterfall(
 @options("cleaning")
 def rfi(
     files: Files,
-    output: Annotated[Path | None, option("--out -o", "Mask file to write.", "MASK.h5")] = None,
-    picture: Annotated[Path | None, option("--plot", "Draw mask, statistics and spectrum.", "PNG")] = None,
+    output: Annotated[Path | None, named("--out -o", "Mask file to write.", "MASK.h5")] = None,
+    picture: Annotated[Path | None, named("--plot", "Draw mask, statistics and spectrum.", "PNG")] = None,
     as_json: Json = False,
     *,
     settings: Config,
@@ -246,26 +245,26 @@ TIMES: Columns = {"s from the start": "{0[lo]:.6g} - {0[hi]:.6g}", "blocks": "{0
 BIRDIES: Columns = {"Hz": "{0[freq]:.6f}", "width [Hz]": "{0[width]:.3g}", "reason": "{0[reason]}"}
 
 
-Seed = Annotated[int | None, option("--seed", "Seed of all random numbers.", "N", min=0)]
+Seed = Annotated[int | None, option("Seed of all random numbers.", "N", min=0)]
 
 
 @dataclass(frozen=True)
 class Shape:
     """The options that describe an observation: fields of a sky."""
 
-    nchans: Annotated[int | None, option("--nchans", "Channels.", "N")] = None
-    fch1: Annotated[float | None, option("--fch1", "Centre of the highest channel.", "MHZ")] = None
-    foff: Annotated[float | None, option("--foff", "Width of a channel.", "MHZ")] = None
-    tobs: Annotated[float | None, option("--tobs", "Length [s].", "S")] = None
-    nsamps: Annotated[int | None, option("--nsamps", "Length in samples.", "N")] = None
-    tsamp: Annotated[float | None, option("--tsamp", "Sampling time [s].", "S")] = None
-    nbits: Annotated[int | None, option("--nbits", "1, 2, 4, 8, 16 or 32 bits.", "N")] = None
-    source: Annotated[str | None, option("--source", "Name of the source.", "NAME")] = None
-    beam: Annotated[int | None, option("--beam", "Beam number.", "N")] = None
-    ra_deg: Annotated[float | None, option("--ra", "Right ascension.", "HH:MM:SS|DEG", parser=right_ascension)] = None
-    dec_deg: Annotated[float | None, option("--dec", "Declination.", "DD:MM:SS|DEG", parser=declination)] = None
-    tstart: Annotated[float | None, option("--tstart", "Time of the first sample (UTC).", "MJD")] = None
-    bandpass: Annotated[Literal["flat", "rolloff", "ripple"] | None, option("--bandpass", "Gain over the band.")] = None
+    nchans: Annotated[int | None, option("Channels.", "N")] = None
+    fch1: Annotated[float | None, option("Centre of the highest channel.", "MHZ")] = None
+    foff: Annotated[float | None, option("Width of a channel.", "MHZ")] = None
+    tobs: Annotated[float | None, option("Length [s].", "S")] = None
+    nsamps: Annotated[int | None, option("Length in samples.", "N")] = None
+    tsamp: Annotated[float | None, option("Sampling time [s].", "S")] = None
+    nbits: Annotated[int | None, option("1, 2, 4, 8, 16 or 32 bits.", "N")] = None
+    source: Annotated[str | None, option("Name of the source.", "NAME")] = None
+    beam: Annotated[int | None, option("Beam number.", "N")] = None
+    ra_deg: Annotated[float | None, named("--ra", "Right ascension.", "HH:MM:SS|DEG", parser=right_ascension)] = None
+    dec_deg: Annotated[float | None, named("--dec", "Declination.", "DD:MM:SS|DEG", parser=declination)] = None
+    tstart: Annotated[float | None, option("Time of the first sample (UTC).", "MJD")] = None
+    bandpass: Annotated[Literal["flat", "rolloff", "ripple"] | None, option("Gain over the band.")] = None
     seed: Seed = None
 
 
@@ -273,17 +272,15 @@ class Shape:
 class OnePulsar:
     """The options that describe a pulsar."""
 
-    period: Annotated[
-        float | None, option("--period", "Period of a pulsar, topocentric, at mid-observation [s].", "S")
-    ] = None
-    dm: Annotated[float | None, option("--dm", "Its dispersion measure [pc/cm3].", "DM")] = None
-    snr: Annotated[float | None, option("--snr", "Its ideal matched-filter S/N.", "X")] = None
-    duty: Annotated[float | None, option("--duty", "Width of its pulse [turns].", "X")] = None
-    profile: Annotated[
-        Path | None, option("--profile", "Its profile, of `pulsar export --csv`, in place of --duty.", "X.csv")
-    ] = None
-    accel: Annotated[float | None, option("--accel", "Its acceleration [m/s2].", "X")] = None
-    scattering: Annotated[float | None, option("--scattering", "Its scattering time at 1 GHz [s].", "S")] = None
+    period: Annotated[float | None, option("Period of a pulsar, topocentric, at mid-observation [s].", "S")] = None
+    dm: Annotated[float | None, option("Its dispersion measure [pc/cm3].", "DM")] = None
+    snr: Annotated[float | None, option("Its ideal matched-filter S/N.", "X")] = None
+    duty: Annotated[float | None, option("Width of its pulse [turns].", "X")] = None
+    profile: Annotated[Path | None, option("Its profile, of `pulsar export --csv`, in place of --duty.", "X.csv")] = (
+        None
+    )
+    accel: Annotated[float | None, option("Its acceleration [m/s2].", "X")] = None
+    scattering: Annotated[float | None, option("Its scattering time at 1 GHz [s].", "S")] = None
 
     def values(self) -> dict[str, Any] | None:
         """The pulsar that they describe, None without --period."""
@@ -308,20 +305,16 @@ def _those_given(group: Shape | OnePulsar) -> dict[str, Any]:
 def simulate(
     output: Annotated[Path, argument("OUT.fil|OUT.fits", "File to write.")],
     sky: Annotated[
-        Path | None, option("--sky", "Sky with pulsars, bursts and interference; flags change it.", "FILE.toml")
+        Path | None, option("Sky with pulsars, bursts and interference; flags change it.", "FILE.toml")
     ] = None,
     *,
     shape: Shape,
     one_pulsar: OnePulsar,
-    pol: Annotated[
-        Literal["AA+BB", "AABB", "AABBCRCI", "IQUV"], option("--pol", "Polarisations in the file.")
-    ] = "AA+BB",
-    rows_per_file: Annotated[
-        int | None, option("--rows-per-file", "Split into files of N rows (PSRFITS).", "N", min=1)
-    ] = None,
+    pol: Annotated[Literal["AA+BB", "AABB", "AABBCRCI", "IQUV"], option("Polarisations in the file.")] = "AA+BB",
+    rows_per_file: Annotated[int | None, option("Split into files of N rows (PSRFITS).", "N", min=1)] = None,
     ascending: Annotated[
         bool | None,
-        option("--ascending/--descending", "Order of the channels in the file.", default="as the format has it"),
+        named("--ascending/--descending", "Order of the channels in the file.", default="as the format has it"),
     ] = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -400,12 +393,12 @@ def build_sky(file: Path | None, changes: dict[str, Any], pulsar: dict[str, Any]
 @options()
 def inject(
     files: Files,
-    output: Annotated[Path, option("--out -o", "SIGPROC file to write.", "OUT.fil")],
-    sky: Annotated[Path | None, option("--sky", "List of [[pulsars]], [[bursts]] and [[rfi]].", "FILE.toml")] = None,
+    output: Annotated[Path, named("--out -o", "SIGPROC file to write.", "OUT.fil")],
+    sky: Annotated[Path | None, option("List of [[pulsars]], [[bursts]] and [[rfi]].", "FILE.toml")] = None,
     *,
     one_pulsar: OnePulsar,
     seed: Seed = None,
-    nbits: Annotated[int | None, option("--nbits", "Depth of the output.", "N", default="as the input")] = None,
+    nbits: Annotated[int | None, option("Depth of the output.", "N", default="as the input")] = None,
     settings: Config,
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -439,8 +432,8 @@ def inject(
 
 @options()
 def demo(
-    output: Annotated[Path, option("--out -o", "Folder to write.", "DIR")] = Path("pulsar-demo"),
-    seed: Annotated[int, option("--seed", "Seed of the simulation.", "N", min=0)] = 1,
+    output: Annotated[Path, named("--out -o", "Folder to write.", "DIR")] = Path("pulsar-demo"),
+    seed: Annotated[int, option("Seed of the simulation.", "N", min=0)] = 1,
     threads: Threads = None,
     overwrite: Overwrite = False,
     *,

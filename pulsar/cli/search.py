@@ -20,6 +20,7 @@ from pulsar.cli.options import (
     Top,
     argument,
     inputs,
+    named,
     option,
     options,
     parse_beams,
@@ -49,10 +50,8 @@ def search(
     *,
     settings: Config,
     pieces: Pieces,
-    engine: Annotated[
-        Literal["local", "dask"], option("--engine", "What searches: this process, or workers of Dask.")
-    ] = "local",
-    workers: Annotated[int | None, option("--workers", "Of Dask.", "N", default="as there are cores", min=1)] = None,
+    engine: Annotated[Literal["local", "dask"], option("What searches: this process, or workers of Dask.")] = "local",
+    workers: Annotated[int | None, option("Of Dask.", "N", default="as there are cores", min=1)] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     top: Top = 20,
@@ -139,7 +138,6 @@ def completeness(
     signals: Annotated[
         int | None,
         option(
-            "--signals",
             "Pulsars and bursts in all; rounded up to 6 pulsars and 2 bursts a DM, as many DMs in each observation.",
             "N",
             default="400",
@@ -149,11 +147,9 @@ def completeness(
     given: Given,
     table: Annotated[
         Path | None,
-        option(
-            "--table", "Recall for a paper; limits on flux go to T_limits beside it.", "T.tex|csv|ecsv", default="none"
-        ),
+        option("Recall for a paper; limits on flux go to T_limits beside it.", "T.tex|csv|ecsv", default="none"),
     ] = None,
-    plot: Annotated[Path | None, option("--plot", "Draw recall and reliability.", "X.png|pdf|svg")] = None,
+    plot: Annotated[Path | None, option("Draw recall and reliability.", "X.png|pdf|svg")] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     progress: Progress,
@@ -286,14 +282,13 @@ def orbits(
     files: Files,
     output: Annotated[Path | None, product_file("O.h5", "none with --dry-run")] = None,
     dm: Annotated[
-        list[float] | None,
-        option("--dm", "DM to search [pc/cm3]; may be repeated.", "DM", default="those of the series"),
+        list[float] | None, option("DM to search [pc/cm3]; may be repeated.", "DM", default="those of the series")
     ] = None,
     *,
     settings: Config,
-    dry_run: Annotated[bool, option("--dry-run", "Only say what it would take.")] = False,
+    dry_run: Annotated[bool, named("--dry-run", "Only say what it would take.")] = False,
     resume: Resume = False,
-    top: Annotated[int, option("--top", "Orbits to print at the end.", "N", min=1)] = 20,
+    top: Annotated[int, option("Orbits to print at the end.", "N", min=1)] = 20,
     overwrite: Overwrite = False,
     progress: Progress,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_picture, note, out, write_file
-from pulsar.cli.options import Debug, Display, Json, Overwrite, Preset, Quiet, Sets, argument, option, options
+from pulsar.cli.options import Debug, Display, Json, Overwrite, Preset, Quiet, Sets, argument, named, option, options
 from pulsar.cli.tables import print_table
 from pulsar.config.load import given_config, presets, to_toml
 from pulsar.config.resources import thread_count
@@ -29,8 +29,8 @@ app = typer.Typer(help="Show, start or check a configuration.", no_args_is_help=
 def show(
     preset: Annotated[str | None, argument("PRESET|FILE", "Preset or TOML file.", default="default")] = None,
     sets: Sets = None,
-    names: Annotated[bool, option("--list", "List the presets instead.")] = False,
-    bare: Annotated[bool, option("--bare", "Without the explanations.")] = False,
+    names: Annotated[bool, named("--list", "List the presets instead.")] = False,
+    bare: Annotated[bool, named("--bare", "Without the explanations.")] = False,
     _debug: Debug = False,
 ) -> None:
     """Print all settings as TOML, with what each may hold."""
@@ -63,8 +63,8 @@ def check(file: Annotated[str, argument("FILE", "TOML file (or preset).")], _deb
 
 @options()
 def compile_kernels(
-    jobs: Annotated[int | None, option("--jobs -j", "Processes.", "N", default="all cores", min=1)] = None,
-    check: Annotated[bool, option("--check", "Compile nothing; end with 1 if a kernel is not there yet.")] = False,
+    jobs: Annotated[int | None, named("--jobs -j", "Processes.", "N", default="all cores", min=1)] = None,
+    check: Annotated[bool, named("--check", "Compile nothing; end with 1 if a kernel is not there yet.")] = False,
     *,
     display: Display,
 ) -> None:
@@ -90,7 +90,7 @@ def compile_kernels(
 
 def _extent(name: str, counted: str) -> Any:
     about = f"{counted} on which the named kernels are measured."
-    return option(f"--{name}", about, "N,...", default="as searches have it")
+    return named(f"--{name}", about, "N,...", default="as searches have it")
 
 
 #: Verdicts on the second run, in the table.
@@ -107,34 +107,33 @@ def bench(
         ),
     ] = None,
     as_json: Json = False,
-    listed: Annotated[bool, option("--list", "List what can be measured.")] = False,
+    listed: Annotated[bool, named("--list", "List what can be measured.")] = False,
     compared: Annotated[
-        tuple[Path, Path] | None, option("--compare", "Compare two runs of --json.", "A.json B.json", default=False)
+        tuple[Path, Path] | None, named("--compare", "Compare two runs of --json.", "A.json B.json", default=False)
     ] = None,
-    plot: Annotated[Path | None, option("--plot", "Draw what --compare finds.", "PNG", default=False)] = None,
+    plot: Annotated[Path | None, option("Draw what --compare finds.", "PNG", default=False)] = None,
     roofline: Annotated[
-        Path | None, option("--roofline", "Draw the kernels under the limits of the machine.", "PNG", default=False)
+        Path | None, option("Draw the kernels under the limits of the machine.", "PNG", default=False)
     ] = None,
     save: Annotated[
-        bool, option("--save", "Measure what searches take on this machine, a minute or two, and keep it for plans.")
+        bool, named("--save", "Measure what searches take on this machine, a minute or two, and keep it for plans.")
     ] = False,
-    threads: Annotated[int, option("--threads", "Threads that run each kernel side by side.", "N", min=1)] = 1,
-    seconds: Annotated[float, option("--seconds", "CPU seconds for each figure.", "S", min=0.001)] = 0.3,
-    repeats: Annotated[int, option("--repeats", "Measurements of each figure, which share --seconds.", "N", min=1)] = 5,
+    threads: Annotated[int, option("Threads that run each kernel side by side.", "N", min=1)] = 1,
+    seconds: Annotated[float, option("CPU seconds for each figure.", "S", min=0.001)] = 0.3,
+    repeats: Annotated[int, option("Measurements of each figure, which share --seconds.", "N", min=1)] = 5,
     nsamps: Annotated[str | None, _extent("nsamps", "Numbers of samples (2^20 is one)")] = None,
     nchans: Annotated[str | None, _extent("nchans", "Numbers of channels")] = None,
     ndms: Annotated[str | None, _extent("ndms", "Numbers of trial DMs")] = None,
     dtype: Annotated[
         str | None,
         option(
-            "--dtype",
             "Types of samples that the named kernels take in: uint8, uint16, float32 ...; --list tells.",
             "T,...",
             default="as searches have it",
         ),
     ] = None,
     stages: Annotated[
-        bool, option("--stages", "Measure the stages of the pipeline, with one thread and with two.")
+        bool, named("--stages", "Measure the stages of the pipeline, with one thread and with two.")
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
