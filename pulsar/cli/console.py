@@ -51,6 +51,16 @@ def error(text: str) -> None:
     typer.echo(f"pulsar: {printable(text, lines=True)}", err=True)
 
 
+def end_of_many(failures: Sequence[tuple[str, PulsarError]], summary: str = "") -> None:
+    """Tell which of several searches have failed, and a summary; and end with the code of the worst."""
+    for name, failure in failures:
+        error(f"{name}: {failure}")
+    if failures and summary:
+        error(summary)
+    if failures:
+        raise typer.Exit(max(failure.exit_code for _, failure in failures))
+
+
 def print_json(value: Any, *, ascii_only: bool = False) -> None:
     """Print a result as JSON."""
     out(json.dumps(plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False))
@@ -85,18 +95,24 @@ def check_not_input(output: Path, files: Iterable[Path]) -> None:
         raise ConfigError(f"{output}: is the input itself: write to another file")
 
 
-def check_new(output: Path, files: Iterable[Path], *, overwrite: bool) -> None:
-    """Refuse an output that could not be written, before any work is done, or that is one of the inputs."""
-    check_output(output, overwrite=overwrite)
-    check_not_input(output, files)
+def check_new(*outputs: Path | None, inputs: Iterable[Path] = (), overwrite: bool) -> None:
+    """Refuse outputs that could not be written, before any work is done, or that are an input, or one another."""
+    taken = list(inputs)
+    for output in outputs:
+        if output is not None:
+            check_output(output, overwrite=overwrite)
+            check_not_input(output, taken)
+            taken.append(output)
 
 
-def check_picture(path: Path, *, overwrite: bool = False) -> None:
-    """Refuse a picture that could not be written, before what it shows is made."""
-    from pulsar.report.figure import check_suffix
+def check_picture(*paths: Path | None, overwrite: bool) -> None:
+    """Refuse pictures that could not be written, before what they show is made."""
+    for path in paths:
+        if path is not None:
+            from pulsar.report.figure import check_suffix  # which loads matplotlib
 
-    check_suffix(path)
-    check_output(path, overwrite=overwrite)
+            check_suffix(path)
+            check_output(path, overwrite=overwrite)
 
 
 def write_file(path: Path, content: str | bytes, *, overwrite: bool = False) -> None:

@@ -130,9 +130,7 @@ def connect(
     """Connect nights of one pulsar: count the turns between them, and fit one ephemeris to all."""
     from pulsar.connect.ephemeris import ephemeris_of, hypotheses, par_text, tim_text  # which load scipy
 
-    inputs = [*files, *([] if par is None else [par])]
-    for path in [output] if tim is None else [output, tim]:
-        check_new(path, inputs, overwrite=overwrite)
+    check_new(output, tim, inputs=[*files, *([] if par is None else [par])], overwrite=overwrite)
     arrivals = _arrivals(files, par, idents or [])
     if place_err is not None:
         arrivals = replace(arrivals, place_err=float(np.radians(place_err / 3600.0)))

@@ -165,13 +165,13 @@ def fold(
     sources = wanted.ephemerides(files, settings)
     from pulsar.handover.timing import LEAST_SNR, read_template, tim_text, toas_of, wideband_of
 
-    check_new(output, [*inputs(files, settings), *wanted.inputs()], overwrite=overwrite)
+    check_new(output, inputs=[*inputs(files, settings), *wanted.inputs()], overwrite=overwrite)
     if picture is not None and len(sources) != 1:
         raise ConfigError(f"--plot {picture}: draws one fold, {len(sources)} are asked for: pulsar report {output}")
     if toas is not None:
         if len(sources) != 1:
             raise ConfigError(f"--toas {toas}: times of arrival are of one pulsar, {len(sources)} are to be folded")
-        check_new(toas, [*files, *wanted.inputs(), output], overwrite=overwrite)
+        check_new(toas, inputs=[*files, *wanted.inputs(), output], overwrite=overwrite)
         if wideband:
             with open_observation(*files, config=settings.input) as obs:
                 if min(obs.header.nchans, settings.fold.nbands) < 2:
@@ -223,7 +223,7 @@ def _clean(
 
     if len(files) != 1 or is_list(files[0]):
         raise ConfigError("--zap-time and --zap-freq clean a fold of one product: pulsar fold FOLD.h5 --zap-time LO:HI")
-    check_new(target.path, files, overwrite=target.overwrite)
+    check_new(target.path, inputs=files, overwrite=target.overwrite)
     times = [span(text, "--zap-time", "times in s from the start", "10:20") for text in cleaned.zap_time or ()]
     freqs = [span(text, "--zap-freq", "frequencies in MHz", "1160:1280") for text in cleaned.zap_freq or ()]
     run = zap_fold(files[0], idents, times, freqs, settings, target, told=note)
@@ -243,7 +243,7 @@ def _import(
             f"--plot {picture}: draws one fold, {len(files)} are given: --out X.h5, then pulsar report X.h5"
         )
     if target is not None:
-        check_new(target.path, files, overwrite=target.overwrite)
+        check_new(target.path, inputs=files, overwrite=target.overwrite)
     folds, table = import_files(files, settings, target, fit=refine, progress=progress)
     print_imported(table, folds)
     if picture is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulsar.cli.console import check_picture, error, facts, out, print_json
+from pulsar.cli.console import check_picture, end_of_many, facts, out, print_json
 from pulsar.cli.options import Debug, Files, Json, Overwrite, Pieces, argument, option, options, orbital_period
 from pulsar.cli.tables import Columns, print_table
 from pulsar.config.model import Config
@@ -245,8 +245,7 @@ def plan(
     """Show the DM plan with its smearing, the number of trials, memory, scratch space and expected time."""
     if (survey is None) == (not files):
         raise typer.BadParameter("give the files of an observation, or --survey FILE.toml", param_hint="FILE...")
-    if plot is not None:
-        check_picture(plot, overwrite=overwrite)
+    check_picture(plot, overwrite=overwrite)
     if (companion is None) != (orbit is None):
         raise typer.BadParameter("give both, --companion M and --orbit P", param_hint="--companion")
 
@@ -392,10 +391,7 @@ def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> N
             f"{duration(totals['seconds'])} ({rated}); scratch space {totals['scratch_bytes'] / 2**30:.3g} GiB"
         )
         facts({"problem": problems})
-    for name, failure in failures:
-        error(f"{name}: {failure}")
-    if failures:
-        raise typer.Exit(max(failure.exit_code for _, failure in failures))
+    end_of_many(failures)
 
 
 def _steps(stage: Any) -> str:

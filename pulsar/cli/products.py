@@ -203,7 +203,7 @@ def candidates(
     elif form == "json":
         print_json([values_of(row) for row in chosen])
     elif form == "accel":
-        _print_accel(chosen, of)
+        print_accel(chosen, of)
     else:
         _print_table(chosen, products, wanted)
         hidden = int((rows["harmonic_of"] != "").sum()) if wanted.table == "candidates" else 0
@@ -242,24 +242,6 @@ def note_commands(product: Run, row: dict[str, Any]) -> None:
         note(f"  {line}")
 
 
-def _print_accel(rows: Array, products: Sequence[Run]) -> None:
-    powers_of = {path: _powers(product) for path, product in {product.path: product for product in products}.items()}
-    powers = [
-        powers_of[product.path].get(str(row["uid"]), math.nan) for row, product in zip(rows, products, strict=True)
-    ]
-    whole = [product.observation_of(row).tobs for row, product in zip(rows, products, strict=True)]
-    parts = rows["part_duration"].tolist()
-    lengths = [part if math.isfinite(part) else tobs for part, tobs in zip(parts, whole, strict=True)]
-    print_accel(rows, lengths, powers)
-
-
-def _powers(product: Run) -> dict[str, float]:
-    """Summed power of the best detection of every candidate, by its uid."""
-    rows = product.rows("detections")
-    best = rows[np.argsort(rows["sigma"], kind="stable")]
-    return dict(zip(best["uid"].tolist(), best["power"].tolist(), strict=True))
-
-
 def _check_output(form: str, output: Path | None, inputs: Sequence[Path], wanted: Wanted, *, overwrite: bool) -> None:
     """Refuse an output that cannot be, before anything is read."""
     if output is None:
@@ -274,7 +256,7 @@ def _check_output(form: str, output: Path | None, inputs: Sequence[Path], wanted
         if (output / CANDYJAR_LIST).exists() and not overwrite:
             raise ConfigError(f"{output}: holds {CANDYJAR_LIST} already; give --overwrite, or another --out")
     else:
-        check_new(output, inputs, overwrite=overwrite)
+        check_new(output, inputs=inputs, overwrite=overwrite)
 
 
 def _print_table_of(form: str, rows: Array, name: str, output: Path | None, *, overwrite: bool) -> None:

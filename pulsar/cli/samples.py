@@ -95,7 +95,7 @@ def convert(
     progress: Progress,
 ) -> None:
     """Write an observation, or a part of it, in another format or depth: as it is, not cleaned."""
-    check_new(output, inputs(files, settings), overwrite=overwrite)
+    check_new(output, inputs=inputs(files, settings), overwrite=overwrite)
 
     from pulsar.followup.convert import Extract, convert_files
 
@@ -131,7 +131,7 @@ def waterfall(
     path = output if output is not None else Path(f"{files[0].stem}_{time:g}s.png")
     if path.suffix.lower() not in (".png", ".npy"):
         raise ConfigError(f"--out {path}: expected a name that ends in .png or .npy")
-    check_new(path, inputs(files, settings), overwrite=overwrite)
+    check_new(path, inputs=inputs(files, settings), overwrite=overwrite)
 
     from pulsar.followup.series import waterfall as cut_out
 
@@ -164,10 +164,7 @@ def rfi(
     """Make the mask of an observation, say what is lost and why, and save it for ``--mask`` of other commands."""
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--plot {picture}: the picture is a PNG: end its name in .png")
-    for path in (path for path in (output, picture) if path is not None):
-        check_new(path, inputs(files, settings), overwrite=overwrite)
-    if picture is not None and output is not None:
-        check_not_input(picture, [output])
+    check_new(output, picture, inputs=inputs(files, settings), overwrite=overwrite)
 
     from pulsar.followup.masks import make_rfi
 

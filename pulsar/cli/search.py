@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from pulsar.cli.console import check_new, check_not_input, check_picture, error, out, write_file
+from pulsar.cli.console import check_new, check_not_input, check_picture, end_of_many, out, write_file
 from pulsar.cli.options import (
     Beams,
     Files,
@@ -30,7 +30,7 @@ from pulsar.cli.tables import Columns, print_lists, print_subtracted, print_tabl
 from pulsar.config.model import Config
 from pulsar.data.injected import in_words, wilson
 from pulsar.data.text import number
-from pulsar.errors import ConfigError, PulsarError
+from pulsar.errors import ConfigError
 from pulsar.io.night import scan, several_pointings, unmatched_pointings
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import Target
@@ -73,7 +73,7 @@ def search(
     if settings.input.pointings:
         raise ConfigError("input.pointings is for folders: give --ra and --dec for the files of one observation")
     path = output or default_output(files)
-    check_new(path, inputs(files, settings), overwrite=overwrite or resume)
+    check_new(path, inputs=inputs(files, settings), overwrite=overwrite or resume)
 
     from pulsar.run import search as search_observation
 
@@ -110,16 +110,7 @@ def _night(files: list[Path], settings: Config, folder: Path, pieces: Pieces, to
         common["progress"].message(
             f"{outcome.merged}: the candidates of {len(outcome.products)} products; pulsar report {outcome.merged}"
         )
-    end_of_many(outcome.failures, len(todo))
-
-
-def end_of_many(failures: list[tuple[str, PulsarError]], count: int) -> None:
-    """Tell which of several searches have failed, and end with the code of the worst."""
-    for name, failure in failures:
-        error(f"{name}: {failure}")
-    if failures:
-        error(f"{len(failures)} of {count} could not be searched")
-        raise typer.Exit(max(failure.exit_code for _, failure in failures))
+    end_of_many(outcome.failures, f"{len(outcome.failures)} of {len(todo)} could not be searched")
 
 
 #: Observations whose limits on flux densities are printed; all are in the product.
@@ -162,13 +153,11 @@ def completeness(
     from pulsar.report.paper import beside, format_of
 
     replace = overwrite or resume
-    check_new(output, inputs(files, settings), overwrite=replace)
+    check_new(output, inputs=inputs(files, settings), overwrite=replace)
     if table is not None:
         format_of(table)
-        for path in (table, beside(table)):
-            check_new(path, (), overwrite=replace)
-    if plot is not None:
-        check_picture(plot, overwrite=replace)
+        check_new(table, beside(table), overwrite=replace)
+    check_picture(plot, overwrite=replace)
     wanted = parse_beams(beams) if beams is not None else None
     todo = observations(files, settings, output, signals=signals or SIGNALS, beams=wanted, progress=progress)
     folder = runs_folder(output)
@@ -188,7 +177,7 @@ def completeness(
 
         figure.save(plots.plot_completeness(run.rows("completeness/injected"), run.rows("completeness/rows")), plot)
     progress.message(f"{output}: {len(outcome.products)} of {len(todo)} observations; plots: pulsar report {output}")
-    end_of_many(outcome.failures, len(todo))
+    end_of_many(outcome.failures, f"{len(outcome.failures)} of {len(todo)} could not be searched")
 
 
 def _write_tables(run: Run, path: Path) -> None:

@@ -152,9 +152,7 @@ def bench(
     chosen = {name: text for name, text in given.items() if text is not None}
     if chosen and not kernels:
         raise typer.BadParameter("chooses for kernels: name them", param_hint=f"--{next(iter(chosen))}")
-    for picture in (plot, roofline):
-        if picture is not None:
-            check_picture(picture, overwrite=overwrite)
+    check_picture(plot, roofline, overwrite=overwrite)
     if save:
         _save(kernels, stages, as_json, quiet)
         return

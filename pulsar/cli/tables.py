@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from pulsar.cli.console import out
 from pulsar.data.candidate import DETECTED
 from pulsar.data.direction import dms, hms
@@ -270,23 +272,31 @@ def print_subtracted(rows: Any) -> None:
     print_table(columns, rows, title="Subtracted", left=LEFT)
 
 
-def print_accel(rows: Any, lengths: Sequence[float], powers: Sequence[float]) -> None:
+def print_accel(rows: Any, products: Sequence[Any]) -> None:
     """Print candidates with the columns of PRESTO's accelsearch, in its units.
 
     Parameters
     ----------
     rows : structured array
         Fields of CANDIDATE_COLUMNS.
-    lengths : sequence of float
-        Length of the observation of each [s]: r and z are in bins of its inverse.
-    powers : sequence of float
-        Summed power of the best detection of each; NaN where it was not kept.
+    products : sequence of Run
+        That of each row. Of what it has kept, the best detection of the row tells the summed power.
     """
+    powers: dict[Any, dict[str, float]] = {}
+    for product in products:
+        if product.path not in powers:
+            found = product.rows("detections")
+            found = found[np.argsort(found["sigma"], kind="stable")]
+            powers[product.path] = dict(zip(found["uid"].tolist(), found["power"].tolist(), strict=True))
+    summed = [powers[run.path].get(str(row["uid"]), math.nan) for run, row in zip(products, rows, strict=True)]
+    # Length of what was folded [s]: r and z are in bins of its inverse.
+    whole = np.array([run.observation_of(row).tobs for run, row in zip(products, rows, strict=True)])
+    lengths = np.where(np.isfinite(rows["part_duration"]), rows["part_duration"], whole)
     error = rows["period_err"] * rows["freq"] ** 2
     columns: Columns = {
         "Cand": lambda i: str(i + 1),
         "Sigma": lambda i: number(rows["sigma"][i], ".2f"),
-        "Summed Power": lambda i: number(powers[i], ".2f"),
+        "Summed Power": lambda i: number(summed[i], ".2f"),
         "Num Harm": lambda i: str(rows["nharm"][i]),
         "Period (ms)": lambda i: value_error(1e3 * rows["period"][i], 1e3 * rows["period_err"][i]),
         "Frequency (Hz)": lambda i: value_error(rows["freq"][i], error[i]),
