@@ -428,21 +428,14 @@ def import_fold(path: Path, *, fit: bool = True) -> Imported:
 
 def _with_errors(cube: FoldCube) -> Fold:
     """A fold of which only sums are known, where it is; errors are those of refining each of the two sums alone."""
-    fold = refine(cube, fit=False)
-    bands, times = cube.band_freqs, cube.time_edges
-    high, ends = np.array([cube.fref]), times[[0, -1]]
-    over_bands = replace(
-        cube,
-        data=cube.data.sum(axis=1, keepdims=True),
-        variance=cube.variance.sum(axis=1, keepdims=True),
-        band_freqs=high,
-    )
-    over_time = replace(
-        cube, data=cube.data.sum(axis=0, keepdims=True), variance=cube.variance.sum(axis=0, keepdims=True),
-        time_edges=ends, band_freqs=bands,
-    )  # fmt: skip
-    spin, dispersion = refine(over_bands, search_dm=False), refine(over_time, search_fdot=False)
-    return replace(fold, freq_err=spin.freq_err, fdot_err=spin.fdot_err, dm_err=dispersion.dm_err)
+
+    def summed(axis: int, **edges: Any) -> FoldCube:
+        data, variance = (values.sum(axis=axis, keepdims=True) for values in (cube.data, cube.variance))
+        return replace(cube, data=data, variance=variance, **edges)
+
+    spin = refine(summed(1, band_freqs=np.array([cube.fref])), search_dm=False)
+    dispersion = refine(summed(0, time_edges=cube.time_edges[[0, -1]]), search_fdot=False)
+    return replace(refine(cube, fit=False), freq_err=spin.freq_err, fdot_err=spin.fdot_err, dm_err=dispersion.dm_err)
 
 
 def imported_table(found: Sequence[Imported], config: Config) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pulsar.cleaning.birdies import Birdie, fraction_lost, merged, read_zaplist
-from pulsar.cleaning.mask import Mask, block_losses, channel_losses, losses, worst_blocks, worst_channels
+from pulsar.cleaning.mask import Mask, Stretch, block_losses, channel_losses, losses, worst_blocks, worst_channels
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.cleaning.store import write_mask
 from pulsar.config.load import load_config, to_toml
@@ -82,15 +82,8 @@ class RfiReport:
             "channels_masked": int(np.count_nonzero(~mask.chan_ok)),
             "fraction_lost": mask.fraction_lost,
             "reasons": [asdict(one) for one in losses(mask)],
-            "frequencies": [
-                {"lo": s.lo, "hi": s.hi, "channels": s.last - s.first + 1, "lost": s.lost, "share": s.share}
-                | {"reasons": list(s.reasons)}
-                for s in worst_channels(mask, header)
-            ],
-            "times": [
-                {"lo": s.lo, "hi": s.hi, "blocks": s.last - s.first + 1, "lost": s.lost, "share": s.share}
-                for s in worst_blocks(mask, header)
-            ],
+            "frequencies": [_lost(s, "channels") | {"reasons": list(s.reasons)} for s in worst_channels(mask, header)],
+            "times": [_lost(s, "blocks") for s in worst_blocks(mask, header)],
             "birdies": [asdict(birdie) for birdie in self.birdies],
             "spectrum_lost": self.spectrum_lost,
             "freqs": header.freqs.tolist(),
@@ -116,6 +109,12 @@ class RfiReport:
 
     def __repr__(self) -> str:
         return f"<RfiReport of {self.header.source or 'unnamed source'}: {self.mask.summary()}>"
+
+
+def _lost(stretch: Stretch, counted: str) -> dict[str, Any]:
+    """A stretch of channels or blocks, by the name of what is counted."""
+    count = stretch.last - stretch.first + 1
+    return {"lo": stretch.lo, "hi": stretch.hi, counted: count, "lost": stretch.lost, "share": stretch.share}
 
 
 def make_rfi(

@@ -1,6 +1,7 @@
 """The cost of searching a survey: cores, memory, storage, and whether the search keeps up with the observing."""
 
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Final, Self
 
@@ -179,22 +180,16 @@ def plan_survey(survey: Survey) -> SurveyPlan:
         )
     if machine.threads is not None:
         return _planned(survey, machine.threads)
-    best: SurveyPlan | None = None
-    threads = 1
-    while threads <= machine.cores:
+    counts = [1 << power for power in range(machine.cores.bit_length())]
+    plans = []
+    for threads in counts:
         try:
-            found = _planned(survey, threads)
+            plans.append(_planned(survey, threads))
         except ConfigError:
             # More memory a search may do.
-            if 2 * threads > machine.cores and best is None:
+            if threads == counts[-1] and not plans:
                 raise
-        else:
-            if best is None or found.keeps_up > 1.05 * best.keeps_up:
-                best = found
-        threads *= 2
-    if best is None:
-        raise ConfigError("no number of threads fits the node")
-    return best
+    return reduce(lambda best, found: found if found.keeps_up > 1.05 * best.keeps_up else best, plans)
 
 
 def _planned(survey: Survey, threads: int) -> SurveyPlan:
