@@ -98,9 +98,7 @@ def run(folder: Folder, *, work: Work, progress: Progress) -> None:
 def _end(folder: Path, outcome: "Outcome") -> None:
     """Tell what a run has come to, and end with its code."""
     out(f"{folder}: {outcome.done} units done, {len(outcome.failures)} failed, {outcome.left} left")
-    for record in outcome.failures:
-        error(f"{record.name}: {record.reason}")
-    for record in outcome.waits[:MOST_TOLD]:
+    for record in [*outcome.failures, *outcome.waits[:MOST_TOLD]]:
         error(f"{record.name}: {record.reason}")
     if outcome.waits:
         until = "there is room" if any(record.kind == "storage" for record in outcome.waits) else "the files are there"

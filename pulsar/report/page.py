@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import compress
@@ -270,16 +269,8 @@ def write_report(
     return target
 
 
-@dataclass(frozen=True)
-class Served:
-    """A page whose sheets are drawn when they are asked for."""
-
-    text: str  # The page
-    sheets: dict[str, Task]  # By the address of each sheet, from that of the page
-
-
-def served_page(runs: Sequence[Run], scripts: Sequence[str] = (), style: str = "") -> Served:
-    """A page for a server.
+def served_page(runs: Sequence[Run], scripts: Sequence[str], style: str) -> tuple[str, dict[str, Task]]:
+    """A page for a server, whose sheets are drawn when they are asked for.
 
     Parameters
     ----------
@@ -287,12 +278,19 @@ def served_page(runs: Sequence[Run], scripts: Sequence[str] = (), style: str = "
         Run before those of the page.
     style : str
         After that of the page.
+
+    Returns
+    -------
+    str
+        The page.
+    dict of str to Task
+        By the address of each sheet, from that of the page.
     """
     page = _Page(runs, Labels())
     sheets = {f"{SHEETS}/{page.key(task)}.png": task for task in tasks_of(runs, None)}
     for path, task in sheets.items():
         page.add(task, path, "")
-    return Served(page.text(scripts, style), sheets)
+    return page.text(scripts, style), sheets
 
 
 def tasks_of(runs: Sequence[Run], top: int | None) -> list[Task]:

@@ -74,9 +74,8 @@ class Site:
         # Beside the products, where judgements are kept elsewhere, they are only read.
         others = [beside(run.path) for run in runs if beside(run.path).exists()]
         self._read_only = [e for path in others if path not in self._files for e in read_labels(path).entries]
-        page = served_page(runs, [part(name) for name in (*scripts, "triage.js")], part("triage.css"))
-        self.page = page.text.encode()
-        self._tasks = dict(page.sheets)
+        page, self._tasks = served_page(runs, [part(name) for name in (*scripts, "triage.js")], part("triage.css"))
+        self.page = page.encode()
         self._desk, self._dense = Desk(self._sources), Desk(self._sources, resolution=2 * RESOLUTION)
         self._drawn: OrderedDict[str, Drawn] = OrderedDict()
         # Sheets are drawn, and judgements kept, one after the other.
