@@ -122,6 +122,16 @@ def case(
     return lambda make: Case(make, *row, **more)
 
 
+def afresh(out: Array, before: Array | float, kernel: Callable[[], object]) -> Callable[[], None]:
+    """One call of a kernel that changes an array, which is first made what it was before."""
+
+    def run() -> None:
+        out[:] = before
+        kernel()
+
+    return run
+
+
 def noise(*shape: int, mean: float = 0.0, sigma: float = 1.0, dtype: str = "float32") -> Array:
     """Normal noise, always the same; rounded and clipped for integers."""
     values = np.random.default_rng(1).normal(mean, sigma, shape)

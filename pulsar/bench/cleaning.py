@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from pulsar.bench.case import Cost, Size, Work, case, noise
+from pulsar.bench.case import Cost, Size, Work, afresh, case, noise
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.dedisp.engine import build_tree, make_engines, samples_per_dm, tile_size
 from pulsar.dedisp.stream import Workspaces
@@ -166,13 +166,10 @@ def band_sums(size: Size, dtype: str) -> Work:
     bands = np.arange(size.nchans) * BANDS // size.nchans
     out = np.zeros((BANDS, size.nsamps), dtype=np.float32)
 
-    def run() -> None:
-        out[:] = 0.0
-        add_bands(data, bands, 0, out)
-
     def plain() -> Array:
         return np.stack([data[bands == b].sum(axis=0, dtype=np.float32) for b in range(BANDS)])
 
+    run = afresh(out, 0.0, partial(add_bands, data, bands, 0, out))
     return Work(run, lambda: out, Cost(data.size, data.nbytes + out.nbytes, adds=data.size), plain)
 
 
@@ -182,14 +179,11 @@ def decimate(size: Size, dtype: str) -> Work:
     data = noise(size.nchans, size.nsamps, mean=96.0, sigma=16.0, dtype="uint8").astype(dtype)
     out = np.zeros((size.nchans, size.nsamps // FACTOR), dtype=np.float32)
 
-    def run() -> None:
-        out[:] = 0.0
-        decimate_samples(data, FACTOR, 0, out)
-
     def plain() -> Array:
         whole = data[:, : out.shape[1] * FACTOR]
         return np.asarray(whole.reshape(size.nchans, -1, FACTOR).sum(axis=2, dtype=np.float32))
 
+    run = afresh(out, 0.0, partial(decimate_samples, data, FACTOR, 0, out))
     return Work(run, lambda: out, Cost(data.size, data.nbytes + out.nbytes, adds=data.size), plain)
 
 
@@ -274,16 +268,13 @@ def tone(size: Size) -> Work:
     out = x.copy()
     work = np.empty((3, n + 1))
 
-    def run() -> None:
-        out[:] = x
-        remove_tone(out, freq, half, work)
-
     def plain() -> Array:
         turned = np.exp(-2j * np.pi * freq * np.arange(n))
         sums = np.append(0.0, np.cumsum(x * turned))
         lo, hi = np.maximum(np.arange(n) - half, 0), np.minimum(np.arange(n) + half + 1, n)
         return np.asarray(x - 2.0 * np.real((sums[hi] - sums[lo]) / (hi - lo) / turned))
 
+    run = afresh(out, x, partial(remove_tone, out, freq, half, work))
     cost = Cost(n, x.nbytes * 3 + 2 * work.nbytes, flops=30 * n)
     return Work(run, lambda: out, cost, plain, rtol=1e-4, atol=1e-4)
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from pulsar.bench.case import Cost, Size, Work, case, noise
+from pulsar.bench.case import Cost, Size, Work, afresh, case, noise
 from pulsar.constants import KDM
 from pulsar.folding.plan import plan_bands
 from pulsar_kernels import cells, clusters, ffa, fold, longwave, matched, subtract
@@ -323,10 +323,6 @@ def subtract_cells(size: Size) -> Work:
     place = subtract.Grid(tsamp, spin, delays, np.array([0, n]), zero, bad, np.array([-8.0, n]), bands)
     template = shape, zero.reshape(1, 1), np.ones((1, 1)), np.zeros((1, 1)), np.ones(nchans), keys
 
-    def run() -> None:
-        out[:] = data
-        subtract.subtract_cells(out, 0, place, *template)
-
     def plain() -> Array:
         i = np.arange(n)
         first = i // subtract.STRETCH * subtract.STRETCH
@@ -345,6 +341,7 @@ def subtract_cells(size: Size) -> Work:
             into[:] = np.clip(row - ((table[bins] + (h >> 16)) >> 16), -127, 127)
         return taken
 
+    run = afresh(out, data, partial(subtract.subtract_cells, out, 0, place, *template))
     # Seven operations in double precision for the phase.
     return Work(run, lambda: out, Cost(nchans * n, 2.0 * data.nbytes, flops=14 * nchans * n), plain)
 
@@ -357,13 +354,10 @@ def fold_row(size: Size) -> Work:
     slots = ((0.3 + 0.0123456 * np.arange(n)) % 1.0 * NBINS).astype(np.uint16)
     sums = np.zeros(NBINS)
 
-    def run() -> None:
-        sums[:] = 0.0
-        fold.fold_row(data, slots, sums)
-
     def plain() -> Array:
         return np.bincount(slots, weights=data, minlength=NBINS)
 
+    run = afresh(sums, 0.0, partial(fold.fold_row, data, slots, sums))
     return Work(run, lambda: sums, Cost(n, data.nbytes + slots.nbytes, flops=2 * n), plain, rtol=1e-9, atol=1e-9)
 
 
