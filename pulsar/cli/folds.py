@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -358,129 +358,110 @@ def export(
     count = (len(forms) + dat + burst + voevent) * len(idents) + obscore
     if output is not None and count > 1:
         raise ConfigError(f"--out names one file, but {count} are asked for: leave it out")
-    asked_for = Export(read(run), idents, output, overwrite, quiet)
-    rows = {ident: asked_for.row(ident) for ident in idents}
-    orbits = {str(row["id"]) for row in asked_for.product.rows("orbits/found")}
-    if forms and orbits.isdisjoint(idents):
-        asked_for.folds(forms, whole=whole, wideband=wideband)
-    elif forms:
-        asked_for.orbits(forms)
-    # What reads the files comes last.
-    if voevent:
-        asked_for.events(rows, author, role)
-    if obscore:
-        asked_for.observations(author)
-    if burst:
-        asked_for.bursts()
-    if dat:
-        for ident, row in rows.items():
-            asked_for.series(ident, row, float(row["dm"]) if dm is None else dm)
-    for ident, row in rows.items() if not quiet else ():
-        if "period" in row and ident not in orbits:
-            note_commands(asked_for.product, row)
+    product, progress = read(run), Display(quiet).progress()
+    rows = {ident: _row(product, ident) for ident in idents}
+    orbits = {str(row["id"]) for row in product.rows("orbits/found")}
 
-
-@dataclass(frozen=True)
-class Export:
-    """Rows of a product that are exported, and how files are written."""
-
-    product: Run
-    idents: list[str]
-    output: Path | None
-    overwrite: bool
-    quiet: bool
-
-    def name(self, ident: str, form: str) -> Path:
-        """The file for a row."""
-        path = self.product.path
-        # PRESTO looks for the text beside the fold, under its name.
-        ending = "pfd.bestprof" if form == "bestprof" else form
-        return self.output or path.with_name(f"{path.stem}_{ident}.{ending}")
-
-    def row(self, ident: str) -> dict[str, Any]:
-        """The row of a candidate or a single pulse."""
-        pulses = self.product.rows("single_pulses")
-        pulses = pulses[pulses["id"] == ident]
-        if len(pulses):
-            return values_of(pulses[0])
-        return self.product.candidate(ident)
-
-    def write(self, contents: Sequence[tuple[Path, str | bytes]], inputs: list[Path]) -> None:
+    def write(made: Iterable[Made]) -> None:
         """Write files; all names before the first: what cannot be made leaves nothing half done."""
-        for path, _ in contents:
-            check_not_input(path, [self.product.path, *inputs])
-        for path, content in contents:
-            write_file(path, content, overwrite=self.overwrite)
+        contents = {_exported(product, output, ident, form): (content, files) for ident, form, content, files in made}
+        for path, (_, files) in contents.items():
+            check_not_input(path, [product.path, *files])
+        for path, (content, _) in contents.items():
+            write_file(path, content, overwrite=overwrite)
             out(str(path))
 
-    def folds(self, forms: list[str], *, whole: bool, wideband: bool) -> None:
-        """Write what is made of folds, or of the whole ones from which something was left out."""
-        from pulsar.handover.formats import FORMATS, wideband_tim
-
-        makers = {**FORMATS, "tim": wideband_tim} if wideband else FORMATS
-        candidates = [candidate_of(self.product, ident, whole=whole) for ident in self.idents]
-        contents = [(self.name(each.ident, form), makers[form](each)) for each in candidates for form in forms]
-        self.write(contents, [file for each in candidates for file in each.files])
-
-    def orbits(self, forms: list[str]) -> None:
-        """Write ephemerides with an orbit."""
-        from pulsar.handover.timing import orbit_par_text
-
-        product = self.product
-        if forms != ["par"]:
-            raise ConfigError(f"{product.path}: its orbits have no folds: of them --par is written")
-        orbits = product.rows("orbits/found")
-        contents = []
-        for ident in self.idents:
-            header = product.observation_of(product.candidate(ident))
-            called = name_of(ident, product.candidate(ident), header)
-            row = orbits[orbits["id"] == ident][0]
-            text = orbit_par_text(row, header, name=called, origin=f"{ident} of {product.path.name}")
-            contents.append((self.name(ident, "par"), text))
-        self.write(contents, [])
-
-    def bursts(self) -> None:
-        """Write single pulses, cut out of their files."""
-        from pulsar.followup.series import burst_bytes, burst_of
-
-        contents: list[tuple[Path, bytes]] = []
-        inputs: list[Path] = []
-        for ident in self.idents:
-            row, cutout, header = burst_of(self.product, ident, Display(self.quiet).progress())
-            files = self.product.files_of(int(row["obs"]))
-            inputs += files
-            contents.append((self.name(ident, "h5"), burst_bytes(row, cutout, header, files[0].name)))
-        self.write(contents, inputs)
-
-    def events(self, rows: Mapping[str, dict[str, Any]], author: str, role: str) -> None:
-        """Write single pulses as events."""
-        from pulsar.handover.vo import voevent_bytes
-        from pulsar.io.product.provenance import settings_of
-
-        telescope = settings_of(self.product.provenance).telescope
-        contents = []
-        for ident, row in rows.items():
-            if "time" not in row:
-                raise ConfigError(f"{self.product.path}: {ident} is no single pulse: --voevent is of those")
-            content = voevent_bytes(row, self.product.observation_of(row), telescope, author, role)
-            contents.append((self.name(ident, "xml"), content))
-        self.write(contents, [])
-
-    def observations(self, author: str) -> None:
-        """Write the rows of ObsCore of the product."""
+    if forms:
+        folded = orbits.isdisjoint(idents)
+        write(_of_folds(product, idents, forms, whole, wideband) if folded else _of_orbits(product, idents, forms))
+    # What reads the files comes last.
+    if voevent:
+        write(_of_events(product, rows, author, role))
+    if obscore:
         from pulsar.handover.vo import obscore_votable
 
-        path = self.output or self.product.path.with_name(f"{self.product.path.stem}_obscore.vot")
-        self.write([(path, obscore_votable(self.product, author))], [])
+        write([("obscore", "vot", obscore_votable(product, author), ())])
+    if burst:
+        write([*_of_bursts(product, idents, progress)])
+    for ident, row in rows.items() if dat else ():
+        path = _exported(product, output, ident, "dat")
+        _write_series(product, row, float(row["dm"]) if dm is None else dm, path, overwrite, progress)
+    for ident, row in rows.items() if not quiet else ():
+        if "period" in row and ident not in orbits:
+            note_commands(product, row)
 
-    def series(self, ident: str, row: dict[str, Any], dm: float) -> None:
-        """Write the series of the files of a row at a DM."""
-        from pulsar.followup.series import dedisperse_files, origin_of
 
-        files, config = origin_of(self.product, row)
-        path = self.name(ident, "dat")
-        for each in series_paths(path):
-            check_not_input(each, [self.product.path, *files])
-        progress = Display(self.quiet).progress()
-        for written in dedisperse_files(files, [dm], config, path, overwrite=self.overwrite, progress=progress):
-            out(str(written))
+#: What is exported: its row, the ending of its file, the content, and the files that it was made of.
+Made = tuple[str, str, str | bytes, Sequence[Path]]
+
+
+def _exported(product: Run, output: Path | None, ident: str, form: str) -> Path:
+    """The file for a row."""
+    # PRESTO looks for the text beside the fold, under its name.
+    ending = "pfd.bestprof" if form == "bestprof" else form
+    return output or product.path.with_name(f"{product.path.stem}_{ident}.{ending}")
+
+
+def _row(product: Run, ident: str) -> dict[str, Any]:
+    """The row of a candidate or a single pulse."""
+    pulses = product.rows("single_pulses")
+    pulses = pulses[pulses["id"] == ident]
+    return values_of(pulses[0]) if len(pulses) else product.candidate(ident)
+
+
+def _of_folds(product: Run, idents: list[str], forms: list[str], whole: bool, wideband: bool) -> Iterator[Made]:
+    """What is made of folds, or of the whole ones from which something was left out."""
+    from pulsar.handover.formats import FORMATS, wideband_tim
+
+    makers = {**FORMATS, "tim": wideband_tim} if wideband else FORMATS
+    for each in [candidate_of(product, ident, whole=whole) for ident in idents]:
+        yield from ((each.ident, form, makers[form](each), each.files) for form in forms)
+
+
+def _of_orbits(product: Run, idents: list[str], forms: list[str]) -> Iterator[Made]:
+    """Ephemerides with an orbit."""
+    from pulsar.handover.timing import orbit_par_text
+
+    if forms != ["par"]:
+        raise ConfigError(f"{product.path}: its orbits have no folds: of them --par is written")
+    orbits = product.rows("orbits/found")
+    for ident in idents:
+        row = product.candidate(ident)
+        header = product.observation_of(row)
+        name, origin = name_of(ident, row, header), f"{ident} of {product.path.name}"
+        yield ident, "par", orbit_par_text(orbits[orbits["id"] == ident][0], header, name=name, origin=origin), ()
+
+
+def _of_events(product: Run, rows: Mapping[str, dict[str, Any]], author: str, role: str) -> Iterator[Made]:
+    """Single pulses as events."""
+    from pulsar.handover.vo import voevent_bytes
+    from pulsar.io.product.provenance import settings_of
+
+    telescope = settings_of(product.provenance).telescope
+    for ident, row in rows.items():
+        if "time" not in row:
+            raise ConfigError(f"{product.path}: {ident} is no single pulse: --voevent is of those")
+        yield ident, "xml", voevent_bytes(row, product.observation_of(row), telescope, author, role), ()
+
+
+def _of_bursts(product: Run, idents: list[str], progress: Progress) -> Iterator[Made]:
+    """Single pulses, cut out of their files."""
+    from pulsar.followup.series import burst_bytes, burst_of
+
+    for ident in idents:
+        row, cutout, header = burst_of(product, ident, progress)
+        files = product.files_of(int(row["obs"]))
+        yield ident, "h5", burst_bytes(row, cutout, header, files[0].name), files
+
+
+def _write_series(
+    product: Run, row: dict[str, Any], dm: float, path: Path, overwrite: bool, progress: Progress
+) -> None:
+    """Write the series of the files of a row at a DM."""
+    from pulsar.followup.series import dedisperse_files, origin_of
+
+    files, config = origin_of(product, row)
+    for each in series_paths(path):
+        check_not_input(each, [product.path, *files])
+    for written in dedisperse_files(files, [dm], config, path, overwrite=overwrite, progress=progress):
+        out(str(written))
