@@ -7,7 +7,7 @@ and utypes those of its version 1.1 (Louys et al. 2017, table 6).
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Final
@@ -275,14 +275,12 @@ def _parameters(row: Mapping[str, Any], header: Header, telescope: TelescopeConf
     }
 
 
-def _known(parameters: list[Parameter]) -> list[dict[str, str | None]]:
+def _known(parameters: list[Parameter]) -> Iterator[dict[str, str | None]]:
     """Attributes of those of the parameters that are known."""
-    known = []
     for name, value, unit, ucd in parameters:
         if isinstance(value, str):
             kind, text = "string", printable(value)
         else:
             kind, text = "int" if isinstance(value, int) else "float", f"{value:.9g}" if math.isfinite(value) else ""
         if text:
-            known.append({"name": name, "dataType": kind, "value": text, "unit": unit or None, "ucd": ucd or None})
-    return known
+            yield {"name": name, "dataType": kind, "value": text, "unit": unit or None, "ucd": ucd or None}

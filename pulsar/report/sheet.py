@@ -185,14 +185,12 @@ def _turns(fold: Fold) -> Floats:
 
 def _panels(fold: Fold) -> list[Callable[[Sheet, Box, Fold], None]]:
     """Panels beside time and phase: a fold of one band has no frequencies and no DM curve."""
-    panels: list[Callable[[Sheet, Box, Fold], None]] = []
-    if len(fold.band_freqs) > 1 and np.all(np.isfinite(fold.band_freqs)):
-        panels.append(_frequency)
-    if len(fold.dms) > 1 and np.any(np.isfinite(fold.dm_snr)):
-        panels.append(_dm_curve)
-    if len(fold.freq_offsets) > 1:
-        panels.append(_period if len(fold.fdot_offsets) < 2 else _plane)
-    return panels
+    shown = {
+        _frequency: len(fold.band_freqs) > 1 and np.all(np.isfinite(fold.band_freqs)),
+        _dm_curve: len(fold.dms) > 1 and np.any(np.isfinite(fold.dm_snr)),
+        _period if len(fold.fdot_offsets) < 2 else _plane: len(fold.freq_offsets) > 1,
+    }
+    return [panel for panel, there in shown.items() if there]
 
 
 def _boxes(count: int) -> list[Box]:
