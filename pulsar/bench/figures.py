@@ -18,7 +18,7 @@ from pulsar.bench.case import Cost, Size
 from pulsar.bench.limits import Limits, Timing
 from pulsar.config.resources import usable_cores
 from pulsar.data.files import read_bytes
-from pulsar.data.text import literal, printable, si
+from pulsar.data.text import counted, literal, printable, si
 from pulsar.data.validated import Count, Number, checked, strict_json
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import cpu_model, versions
@@ -245,7 +245,7 @@ def _entries(run: Run) -> dict[tuple[Any, ...], tuple[str, Measured]]:
     for f, name in zip(run.figures, labels(run.figures), strict=True):
         entries[f.kernel, f.dtype, f.nsamps, f.nchans, f.ndms] = name, f
     for s in run.stages:
-        name = f"{s.stage}, {s.threads} thread{'s' if s.threads > 1 else ''}"
+        name = f"{s.stage}, {counted(s.threads, 'threads')}"
         entries[name, s.about] = name, s
     return entries
 

@@ -14,7 +14,7 @@ from pulsar.cli.options import Command, Debug, Json, Overwrite, Pieces, Top, arg
 from pulsar.cli.tables import print_lists
 from pulsar.config.model import Config
 from pulsar.config.resources import parse_size
-from pulsar.data.text import duration
+from pulsar.data.text import counted, duration
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def init(
         note(f"pulsar: warning: {problem}")
     for text in (f"{unit.name}: {text}" for unit in batch.units for text in unit.incomplete):
         note(f"pulsar: warning: {text}")
-    size = sum(unit.nbytes for unit in batch.units)
-    number = f"{len(batch.units)} unit{'s' if len(batch.units) != 1 else ''}"
+    size = _volume(sum(unit.nbytes for unit in batch.units))
+    cpu = _hours(sum(unit.cpu for unit in batch.units))
     out(
-        f"{output}: {number}, {_volume(size)}, about {_hours(sum(u.cpu for u in batch.units))}; "
-        f"search them with `pulsar batch run {output}`"
+        f"{output}: {counted(len(batch.units), 'units')}, {size}, about {cpu}; search them with "
+        f"`pulsar batch run {output}`"
     )
     if batch.unreadable:
         error(f"{len(batch.unreadable)} files cannot be read and are passed over")

@@ -14,7 +14,7 @@ from pulsar.cli.options import Debug, Files, Json, Overwrite, Pieces, argument, 
 from pulsar.cli.tables import Columns, print_table
 from pulsar.config.model import Config
 from pulsar.data.direction import dms, hms
-from pulsar.data.text import duration
+from pulsar.data.text import counted, duration
 from pulsar.errors import ConfigError
 from pulsar.io.base import parse_name
 from pulsar.io.night import examine, scan, several_pointings, unmatched_pointings
@@ -71,7 +71,7 @@ def _pointings(files: Any, settings: Config, as_json: bool) -> None:
         h = inside[group[0]].header
         polarisation = f", {h.pol_type}" if h.pol_type else ""
         out(
-            f"{source or 'unnamed'}, {date or 'undated'}: {len(group)} beam{'s' if len(group) > 1 else ''}, "
+            f"{source or 'unnamed'}, {date or 'undated'}: {counted(len(group), 'beams')}, "
             f"{h.nchans} channels, {_band(h)}, {1e6 * h.tsamp:.6g} us, {h.nbits} bit{polarisation}{utc(h.tstart)}"
         )
         for p in group:
@@ -95,10 +95,10 @@ def _row(pointing: Any, obs: Any) -> str:
     """One beam: a mark for every file, a hole for each that is missing, their number and time, and the gaps."""
     numbers = {parse_name(path).sequence for path in pointing.paths}
     count = len(pointing.paths)
-    text = f"{count} file{'s' if count > 1 else ''}, {obs.header.tobs:.5g} s"
+    text = f"{counted(count, 'files')}, {obs.header.tobs:.5g} s"
     if obs.gaps:
         lost = sum(gap.nsamps for gap in obs.gaps) * obs.header.tsamp
-        text += f", {len(obs.gaps)} gap{'s' if len(obs.gaps) > 1 else ''} of {lost:.4g} s"
+        text += f", {counted(len(obs.gaps), 'gaps')} of {lost:.4g} s"
     known = sorted(n for n in numbers if n is not None)
     if len(known) != count or not known:
         return text
@@ -146,7 +146,7 @@ def _print_observation(obs: Any) -> None:
     size = sum(f.size for f in obs.files)
     machine = f", {h.machine}" if h.machine not in ("", "0") else ""
     beam = "" if h.beam is None else f", beam {h.beam}" + (f" of {h.nbeams}" if h.nbeams else "")
-    polarisations = f"{h.nifs} polarisation{'s' if h.nifs > 1 else ''}" + (f" ({h.pol_type})" if h.pol_type else "")
+    polarisations = counted(h.nifs, "polarisations") + (f" ({h.pol_type})" if h.pol_type else "")
     series = f"dedispersed to DM {h.dm:g}" if math.isfinite(h.dm) else "dedispersed to several DMs"
     dead = f", {h.nchans - alive} dead" if alive < h.nchans else ""
     facts(
@@ -336,11 +336,11 @@ def _survey(path: Path, as_json: bool) -> None:
         print_json({**without_lists(plan), **totals}, ascii_only=True)
         return
     out(
-        f"{survey.name}: {observing.beams} beam{'s' if observing.beams > 1 else ''}, {observing.hours:g} h of "
+        f"{survey.name}: {counted(observing.beams, 'beams')}, {observing.hours:g} h of "
         f"{band.nchans} channels, {1e6 * band.tsamp:g} us, {band.nbits} bit"
     )
     stages = ", ".join(f"{name} {seconds:.3g}" for name, seconds in plan.cpu.items())
-    threads = f"{plan.plan.threads} thread{'s' if plan.plan.threads > 1 else ''}"
+    threads = counted(plan.plan.threads, "threads")
     pace = plan.keeps_up
     behind = f"{1.0 / pace - 1.0:.3g} days behind after each"
     verdict = behind if pace < 1.0 else f"it keeps up, {pace:.2f} times as fast"

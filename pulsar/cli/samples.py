@@ -30,6 +30,7 @@ from pulsar.cli.tables import Columns, print_candidates, print_table
 from pulsar.config.load import load_config
 from pulsar.config.model import Config
 from pulsar.config.resources import thread_count
+from pulsar.data.text import counted
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.open import open_observation
 from pulsar.io.series import series_paths
@@ -186,7 +187,7 @@ def _print_losses(made: "RfiReport") -> None:
     losses = made.summary()
     out(
         f"{100 * losses['fraction_lost']:.2f} % of the data are left out; {losses['channels_masked']} of "
-        f"{losses['nchans']} channels, {_count(losses['nblocks'], 'blocks')} of time"
+        f"{losses['nchans']} channels, {counted(losses['nblocks'], 'blocks')} of time"
     )
     if losses["reasons"]:
         out()
@@ -206,7 +207,7 @@ def _print_losses(made: "RfiReport") -> None:
     elif not made.birdies:
         out("Periodic interference: none found at DM 0")
     else:
-        lines = f"{_count(len(made.birdies), 'lines')}, {_percent(made.spectrum_lost)} of the spectrum"
+        lines = f"{counted(len(made.birdies), 'lines')}, {_percent(made.spectrum_lost)} of the spectrum"
         widest = sorted(losses["birdies"], key=lambda birdie: -birdie["width"])
         _print_costliest(f"Periodic interference: {lines}", BIRDIES, widest, 2 * _LISTED, "freq")
 
@@ -218,17 +219,13 @@ def _print_costliest(title: str, columns: Columns, rows: list[dict[str, Any]], m
         out(f"... and {len(rows) - most} more (--json lists all)")
 
 
-def _count(number: int, kind: str) -> str:
-    return f"{number} {kind if number != 1 else kind.removesuffix('s')}"
-
-
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2g} %" if fraction < 0.1 else f"{100 * fraction:.1f} %"
 
 
 REASONS: Columns = {
     "reason": "{0[reason]}",
-    "how many": lambda r: _count(r["count"], r["unit"]),
+    "how many": lambda r: counted(r["count"], r["unit"]),
     "of the data": lambda r: _percent(r["fraction"]),
 }
 SHARE: Columns = {"lost": lambda s: _percent(s["lost"]), "of the data": lambda s: _percent(s["share"])}

@@ -13,7 +13,7 @@ from pulsar.cli.options import Debug, Display, Json, Overwrite, Preset, Quiet, S
 from pulsar.cli.tables import print_table
 from pulsar.config.load import given_config, presets, to_toml
 from pulsar.config.resources import thread_count
-from pulsar.data.text import si
+from pulsar.data.text import counted, si
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import rates_file
 
@@ -297,7 +297,7 @@ def print_bench(bench: "Run") -> None:
     out()
     print_table(
         {
-            "limits": lambda x: f"{x.threads} core{'s' if x.threads > 1 else ''}",
+            "limits": lambda x: counted(x.threads, "cores"),
             "copy [B/s]": lambda x: si(x.copy),
             "in cache": lambda x: si(x.copy_near),
             "int16 adds/s in L1": lambda x: si(x.adds_l1),
@@ -336,7 +336,7 @@ def print_kernels(bench: "Run") -> None:
             "work": lambda f: f.about,
         },
         bench.figures,
-        title=f"Figures of {bench.threads} thread{'s' if bench.threads > 1 else ''}, in CPU seconds",
+        title=f"Figures of {counted(bench.threads, 'threads')}, in CPU seconds",
         left=("kernel", "size", "types", "limit", "work"),
     )
 

@@ -123,6 +123,11 @@ def _plain(char: str) -> bool:
     return char.isalnum() or char in "+-._"
 
 
+def counted(count: int, things: str) -> str:
+    """How many of something there are: "3 beams", "1 beam"."""
+    return f"{count} {things if count != 1 else things.removesuffix('s')}"
+
+
 def number(value: Any, form: str, unknown: str = "-") -> str:
     """A number in that format; `unknown` where it is not known."""
     value = float(value)

@@ -15,7 +15,7 @@ from pulsar.data.validated import validated
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
-from pulsar.report.why_periodic import Detections, dm_range, flag_texts, is_fold, masked_fraction, masks, periodic_rows
+from pulsar.report.why_periodic import Detections, closest, dm_range, flag_texts, is_fold, masks, periodic_rows
 from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 #: Products of a merged list that are asked for all that they know: those with the strongest detections.
@@ -189,7 +189,7 @@ def _single(run: Run, config: Config, time: float, dm: float | None) -> Iterator
         yield "single pulses were not searched for (single_pulse.enabled)"
         return
     near = _near(pulses, time)
-    matches = _closest(pulses[near], dm)
+    matches = closest(pulses[near], dm)
     yield from (f"  {_pulse_text(row)}" for row in matches[:MOST_NAMED])
     if matches.size > MOST_NAMED:
         yield f"  and {matches.size - MOST_NAMED} more pulses"
@@ -206,7 +206,7 @@ def _single(run: Run, config: Config, time: float, dm: float | None) -> Iterator
 def _pulse_rows(run: Run, time: float, dm: float | None) -> Iterator[str]:
     """The rows of a merged list at a time from the start of each observation [s]."""
     pulses = run.rows("single_pulses")
-    matches = _closest(pulses[_near(pulses, time)], dm)
+    matches = closest(pulses[_near(pulses, time)], dm)
     yield "on the merged list at this time:" if matches.size else "nothing on the merged list at this time"
     for row in matches[:MOST_NAMED]:
         yield f"  {_pulse_text(row)}"
@@ -233,11 +233,6 @@ def _near(pulses: Array, time: float) -> Bools:
     """True for pulses at a time."""
     # Pulses this close are at the time asked for [s], and those that are longer within their width.
     return np.asarray(np.abs(pulses["time"] - time) <= np.maximum(pulses["width"], 0.05))
-
-
-def _closest(matches: Array, dm: float | None) -> Array:
-    """Those of the nearest DM first, where one is asked for."""
-    return matches if dm is None else matches[np.argsort(np.abs(matches["dm"] - dm), kind="stable")]
 
 
 def _of_dm(matches: Array, dm: float | None, header: Header) -> Bools:
@@ -303,7 +298,7 @@ def _masked(run: Run, header: Header, time: float, dm: float | None, *, always: 
         sweep = "" if dm is None or dm == 0.0 else " along its sweep"
         yield (
             f"{100 * float(np.mean(lost)):.0f} % of the channels are masked at this time{sweep}"
-            f"{_causes(rfi, blocks, inside)}; of all data {100 * masked_fraction(run):.2g} %"
+            f"{_causes(rfi, blocks, inside)}; of all data {100 * rfi.get('masked_fraction', 0.0):.2g} %"
         )
     clipped = rfi.get("clipped")
     if clipped is None or not clipped.size:

@@ -41,18 +41,10 @@ def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any],
         Tells the observation of a row.
     """
     rows = run.rows("candidates")
-    near = np.zeros(len(rows), dtype=np.bool_)
-    for i, row in enumerate(rows):
-        near[i] = _near(_of_rows(rows[i : i + 1]), freq, run.observation_of(row))[0]
-    if not near.any():
-        yield "nothing on the merged list at this frequency"
-    else:
-        yield "on the merged list at this frequency:"
-    order = np.flatnonzero(near)
-    if dm is not None:
-        order = order[np.argsort(np.abs(rows["dm"][order] - dm), kind="stable")]
-    for i in order[:MOST]:
-        row = rows[i]
+    each = (_near(_of_rows(rows[i : i + 1]), freq, run.observation_of(row)) for i, row in enumerate(rows))
+    found = closest(rows[np.concatenate([np.zeros(0, dtype=np.bool_), *each])], dm)
+    yield "on the merged list at this frequency:" if found.size else "nothing on the merged list at this frequency"
+    for row in found[:MOST]:
         yield f"  {row_text(row)}"
         beams = f", in {row['nbeams']} beams" if row["nbeams"] > 1 else ""
         times = f", seen at {row['nseen']} times (chance {row['chance']:.1e})" if row["nseen"] > 1 else ""
@@ -60,8 +52,13 @@ def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any],
         explained = np.isfinite(row["chance"]) or "terrestrial" in row["rfi_flags"]
         if explained and not row["harmonic_of"]:
             yield f"    {row['reasons']}"
-    if order.size > MOST:
-        yield f"  and {order.size - MOST} more rows"
+    if found.size > MOST:
+        yield f"  and {found.size - MOST} more rows"
+
+
+def closest(rows: Array, dm: float | None) -> Array:
+    """Those of the nearest DM first, where one is asked for."""
+    return rows if dm is None else rows[np.argsort(np.abs(rows["dm"] - dm), kind="stable")]
 
 
 def is_fold(run: Run) -> bool:
