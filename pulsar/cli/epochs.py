@@ -11,18 +11,7 @@ import numpy as np
 import typer
 
 from pulsar.cli.console import check_new, check_not_input, note, out, write_file
-from pulsar.cli.options import (
-    Command,
-    Debug,
-    Overwrite,
-    Top,
-    argument,
-    inputs,
-    named,
-    option,
-    options,
-    product_file,
-)
+from pulsar.cli.options import Command, Debug, Overwrite, Top, argument, inputs, named, option, options, product_file
 from pulsar.cli.tables import Columns, print_lists, print_table
 from pulsar.config.model import Config
 from pulsar.errors import ConfigError
