@@ -440,6 +440,12 @@ def head(axes: Axes, heading: str) -> None:
     axes.set_title(heading, loc="left", fontsize=10, color=INK, weight="bold", pad=5)
 
 
+def show(axes: Axes, values: Array, extent: tuple[float, float, float, float], **options: Any) -> AxesImage:
+    """Draw values as pixels from end to end of both axes, in grey unless they are colours themselves."""
+    axes.set_facecolor(EMPTY)
+    return axes.imshow(values, extent=extent, aspect="auto", interpolation="nearest", cmap=PAPER, **options)
+
+
 def empty(axes: Axes, heading: str, text: str) -> None:
     """Axes that say why they show nothing."""
     axes.set(xticks=[], yticks=[])

@@ -14,21 +14,7 @@ from pulsar.data.observation import Observation
 from pulsar.data.series import DMTime, TimeSeries
 from pulsar.data.text import literal
 from pulsar.dedisp.plan import DMPlan
-from pulsar.report.figure import (
-    ACCENT,
-    EMPTY,
-    FILL,
-    INK,
-    PAPER,
-    SOFT,
-    Sheet,
-    block_means,
-    blocks,
-    empty,
-    head,
-    new_sheet,
-    tame,
-)
+from pulsar.report.figure import ACCENT, FILL, INK, SOFT, Sheet, block_means, blocks, empty, head, new_sheet, show, tame
 from pulsar.report.words import observed
 from pulsar_kernels.arrays import Array, Floats
 
@@ -404,10 +390,7 @@ def _image(axes: Axes, values: Array, extent: tuple[float, float, float, float])
     finite = data[np.isfinite(data)]
     low, high = np.percentile(finite, [2.0, 99.7]) if finite.size else (0.0, 1.0)
     high = high if high > low else low + 1.0
-    axes.set_facecolor(EMPTY)
-    axes.imshow(
-        data, origin="lower", aspect="auto", extent=extent, cmap=PAPER, vmin=low, vmax=high, interpolation="nearest"
-    )
+    show(axes, data, extent, origin="lower", vmin=low, vmax=high)
 
 
 def _columns(obs: Observation) -> tuple[Floats, Floats]:

@@ -25,7 +25,6 @@ from pulsar.report.figure import (
     EMPTY,
     FILL,
     INK,
-    PAPER,
     SOFT,
     Sheet,
     block_means,
@@ -34,6 +33,7 @@ from pulsar.report.figure import (
     head,
     new_sheet,
     save,
+    show,
     time_unit,
 )
 from pulsar.report.words import observed
@@ -190,10 +190,7 @@ class _Image:
 
     def _show(self, axes: Axes, picture: Floats, **options: Any) -> AxesImage:
         """Draw pixels, shape (rows, columns) or with colour."""
-        axes.set_facecolor(EMPTY)
-        return axes.imshow(
-            picture, origin="upper", extent=self._extent, aspect="auto", interpolation="nearest", **options
-        )
+        return show(axes, picture, self._extent, origin="upper", **options)
 
     def _frame(self, axes: Axes, heading: str, *, labelled: bool = True) -> None:
         axes.set(xlim=self._extent[:2], ylim=self._extent[2:], xlabel=f"time [{self._unit}]")
@@ -210,7 +207,7 @@ class _Image:
         if departures is not None:
             some = slice(None, None, max(1, departures.shape[1] // 512))
             low, high = _limits(np.where(mask.bad, np.nan, departures)[:, some])
-            self._show(axes, self._reduce(departures), cmap=PAPER, vmin=low, vmax=high)
+            self._show(axes, self._reduce(departures), vmin=low, vmax=high)
         classes, names = _shown(mask)
         if names:
             parts = np.array([self._reduce(classes == i + 1) for i in range(len(names))])
@@ -258,7 +255,7 @@ class _Image:
         """Draw a statistic of the blocks, shape (nblocks, nchans)."""
         if values is not None and np.isfinite(values).any():
             low, high = _limits(self._reduce(np.where(self._mask.bad, np.nan, values)))
-            shown = self._show(axes, self._reduce(values), cmap=PAPER, vmin=low, vmax=high)
+            shown = self._show(axes, self._reduce(values), vmin=low, vmax=high)
             bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.02, 0.0, 0.03, 1.0)))
             bar.ax.tick_params(labelsize=7, colors=SOFT, length=2)
             bar.outline.set_visible(False)
