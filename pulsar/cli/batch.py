@@ -10,7 +10,7 @@ import typer
 from pulsar.batch.records import BatchStatus
 from pulsar.batch.records import status as look
 from pulsar.cli.console import error, facts, note, out, print_json
-from pulsar.cli.options import Command, Debug, Json, Overwrite, Pieces, Top, argument, named, option, options
+from pulsar.cli.options import Command, Json, Overwrite, Pieces, Top, argument, named, option, options
 from pulsar.cli.tables import print_lists
 from pulsar.config.model import Config
 from pulsar.config.resources import parse_size
@@ -38,7 +38,6 @@ def init(
     *,
     settings: Config,
     pieces: Pieces,
-    _debug: Debug = False,
 ) -> None:
     """Write one line for each search: its files, their size, the CPU time and memory that it should take."""
     from pulsar.batch.drive import init as begin
@@ -110,7 +109,8 @@ def _end(folder: Path, outcome: "Outcome") -> None:
 
 
 @app.command("status")
-def status(folder: Folder, as_json: Json = False, _debug: Debug = False) -> None:
+@options()
+def status(folder: Folder, as_json: Json = False) -> None:
     """Show what is done, running, failed (and why) and left."""
     state = look(folder)
     if as_json:
@@ -147,11 +147,11 @@ def _print_status(state: BatchStatus) -> None:
 
 
 @app.command("retry")
+@options()
 def retry(
     folder: Folder,
     names: Annotated[list[str] | None, argument("UNIT...", "Units.")] = None,
     failed: Annotated[bool, named("--failed", "All that have failed.")] = False,
-    _debug: Debug = False,
 ) -> None:
     """Put units that have failed back among those that are left."""
     from pulsar.batch.drive import retry as put_back

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from pulsar.cli.console import check_new, check_not_input, note, out, write_file
-from pulsar.cli.options import Command, Debug, Overwrite, Top, argument, inputs, named, option, options, product_file
+from pulsar.cli.options import Command, Overwrite, Top, argument, inputs, named, option, options, product_file
 from pulsar.cli.tables import Columns, print_lists, print_table
 from pulsar.config.model import Config
 from pulsar.errors import ConfigError
@@ -95,6 +95,7 @@ ANSWERS: Columns = {
 }
 
 
+@options()
 def connect(
     files: Annotated[
         list[Path],
@@ -114,7 +115,6 @@ def connect(
     ] = None,
     tim: Annotated[Path | None, option("Write the times of arrival of all nights, too.", "X.tim")] = None,
     overwrite: Overwrite = False,
-    _debug: Debug = False,
 ) -> None:
     """Connect nights of one pulsar: count the turns between them, and fit one ephemeris to all."""
     from pulsar.connect.ephemeris import ephemeris_of, hypotheses, par_text, tim_text  # which load scipy
@@ -205,7 +205,8 @@ def add(
 
 
 @stack.command("info")
-def info(folder: Folder, _debug: Debug = False) -> None:
+@options()
+def info(folder: Folder) -> None:
     """List the epochs of a stack with their weights."""
     from pulsar.stack.run import opened
 
@@ -252,12 +253,12 @@ def search(
 
 
 @stack.command("nights")
+@options()
 def nights(
     run: Annotated[Path, argument("CANDS.h5", "Product of `pulsar stack search`.")],
     ident: Annotated[str, named("--id", "Candidate.", "ID")] = "c0001",
     par: Annotated[Path | None, option("Write its ephemeris, by which each epoch is folded.", "X.par")] = None,
     overwrite: Overwrite = False,
-    _debug: Debug = False,
 ) -> None:
     """Say what each epoch shows of a candidate."""
     from pulsar.handover.timing import stack_par_text

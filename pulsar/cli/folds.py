@@ -12,7 +12,6 @@ import typer
 from pulsar.api.results import plot
 from pulsar.cli.console import check_new, check_not_input, check_picture, note, out, write_file
 from pulsar.cli.options import (
-    Debug,
     Display,
     Files,
     Given,
@@ -300,6 +299,7 @@ def from_product(
     return [*ephemerides_of(run, own)]
 
 
+@options()
 def export(
     run: Annotated[Path, argument("RUN.h5", "Product of `pulsar search` or `pulsar fold`.")],
     idents: Annotated[
@@ -329,7 +329,6 @@ def export(
     output: Annotated[Path | None, named("--out -o", "File to write.", "FILE", default="<RUN>_<ID>.<format>")] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
-    _debug: Debug = False,
 ) -> None:
     """Write candidates and bursts as other programs read them, and print the commands that confirm them."""
     asked = {"par": par, "bestprof": bestprof, "pfd": pfd, "psrfits": psrfits, "tim": tim, "csv": table}

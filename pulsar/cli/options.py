@@ -94,7 +94,6 @@ class Display:
 
     quiet: Quiet = False
     log_level: LogLevel = None
-    debug: Debug = False
 
     def progress(self) -> Progress:
         """For the terminal, the batch log, or none but for warnings."""
@@ -157,7 +156,7 @@ class Given:
 
 
 def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of its groups, in place of the parameters that are annotated with them.
+    """Give a command the options of its groups, in place of the parameters that are annotated with them; and --debug.
 
     A group is a dataclass whose fields are options (:class:`Pieces`, say). Those of :class:`Given` are ``--config``,
     ``--set``, and those of OPTIONS, or of GROUPS, that are named here; the command is then of :class:`Command`. A
@@ -173,9 +172,11 @@ def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         seen: list[Parameter] = []
         for name, parameter in inspect.signature(command).parameters.items():
             seen += groups.get(name, [(name, hints[name], parameter.default)])
+        seen.append(("debug", Debug, False))
 
         @functools.wraps(command)
         def called(**values: Any) -> None:
+            values.pop("debug", None)  # which the parser has remembered
             for group, members in groups.items():
                 own = {name: values.pop(name) for name, _, _ in members}
                 kind, meant = kinds[group]

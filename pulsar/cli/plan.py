@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_picture, end_of_many, facts, out, print_json
-from pulsar.cli.options import Debug, Files, Json, Overwrite, Pieces, argument, option, options, orbital_period
+from pulsar.cli.options import Files, Json, Overwrite, Pieces, argument, option, options, orbital_period
 from pulsar.cli.tables import Columns, print_table
 from pulsar.config.model import Config
 from pulsar.data.direction import dms, hms
@@ -32,7 +32,7 @@ MOST_GAPS, MOST_KNOWN = 10, 20
 
 
 @options("position", "catalogue")
-def info(files: Files, *, settings: Config, as_json: Json = False, _debug: Debug = False) -> None:
+def info(files: Files, *, settings: Config, as_json: Json = False) -> None:
     """Show what is in files: header, duration, gaps, beam, problems; or in folders: sources, dates, beams, files."""
     if several_pointings(files):
         _pointings(files, settings, as_json)
@@ -240,7 +240,6 @@ def plan(
     plot: Plot = None,
     as_json: Json = False,
     overwrite: Overwrite = False,
-    _debug: Debug = False,
 ) -> None:
     """Show the DM plan with its smearing, the number of trials, memory, scratch space and expected time."""
     if (survey is None) == (not files):

@@ -12,18 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from pulsar.cli.console import check_new, note, out, output_folder, print_json, write_file
-from pulsar.cli.options import (
-    Debug,
-    JudgedFiles,
-    Overwrite,
-    Products,
-    Top,
-    argument,
-    named,
-    option,
-    options,
-    product_file,
-)
+from pulsar.cli.options import JudgedFiles, Overwrite, Products, Top, argument, named, option, options, product_file
 from pulsar.cli.tables import print_accel, print_candidates, print_lists, print_pulses
 from pulsar.config.model import Config
 from pulsar.data.candidate import table_of, values_of
@@ -92,13 +81,13 @@ def report(
     out(str(page))
 
 
+@options()
 def why(
     run: Annotated[Path, argument("RUN.h5", "Product of `pulsar search` or `pulsar sift`.")],
     period: Annotated[float | None, option("Period [s].", "S")] = None,
     freq: Annotated[float | None, option("Frequency [Hz].", "HZ")] = None,
     time: Annotated[float | None, option("Time of a single pulse from the start [s].", "S")] = None,
     dm: Annotated[float | None, option("At this DM; default: any.", "DM")] = None,
-    _debug: Debug = False,
 ) -> None:
     """Tell who has a signal and on what evidence, or what kept it off the list."""
     if sum(value is not None for value in (period, freq, time)) != 1:
@@ -169,7 +158,6 @@ def candidates(
     *,
     wanted: Wanted,
     judged: JudgedFiles = None,
-    _debug: Debug = False,
 ) -> None:
     """List the candidates, or the single pulses, of runs, best first: one row a source."""
     if form == "accel" and wanted.table != "candidates":
@@ -311,6 +299,7 @@ def _cell(value: Any) -> Any:
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 
+@options()
 def view(
     paths: Annotated[
         list[Path],
@@ -328,7 +317,6 @@ def view(
     ] = None,
     output: Annotated[Path | None, named("--out -o", "Of --merge: file to write.", "FILE")] = None,
     overwrite: Overwrite = False,
-    _debug: Debug = False,
 ) -> None:
     """Show candidates on a page of this machine, and keep what you judge them to be, key by key."""
     if merge:

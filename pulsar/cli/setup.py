@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_picture, note, out, write_file
-from pulsar.cli.options import Debug, Display, Json, Overwrite, Preset, Quiet, Sets, argument, named, option, options
+from pulsar.cli.options import Display, Json, Overwrite, Preset, Quiet, Sets, argument, named, option, options
 from pulsar.cli.tables import print_table
 from pulsar.config.load import given_config, presets, to_toml
 from pulsar.config.resources import thread_count
@@ -26,12 +26,12 @@ app = typer.Typer(help="Show, start or check a configuration.", no_args_is_help=
 
 
 @app.command("show")
+@options()
 def show(
     preset: Annotated[str | None, argument("PRESET|FILE", "Preset or TOML file.", default="default")] = None,
     sets: Sets = None,
     names: Annotated[bool, named("--list", "List the presets instead.")] = False,
     bare: Annotated[bool, named("--bare", "Without the explanations.")] = False,
-    _debug: Debug = False,
 ) -> None:
     """Print all settings as TOML, with what each may hold."""
     if names:
@@ -43,11 +43,11 @@ def show(
 
 
 @app.command("init")
+@options()
 def init(
     file: Annotated[Path, argument("FILE", "TOML file to write.")],
     preset: Preset = None,
     overwrite: Overwrite = False,
-    _debug: Debug = False,
 ) -> None:
     """Write a configuration file with every setting and its explanation, ready to be changed."""
     write_file(file, to_toml(given_config(preset, (), {})), overwrite=overwrite)
@@ -55,7 +55,8 @@ def init(
 
 
 @app.command("check")
-def check(file: Annotated[str, argument("FILE", "TOML file (or preset).")], _debug: Debug = False) -> None:
+@options()
+def check(file: Annotated[str, argument("FILE", "TOML file (or preset).")]) -> None:
     """Check a configuration file; tells every key that is wrong."""
     given_config(file, (), {})
     out(f"{file}: valid")
@@ -97,6 +98,7 @@ def _extent(name: str, counted: str) -> Any:
 VERDICTS = {"faster": "faster", "slower": "slower", "same": "as fast, within the noise", "unknown": "-"}
 
 
+@options()
 def bench(
     kernels: Annotated[
         list[str] | None,
@@ -137,7 +139,6 @@ def bench(
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
-    _debug: Debug = False,
 ) -> None:
     """Measure the kernels on this machine, beside its own limits and plain numpy; or whole stages."""
     doing = {"--list": listed, "--compare": compared is not None, "--save": save, "--roofline": roofline is not None}
