@@ -36,7 +36,7 @@ from pulsar.data.text import printable
 from pulsar.data.unfinished import only_one, write_whole
 from pulsar.dedisp.batches import PART, SEARCH_BYTES
 from pulsar.errors import ConfigError, DataError, refused
-from pulsar.io.night import PACKED, SUFFIXES, Night, scan, unmatched_pointings
+from pulsar.io.night import PACKED, SUFFIXES, Night, scan
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
 from pulsar.nights.merge import merge
@@ -174,7 +174,7 @@ def init(paths: Iterable[Path | str], folder: Path | str, config: Config, **piec
     with only_one(folder / "lock", "batch init"):
         if (folder / "units.jsonl").exists():
             _check_same(folder, config, units)
-        problems = [*missing, *night.problems, *unmatched_pointings(night, config.input), *failing]
+        problems = [*missing, *night.problems, *failing]
         head = Head(FORMAT, len(units), tuple(problems), (*missing, *map(str, night.unreadable)))
         lines = [json.dumps(values) for values in (asdict(head), *map(asdict, units))]
         write_whole(settings_file(folder), to_toml(config, with_help=False))

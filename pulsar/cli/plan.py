@@ -17,7 +17,7 @@ from pulsar.data.direction import dms, hms
 from pulsar.data.text import counted, duration
 from pulsar.errors import ConfigError
 from pulsar.io.base import parse_name
-from pulsar.io.night import examine, scan, several_pointings, unmatched_pointings
+from pulsar.io.night import examine, scan, several_pointings
 from pulsar.io.open import open_observation
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
@@ -51,7 +51,6 @@ def _pointings(files: Any, settings: Config, as_json: bool) -> None:
     """Folders: sources, dates, and a matrix of beams by files; gaps and problems inside each."""
     night = scan(files, settings.input)
     inside = {p: examine(p, settings.input) for p in night.pointings}
-    problems = [*night.problems, *unmatched_pointings(night, settings.input)]
     if as_json:
         pointings = [
             {
@@ -65,7 +64,7 @@ def _pointings(files: Any, settings: Config, as_json: bool) -> None:
             }
             for p, obs in inside.items()
         ]
-        print_json({"pointings": pointings, "problems": problems})
+        print_json({"pointings": pointings, "problems": night.problems})
         return
     for (source, date, _), group in night.groups().items():
         h = inside[group[0]].header
@@ -88,7 +87,7 @@ def _pointings(files: Any, settings: Config, as_json: bool) -> None:
         f"{', '.join(names) if len(names) < 4 else f'{len(names)} pointings'}: {problem}"
         for problem, names in names_of.items()
     ]
-    facts({"problem": [*common, *problems]})
+    facts({"problem": [*common, *night.problems]})
 
 
 def _row(pointing: Any, obs: Any) -> str:
@@ -369,7 +368,6 @@ def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> N
     night = scan(files, settings.input)
     todo = jobs(night, settings, Path("pulsar-night"), **pieces.wanted())
     plans, failures = plan_jobs(todo)
-    problems = [*night.problems, *unmatched_pointings(night, settings.input)]
     rated = next((p.rated for p in plans.values()), "")
     totals: dict[str, float] = {
         "searches": len(plans),
@@ -381,7 +379,7 @@ def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> N
     if as_json:
         listed = [{"name": name, **without_lists(p)} for name, p in plans.items()]
         failed = [{"name": name, "problem": str(failure)} for name, failure in failures]
-        record = {"plans": listed, "totals": totals, "rated": rated, "failures": failed, "problems": problems}
+        record = {"plans": listed, "totals": totals, "rated": rated, "failures": failed, "problems": night.problems}
         print_json(record, ascii_only=True)
     else:
         print_table(SEARCH, plans.items(), left=("search",))
@@ -389,7 +387,7 @@ def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> N
             f"{totals['searches']} searches of {duration(totals['tobs'])} of data, one after the other: about "
             f"{duration(totals['seconds'])} ({rated}); scratch space {totals['scratch_bytes'] / 2**30:.3g} GiB"
         )
-        facts({"problem": problems})
+        facts({"problem": night.problems})
     end_of_many(failures)
 
 

@@ -31,7 +31,7 @@ from pulsar.config.model import Config
 from pulsar.data.injected import in_words, wilson
 from pulsar.data.text import number
 from pulsar.errors import ConfigError
-from pulsar.io.night import scan, several_pointings, unmatched_pointings
+from pulsar.io.night import scan, several_pointings
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import Target
 from pulsar.pipeline.progress import Progress
@@ -100,11 +100,10 @@ def _night(files: list[Path], settings: Config, folder: Path, pieces: Pieces, to
     night = scan(files, settings.input)
     if folder.suffix.lower() == ".h5":
         raise ConfigError(f"{folder}: is the name of a file; {advice}")
-    problems = [*night.problems, *unmatched_pointings(night, settings.input)]
-    for problem in problems:
+    for problem in night.problems:
         common["progress"].warning(problem)
     todo = jobs(night, settings, folder, **pieces.wanted())
-    outcome = search_night(todo, settings, folder, problems=problems, **common)
+    outcome = search_night(todo, settings, folder, problems=night.problems, **common)
     if outcome.merged is not None:
         print_lists(read(outcome.merged), top=top)
         common["progress"].message(

@@ -136,7 +136,7 @@ def scan(paths: Iterable[Path | str], config: InputConfig = InputConfig()) -> Ni
     Raises
     ------
     DataError
-        A path does not exist, or nothing readable was found.
+        A path does not exist, nothing readable was found, or the table of pointings cannot be read.
     """
     paths = list(paths)
     files, problems = find_files(paths, calibration=config.calibration)
@@ -180,7 +180,7 @@ def scan(paths: Iterable[Path | str], config: InputConfig = InputConfig()) -> Ni
     for beams in night.groups().values():
         short |= _short(beams, lengths, promised)
     whole = (replace(p, short={path: short[path] for path in p.paths if path in short}) for p in pointings)
-    return replace(night, pointings=tuple(whole))
+    return replace(night, pointings=tuple(whole), problems=(*problems, *unmatched_pointings(night, config)))
 
 
 def _short(beams: Sequence[Pointing], lengths: Mapping[Path, float], promised: Mapping[Path, int]) -> dict[Path, str]:
