@@ -497,7 +497,7 @@ def inject(
         What is added, numbers or quantities: ``{"period": 0.05, "dm": 30, "snr": 20}`` with the period [s] and the DM
         [pc / cm3]; ``{"time": 3.2, "dm": 300, "snr": 15, "width": 0.002}``. All fields are in docs/simulation.md.
     nbits : int, optional
-        Depth of the output: 1, 2, 4, 8, 16 or 32; default that of the input.
+        Depth of the output: 1, 2, 4, 8, 16 or 32; default that of the input, more where polarisations are summed.
     seed : int
         Of the rounding, the nulls and the interference.
     overwrite : bool

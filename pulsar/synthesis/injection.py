@@ -128,7 +128,8 @@ def inject(
     injection : Injection
         What is added; its seed is that of the rounding, the nulls and the interference.
     nbits : int, optional
-        Depth of the output; default that of the input (16 where polarisations were summed).
+        Depth of the output; default the fewest bits that hold the samples: those of the input, more for summed
+        polarisations.
     threads : int
         Threads that make the signal.
     memory : int
