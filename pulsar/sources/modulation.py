@@ -9,8 +9,9 @@ inside, the part of the power that is of the signal itself is
     p = sum R^2 / sum T^2
 
 less what noise gives both. Of a signal of its own p is 1 and scatters by 2 sqrt(v sum w / (1 - w) T^2) / sum T^2, where
-noise has variance 1, and v inside. The mean pulse of the source is taken off before. Where the source is on in all
-turns of the signal, as at multiples of its period, nothing is told: phases of folds do (:mod:`pulsar.sources.sky`).
+noise has variance 1, and v inside. The running mean over turns of the source and its mean pulse are taken off before.
+Where the source is on in all turns of the signal, as at multiples of its period, nothing is told: phases of folds do
+(:mod:`pulsar.sources.sky`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,8 +66,11 @@ def outside_pulses(series: TimeSeries, source: Source, candidates: Sequence[Cand
         0 to 1, by uid, of those of which 1 is more than 4 deviations away.
     """
     n, dt, on = series.nsamps, series.tsamp, window_of(source)
-    longest = max(1.0 / (freq * dt) for freq in (source.freq, *(candidate.freq for candidate in candidates)))
-    data, slots, every = normalise(series.data, min(longest, n / 4)), np.zeros(n, np.uint16), np.ones(n, np.float32)
+    data, slots, every = (
+        normalise(series.data, 1.0 / (source.freq * dt)),
+        np.zeros(n, np.uint16),
+        np.ones(n, np.float32),
+    )
     _mark(source.freq, source.fdot, dt, len(on), slots)
     data -= ratio_of(_sums(data, slots, len(on)), _sums(every, slots, len(on))).astype(np.float32)[slots]
     inside = on[slots]
