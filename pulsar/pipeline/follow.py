@@ -38,7 +38,7 @@ from pulsar.sources.sweep import shape_of_fold
 from pulsar_kernels.arrays import Array, Floats, Ints
 
 #: Series of sources that are kept, to be looked at again.
-_SERIES: Final = 4
+_SERIES: Final = 16
 
 
 def group_detections(

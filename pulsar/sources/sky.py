@@ -111,17 +111,23 @@ class Sky:
         """Measure what of detections is outside of the pulses of stronger sources; where not all is, fit anew."""
         if self._measure is None:
             return
-        while True:
-            folded = {candidate.uid: candidate for candidate in self.folded}
+        new = True
+        while new:
+            new, folded = False, {candidate.uid: candidate for candidate in self.folded}
             detected = [folded.get(group.uid, Candidate(group)) for group in self._groups]
             for model in self._known():
-                outside = dict(self._measure(model.source, asked)) if (asked := self._beyond(model, detected)) else {}
-                if outside:
-                    self._outside[model.uid] = self._outside.get(model.uid, {}) | outside
-                    self.fit([])
-                    break
-            else:
-                return
+                # What is itself in the pulses of a stronger source is none.
+                asked = self._beyond(model, detected) if self._part_outside(model.uid) >= _MOSTLY else []
+                outside = self._measure(model.source, asked) if asked else {}
+                self._outside[model.uid] = {**self._outside.get(model.uid, {}), **outside}
+                new = new or bool(outside)
+            if new:
+                self.fit([])
+
+    def _part_outside(self, uid: str) -> float:
+        """Part of the power of a detection that is there outside of the pulses of any source."""
+        known = {model.uid for model in self._taken} | {source.uid for source in self.accepted} - {uid}
+        return min((self._outside.get(name, {}).get(uid, 1.0) for name in known), default=1.0)
 
     def _beyond(self, model: Model, detected: Sequence[Candidate]) -> list[Candidate]:
         """Weaker detections at the DM of a source, folded or not, of which its mean pulse is not all."""
@@ -219,8 +225,7 @@ class Sky:
         if any(candidate.uid in (model.before or ()) for model in self._taken):
             # Of what it was detected with the fold shows what was not of those that have been taken out since.
             part = min(part, self.source(candidate).power / max(excess, 1.0))
-        known = {model.uid for model in self._taken} | {rival.uid for rival in self.accepted} - {candidate.uid}
-        part *= min((self._outside.get(uid, {}).get(candidate.uid, 1.0) for uid in known), default=1.0)
+        part *= self._part_outside(candidate.uid)
         if sigma_of(candidate.group, part * excess) < self.observed.threshold(candidate.group):
             return False
         scale = float(self._folds[candidate.uid].extra.get("noise_scale", 1.0))
