@@ -38,7 +38,7 @@ from pulsar.sources.sweep import shape_of_fold
 from pulsar_kernels.arrays import Array, Floats, Ints
 
 #: Series of sources that are kept, to be looked at again.
-_SERIES: Final = 16
+_SERIES: Final = 8
 
 
 def group_detections(
@@ -87,7 +87,7 @@ def follow_up(
     before : frozenset of str
         Uids of the groups that were detected before that.
     known : mapping of str to Fold, optional
-        Folds that need not be made once more, by the uid of their group.
+        Folds that need not be made once more, by the uid of their group, where signals are injected.
 
     Returns
     -------
@@ -101,9 +101,10 @@ def follow_up(
         return [*heads.folded(groups[:most]), *rest]
     observed = Observed(header.nsamps, detected.freqs, header.tsamp, pairs(detected.birdies), thresholds(config))
     models = [Model(source.uid, Source.of(source.fold), before=before) for source in taken if source.fold is not None]
-    candidates = [
-        heads.alone(candidate) for candidate in pursue(groups, observed, heads.folded, most, models, heads.outside)
-    ]
+    # Signals that are injected are steady, and in none of the series.
+    outside = heads.outside if known is None else None
+    pursued = pursue(groups, observed, heads.folded, most, models, outside)
+    candidates = [heads.alone(candidate) for candidate in pursued]
     left = sum(candidate.fold is None and not candidate.parent for candidate in candidates)
     if left:
         means.progress.message(f"{left} groups are listed without a fold: fold.ncands is {most}")

@@ -323,19 +323,19 @@ class Samples:
         return TimeSeries(data, self.header.tsamp, self.header.dm, self.header.tstart)
 
     def series_at(self, dm: float, means: Means) -> TimeSeries:
-        """The series at a DM [pc cm^-3], of raw data with fewer samples where they are many.
-
-        Of series that were dedispersed elsewhere the nearest, as it is.
-        """
-        if isinstance(self.obs, SeriesSet):
-            return self.obs.series(self.obs.nearest(dm))
+        """The series at a DM [pc cm^-3], of series the nearest; with fewer samples where they are many."""
         if self.source is None:
-            return self.series
-        header, downsample = self.header, 1 << max(int(self.header.nsamps - 1).bit_length() - MOST_BITS, 0)
-        clean = Clean(self.source, [], self.freqs, self.bandwidth)
-        with closing(trial_series(self.obs, clean, np.array([dm]), means, downsample=downsample)) as made:
+            series = self.obs.series(self.obs.nearest(dm)) if isinstance(self.obs, SeriesSet) else self.series
+            times = _downsampling(series.nsamps)
+            if times == 1:
+                return series
+            rows = series.data[: series.nsamps // times * times].reshape(-1, times)
+            return TimeSeries(rows.mean(axis=1, dtype=np.float32), series.tsamp * times, series.dm, series.tstart)
+        header, times = self.header, _downsampling(self.header.nsamps)
+        clean, means = Clean(self.source, [], self.freqs, self.bandwidth), replace(means, memory=_fold_memory(means))
+        with closing(trial_series(self.obs, clean, np.array([dm]), means, downsample=times)) as made:
             data = next(made)[1].copy()
-        return TimeSeries(data, header.tsamp * downsample, dm, header.tstart)
+        return TimeSeries(data, header.tsamp * times, dm, header.tstart)
 
     def cubes(
         self, params: Sequence[FoldParams], config: FoldConfig, means: Means, part: Part = WHOLE
@@ -409,6 +409,11 @@ def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint
 def _fold_memory(means: Means) -> int:
     """Bytes that are left to a fold, beside samples that are held: with few threads no more make it faster."""
     return min(means.memory // 2, folder.ENOUGH_MEMORY)
+
+
+def _downsampling(nsamps: int) -> int:
+    """By which a series is downsampled to be looked at."""
+    return 1 << max(int(nsamps - 1).bit_length() - MOST_BITS, 0)
 
 
 def part_of(series: TimeSeries, part: Part) -> TimeSeries:

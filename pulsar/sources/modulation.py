@@ -29,6 +29,10 @@ from pulsar_kernels.fold import fold_row, phase_bins
 
 #: Most bins of the fold of a detection, and least.
 _BINS: Final = (256, 16)
+#: Turns of a source from which on it is told: in fewer, pulses of another that vary may be bright by chance.
+_TURNS: Final = 30
+#: What has less of its power outside is told, as pulses that vary by themselves are brighter now inside, now outside.
+_MOSTLY: Final = 0.5
 
 
 def window_of(source: Source) -> Bools:
@@ -49,7 +53,7 @@ def window_of(source: Source) -> Bools:
 
 
 def outside_pulses(series: TimeSeries, source: Source, candidates: Sequence[Candidate]) -> Mapping[str, float]:
-    """Part of the power of detections that is there outside of the pulses of a source, where it is surely not all.
+    """Part of the power of detections that is there outside of the pulses of a source, where it is surely not half.
 
     Parameters
     ----------
@@ -63,9 +67,12 @@ def outside_pulses(series: TimeSeries, source: Source, candidates: Sequence[Cand
     Returns
     -------
     mapping of str to float
-        0 to 1, by uid, of those of which 1 is more than 4 deviations away.
+        0 to 0.5, by uid, of those of which 1 is more than 4 deviations away; none of a source of few turns, or of few
+        samples in a turn.
     """
     n, dt, on = series.nsamps, series.tsamp, window_of(source)
+    if source.freq * n * dt < _TURNS or source.freq * dt * _BINS[1] > 1.0:
+        return {}
     data, slots, every = (
         normalise(series.data, 1.0 / (source.freq * dt)),
         np.zeros(n, np.uint16),
@@ -95,7 +102,8 @@ def outside_pulses(series: TimeSeries, source: Source, candidates: Sequence[Cand
         less = counts / free - 1.0  # w / (1 - w)
         power = float(whole @ whole) - 2.0 * nharm * float(np.mean((1.0 + less * noise) / (1.0 + less)))
         own = float(left @ left) - 2.0 * nharm * float(np.mean(1.0 + less))
-        if power - own > AGREE * 2.0 * np.sqrt(noise * float(less @ whole**2)):
+        scatter = np.sqrt(4.0 * noise * float(less @ whole**2) + 4.0 * nharm * noise**2 * float(np.mean(less**2)))
+        if power - own > AGREE * scatter and own < _MOSTLY * power:
             parts[candidate.uid] = max(own / power, 0.0)
     return parts
 

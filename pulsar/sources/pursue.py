@@ -127,7 +127,9 @@ def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model]
     in_fold = {} if candidate.fold is None else sky.left(candidate).powers
     powers = in_fold if any(in_fold.values()) else detected
     varying, part = sky.most_in_pulses(candidate.uid)
-    owner = same_as(candidate.freq, group, models, sky.observed) or varying
+    owner = same_as(candidate.freq, group, models, sky.observed)
+    if not owner and not shares.stands(i):
+        owner = varying
     if not owner:
         owner = max(powers, key=lambda uid: powers[uid], default="")
         if powers.get(owner, 0.0) <= 0.0 and candidate.fold is not None:
@@ -142,7 +144,7 @@ def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model]
     )
     source = next(model.source for model in models if model.uid == owner)
     relation = _relation(candidate.freq, source, sky.observed.window(candidate.part))
-    if owner == varying:
+    if owner and owner == varying:
         relation, words = "modulation", f"{words}; {part:.0%} of it comes in its pulses"
     return replace(candidate, parent=owner, relation=relation, reasons=(*candidate.reasons, words))
 

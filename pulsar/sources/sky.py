@@ -94,8 +94,9 @@ class Sky:
         self._sources |= {(uid, frozenset()): Source.of(fold) for uid, fold in folds.items()}
         self.folded = _by_snr([*self.folded, *(candidate for candidate in new if candidate.uid in folds)])
         self.accepted = []
-        self._left.clear()
-        if any(fold.part for fold in self._folds.values()):
+        if new:
+            self._left.clear()
+        if new and any(fold.part for fold in self._folds.values()):
             # Sources may be known better in some part now.
             self._there.clear()
             self._turns.clear()
