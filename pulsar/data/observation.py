@@ -186,7 +186,7 @@ class Observation(Closing):
 
     @property
     def depth(self) -> int:
-        """Fewest bits that hold every sample as it is."""
+        """Bits that hold every sample as it is: 8 where there are several polarisations, which may be summed."""
         if self.dtype == np.uint8:
             # The sum of two polarisations takes a bit more than each.
             return min(self.header.nbits, 8) if self.header.nifs == 1 else 8

@@ -359,7 +359,7 @@ def _table(
     rows.sort(key=key)
     names = {row.key: f"{letter}{i + 1:04d}" for i, row in enumerate(rows)}
     table = np.array([row.values for row in rows], dtype=dtype_of(columns))
-    table["rank"], table["id"] = np.arange(len(rows)) + 1, list(names.values())
+    table["rank"], table["id"] = np.arange(len(rows)) + 1, [f"{letter}{i + 1:04d}" for i in range(len(rows))]
     table["obs"] = [seen.number(row.run, int(row.values["obs"])) for row in rows]
     if bound:
         heads = [row.head or (id(row.run), str(row.values["harmonic_of"])) for row in rows]
