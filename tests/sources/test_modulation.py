@@ -90,6 +90,25 @@ def test_another_pulsar_has_no_part_in_the_pulses(ratio: float, height: float, v
     assert part_of(noise(3) + first + other, FREQ * ratio) == 0.0
 
 
+def test_a_pulsar_whose_turns_vary_keeps_its_power() -> None:
+    """It is brighter now inside the pulses of the other, now outside."""
+    rng, turns = np.random.default_rng(11), 2.9713 * T - 0.3
+    number = np.rint(turns).astype(int)
+    for seed in range(12):
+        bright = rng.lognormal(0.0, 1.0, np.ptp(number) + 1)[number - number.min()]
+        data = noise(seed) + drifting(3.0, 0.0) + pulse(turns, 0.02) * bright
+        candidates = [detected(2.9713 * k, 50.0) for k in (1, 2, 3)]
+        assert outside_pulses(series_of(data), source_of(data), candidates) == {}
+
+
+def test_a_source_of_few_turns_tells_nothing() -> None:
+    turns = 0.1 * T
+    slow = 3.0 * pulse(turns, 0.02)
+    other = pulse(FREQ * 7.31 * T, 0.03) * (pulse(turns, 0.02) > 0.1)
+    data = noise(12) + slow + 4.0 * other
+    assert outside_pulses(series_of(data), source_of(data, 0.1), [detected(FREQ * 7.31, 50.0)]) == {}
+
+
 def test_of_many_weak_signals_none_is_given_away() -> None:
     """At S/N 6 to 12, beside a bright pulsar: by four deviations one of 30,000."""
     rng = np.random.default_rng(5)
