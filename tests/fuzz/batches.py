@@ -123,11 +123,11 @@ def used(name: str) -> Callable[[Path], str]:
         kept = {file: file.read_bytes() for file in out.rglob("*") if file.is_file() and file.name != "lock"}
         try:
             (out / name).write_bytes(path.read_bytes())
-            text = shown(lambda: batch.status(out, as_json=True))
+            text = shown(lambda: batch.status(folder=out, as_json=True))
             json.loads(text, parse_constant=lambda constant: _refused(text, constant))
-            text += shown(lambda: batch.status(out))
+            text += shown(lambda: batch.status(folder=out))
             retry(out)
-            return text + shown(lambda: batch.status(out))
+            return text + shown(lambda: batch.status(folder=out))
         finally:
             for file in out.rglob("*"):
                 if file.is_file() and file not in kept and file.name != "lock":
