@@ -333,7 +333,7 @@ class Samples:
             return TimeSeries(rows.mean(axis=1, dtype=np.float32), series.tsamp * times, series.dm, series.tstart)
         header, times = self.header, _downsampling(self.header.nsamps)
         clean, means = Clean(self.source, [], self.freqs, self.bandwidth), replace(means, memory=_fold_memory(means))
-        with closing(trial_series(self.obs, clean, np.array([dm]), means, downsample=times)) as made:
+        with closing(trial_series(self.obs, clean, np.array([dm]), means, downsample=times, method="tree")) as made:
             data = next(made)[1].copy()
         return TimeSeries(data, header.tsamp * times, dm, header.tstart)
 

@@ -25,7 +25,7 @@ from pulsar.folding.profile import best_box, ratio_of
 from pulsar.sources.candidate import AGREE, CHANCE, Candidate
 from pulsar.sources.source import Source
 from pulsar_kernels.arrays import Bools, Float32s, Floats, Uint16s
-from pulsar_kernels.fold import fold_row, phase_bins
+from pulsar_kernels.fold import phase_bins
 
 #: Most bins of the fold of a detection, and least.
 _BINS: Final = (256, 16)
@@ -123,6 +123,4 @@ def _mark(freq: float, fdot: float, dt: float, nbins: int, slots: Uint16s) -> No
 
 
 def _sums(data: Float32s, slots: Uint16s, nbins: int) -> Floats:
-    sums = np.zeros(nbins)
-    fold_row(data, slots, sums)
-    return sums
+    return np.asarray(np.bincount(slots, weights=data, minlength=nbins), dtype=np.float64)
