@@ -20,7 +20,7 @@ VERSIONS = (
     "coherent.profile_snrs(float32[::1], float32[::1], int64, coherent.Ladder, float32[::1], float64[::1]"
     ", float32[::1], uint8[::1])",
     "baseline.baseline_and_noise(float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], float32[::1])",
-    "tree.choose_rows(int64, const float64[::1], float64, float64[::1], float64[::1], float64[::1], int32[:,::1]"
+    "tree.choose_rows(int64, float64[::1], float64, float64[::1], float64[::1], float64[::1], int32[:,::1]"
     ", float64[:,::1], float64[::1], float64[::1], float64[::1], int32[:,::1], int64[::1], int64[:,::1]"
     ", int64[:,::1], float64[:,::1])",
     "spectra.line_powers(float32[:,::1], float32[::1], int64[::1], float32[::1], int64, float64"

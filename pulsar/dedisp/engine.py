@@ -358,7 +358,7 @@ SECONDS_PER_SAMPLE: Final = 2.5e-10
 @lru_cache(maxsize=16)
 def _tree_adds(k: bytes, dms: bytes, tile: int) -> float:
     """`TreeProgram.adds` of a tree: a run asks twice, before and after its mask, and mostly for the same channels."""
-    return build_tree(np.frombuffer(k), np.frombuffer(dms), tile).adds
+    return build_tree(np.frombuffer(k).copy(), np.frombuffer(dms).copy(), tile).adds
 
 
 def stage_seconds(plan: DMPlan) -> list[float]:
