@@ -132,7 +132,8 @@ def build_tree(k: Floats, dms: Floats, tile: int) -> TreeProgram:
     tile : int
         Samples that one run makes, a multiple of 64.
     """
-    levels = _grow(np.ascontiguousarray(k, dtype=np.float64), np.ascontiguousarray(dms, dtype=np.float64))[1:]
+    # Copies can be written: of arrays that cannot there would be another version of each kernel.
+    levels = _grow(np.array(k, dtype=np.float64), np.array(dms, dtype=np.float64))[1:]
     lo, hi, before, after = _spans(levels, k.size)
     return _program(dms.size, tile, levels, lo, hi, before, after)
 
@@ -358,7 +359,7 @@ SECONDS_PER_SAMPLE: Final = 2.5e-10
 @lru_cache(maxsize=16)
 def _tree_adds(k: bytes, dms: bytes, tile: int) -> float:
     """`TreeProgram.adds` of a tree: a run asks twice, before and after its mask, and mostly for the same channels."""
-    return build_tree(np.frombuffer(k).copy(), np.frombuffer(dms).copy(), tile).adds
+    return build_tree(np.frombuffer(k), np.frombuffer(dms), tile).adds
 
 
 def stage_seconds(plan: DMPlan) -> list[float]:
