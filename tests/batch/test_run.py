@@ -158,7 +158,7 @@ def test_staged_inputs_are_the_same_observation(survey, tmp_path):
 @pytest.mark.parametrize(
     ("request_", "kind", "words"),
     [
-        (Request(retries=1, options=Options(time_limit=0.05)), "time", "limit of 0.05 s"),
+        (Request(retries=1, options=Options(time_limit=0.3)), "time", "limit of 0.3 s"),
         (Request(retries=1, options=Options(memory_limit=20 << 20)), "memory", "limit of 20 MiB"),
     ],
 )
@@ -168,7 +168,7 @@ def test_limits(request_, kind, words, survey, tmp_path):
     assert outcome.exit_code == 1
     assert [(f.kind, f.attempts) for f in outcome.failures] == [(kind, 2)]
     assert words in outcome.failures[0].reason
-    # What attempts that were ended have taken is known from the system, and told.
+    # What attempts that were ended have taken is known from the system, in ticks of 10 ms, and told.
     assert outcome.failures[0].earlier > 0.0
     found = status(batch.folder)
     assert found.core_hours_taken == found.core_hours_failed > 0.0 == found.core_hours_done
