@@ -85,6 +85,7 @@ class Sky:
         self._there: dict[tuple[Name, str], There | None] = {}
         self._turns: dict[tuple[str, int, float, frozenset[str], frozenset[int]], bool] = {}
         self._multiples: dict[tuple[str, str], int] = {}
+        self._parts: dict[str, dict[str, tuple[int, float]]] = {}
         self._left: dict[tuple[str, frozenset[Name]], Left] = {}
 
     def fit(self, new: Sequence[Candidate]) -> None:
@@ -96,6 +97,7 @@ class Sky:
         self.accepted = []
         if new:
             self._left.clear()
+            self._parts.clear()
         if new and any(fold.part for fold in self._folds.values()):
             # Sources may be known better in some part now.
             self._there.clear()
@@ -196,12 +198,22 @@ class Sky:
 
     def _forward(self) -> None:
         """Accept what stands, that of which most is left first."""
-        while True:
-            standing = [candidate for candidate in self._others() if self._stands(candidate)]
-            if not standing:
-                return
-            best = max(standing, key=lambda candidate: self.left(candidate).part * candidate.snr)
+        standing = {candidate.uid: candidate for candidate in self._others() if self._stands(candidate)}
+        while standing:
+            best = max(standing.values(), key=lambda candidate: self.left(candidate).part * candidate.snr)
             self.accepted = _by_snr([*self.accepted, best])
+            del standing[best.uid]
+            for candidate in self._others():
+                if self._concerns(best, candidate):
+                    standing.pop(candidate.uid, None)
+                    if self._stands(candidate):
+                        standing[candidate.uid] = candidate
+
+    def _concerns(self, source: Candidate, candidate: Candidate) -> bool:
+        """True if whether a candidate stands may depend on a source."""
+        related = self._times(candidate, source) or self._times(source, candidate)
+        measured = candidate.uid in self._outside.get(source.uid, {})
+        return bool(related or measured or self._felt(candidate, [source]))
 
     def _backward(self) -> None:
         """Let go of what does not stand beside the others, the weakest first."""
@@ -290,21 +302,20 @@ class Sky:
         return [rival for rival in steady if self._rows((rival.uid, frozenset()), candidate.uid) is not None]
 
     def _name(self, candidate: Candidate, candidates: Sequence[Candidate]) -> Name:
-        return candidate.uid, frozenset(
-            rival.uid for rival in candidates if rival is not candidate and self._first(rival, candidate, candidates)
-        )
+        rivals = [rival for rival in candidates if rival is not candidate]
+        felt = self._felt(candidate, rivals)
+        return candidate.uid, frozenset(rival.uid for rival in felt if self._first(rival, candidate, candidates))
 
     def _first(self, candidate: Candidate, rival: Candidate, candidates: Sequence[Candidate]) -> bool:
         """True if what two sources share is of the first; of two folds of one source that of the surer detection."""
         longer, part = (candidate, rival) if candidate.freq < rival.freq else (rival, candidate)
         if (n := self._times(longer, part)) > 1:
-            times = {a.uid: m for a in self.folded if a is not part and (m := self._times(longer, a)) > 1}
+            parts = self._parts_of(longer)
             # A part of one pulse has 1 / sqrt(m) of its S/N: halfway to all of it begins what it may be a blend of.
-            parts = [(times[a.uid], a.snr) for a in self.folded if a.uid in times]
-            every = frozenset({n, *(m for m, snr in parts if snr > longer.snr / m**0.25)})
+            every = frozenset({n, *(m for m, snr in parts.values() if snr > longer.snr / m**0.25)})
             stronger = [a for a in candidates if a.snr > longer.snr and a is not part]
             # Not its own parts, though: what they have it has, too.
-            own = {a.uid for a in stronger if a.uid in times and self._is_turn(longer, a, (), every)}
+            own = {a.uid for a in stronger if a.uid in parts and self._is_turn(longer, a, (), every)}
             others = [a for a in stronger if a.uid not in own]
             return self._is_turn(longer, part, others, every) == (candidate is longer)
         if self._same(candidate, rival) and abs(candidate.snr**2 - rival.snr**2) < max(_ALIKE, OFF * candidate.snr**2):
@@ -337,6 +348,13 @@ class Sky:
                 near += max(n * strays[0], strays[1])
             self._multiples[key] = n if 1 <= n <= MOST_RATIO and abs(high - n * low) < near else 0
         return self._multiples[key]
+
+    def _parts_of(self, longer: Candidate) -> dict[str, tuple[int, float]]:
+        """Folds at parts of the period of another, by uid: the ratio of periods and the S/N."""
+        if longer.uid not in self._parts:
+            times = ((rival, self._times(longer, rival)) for rival in self.folded)
+            self._parts[longer.uid] = {rival.uid: (n, rival.snr) for rival, n in times if n > 1}
+        return self._parts[longer.uid]
 
     def _is_turn(
         self, candidate: Candidate, part: Candidate, stronger: Sequence[Candidate], divisors: frozenset[int]
@@ -389,7 +407,7 @@ class Sky:
         """A source without what is of some others."""
         if name not in self._sources:
             candidate = next(candidate for candidate in self.folded if candidate.uid == name[0])
-            others = self._felt(candidate, [rival for rival in self.folded if rival.uid in name[1]])
+            others = [rival for rival in self.folded if rival.uid in name[1]]
             own = self._beside(candidate, [self._name(rival, [*others, candidate]) for rival in others]).own
             source = self.source(candidate)
             self._sources[name] = source if own is None else source.times(own)
