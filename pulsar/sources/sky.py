@@ -197,17 +197,15 @@ class Sky:
         return self._beside(candidate, [self._name(rival, [*others, candidate]) for rival in others])
 
     def _forward(self) -> None:
-        """Accept what stands, that of which most is left first."""
+        """Accept what stands, that of which most is left first; what falls is asked again in the next round."""
         standing = {candidate.uid: candidate for candidate in self._others() if self._stands(candidate)}
         while standing:
             best = max(standing.values(), key=lambda candidate: self.left(candidate).part * candidate.snr)
             self.accepted = _by_snr([*self.accepted, best])
             del standing[best.uid]
-            for candidate in self._others():
-                if self._concerns(best, candidate):
-                    standing.pop(candidate.uid, None)
-                    if self._stands(candidate):
-                        standing[candidate.uid] = candidate
+            for candidate in list(standing.values()):
+                if self._concerns(best, candidate) and not self._stands(candidate):
+                    del standing[candidate.uid]
 
     def _concerns(self, source: Candidate, candidate: Candidate) -> bool:
         """True if whether a candidate stands may depend on a source."""
