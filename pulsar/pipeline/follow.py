@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -103,7 +104,8 @@ def follow_up(
     models = [Model(source.uid, Source.of(source.fold), before=before) for source in taken if source.fold is not None]
     # Signals that are injected are steady, and in none of the series.
     outside = heads.outside if known is None else None
-    pursued = pursue(groups, observed, heads.folded, most, models, outside)
+    judging = partial(means.progress.stage, "judging")
+    pursued = pursue(groups, observed, heads.folded, most, models, outside, judging)
     candidates = [heads.alone(candidate) for candidate in pursued]
     left = sum(candidate.fold is None and not candidate.parent for candidate in candidates)
     if left:

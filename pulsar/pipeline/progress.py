@@ -317,7 +317,7 @@ CLOCKED: Final[dict[str, tuple[str, ...]]] = {
     "dedispersion": ("dedispersion",),
     "search": ("search",),
     "folding": ("folding",),
-    "the rest": ("clustering", "grouping", "refinement", "cutting out", "writing"),
+    "the rest": ("clustering", "grouping", "refinement", "judging", "cutting out", "writing"),
 }
 
 

@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from typing import Final
@@ -38,6 +39,7 @@ def pursue(
     most: int,
     taken: Sequence[Model] = (),
     outside: Outside | None = None,
+    judging: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> list[Candidate]:
     """One candidate for every group, in no order: folded where it may be a source, with its parent where it is none.
 
@@ -53,9 +55,12 @@ def pursue(
         Sources that were taken out of the samples before these were folded.
     outside : callable, optional
         Tells what is there outside of the pulses of sources.
+    judging : callable, optional
+        Entered whenever folds are told apart, which takes long where many have something in common.
     """
     waiting, sky = list(groups), Sky(groups, observed, taken, outside)
-    sky.compare_with_pulses()
+    with judging():
+        sky.compare_with_pulses()
     while (room := min(int(np.ceil(_ROUND * most)), most - len(sky.folded))) > 0:
         heads = _heads(waiting, sky.own(), observed, room) or _other_periods(waiting, sky, room)
         if not heads:
@@ -63,8 +68,9 @@ def pursue(
         new = fold(heads)
         names = {candidate.uid for candidate in new}
         waiting = [group for group in waiting if group.uid not in names]
-        sky.fit(new)
-        sky.compare_with_pulses()
+        with judging():
+            sky.fit(new)
+            sky.compare_with_pulses()
     accepted = {candidate.uid for candidate in sky.accepted}
     rest = [candidate for candidate in sky.folded if candidate.uid not in accepted]
     rest += [Candidate(group, found_by=group.found_by) for group in waiting]
