@@ -276,13 +276,17 @@ def _lines(plain: Float32s, bands: Bands) -> Bools:
     power = np.abs(rfft(total * np.hanning(n), size)) ** 2
     blocks = np.array_split(power, max(len(power) // 128, 1))
     level = np.concatenate([np.full(len(block), np.median(block)) for block in blocks])
-    # 2.5 Hz: as wide as the mains wander and their edges leak.
-    reach = max(round(2.5 * per_hz), 1)
+    # What is slower has gone with the running mean.
+    most = max(round(2.5 * per_hz), 1)
     notch = np.zeros(len(power), dtype=np.bool_)
-    # Noise, and impulses at no even distance, reach 15. What is slower has gone with the running mean.
-    for line in np.flatnonzero(power > 30.0 * level):
-        if line > reach:
-            notch[line - reach : line + reach + 1] = True
+    # Noise, and impulses at no even distance, reach 15.
+    strong = np.flatnonzero(power > 30.0 * level)
+    # A line of power P in units of noise leaks P / (pi d)^2 into the d-th mode beside it: as far as that is more than
+    # noise, and as a window's main lobe is wide. What wanders is in several modes.
+    reach = np.minimum(np.ceil(np.sqrt(power[strong] / level[strong]) / np.pi).astype(np.int64) + 1, most)
+    for line, near in zip(strong, reach, strict=True):
+        if line > most:
+            notch[line - near : line + near + 1] = True
     return notch
 
 
