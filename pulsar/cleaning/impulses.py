@@ -119,7 +119,11 @@ def _found(series: Float32s, plain: Float32s, bands: Bands, sigma: float, look: 
         rest = plain if marks.mean() > MOST_CLIPPED else _plain(_filled(sign * series, marks, bands), bands)
         lines = _lines(rest, bands)
         if lines.any():
-            rest = _without(lines, plain)
+            # Impulses are not in the hum; its crests that were marked are, by what is around them.
+            hum = _hum(lines, rest)
+            if rest is not plain:
+                hum = _hum(lines, np.where(marks, hum, rest))
+            rest = plain - hum
             marks = _marked(rest, bands, sigma, _looks(rest, 1, bands, (sigma,))[0])
     if marks.mean() > MOST_CLIPPED:
         marks[:] = False
@@ -236,6 +240,8 @@ def _marked(plain: Float32s, bands: Bands, sigma: float, look: _Look) -> Bools:
             of[number - look.first] for of in (look.middle, look.spread, look.very_high, look.beyond)
         )
         changed = False
+        # Sums are high from `width` samples before an impulse on.
+        longest = bands.longest + width - 1
         for part, own in parts:
             of = 0 if own.count == nbands else 1
             if not beyond[of]:
@@ -243,7 +249,7 @@ def _marked(plain: Float32s, bands: Bands, sigma: float, look: _Look) -> Bools:
             # A stretch goes on where a quarter of the bands are high.
             count_above(sums[part], np.asarray((middle + 1.5 * spread)[part], dtype=np.float32), some)
             count_above(sums[part], very_high[of, part], many)
-            nruns = stretches(some, many, -(-own.count // 4), own.count // 2 + 1, bands.longest, runs)
+            nruns = stretches(some, many, -(-own.count // 4), own.count // 2 + 1, longest, runs)
             if nruns and rest is plain:
                 rest = plain.copy()
             for first, last in runs[:nruns]:
@@ -290,13 +296,13 @@ def _lines(plain: Float32s, bands: Bands) -> Bools:
     return notch
 
 
-def _without(lines: Bools, plain: Float32s) -> Float32s:
-    """The bands without these modes: a hum would be taken for impulses, and hides them."""
+def _hum(lines: Bools, plain: Float32s) -> Float32s:
+    """What these modes have of the bands: it would be taken for impulses, and hides them."""
     n = plain.shape[1]
     size = int(next_fast_len(n, real=True))
     spectra = rfft(plain, size, axis=1)
-    spectra[:, lines] = 0.0
-    return np.ascontiguousarray(irfft(spectra, size, axis=1)[:, :n], dtype=np.float32)
+    spectra[:, ~lines] = 0.0
+    return np.asarray(irfft(spectra, size, axis=1)[:, :n], dtype=np.float32)
 
 
 def _undispersed(plain: Float32s, first: int, last: int, width: int, spread: Floats, bands: Bands) -> bool:
