@@ -22,7 +22,7 @@ SHORTEST_BASELINE = 30.0
 #: Why a channel-block is masked: the bits of `Mask.why`, lowest first.
 CAUSES: Final = (
     "channel", "no data", "saturated", "mean", "noise", "shape", "not white", "line", "neighbours", "grown", "block",
-    "jump", "given",
+    "jump", "given", "dropout",
 )  # fmt: skip
 #: Fields of a mask that are stored under another name; chan_ok as its opposite.
 _STORED_AS: Final = {"chan_ok": "chan_mask", "reasons": "chan_reasons", "bad": "mask"}
@@ -191,7 +191,7 @@ def _judge(
     header: Header, stats: BlockStatistics, config: RfiConfig, marks: _Marks, usable: Bools, still: Bools, window: int
 ) -> Ints:
     """Mark what outliers, growth and votes of blocks say; the blocks at which the level jumps are returned."""
-    from pulsar.cleaning.outliers import SATURATED, excess_saturation, find_jumps, find_outliers, grown
+    from pulsar.cleaning.outliers import SATURATED, BandLevel, excess_saturation, find_outliers, grown
 
     block = stats.block_nsamps * header.tsamp
     # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
@@ -215,7 +215,10 @@ def _judge(
         kept = np.asarray(usable.any(axis=1))[:, None] & live[None, :]
         marks.blocks(grown((marks.why > 0) & kept, config.grow) & kept & (marks.why == 0), "grown")
     marks.channels(((marks.why > 0) & ~still).mean(axis=0) > config.chan_fraction, "often bad")
-    jumps = find_jumps(stats, marks.known, block)
+    level, jumps = BandLevel.of(stats, marks.known, block), np.zeros(0, dtype=np.int64)
+    if level is not None:
+        jumps = level.jumps()
+        marks.blocks(level.dropouts(jumps, config.block_sigma), "dropout")
     for k in jumps:
         # The block that it is in, and the one after it, up to whose middle the baseline is a ramp.
         marks.blocks(np.isin(np.arange(stats.nblocks), (k - 1, k)), "jump")

@@ -7,6 +7,7 @@ line, it is not one of theirs.
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Final
 
@@ -160,57 +161,90 @@ def _departures(stats: BlockStatistics, bad: Bools, lengths: Floats, window: int
     return dev, ratio
 
 
-def find_jumps(stats: BlockStatistics, bad: Bools, block: float) -> Ints:
-    """Blocks from which on the gain of the whole band is another one.
+@dataclass(frozen=True)
+class BandLevel:
+    """Level of the whole band in every block: the median over the channels, of each from its usual one.
 
-    A step of the level that all channels share, in one block or two, between two stretches of some seconds that differ
-    by more than they vary: a pulse, even of a second or two, comes back.
-
-    `bad`: shape (nblocks, nchans). `block`: length of a block [s].
-
-    Returns
-    -------
-    ndarray of int64
-        The first whole block after each step.
+    Attributes
+    ----------
+    values : ndarray of float64, shape (nblocks,)
+        In deviations of the samples of a channel; of blocks that are all bad, as those beside them have it.
+    error : float
+        Of a value, in white noise.
+    reach : int
+        Blocks that are compared on either side, four seconds at least. Pulses of a period up to a tenth of the data
+        are shorter than half of that.
     """
-    nblocks = stats.nblocks
-    # Blocks that are compared on either side, four seconds at least. Pulses of a period up to a tenth of the data are
-    # shorter than half of that.
-    reach = max(8, round(4.0 / block), round(0.06 * nblocks))
-    if nblocks < 2 * reach + 2:
-        return np.zeros(0, dtype=np.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        usual, spread = known_median(stats.mean, bad), known_median(stats.std, bad)
-        rows = in_rows(bad.shape)
-        level = np.concatenate(
-            [median(np.where(bad[r], np.nan, (stats.mean[r] - usual) / spread), axis=1) for r in rows]
-        )
-    if not np.isfinite(level).all():
+
+    values: Floats
+    error: float
+    reach: int
+
+    @classmethod
+    def of(cls, stats: BlockStatistics, bad: Bools, block: float) -> "BandLevel | None":
+        """The level from what is not `bad`, of shape (nblocks, nchans), in blocks of so many seconds; None of too few.
+
+        `block`: length of a block [s].
+        """
+        reach = max(8, round(4.0 / block), round(0.06 * stats.nblocks))
+        if stats.nblocks < 2 * reach + 2:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            usual, spread = known_median(stats.mean, bad), known_median(stats.std, bad)
+            rows = in_rows(bad.shape)
+            level = np.concatenate(
+                [median(np.where(bad[r], np.nan, (stats.mean[r] - usual) / spread), axis=1) for r in rows]
+            )
         known = np.isfinite(level)
         if known.sum() < 2:
-            return np.zeros(0, dtype=np.int64)
-        level = np.interp(np.arange(nblocks), np.flatnonzero(known), level[known])
-    windows = np.lib.stride_tricks.sliding_window_view(level, reach)
-    middle = np.median(windows, axis=1)
-    within = np.median(np.abs(windows - middle[:, None]), axis=1) * MAD_TO_SIGMA
-    # Block k: the step lies in k - 1, which is neither before nor after.
-    at = np.arange(reach + 1, nblocks - reach + 1)
-    before, after = at - 1 - reach, at
-    step = middle[after] - middle[before]
-    noise = np.maximum(within[after], within[before])
-    typical = np.median(np.abs(np.diff(level))) / 0.954
-    with np.errstate(invalid="ignore", divide="ignore"):  # levels that do not vary at all
-        strength = np.abs(step) / np.maximum(noise, typical)
-    # Sudden: most of it from the block before to the one after.
-    sudden = np.abs(level[at] - level[at - 2]) > 0.7 * np.abs(step)
-    out: list[int] = []
-    for i in np.argsort(-strength):
-        if strength[i] < 8.0:
-            break
-        if sudden[i] and all(abs(int(at[i]) - k) > 2 for k in out):
-            out.append(int(at[i]))
-    return np.array(sorted(out), dtype=np.int64)
+            return None
+        # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
+        live = int(np.sum(~bad.all(axis=0)))
+        error = 1.2533 / float(np.sqrt(live * stats.block_nsamps))
+        return cls(np.interp(np.arange(stats.nblocks), np.flatnonzero(known), level[known]), error, reach)
+
+    def jumps(self) -> Ints:
+        """First whole blocks after steps of the gain.
+
+        A step of the level, in one block or two, between two stretches of some seconds that differ by more than they
+        vary: a pulse, even of a second or two, comes back.
+        """
+        level, reach = self.values, self.reach
+        windows = np.lib.stride_tricks.sliding_window_view(level, reach)
+        middle = np.median(windows, axis=1)
+        within = np.median(np.abs(windows - middle[:, None]), axis=1) * MAD_TO_SIGMA
+        # Block k: the step lies in k - 1, which is neither before nor after.
+        at = np.arange(reach + 1, level.size - reach + 1)
+        before, after = at - 1 - reach, at
+        step = middle[after] - middle[before]
+        noise = np.maximum(within[after], within[before])
+        typical = np.median(np.abs(np.diff(level))) / 0.954
+        with np.errstate(invalid="ignore", divide="ignore"):  # levels that do not vary at all
+            strength = np.abs(step) / np.maximum(noise, typical)
+        # Sudden: most of it from the block before to the one after.
+        sudden = np.abs(level[at] - level[at - 2]) > 0.7 * np.abs(step)
+        out: list[int] = []
+        for i in np.argsort(-strength):
+            if strength[i] < 8.0:
+                break
+            if sudden[i] and all(abs(int(at[i]) - k) > 2 for k in out):
+                out.append(int(at[i]))
+        return np.array(sorted(out), dtype=np.int64)
+
+    def dropouts(self, jumps: Ints, sigma: float) -> Bools:
+        """Blocks in which the level falls below that of the seconds around by so many deviations, shape (nblocks,).
+
+        No signal from the sky takes power from the whole band. What a fifth of the blocks have is how the data are: it
+        counts in the deviation. `jumps`: blocks from which on the gain is another one.
+        """
+        pieces = np.split(self.values, jumps)
+        size = 2 * self.reach + 1
+        around = np.concatenate([median_filter(piece, size=size, mode="reflect") for piece in pieces])
+        off = self.values - around
+        # Four of five normal deviates are below 1.2816.
+        spread = float(np.quantile(np.abs(off), 0.8)) / 1.2816
+        return np.asarray(off < -sigma * max(spread, self.error))
 
 
 def grown(flags: Bools, share: float) -> Bools:

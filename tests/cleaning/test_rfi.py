@@ -469,6 +469,23 @@ def test_a_jump_of_the_gain_cuts_the_baseline():
     assert abs(series[25_500:30_000].mean() - series[20_000:25_000].mean()) > 0.05 * SIGMA_LEVELS
 
 
+def test_a_dropout_of_seconds_is_masked_and_what_comes_often_is_not():
+    n = 60_000
+    quiet = noise(64, n, seed=5)
+    lost = quiet.copy()
+    # Half of the power, with noise of its own: no repeated spectra.
+    lost[:, 25_100:26_300] -= 20.0
+    mask, _, out = cleaned(ArrayObservation(bits(lost)), RfiConfig())
+    dropout = causes(mask, "dropout").all(axis=1)
+    assert dropout[101:105].all()
+    assert dropout.sum() <= 6
+    assert abs(out.astype(float).mean(axis=0)).reshape(-1, 250).mean(axis=1).max() < 3 * SIGMA_LEVELS
+    often = quiet.copy()
+    often[:, np.arange(n) % 3_000 < 1_000] -= 20.0
+    mask, _, _ = cleaned(ArrayObservation(bits(often)), RfiConfig())
+    assert not causes(mask, "dropout").any()
+
+
 def test_noise_that_is_not_white_is_found_however_wide_the_band():
     n = 40_000
     data = noise(128, n, seed=6)
