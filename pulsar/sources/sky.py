@@ -17,8 +17,7 @@ from pulsar.folding.profile import best_box
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE, Candidate
 from pulsar.sources.detections import OFF, Model, Observed, Shares, sigma_of
-from pulsar.sources.residual import Left, left_of
-from pulsar.sources.source import Source
+from pulsar.sources.source import Left, Source, left_of
 from pulsar_kernels.arrays import Bools, Float32s
 
 #: Largest integer of a ratio of two periods.

@@ -12,8 +12,7 @@ from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.folding.folder import fold_series
 from pulsar.folding.refine import refine
-from pulsar.sources.residual import Left, left_of
-from pulsar.sources.source import Source
+from pulsar.sources.source import Left, Source, left_of
 
 NSAMPS, TSAMP, FREQ = 1 << 16, 1e-3, 3.217
 T = (np.arange(NSAMPS) + 0.5 - NSAMPS / 2) * TSAMP
