@@ -21,7 +21,7 @@ from pulsar_kernels.interference import count_above, less_running_means, most_be
 BANDS: Final = 16
 LEAST_BANDS: Final = 8
 #: Longest impulse [s].
-LONGEST: Final = 0.05
+LONGEST: Final = 0.1
 #: An impulse is stronger at DM 0 than from LEAST_DM on by this significance [sigma].
 DM_SIGMA: Final = 5.0
 #: Delay over the band, or a part of it, at LEAST_DM from which on the DM is told [samples]: shifts are whole ones.
@@ -55,7 +55,7 @@ class Bands:
     @property
     def margin(self) -> int:
         """Samples before and after a pulse that are needed to tell it."""
-        return 5 * max(self.longest, 1)
+        return 3 * max(self.longest, 1)
 
     @classmethod
     def of(cls, header: Header, chan_ok: Bools, zap: tuple[tuple[float, float], ...] = ()) -> "Bands | None":
