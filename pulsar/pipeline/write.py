@@ -21,7 +21,7 @@ from pulsar.sky.catalogue import beam_width, label, label_left, read_catalogue
 from pulsar.sky.observatory import mean_flux
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.pulses import turns_of
-from pulsar_kernels.arrays import Array
+from pulsar_kernels.arrays import Array, Floats
 
 #: Rows of candidates that belong to others and were not folded, the strongest; all are in the table of detections.
 MOST_ATTACHED = 1000
@@ -54,6 +54,7 @@ def write_product(
         if candidate.fold is not None:
             row["npulses"] = turns_of(pulses[pulses["source"] == row["uid"]], candidate.fold)
     pulses["source"] = [idents.get(str(uid), "") for uid in pulses["source"]]
+    _tell_what_is_at_an_end(table, pulses, detected.dms, progress)
     _label(table, header, config, progress)
     if samples.subtracted is not None:
         label_left(table, samples.subtracted, header.tobs)
@@ -81,6 +82,22 @@ def write_product(
         else:
             writer.rfi(samples.mask.stored(header.freqs), birdies)
         writer.provenance(record)
+
+
+def _tell_what_is_at_an_end(table: Array, pulses: Array, dms: Floats, progress: Progress) -> None:
+    """Warn of likely candidates and pulses at the first or last of the trial DMs: their own DM may be beyond."""
+    if dms.size < 2:
+        return
+    names: list[str] = []
+    for rows, of in ((table, "parent"), (pulses, "source")):
+        likely = (rows["score"] >= 0.5) & (rows["rfi_flags"] == "") & (rows[of] == "")
+        at_end = (rows["dm"] >= dms[-1]) | ((rows["dm"] <= dms[0]) & (dms[0] > 0.0))
+        names += rows["id"][likely & at_end].tolist()
+    if names:
+        progress.warning(
+            f"{', '.join(names[:10])}{' ...' if len(names) > 10 else ''}: at an end of the DMs that were searched, "
+            f"{dms[0]:g} to {dms[-1]:g}; search beyond, too (--dm LO HI)"
+        )
 
 
 def _label(table: Array, header: Header, config: Config, progress: Progress) -> None:

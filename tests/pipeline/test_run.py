@@ -1,5 +1,7 @@
 """From a file to the ranked product, as the command line does it."""
 
+import io
+
 import numpy as np
 import pytest
 from reference.interrupted import before_folding, stop
@@ -12,6 +14,7 @@ from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.pipeline import detect as pipeline
+from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.ranges import STAGE
 from pulsar.pipeline.searches import independent_dms
 from pulsar.pipeline.start import fingerprint
@@ -88,11 +91,23 @@ def test_lines_at_dm_zero_are_learnt_and_left_out(product, sky_file, tmp_path, m
 def test_the_product_tells_how_it_was_made(product, sky_file):
     assert product.observation.nchans == 64
     record = product.provenance
-    assert {"statistics", "dedispersion", "search", "folding"} <= set(record["stages"])
+    assert {"statistics", "dedispersion", "search", "folding", "judging"} <= set(record["stages"])
     assert record["inputs"][0]["path"] == str(sky_file.absolute())
     rfi = product.rfi
     assert rfi["chan_mask"].sum() >= 2
     assert set(product.ids) == set(product.rows("candidates")["id"][: len(product.ids)])
+
+
+def test_what_is_at_the_end_of_the_dms_is_told(sky_file, tmp_path):
+    config = load_config(None, [*SETTINGS, "dedisp.dm_hi=107"])
+    stream = io.StringIO()
+    run = search(sky_file, config, tmp_path / "near.h5", progress=Progress("quiet", stream=stream))
+    ids = {row["id"]: row["dm_detected"] for row in run.rows("candidates") if row["score"] > 0.5}
+    last = max(ids, key=lambda ident: ids[ident])
+    assert ids[last] > 106
+    (warning,) = [line for line in stream.getvalue().splitlines() if "end of the DMs" in line]
+    assert f"{last}: at an end" in warning
+    assert "0 to 107" in warning
 
 
 def test_threads_memory_and_who_opens_the_file_change_nothing(product, sky_file, tmp_path):
