@@ -215,16 +215,17 @@ def _judge(
         kept = np.asarray(usable.any(axis=1))[:, None] & live[None, :]
         marks.blocks(grown((marks.why > 0) & kept, config.grow) & kept & (marks.why == 0), "grown")
     marks.channels(((marks.why > 0) & ~still).mean(axis=0) > config.chan_fraction, "often bad")
-    level, jumps = BandLevel.of(stats, marks.known, block), np.zeros(0, dtype=np.int64)
-    if level is not None:
-        jumps = level.jumps()
-        marks.blocks(level.dropouts(jumps, config.block_sigma), "dropout")
-    for k in jumps:
-        # The block that it is in, and the one after it, up to whose middle the baseline is a ramp.
-        marks.blocks(np.isin(np.arange(stats.nblocks), (k - 1, k)), "jump")
     live = marks.reasons == ""
     if live.any():
         marks.blocks(np.greater(np.mean(marks.why[:, live] > 0, axis=1), config.block_fraction), "block")
+    level = BandLevel.of(stats, marks.known, block)
+    if level is None:
+        return np.zeros(0, dtype=np.int64)
+    marks.blocks(level.dropouts(config.block_sigma), "dropout")
+    jumps = level.jumps()
+    for k in jumps:
+        # The block that it is in, and the one after it, up to whose middle the baseline is a ramp.
+        marks.blocks(np.isin(np.arange(stats.nblocks), (k - 1, k)), "jump")
     return jumps
 
 

@@ -35,6 +35,8 @@ TRACK_SIGMA: Final = 4.0
 TRACK_SHARE: Final = 0.7
 TRACK_MARGIN: Final = 6
 TRACK_FINE: Final = 60
+#: Least fall of a block's level that is a dropout, in deviations of the samples: of a shorter one samples are clipped.
+LEAST_FALL: Final = 0.5
 #: Blocks in a row that a channel is flagged for what is not a track (one and the blocks beside it are three).
 LASTING: Final = 4
 
@@ -169,20 +171,20 @@ class BandLevel:
     ----------
     values : ndarray of float64, shape (nblocks,)
         In deviations of the samples of a channel; of blocks that are all bad, as those beside them have it.
-    error : float
-        Of a value, in white noise.
+    known : ndarray of bool, shape (nblocks,)
+        Not all bad.
     reach : int
         Blocks that are compared on either side, four seconds at least. Pulses of a period up to a tenth of the data
         are shorter than half of that.
     """
 
     values: Floats
-    error: float
+    known: Bools
     reach: int
 
     @classmethod
     def of(cls, stats: BlockStatistics, bad: Bools, block: float) -> "BandLevel | None":
-        """The level from what is not `bad`, of shape (nblocks, nchans), in blocks of so many seconds; None of too few.
+        """The level from what is not `bad`, of shape (nblocks, nchans); None of too few blocks.
 
         `block`: length of a block [s].
         """
@@ -199,10 +201,7 @@ class BandLevel:
         known = np.isfinite(level)
         if known.sum() < 2:
             return None
-        # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
-        live = int(np.sum(~bad.all(axis=0)))
-        error = 1.2533 / float(np.sqrt(live * stats.block_nsamps))
-        return cls(np.interp(np.arange(stats.nblocks), np.flatnonzero(known), level[known]), error, reach)
+        return cls(np.interp(np.arange(stats.nblocks), np.flatnonzero(known), level[known]), known, reach)
 
     def jumps(self) -> Ints:
         """First whole blocks after steps of the gain.
@@ -232,19 +231,21 @@ class BandLevel:
                 out.append(int(at[i]))
         return np.array(sorted(out), dtype=np.int64)
 
-    def dropouts(self, jumps: Ints, sigma: float) -> Bools:
-        """Blocks in which the level falls below that of the seconds around by so many deviations, shape (nblocks,).
+    def dropouts(self, sigma: float) -> Bools:
+        """Blocks in which the level falls below that before and after, by so many deviations, shape (nblocks,).
 
         No signal from the sky takes power from the whole band. What a fifth of the blocks have is how the data are: it
-        counts in the deviation. `jumps`: blocks from which on the gain is another one.
+        counts in the deviation. At the ends of the data what is inside counts on both sides.
         """
-        pieces = np.split(self.values, jumps)
-        size = 2 * self.reach + 1
-        around = np.concatenate([median_filter(piece, size=size, mode="reflect") for piece in pieces])
-        off = self.values - around
+        padded = np.pad(self.values, self.reach, mode="symmetric")
+        medians = np.median(np.lib.stride_tricks.sliding_window_view(padded, self.reach), axis=1)
+        off = self.values - np.minimum(medians[: self.values.size], medians[self.reach + 1 :])
         # Four of five normal deviates are below 1.2816.
-        spread = float(np.quantile(np.abs(off), 0.8)) / 1.2816
-        return np.asarray(off < -sigma * max(spread, self.error))
+        spread = float(np.quantile(np.abs(off[self.known]), 0.8)) / 1.2816
+        low = self.known & (off < -sigma * spread)
+        deep = np.pad(low & (off < -LEAST_FALL), 1)
+        # Of the first and last block a part may be lost.
+        return np.asarray(low & (deep[:-2] | deep[1:-1] | deep[2:]))
 
 
 def grown(flags: Bools, share: float) -> Bools:
