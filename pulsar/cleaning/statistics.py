@@ -449,10 +449,11 @@ def reading_bytes(obs: Observation, config: RfiConfig) -> tuple[int, int]:
     bands = Bands.of(header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
     # Points of spectra, and half as many powers.
     each = 6 * header.nchans * npoints
-    # The series of bands, without their mean, and two more where there is something to look at.
+    # The series of bands, and without their mean; where there is something to look at what is left, two to sum in, and
+    # a hum with its spectra.
     together = max(int(edges[-1] - edges[-2]), min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES))
     count, margin = (BANDS, 0) if bands is None else (bands.count, bands.margin)
-    each += 4 * 4 * count * (min(together, header.nsamps) + 2 * margin)
+    each += 4 * 9 * count * (min(together, header.nsamps) + 2 * margin)
     spectrum = header.nchans * obs.dtype.itemsize
     each += spectrum * piece_samples(spectrum)
     periods = len(config.diodes)
