@@ -54,7 +54,7 @@ class Bands:
 
     @property
     def margin(self) -> int:
-        """Samples before and after a pulse that are needed to tell it."""
+        """Samples before and after a pulse by which it is told: the longest is cut off at the most distant DMs."""
         return 3 * max(self.longest, 1)
 
     @classmethod
@@ -282,16 +282,16 @@ def _lines(plain: Float32s, bands: Bands) -> Bools:
     power = np.abs(rfft(total * np.hanning(n), size)) ** 2
     blocks = np.array_split(power, max(len(power) // 128, 1))
     level = np.concatenate([np.full(len(block), np.median(block)) for block in blocks])
-    # What is slower has gone with the running mean.
-    most = max(round(2.5 * per_hz), 1)
+    # Crests of what is slower than 2.5 Hz are longer than impulses.
+    slowest = farthest = max(round(2.5 * per_hz), 1)
     notch = np.zeros(len(power), dtype=np.bool_)
     # Noise, and impulses at no even distance, reach 15.
     strong = np.flatnonzero(power > 30.0 * level)
     # A line of power P in units of noise leaks P / (pi d)^2 into the d-th mode beside it: as far as that is more than
     # noise, and as a window's main lobe is wide. What wanders is in several modes.
-    reach = np.minimum(np.ceil(np.sqrt(power[strong] / level[strong]) / np.pi).astype(np.int64) + 1, most)
+    reach = np.minimum(np.ceil(np.sqrt(power[strong] / level[strong]) / np.pi).astype(np.int64) + 1, farthest)
     for line, near in zip(strong, reach, strict=True):
-        if line > most:
+        if line > slowest:
             notch[line - near : line + near + 1] = True
     return notch
 

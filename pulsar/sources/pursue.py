@@ -59,8 +59,7 @@ def pursue(
         Entered whenever folds are told apart, which takes long where many have something in common.
     """
     waiting, sky = list(groups), Sky(groups, observed, taken, outside)
-    with judging():
-        sky.compare_with_pulses()
+    sky.compare_with_pulses()
     while (room := min(int(np.ceil(_ROUND * most)), most - len(sky.folded))) > 0:
         heads = _heads(waiting, sky.own(), observed, room) or _other_periods(waiting, sky, room)
         if not heads:

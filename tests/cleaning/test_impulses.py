@@ -46,6 +46,20 @@ def test_strong_impulses_longer_than_the_dispersion_of_dm_2_are_found(width, amp
     assert min(kept) == 1.0
 
 
+@pytest.mark.parametrize("width", [90, 180])
+@pytest.mark.parametrize("clock", [0.0, 0.25])
+def test_impulses_are_whole_beside_a_clock_and_its_crests_are_none(width, clock):
+    rng = np.random.default_rng(5)
+    for part in ((0.0, 1.0), (0.4, 0.95)):
+        series, bands = bands_with(rng, 0.0, width, 3.0, part)
+        # On for a fifth of 5.8 turns a second, in half of the band.
+        on = (np.arange(NSAMPS) * HEADER.tsamp * 5.8) % 1.0 < 0.2
+        series[4:12] += clock * NCHANS / bands.count * on
+        found = find_impulses(series, bands, 6.0, 9.0)
+        assert share(found, width) > 0.98
+        assert np.diff(found, axis=1).sum() < 1.1 * width
+
+
 def test_dropouts_are_impulses_downwards():
     rng = np.random.default_rng(6)
     series, bands = bands_with(rng, 0.0, 12, 3.0, (0.0, 1.0))

@@ -75,7 +75,7 @@ PERIODIC = {
 SINGLE = {
     "strong": ("p0001: at 5.00", "score 1.00"),
     "too weak": ("no pulse above S/N 7 (single_pulse.snr)", "0 % of the channels are masked at this time"),
-    "among impulses": ("in 100 % of the channels it lies in what was left out as an undispersed impulse", "(rfi.clip)"),
+    "among impulses": ("of the channels it lies in what was left out as an undispersed impulse", "(rfi.clip)"),
     "beyond the DMs": ("DM 500 was not searched: 0 to 150 were (dedisp.dm_hi)",),
     "undispersed": ("in 100 % of the channels it lies in what was left out as an undispersed impulse", "(rfi.clip)"),
 }
