@@ -82,9 +82,9 @@ class CleanedSource:
         last = int(np.searchsorted(clipped[:, 0], start + out.shape[1], side="left"))
         # All levels before any is filled in.
         lines = [self._level_beside(int(a), int(b), start, out) for a, b in clipped[first:last]]
-        for (a, b), (before, after) in zip(clipped[first:last].tolist(), lines, strict=True):
+        for (a, b), (before, after, count) in zip(clipped[first:last].tolist(), lines, strict=True):
             lo, hi = max(a, start), min(b, start + out.shape[1])
-            if not self._drifts(0.5 * (before + after), 2 * max(BESIDE * (b - a), LEAST_BESIDE)):
+            if not self._drifts(0.5 * (before + after), count):
                 out[:, lo - start : hi - start] = 0
                 continue
             at = np.arange(lo, hi)
@@ -93,14 +93,16 @@ class CleanedSource:
             level += (chans * DITHER[0] + at[None, :] * DITHER[1]) % 1.0
             out[:, lo - start : hi - start] = np.floor(level).astype(np.int8)
 
-    def _level_beside(self, a: int, b: int, start: int, out: Int8s) -> tuple[Floats, Floats]:
+    def _level_beside(self, a: int, b: int, start: int, out: Int8s) -> tuple[Floats, Floats, float]:
         """Means of every channel before and after the samples `a` to `b`, without others that are clipped.
+
+        And of how many samples their mean is as good as.
 
         `out` has been read from sample `start` on; what lies outside is read again, so that it does not matter how a
         series is cut into pieces.
         """
         size = max(BESIDE * (b - a), LEAST_BESIDE)
-        means = []
+        means, counts = [], []
         for lo, hi in ((max(a - size, 0), a), (b, min(b + size, self.nsamps))):
             if lo >= start and hi <= start + out.shape[1]:
                 there = out[:, lo - start : hi - start]
@@ -113,14 +115,18 @@ class CleanedSource:
                 if c >= hi:
                     break
                 keep[max(c - lo, 0) : d - lo] = False
-            means.append(there[:, keep].mean(axis=1, dtype=np.float64) if keep.any() else None)
+            counts.append(np.count_nonzero(keep))
+            means.append(there[:, keep].mean(axis=1, dtype=np.float64) if counts[-1] else None)
         none = np.zeros(self.nchans)
         before, after = means
         before = after if before is None else before
         after = before if after is None else after
-        return (none, none) if before is None or after is None else (before, after)
+        if before is None or after is None:
+            return none, none, 0.0
+        count = 4.0 / sum(1.0 / n for n in counts) if all(counts) else float(sum(counts))
+        return before, after, count
 
-    def _drifts(self, level: Floats, count: int) -> bool:
+    def _drifts(self, level: Floats, count: float) -> bool:
         """True if means of so many samples are surely not those of noise."""
         errors = level * (np.sqrt(count) / SIGMA_LEVELS)
         mean = abs(float(errors.sum())) / np.sqrt(self.nchans)
