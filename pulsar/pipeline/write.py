@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from math import hypot
 from typing import Any
 
+import numpy as np
+
 from pulsar.config.model import Config, TelescopeConfig
 from pulsar.constants import C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.flags import split, weight
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header, Part
 from pulsar.io.product.writer import ProductWriter, Target
@@ -90,13 +93,15 @@ def _tell_what_is_at_an_end(table: Array, pulses: Array, dms: Floats, progress: 
         return
     names: list[str] = []
     for rows, of in ((table, "parent"), (pulses, "source")):
-        likely = (rows["score"] >= 0.5) & (rows["rfi_flags"] == "") & (rows[of] == "")
-        at_end = (rows["dm"] >= dms[-1]) | ((rows["dm"] <= dms[0]) & (dms[0] > 0.0))
+        free = np.array([weight(split(str(flags))) == 1.0 for flags in rows["rfi_flags"]], dtype=np.bool_)
+        likely = (rows["score"] >= 0.5) & free & (rows[of] == "")
+        low, high = (rows["dm"] + sign * np.nan_to_num(rows["dm_err"]) for sign in (-1.0, 1.0))
+        at_end = (high >= dms[-1]) | ((low <= dms[0]) & (dms[0] > 0.0))
         names += rows["id"][likely & at_end].tolist()
     if names:
         progress.warning(
             f"{', '.join(names[:10])}{' ...' if len(names) > 10 else ''}: at an end of the DMs that were searched, "
-            f"{dms[0]:g} to {dms[-1]:g}; search beyond, too (--dm LO HI)"
+            f"{dms[0]:g} to {dms[-1]:g} (--dm LO HI): the true ones may be beyond"
         )
 
 
