@@ -215,10 +215,10 @@ def _judge(
         kept = np.asarray(usable.any(axis=1))[:, None] & live[None, :]
         marks.blocks(grown((marks.why > 0) & kept, config.grow) & kept & (marks.why == 0), "grown")
     marks.channels(((marks.why > 0) & ~still).mean(axis=0) > config.chan_fraction, "often bad")
+    level = BandLevel.of(stats, marks.known, block)
     live = marks.reasons == ""
     if live.any():
         marks.blocks(np.greater(np.mean(marks.why[:, live] > 0, axis=1), config.block_fraction), "block")
-    level = BandLevel.of(stats, marks.known, block)
     if level is None:
         return np.zeros(0, dtype=np.int64)
     marks.blocks(level.dropouts(config.block_sigma), "dropout")

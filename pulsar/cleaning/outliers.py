@@ -35,7 +35,8 @@ TRACK_SIGMA: Final = 4.0
 TRACK_SHARE: Final = 0.7
 TRACK_MARGIN: Final = 6
 TRACK_FINE: Final = 60
-#: Least fall of a block's level that is a dropout, in deviations of the samples: of a shorter one samples are clipped.
+#: Least fall of a block's level that is a dropout, in deviations of the samples: a short deep one, of which samples are
+#: clipped, lowers its block by less.
 LEAST_FALL: Final = 0.5
 #: Blocks in a row that a channel is flagged for what is not a track (one and the blocks beside it are three).
 LASTING: Final = 4
@@ -235,11 +236,12 @@ class BandLevel:
         """Blocks in which the level falls below that before and after, by so many deviations, shape (nblocks,).
 
         No signal from the sky takes power from the whole band. What a fifth of the blocks have is how the data are: it
-        counts in the deviation. At the ends of the data what is inside counts on both sides.
+        counts in the deviation. At the ends of the data one side tells.
         """
-        padded = np.pad(self.values, self.reach, mode="symmetric")
-        medians = np.median(np.lib.stride_tricks.sliding_window_view(padded, self.reach), axis=1)
-        off = self.values - np.minimum(medians[: self.values.size], medians[self.reach + 1 :])
+        medians = np.median(np.lib.stride_tricks.sliding_window_view(self.values, self.reach), axis=1)
+        beyond = np.full(self.reach, np.inf)
+        before, after = np.concatenate([beyond, medians[:-1]]), np.concatenate([medians[1:], beyond])
+        off = self.values - np.minimum(before, after)
         # Four of five normal deviates are below 1.2816.
         spread = float(np.quantile(np.abs(off[self.known]), 0.8)) / 1.2816
         low = self.known & (off < -sigma * spread)
