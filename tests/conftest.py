@@ -44,6 +44,10 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pulsar-search-tests-")
 # Kernels are compiled where they are met: what a search prints must not depend on the cache.
 os.environ.setdefault("PULSAR_COMPILE_AHEAD", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+if "PYTEST_XDIST_WORKER" in os.environ:
+    from reference.processes import share_cores
+
+    share_cores(int(os.environ["PYTEST_XDIST_WORKER"].lstrip("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
