@@ -1,6 +1,7 @@
 """Every kernel that searches compile ahead of their work is tested in this folder."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ TESTS = [path for path in sorted(Path(__file__).parent.glob("test_*.py")) if pat
 FOLDER = Path(pulsar_kernels.__file__).parent
 
 
+@functools.cache
 def called_from(module: str) -> dict[str, set[str]]:
     """Functions of a file of kernels, also those made of others (``scan = of_series(...)``), and the names in each."""
     nodes: dict[str, ast.AST] = {}
