@@ -76,6 +76,7 @@ def levels(series, nbase=4, nnoise=2):
     return base, scale, count
 
 
+@pytest.mark.jit
 def test_noise_of_white_noise():
     # The constant for what clipping takes off is chi-square's own.
     found = []
@@ -128,6 +129,7 @@ def scatter(x):
     return excess
 
 
+@pytest.mark.jit
 def test_scatter_of_white_noise_is_one():
     found = [scatter(np.random.default_rng(seed).standard_normal(1 << 16).astype(np.float32)) for seed in range(15)]
     # Two sigma are needed to be anything else.

@@ -77,6 +77,7 @@ def test_cutting_a_line_changes_nothing(cut):
     np.testing.assert_array_equal(whole, parts)
 
 
+@pytest.mark.jit
 def test_noise_has_the_wanted_variance():
     raw = np.random.default_rng(3).normal(96, 17, (4, 200_000)).round().astype(np.uint8)
     out = np.empty((4, 200_000), dtype=np.int8)

@@ -10,6 +10,9 @@ from pulsar_kernels import matched, pulses
 pytestmark = pytest.mark.usefixtures("quiet")
 SEEDS = st.integers(0, 2**32 - 1)
 NONE = np.zeros((0, 2), np.int64)
+#: Widths of boxcars in the table of docs/single-pulses.md; uncompiled, each of the wide ones takes many seconds.
+FEW = (3, 8)
+WIDTHS = (*range(1, 17), 19, 23, 29, 37, 45, 61, 90, 131, 200, 331, 470)
 
 
 def scanned(series, limits, base=None, scale=None, runs=NONE, room=100_000):
@@ -71,7 +74,7 @@ def test_scan_of_what_overflows():
     assert set(found[:count, 3]) == set(range(6))
 
 
-@pytest.mark.parametrize("width", [*range(1, 17), 19, 23, 29, 37, 45, 61, 90, 131, 200, 331, 470])
+@pytest.mark.parametrize("width", [*FEW, *(pytest.param(w, marks=pytest.mark.jit) for w in WIDTHS if w not in FEW)])
 def test_what_the_scan_keeps(width):
     """The worst loss over all places of a boxcar, without noise: the table in docs/single-pulses.md."""
     n = 8192

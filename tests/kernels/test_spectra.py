@@ -93,6 +93,7 @@ def test_strongest_power(seed, nbins, first, line, empty):
     np.testing.assert_array_equal(where, expected[1])
 
 
+@pytest.mark.jit
 def test_the_surplus_of_noise_is_a_probability():
     rows = np.random.default_rng(4).exponential(7.0, (20_000, 300)).astype(np.float32)
     surplus, where = np.empty(20_000, np.float32), np.empty(20_000, np.int64)

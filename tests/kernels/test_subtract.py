@@ -139,6 +139,7 @@ def test_a_fraction_of_a_level_is_taken_in_that_fraction_of_the_samples(level):
     assert taken.var() == pytest.approx(part * (1 - part), abs=0.02)
 
 
+@pytest.mark.jit
 def test_the_rounding_is_white_in_time_and_channels():
     rest = plain(64, 4096, 0.5).astype(float) + 0.5
     power = np.abs(np.fft.rfft(rest, axis=1))[:, 1:-1] ** 2 / (0.25 * rest.shape[1])
