@@ -26,7 +26,9 @@ SKY = Sky(
     bursts=(Burst(name="own", time=5.0, dm=100.0, snr=25, width=4e-3),),
     rfi=(Rfi(kind="dead", freqs=(1010, 1030)),),
 )
-SETTINGS = ["dedisp.dm_hi=150", "run.threads=2", "fold.ncands=12"]
+SETTINGS = [
+    "dedisp.dm_hi=150", "run.threads=2", "fold.ncands=12", "fold.nbins=64", "fold.nbands=16", "ffa.enabled=false",
+]  # fmt: skip
 PLACES = 3
 
 
