@@ -23,7 +23,8 @@ NSAMPS, TSAMP, NCHANS = 1 << 14, 512e-6, 64
 #: The receiver of FAST.
 RECEIVER = Receiver(load_config("fast-19beam").receiver)
 OFF = [
-    "rfi.zap=[]", "dedisp.dm_hi=90", "coherent.enabled=false", "ffa.enabled=false", "fold.ncands=8", "run.threads=2",
+    "rfi.zap=[]", "dedisp.dm_hi=90", "coherent.enabled=false", "ffa.enabled=false", "fold.ncands=8", "fold.nbins=64",
+    "fold.nbands=16", "run.threads=2",
 ]  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def night(tmp_path_factory) -> Path:
 
 def test_sources_interference_and_what_is_missing(night, tmp_path):
     # What beams have in common stays in, to be judged by the coincidence.
-    config = load_config("fast-19beam", [*OFF, "rfi.common=false"])
+    config = load_config("fast-19beam", [*OFF, "rfi.common=false", "single_pulse.enabled=false"])
     found = scan([night], config.input)
     assert [(p.source, p.beam) for p in found.pointings] == [("SRCA", b) for b in (1, 2, 3, 5, 8, 14, 17)]
     outcome = search_night(jobs(found, config, tmp_path / "o"), config, tmp_path / "o", problems=found.problems)
@@ -255,7 +256,7 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
     for beam in range(1, 5):
         pulsars = seen(beam, "bright", period, 2.0, 320, RECEIVER.offsets[3], floor=16.0)
         beam_file(folder, "SRCH", beam, pulsars, rfi=(Rfi(kind="mains", rate=6.7, strength=0.1, harmonics=1),))
-    sets = [*OFF, "dedisp.dm_hi=20", "single_pulse.enabled=false", "run.threads=1"]
+    sets = [*OFF, "dedisp.dm_hi=20", "single_pulse.enabled=false", "rfi.clip=0", "run.threads=1"]
     tobs = NSAMPS * TSAMP
     bins, left_out = {}, {}
     for switch in (True, False):
@@ -328,7 +329,8 @@ def test_pulses_of_beams_that_began_at_other_times_are_compared_at_one(tmp_path)
             bursts=(Burst(time=at, dm=60.0, snr=25 - 5 * k, width=5e-3),),
         )  # fmt: skip
         path = write_filterbank(sky, tmp_path / f"b{k}.fil", threads=1)
-        config = load_config(None, ["dedisp.dm_hi=120", "ffa.enabled=false", "fft.enabled=false"])
+        off = [f"{name}.enabled=false" for name in ("ffa", "fft", "coherent")]
+        config = load_config(None, ["dedisp.dm_hi=80", *off])
         bursts.append(search(path, config, tmp_path / f"b{k}.h5"))
     run = merge(bursts, tmp_path / "all.h5", load_config("fast-19beam"))
     pulses = run.rows("single_pulses")
