@@ -1,6 +1,7 @@
 """A known pulsar taken out of the samples before a search: what is left of it, and of all else."""
 
 import dataclasses
+import functools
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,6 +30,8 @@ from pulsar.folding.subtracted import (
 )
 from pulsar.handover.timing import par_text
 from pulsar.io.memory import Filterbank
+from pulsar.io.product.reader import read as product_of
+from pulsar.nights.merge import merge
 from pulsar.pipeline import ranges
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.progress import Progress
@@ -43,7 +46,10 @@ BRIGHT = Pulsar(name="bright", period=0.1012345, dm=45.0, snr=150, duty=0.04)
 WEAK = Pulsar(name="weak", period=0.0371277, dm=80.0, snr=16, duty=0.06)
 SHAPE = {"nchans": 64, "fch1": 1496.0, "foff": -8.0, "tsamp": 512e-6, "nsamps": 1 << 16, "seed": 21}
 GIB = 1 << 30
-SETTINGS = ["dedisp.dm_lo=30", "dedisp.dm_hi=100", "dedisp.dm_step=2", "fold.ncands=8", "ffa.enabled=false"]
+SETTINGS = [
+    "dedisp.dm_lo=30", "dedisp.dm_hi=100", "dedisp.dm_step=2", "fold.ncands=8", "fold.nbins=64", "fold.nbands=16",
+    "ffa.enabled=false", "coherent.enabled=false",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +71,23 @@ def second(folder):
     return search(folder / "both.fil", config(f"{folder / 'first.h5'}:c0001"), folder / "second.h5")
 
 
+@pytest.fixture(scope="module")
+def alone(folder):
+    """The search of the weak one alone, of which nothing is taken out."""
+    return search(folder / "weak.fil", load_config(None, SETTINGS), folder / "alone.h5")
+
+
+@pytest.fixture(scope="module")
+def several(folder):
+    """What the command prints that takes both out, the weak one named first; and its product."""
+    given = [word for ident in ("c0002", "c0001") for word in ("--subtract", f"{folder / 'first.h5'}:{ident}")]
+    sets = [word for one in SETTINGS for word in ("--set", one)]
+    out = folder / "several.h5"
+    result = CliRunner().invoke(app, ["search", str(folder / "both.fil"), *given, *sets, "-q", "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    return result.stdout, product_of(out)
+
+
 def near(run, period):
     """Rows at a harmonic or a fraction of a period that are above the threshold and nobody else's."""
     rows = run.rows("candidates")
@@ -73,15 +96,12 @@ def near(run, period):
     return [r for r in rows if any(abs(r["period"] * k / period - 1) < 2 * r["period"] / 33.5 for k in ratios)]
 
 
-def test_the_bright_one_leads_the_first_list_and_is_not_in_the_second(folder, second):
-    from pulsar.io.product.reader import read
-
-    first = read(folder / "first.h5")
+def test_the_bright_one_leads_the_first_list_and_is_not_in_the_second(folder, second, alone):
+    first = product_of(folder / "first.h5")
     assert first.rows("candidates")["period"][0] == pytest.approx(BRIGHT.period, rel=1e-5)
     assert near(second, BRIGHT.period) == []
     assert len(first.rows("single_pulses")) > 50
     assert len(second.rows("single_pulses")) < 3
-    alone = search(folder / "weak.fil", load_config(None, SETTINGS), folder / "alone.h5")
     ours, theirs = second.rows("candidates")[0], alone.rows("candidates")[0]
     assert ours["period"] == pytest.approx(WEAK.period, rel=1e-4)
     assert theirs["period"] == pytest.approx(WEAK.period, rel=1e-4)
@@ -109,9 +129,7 @@ def test_the_product_tells_what_was_taken_out_and_what_is_left(folder, second):
 
 
 def test_an_ephemeris_does_the_same(folder, second):
-    from pulsar.io.product.reader import read
-
-    first = read(folder / "first.h5")
+    first = product_of(folder / "first.h5")
     path = folder / "bright.par"
     # Of a fold whose derivative is taken as it is: the refinement begins at the same values.
     fold = dataclasses.replace(first.fold("c0001"), fdot_err=float("nan"))
@@ -137,9 +155,8 @@ def test_what_is_given_by_two_names_is_taken_out_once(folder, source):
     assert found["snr_before"].min() < 6
 
 
-def test_several_are_taken_out_the_brightest_first(folder):
-    product = folder / "first.h5"
-    run = search(folder / "both.fil", config(f"{product}:c0002", f"{product}:c0001"), folder / "several.h5")
+def test_several_are_taken_out_the_brightest_first(several):
+    _, run = several
     rows = run.rows("subtracted/pulsars")
     assert rows["subtracted"].tolist() == [1, 1]
     assert rows["period"] == pytest.approx([WEAK.period, BRIGHT.period], rel=1e-4)
@@ -148,7 +165,7 @@ def test_several_are_taken_out_the_brightest_first(folder):
     assert not np.any((found["sigma"] > 5) & (found["harmonic_of"] == ""))
 
 
-def test_what_is_not_there_is_left_alone_and_told(folder, capsys):
+def test_what_is_not_there_is_left_alone_and_told(folder, alone, capsys):
     given = f"{folder / 'first.h5'}:c0001"
     run = search(folder / "weak.fil", config(given), folder / "none.h5", progress=Progress(level="warning"))
     assert "is not detected (S/N" in capsys.readouterr().err
@@ -156,8 +173,7 @@ def test_what_is_not_there_is_left_alone_and_told(folder, capsys):
     assert row["subtracted"] == 0
     assert row["period"] == pytest.approx(BRIGHT.period, rel=1e-5)
     assert np.isnan(row["rest"])
-    plain = search(folder / "weak.fil", load_config(None, SETTINGS), folder / "plain.h5")
-    np.testing.assert_array_equal(run.rows("candidates")["snr"], plain.rows("candidates")["snr"])
+    np.testing.assert_array_equal(run.rows("candidates")["snr"], alone.rows("candidates")["snr"])
 
 
 def test_an_interrupted_run_goes_on_with_its_templates(folder, second, monkeypatch, tmp_path):
@@ -262,17 +278,15 @@ def test_a_text_is_an_ephemeris_or_a_candidate(tmp_path):
     assert wanted([str(odd)])[0].name == "X"
 
 
-def test_the_command_prints_what_is_left(folder):
-    given = ["--subtract", f"{folder / 'first.h5'}:c0001", "--subtract", f"{folder / 'first.h5'}:c0002"]
-    sets = [word for one in SETTINGS for word in ("--set", one)]
-    result = CliRunner().invoke(
-        app, ["search", str(folder / "both.fil"), *given, *sets, "-q", "-o", str(folder / "c.h5")]
-    )
-    assert result.exit_code == 0, result.output
-    assert "Subtracted" in result.stdout
-    assert "c0001" in result.stdout.split("Subtracted")[1]
-    own = ["search", str(folder / "both.fil"), *given, "--overwrite", "-o", str(folder / "first.h5")]
-    result = CliRunner().invoke(app, own)
+def test_the_command_prints_what_is_left(several):
+    told, _ = several
+    assert "Subtracted" in told
+    assert "c0001" in told.split("Subtracted")[1]
+
+
+def test_the_product_that_names_the_pulsar_is_not_written_over(folder):
+    given = ["--subtract", f"{folder / 'first.h5'}:c0001", "--overwrite", "-o", str(folder / "first.h5")]
+    result = CliRunner().invoke(app, ["search", str(folder / "both.fil"), *given])
     assert result.exit_code == 2
     assert "is the input itself" in result.output
 
@@ -282,9 +296,7 @@ def test_folds_are_made_without_it_too(folder):
     args = ["fold", str(folder / "both.fil"), *given, "--id", "c0001", "--id", "c0002", "-q"]
     result = CliRunner().invoke(app, [*args, "-o", str(folder / "folds.h5")])
     assert result.exit_code == 0, result.output
-    from pulsar.io.product.reader import read
-
-    run = read(folder / "folds.h5")
+    run = product_of(folder / "folds.h5")
     assert run.rows("subtracted/pulsars")["subtracted"].tolist() == [1]
     snr = dict(zip(run.rows("candidates")["id"].tolist(), run.rows("candidates")["snr"].tolist(), strict=True))
     assert snr["c0001"] < 6
@@ -303,10 +315,7 @@ def test_a_plan_counts_it(folder):
 
 
 def test_merged_products_have_those_of_all(folder, second, tmp_path):
-    from pulsar.io.product.reader import read
-    from pulsar.nights.merge import merge
-
-    run = merge([read(folder / "first.h5"), second], tmp_path / "all.h5", load_config(None))
+    run = merge([product_of(folder / "first.h5"), second], tmp_path / "all.h5", load_config(None))
     rows = run.rows("subtracted/pulsars")
     assert rows["given"].tolist() == second.rows("subtracted/pulsars")["given"].tolist()
     assert [str(run.rows("observations")["product"][i]) for i in rows["obs"]] == [str(second.path.absolute())]
@@ -416,28 +425,38 @@ def test_templates_of_several_do_not_depend_on_the_memory(source):
         np.testing.assert_array_equal(array, streamed[name])
 
 
+SLOW = Pulsar(name="bright", period=0.3012345, dm=45.0, snr=250, duty=0.03)
+OF_SLOW = FoldParams(1 / SLOW.period, 0.0, SLOW.dm)
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """Samples of a slow pulsar that is off in a part of its turns, and its template; each is made once."""
+
+    @functools.cache
+    def measured(nulling):
+        block = make(Sky(pulsars=(SLOW.model_copy(update={"nulling": nulling}),), **SHAPE), threads=2)
+        obs, settings = Filterbank(block.data, block.header), RfiConfig(learn=False, enabled=False)
+        source = CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
+        return source, measure_template(source, OF_SLOW, SubtractConfig(), threads=1, memory=GIB)[0]
+
+    return measured
+
+
 @pytest.mark.parametrize("nulling", [0.0, 0.5])
-def test_a_template_knows_each_turn_where_turns_differ(nulling):
+def test_a_template_knows_each_turn_where_turns_differ(slow, nulling):
     # Of a pulsar that is off in half of its turns a mean profile would leave V S^2 / N in all, V being 1, N 111.
-    pulsar = Pulsar(name="bright", period=0.3012345, dm=45.0, snr=250, duty=0.03, nulling=nulling)
-    block = make(Sky(pulsars=(pulsar,), **SHAPE), threads=2)
-    obs, settings = Filterbank(block.data, block.header), RfiConfig(learn=False, enabled=False)
-    source = CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
-    params = FoldParams(1 / pulsar.period, 0.0, 45.0)
-    taken, _ = measure_template(source, params, SubtractConfig(), threads=2, memory=GIB)
+    source, taken = slow(nulling)
     turns = taken.template.turns
     assert (turns.size > 0) == (nulling > 0.0)
-    assert beside(without(source, [taken]), pulsar) < 2.0
+    assert beside(without(source, [taken]), SLOW) < 2.0
     again = unpacked(packed([taken]), source)
     np.testing.assert_array_equal(read(SubtractedSource(source, again)), read(SubtractedSource(source, [taken])))
 
 
-def test_turns_are_folded_by_all_threads_and_are_the_same(monkeypatch):
-    pulsar = Pulsar(name="bright", period=0.3012345, dm=45.0, snr=250, duty=0.03, nulling=0.5)
-    block = make(Sky(pulsars=(pulsar,), **SHAPE), threads=2)
-    obs, settings = Filterbank(block.data, block.header), RfiConfig(learn=False, enabled=False)
-    source = CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
-    params, fold, channels = FoldParams(1 / pulsar.period, 0.0, 45.0), subtracted.fold_cells, []
+def test_turns_are_folded_by_all_threads_and_are_the_same(slow, monkeypatch):
+    source, taken = slow(0.5)
+    fold, channels = subtracted.fold_cells, []
 
     def noted(data, start, grid, cells, rows):
         # A turn has cells of its own in the second pass.
@@ -446,28 +465,21 @@ def test_turns_are_folded_by_all_threads_and_are_the_same(monkeypatch):
         fold(data, start, grid, cells, rows)
 
     monkeypatch.setattr(subtracted, "fold_cells", noted)
-    first, third = (
-        packed([measure_template(source, params, SubtractConfig(), threads=n, memory=GIB)[0]]) for n in (1, 3)
-    )
-    assert set(channels) == {64, 22, 21}
-    for name, array in first.items():
+    third = packed([measure_template(source, OF_SLOW, SubtractConfig(), threads=3, memory=GIB)[0]])
+    assert set(channels) == {22, 21}
+    for name, array in packed([taken]).items():
         np.testing.assert_array_equal(third[name], array)
 
 
-def test_turns_without_a_pulse_are_told_from_those_with_one():
-    pulsar = Pulsar(name="bright", period=0.3012345, dm=45.0, snr=250, duty=0.03, nulling=0.5)
-    block = make(Sky(pulsars=(pulsar,), **SHAPE), threads=2)
-    obs, settings = Filterbank(block.data, block.header), RfiConfig(learn=False, enabled=False)
-    source = CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
-    params = FoldParams(1 / pulsar.period, 0.0, 45.0)
-    taken, _ = measure_template(source, params, SubtractConfig(), threads=2, memory=GIB)
+def test_turns_without_a_pulse_are_told_from_those_with_one(slow):
+    source, taken = slow(0.5)
     # Of the first and the last not all channels are there. Half of the turns have all that there is.
     gains = taken.cells()[2].mean(axis=1)[1:-2]
     assert np.all((np.abs(gains) < 0.5) | (np.abs(gains - gains.max()) < 0.5))
     assert gains.max() == pytest.approx(gains.size / np.count_nonzero(gains > 1.0), rel=0.15)
-    steady = measure_template(source, params, SubtractConfig(nsubints=1), threads=2, memory=GIB)[0]
+    steady = measure_template(source, OF_SLOW, SubtractConfig(nsubints=1), threads=2, memory=GIB)[0]
     assert steady.template.turns.size == 0
-    assert beside(without(source, [steady]), pulsar) > 10.0
+    assert beside(without(source, [steady]), SLOW) > 10.0
 
 
 def beside(source, pulsar):
