@@ -61,15 +61,17 @@ PULSES = [
     (WIDE, 300.0), (INTERPULSE, 35.0), (INTERPULSE, 200.0), (EVEN, 80.0), (EVEN, 300.0), (DOUBLE, 14.0),
     (DOUBLE, 100.0),
 ]  # fmt: skip
+#: What was detected, as a multiple of the period.
+BASES = (1, 1 / 2, 2)
 
 
 @pytest.mark.parametrize(
     ("pulses", "snr", "base"),
     [
-        # The half for every other one, the double for the rest; all pairs are tried among what is slow.
-        pytest.param(pulses, snr, base, marks=[pytest.mark.slow] if base == (2, 1 / 2)[number % 2] else [])
+        # Of each one of them, by turns; all pairs are tried among what is slow.
+        pytest.param(pulses, snr, base, marks=[] if base == BASES[number % 3] else [pytest.mark.slow])
         for number, (pulses, snr) in enumerate(PULSES)
-        for base in (1, 1 / 2, 2)
+        for base in BASES
     ],
 )
 def test_the_period_is_found_whichever_multiple_was_detected(pulses, snr, base):
@@ -98,7 +100,7 @@ def test_a_period_whose_every_kth_harmonic_alone_has_power_is_too_long(factor):
 @pytest.mark.parametrize("pulses", [SINGLE, WIDE, INTERPULSE])
 def test_red_noise_is_no_evidence_for_a_longer_period(pulses):
     """The low harmonics of the long periods stand in noise of many times the white one."""
-    for seed in range(4):
+    for seed in range(2):
         series = sky(seed, pulses, 45.0, red=3.0)
         folds = folds_of(series, PERIOD)
         choice = choose_period(folds)
@@ -143,18 +145,18 @@ def test_unequal_pulses_of_any_width_are_of_the_longer_period(fwhm, heights):
 def test_pulses_that_vary_are_no_evidence_for_a_longer_period(turns):
     """With few turns and high S/N, pulses of their own strength differ between odd and even turns, far beyond noise."""
     right = 0
-    for seed in range(8):
+    for seed in range(5):
         folds = folds_of(sky(seed, SINGLE, 300.0, turns=turns, modulation=1.0), PERIOD)
         choice = choose_period(folds)
         assert RATIOS[choice.index] <= 1
         right += RATIOS[choice.index] == 1
-    assert right >= 7
+    assert right >= 5
 
 
 def test_noise_needs_no_harmonic():
     rng = np.random.default_rng(5)
     values = []
-    for _ in range(60):
+    for _ in range(30):
         series = TimeSeries(rng.standard_normal(20000).astype(np.float32), TSAMP)
         fold = refine(fold_series(series, [FoldParams(1.0 / PERIOD)], FoldConfig())[0])
         values.append(one_pulse(fold, (10, 3), 2, {2}))
