@@ -144,7 +144,8 @@ def test_a_run_is_the_same_whatever_the_threads_and_memory(told, sky_file, tmp_p
 
 def test_the_option_of_the_command_line_and_another_seed_draw_other_signals(told, sky_file, tmp_path):
     out = tmp_path / "run.h5"
-    sets = [word for text in [*SETTINGS, "completeness.places=1", "completeness.seed=7"] for word in ("--set", text)]
+    more = ["completeness.places=1", "completeness.seed=7"]
+    sets = [word for text in [*SETTINGS, "ffa.enabled=true", *more] for word in ("--set", text)]
     done = CliRunner().invoke(app, ["search", str(sky_file), "--out", str(out), "--completeness", "-q", *sets])
     assert done.exit_code == 0, done.output
     other, first = read(out).rows("completeness/injected"), told.rows("completeness/injected")

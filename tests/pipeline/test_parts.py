@@ -24,7 +24,7 @@ NCHANS, NSAMPS, TSAMP = 32, 1 << 16, 1e-3
 PERIOD, DM = 0.0937, 40.0
 SETTINGS = [
     "dedisp.dm_lo=30", "dedisp.dm_hi=50", "dedisp.dm_step=2.0", "single_pulse.enabled=false",
-    "completeness.enabled=false", "fold.ncands=10", "ffa.p_max=4", "run.threads=1",
+    "completeness.enabled=false", "fold.ncands=10", "fold.nbins=64", "fold.nbands=8", "ffa.enabled=false", "run.threads=1",
 ]  # fmt: skip
 
 
@@ -129,8 +129,9 @@ def test_an_interrupted_run_goes_on_with_as_many_threads_as_one_likes(on_for_a_q
 
 
 def test_parts_alone_find_it_too(on_for_a_quarter, tmp_path):
-    run = searched(on_for_a_quarter, tmp_path / "run.h5", "[4]")
+    run = searched(on_for_a_quarter, tmp_path / "run.h5", "[4]", "ffa.enabled=true", "ffa.p_max=4")
     assert set(run.rows("detections")["part"].tolist()) <= {"1/4", "2/4", "3/4", "4/4"}
+    assert set(run.rows("detections")["kind"].tolist()) == {"coherent", "ffa", "fft"}
     rows = sources(run)
     assert rows["part"].tolist() == ["3/4"]
 
