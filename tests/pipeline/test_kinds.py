@@ -12,7 +12,7 @@ from pulsar.synthesis import Burst, Pulsar, Sky, Synthesiser, write_filterbank
 from pulsar.synthesis.signal import observed_spin
 
 BAND = {"nchans": 32, "fch1": 1490.0, "foff": -12.0}
-QUICK = ["run.threads=2", "fold.ncands=12"]
+QUICK = ["run.threads=2", "fold.ncands=12", "fold.nbins=64", "fold.nbands=16"]
 
 
 def made(tmp_path_factory, name, **sky):
@@ -35,7 +35,7 @@ def nulling(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def of_nulling(nulling, tmp_path_factory):
-    config = load_config(None, [*QUICK, "dedisp.dm_lo=40", "dedisp.dm_hi=110"])
+    config = load_config(None, [*QUICK, "dedisp.dm_lo=50", "dedisp.dm_hi=100", "ffa.p_min=1.5", "ffa.p_max=4"])
     return search(nulling[1], config, tmp_path_factory.mktemp("p") / "run.h5")
 
 
@@ -46,9 +46,8 @@ def test_an_accelerated_pulsar_is_found_with_acceleration_only(binary, tmp_path)
     assert 45 < fdot * tobs**2 < 60
 
     def found(*sets):
-        config = load_config(
-            None, [*QUICK, "dedisp.dm_hi=25", "ffa.enabled=false", "single_pulse.enabled=false", *sets]
-        )
+        off = [f"{name}.enabled=false" for name in ("coherent", "ffa", "single_pulse")]
+        config = load_config(None, [*QUICK, "dedisp.dm_lo=5", "dedisp.dm_hi=20", *off, *sets])
         rows = search(path, config, tmp_path / f"{len(sets)}{sets[:1]}.h5").rows("candidates")
         close = (np.abs(rows["freq"] - freq) * tobs < 1.5) & (np.abs(rows["fdot"] - fdot) * tobs**2 < 3.0)
         return rows, np.flatnonzero(close)
@@ -114,8 +113,8 @@ def test_searches_can_be_switched_off(nulling, tmp_path):
     run = search(nulling[1], load_config(None, [*QUICK, *off]), tmp_path / "fft.h5")
     assert set(run.rows("detections")["kind"]) <= {"fft"}
     assert len(run.rows("single_pulses")) == 0
-    only = ["fft.enabled=false", "coherent.enabled=false", "ffa.p_min=0.5", "ffa.p_max=5", off[1]]
-    only += ["dedisp.dm_lo=55", "dedisp.dm_hi=65"]
+    only = ["fft.enabled=false", "coherent.enabled=false", "ffa.p_min=1.5", "ffa.p_max=4", off[1]]
+    only += ["dedisp.dm_lo=58", "dedisp.dm_hi=62"]
     run = search(nulling[1], load_config(None, [*QUICK, *only]), tmp_path / "f.h5")
     assert set(run.rows("detections")["kind"]) == {"ffa"}
     assert run.rows("candidates")[0]["period"] == pytest.approx(3.0123, rel=1e-3)
@@ -124,7 +123,7 @@ def test_searches_can_be_switched_off(nulling, tmp_path):
 
 
 def test_the_coherent_search_takes_part_where_it_is_switched_on(nulling, tmp_path):
-    sets = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_lo=55", "dedisp.dm_hi=65"]
+    sets = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_lo=58", "dedisp.dm_hi=62"]
     alone = search(nulling[1], load_config(None, [*QUICK, *sets, "fft.enabled=false"]), tmp_path / "alone.h5")
     assert set(alone.rows("detections")["kind"]) == {"coherent"}
     best = alone.rows("candidates")[0]
@@ -173,7 +172,8 @@ def test_gaps_reach_the_folding_search(tmp_path):
         seen.append(folding._gaps)
         return found
 
-    config = load_config(None, [*QUICK, "dedisp.dm_hi=40"])
+    only = [f"{name}.enabled=false" for name in ("fft", "coherent", "single_pulse")]
+    config = load_config(None, [*QUICK, *only, "dedisp.dm_lo=10", "dedisp.dm_hi=30", "ffa.p_min=1.5", "ffa.p_max=2"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.BatchSearch, "prepared", spy)
         run = search(paths, config, tmp_path / "run.h5")
