@@ -37,7 +37,12 @@ SKY = Sky(
     rfi=(Rfi(kind="dead", freqs=(1010, 1030)), Rfi(kind="mains", rate=50.0, strength=0.05)),
 )
 # The mains are to be seen.
-SETTINGS = ["dedisp.dm_hi=150", "ffa.p_max=1.5", "run.threads=2", "fold.ncands=12", "rfi.learn=false"]
+SETTINGS = [
+    "dedisp.dm_hi=150", "ffa.p_max=1", "run.threads=2", "fold.ncands=12", "fold.nbins=64", "fold.nbands=16",
+    "rfi.learn=false",
+]  # fmt: skip
+#: Of one search only.
+SPECTRA = ["coherent.enabled=false", "ffa.enabled=false", "single_pulse.enabled=false"]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,7 @@ def test_mains_are_flagged_and_below(product):
 
 
 def test_lines_at_dm_zero_are_learnt_and_left_out(product, sky_file, tmp_path, monkeypatch):
-    config = load_config(None, [*SETTINGS, "rfi.learn=true", "rfi.birdies=[[7.0, 0.01]]"])
+    config = load_config(None, [*SETTINGS, "ffa.enabled=false", "rfi.learn=true", "rfi.birdies=[[7.0, 0.01]]"])
     out = tmp_path / "run.h5"
     before_folding(monkeypatch, search, sky_file, config, out)
     run = search(sky_file, config, out, resume=True)
@@ -99,7 +104,7 @@ def test_the_product_tells_how_it_was_made(product, sky_file):
 
 
 def test_what_is_at_the_end_of_the_dms_is_told(sky_file, tmp_path):
-    config = load_config(None, [*SETTINGS, "dedisp.dm_hi=107"])
+    config = load_config(None, [*SETTINGS, *SPECTRA, "dedisp.dm_hi=107"])
     stream = io.StringIO()
     run = search(sky_file, config, tmp_path / "near.h5", progress=Progress("quiet", stream=stream))
     ids = {row["id"]: row["dm_detected"] for row in run.rows("candidates") if row["score"] > 0.5}
@@ -190,7 +195,7 @@ def test_an_interrupted_run_goes_on(product, sky_file, tmp_path, monkeypatch):
 
 def test_a_run_interrupted_between_batches_goes_on(product, sky_file, tmp_path, monkeypatch):
     out = tmp_path / "run.h5"
-    config = load_config(None, SETTINGS)
+    config = load_config(None, [*SETTINGS, "ffa.enabled=false"])
     monkeypatch.setattr("pulsar.dedisp.engine.TREE_DMS", 16)
     searched = []
     real = pipeline.BatchSearch.each
@@ -234,7 +239,7 @@ def test_a_run_knows_what_stands_beside_its_files():
 
 def test_other_settings_do_not_resume(sky_file, tmp_path, monkeypatch):
     out = tmp_path / "run.h5"
-    sets = [*SETTINGS, "coherent.enabled=false", "single_pulse.enabled=false", "ffa.enabled=false"]
+    sets = [*SETTINGS, *SPECTRA]
     before_folding(monkeypatch, search, sky_file, load_config(None, [*sets, "dedisp.dm_hi=20"]), out)
     other = load_config(None, [*sets, "dedisp.dm_hi=50"])
     before_folding(monkeypatch, search, sky_file, other, out, resume=True)
