@@ -15,7 +15,8 @@ from pulsar.synthesis import Sky, write_filterbank
 
 #: Narrow and short: one place is searched within a second.
 SKY = {"nchans": 16, "fch1": 1484.0, "foff": -32.0, "tsamp": 1024e-6, "nsamps": 8_000, "telescope": "FAST"}
-FAST_ENOUGH = ["--dm", "0", "40", "--threads", "1", "-q", "--no-ffa", "--set", "fold.ncands=20"]
+SETS = ["fold.ncands=20", "fold.nbins=64", "coherent.enabled=false"]
+FAST_ENOUGH = ["--dm", "0", "40", "--threads", "1", "-q", "--no-ffa", *(w for one in SETS for w in ("--set", one))]
 run = functools.partial(command.run, "completeness")
 
 
@@ -102,7 +103,7 @@ def test_what_was_interrupted_goes_on_to_the_same_tables(both, files, tmp_path, 
 def test_one_observation_is_what_a_search_with_completeness_tells(files, tmp_path):
     code, _, told = run(files[0], "--out", tmp_path / "C.h5", "--signals", "8", *FAST_ENOUGH)
     assert code == 0, told
-    sets = ["dedisp.dm_lo=0", "dedisp.dm_hi=40", "run.threads=1", "ffa.enabled=false", "fold.ncands=20"]
+    sets = ["dedisp.dm_lo=0", "dedisp.dm_hi=40", "run.threads=1", "ffa.enabled=false", *SETS]
     sets += ["completeness.enabled=true", "completeness.places=1"]
     plain = search(files[0], load_config(None, sets), tmp_path / "run.h5")
     for table in ("injected", "rows", "limits"):

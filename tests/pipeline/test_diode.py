@@ -50,7 +50,7 @@ def test_it_is_taken_out_of_the_file_that_has_it(files, tmp_path):
 
 
 def test_without_it_the_list_is_full_of_its_sidelobes(files, tmp_path):
-    rows = search(files, settings("rfi.diodes=[]", "rfi.learn=false", "fold.ncands=16"), tmp_path / "run.h5").rows(
-        "candidates"
-    )
+    off = ["rfi.diodes=[]", "rfi.learn=false", "rfi.clip=0", "coherent.enabled=false", "search.residual=0"]
+    config = settings(*off, "fold.ncands=16", "fold.nbins=64", "fold.nbands=16")
+    rows = search(files, config, tmp_path / "run.h5").rows("candidates")
     assert sum("dm0" in str(r["rfi_flags"]) for r in rows) > 8

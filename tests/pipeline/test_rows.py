@@ -32,7 +32,10 @@ from pulsar.synthesis import Burst, Pulsar, Sky, write_psrfits
 RECEIVER = Receiver(load_config("fast-19beam").receiver)
 NSAMPS, NCHANS = 1 << 14, 32
 BEAMS = (1, 2, 5)
-SETTINGS = ["rfi.zap=[]", "dedisp.dm_hi=100", "ffa.enabled=false", "fold.ncands=4", "run.threads=1", "rfi.common=false"]
+SETTINGS = [
+    "rfi.zap=[]", "dedisp.dm_hi=100", "ffa.enabled=false", "coherent.enabled=false", "fold.ncands=4", "fold.nbins=64",
+    "fold.nbands=16", "run.threads=1", "rfi.common=false",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,10 @@ SKY = Sky(
         Rfi(kind="impulse", strength=6.0, rate=80.0, width=0.01, time=13.1, until=13.25),
     ),
 )  # fmt: skip
-SETTINGS = ["dedisp.dm_hi=150", "run.threads=1", "fold.ncands=10", "rfi.birdies=[[313.0, 0.5]]"]
+SETTINGS = [
+    "dedisp.dm_hi=150", "run.threads=1", "fold.ncands=10", "fold.nbins=64", "fold.nbands=16",
+    "rfi.birdies=[[313.0, 0.5]]",
+]  # fmt: skip
 THRESHOLD = "fft: nothing above its threshold of 0 sigma, about"
 
 #: What must be said of each.

@@ -98,14 +98,14 @@ def test_no_spreadsheet_takes_a_source_for_a_formula(tmp_path):
     assert not any(line.startswith("=") for line in lines)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_strange_numbers_are_drawn(seed):
     rng = random.Random(seed)
     strange = [np.nan, np.inf, -np.inf, 0.0, -1.0, 1e300, -1e300, 1e-300]
     injected, rows, limits = tables()
     for table in (injected, rows, limits):
         names = [name for name in table.dtype.names if table.dtype[name].kind == "f"]
-        for _ in range(20):
+        for _ in range(40):
             table[rng.choice(names)][rng.randrange(len(table))] = rng.choice(strange)
     for figure in (plot_completeness(injected, rows), plot_limits(limits)):
         figure.set_dpi(30)

@@ -20,7 +20,8 @@ def test_two_pulsars_are_two_rows(ratio: float, dm: float, tmp_path: Path) -> No
     )
     sky = Sky(nchans=64, fch1=1450.0, foff=-4.0, tsamp=1e-3, nsamps=32768, seed=5, source="TWO", pulsars=pulsars)
     path = write_filterbank(sky, tmp_path / "two.fil", threads=2)
-    config = load_config(None, [f"dedisp.dm_hi={dm + 20}", "fold.ncands=20"])
+    off = ["ffa.enabled=false", "single_pulse.enabled=false", "fold.nbins=64", "fold.nbands=16"]
+    config = load_config(None, [f"dedisp.dm_hi={dm + 20}", "fold.ncands=20", *off])
     rows = search(path, config, tmp_path / "two.h5").rows("candidates")
     listed = rows[(rows["parent"] == "") & (rows["score"] > 0.5)]
     assert sorted(listed["period"]) == pytest.approx(sorted(p.period for p in pulsars), rel=1e-4)
