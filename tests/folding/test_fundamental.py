@@ -65,15 +65,16 @@ PULSES = [
 BASES = (1, 1 / 2, 2)
 
 
-@pytest.mark.parametrize(
-    ("pulses", "snr", "base"),
-    [
-        # Of each one of them, by turns; all pairs are tried among what is slow.
-        pytest.param(pulses, snr, base, marks=[] if base == BASES[number % 3] else [pytest.mark.slow])
-        for number, (pulses, snr) in enumerate(PULSES)
+def by_turns(cases):
+    """Each case with one of BASES, by turns; the other pairs are tried among what is slow."""
+    return [
+        pytest.param(*case, base, marks=[] if base == BASES[number % 3] else [pytest.mark.slow])
+        for number, case in enumerate(cases)
         for base in BASES
-    ],
-)
+    ]
+
+
+@pytest.mark.parametrize(("pulses", "snr", "base"), by_turns(PULSES))
 def test_the_period_is_found_whichever_multiple_was_detected(pulses, snr, base):
     wrong = 0
     # Chance has a part where pulses are faint.
@@ -288,24 +289,24 @@ def test_a_dead_subintegration_does_no_harm():
     assert RATIOS[choose_period(dead).index] == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "tsamp", "period"),
-    [
-        ("lovell_psr4", 0.002, 0.299013),
-        ("GBT_J1807-0847", 163.84e-6, 0.1637113),
-        ("lovell_psr0", 0.01, 0.2265362),
-        ("lovell_psr5", 0.01, 0.714571),
-        ("lovell_psr2", 0.0025, 0.476596),
-    ],
-)
-def test_real_pulsars(shared_data: Path, name, tsamp, period):
+#: Name, sampling time and period.
+REAL = [
+    ("lovell_psr4", 0.002, 0.299013),
+    ("GBT_J1807-0847", 163.84e-6, 0.1637113),
+    ("lovell_psr0", 0.01, 0.2265362),
+    ("lovell_psr5", 0.01, 0.714571),
+    ("lovell_psr2", 0.0025, 0.476596),
+]
+
+
+@pytest.mark.parametrize(("name", "tsamp", "period", "base"), by_turns(REAL))
+def test_real_pulsars(shared_data: Path, name, tsamp, period, base):
     series = TimeSeries(np.fromfile(shared_data / "series" / f"{name}.dat", dtype=np.float32), tsamp)
-    for ratio in (1, 1 / 2, 2):
-        ratios = [r for r in RATIOS if r * ratio * period > 2.0 * tsamp]
-        folds = folds_of(series, ratio * period, ratios)
-        choice = choose_period(folds)
-        assert 1.0 / (choice.factor * folds[choice.index].after.freq) == pytest.approx(period, rel=1e-4)
-        assert choice.alternative is None
+    ratios = [r for r in RATIOS if r * base * period > 2.0 * tsamp]
+    folds = folds_of(series, base * period, ratios)
+    choice = choose_period(folds)
+    assert 1.0 / (choice.factor * folds[choice.index].after.freq) == pytest.approx(period, rel=1e-4)
+    assert choice.alternative is None
 
 
 def folds(series: np.ndarray, freqs: np.ndarray) -> list:

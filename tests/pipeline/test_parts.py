@@ -24,7 +24,8 @@ NCHANS, NSAMPS, TSAMP = 32, 1 << 16, 1e-3
 PERIOD, DM = 0.0937, 40.0
 SETTINGS = [
     "dedisp.dm_lo=30", "dedisp.dm_hi=50", "dedisp.dm_step=2.0", "single_pulse.enabled=false",
-    "completeness.enabled=false", "fold.ncands=10", "fold.nbins=64", "fold.nbands=8", "ffa.enabled=false", "run.threads=1",
+    "completeness.enabled=false", "fold.ncands=10", "fold.nbins=64", "fold.nbands=8", "ffa.enabled=false",
+    "run.threads=1",
 ]  # fmt: skip
 
 

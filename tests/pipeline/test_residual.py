@@ -169,7 +169,9 @@ def test_strong_pulsars_beside_each_other_have_each_its_own_snr_and_dm(searched)
     assert len(set(rows["uid"])) == len(set(rows["id"])) == len(rows)
 
 
-@pytest.mark.parametrize(("ratio", "snr", "duty"), [(7 / 3, 21, 0.12), (8 / 3, 23, 0.05)])
+@pytest.mark.parametrize(
+    ("ratio", "snr", "duty"), [(7 / 3, 21, 0.12), pytest.param(8 / 3, 23, 0.05, marks=pytest.mark.slow)]
+)
 def test_pulsars_with_a_period_in_common_are_listed_once_beside_a_third(searched, ratio, snr, duty):
     shared = Pulsar(name="shared", period=0.285, dm=58.0, snr=60, duty=0.08, phase0=0.2)
     third = Pulsar(name="third", period=ratio * STRONG.period, dm=61.0, snr=snr, duty=duty, phase0=0.55)
