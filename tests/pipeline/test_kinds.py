@@ -30,7 +30,7 @@ def binary(tmp_path_factory):
 def nulling(tmp_path_factory):
     pulsar = Pulsar(name="slow", period=3.0123, dm=60, snr=85, duty=0.015, nulling=0.7)
     burst = Burst(name="frb", time=61.7, dm=91, snr=30, width=6e-3)
-    return made(tmp_path_factory, "nulling", tsamp=2e-3, nsamps=1 << 17, seed=5, pulsars=(pulsar,), bursts=(burst,))
+    return made(tmp_path_factory, "nulling", tsamp=4e-3, nsamps=1 << 16, seed=5, pulsars=(pulsar,), bursts=(burst,))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_report_shows_pulses(of_nulling, tmp_path):
 
 
 def test_searches_can_be_switched_off(nulling, tmp_path):
-    off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20", "coherent.enabled=false"]
+    off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=10", "coherent.enabled=false"]
     run = search(nulling[1], load_config(None, [*QUICK, *off]), tmp_path / "fft.h5")
     assert set(run.rows("detections")["kind"]) <= {"fft"}
     assert len(run.rows("single_pulses")) == 0
