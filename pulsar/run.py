@@ -91,6 +91,7 @@ def search(
     """
     # Many arguments: each says one thing about a run that its settings do not.
     progress = Progress("quiet") if progress is None else progress
+    progress.begin()
     out = check_output(Path(out), overwrite=overwrite or resume)
     with output_lock(out), opened(paths, config) as obs:
         if compiled is not None:

@@ -96,6 +96,11 @@ class Progress:
         self._bars: Bars | None = None
         self._warned: set[str] = set()
 
+    def begin(self) -> None:
+        """Count the times of stages anew, for another observation."""
+        with self._lock:
+            self.times = {}
+
     def warning(self, text: str) -> None:
         """Tell what the astronomer must know, in quiet mode too; the same only once."""
         with self._lock:

@@ -106,7 +106,11 @@ def test_the_product_tells_how_it_was_made(product, sky_file):
 def test_what_is_at_the_end_of_the_dms_is_told(sky_file, tmp_path):
     config = load_config(None, [*SETTINGS, *SPECTRA, "dedisp.dm_hi=107"])
     stream = io.StringIO()
-    run = search(sky_file, config, tmp_path / "near.h5", progress=Progress("quiet", stream=stream))
+    progress = Progress("quiet", stream=stream)
+    with progress.clock("stage of another beam"):
+        pass
+    run = search(sky_file, config, tmp_path / "near.h5", progress=progress)
+    assert "stage of another beam" not in run.provenance["stages"]
     ids = {row["id"]: row["dm_detected"] for row in run.rows("candidates") if row["score"] > 0.5}
     last = max(ids, key=lambda ident: ids[ident])
     assert ids[last] > 106
