@@ -122,14 +122,15 @@ class Ahead(Closing):
             return
         with progress.stage("compiling", len(wanted), WHAT, foreseen=False) as tick:
             tick(told)
-            while any(thread.is_alive() for thread in self._threads):
-                self._threads[0].join(_POLL)
+            at_work = self._threads
+            while told < len(wanted) and at_work:
+                at_work[0].join(_POLL)
+                # Asked before what is done is counted: the last kernel of a process that has ended counts.
+                at_work = [thread for thread in at_work if thread.is_alive()]
                 with self._lock:
                     now = len(self._done & wanted)
                 tick(now - told)
                 told = now
-                if told == len(wanted):
-                    break
             if parts is None:
                 # What they have taken of the processor is known when they have ended.
                 for thread in self._threads:

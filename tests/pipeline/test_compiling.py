@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from reference.processes import start
 
 from pulsar.config.load import load_config
 from pulsar.pipeline.compiling import Ahead, parts_of
@@ -43,9 +44,7 @@ def test_a_part_is_compiled_only_if_the_settings_need_it():
 def fresh(code, tmp_path, **env):
     """Run Python in a process with an empty cache."""
     more = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PULSAR_COMPILE_AHEAD": "1"} | env
-    path = os.pathsep.join(sys.path)
-    command = [sys.executable, "-c", code]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path, **more}, stdout=subprocess.PIPE, text=True)
+    return start([sys.executable, "-c", code], **{"PYTHONPATH": os.pathsep.join(sys.path), **more})
 
 
 COMPILE = """
