@@ -58,7 +58,7 @@ runpy.run_module("pulsar", run_name="__main__", alter_sys=True)
 
 def peak(path: Path, out: Path, memory: str, dm: float = 30.0) -> float:
     """Largest resident memory of a search up to a DM [MiB]."""
-    sets = ("rfi.clip=0", "ffa.enabled=false", "coherent.enabled=false", "fold.ncands=4", "fft.max_detections=20")
+    sets = ("rfi.clip=0", "ffa.enabled=false", "fold.ncands=4", "fft.max_detections=20")
     command = ["search", str(path), "--out", str(out), "--dm", "0", str(dm), "--memory", memory, "-q"]
     told = out.with_suffix(".peak")
     done = subprocess.run(
