@@ -195,11 +195,14 @@ def test_settings_that_results_depend_on_stay(survey, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_told_to_end_it_ends(number, survey, tmp_path):
+def test_told_to_end_it_ends(number, survey, tmp_path, monkeypatch):
     batch = init([survey], tmp_path / "out", quick())
     driver = start(command(batch.folder, "-q"), f"ends-{tmp_path.name}")
     assert wait_until(lambda: any((batch.folder / "records").iterdir()))
-    second = CliRunner().invoke(app, ["batch", "run", str(batch.folder)])
+    with monkeypatch.context() as patch:
+        # How long a second one looks again is not asked.
+        patch.setattr("pulsar.data.unfinished.PATIENCE", 0.1)
+        second = CliRunner().invoke(app, ["batch", "run", str(batch.folder)])
     assert second.exit_code == 2
     assert f"process {driver.pid} on" in second.stderr
     assert status(batch.folder).holder.startswith(f"process {driver.pid} on")

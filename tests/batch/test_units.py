@@ -1,8 +1,7 @@
 """Lists of units, shares of a machine, locks and the index: all that needs no search."""
 
 import json
-import multiprocessing
-import time
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from batch.conftest import one_file, quick
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.processes import start
 from reference.products import write_product
 from typer.testing import CliRunner
 
@@ -211,27 +211,30 @@ def test_cores_are_used_by_few_units_and_by_many():
     assert own.memory_limit > 1.3 * own.memory
 
 
-def _hold(path: str, seconds: float) -> None:
-    with only_one(Path(path), "batch run"):
-        Path(path).with_name("held").touch()
-        time.sleep(seconds)
+#: Holds a lock until it is killed. A process that tests spawn would import all that they do first.
+HOLDING = """
+import sys, time
+from pathlib import Path
+from pulsar.data.unfinished import only_one
+with only_one(Path(sys.argv[1]), "batch run"):
+    print("held", flush=True)
+    time.sleep(300.0)
+"""
 
 
-def test_the_second_is_told_who_is_the_first(tmp_path):
-    other = multiprocessing.get_context("spawn").Process(target=_hold, args=(str(tmp_path / "lock"), 300.0))
-    other.start()
-    try:
-        end = time.monotonic() + 200.0
-        while not (tmp_path / "held").exists() and time.monotonic() < end:
-            time.sleep(0.05)
-        with (
-            pytest.raises(ConfigError, match=f"process {other.pid} on .*, batch run since"),
-            only_one(tmp_path / "lock", "x"),
-        ):
-            pass
-    finally:
-        other.kill()
-        other.join()
+def test_the_second_is_told_who_is_the_first(tmp_path, monkeypatch):
+    # How long it looks again is not asked.
+    monkeypatch.setattr("pulsar.data.unfinished.PATIENCE", 0.1)
+    other = start([sys.executable, "-c", HOLDING, str(tmp_path / "lock")])
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with (
+        pytest.raises(ConfigError, match=f"process {other.pid} on .*, batch run since"),
+        only_one(tmp_path / "lock", "x"),
+    ):
+        pass
+    other.kill()
+    other.wait()
     # Killed, it holds nothing any more.
     with only_one(tmp_path / "lock", "x"):
         assert is_held(tmp_path / "lock")
