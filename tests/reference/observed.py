@@ -1,5 +1,6 @@
 """An observation in memory, noise for it, and what cleaning makes of it."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -41,12 +42,20 @@ class ArrayObservation:
         pass
 
 
-def noise(nchans=64, nsamps=40_000, dtype=np.uint8, seed=0):
+@functools.lru_cache(maxsize=1)
+def _normal(nchans, nsamps, seed):
+    """Noise of channels of different level and deviation, in floats; tests of one file often begin with the same."""
     rng = np.random.default_rng(seed)
     sigma = (14 + 5 * np.sin(np.arange(nchans) / 9) + 0.3 * rng.standard_normal(nchans))[:, None]
     level = rng.uniform(80, 120, nchans)[:, None]
     data = level + sigma * rng.standard_normal((nchans, nsamps))
-    return data if dtype == np.float32 else np.clip(np.round(data), 0, np.iinfo(dtype).max)
+    data.flags.writeable = False
+    return data
+
+
+def noise(nchans=64, nsamps=40_000, dtype=np.uint8, seed=0):
+    data = _normal(nchans, nsamps, seed)
+    return data.copy() if dtype == np.float32 else np.clip(np.round(data), 0, np.iinfo(dtype).max)
 
 
 def cleaned(obs, config=None, **kwargs):
