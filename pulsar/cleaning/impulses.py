@@ -262,6 +262,9 @@ def _marked(plain: Float32s, bands: Bands, sigma: float, look: _Look) -> Bools:
                     # What is marked does not count in longer sums, and is not beside what else is judged.
                     sums[:, max(int(first) - width, 0) : end + 1] = 0.0
                     rest[:, max(int(first) - 1, 0) : end + 1] = 0.0
+            if marks.mean() > MOST_CLIPPED:
+                # A hum: its crests are no impulses, and what else is high is told without it.
+                return marks
         if changed:
             look = _looks(sums, 2 * width, bands, (sigma,))[0]
         number = look.following(number + 1)
@@ -359,24 +362,27 @@ def _undispersed(plain: Float32s, first: int, last: int, width: int, spread: Flo
     profile = _boxes(at_zero, fine)
     # What is in most bands at once has a width of half its delay over the band, or more: coarse steps see it.
     trials = LEAST_DM * DM_RATIO ** np.arange(int(np.log(farthest / LEAST_DM) / np.log(DM_RATIO)) + 2)
-    by_box = here > 0
-    # Of a pulse as close to an end as it is long, or closer, the energy does not tell: it may be a part of one.
-    by_energy = by_box and first >= last - first and n - last >= last - first
-    for dm in trials:
+
+    def box_tells(dm: float) -> bool:
         shifts = np.rint(dm * delays).astype(np.int64)
         total = delayed(sums, shifts)
         there = None if seen is None else delayed(seen, shifts)
         dispersed = max(float(_boxes(total, wide, there).max()) for wide in widths[max(k - 1, 0) : k + 2])
-        by_box = by_box and here**2 - max(dispersed, 0.0) ** 2 > DM_SIGMA**2
-        if by_energy:
-            # Around the pulse, wherever the DM puts it.
-            reach = box + int(shifts.max())
-            part = slice(max(begin - reach, 0), begin + box + reach)
-            lost = float(np.sum(profile[part] ** 2) - np.sum(_boxes(total, fine)[part] ** 2))
-            by_energy = lost > DM_SIGMA * _energy_error(profile[part], shifts) * np.sqrt(fine)
-        if not (by_box or by_energy):
-            return False
-    return True
+        return here**2 - max(dispersed, 0.0) ** 2 > DM_SIGMA**2
+
+    def energy_tells(dm: float) -> bool:
+        shifts = np.rint(dm * delays).astype(np.int64)
+        # Around the pulse, wherever the DM puts it.
+        reach = box + int(shifts.max())
+        part = slice(max(begin - reach, 0), begin + box + reach)
+        lost = float(np.sum(profile[part] ** 2) - np.sum(_boxes(delayed(sums, shifts), fine)[part] ** 2))
+        return lost > DM_SIGMA * _energy_error(profile[part], shifts) * float(np.sqrt(fine))
+
+    if here <= 0:
+        return False
+    # Of a pulse as close to an end as it is long, or closer, the energy does not tell: it may be a part of one.
+    by_energy = first >= last - first and n - last >= last - first
+    return all(map(box_tells, trials)) or (by_energy and all(map(energy_tells, trials)))
 
 
 def _boxes(total: Floats, box: int, seen: Floats | None = None) -> Floats:
