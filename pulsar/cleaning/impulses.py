@@ -263,7 +263,7 @@ def _marked(plain: Float32s, bands: Bands, sigma: float, look: _Look) -> Bools:
                     sums[:, max(int(first) - width, 0) : end + 1] = 0.0
                     rest[:, max(int(first) - 1, 0) : end + 1] = 0.0
             if marks.mean() > MOST_CLIPPED:
-                # A hum: its crests are no impulses, and what else is high is told without it.
+                # More than may be lost, such as the crests of a hum: none of it is kept, whatever else is there.
                 return marks
         if changed:
             look = _looks(sums, 2 * width, bands, (sigma,))[0]
