@@ -385,6 +385,8 @@ def noise_levels(
     log_bias: Floats,
     smoother: Floats,
     nsteep: int,
+    new: int,
+    medians: Floats,
     out: Floats,
 ) -> bool:
     """Natural logarithm of the noise level of a spectrum at knots, from medians of blocks, smoothed.
@@ -402,6 +404,10 @@ def noise_levels(
         Zero more than two places off the diagonal.
     nsteep : int
         In so many blocks the level may be steep: their medians are taken again after division by the first estimate.
+    new : int
+        So many blocks are measured; the others have the medians that are given.
+    medians : ndarray of float64, shape (nblocks,)
+        Filled with the median power of each block.
     out : ndarray of float64, shape (nblocks,)
 
     Returns
@@ -410,18 +416,18 @@ def noise_levels(
         False when there is no power at all.
     """
     nblocks = out.shape[0]
-    medians = np.empty(nblocks, np.float64)
     logs = np.empty(nblocks, np.float64)
-    amplitude_medians(real, imag, pad, edges, medians)
+    amplitude_medians(real, imag, pad, edges[: new + 1], medians[:new])
     if not _logs(medians, log_bias, logs):
         return False
     _smooth(smoother, logs, out)
     power = np.empty(edges[nsteep], np.float32)
     powers(real[pad:], imag[pad:], power)
     flatten(power, centres, out)
-    block_medians(power, edges[: nsteep + 1], medians[:nsteep])
+    flat = np.empty(nsteep, np.float64)
+    block_medians(power, edges[: nsteep + 1], flat)
     again = np.empty(nsteep, np.float64)
-    if _logs(medians[:nsteep], log_bias[:nsteep], again):
+    if _logs(flat, log_bias[:nsteep], again):
         for b in range(nsteep):
             logs[b] = out[b] + again[b]
     _smooth(smoother, logs, out)

@@ -78,10 +78,11 @@ def levels(size: Size) -> Work:
     """The whole noise model: medians, smoothing, second estimate where blocks grow."""
     model = NoiseModel(size.nsamps // 2)
     real, imag = amplitudes(size.nsamps // 2 + 1)
+    medians = np.empty(model.widths.size)
     made: list[Array] = []
 
     def run() -> None:
-        level = model.levels(real, imag, 0)
+        level = model.levels(real, imag, 0, medians)
         made[:] = [] if level is None else [level]
 
     return Work(run, lambda: made[0], Cost(size.nsamps, 4.0 * size.nsamps))

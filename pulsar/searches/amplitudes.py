@@ -22,11 +22,21 @@ from pulsar.searches import stats
 from pulsar_kernels import fft, whiten
 from pulsar_kernels.arrays import Array, Complex64s, Float32s, Floats, Ints
 from pulsar_kernels.fft import make_plan, work_size
-from pulsar_kernels.longwave import remove_tone, sum_samples
+from pulsar_kernels.longwave import remove_tone
 
 #: Powers 0 to 3 of the place of 64 stretches between -1 and 1, and the least-squares cubic through their means.
 _POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
 _CUBIC = np.linalg.pinv(_POWERS)
+
+
+def _means(series: Array, number: int) -> Floats:
+    """Means of the finite samples in so many equal stretches of a series; NaN where there are none."""
+    means = np.empty(number, dtype=np.float64)
+    if series.dtype == np.int16:
+        whiten.integer_means(series, means)
+    else:
+        whiten.block_means(series, means)
+    return means
 
 
 def cubic_trend(series: Array, gaps: Iterable[tuple[int, int]] = ()) -> Floats:
@@ -38,11 +48,7 @@ def cubic_trend(series: Array, gaps: Iterable[tuple[int, int]] = ()) -> Floats:
     gaps : iterable of (int, int)
         First sample of what is missing, and the one after the last: stretches that touch it do not count.
     """
-    means = np.empty(64, dtype=np.float64)
-    if series.dtype == np.int16:
-        whiten.integer_means(series, means)
-    else:
-        whiten.block_means(series, means)
+    means = _means(series, 64)
     good = np.isfinite(means)
     for lo, hi in gaps:
         edges = series.shape[0] * np.arange(65) // 64
@@ -101,8 +107,8 @@ def drift(x: Float32s, variance: float, modes: int, line: float) -> Floats:
         return np.zeros(0)
     # Part of a series whose median is its end.
     ends = max(len(x) // 400, 1)
-    levels = (float(np.median(x[:ends])), float(np.median(x[-ends:])))
-    slope = np.interp(np.arange(len(x)), (0.5 * ends, len(x) - 0.5 * ends), levels)
+    first, last = float(np.median(x[:ends])), float(np.median(x[-ends:]))
+    slope = first + (last - first) * np.clip((np.arange(len(x)) - 0.5 * ends) / (len(x) - ends), 0.0, 1.0)
     # Sines of 1/2, 1, 3/2 ... cycles.
     waves = scipy.fft.dst(x - slope, type=2)
     cycles = 0.5 * np.arange(1, min(2 * len(level), len(waves)) + 1)
@@ -312,15 +318,24 @@ class NoiseModel:
         self.own = (weight / (self.widths[block] * np.log(2.0))).astype(np.float32)
         self.inverse_rest = float(1.0 / self.neff[-2 if self.neff.size > 2 else -1])
 
-    def levels(self, real: Float32s, imag: Float32s, pad: int) -> Floats | None:
+    def levels(
+        self, real: Float32s, imag: Float32s, pad: int, medians: Floats, changed: int | None = None
+    ) -> Floats | None:
         """Natural logarithm of the noise level at the knots `centres`, or None when there is no power at all.
 
-        `real` and `imag`: shape (>= pad + nbins,): amplitudes, bin r at ``pad + r``.
+        Parameters
+        ----------
+        real, imag : ndarray of float32, shape (>= pad + nbins,)
+            Amplitudes, bin r at ``pad + r``.
+        medians : ndarray of float64, shape (nblocks,)
+            Filled with the median power of each block.
+        changed : int, optional
+            Only bins below this one are others than those that `medians` were measured in.
         """
         levels = np.empty(self.widths.size, dtype=np.float64)
-        if not whiten.noise_levels(
-            real, imag, pad, self.edges, self.centres, self._log_bias, self._smoother, self._nsteep, levels
-        ):
+        new = self.widths.size if changed is None else int(np.searchsorted(self.edges[:-1], changed))
+        blocks = (self.edges, self.centres, self._log_bias, self._smoother, self._nsteep)
+        if not whiten.noise_levels(real, imag, pad, *blocks, new, medians, levels):
             return None
         # Gamma(n)/n, the mean-1 estimate that the tail (1 + P/n)^-n stands on, has the mean logarithm -1/(2n).
         return np.asarray(levels - 0.5 / self.neff, dtype=np.float64)
@@ -333,7 +348,7 @@ MIN_BIN = 4.0
 #: Cycles in the data below which nothing is searched unless p_max says so.
 MIN_CYCLES = 10.0
 
-#: Cycles in the data up to which drifts are taken off, and sums of samples for each of them.
+#: Cycles in the data up to which drifts are taken off, and means of samples for each of them, at least.
 DRIFTS = 2048
 PER_CYCLE = 4
 #: A sine in drifts is left at so many times the power of the noise: ten cycles away its leakage is a tenth of that.
@@ -385,7 +400,6 @@ class Amplitudes:
         self.noise = NoiseModel(self.nbins)
         self.plan = make_plan(self.nfft)
         self._nsamps = lengths.nsamps
-        self._halvings = max(int(np.log2(max(self._nsamps // (PER_CYCLE * DRIFTS), 1))), 0)
 
     def fill(self, series: Array, birdies: Lines, real: Float32s, imag: Float32s, work: Float32s) -> Floats | None:
         """Amplitudes of a series, bin r at element ``PAD + r``, and the natural logarithm of the noise level.
@@ -411,7 +425,8 @@ class Amplitudes:
             whiten.planes(scipy.fft.rfft(padded, workers=1), PAD, real, imag)
         else:
             fft.real_fft(series, trend, self.plan, work, PAD, real, imag)
-        levels = self.noise.levels(real, imag, PAD)
+        medians = np.empty(self.noise.widths.size, dtype=np.float64)
+        levels = self.noise.levels(real, imag, PAD, medians)
         if levels is None:
             return None
         # Half of them are below the median.
@@ -420,7 +435,7 @@ class Amplitudes:
             leaked = self._drift(series, trend, float(np.exp(np.median(levels))))
             real[PAD + 1 : PAD + 1 + leaked.size] -= leaked.real
             imag[PAD + 1 : PAD + 1 + leaked.size] -= leaked.imag
-            levels = self.noise.levels(real, imag, PAD) if leaked.size else levels
+            levels = self.noise.levels(real, imag, PAD, medians, leaked.size + 1) if leaked.size else levels
         for freq, width in birdies:
             lo = max(int(np.floor((freq - 0.5 * width) * self.span)), 0)
             hi = min(int(np.ceil((freq + 0.5 * width) * self.span)) + 1, self.nbins)
@@ -434,20 +449,20 @@ class Amplitudes:
 
         Drifts are smooth: their Fourier transform is that of a few thousand points, and their leakage with them.
         """
-        size = 1 << self._halvings
-        sums = np.zeros(self._nsamps // size, dtype=np.float32)
-        sum_samples(series, trend, np.zeros((0, 2), dtype=np.int64), self._halvings, sums)
-        sums[~np.isfinite(sums)] = 0.0
-        modes = min(DRIFTS, sums.size // 2 - 1)
-        taken = drift(sums, white * size / self._nsamps, modes, LINE)
+        size = max(self._nsamps // (PER_CYCLE * DRIFTS), 1)
+        number = self._nsamps // size
+        centres = (np.arange(number) + 0.5) * size
+        means = _means(series[: number * size], number) - np.polyval(trend[::-1], 2.0 * centres / self._nsamps - 1.0)
+        modes = min(DRIFTS, number // 2 - 1)
+        taken = drift(np.nan_to_num(means).astype(np.float32), white / (self._nsamps * size), modes, LINE)
         if not taken.size:
             return np.zeros(0, dtype=np.complex64)
         # Points of the padded series: 0 beyond the data, and a part of it in the last cell that has some.
-        points = scipy.fft.next_fast_len(int(np.ceil(sums.size * self.nfft / self._nsamps)), real=True)
+        points = scipy.fft.next_fast_len(int(np.ceil(number * self.nfft / self._nsamps)), real=True)
         cell = self.nfft / points
         edges = np.arange(points) * cell
         share = np.clip((self._nsamps - edges) / cell, 0.0, 1.0)
-        at = np.interp(edges + 0.5 * cell, (np.arange(sums.size) + 0.5) * size, taken / size)
+        at = np.interp(edges + 0.5 * cell, centres, taken)
         bins = np.arange(1, int(modes * self.nfft / self._nsamps) + 1)
         turn = np.exp(-1j * np.pi * bins * (1.0 / points - 1.0 / self.nfft))
         return np.asarray(cell * scipy.fft.rfft(at * share)[bins] * turn, dtype=np.complex64)

@@ -98,13 +98,21 @@ def test_noise_levels(nbins, slope, silent, seed):
     smoother = np.triu(np.tril(rng.uniform(0.2, 0.4, (n, n)), 2), -2)
     nsteep = int(rng.integers(1, n + 1))
     power = real[6:].astype(np.float64) ** 2 + imag[6:].astype(np.float64) ** 2
-    out = np.empty(n)
-    known = whiten.noise_levels(real, imag, 6, edges, centres, log_bias, smoother, nsteep, out)
+    out, medians = np.empty((2, n))
+    blocks = edges, centres, log_bias, smoother, nsteep
+    known = whiten.noise_levels(real, imag, 6, *blocks, n, medians, out)
     assert known == (not silent or n > 1)
     assume(known)
     expected = ref.noise_levels(power, edges, centres, log_bias, smoother, nsteep)
     # The level is flattened along lines between bins a 64th of their number apart.
     np.testing.assert_allclose(out, expected, atol=2e-2)
+    # Where only the first blocks have changed the others need not be measured again.
+    new = int(rng.integers(0, n + 1))
+    real[6 + edges[0] : 6 + edges[new]] *= 2.0
+    whole = np.empty(n)
+    whiten.noise_levels(real, imag, 6, *blocks, new, medians, out)
+    whiten.noise_levels(real, imag, 6, *blocks, n, medians, whole)
+    np.testing.assert_array_equal(out, whole)
 
 
 def test_powers():

@@ -51,10 +51,10 @@ def test_amplitudes_are_those_of_the_series_without_its_drift() -> None:
     maker = Amplitudes(Lengths(N, TSAMP))
     trend = cubic_trend(x)
     flat = x - np.polynomial.Polynomial(trend)(2 * (np.arange(N) + 0.5) / N - 1)
-    size = 16
-    sums = flat[: N // size * size].reshape(-1, size).sum(axis=1).astype(np.float32)
-    part = drift(sums, float(size), 2048, LINE) / size
-    at = np.interp(np.arange(N) + 0.5, (np.arange(sums.size) + 0.5) * size, part)
+    size = 18
+    means = flat[: N // size * size].reshape(-1, size).mean(axis=1, dtype=np.float32)
+    part = drift(means, 1.0 / size, 2048, LINE)
+    at = np.interp(np.arange(N) + 0.5, (np.arange(means.size) + 0.5) * size, part)
     wanted = np.fft.rfft(at, maker.nfft)[1:]
     found = maker._drift(x, trend, float(N))
     assert found.size == int(2048 * maker.nfft / N)
