@@ -96,6 +96,8 @@ def power_from_logp(logp: float, nharm: int) -> float:
     """The sum of `nharm` powers that noise exceeds with probability exp(`logp`): inverse of `power_logp`."""
     if logp >= 0.0:
         return 0.0
+    if (chance := np.exp(logp)) > 1e-280:
+        return float(special.gammainccinv(nharm, chance))
     return inverse_tail(lambda power: float(power_logp(power, nharm)), logp, 0.0, nharm - logp + 10.0, 1e-12)
 
 
