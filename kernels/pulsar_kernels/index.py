@@ -8,7 +8,7 @@ VERSIONS = (
     ", float64[::1], float32[::1], float32[::1], float64, float64[:,::1], float64[:,::1])",
     "pulses.pick(pulses.White, float64[:,::1], int64, float64, bool, float64[:,::1], float64[:,::1])",
     "whiten.noise_levels(float32[::1], float32[::1], int64, int64[::1], float64[::1], float64[::1]"
-    ", float64[:,::1], int64, int64, float64[::1], float64[::1])",
+    ", float64[:,::1], int64, float64[::1], float64[::1])",
     "fold.fold_bands(int8[:,::1], int64, int64, int64[:,::1], int64[:,::1], int64[::1], int32[:,::1], int64[::1]"
     ", int64[::1], uint16[:,::1], uint8[::1], int16[:,:,::1], int16[:,::1], int32[:,::1], int32[:,:,::1])",
     "ffa.search_periods(int16[::1], int64, int64[:,::1], int64[::1], float64[::1], float64, int16[::1]"

@@ -385,7 +385,6 @@ def noise_levels(
     log_bias: Floats,
     smoother: Floats,
     nsteep: int,
-    new: int,
     medians: Floats,
     out: Floats,
 ) -> bool:
@@ -404,10 +403,8 @@ def noise_levels(
         Zero more than two places off the diagonal.
     nsteep : int
         In so many blocks the level may be steep: their medians are taken again after division by the first estimate.
-    new : int
-        So many blocks are measured; the others have the medians that are given.
     medians : ndarray of float64, shape (nblocks,)
-        Filled with the median power of each block.
+        Median power of each block; NaN in the first ones, as many as are to be measured, where it is filled in.
     out : ndarray of float64, shape (nblocks,)
 
     Returns
@@ -417,6 +414,9 @@ def noise_levels(
     """
     nblocks = out.shape[0]
     logs = np.empty(nblocks, np.float64)
+    new = 0
+    while new < nblocks and np.isnan(medians[new]):
+        new += 1
     amplitude_medians(real, imag, pad, edges[: new + 1], medians[:new])
     if not _logs(medians, log_bias, logs):
         return False

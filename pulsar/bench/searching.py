@@ -78,11 +78,10 @@ def levels(size: Size) -> Work:
     """The whole noise model: medians, smoothing, second estimate where blocks grow."""
     model = NoiseModel(size.nsamps // 2)
     real, imag = amplitudes(size.nsamps // 2 + 1)
-    medians = np.empty(model.widths.size)
     made: list[Array] = []
 
     def run() -> None:
-        level = model.levels(real, imag, 0, medians)
+        level = model.levels(real, imag, 0, np.full(model.widths.size, np.nan))
         made[:] = [] if level is None else [level]
 
     return Work(run, lambda: made[0], Cost(size.nsamps, 4.0 * size.nsamps))

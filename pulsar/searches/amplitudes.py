@@ -318,9 +318,7 @@ class NoiseModel:
         self.own = (weight / (self.widths[block] * np.log(2.0))).astype(np.float32)
         self.inverse_rest = float(1.0 / self.neff[-2 if self.neff.size > 2 else -1])
 
-    def levels(
-        self, real: Float32s, imag: Float32s, pad: int, medians: Floats, changed: int | None = None
-    ) -> Floats | None:
+    def levels(self, real: Float32s, imag: Float32s, pad: int, medians: Floats) -> Floats | None:
         """Natural logarithm of the noise level at the knots `centres`, or None when there is no power at all.
 
         Parameters
@@ -328,14 +326,11 @@ class NoiseModel:
         real, imag : ndarray of float32, shape (>= pad + nbins,)
             Amplitudes, bin r at ``pad + r``.
         medians : ndarray of float64, shape (nblocks,)
-            Filled with the median power of each block.
-        changed : int, optional
-            Only bins below this one are others than those that `medians` were measured in.
+            Median power of each block; NaN in the first ones, as many as are to be measured, where it is filled in.
         """
         levels = np.empty(self.widths.size, dtype=np.float64)
-        new = self.widths.size if changed is None else int(np.searchsorted(self.edges[:-1], changed))
         blocks = (self.edges, self.centres, self._log_bias, self._smoother, self._nsteep)
-        if not whiten.noise_levels(real, imag, pad, *blocks, new, medians, levels):
+        if not whiten.noise_levels(real, imag, pad, *blocks, medians, levels):
             return None
         # Gamma(n)/n, the mean-1 estimate that the tail (1 + P/n)^-n stands on, has the mean logarithm -1/(2n).
         return np.asarray(levels - 0.5 / self.neff, dtype=np.float64)
@@ -425,7 +420,7 @@ class Amplitudes:
             whiten.planes(scipy.fft.rfft(padded, workers=1), PAD, real, imag)
         else:
             fft.real_fft(series, trend, self.plan, work, PAD, real, imag)
-        medians = np.empty(self.noise.widths.size, dtype=np.float64)
+        medians = np.full(self.noise.widths.size, np.nan)
         levels = self.noise.levels(real, imag, PAD, medians)
         if levels is None:
             return None
@@ -435,7 +430,8 @@ class Amplitudes:
             leaked = self._drift(series, trend, float(np.exp(np.median(levels))))
             real[PAD + 1 : PAD + 1 + leaked.size] -= leaked.real
             imag[PAD + 1 : PAD + 1 + leaked.size] -= leaked.imag
-            levels = self.noise.levels(real, imag, PAD, medians, leaked.size + 1) if leaked.size else levels
+            medians[self.noise.edges[:-1] <= leaked.size] = np.nan
+            levels = self.noise.levels(real, imag, PAD, medians) if leaked.size else levels
         for freq, width in birdies:
             lo = max(int(np.floor((freq - 0.5 * width) * self.span)), 0)
             hi = min(int(np.ceil((freq + 0.5 * width) * self.span)) + 1, self.nbins)

@@ -98,9 +98,9 @@ def test_noise_levels(nbins, slope, silent, seed):
     smoother = np.triu(np.tril(rng.uniform(0.2, 0.4, (n, n)), 2), -2)
     nsteep = int(rng.integers(1, n + 1))
     power = real[6:].astype(np.float64) ** 2 + imag[6:].astype(np.float64) ** 2
-    out, medians = np.empty((2, n))
+    out, medians = np.full((2, n), np.nan)
     blocks = edges, centres, log_bias, smoother, nsteep
-    known = whiten.noise_levels(real, imag, 6, *blocks, n, medians, out)
+    known = whiten.noise_levels(real, imag, 6, *blocks, medians, out)
     assert known == (not silent or n > 1)
     assume(known)
     expected = ref.noise_levels(power, edges, centres, log_bias, smoother, nsteep)
@@ -109,9 +109,10 @@ def test_noise_levels(nbins, slope, silent, seed):
     # Where only the first blocks have changed the others need not be measured again.
     new = int(rng.integers(0, n + 1))
     real[6 + edges[0] : 6 + edges[new]] *= 2.0
+    medians[:new] = np.nan
     whole = np.empty(n)
-    whiten.noise_levels(real, imag, 6, *blocks, new, medians, out)
-    whiten.noise_levels(real, imag, 6, *blocks, n, medians, whole)
+    whiten.noise_levels(real, imag, 6, *blocks, medians, out)
+    whiten.noise_levels(real, imag, 6, *blocks, np.full(n, np.nan), whole)
     np.testing.assert_array_equal(out, whole)
 
 
