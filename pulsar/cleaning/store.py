@@ -312,9 +312,7 @@ def read_mask(path: Path | str, *, statistics: bool = True, header: Header | Non
     with open_file(path, versions, "a mask of `pulsar rfi`, or a product of `pulsar search`") as file:
         attrs = file.attributes()
         if attrs["format"] == schema.FORMAT:
-            _check_product(file, str(attrs["format_version"]))
-        elif str(attrs["format_version"]).startswith("1."):
-            raise DataError(f"{path}: a mask file of an earlier version; make it again with `pulsar rfi`")
+            _check_product(file)
         own = read_header(file)
         if header is not None:
             check_same(path, own, header)
@@ -343,16 +341,13 @@ def _statistics(file: Hdf5) -> BlockStatistics:
     return BlockStatistics(**measured, **scalars)
 
 
-def _check_product(file: Hdf5, version: str) -> None:
+def _check_product(file: Hdf5) -> None:
     """Refuse a product of a search that holds no mask."""
     path = file.path
     if file.has("observations") and len(file.array("observations", "V", (None,))) > 1:
         raise DataError(f"{path}: the product of several observations holds no mask: name the product of one of them")
     if not file.has("rfi/edges"):
-        raise DataError(
-            f"{path}: this product holds no whole mask (it is of a dedispersed series, or of version "
-            f"{version}, before 1.3); make one with `pulsar rfi`"
-        )
+        raise DataError(f"{path}: this product holds no mask: make one with `pulsar rfi`")
 
 
 def _causes_of_now(why: Uint16s, stored: Sequence[str]) -> Uint16s:

@@ -100,11 +100,9 @@ def obscore_votable(run: Run, author: str) -> bytes:
     Raises
     ------
     ConfigError
-        `author` is no identifier, or the product does not tell its observations.
+        `author` is no identifier.
     """
     checked_ivoid(author)
-    if not run.observations:
-        raise ConfigError(f"{run.path}: does not tell the observations that it was merged from: nothing to describe")
     described = [_obscore(run, header, f"{author}?{run.path.name}#{i}") for i, header in enumerate(run.observations)]
     table = Table({column[0]: [rows[at][1] for rows in described] for at, column in enumerate(described[0])})
     file = from_table(table, table_id="ObsCore")

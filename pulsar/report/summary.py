@@ -57,8 +57,6 @@ def _facts(run: Run) -> Lines:
 
 def _observed(run: Run) -> Lines:
     headers = run.observations
-    if not headers:
-        return [("Observations", "several, merged before it was recorded which rows are of which")]
 
     def each(texts: Iterable[str]) -> str:
         distinct = [t for t in dict.fromkeys(texts) if t]

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.text import band_text
-from pulsar.data.validated import validated
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
@@ -22,7 +20,6 @@ from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 MOST_ASKED: Final = 3
 #: Commands and products that are named, others that have detections too, and pulses, the best.
 MOST_NAMED: Final = 8
-_PATHS: Final = TypeAdapter(tuple[str, ...])
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def why(run: Run, asked: Asked) -> list[str]:
         raise ConfigError(f"frequency {asked.freq:g} Hz: expected a positive number")
     if asked.dm is not None and not (np.isfinite(asked.dm) and asked.dm >= 0):
         raise ConfigError(f"DM {asked.dm:g}: expected a number >= 0")
-    longest = max((header.tobs for header in run.observations), default=np.inf)
+    longest = max(header.tobs for header in run.observations)
     if asked.time is not None and not 0 <= asked.time <= longest:
         raise ConfigError(f"time {asked.time} s: the observation lasts from 0 to {longest:.6g} s")
     merged = run.is_merged or "merged" in run.provenance
@@ -140,12 +137,7 @@ def _answer(part: Run, asked: Asked) -> list[str]:
 def _products(run: Run) -> tuple[list[Run], list[Path]]:
     """The products that were merged: those that can be read, and the paths of those that are gone."""
     rows, headers = run.rows("observations"), run.observations
-    named: list[tuple[Path, Header | None]] = [
-        (Path(str(row["product"])), header) for row, header in zip(rows, headers, strict=False) if row["product"]
-    ]
-    if not named:  # before version 1.2 the paths were all that was known
-        text, where = str(run.provenance.get("merged", "[]")), f"{run.path}: attribute merged of provenance"
-        named = [(Path(path), None) for path in validated(_PATHS, text, where, "ask the products that were merged")]
+    named = [(Path(str(row["product"])), header) for row, header in zip(rows, headers, strict=False) if row["product"]]
     products: list[Run] = []
     missing: list[Path] = []
     for path, header in named:
@@ -157,7 +149,7 @@ def _products(run: Run) -> tuple[list[Run], list[Path]]:
     return products, missing
 
 
-def _there(path: Path, merged: Path, header: Header | None) -> Run | None:
+def _there(path: Path, merged: Path, header: Header) -> Run | None:
     """The product of an observation at a path, or None when it is not there, or of another observation."""
     if not path.exists() or path.resolve() == merged.resolve():
         return None
@@ -166,8 +158,6 @@ def _there(path: Path, merged: Path, header: Header | None) -> Run | None:
         own = part.observation
     except DataError:
         return None
-    if header is None:
-        return part
     same = own.beam == header.beam and own.nsamps == header.nsamps
     return part if same and (own.tstart == header.tstart or not np.isfinite(header.tstart)) else None
 
@@ -288,11 +278,7 @@ def _masked(run: Run, header: Header, time: float, dm: float | None, *, always: 
     if not inside.size:
         return
     samples = samples[inside]
-    # Before version 1.3 a product knew no more than the length of a block.
-    blocks = samples // max(int(rfi["block_nsamps"]), 1)
-    if "edges" in rfi:
-        blocks = np.searchsorted(rfi["edges"], samples, side="right") - 1
-    blocks = np.minimum(blocks, mask.shape[0] - 1)
+    blocks = np.minimum(np.searchsorted(rfi["edges"], samples, side="right") - 1, mask.shape[0] - 1)
     lost = mask[blocks, inside] | rfi["chan_mask"][inside]
     if always or lost.any():
         sweep = "" if dm is None or dm == 0.0 else " along its sweep"

@@ -255,55 +255,16 @@ def test_a_single_run_has_one_observation(product: Path) -> None:
 
 
 def test_rows_of_which_nothing_is_recorded(tmp_path: Path) -> None:
-    """Of what was merged before there were tables of observations, and is merged again."""
     table = empty_table(CANDIDATE_COLUMNS, 2)
     table["id"], table["obs"] = ["c1", "c2"], [-1, 0]
-    for name, headers in (("none", ()), ("one", HEADERS[:1])):
-        with ProductWriter(tmp_path / name) as writer:
-            writer.observations(headers, [[]] * len(headers), [[]] * len(headers))
-            writer.table("candidates", table[: len(headers) + 1])
-            writer.provenance({"merged": "[]"})
-        run = read(tmp_path / name)
-        assert run.is_merged
-        assert run.observations == headers
-        assert run.observation_of("c1").source == ""
+    with ProductWriter(tmp_path / "run.h5") as writer:
+        writer.observations(HEADERS[:1], [[]], [[]])
+        writer.table("candidates", table)
+    run = read(tmp_path / "run.h5")
+    assert run.is_merged
+    assert run.observations == HEADERS[:1]
+    assert run.observation_of("c1").source == ""
     assert run.observation_of("c2") == HEADERS[0]
-
-
-@pytest.mark.parametrize("merged", [False, True])
-def test_files_of_the_version_before_have_no_observations(product: Path, merged: bool) -> None:
-    """As version 1.1 wrote them: without the table and the columns that name its rows."""
-    new = ("obs", "target", "gl", "gb")
-    with h5py.File(product, "a") as file:
-        file.attrs["format_version"] = "1.1"
-        del file["observations"]
-        for name in ("candidates", "observation/files", "observation/gaps"):
-            rows = file[name][()]
-            kept = rows[[n for n in rows.dtype.names if n not in new]].copy()
-            if name == "candidates":
-                kept["ra_deg"], kept["dec_deg"], kept["beam"] = 83.633, 22.0144, 4
-            attrs = dict(file[name].attrs)
-            del file[name]
-            file[name] = kept
-            file[name].attrs.update({k: v for k, v in attrs.items() if k == "description"})
-        if merged:
-            file["provenance"].attrs["merged"] = '["a.h5", "b.h5"]'
-    run = read(product)
-    rows = run.rows("candidates")
-    assert run.is_merged == merged
-    header = run.observation_of(rows[0])
-    np.testing.assert_equal(vars(header.with_()), vars(run.observation_of("c0001").with_()))
-    assert rows["obs"].tolist() == [-1 if merged else 0] * 3
-    assert set(rows["target"]) == {"" if merged else "J0534+2200"}
-    assert rows["gl"] == pytest.approx(np.full(3, 184.557), abs=1e-3)
-    whole = make_header()
-    places = (header.source, header.beam, header.ra_deg)
-    assert places == (("", 4, 83.633) if merged else (whole.source, whole.beam, whole.ra_deg))
-    assert header.tstart == pytest.approx(np.nan if merged else whole.tstart, rel=0, abs=0, nan_ok=True)
-    assert (header == whole) == (not merged)
-    assert run.candidates["gl"].unit == "deg"
-    assert repr(run).startswith("<Run run.h5" + ("" if merged else " of J0534+2200"))
-    assert ("several observations" in run._repr_html_()) == merged
 
 
 def test_rfi_round_trip(product: Path) -> None:
@@ -314,6 +275,23 @@ def test_rfi_round_trip(product: Path) -> None:
     assert rfi["block_nsamps"] == 1024
     assert rfi["masked_fraction"] == pytest.approx(4 / 12)
     assert read(product).rows("rfi/birdies")["freq"].tolist() == [50.0]
+
+
+@pytest.mark.parametrize("name", ["chan_mask", "chan_reasons", "edges"])
+def test_a_mask_without_its_channels_or_blocks_is_refused(product: Path, name: str) -> None:
+    with h5py.File(product, "a") as file:
+        del file[f"rfi/{name}"]
+    with pytest.raises(DataError, match=f"rfi has a mask, but no {name}"):
+        read(product).rfi  # noqa: B018
+
+
+def test_the_blocks_of_a_mask_have_one_edge_more(product: Path) -> None:
+    with h5py.File(product, "a") as file:
+        edges = file["rfi/edges"][()]
+        del file["rfi/edges"]
+        file["rfi/edges"] = edges[:-1]
+    with pytest.raises(DataError, match="rfi/edges has the shape"):
+        read(product).rfi  # noqa: B018
 
 
 def test_a_table_that_is_not_there_is_empty(product: Path) -> None:

@@ -376,7 +376,7 @@ def test_the_file_is_named_without_its_folders() -> None:
 
 
 def test_a_sheet_of_an_observation_that_nobody_has_recorded() -> None:
-    """Of products merged by older versions: what the fold and the row know, and nothing of another observation."""
+    """What the fold and the row know, and nothing of another observation."""
     fold, row = make_fold(1), {"id": "c0001", "beam": 4, "ra_deg": 10.0, "dec_deg": -20.0, "obs": -1}
     sheet = plot(fold, About(row, unknown_header(row)))
     assert picture(sheet).startswith(PNG)

@@ -150,10 +150,10 @@ def check_mask(file: Hdf5, arrays: Mapping[str, Any]) -> None:
             raise file.damaged(f"attribute {name} of rfi is {shown(value)}, expected a number")
     if "mask" not in arrays:
         return
-    for name in ("chan_mask", "chan_reasons"):
+    for name in ("chan_mask", "chan_reasons", "edges"):
         if name not in arrays:
             raise file.damaged(f"rfi has a mask, but no {name}")
-    together = [name for name in ("mask", "chan_mask", "chan_reasons", "freqs") if name in arrays]
+    together = [name for name in ("mask", "chan_mask", "chan_reasons", "edges", "freqs") if name in arrays]
     shapes = {name: (np.shape(arrays[name]), schema.RFI_ARRAYS[name][2]) for name in together}
     check_shapes(file, "rfi", shapes)
 
@@ -313,8 +313,6 @@ def header_of(row: Any, freq_table: tuple[float, ...] | None = None) -> Header:
 
 def shared_header(headers: Sequence[Header]) -> Header:
     """The header that several observations share: what differs is unknown; the earliest start."""
-    if not headers:
-        return Header(**_UNKNOWN, tstart=float("nan"))
     first = headers[0]
     if len(headers) == 1:
         return first

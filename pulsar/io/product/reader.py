@@ -205,12 +205,7 @@ class Run:
             return stored
         added = [c.name for c in later]
         unknown = empty_table(later, len(stored))
-        rows = table_of({key: (unknown if key in added else stored)[key] for key in (*names, *added)})
-        if "obs" not in added:
-            return rows
-        # Before version 1.2: of the one observation of the file, or of nobody knows which of those that were merged.
-        rows["obs"] = 0 if self.observations else -1
-        return parts.placed(rows, self.observations) if "target" in added else rows
+        return table_of({key: (unknown if key in added else stored)[key] for key in (*names, *added)})
 
     def table(self, name: str = "candidates") -> "ResultTable":
         """A table as an astropy QTable with units and descriptions; empty when the file does not hold it.
@@ -298,17 +293,11 @@ class Run:
 
     @cached_property
     def observations(self) -> tuple[Header, ...]:
-        """Headers of all observations, as the column `obs` counts them.
-
-        Empty for what was merged before version 1.2, which does not say whence its rows are.
-        """
+        """Headers of all observations, as the column `obs` counts them."""
         rows = self.rows("observations")
-        if len(rows) == 1:
+        if len(rows) <= 1:
             return (self.observation,)
         with self._open() as file:
-            if not len(rows):
-                merged = file.has("provenance") and "merged" in file.attributes("provenance")
-                return () if merged else (read_header(file),)
             group = "observation/freq_tables"
             freqs = {
                 key: tuple(float(f) for f in file.array(f"{group}/{key}", "f", (None,))) for key in file.names(group)
@@ -333,8 +322,7 @@ class Run:
         Returns
         -------
         Header
-            With nothing but beam and position of the row where nobody has recorded the rest (merged before version
-            1.2).
+            With nothing but beam and position of the row where nobody has recorded the rest.
 
         Raises
         ------
@@ -352,9 +340,7 @@ class Run:
     def files_of(self, obs: int) -> tuple[Path, ...]:
         """Files of an observation, as the column `obs` counts them, in order of time; of all where it is negative."""
         files = self.rows("observation/files")
-        if "obs" in (files.dtype.names or ()) and obs >= 0:
-            files = files[files["obs"] == obs]
-        return tuple(Path(str(path)) for path in files["path"])
+        return tuple(Path(str(path)) for path in files[(files["obs"] == obs) | (obs < 0)]["path"])
 
     @cached_property
     def inputs(self) -> tuple[tuple[list[InputFile], list[Gap]], ...]:
@@ -533,7 +519,7 @@ class Run:
     def _repr_html_(self) -> str:
         if self.is_merged:
             sources = ", ".join(dict.fromkeys(h.source or "unnamed source" for h in self.observations))
-            about = f"{sources or 'unnamed sources'} · {len(self.observations) or 'several'} observations"
+            about = f"{sources or 'unnamed sources'} · {len(self.observations)} observations"
         else:
             header = self.observation
             about = f"{header.source or 'unnamed source'} · {header.tobs:.6g} s · "

@@ -105,7 +105,7 @@ class FileWriter(Hdf5Writer):
         Parameters
         ----------
         headers : sequence of Header
-            None where nobody has recorded of which observations the rows are.
+            One at least.
         files, gaps : sequence of sequences
             Of each observation.
         merged : sequence of (str, float)
