@@ -61,8 +61,12 @@ def workers(mark: str) -> list[int]:
 def test_one_of_two_workers_is_lost(sky_file, tmp_path, alone):
     pytest.importorskip("distributed", reason="needs the extra `dask`")
     out, mark = tmp_path / "run.h5", f"lost-{tmp_path.name}"
-    driver = start(command(sky_file, out), mark)
-    assert wait_until(lambda: ranges_done(out) > 0, 120.0)
+    driver = start(command(sky_file, out), mark, PYTHONFAULTHANDLER="1")
+    begun = wait_until(lambda: ranges_done(out) > 0 or driver.poll() is not None, 120.0)
+    if not begun:
+        driver.send_signal(signal.SIGABRT)  # It says where it is.
+    assert begun, driver.communicate(timeout=60.0)
+    assert driver.poll() is None, driver.communicate(timeout=60.0)
     os.kill(workers(mark)[0], signal.SIGKILL)
     assert not out.exists()
     assert ranges_done(out) < 201
