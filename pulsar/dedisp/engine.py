@@ -349,9 +349,9 @@ def _brute_engine(k: Floats, tile: int, first: int, dms: Floats) -> Engine:
     )
 
 
-#: Additions per CPU second, measured with `pulsar bench tree brute` on one core of an EPYC (Zen 4); other machines
-#: differ by a factor of two or so.
-ADDS_PER_SECOND: Final = {"tree": 38e9, "brute": 50e9}
+#: Additions per CPU second of an EPYC (Zen 4), measured with `pulsar bench brute` on one core, and of the tree in a
+#: search on two (benchmarks/speed.py beam; alone it makes 38e9); other machines differ by a factor of two or so.
+ADDS_PER_SECOND: Final = {"tree": 28e9, "brute": 50e9}
 #: Seconds per channel-sample to downsample it and to move it through the buffers, measured likewise.
 SECONDS_PER_SAMPLE: Final = 2.5e-10
 

@@ -41,6 +41,8 @@ from pulsar.searches.registry import SEARCHES, enabled
 from pulsar.sources.sweep import LEAST_BANDS
 from pulsar_kernels.arrays import Floats
 
+#: Raw samples of which statistics are taken a second, by one core (benchmarks/speed.py beam, on a Zen 4).
+STATISTICS_RATE = 0.6e9
 #: CPU seconds to refine, judge and write a candidate.
 REFINE_SECONDS = 0.025
 #: What a search goes through.
@@ -203,7 +205,7 @@ def dry_run(obs: Observation, config: Config, freqs: Floats | None = None) -> Ru
     # Candidates times channels times samples folded a second by one core, measured on an EPYC (Zen 4) by
     # benchmarks/speed.py fold; elsewhere good to a factor of two.
     work = {
-        "statistics": raw / READ_RATE,
+        "statistics": raw / STATISTICS_RATE,
         "dedispersion": route.seconds + sum(stage_seconds(dm)),
         **seconds,
         "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / 8.0e10,

@@ -382,7 +382,7 @@ class _Machines:
     """Costs on all machines that share a cache."""
 
     machines: dict[str, Rates]
-    format: Literal[1] = 1
+    format: Literal[2] = 2  # another whenever the default rates change, which are its unit
 
     __pydantic_config__ = STRICT
 

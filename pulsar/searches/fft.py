@@ -97,8 +97,8 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
     @classmethod
     def _cost(cls, nsamps: int, tsamp: float, _config: Any, _band: Band, _run: Circumstances, /) -> Cost:
         lengths = Lengths(nsamps, tsamp)
-        # Samples searched a second, with 32 harmonics, by one core (benchmarks/speed.py search fft).
-        return Cost(nsamps / 2, nsamps / 240.0e6, 4 * sum(_sizes(lengths.nfft, lengths.work)) + lengths.nfft)
+        # Samples searched a second, with 32 harmonics, by one of two cores (benchmarks/speed.py beam).
+        return Cost(nsamps / 2, nsamps / 200.0e6, 4 * sum(_sizes(lengths.nfft, lengths.work)) + lengths.nfft)
 
     @property
     def spectra(self) -> "FFTSearch":

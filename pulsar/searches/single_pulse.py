@@ -119,7 +119,7 @@ class SinglePulseSearch(Search["_Buffers"]):
         width = _width_max(config, nsamps, tsamp)
         ncells, cell_work, work = _sizes(nsamps, _widest(config, width, nsamps))
         nbytes = 24 * ncells + 4 * cell_work + 40 * _CAPACITY + 16 * work
-        return Cost(_trials(config.snr, config.shape, width, nsamps), 2e-5 + 5e-10 * nsamps, nbytes)
+        return Cost(_trials(config.snr, config.shape, width, nsamps), 1.5e-4 + 1.3e-9 * nsamps, nbytes)
 
     @property
     def ntrials(self) -> float:

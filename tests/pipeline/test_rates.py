@@ -65,7 +65,8 @@ def test_rates_are_kept_by_machine_and_what_is_damaged_is_replaced(monkeypatch: 
     monkeypatch.setattr("pulsar.pipeline.progress.platform.node", lambda: node)
     assert read_rates() == rates
     assert [p.name for p in rates_file().parent.iterdir()] == ["rates.json"]
-    for text in ("", "[]", '{"format": 1, "machines": {"' + node + '": {}}}'):
+    of_other_units = rates_file().read_text().replace('"format": 2', '"format": 1')
+    for text in ("", "[]", '{"format": 2, "machines": {"' + node + '": {}}}', of_other_units):
         rates_file().write_text(text)
         assert read_rates().searches == 0
     write_rates(rates)
