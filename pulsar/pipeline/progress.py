@@ -305,11 +305,11 @@ def _new_bars(stream: TextIO) -> "Bars":
 #: Processor seconds that a stage takes with hardly any data, its kernels compiled before: of searches of small
 #: files, rounded down.
 STARTS: Final[dict[str, float]] = {
-    "statistics": 0.6,
+    "statistics": 1.0,
     "dedispersion": 0.1,
-    "search": 0.5,
+    "search": 0.4,
     "folding": 0.1,
-    "the rest": 1.2,
+    "the rest": 0.4,
 }
 #: What one search counts for when the next is added: the last few decide.
 KEEP: Final = 0.7
