@@ -130,8 +130,10 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         # Its trials are the points of the plane that are made for a series.
         most = Trials(Extent(nsamps, tsamp, config), config, 1.0, run.bands).step
         plane = Plane(nsamps, tsamp, config, run.memory, band, most=most)
-        # CPU seconds of a sample until its amplitudes are white.
-        return Cost(plane.npoints, plane.seconds + 3e-9 * nsamps, plane.memory_bytes)
+        # CPU seconds of a sample until its amplitudes are white. A search on two cores takes longer, by this factor,
+        # than its transforms and sums alone (benchmarks/speed.py beam, 60 s for 32 with zmax = 200).
+        seconds = 1.85 * (plane.seconds + 3e-9 * nsamps)
+        return Cost(plane.npoints, seconds, plane.memory_bytes)
 
     @classmethod
     def switch(cls) -> str:

@@ -53,7 +53,7 @@ class Cost:
     """Cost of a search of one series."""
 
     trials: float  # what it goes through: frequencies, points of frequency and drift, periods, or times and widths
-    seconds: float  # CPU seconds, on one core of an EPYC (Zen 5), about
+    seconds: float  # CPU seconds on an EPYC (Zen 4), in a search on two cores, about
     memory: int  # work space of one thread [byte]
 
 
