@@ -13,7 +13,7 @@ from pulsar_kernels.arrays import Array, Floats
 from pulsar_kernels.dedisperse import halve as halve_samples
 from pulsar_kernels.dedisperse import requantise as requantise_sums
 from pulsar_kernels.interference import extend, iqrm
-from pulsar_kernels.longwave import remove_tone
+from pulsar_kernels.longwave import TONE_STEPS, remove_tone
 from pulsar_kernels.moments import add_bands, running_medians
 from pulsar_kernels.moments import decimate as decimate_samples
 from pulsar_kernels.moments import moments as sum_powers
@@ -271,11 +271,13 @@ def tone(size: Size) -> Work:
     def plain() -> Array:
         turned = np.exp(-2j * np.pi * freq * np.arange(n))
         sums = np.append(0.0, np.cumsum(x * turned))
-        lo, hi = np.maximum(np.arange(n) - half, 0), np.minimum(np.arange(n) + half + 1, n)
+        step = half // TONE_STEPS
+        own, beside = np.arange(n) // step, half // step
+        lo, hi = np.maximum(own - beside, 0) * step, np.minimum((own + beside + 1) * step, n)
         return np.asarray(x - 2.0 * np.real((sums[hi] - sums[lo]) / (hi - lo) / turned))
 
     run = afresh(out, x, partial(remove_tone, out, freq, half, work))
-    cost = Cost(n, x.nbytes * 3 + 2 * work.nbytes, flops=30 * n)
+    cost = Cost(n, x.nbytes * 3, flops=8 * n)
     return Work(run, lambda: out, cost, plain, rtol=1e-4, atol=1e-4)
 
 

@@ -187,14 +187,15 @@ def without_lines(raw: Float32s, tau: float, lines: Lines) -> int:
         return 0
     known = np.isfinite(raw)
     mean = np.float32(raw[known].mean()) if known.any() else np.float32(0.0)
-    spectrum = scipy.fft.rfft(np.where(known, raw - mean, np.float32(0.0)))
+    nfft = int(scipy.fft.next_fast_len(n, real=True))
+    spectrum = scipy.fft.rfft(np.where(known, raw - mean, np.float32(0.0)), nfft)
     powers = spectrum.real**2 + spectrum.imag**2
     usual = stats.median(powers) / np.log(2.0)
     work = np.empty((3, n + 1))
-    step = 1.0 / (n * tau)
+    step = 1.0 / (nfft * tau)
     strong = []
     for freq, width in lines:
-        width = max(width, step)
+        width = max(width, 1.0 / (n * tau))
         lo = max(int((freq - 0.5 * width) / step), 1)
         hi = max(int(np.ceil((freq + 0.5 * width) / step)) + 1, lo + 1)
         # Power of a line, over that of noise, from which it is taken out of a series.

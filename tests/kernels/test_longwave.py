@@ -209,9 +209,9 @@ def test_a_tone_is_removed(seed, n, freq, half, holes):
     x = rng.normal(size=n).astype(np.float32)
     x[rng.random(n) < holes] = np.nan
     turned = np.exp(-2j * np.pi * freq * np.arange(n))
-    expected = x.astype(np.float64)
+    expected, step = x.astype(np.float64), max(half // longwave.TONE_STEPS, 1)
     for i in range(n):
-        part = slice(max(i - half, 0), i + half + 1)
+        part = slice(max(i // step - half // step, 0) * step, (i // step + half // step + 1) * step)
         good = np.isfinite(x[part])
         if good.any():
             expected[i] -= 2.0 * np.real(np.mean((x[part] * turned[part])[good]) / turned[i])
@@ -219,6 +219,18 @@ def test_a_tone_is_removed(seed, n, freq, half, holes):
     got = x.copy()
     longwave.remove_tone(got, freq, half, work)
     np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("half", [40, 300, 4000])
+def test_the_average_of_a_tone_moves_in_steps_that_noise_does_not_feel(half):
+    n, freq = 30000, 0.0712
+    x = np.random.default_rng(half).normal(size=n).astype(np.float32)
+    sums = np.append(0.0, np.cumsum(x * np.exp(-2j * np.pi * freq * np.arange(n))))
+    lo, hi = np.maximum(np.arange(n) - half, 0), np.minimum(np.arange(n) + half + 1, n)
+    average = (sums[hi] - sums[lo]) / (hi - lo) * np.exp(2j * np.pi * freq * np.arange(n))
+    got = x.copy()
+    longwave.remove_tone(got, freq, half, np.empty((3, n + 1)))
+    assert np.std(got - (x - 2.0 * average.real)) < 1.1 / np.sqrt(2 * longwave.TONE_STEPS * half)
 
 
 def test_a_steady_tone_vanishes_to_the_last_sample():
