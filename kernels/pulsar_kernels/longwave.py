@@ -522,8 +522,8 @@ def remove_tone(x: Float32s, freq: float, half: int, work: Floats) -> None:
 
     The series, turned back by the tone, is averaged over about `half` samples on either side (fewer at the ends), and
     that, turned on again, subtracted: a steady tone vanishes to the last sample, whatever is missing. The average moves
-    on by `TONE_STEPS`-th parts of `half`: noise of 1 then differs by 1 / sqrt(2 TONE_STEPS half) from what it would be with
-    an average for every sample.
+    on by `TONE_STEPS`-th parts of `half`. With an average for every sample noise of 1 would come out different by
+    1 / sqrt(2 TONE_STEPS half).
 
     Parameters
     ----------

@@ -232,6 +232,10 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
         best = np.flatnonzero(snr > self.snr_threshold - BELOW)
         if not best.size:
             return np.zeros((4, 0))
+        # The highest of neighbours: what is refined of others is found from there, too.
+        beside = np.abs(np.diff(trials[best])) < 0.75 / tier.nharm
+        rises = snr[best[1:]] > snr[best[:-1]]
+        best = best[~(np.append(beside & rises, False) | np.append(False, beside & ~rises))]
         if best.size > MOST:
             best = best[np.argsort(-snr[best], kind="stable")[:MOST]]
         steps = np.arange(-REACH, REACH + 1) / float(STEPS * tier.nharm)
