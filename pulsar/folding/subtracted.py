@@ -396,11 +396,12 @@ def _images(counts: Floats, hit: Bools) -> Bools:
     # Two waves have so much in common where samples are, by the difference of their numbers, and by their sum.
     number = max(float(counts.sum(axis=-1).mean()), 1.0)
     # Less what samples at random have of it.
-    power = np.mean(np.abs(np.fft.fft(counts)) ** 2, axis=(0, 1)) - number
+    power = np.mean(np.abs(np.fft.rfft(counts)) ** 2, axis=(0, 1)) - number
     alike = np.sqrt(np.maximum(power, 0.0)) / number
     for k in np.flatnonzero(hit):
         below = np.flatnonzero(~hit[:k])
-        out[k] = bool(np.any(np.maximum(alike[k - below], alike[(k + below) % nbins]) > _COMMON))
+        sums = np.minimum(k + below, nbins - k - below)
+        out[k] = bool(np.any(np.maximum(alike[k - below], alike[sums]) > _COMMON))
     return out
 
 
@@ -701,7 +702,7 @@ def _in_memory(
 
 def _read_all(source: SampleSource, out: Int8s, threads: int) -> None:
     """Read all samples into memory, which may be where the source has them from."""
-    gulp = max(GULP_BYTES // out.shape[0], 1)
+    gulp = max(min(GULP_BYTES // out.shape[0], -(-out.shape[1] // max(threads, 1))), 1)
 
     def read(start: int) -> None:
         source.read_into(start, out[:, start : start + gulp])
