@@ -537,11 +537,12 @@ def remove_tone(x: Float32s, freq: float, half: int, work: Floats) -> None:
     """
     size = max(half // TONE_STEPS, 1)
     beside, count = half // size, (x.shape[0] + size - 1) // size
-    turns = 2.0 * np.pi * (freq * np.arange(size))
+    turns = 2.0 * np.pi * (freq * np.arange(size + 1))
     cos, sin = np.cos(turns), np.sin(turns)
     work[:, 0] = 0.0
+    c, s = 1.0, 0.0
     for i in range(count):
-        part, turn = x[i * size : (i + 1) * size], 2.0 * np.pi * (freq * (i * size) % 1.0)
+        part = x[i * size : (i + 1) * size]
         re, im, there = 0.0, 0.0, 0
         for j in range(part.shape[0]):
             good = np.abs(part[j]) < _FINITE
@@ -549,16 +550,17 @@ def remove_tone(x: Float32s, freq: float, half: int, work: Floats) -> None:
             re += value * cos[j]
             im += value * sin[j]
             there += 1 if good else 0
-        c, s = np.cos(turn), np.sin(turn)
         work[0, i + 1] = work[0, i] + re * c - im * s
         work[1, i + 1] = work[1, i] + re * s + im * c
         work[2, i + 1] = work[2, i] + there
+        c, s = c * cos[size] - s * sin[size], c * sin[size] + s * cos[size]
+    c, s = 1.0, 0.0
     for i in range(count):
-        part, turn = x[i * size : (i + 1) * size], 2.0 * np.pi * (freq * (i * size) % 1.0)
+        part = x[i * size : (i + 1) * size]
         low, high = max(i - beside, 0), min(i + beside + 1, count)
         scale = 2.0 / max(work[2, high] - work[2, low], 1.0)
         re, im = scale * (work[0, high] - work[0, low]), scale * (work[1, high] - work[1, low])
-        c, s = np.cos(turn), np.sin(turn)
         re, im = re * c + im * s, im * c - re * s
         for j in range(part.shape[0]):
             part[j] = np.float32(np.float64(part[j]) - re * cos[j] - im * sin[j])
+        c, s = c * cos[size] - s * sin[size], c * sin[size] + s * cos[size]
