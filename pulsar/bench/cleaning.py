@@ -271,7 +271,7 @@ def tone(size: Size) -> Work:
     def plain() -> Array:
         turned = np.exp(-2j * np.pi * freq * np.arange(n))
         sums = np.append(0.0, np.cumsum(x * turned))
-        step = half // TONE_STEPS
+        step = max(half // TONE_STEPS, 1)
         own, beside = np.arange(n) // step, half // step
         lo, hi = np.maximum(own - beside, 0) * step, np.minimum((own + beside + 1) * step, n)
         return np.asarray(x - 2.0 * np.real((sums[hi] - sums[lo]) / (hi - lo) / turned))
