@@ -232,7 +232,7 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
         best = np.flatnonzero(snr > self.snr_threshold - BELOW)
         if not best.size:
             return np.zeros((4, 0))
-        # The highest of neighbours: what is refined of others is found from there, too.
+        # The highest of neighbours, 1/(2 K) apart: what is refined of others is found from there, too.
         beside = np.abs(np.diff(trials[best])) < 0.75 / tier.nharm
         rises = snr[best[1:]] > snr[best[:-1]]
         best = best[~(np.append(beside & rises, False) | np.append(False, beside & ~rises))]
