@@ -24,9 +24,9 @@ FUSE = ("contract", "reassoc")
 def processor_has(feature: str) -> bool:
     """True if code is made for a processor with this feature, in LLVM's name."""
     # As numba finds it: what NUMBA_CPU_FEATURES says, or this processor's.
-    told = getattr(config, "CPU_FEATURES", None)
+    features = getattr(config, "CPU_FEATURES", None)
     host: Callable[[], str] = get_host_cpu_features
-    return f"+{feature}" in (host() if told is None else told).split(",")
+    return f"+{feature}" in (host() if features is None else features).split(",")
 
 
 # --- types and constants ----------------------------------------------------------------------------------------------
@@ -60,14 +60,14 @@ def count(value: Any) -> Any:
     return I64(value) if isinstance(value, int) else value
 
 
-def plus(builder: Any, value: Any, other: Any) -> Any:
+def plus(builder: Any, value: Any, addend: Any) -> Any:
     """Sum of two 64-bit integers."""
-    return builder.add(count(value), count(other))
+    return builder.add(count(value), count(addend))
 
 
-def times(builder: Any, value: Any, other: Any) -> Any:
+def times(builder: Any, value: Any, factor: Any) -> Any:
     """Product of two 64-bit integers."""
-    return builder.mul(count(value), count(other))
+    return builder.mul(count(value), count(factor))
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -118,15 +118,15 @@ def prefetch_code(builder: Any, args: Any, form: int) -> None:
 # --- lanes ------------------------------------------------------------------------------------------------------------
 
 
-def shuffle(builder: Any, one: Any, two: Any, lanes: Sequence[int]) -> Any:
+def shuffle(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
     """Lanes of two vectors: those of the second are counted on from the first's."""
-    return builder.shuffle_vector(one, two, constant(vector_of(I32, len(lanes)), lanes))
+    return builder.shuffle_vector(a, b, constant(vector_of(I32, len(lanes)), lanes))
 
 
 def splat(builder: Any, value: Any, lanes: int) -> Any:
     """A number in all lanes."""
-    one = builder.insert_element(undefined(vector_of(value.type, lanes)), value, I32(0))
-    return shuffle(builder, one, one, [0] * lanes)
+    single = builder.insert_element(undefined(vector_of(value.type, lanes)), value, I32(0))
+    return shuffle(builder, single, single, [0] * lanes)
 
 
 def picked(builder: Any, data: Any, at: Any, index: Sequence[int], piece: int | None = None) -> Any:
@@ -140,7 +140,7 @@ def picked(builder: Any, data: Any, at: Any, index: Sequence[int], piece: int | 
         part = load(builder, data, plus(builder, at, lanes[0]), vector_of(data.type.pointee, len(lanes)))
         order = [i - lanes[0] for i in lanes]
         parts.append(part if order == list(range(len(lanes))) else shuffle(builder, part, part, order))
-    return summed(parts, lambda one, two: shuffle(builder, one, two, range(2 * one.type.count)))
+    return summed(parts, lambda a, b: shuffle(builder, a, b, range(2 * a.type.count)))
 
 
 def transposed(builder: Any, rows: Sequence[Any]) -> list[Any]:
@@ -188,7 +188,7 @@ def compress_few(builder: Any, source: Any, mask: Any, data: Any, at: Any, sever
     """
     last = I64(1 << (mask.type.count - 1))
     before = builder.block
-    loop, done = builder.append_basic_block("lanes"), builder.append_basic_block("written")
+    loop, after = builder.append_basic_block("lanes"), builder.append_basic_block("written")
     bits = lane_bits(builder, mask)
     builder.branch(loop)
     builder.position_at_end(loop)
@@ -203,8 +203,8 @@ def compress_few(builder: Any, source: Any, mask: Any, data: Any, at: Any, sever
         now = builder.and_(now, plus(builder, now, -1))
     left.add_incoming(now, loop)
     to.add_incoming(plus(builder, to, several), loop)
-    builder.cbranch(builder.icmp_unsigned("!=", now, I64(0)), loop, done)
-    builder.position_at_end(done)
+    builder.cbranch(builder.icmp_unsigned("!=", now, I64(0)), loop, after)
+    builder.position_at_end(after)
 
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
@@ -224,9 +224,9 @@ def intrinsic(builder: Any, name: str, *values: Any) -> Any:
     return builder.call(function, values)
 
 
-def saturated(builder: Any, one: Any, two: Any) -> Any:
+def saturated(builder: Any, a: Any, b: Any) -> Any:
     """Sum of signed integers, the largest or least one where it has no room."""
-    return intrinsic(builder, "sadd.sat", one, two)
+    return intrinsic(builder, "sadd.sat", a, b)
 
 
 def summed(parts: Sequence[Any], add: Callable[[Any, Any], Any]) -> Any:

@@ -99,12 +99,12 @@ def vector(code: Callable[..., Any], *, literal: int | None = None, returns: Any
             ]
 
             def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-                given = [
+                operands = [
                     context.make_array(t)(context, builder, v).data if isinstance(t, types.Array) else v
                     for t, v in zip(signature.args, values, strict=True)
                 ]
                 extra = [] if literal is None else [args[literal].literal_value]
-                result = code(builder, given, *extra)
+                result = code(builder, operands, *extra)
                 return context.get_dummy_value() if returns is types.void else result
 
             return returns(*kinds), codegen

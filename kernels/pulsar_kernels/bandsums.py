@@ -98,19 +98,19 @@ def _add_two_code(builder: Any, args: Any) -> Any:
         step = times(builder, k, STEP)
         # The last vector ends with the row; it may repeat samples.
         step = builder.select(builder.icmp_signed(">", step, last), last, step)
-        one, two = (load(builder, data, plus(builder, p, step), _BYTES) for p in (first, second))
-        total = saturated(builder, one, two)
+        a, b = (load(builder, data, plus(builder, p, step), _BYTES) for p in (first, second))
+        total = saturated(builder, a, b)
         store(builder, builder.xor(total, constant(_BYTES, -BIAS)), table, plus(builder, at, step))
-        builder.store(builder.or_(builder.load(lost), builder.xor(total, builder.add(one, two))), lost)
+        builder.store(builder.or_(builder.load(lost), builder.xor(total, builder.add(a, b))), lost)
     return lane_bits(builder, builder.icmp_signed("!=", builder.load(lost), constant(_BYTES, 0)))
 
 
 @vector(_add_two_code, returns=types.int64)
 def _add_two(data: Int8s, first: int, second: int, table: Uint8s, at: int, size: int) -> int:
     """Add `size` (64 or more) bytes of `data` from `first` and `second` on, and BIAS; not 0 if a sum is not a byte."""
-    one, two = (data.reshape(-1)[p : p + size].astype(np.int64) for p in (first, second))
-    table[at : at + size] = np.clip(one + two, -128, 127) + BIAS
-    return int(np.any((one + two < -128) | (one + two > 127)))
+    a, b = (data.reshape(-1)[p : p + size].astype(np.int64) for p in (first, second))
+    table[at : at + size] = np.clip(a + b, -128, 127) + BIAS
+    return int(np.any((a + b < -128) | (a + b > 127)))
 
 
 @kernel(inline=True)
@@ -132,9 +132,9 @@ def _tabulate(data: Int8s, rows: Ints, start: int, n: int, table: Uint8s, spoilt
         channel = rows[begin, 0]
         end, lost = begin, np.int64(0)
         while end < rows.shape[0] and rows[end, 0] == channel:
-            one = channel * data.shape[1] + start + rows[end, 1]
-            two = (channel + 1) * data.shape[1] + start + rows[end, 2]
-            lost |= _add_two(data, one, two, table, rows[end, 4], n + rows[end, 3])
+            lower = channel * data.shape[1] + start + rows[end, 1]
+            upper = (channel + 1) * data.shape[1] + start + rows[end, 2]
+            lost |= _add_two(data, lower, upper, table, rows[end, 4], n + rows[end, 3])
             end += 1
         if lost != 0:
             for r in range(begin, end):

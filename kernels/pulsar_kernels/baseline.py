@@ -215,7 +215,7 @@ def _raise_groups(var: Float32s, count: Float32s, level: Float32s) -> None:
     n = var.shape[0]
     ngroups = -(-n // _GROUP)
     raised = np.zeros(ngroups, np.float32)
-    found = False
+    any_raised = False
     for g in range(ngroups):
         lo, hi = g * _GROUP, min((g + 1) * _GROUP, n)
         above, alive = _raised(var[lo:hi], count[lo:hi], level[lo:hi])
@@ -227,8 +227,8 @@ def _raise_groups(var: Float32s, count: Float32s, level: Float32s) -> None:
                     part[k] = var[c]
                     k += 1
             raised[g] = np.float32(_middle(part))
-            found = True
-    if not found:
+            any_raised = True
+    if not any_raised:
         return
     for g in range(ngroups):
         top = raised[g]

@@ -314,14 +314,14 @@ def scatter_either(
     nlevels = excess.shape[0]
     excess[0] = 1.0
     root = np.float32(np.sqrt(0.5))
-    samples, other = work[: work.shape[0] // 2], work[work.shape[0] // 2 :]
+    samples, spare = work[: work.shape[0] // 2], work[work.shape[0] // 2 :]
     # Sums of 2 to 16 samples from some cells, evenly spread.
     k = _some_whitened(ints, floats, count, base, scale, max(ncells // _SOME_CELLS, 1), samples)
     for level in range(1, min(FINE_LEVELS, nlevels)):
         k //= 2
-        _halve(samples, other[:k], root)
-        excess[level] = max(_excess(other[:k], 16), 1.0)
-        samples, other = other, samples
+        _halve(samples, spare[:k], root)
+        excess[level] = max(_excess(spare[:k], 16), 1.0)
+        samples, spare = spare, samples
     k = 0
     full = np.float32(np.sqrt(1.0 / CELL))
     if _all_full(count):
@@ -335,11 +335,11 @@ def scatter_either(
     for level in range(FINE_LEVELS, nlevels):
         if level > FINE_LEVELS:
             k //= 2
-            _halve(samples, other[:k], root)
-            samples, other = other, samples
-        found = _excess(samples[:k], 8)
+            _halve(samples, spare[:k], root)
+            samples, spare = spare, samples
+        scatter = _excess(samples[:k], 8)
         # Too few of these: what holds for narrower ones.
-        excess[level] = found if found > 0.0 else excess[level - 1]
+        excess[level] = scatter if scatter > 0.0 else excess[level - 1]
 
 
 scatter_of_sums = of_series(scatter_either)

@@ -267,7 +267,7 @@ def absorb(
         if explained[g] > 0.0 and snr[a] <= EXPLAINED[0] * explained[g] + EXPLAINED[1]:
             continue
         owner[g] = g
-        own = span * share[a]
+        own_span = span * share[a]
         most = smearing_of(min(floor / snr[a], 1.0), width[a]) / max(share[a], 1e-3)
         lowest, highest = row[a], row[a]
         while lowest > 0 and (dms[row[a]] - dms[lowest - 1]) * span <= most:
@@ -289,7 +289,7 @@ def absorb(
                 half = 0.55 * width[b] + 0.5 * tsamp[r]
                 if not _inside(d, time[a], width[a], e_hi, e_lo, time[b] - half, time[b] + half, 0.5 * tsamp[row[a]]):
                     continue
-                part = expected_in(snr[a], width[a], abs(d) * own, width[b], edge)
+                part = expected_in(snr[a], width[a], abs(d) * own_span, width[b], edge)
                 explained[h] += part
                 if part > most_from[h]:
                     most_from[h] = part
@@ -396,8 +396,8 @@ def describe(
     for g in range(peak.shape[0]):
         p = peak[g]
         s0, w0, d0 = snr[p], width[p], dms[row[p]]
-        own = span * share[p]
-        most = max(reach[p] - w0, 0.0) / own if own > 0.0 else np.inf
+        own_span = span * share[p]
+        most = max(reach[p] - w0, 0.0) / own_span if own_span > 0.0 else np.inf
         low = row[p]
         high = row[p]
         for k in range(first[g], first[g + 1]):
@@ -408,23 +408,23 @@ def describe(
             high = max(high, r)
         # Where it should be seen.
         while low > 0 and d0 - dms[low - 1] <= most:
-            if expected(s0, w0, (d0 - dms[low - 1]) * own, widest) < least:
+            if expected(s0, w0, (d0 - dms[low - 1]) * own_span, widest) < least:
                 break
             low -= 1
         while high < ndms - 1 and dms[high + 1] - d0 <= most:
-            if expected(s0, w0, (dms[high + 1] - d0) * own, widest) < least:
+            if expected(s0, w0, (dms[high + 1] - d0) * own_span, widest) < least:
                 break
             high += 1
         out[g, 0] = _top_of(top, dms, row[p], 0.3)
         total = 0.0
-        told = 0
+        ncompared = 0
         must = 0
         seen = 0
         for r in range(low, high + 1):
             if top[r] == 0.0 and abs(dms[r] - d0) > most:
                 continue
-            told += 1
-            model = expected(s0, w0, abs(dms[r] - d0) * own, widest)
+            ncompared += 1
+            model = expected(s0, w0, abs(dms[r] - d0) * own_span, widest)
             # What is seen is above the threshold; what is not agrees with any model below it.
             have = top[r] if top[r] > 0.0 else min(model, least)
             want = max(model, min(least, s0)) if top[r] > 0.0 else model
@@ -433,10 +433,10 @@ def describe(
             if model > least + 1.5:
                 must += 1
                 seen += 1 if top[r] > 0.0 else 0
-        out[g, 1] = np.sqrt(total / told)
+        out[g, 1] = np.sqrt(total / ncompared)
         out[g, 2] = must
         out[g, 3] = seen
         out[g, 4] = top[0]
-        out[g, 5] = expected(s0, w0, (d0 - dms[0]) * own, widest)
+        out[g, 5] = expected(s0, w0, (d0 - dms[0]) * own_span, widest)
         for r in range(low, high + 1):
             top[r] = 0.0

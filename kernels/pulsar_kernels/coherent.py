@@ -102,22 +102,22 @@ def _dots_code(builder: Any, args: Any) -> None:
     wide = vector_of(F32, TAPS)
     real, imag, weights, base, row, at, re, im, to = args
 
-    def add(one: Any, two: Any, first: list[int], second: list[int]) -> Any:
-        parts = [shuffle(builder, one, two, order) for order in (first, second)]
+    def add(a: Any, b: Any, first: list[int], second: list[int]) -> Any:
+        parts = [shuffle(builder, a, b, order) for order in (first, second)]
         return builder.fadd(*parts, flags=FUSE)
 
     def product(data: Any, t: int) -> Any:
-        first, which = (element(builder, table, plus(builder, at, t)) for table in (base, row))
-        return builder.fmul(load(builder, data, first, wide), load(builder, weights, which, wide), flags=FUSE)
+        first, weight_row = (element(builder, table, plus(builder, at, t)) for table in (base, row))
+        return builder.fmul(load(builder, data, first, wide), load(builder, weights, weight_row, wide), flags=FUSE)
 
     def halves(data: Any, t: int) -> Any:
         # Of two trials the sums of the halves, in one register.
         lower, upper = [*range(8), *range(16, 24)], [*range(8, 16), *range(24, 32)]
         return add(product(data, t), product(data, t + 8), lower, upper)
 
-    def pairs(one: Any, two: Any) -> Any:
+    def pairs(a: Any, b: Any) -> Any:
         even = [16 * (k // 2 % 2) + 4 * (k // 4) + 2 * (k % 2) for k in range(16)]
-        return add(one, two, even, [k + 1 for k in even])
+        return add(a, b, even, [k + 1 for k in even])
 
     for data, out in ((real, re), (imag, im)):
         # Quarters of a register have sums of quarters of four trials then.
@@ -173,10 +173,10 @@ def _lower(inverse: Float32s, re: Float32s, im: Float32s) -> None:
 def _pair_code(builder: Any, args: Any) -> None:
     wide = vector_of(F32, LANES)
     re, im, tile, low, high = args
-    one, two = ([load(builder, data, t, wide) for data in (re, im)] for t in (0, LANES))
+    lower, upper = ([load(builder, data, t, wide) for data in (re, im)] for t in (0, LANES))
     for at, make, back in ((low, builder.fadd, builder.fsub), (high, builder.fsub, builder.fadd)):
-        store(builder, make(one[0], two[1]), tile, at)
-        store(builder, back(two[0], one[1]), tile, plus(builder, at, LANES))
+        store(builder, make(lower[0], upper[1]), tile, at)
+        store(builder, back(upper[0], lower[1]), tile, plus(builder, at, LANES))
 
 
 @vector(_pair_code)
@@ -185,8 +185,8 @@ def _pair(re: Float32s, im: Float32s, tile: Float32s, low: int, high: int) -> No
 
     From tile element `low` on there are their conjugates, at `high` themselves: the transform has exp(-2 pi i ...).
     """
-    one, two = re[:LANES] + 1j * im[:LANES], re[LANES:] + 1j * im[LANES:]
-    for at, z in ((low, np.conj(one) + 1j * np.conj(two)), (high, one + 1j * two)):
+    lower, upper = re[:LANES] + 1j * im[:LANES], re[LANES:] + 1j * im[LANES:]
+    for at, z in ((low, np.conj(lower) + 1j * np.conj(upper)), (high, lower + 1j * upper)):
         tile[at : at + LANES] = z.real
         tile[at + LANES : at + ELEMENT] = z.imag
 
@@ -237,8 +237,8 @@ def _shapes_code(builder: Any, args: Any) -> None:
     def row(i: Any, k: int) -> Any:
         return load(builder, data, plus(builder, plus(builder, times(builder, i, SIDE), lane), k * SIDE), wide)
 
-    def larger(one: Any, two: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", one, two), one, two)
+    def larger(a: Any, b: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
     places = [plus(builder, lane, j * SIDE) for j in range(1 + SHAPES)]
     top = [variable(builder, load(builder, most, place, wide)) for place in places]
@@ -271,7 +271,7 @@ def _shapes(data: Float32s, lane: int, n: int, most: Float32s) -> None:
 
 
 @kernel()
-def _best_pulses(profile: Float32s, ladder: Ladder, best: Float32s, which: Ints) -> None:
+def _best_pulses(profile: Float32s, ladder: Ladder, best: Float32s, pulse: Ints) -> None:
     """S/N of the best pulse of SIDE profiles, and its number in the ladder; the profiles are spent."""
     most = aligned((1 + SHAPES) * SIDE)
     best[:] = np.float32(-np.inf)
@@ -289,7 +289,7 @@ def _best_pulses(profile: Float32s, ladder: Ladder, best: Float32s, which: Ints)
                 snr = most[j * SIDE + t] * ladder.scales[number]
                 if snr > best[t]:
                     best[t] = snr
-                    which[t] = number
+                    pulse[t] = number
             number += 1
         n >>= 1
 
@@ -326,22 +326,22 @@ def profile_snrs(
     nbins = ladder.nbins
     # In a tile, or as rows that the first ones follow once more.
     size = max(slots(nbins), nbins + SHAPES) * ELEMENT
-    one = aligned(size)
-    two = aligned(size)
+    front = aligned(size)
+    back = aligned(size)
     place = np.empty(SIDE, np.int64)
     best = np.empty(SIDE, np.float32)
-    which = np.empty(SIDE, np.int64)
+    pulse = np.empty(SIDE, np.int64)
     for first in range(0, bins.shape[0], SIDE):
         count = min(SIDE, bins.shape[0] - first)
         for t in range(SIDE):
             place[t] = np.int64(bins[first + min(t, count - 1)] * (1 << _FINE) + 0.5)
-        source = one
-        out = two
+        source = front
+        out = back
         _amplitudes(real, imag, pad, ladder, inverse, place, source)
         source, out = passes(ladder.radix, 0, ladder.radix.shape[0], source, out, nbins, ladder.twiddle)
         for i in range(nbins):
             _copy(source, slots(i) * ELEMENT, out, i * SIDE)
-        _best_pulses(out, ladder, best, which)
+        _best_pulses(out, ladder, best, pulse)
         for t in range(count):
             snr[first + t] = best[t]
-            shape[first + t] = which[t]
+            shape[first + t] = pulse[t]

@@ -154,8 +154,8 @@ def _bytes_code(builder: Any, args: Any, p: int) -> None:
         largest = constant(VEC, _LARGEST)
         power = builder.select(builder.fcmp_ordered("<", power, largest), power, largest)
         number = builder.fptosi(power, integers)
-        for other in (steps, constant(integers, 255)):
-            number = builder.select(builder.icmp_signed("<", number, other), number, other)
+        for bound in (steps, constant(integers, 255)):
+            number = builder.select(builder.icmp_signed("<", number, bound), number, bound)
         at = times(builder, plus(builder, q, times(builder, span, k)), LANES)
         store(builder, builder.trunc(number, vector_of(I8, LANES)), out, at, align=16)
 

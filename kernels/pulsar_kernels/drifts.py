@@ -90,7 +90,7 @@ def _scan_code(builder: Any, args: Any, count: int) -> Any:
     offset, pitch = args[3], args[5]
     before = builder.block
     loop = builder.append_basic_block("scan")
-    done = builder.append_basic_block("done")
+    after = builder.append_basic_block("done")
     builder.branch(loop)
     builder.position_at_end(loop)
     # Vectors from the first: each harmonic moves on by a constant.
@@ -101,8 +101,8 @@ def _scan_code(builder: Any, args: Any, count: int) -> Any:
     at = plus(builder, offset, times(builder, n, WIDE))
     last = builder.icmp_signed(">=", plus(builder, at, WIDE), pitch)
     hit = builder.icmp_unsigned("!=", bits, I64(0))
-    builder.cbranch(builder.or_(hit, last), done, loop)
-    builder.position_at_end(done)
+    builder.cbranch(builder.or_(hit, last), after, loop)
+    builder.position_at_end(after)
     return builder.select(hit, at, plus(builder, at, WIDE))
 
 
@@ -136,7 +136,7 @@ def _collect(
     decode: Ints,
     rows: Ints,
     cells: Int32s,
-    found: int,
+    nhits: int,
     hits: Ints,
 ) -> int:
     """Enter the sums of one vector that are above their limits; a cell keeps the highest."""
@@ -157,16 +157,16 @@ def _collect(
             b = (offset + lane) // CELL
             at = cells[s, a, b]
             if at == 0:
-                cells[s, a, b] = found + 1
-                at = found + 1
-                found += 1
+                cells[s, a, b] = nhits + 1
+                at = nhits + 1
+                nhits += 1
             elif hits[at - 1, 3] >= total:
                 continue
             hits[at - 1, 0] = row
             hits[at - 1, 1] = j
             hits[at - 1, 2] = s
             hits[at - 1, 3] = total
-    return found
+    return nhits
 
 
 @kernel()
@@ -184,7 +184,7 @@ def sum_rows(
     limits: Uint8s,
     decode: Ints,
     cells: Int32s,
-    found: int,
+    nhits: int,
     hits: Ints,
 ) -> int:
     """Enter what exceeds the limits at the rows `start` to `stop` of the top harmonic.
@@ -210,7 +210,7 @@ def sum_rows(
         Power that each byte stands for.
     cells : ndarray of int32, shape (nstages, >= (stop - start) / CELL + 1, >= (pitch + 64) / CELL)
         Zeros, and left so.
-    found : int
+    nhits : int
         Hits there are.
     hits : ndarray of int64, shape (n, 4)
         Row, drift in steps, stage, sum; room for one of every cell is needed.
@@ -223,7 +223,7 @@ def sum_rows(
     # Many arguments: data, tables and results are the caller's arrays, each of another shape.
     nstages = rows.shape[0]
     places = np.empty(1 << nstages >> 1, np.int64)
-    before = found
+    before = nhits
     for row in range(start, stop):
         if nstages == 1:
             _places(1, zero, shift, row, centre, places)
@@ -249,10 +249,10 @@ def sum_rows(
             else:
                 offset = _scan(plane, places, 5, offset, limits, pitch)
             if offset < pitch:
-                found = _collect(
-                    plane, places, offset, centre, reach, row, start, limits, decode, rows, cells, found, hits
+                nhits = _collect(
+                    plane, places, offset, centre, reach, row, start, limits, decode, rows, cells, nhits, hits
                 )
                 offset += WIDE
-    for h in range(before, found):
+    for h in range(before, nhits):
         cells[hits[h, 2], (hits[h, 0] - start) // CELL, (hits[h, 1] + centre) // CELL] = 0
-    return found
+    return nhits

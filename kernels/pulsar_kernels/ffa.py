@@ -305,7 +305,7 @@ def search_periods(
     work: Int16s,
     tile: Int32s,
     best: Float32s,
-    which: Uint8s,
+    best_width: Uint8s,
     snrs: Float32s,
 ) -> None:
     """Best boxcar S/N of the profiles at many periods.
@@ -332,7 +332,7 @@ def search_periods(
     tile : ndarray of int32, shape (>= tile_size(bins, widest),)
     best : ndarray of float32, shape (>= 15 + ntrials,)
         Largest S/N of every period looked at; up to 15 elements after the last are spoilt.
-    which : ndarray of uint8, as `best`
+    best_width : ndarray of uint8, as `best`
         Which of the widths has it.
     snrs : ndarray of float32, shape (ntrials, nwidths), or (0, 0)
         Filled with the S/N of every width, if there is room; then `limit` must be -inf.
@@ -384,7 +384,7 @@ def search_periods(
             extend_turn(tile, bins, widest + 1)
             total = tile[bins * LANES : (bins + 1) * LANES]
             _largest(tile, bins, boxes, 0, keys, largest)
-            done = keys
+            nlooked = keys
             for k in range(keys, nwidths):
                 bound[:] = np.float32(0.0)
                 for j in range(keys):
@@ -396,15 +396,15 @@ def search_periods(
                     above |= inside[k] * bound[lane] - below[k] * np.float32(total[lane]) > enough
                 if above:
                     _largest(tile, bins, boxes, keys, nwidths, largest)
-                    done = nwidths
+                    nlooked = nwidths
                     break
             first = to + s - lo
             best[first : first + LANES] = np.float32(-np.inf)
-            for k in range(done):
+            for k in range(nlooked):
                 for lane in range(LANES):
                     value = inside[k] * np.float32(largest[LANES * k + lane]) - below[k] * np.float32(total[lane])
                     if value > best[first + lane]:
                         best[first + lane] = value
-                        which[first + lane] = order[k]
+                        best_width[first + lane] = order[k]
                     if every and s + lane < hi:
                         snrs[first + lane, order[k]] = value

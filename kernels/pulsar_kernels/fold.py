@@ -176,10 +176,10 @@ _LANE_ROW = vector_of(I16, 32)
 def _interleave_code(builder: Any, args: Any) -> None:
     rows, first, stride, lanes, to = args
 
-    def merge(one: Any, two: Any) -> list[Any]:
+    def merge(a: Any, b: Any) -> list[Any]:
         """The words of two vectors by turns, in two vectors; each eight (16 bytes, in which it is cheap) by itself."""
         order = [[8 * g + h + k // 2 + 32 * (k % 2) for g in range(4) for k in range(8)] for h in (0, 4)]
-        return [shuffle(builder, one, two, lanes) for lanes in order]
+        return [shuffle(builder, a, b, lanes) for lanes in order]
 
     places = [plus(builder, first, times(builder, stride, k)) for k in range(LANES)]
     vectors = [[load(builder, rows, at, _LANE_ROW)] for at in places]

@@ -128,13 +128,13 @@ def half_bins(
     """
     ntaps = weights.shape[0]
     limit = np.float32(_RARE if rest > 0.0 else np.inf)
-    done = lo
+    vectors_end = lo
     if ntaps == 8 and pad >= 16:
-        done = lo + ((hi - lo) & ~15)
-        for i in range(lo, done, 16):
+        vectors_end = lo + ((hi - lo) & ~15)
+        for i in range(lo, vectors_end, 16):
             if _half_16(real, imag, pad + i, weights, out, 2 * i, limit) != 0:
                 _correct(out, 2 * i, 2 * i + 32, limit, rest)
-    for i in range(done, hi):
+    for i in range(vectors_end, hi):
         base = pad + i
         x = np.float32(0.0)
         y = np.float32(0.0)
@@ -145,26 +145,26 @@ def half_bins(
         b = imag[base]
         out[2 * i] = a * a + b * b
         out[2 * i + 1] = x * x + y * y
-    _correct(out, 2 * done, 2 * hi, limit, rest)
+    _correct(out, 2 * vectors_end, 2 * hi, limit, rest)
 
 
 @kernel(reorder=True)
-def _log_small(power: Float32s, inverse: Float32s, own: Float32s, middle: np.float32, z: Float32s) -> int:
+def _log_small(power: Float32s, inverse: Float32s, own_share: Float32s, middle: np.float32, z: Float32s) -> int:
     """ln(1 + z)/v in place, z = v P with the own share undone, by a series that is right to 2e-8 up to _SMALL.
 
     The number of those beyond is returned, and z.
     """
-    one = np.float32(1.0)
+    unit = np.float32(1.0)
     large = np.int32(0)
     for i in range(power.shape[0]):
         p = power[i]
-        x = inverse[i] * p * (one + own[i] if p > middle else one - own[i])
+        x = inverse[i] * p * (unit + own_share[i] if p > middle else unit - own_share[i])
         z[i] = x
         large += np.int32(1) if x > np.float32(_SMALL) else np.int32(0)
         # 2 artanh(x / (2 + x))
         s = x / (np.float32(2.0) + x)
         t = s * s
-        series = one + t * (
+        series = unit + t * (
             np.float32(1 / 3) + t * (np.float32(1 / 5) + t * (np.float32(1 / 7) + t * np.float32(1 / 9)))
         )
         power[i] = np.float32(2.0) * s * series / inverse[i]
@@ -172,7 +172,7 @@ def _log_small(power: Float32s, inverse: Float32s, own: Float32s, middle: np.flo
 
 
 @kernel(inline=True, helper=True)
-def honest(power: Float32s, inverse: Float32s, own: Float32s) -> None:
+def honest(power: Float32s, inverse: Float32s, own_share: Float32s) -> None:
     """Make powers over an uncertain noise level exponential again, in place.
 
     A power over a level that was itself measured from n powers exceeds P by chance with (1 + P/n)^-n (the F
@@ -181,14 +181,14 @@ def honest(power: Float32s, inverse: Float32s, own: Float32s) -> None:
 
     Parameters
     ----------
-    power, inverse, own : ndarray of float32, shape (n,)
+    power, inverse, own_share : ndarray of float32, shape (n,)
         Powers, 1/n, and the fraction by which a power moves its own level.
     """
     middle = np.float32(np.log(2.0))
     z = np.empty(_CHUNK, np.float32)
     for lo in range(0, power.shape[0], _CHUNK):
         n = min(_CHUNK, power.shape[0] - lo)
-        if _log_small(power[lo : lo + n], inverse[lo : lo + n], own[lo : lo + n], middle, z) > 0:
+        if _log_small(power[lo : lo + n], inverse[lo : lo + n], own_share[lo : lo + n], middle, z) > 0:
             for i in range(n):
                 if z[i] > np.float32(_SMALL):
                     power[lo + i] = np.float32(np.log1p(np.float64(z[i])) / np.float64(inverse[lo + i]))
@@ -203,7 +203,7 @@ def white_powers(
     levels: Floats,
     weights: Float32s,
     inverse: Float32s,
-    own: Float32s,
+    own_share: Float32s,
     rest: float,
     out: Float32s,
 ) -> None:
@@ -220,7 +220,7 @@ def white_powers(
         Natural logarithms of bin number and level at the knots; the level is constant beyond the last.
     weights : ndarray of float32
         See `half_bins`.
-    inverse, own : ndarray of float32, shape (m,), m even, <= 2 nbins
+    inverse, own_share : ndarray of float32, shape (m,), m even, <= 2 nbins
         See `honest`, for the first m powers.
     rest : float
         1/n of the others, small: applied to large powers only.
@@ -236,9 +236,9 @@ def white_powers(
     reach = -(-weights.shape[0] // 16) * 16
     piece = 0
     white = 1
-    done = 0
+    written = 0
     m = inverse.shape[0]
-    while done < nbins:
+    while written < nbins:
         hi = min(max(white, reach) + _STRETCH & ~15, nbins + 1)
         piece = whiten.whiten_bins(real, imag, pad, at, value, piece, white, hi)
         # Mirrored bins are those of the first and the last stretch.
@@ -249,12 +249,12 @@ def white_powers(
         white = hi
         end = hi - reach if hi <= nbins else nbins
         low = min(end, m // 2)
-        if done < low:
-            half_bins(real, imag, pad, weights, 0.0, out, done, low)
-            honest(out[2 * done : 2 * low], inverse[2 * done : 2 * low], own[2 * done : 2 * low])
-            done = low
-        half_bins(real, imag, pad, weights, rest, out, done, end)
-        done = end
+        if written < low:
+            half_bins(real, imag, pad, weights, 0.0, out, written, low)
+            honest(out[2 * written : 2 * low], inverse[2 * written : 2 * low], own_share[2 * written : 2 * low])
+            written = low
+        half_bins(real, imag, pad, weights, rest, out, written, end)
+        written = end
 
 
 def _sums_32_code(builder: Any, args: Any, count: int) -> Any:
@@ -422,7 +422,7 @@ def _peaks(
     stage: Ints,
     thresholds: Float32s,
     hits: Ints,
-    found: int,
+    nhits: int,
     index: Ints,
     ranges: Ints,
     power: Float32s,
@@ -450,13 +450,13 @@ def _peaks(
             bits = _maxima_32(sums, row, thresholds[r]) & (np.int64(1) << min(last - at, 32)) - 1
             bits = bits >> max(first - at, 0) << max(first - at, 0)
             while bits != 0:
-                if found < capacity:
-                    index[found] = at + _lowest(bits)
-                    ranges[found] = r
-                    power[found] = sums[row + _lowest(bits)]
-                found += 1
+                if nhits < capacity:
+                    index[nhits] = at + _lowest(bits)
+                    ranges[nhits] = r
+                    power[nhits] = sums[row + _lowest(bits)]
+                nhits += 1
                 bits &= bits - 1
-    return found
+    return nhits
 
 
 @kernel()
@@ -509,7 +509,7 @@ def harmonic_peaks(
     rows = sums[32:].reshape(nstages, _ROW)
     least = np.empty(nstages, np.float32)
     hits = np.empty(_ROW // 32 + 1, np.int64)
-    found = 0
+    nhits = 0
     for lo in range(first, last, _BLOCK):
         # One neighbour on either side, so that a maximum at the edge of the block is judged once, rightly.
         start = max(lo - 1, 0) & ~31
@@ -535,14 +535,14 @@ def harmonic_peaks(
             _raised_sums(here, power, few, q, groups, least, limit, whole, sums, hits)
         else:
             groups = 0
-        done = start + 32 * groups
+        vectors_end = start + 32 * groups
         hits[groups:] = every
-        if done < stop:
-            _sums_plain(power, done, stop, here, rows, 32 * groups)
+        if vectors_end < stop:
+            _sums_plain(power, vectors_end, stop, here, rows, 32 * groups)
         rows[:, stop - start] = np.float32(0.0)
         end = min(end, stop)
-        found = _peaks(sums, start, lo, end, limits, stage, thresholds, hits, found, index, ranges, peak_power)
-    return found
+        nhits = _peaks(sums, start, lo, end, limits, stage, thresholds, hits, nhits, index, ranges, peak_power)
+    return nhits
 
 
 #: Sums side by side.

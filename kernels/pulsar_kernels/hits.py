@@ -31,7 +31,7 @@ class Terms(NamedTuple):
     extent: Floats
     limits: Floats
     inverse: Float32s
-    own: Float32s
+    own_share: Float32s
     rest: float
 
 
@@ -41,7 +41,7 @@ def _honest(power: float, r: float, z: float, terms: Terms) -> float:
     i = int(2.0 * r + 0.5)
     if i >= terms.inverse.shape[0]:
         return float(np.log1p(terms.rest * power) / terms.rest)
-    share = terms.own[i] / (1.0 + abs(z))
+    share = terms.own_share[i] / (1.0 + abs(z))
     p = power * (1.0 + share if power > 0.6931 else 1.0 - share)
     return float(np.log1p(terms.inverse[i] * p) / terms.inverse[i])
 
@@ -65,7 +65,7 @@ def leak(d: float, z: float, w: float) -> float:
 
 
 @kernel(helper=True)
-def explained(at: Floats, nharm: int, power: float, found: Floats, powers: Floats, nfound: int) -> bool:
+def explained(at: Floats, nharm: int, power: float, signals: Floats, powers: Floats, nsignals: int) -> bool:
     """True if the signals already found leave nothing significant of a summed power.
 
     What they have in their harmonics next to those of the new one is taken off, as far as it leaks to where they are,
@@ -73,17 +73,17 @@ def explained(at: Floats, nharm: int, power: float, found: Floats, powers: Float
     """
     known = powers.shape[1]
     total = 0.0
-    for f in range(nfound):
-        ratio = at[0] / found[f, 0]
+    for f in range(nsignals):
+        ratio = at[0] / signals[f, 0]
         # Lines close together are seen on either side.
-        beside = 1 if found[f, 0] < _CLOSE else 0
+        beside = 1 if signals[f, 0] < _CLOSE else 0
         for k in range(1, nharm + 1):
             nearest = int(np.floor(ratio * k + 0.5))
             for m in range(max(nearest - beside, 1), min(nearest + beside, known) + 1):
                 if powers[f, m - 1] > 1.0:
-                    z = k * at[1] - m * found[f, 1]
-                    w = k * at[2] - m * found[f, 2]
-                    total += (powers[f, m - 1] - 1.0) * leak(k * at[0] - m * found[f, 0], z, w)
+                    z = k * at[1] - m * signals[f, 1]
+                    w = k * at[2] - m * signals[f, 2]
+                    total += (powers[f, m - 1] - 1.0) * leak(k * at[0] - m * signals[f, 0], z, w)
     left = max(power - nharm - total - 6.0 * np.sqrt(total), 0.0)
     return bool(left < power - nharm and log_tail(nharm + left, nharm) > LOGP_OWN)
 
@@ -193,7 +193,7 @@ def _peak(
     best_at = np.empty(3, np.float64)
     trial = np.empty(3, np.float64)
     part = np.zeros(single.shape[0], np.float64)
-    found = np.zeros(2, np.float64)
+    peak = np.zeros(2, np.float64)
     bounds = np.empty((3, 2), np.float64)
     _begin(bands, about, at, nharm, terms.extent[3] if terms.nfree > 1 else 0.0, trial, best_at, part)
     for d in range(3):
@@ -211,17 +211,17 @@ def _peak(
         if step > 0:
             climb(bands, about, at, stage, terms.nfree, bounds)
         harmonic_powers(bands, about, at, available, part)
-        again = _best_stage(part, available, at, terms, found)
+        again = _best_stage(part, available, at, terms, peak)
         if step == 0:
-            if found[1] > _NEARLY * terms.limits[0]:
+            if peak[1] > _NEARLY * terms.limits[0]:
                 break
             continue
-        if found[1] >= result[1]:
+        if peak[1] >= result[1]:
             break
         chosen = again
         copy(at, best_at)
         copy(part, single)
-        copy(found, result)
+        copy(peak, result)
         stage = 2 * again if again == stage else again
         if stage > available:
             break
@@ -255,7 +255,7 @@ def select(
     extent: Floats,
     limits: Floats,
     inverse: Float32s,
-    own: Float32s,
+    own_share: Float32s,
     rest: float,
     out: Floats,
     powers: Floats,
@@ -284,7 +284,7 @@ def select(
     limits : ndarray of float64, shape (3 + n,)
         Largest ln p of what is kept, most harmonics, and largest bin of a fundamental; from there on the lowest bin of
         the highest of 1, 2, 4 ... harmonics, 0 where none is given.
-    inverse, own, rest :
+    inverse, own_share, rest :
         See harmonics.honest.
     out : ndarray of float64, shape (most, 7)
         Filled with bin, drift, change of drift, harmonics, honest power, ln p, and `frequency_information`.
@@ -298,13 +298,13 @@ def select(
     """
     # Long: the steps to a hit share a dozen small arrays, which parts of it would have to be handed one by one.
     # Many arguments: data, tables and results are the caller's arrays, each of another shape.
-    terms = Terms(nfree, extent, limits, inverse, own, rest)
+    terms = Terms(nfree, extent, limits, inverse, own_share, rest)
     top = int(limits[1])
     bands = np.empty((top, band_samples(extent[1] + _FAR[1], extent[2] + _FAR[2])), np.complex128)
     about = np.empty((top, 3), np.float64)
     # As far beyond what is searched as harmonics there are seen in it.
     wide = 2.0 * extent[1] + 50.0
-    other = np.empty(band_samples(wide, 4.0 * wide), np.complex128)
+    wide_band = np.empty(band_samples(wide, 4.0 * wide), np.complex128)
     sole = np.empty(1, np.complex128)
     at = np.empty(3, np.float64)
     other_at = np.empty(3, np.float64)
@@ -362,6 +362,6 @@ def select(
             for k in range(available + 1, KNOWN + 1):
                 if k * at[0] > extent[0] or k * abs(at[1]) > wide or k * abs(at[2]) > 4.0 * wide:
                     break
-                powers[kept, k - 1] = _one_power(real, imag, pad, filled, at, k, other, sole)
+                powers[kept, k - 1] = _one_power(real, imag, pad, filled, at, k, wide_band, sole)
         kept += 1
     return kept

@@ -89,16 +89,16 @@ def sum_either(ints: Int16s, floats: Float32s, trend: Floats, gaps: Ints, halvin
         NaN where no sample is there.
     """
     nsamps = ints.shape[0] + floats.shape[0]
-    one = np.empty(_CHUNK, np.float32)
-    two = np.empty(_CHUNK, np.float32)
+    chunk = np.empty(_CHUNK, np.float32)
+    halved = np.empty(_CHUNK, np.float32)
     total = out.shape[0] << halvings
     gap = 0
     for lo in range(0, total, _CHUNK):
         n = min(_CHUNK, total - lo)
         if ints.shape[0] > 0:
-            _convert(ints[lo : lo + n], nsamps, trend, lo, one)
+            _convert(ints[lo : lo + n], nsamps, trend, lo, chunk)
         else:
-            _convert(floats[lo : lo + n], nsamps, trend, lo, one)
+            _convert(floats[lo : lo + n], nsamps, trend, lo, chunk)
         for k in range(lo, lo + n - SAME + 1, SAME):
             first = sample(ints, floats, k)
             if first == sample(ints, floats, k + 1) and first == sample(ints, floats, k + SAME - 1):
@@ -106,21 +106,21 @@ def sum_either(ints: Int16s, floats: Float32s, trend: Floats, gaps: Ints, halvin
                 for i in range(k, k + SAME):
                     same &= sample(ints, floats, i) == first
                 if same:
-                    one[k - lo : k - lo + SAME] = np.float32(np.nan)
+                    chunk[k - lo : k - lo + SAME] = np.float32(np.nan)
         while gap < gaps.shape[0] and gaps[gap, 1] <= lo:
             gap += 1
         k = gap
         while k < gaps.shape[0] and gaps[k, 0] < lo + n:
-            one[max(gaps[k, 0] - lo, 0) : min(gaps[k, 1] - lo, n)] = np.float32(np.nan)
+            chunk[max(gaps[k, 0] - lo, 0) : min(gaps[k, 1] - lo, n)] = np.float32(np.nan)
             k += 1
         size = n
         for _ in range(halvings):
             size >>= 1
-            sum_pairs(one, two[:size])
-            one, two = two, one
+            sum_pairs(chunk, halved[:size])
+            chunk, halved = halved, chunk
         at = lo >> halvings
         for k in range(size):
-            out[at + k] = one[k]
+            out[at + k] = chunk[k]
 
 
 sum_samples = of_series(sum_either)
@@ -169,12 +169,12 @@ def sum_groups(sums: Int32s, size: int, scale: float, out: Int16s) -> None:
     largest = np.float32(32767.0)
     for lo in range(0, out.shape[0], _CHUNK):
         n = min(_CHUNK, out.shape[0] - lo)
-        own = sums[lo * size : (lo + n) * size + 1]
-        before = own[0]
+        chunk_sums = sums[lo * size : (lo + n) * size + 1]
+        before = chunk_sums[0]
         at = 0
         for i in range(n):
             at += size
-            after = own[at]
+            after = chunk_sums[at]
             part[i] = np.float32(np.int32(after - before))
             before = after
         row = out[lo : lo + n]
@@ -366,13 +366,13 @@ def fold(x: Float32s, turns_per_sample: float, out: Float32s) -> None:
     size = n // nparts
     whole = nparts // 4 * 4
     for p in range(0, whole, 4):
-        one, two, three, four = out[p], out[p + 1], out[p + 2], out[p + 3]
+        row0, row1, row2, row3 = out[p], out[p + 1], out[p + 2], out[p + 3]
         a, b, c, d = n * p // nparts, n * (p + 1) // nparts, n * (p + 2) // nparts, n * (p + 3) // nparts
         for i in range(size):
-            one[_bin(a + i, turns_per_sample, nbins)] += x[a + i]
-            two[_bin(b + i, turns_per_sample, nbins)] += x[b + i]
-            three[_bin(c + i, turns_per_sample, nbins)] += x[c + i]
-            four[_bin(d + i, turns_per_sample, nbins)] += x[d + i]
+            row0[_bin(a + i, turns_per_sample, nbins)] += x[a + i]
+            row1[_bin(b + i, turns_per_sample, nbins)] += x[b + i]
+            row2[_bin(c + i, turns_per_sample, nbins)] += x[c + i]
+            row3[_bin(d + i, turns_per_sample, nbins)] += x[d + i]
     for p in range(nparts):
         row = out[p]
         for i in range(n * p // nparts + (size if p < whole else 0), n * (p + 1) // nparts):

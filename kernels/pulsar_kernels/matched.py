@@ -118,19 +118,19 @@ def _narrowest(level: int) -> int:
 
 @kernel()
 def _note(
-    found: Floats, count: int, x: Array, at: int, level: int, first: int,
+    boxes: Floats, count: int, x: Array, at: int, level: int, first: int,
     limits: Floats, last: int,
 ) -> int:  # fmt: skip
     """Write down the best box of one vector: S/N in units of the threshold, first sample, samples, level, vector."""
     ratio, start, width = _best_box(x, at, _narrowest(level), limits, last)
     if ratio <= 1.0:
         return count
-    if count < found.shape[0]:
-        found[count, 0] = ratio
-        found[count, 1] = first + (start << level)
-        found[count, 2] = width << level
-        found[count, 3] = level
-        found[count, 4] = first + (at << level)
+    if count < boxes.shape[0]:
+        boxes[count, 0] = ratio
+        boxes[count, 1] = first + (start << level)
+        boxes[count, 2] = width << level
+        boxes[count, 3] = level
+        boxes[count, 4] = first + (at << level)
     return count + 1
 
 
@@ -158,7 +158,7 @@ def scan_either(
     runs: Ints,
     limits: Floats,
     work: Int16s,
-    found: Floats,
+    boxes: Floats,
 ) -> int:
     """Vectors of 32 starts with boxcars above the thresholds.
 
@@ -176,7 +176,7 @@ def scan_either(
         where there is nothing to look for.
     work : ndarray of int16, shape (>= 2 ncells + 256,)
         Overwritten.
-    found : ndarray of float64, shape (most, 5)
+    boxes : ndarray of float64, shape (most, 5)
         Sum over threshold, first sample, samples, level, and first sample of the vector.
 
     Returns
@@ -211,15 +211,15 @@ def scan_either(
         here = min(_CHUNK, n - first)
         for v in range(0, here, _LANES):
             if _boxes(y0[v:], whole[0]):
-                count = _note(found, count, y0, v, none, first, near[0], have)
+                count = _note(boxes, count, y0, v, none, first, near[0], have)
         x = y0
         for level in range(1, fine):
             y = sums[level - 1]
             _halve(level, x, (_CHUNK + _HALO) >> level, y)
-            count = _level(found, count, y, level, first, here, have, whole[level], near[level])
+            count = _level(boxes, count, y, level, first, here, have, whole[level], near[level])
             x = y
     if nlevels > FINE_LEVELS:
-        count = _coarse(n, cells, whole, near, work, found, count)
+        count = _coarse(n, cells, whole, near, work, boxes, count)
     return int(count)
 
 
@@ -234,13 +234,13 @@ def _halve(level: int, x: Int16s, n: int, y: Int16s) -> None:
 
 @kernel(inline=True)
 def _level(
-    found: Floats, count: int, y: Int16s, level: int, first: int, here: int, have: int,
+    boxes: Floats, count: int, y: Int16s, level: int, first: int, here: int, have: int,
     t: Int16s, near: Floats,
 ) -> int:  # fmt: skip
     starts = (here + (1 << level) - 1) >> level
     for v in range(0, starts, _LANES):
         if _boxes(y[v:], t):
-            count = _note(found, count, y, v, level, first, near, (have + (1 << level) - 1) >> level)
+            count = _note(boxes, count, y, v, level, first, near, (have + (1 << level) - 1) >> level)
     return count
 
 
@@ -253,7 +253,7 @@ def _quantised(x: Float32s, unit: np.float32, out: Int16s) -> None:
 @kernel(inline=True)
 def _coarse(
     n: int, cells: Float32s, t: Int16s, near: Floats, work: Int16s,
-    found: Floats, count: int,
+    boxes: Floats, count: int,
 ) -> int:  # fmt: skip
     """The levels that are made of cells."""
     m = (n + (1 << FINE_LEVELS) - 1) >> FINE_LEVELS
@@ -270,5 +270,5 @@ def _coarse(
             _halve(level, x, m, y)
             y[m : m + 2 * _LANES] = 0
             x = y
-        count = _level(found, count, x, level, none, n, n, t[level], near[level])
+        count = _level(boxes, count, x, level, none, n, n, t[level], near[level])
     return count

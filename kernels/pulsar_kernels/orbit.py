@@ -67,17 +67,17 @@ def resample_orbit(planes: Float32s, turn: float, even: float, odd: float, out: 
         k = int(np.floor(first))
         place = ratio * lo + k
         row = place // ratio
-        one = place - ratio * row
-        two = one + 1
+        plane = place - ratio * row
+        next_plane = plane + 1
         next_row = row
-        if two == ratio:
-            two = 0
+        if next_plane == ratio:
+            next_plane = 0
             next_row += 1
         # Whole rows within the series, between the same two of its samples.
         if int(np.floor(late + half * speed)) == k and row >= 0 and next_row + count <= m:
             _row(
-                planes[one, row : row + count],
-                planes[two, next_row : next_row + count],
+                planes[plane, row : row + count],
+                planes[next_plane, next_row : next_row + count],
                 first - k,
                 speed,
                 out[lo : lo + count],

@@ -123,13 +123,13 @@ def frequency_information(harmonics: Floats, nharm: int) -> float:
 @kernel(inline=True, helper=True)
 def only_multiples(harmonics: Floats, nharm: int, n: int) -> bool:
     """True if the harmonics that are not multiples of `n` hold no more than noise may."""
-    others = 0.0
+    rest = 0.0
     count = 0
     for k in range(1, nharm + 1):
         if k % n != 0:
-            others += harmonics[k - 1]
+            rest += harmonics[k - 1]
             count += 1
-    return bool(log_tail(others, count) >= LOGP_OWN)
+    return bool(log_tail(rest, count) >= LOGP_OWN)
 
 
 @kernel(inline=True, helper=True)
@@ -264,7 +264,7 @@ def group(freq: Floats, order: Ints, tolerance: float, label: Ints) -> int:
 
 @kernel()
 def ratios(
-    freq: Floats, err: Floats, nharm: Ints, free: Bools, rows: Ints, root: int, limits: Floats, found: Ints
+    freq: Floats, err: Floats, nharm: Ints, free: Bools, rows: Ints, root: int, limits: Floats, matches: Ints
 ) -> int:
     """Those of `rows` whose frequency is a ratio of small integers times that of `root`, within the errors.
 
@@ -281,7 +281,7 @@ def ratios(
     root : int
     limits : ndarray of float64, shape (4,)
         Standard errors allowed; largest m for d = 1; largest m for d > 1; largest d.
-    found : ndarray of int64, shape (nrows, 3)
+    matches : ndarray of int64, shape (nrows, 3)
         Row, m, d of each one found.
 
     Returns
@@ -303,9 +303,9 @@ def ratios(
             x = m / d
             tolerance = limits[0] * np.sqrt(err[i] ** 2 + (x * err[root]) ** 2)
             if abs(freq[i] - x * f0) <= tolerance:
-                found[count, 0] = i
-                found[count, 1] = np.int64(m)
-                found[count, 2] = d
+                matches[count, 0] = i
+                matches[count, 1] = np.int64(m)
+                matches[count, 2] = d
                 count += 1
                 break
     return count

@@ -352,7 +352,7 @@ def _strongest_first(rows: Floats) -> Ints:
 
 @kernel()
 def pick(
-    white: White, limits: Floats, width_max: int, threshold: float, gaussian: bool, found: Floats, pulses: Floats
+    white: White, limits: Floats, width_max: int, threshold: float, gaussian: bool, boxes: Floats, pulses: Floats
 ) -> int:
     """One pulse for everything that stands out: best first, each takes what it explains.
 
@@ -370,7 +370,7 @@ def pick(
         S/N of a pulse.
     gaussian : bool
         Measure with Gaussians; otherwise with boxcars.
-    found : ndarray of float64, shape (nfound, 5)
+    boxes : ndarray of float64, shape (nfound, 5)
         From the scan.
     pulses : ndarray of float64, shape (most, 5)
         S/N, centre and width in samples (the middle of sample i is i + 1/2), first sample and end of what is taken;
@@ -384,8 +384,8 @@ def pick(
     n = white.ints.shape[0] + white.floats.shape[0]
     most = pulses.shape[0]
     count = 0
-    room = found.shape[0]
-    todo = found
+    room = boxes.shape[0]
+    todo = boxes
     for _ in range(_MANY_ROUNDS):
         if room == 0:
             break

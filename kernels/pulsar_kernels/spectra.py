@@ -28,9 +28,9 @@ def passes(n: int) -> tuple[Ints, Float32s]:
 @kernel(inline=True)
 def _powers(tile: Float32s, up: int, down: int, powers: Float32s, total: Float32s) -> None:
     """Powers of 32 channels, from elements ``k = up`` and ``n - k = down``, also added to `total`."""
-    one, two = tile[slots(up) * ELEMENT :], tile[slots(down) * ELEMENT :]
+    a, b = tile[slots(up) * ELEMENT :], tile[slots(down) * ELEMENT :]
     for j in range(LANES):
-        x, y, u, v = one[j], one[LANES + j], two[j], two[LANES + j]
+        x, y, u, v = a[j], a[LANES + j], b[j], b[LANES + j]
         even, odd = (x + u) ** 2 + (y - v) ** 2, (y + v) ** 2 + (x - u) ** 2
         powers[j] = np.float32(0.25) * even
         powers[LANES + j] = np.float32(0.25) * odd
@@ -73,22 +73,22 @@ def line_powers(
     """
     nchans, n = points.shape
     nbins = n // 2 + 1
-    one = aligned(ELEMENT * slots(n))
-    two = aligned(ELEMENT * slots(n))
+    front = aligned(ELEMENT * slots(n))
+    back = aligned(ELEMENT * slots(n))
     low = np.empty(ELEMENT, np.float32)
     total = np.empty(ELEMENT, np.float32)
     limit = np.empty(ELEMENT, np.float32)
     counts[:] = 0
     for g in range(powers.shape[0]):
         here = min(ELEMENT, nchans - g * ELEMENT)
-        one[:] = np.float32(0.0)
+        front[:] = np.float32(0.0)
         for j in range(here):
             row, gain = points[g * ELEMENT + j], scale[g * ELEMENT + j]
             # Any number near the others: a large mean would cost digits.
             origin = row[0]
             for i in range(n):
-                one[slots(i) * ELEMENT + j] = (row[i] - origin) * gain
-        source, _ = lanes.passes(radix, 0, radix.shape[0], one, two, n, twiddle)
+                front[slots(i) * ELEMENT + j] = (row[i] - origin) * gain
+        source, _ = lanes.passes(radix, 0, radix.shape[0], front, back, n, twiddle)
         powers[g, 0] = np.float32(0.0)
         low[:] = np.float32(0.0)
         total[:] = np.float32(0.0)
@@ -98,13 +98,13 @@ def line_powers(
             limit[j] = np.float32(factor) * total[j] / np.float32(max(nbins - first, 1))
             # Parseval's theorem: all but the last bin of an even number have a conjugate.
             alone = np.float64(powers[g, nbins - 1, j]) if n % 2 == 0 else 0.0
-            found = (2.0 * (np.float64(low[j]) + np.float64(total[j])) - alone) / (np.float64(n) * n)
-            if not found >= _ROUNDING:
-                found = 0.0
+            channel_variance = (2.0 * (np.float64(low[j]) + np.float64(total[j])) - alone) / (np.float64(n) * n)
+            if not channel_variance >= _ROUNDING:
+                channel_variance = 0.0
                 powers[g, :, j] = np.float32(0.0)
                 limit[j] = np.float32(np.inf)
             if j < here:
-                variance[g * ELEMENT + j] = found
+                variance[g * ELEMENT + j] = channel_variance
         for k in range(first, nbins):
             number = 0
             for j in range(ELEMENT):

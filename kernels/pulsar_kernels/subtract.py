@@ -139,12 +139,12 @@ def fold_cells(data: Int8s, start: int, grid: Grid, cells: Ints, rows: Ints) -> 
                 subint, stop = _piece(at, stop, anchor, phase, rate, grid.subints, cells.shape[0])
                 size = stop - at
                 _bins(phase - math.floor(phase), rate, at - anchor, nbins, where[:size])
-                own, cell = rows[c], cells[subint, bands[c]]
+                channel_row, cell = rows[c], cells[subint, bands[c]]
                 for j in range(size):
                     value = np.int64(data[c, at - start + j])
                     k = where[j]
-                    own[k, 0] += value
-                    own[k, 1] += 1
+                    channel_row[k, 0] += value
+                    channel_row[k, 1] += 1
                     cell[k, 0] += value
                     cell[k, 1] += 1
             at = stop
@@ -220,9 +220,9 @@ def subtract_cells(
                 if at // STRETCH * STRETCH != anchor:
                     anchor, phase, rate = _line(at, grid, c)
                 subint, stop = _piece(at, stop, anchor, phase, rate, grid.subints, gains.shape[0])
-                shape, own = shapes[shape_of[subint, bands[c]]], where[: stop - at]
+                shape, phase_bins = shapes[shape_of[subint, bands[c]]], where[: stop - at]
                 gain, level = gains[subint, bands[c]] * factor, levels[subint, bands[c]] * factor
-                _bins(phase - math.floor(phase), rate, at - anchor, nbins, own)
-                _amounts(shape, gain, level, own)
-                _take(data[c, at - start : stop - start], own, at, keys[c])
+                _bins(phase - math.floor(phase), rate, at - anchor, nbins, phase_bins)
+                _amounts(shape, gain, level, phase_bins)
+                _take(data[c, at - start : stop - start], phase_bins, at, keys[c])
             at = stop

@@ -195,7 +195,7 @@ def choose_rows(
         # What a row for one DM alone would have, in a first round; then the ranges.
         ranges = slack >= 0.0
         j0 = 0
-        own = ranges
+        first_round = ranges
         while j0 < ndms:
             low, high, step = j0, ndms, 1
             j1 = j0
@@ -255,7 +255,7 @@ def choose_rows(
                     low = j1
                 else:
                     high = j1
-                if own or not ranges:
+                if first_round or not ranges:
                     break
                 if growing and fits and j1 < ndms - 1:
                     step *= 2
@@ -264,7 +264,7 @@ def choose_rows(
                     growing = False
                     choosing = high - low <= 1
                     j1 = low if choosing else (low + high) // 2
-            if own:
+            if first_round:
                 after = min(j0 + stride, ndms)
                 for j in range(j0, after):
                     limit[j] = joined[best, 1]
@@ -273,7 +273,7 @@ def choose_rows(
                     _smooth(limit, max(ndms // _SMOOTH, 1), smooth)
                     for j in range(ndms):
                         limit[j] = max(limit[j], smooth[j]) + slack
-                    own = False
+                    first_round = False
                     j0 = 0
                 continue
             if n == child.shape[0]:

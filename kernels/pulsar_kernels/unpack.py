@@ -270,8 +270,8 @@ def transpose(
     width = raw.itemsize
     side = TILE // width
     data = raw.view(np.uint8)
-    space, first8, other8 = _space()
-    first, other = first8.view(raw.dtype), other8.view(raw.dtype)
+    space, first8, added8 = _space()
+    first, added = first8.view(raw.dtype), added8.view(raw.dtype)
     for c0 in range(0, nchans, side):
         nc = min(side, nchans - c0)
         for t0 in range(0, ntimes, side):
@@ -282,7 +282,7 @@ def transpose(
                 dst = out[c * stride + t0 : c * stride + t0 + nt]
                 src = first[b * side : b * side + side]
                 if second > 0:
-                    add = other[b * side : b * side + side]
+                    add = added[b * side : b * side + side]
                     for t in range(nt):
                         dst[t] = np.float32(src[t]) + np.float32(add[t])
                 elif nt == side:
@@ -310,8 +310,8 @@ def transpose_scaled(
     width = raw.itemsize
     side = TILE // width
     data = raw.view(np.uint8)
-    space, first8, other8 = _space()
-    first, other = first8.view(raw.dtype), other8.view(raw.dtype)
+    space, first8, added8 = _space()
+    first, added = first8.view(raw.dtype), added8.view(raw.dtype)
     for c0 in range(0, nchans, side):
         nc = min(side, nchans - c0)
         for t0 in range(0, ntimes, side):
@@ -324,7 +324,7 @@ def transpose_scaled(
                     c = nchans - 1 - c
                 dst = out[c * stride + t0 : c * stride + t0 + nt]
                 src = first[b * side : b * side + side]
-                add = other[b * side : b * side + side]
+                add = added[b * side : b * side + side]
                 if second > 0:
                     for t in range(nt):
                         dst[t] = s0 * np.float32(src[t]) + s1 * np.float32(add[t]) + o

@@ -165,12 +165,12 @@ def _between(x: Float32s, n: int, lo: np.float32, hi: np.float32, out: Float32s)
     """How many of ``x[:n]`` are no more than `lo`, and how many lie in (lo, hi]; these are written to `out`."""
     below = 0
     inside = 0
-    done = n & -_LANES
-    for i in range(0, done, _LANES):
+    vectors_end = n & -_LANES
+    for i in range(0, vectors_end, _LANES):
         both = _between_16(x, i, lo, hi, out, inside)
         below += both & 0xFFFFFFFF
         inside += both >> 32
-    for i in range(done, n):
+    for i in range(vectors_end, n):
         v = x[i]
         out[inside] = v
         below += 1 if v <= lo else 0
