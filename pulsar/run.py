@@ -108,8 +108,8 @@ def search(
         parts = parts_of(config, series=obs.header.is_series, injected=plan.injections is not None)
         ahead = Ahead(parts, means.threads) if compiled is None else nullcontext(compiled)
         # What others have done is in no time of ours.
-        own = not checkpoint.resumed and crew is None
-        learn = learning(plan.work, lambda: progress.times) if own else nullcontext()
+        alone = not checkpoint.resumed and crew is None
+        learn = learning(plan.work, lambda: progress.times) if alone else nullcontext()
         searched = crew is not None or checkpoint.has("detections")
         memory = nullcontext() if searched else reserve_ahead(obs, config, plan)
         try:

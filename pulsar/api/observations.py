@@ -229,8 +229,8 @@ def dedisperse(
         raise ConfigError("dedisperse: give either dm (one, or a few) or dms (a grid)")
     settings, show = settings_of(config), progress_of(progress)
     name = "dm" if dms is None else "dms"
-    given: Any = dm if dms is None else dms
-    grid = numbers(name, given, "pc / cm3 >= 0")
+    dm_values: Any = dm if dms is None else dms
+    grid = numbers(name, dm_values, "pc / cm3 >= 0")
     steps = np.diff(grid)
     if len(grid) > 1 and (steps.min() <= 0 or (dm is None and np.ptp(steps) > 1e-6 * steps.max())):
         raise ConfigError(f"dedisperse: {name} must ascend{' in even steps' if dm is None else ''}")
@@ -249,7 +249,7 @@ def dedisperse(
         with dedispersed(obs, settings, plan_of, show) as (store, _):
             kept = [stage.data for stage in store.stages if stage.data is not None]
             series = kept[0] if len(kept) == 1 else np.concatenate(kept)
-    if dms is None and not np.ndim(given):
+    if dms is None and not np.ndim(dm_values):
         return TimeSeries(series[0], header.tsamp, float(grid[0]), header.tstart)
     return DMTime(series[: len(grid)], grid, header.tsamp, header.tstart)
 
@@ -318,8 +318,8 @@ def fold(
     if par is not None and (dm is not None or accel or epoch is not None):
         raise ConfigError("fold: dm, accel and epoch go with period; an ephemeris has its own")
     settings, show = settings_of(config), progress_of(progress)
-    given = {key: value for key, value in (("nbins", nbins), ("nsubints", nsub)) if value is not None}
-    section = load_section("fold", "fold", {**settings.fold.model_dump(), **given})
+    changes = {key: value for key, value in (("nbins", nbins), ("nsubints", nsub)) if value is not None}
+    section = load_section("fold", "fold", {**settings.fold.model_dump(), **changes})
     settings = settings.model_copy(update={"fold": section})
     with observed("fold", data, settings) as obs:
         if par is None and dm is None and (not obs.header.is_series or isinstance(obs, SeriesSet)):
@@ -547,7 +547,7 @@ def inject(
         return synthesis.inject(obs, Path(fspath(out)), injection, **how)
 
 
-def _list(name: str, given: Any) -> list[Any]:
-    if isinstance(given, str | Mapping) or not hasattr(given, "__iter__"):
+def _list(name: str, signals: Any) -> list[Any]:
+    if isinstance(signals, str | Mapping) or not hasattr(signals, "__iter__"):
         raise ConfigError(f"inject: {name}: expected a list, such as {name}=[{{...}}]")
-    return [dict(signal) if isinstance(signal, Mapping) else signal for signal in given]
+    return [dict(signal) if isinstance(signal, Mapping) else signal for signal in signals]

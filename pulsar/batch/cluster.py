@@ -96,11 +96,11 @@ def connected(
             local = config.scheduler == "local"
             # A folder for keys, and for what workers put on disk and import from there.
             where = Path(tempfile.gettempdir()) if local else folder.absolute()
-            own = stack.enter_context(private(where, ".pulsar-dask-"))
-            path = str(own.path)
+            private_folder = stack.enter_context(private(where, ".pulsar-dask-"))
+            path = str(private_folder.path)
             cluster = stack.enter_context(_local(workers, path) if local else queued(config, threads, path))
             # Before the cluster ends: a run that is told to end is not given the time for all workers to do so.
-            stack.callback(own.destroy)
+            stack.callback(private_folder.destroy)
             if not local:
                 _submit_one(cluster, config.scheduler)
                 cluster.adapt(minimum_jobs=1, maximum_jobs=config.jobs)
@@ -299,9 +299,9 @@ def work(order: Order, config: BatchConfig, warn: Callable[[str], None]) -> None
             nonlocal attempts
             attempts += 1
             # It has a worker's thread for itself.
-            own = share(unit, len(todo), room, room, order.options)
+            unit_options = share(unit, len(todo), room, room, order.options)
             folder = str(batch.folder.absolute())
-            tasks.submit(unit, f"{attempts}-{unit.name}", run_unit, folder, unit, own, retries=order.retries)
+            tasks.submit(unit, f"{attempts}-{unit.name}", run_unit, folder, unit, unit_options, retries=order.retries)
 
         for unit in todo:
             submit(unit)
@@ -354,11 +354,11 @@ class DaskWorkers:
         PulsarError
             That of a task, or too many workers were lost with one.
         """
-        given = Tasks(self.client, "pulsar-range")
+        range_tasks = Tasks(self.client, "pulsar-range")
         for place, task in enumerate(tasks):
             # The most expensive come first: so they should begin.
-            given.submit(task, f"{task.first}-{task.last}", search_in_worker, task, priority=-place)
-        for task, future in given.ended():
+            range_tasks.submit(task, f"{task.first}-{task.last}", search_in_worker, task, priority=-place)
+        for task, future in range_tasks.ended():
             if future.status != "finished":
                 error, reason = _failure(future)
                 if isinstance(error, PulsarError):

@@ -216,8 +216,8 @@ def _settings_of_products(batch: Batch, config: Config) -> Config:
         with contextlib.suppress(DataError):
             settings = settings_of(read(product(batch.folder, unit.name)).provenance)
             # The position is that of the unit.
-            own = settings.input.model_copy(update={key: getattr(config.input, key) for key in ("ra_deg", "dec_deg")})
-            return settings.model_copy(update={"input": own})
+            place = settings.input.model_copy(update={key: getattr(config.input, key) for key in ("ra_deg", "dec_deg")})
+            return settings.model_copy(update={"input": place})
     return config
 
 

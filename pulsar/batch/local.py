@@ -269,13 +269,13 @@ def work(order: Order, stop: threading.Event) -> None:
                     place = _next(waiting, options.until, begun, room)
                     if place is None:
                         break
-                    unit, free = waiting[place], _free(room, [own for _, own in running.values()])
-                    own = share(unit, len(waiting), free, room, options)
-                    if own is None:
+                    unit, free = waiting[place], _free(room, [unit_options for _, unit_options in running.values()])
+                    unit_options = share(unit, len(waiting), free, room, options)
+                    if unit_options is None:
                         break
                     del waiting[place]
-                    order.put(Record(unit.name, "running", threads=own.threads, since=time.time()))
-                    running[pool.submit(run_unit, order.batch.folder, unit, own, stop)] = unit, own
+                    order.put(Record(unit.name, "running", threads=unit_options.threads, since=time.time()))
+                    running[pool.submit(run_unit, order.batch.folder, unit, unit_options, stop)] = unit, unit_options
                 if not running:
                     return  # what is left does not fit before the end of the job
                 for future in wait(running, 0.5, FIRST_COMPLETED).done:
@@ -291,9 +291,9 @@ def work(order: Order, stop: threading.Event) -> None:
             raise
 
 
-def _free(room: Room, taken: Sequence[Options]) -> Room:
-    cores = room.cores - sum(own.threads for own in taken)
-    return replace(room, cores=cores, memory=room.memory - sum(own.memory for own in taken))
+def _free(room: Room, running: Sequence[Options]) -> Room:
+    cores = room.cores - sum(used.threads for used in running)
+    return replace(room, cores=cores, memory=room.memory - sum(used.memory for used in running))
 
 
 def _next(waiting: Sequence[Unit], until: float, begun: float, room: Room) -> int | None:

@@ -138,8 +138,8 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> Run:
 
     _same_inputs(unit)
     config = unit.config(load_settings(folder))
-    given = {"threads": request["threads"], "memory": str(request["memory"]), "scratch": request["scratch"]}
-    run = config.run.model_copy(update=given)
+    changes = {"threads": request["threads"], "memory": str(request["memory"]), "scratch": request["scratch"]}
+    run = config.run.model_copy(update=changes)
     config = config.model_copy(update={"run": run})
     progress = Progress("log")
     slots = Slots(folder / "slots", int(request["io_slots"]))

@@ -211,10 +211,10 @@ def _current(folder: Path) -> Current:
 
 def _submit(path: Path) -> str:
     """Hand a script to Slurm; the number of its job."""
-    done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ConfigError(f"{path}: Slurm refuses it: {done.stderr.strip()}")
-    return done.stdout.strip().partition(";")[0]
+    sbatch = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True, check=False)
+    if sbatch.returncode:
+        raise ConfigError(f"{path}: Slurm refuses it: {sbatch.stderr.strip()}")
+    return sbatch.stdout.strip().partition(";")[0]
 
 
 def _alive(job: str) -> bool:
@@ -226,14 +226,14 @@ def _alive(job: str) -> bool:
         Slurm does not answer.
     """
     command = ["squeue", "--noheader", "--states=all", "--jobs", job, "--format=%T"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        if "Invalid job id" in done.stderr:
+    squeue = subprocess.run(command, capture_output=True, text=True, check=False)
+    if squeue.returncode:
+        if "Invalid job id" in squeue.stderr:
             return False  # over for so long that it is forgotten
-        raise PulsarError(f"squeue does not answer: {done.stderr.strip()}: run the same command again later")
+        raise PulsarError(f"squeue does not answer: {squeue.stderr.strip()}: run the same command again later")
     over = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE"}
     over |= {"OUT_OF_MEMORY", "REVOKED"}
-    return any(state not in over for state in done.stdout.split())
+    return any(state not in over for state in squeue.stdout.split())
 
 
 def _wait(job: str) -> None:

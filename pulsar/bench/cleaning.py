@@ -232,7 +232,7 @@ def votes(size: Size) -> Work:
     def outliers(x: Array) -> Array:
         """Values far above those that they vote against, which have fewer votes."""
         both = [step * lag for lag in lags.tolist() for step in (1, -1)]
-        received, given = np.zeros((2, *x.shape), dtype=np.int64)
+        received, votes = np.zeros((2, *x.shape), dtype=np.int64)
         cast = []
         for lag in both:
             moved = np.full(x.shape, np.nan)
@@ -240,8 +240,8 @@ def votes(size: Size) -> Work:
             low, mid, high = np.nanquantile(x - moved, [0.25, 0.5, 0.75], axis=1, keepdims=True)
             cast.append(x - moved - mid > 4.0 * (high - low) / 1.349)
             received += cast[-1]
-            given += np.roll(cast[-1], -lag, axis=1)
-        against = [vote & (np.roll(given, lag, axis=1) < received) for vote, lag in zip(cast, both, strict=True)]
+            votes += np.roll(cast[-1], -lag, axis=1)
+        against = [vote & (np.roll(votes, lag, axis=1) < received) for vote, lag in zip(cast, both, strict=True)]
         return np.asarray(np.any(against, axis=0))
 
     def plain() -> Array:
@@ -272,8 +272,8 @@ def tone(size: Size) -> Work:
         turned = np.exp(-2j * np.pi * freq * np.arange(n))
         sums = np.append(0.0, np.cumsum(x * turned))
         step = max(half // TONE_STEPS, 1)
-        own, beside = np.arange(n) // step, half // step
-        lo, hi = np.maximum(own - beside, 0) * step, np.minimum((own + beside + 1) * step, n)
+        group, beside = np.arange(n) // step, half // step
+        lo, hi = np.maximum(group - beside, 0) * step, np.minimum((group + beside + 1) * step, n)
         return np.asarray(x - 2.0 * np.real((sums[hi] - sums[lo]) / (hi - lo) / turned))
 
     run = afresh(out, x, partial(remove_tone, out, freq, half, work))

@@ -72,7 +72,7 @@ def ffa_boxes(size: Size) -> Work:
     work = np.zeros(ffa.work_size(n, BINS), dtype=np.int16)
     tile = np.zeros(ffa.tile_size(BINS, int(widths[-1])), dtype=np.int32)
     best = np.zeros(rows + 16, dtype=np.float32)
-    which = np.zeros(rows + 16, dtype=np.uint8)
+    best_width = np.zeros(rows + 16, dtype=np.uint8)
     none = np.zeros((0, 0), dtype=np.float32)
 
     def plain() -> Array:
@@ -84,7 +84,7 @@ def ffa_boxes(size: Size) -> Work:
             top = np.maximum(top, box / (8.0 * np.sqrt(rows * w * (1 - w / BINS))))
         return top
 
-    run = partial(ffa.search_periods, data, n, table, widths, sigma, -np.inf, work, tile, best, which, none)
+    run = partial(ffa.search_periods, data, n, table, widths, sigma, -np.inf, work, tile, best, best_width, none)
     # A running sum, and two operations for every box; they are 32 bits wide, as much as two of 16.
     cost = Cost(n, 2 * n, adds=n * (np.log2(rows) + 2.0 * (1 + 2 * len(WIDTHS))))
     return Work(run, lambda: best[:rows], cost, plain, rtol=1e-4, atol=1e-4)
@@ -330,8 +330,8 @@ def subtract_cells(size: Size) -> Work:
         mask = 0xFFFFFFFF
         z = ((i ^ (i >> 16)) * 0x7F4A7C15) & mask
         z = z ^ (z >> 15)
-        taken = np.empty_like(data)
-        for row, into, delay, key in zip(data, taken, delays, keys.tolist(), strict=True):
+        out = np.empty_like(data)
+        for row, into, delay, key in zip(data, out, delays, keys.tolist(), strict=True):
             turns = ((first + 0.5) * tsamp - delay) * spin[0]
             rate = (((first + 0.5) * tsamp - delay + subtract.STRETCH * tsamp) * spin[0] - turns) / subtract.STRETCH
             x = turns - np.floor(turns) + rate * (i - first)
@@ -339,7 +339,7 @@ def subtract_cells(size: Size) -> Work:
             h = ((z ^ key) * 0x6C62272F) & mask
             h = ((h ^ (h >> 13)) * 0x7F4A7C15) & mask
             into[:] = np.clip(row - ((table[bins] + (h >> 16)) >> 16), -127, 127)
-        return taken
+        return out
 
     run = afresh(out, data, partial(subtract.subtract_cells, out, 0, place, *template))
     # Seven operations in double precision for the phase.

@@ -39,7 +39,7 @@ def select(names: Sequence[str] = ()) -> list[Case]:
     ConfigError
         If a name fits none.
     """
-    wanted: set[str] = set()
+    chosen: set[str] = set()
     known = [case.name for case in CASES]
     for name in names:
         fit = {name} if name in known else {k for k in known if name and k.startswith(name)}
@@ -47,8 +47,8 @@ def select(names: Sequence[str] = ()) -> list[Case]:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             raise ConfigError(f"no kernel {name!r} to measure: {hint}")
-        wanted |= fit
-    return [case for case in CASES if case.name in wanted or not names]
+        chosen |= fit
+    return [case for case in CASES if case.name in chosen or not names]
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:

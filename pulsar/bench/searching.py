@@ -78,13 +78,13 @@ def levels(size: Size) -> Work:
     """The whole noise model: medians, smoothing, second estimate where blocks grow."""
     model = NoiseModel(size.nsamps // 2)
     real, imag = amplitudes(size.nsamps // 2 + 1)
-    made: list[Array] = []
+    result: list[Array] = []
 
     def run() -> None:
         level = model.levels(real, imag, 0, np.full(model.widths.size, np.nan))
-        made[:] = [] if level is None else [level]
+        result[:] = [] if level is None else [level]
 
-    return Work(run, lambda: made[0], Cost(size.nsamps, 4.0 * size.nsamps))
+    return Work(run, lambda: result[0], Cost(size.nsamps, 4.0 * size.nsamps))
 
 
 def half_weights(ntaps: int) -> Floats:
@@ -103,11 +103,11 @@ def half_bins(white: Array, pad: int, ntaps: int) -> Array:
     return np.asarray(both.real**2 + both.imag**2)
 
 
-def honest(power: Array, inverse: Array, own: Array, rest: float) -> Floats:
+def honest(power: Array, inverse: Array, own_share: Array, rest: float) -> Floats:
     """Powers that an uncertain noise level lets count, by plain numpy: all of red noise, and high ones of the rest."""
     out = np.array(power, dtype=np.float64)
     red, white = out[: inverse.size], out[inverse.size :]
-    red *= np.where(red > np.log(2.0), 1.0 + own, 1.0 - own)
+    red *= np.where(red > np.log(2.0), 1.0 + own_share, 1.0 - own_share)
     red[:] = np.log1p(red * inverse) / inverse
     rare = white > 6.0
     white[rare] = np.log1p(white[rare] * rest) / rest
@@ -195,13 +195,13 @@ def profiles(size: Size) -> Work:
         now = 128.0 * np.fft.irfft(padded, 128, axis=1)
         best, number = np.max(now, axis=1) * ladder.scales[0], 1
         while now.shape[1] >= coherent.LEAST_BINS:
-            made = []
+            levels = []
             for _ in range(coherent.SHAPES):
                 now = now + np.roll(now, -1, axis=1)
                 best = np.maximum(best, np.max(now, axis=1) * ladder.scales[number])
                 number += 1
-                made.append(now)
-            now = made[1][:, ::2]
+                levels.append(now)
+            now = levels[1][:, ::2]
         return np.asarray(best)
 
     run = partial(coherent.profile_snrs, real, imag, PAD, ladder, nothing, trials, snr, shape)

@@ -189,11 +189,11 @@ def learn(
     delay = dispersion_delays(some, freqs.max())
     # A few DMs tell: from the nearest on, about evenly in the logarithm.
     rows = np.unique(np.round(np.geomspace(1, dms.size - 1, 12)).astype(np.int64))
-    others = {int(r): tops(int(r)) / at_zero for r in rows}
+    at_dms = {int(r): tops(int(r)) / at_zero for r in rows}
     undispersed = []
     for number, (lo, hi, top) in enumerate(lines):
         power, freq = float(zero.powers[top]), top * step
-        there = {row: float(parts[number]) * power for row, parts in others.items()}
+        there = {row: float(parts[number]) * power for row, parts in at_dms.items()}
         nearest = [max(round(freq / nominal), 1) * nominal for nominal in mains]
         hum = any(
             abs(freq / at - 1.0) < MAINS_WANDER and at <= MAINS_HARMONICS * f
@@ -220,7 +220,7 @@ def within_room(birdies: Iterable[Birdie], nyquist: float) -> list[Birdie]:
 
 def _undispersed(
     power: float,
-    others: dict[int, float],
+    at_dms: dict[int, float],
     dms: Floats,
     span: Complexes,
     threshold: float,
@@ -232,7 +232,7 @@ def _undispersed(
     ----------
     power : float
         Its power at DM 0.
-    others : dict of int to float
+    at_dms : dict of int to float
         Row of a trial DM -> its power there.
     span : ndarray of complex128, shape (nchans,)
         i times the phase of each channel at DM 1 [rad].
@@ -242,7 +242,7 @@ def _undispersed(
         As `span`, for the whole band, which the noise is in: what that adds at another DM is allowed for.
     """
     compared = False
-    for row, there in others.items():
+    for row, there in at_dms.items():
         coherence = float(np.abs(np.mean(np.exp(dms[row] * span))) ** 2)
         # Of an undispersed line the series at another DM keeps this, and has noise of its own besides.
         same = coherence if whole is None else float(np.abs(np.mean(np.exp(dms[row] * whole))) ** 2)

@@ -154,10 +154,10 @@ class DiodeSums:
             n[b], c[b], s[b], d[b] = len(times), cosine.sum(), wave @ cosine, wave.sum()
         turn = np.exp(1j * phi)
 
-        def fitted(which: Bools, plain: Floats, product: Floats) -> Floats:
+        def fitted(blocks: Bools, plain: Floats, product: Floats) -> Floats:
             # Level m and step h: sum x = n m + h d, sum x cos = m c + h s.
-            det = n[which].sum() * s[which].sum() - c[which].sum() * d[which].sum()
-            return np.asarray((n[which].sum() * product - c[which].sum() * plain) / det)
+            det = n[blocks].sum() * s[blocks].sum() - c[blocks].sum() * d[blocks].sum()
+            return np.asarray((n[blocks].sum() * product - c[blocks].sum() * plain) / det)
 
         # In the band first: a block that shows it has it.
         band = np.real(self.band[i, :, 1] * turn)
@@ -171,13 +171,13 @@ class DiodeSums:
         step = np.zeros((nblocks, nchans), dtype=np.float32)
         together = max(1, round(20.0 * bare.period / max(float(np.median(self.npoints)) * self.step, 1e-9)))
         for first in range(0, nblocks, together):
-            which = on & (np.arange(nblocks) >= first) & (np.arange(nblocks) < first + together)
-            if not which.any() or which.sum() * float(np.median(self.npoints)) * self.step < 2.0 * bare.period:
+            chosen = on & (np.arange(nblocks) >= first) & (np.arange(nblocks) < first + together)
+            if not chosen.any() or chosen.sum() * float(np.median(self.npoints)) * self.step < 2.0 * bare.period:
                 continue
-            plain = self.plain[which].sum(axis=0, dtype=np.float64)
-            product = np.real(self.waves[i, which].astype(np.complex128) * turn).sum(axis=0)
-            h = fitted(which, plain, product) / factor
-            step[which] = np.where(np.isfinite(h), h, 0.0)
+            plain = self.plain[chosen].sum(axis=0, dtype=np.float64)
+            product = np.real(self.waves[i, chosen].astype(np.complex128) * turn).sum(axis=0)
+            h = fitted(chosen, plain, product) / factor
+            step[chosen] = np.where(np.isfinite(h), h, 0.0)
         # Blocks that could not be measured (gaps, a short last one) are as the one before, or the one after.
         for b in np.flatnonzero(self.npoints == 0):
             near = [k for k in (b - 1, b + 1) if 0 <= k < nblocks and step[k].any()]

@@ -242,19 +242,19 @@ def _marked(plain: Float32s, bands: Bands, sigma: float, look: _Look) -> Bools:
         changed = False
         # Sums are high from `width` samples before an impulse on.
         longest = bands.longest + width - 1
-        for part, own in parts:
-            of = 0 if own.count == nbands else 1
+        for part, part_bands in parts:
+            of = 0 if part_bands.count == nbands else 1
             if not beyond[of]:
                 continue
             # A stretch goes on where a quarter of the bands are high.
             count_above(sums[part], np.asarray((middle + 1.5 * spread)[part], dtype=np.float32), some)
             count_above(sums[part], very_high[of, part], many)
-            nruns = stretches(some, many, -(-own.count // 4), own.count // 2 + 1, longest, runs)
+            nruns = stretches(some, many, -(-part_bands.count // 4), part_bands.count // 2 + 1, longest, runs)
             if nruns and rest is plain:
                 rest = plain.copy()
             for first, last in runs[:nruns]:
                 end = min(int(last) + width - 1, n)
-                if _undispersed(rest[part], int(first), end, width, spread[part], own):
+                if _undispersed(rest[part], int(first), end, width, spread[part], part_bands):
                     if sums is plain:
                         sums = plain.copy()
                     changed = True
@@ -483,9 +483,9 @@ def bridged(series: Float32s, runs: Ints, reach: int) -> Float32s:
     return out
 
 
-def beyond(runs: Ints, others: Ints) -> Ints:
+def beyond(runs: Ints, excluded: Ints) -> Ints:
     """Parts of runs, ascending, beyond others, where they are longer than REPEATED."""
-    parts = [part for first, last in runs.tolist() for part in left_out(others.tolist(), first, last)]
+    parts = [part for first, last in runs.tolist() for part in left_out(excluded.tolist(), first, last)]
     return np.array([p for p in parts if p[1] - p[0] > REPEATED], dtype=np.int64).reshape(-1, 2)
 
 

@@ -167,12 +167,12 @@ class _Marks:
         self.reasons = np.full(nchans, "", dtype="U32")
         self.why = np.zeros((nblocks, nchans), dtype=np.uint16)
 
-    def channels(self, which: Bools, reason: str) -> None:
-        self.reasons[which & (self.reasons == "")] = reason
+    def channels(self, chans: Bools, reason: str) -> None:
+        self.reasons[chans & (self.reasons == "")] = reason
 
-    def blocks(self, which: Bools, cause: str) -> None:
+    def blocks(self, cells: Bools, cause: str) -> None:
         """Mark channel-blocks, shape (nblocks, nchans), or blocks in all channels, shape (nblocks,)."""
-        self.why[which] |= np.uint16(1 << CAUSES.index(cause))
+        self.why[cells] |= np.uint16(1 << CAUSES.index(cause))
 
     @property
     def known(self) -> Bools:
@@ -205,8 +205,8 @@ def _judge(
         config = config.model_copy(update={"kurtosis": 0.0, "iqrm": 0.0})
         measured = replace(stats, std=np.where(usable, median(stats.std, axis=0), np.nan))
     whole, parts = find_outliers(measured, marks.known, sorted({near, max(near, window)}), delays, config)
-    for reason, which in whole.items():
-        marks.channels(which, reason)
+    for reason, chans in whole.items():
+        marks.channels(chans, reason)
     for cause, blocks in parts.items():
         marks.blocks(blocks, cause)
     live = marks.reasons == ""
@@ -339,11 +339,11 @@ def reason_classes(mask: Mask) -> tuple[Uint8s, list[str]]:
     if mask.why.shape == mask.bad.shape:
         causes = [c for c in WORDS if c != "given"] + [c for c in CAUSES if c not in WORDS] + ["given"]
         for cause in causes:
-            which = left & ((mask.why & np.uint16(1 << CAUSES.index(cause))) > 0)
-            if which.any():
+            cells = left & ((mask.why & np.uint16(1 << CAUSES.index(cause))) > 0)
+            if cells.any():
                 names.append(WORDS.get(cause, f"blocks: {cause}"))
-                classes[which] = len(names)
-                left &= ~which
+                classes[cells] = len(names)
+                left &= ~cells
     if left.any():
         names.append("blocks")
         classes[left] = len(names)
@@ -356,14 +356,14 @@ def losses(mask: Mask) -> list[Loss]:
     classes, names = reason_classes(mask)
     costs = []
     for i, name in enumerate(names):
-        which = classes == i + 1
-        fraction = float(share @ which.sum(axis=1)) / nchans
+        cells = classes == i + 1
+        fraction = float(share @ cells.sum(axis=1)) / nchans
         if name in mask.reasons:
-            costs.append(Loss(name, int(which.any(axis=0).sum()), "channels", fraction))
+            costs.append(Loss(name, int(cells.any(axis=0).sum()), "channels", fraction))
         elif name == WORDS["block"]:
-            costs.append(Loss(name, int(which.any(axis=1).sum()), "blocks", fraction))
+            costs.append(Loss(name, int(cells.any(axis=1).sum()), "blocks", fraction))
         else:
-            costs.append(Loss(name, int(np.count_nonzero(which)), "channel-blocks", fraction))
+            costs.append(Loss(name, int(np.count_nonzero(cells)), "channel-blocks", fraction))
     if len(mask.clipped):
         kept = (classes == 0).sum(axis=1) / nchans
         costs.append(

@@ -280,10 +280,10 @@ def _variable(values: Floats, live: Bools, config: RfiConfig) -> tuple[Bools, Bo
         return variable, np.zeros(values.shape, dtype=bool)
     # A strong celestial signal moves channels alike but not equally: their spread counts as noise.
     across = MAD_TO_SIGMA * median(values, axis=1, keepdims=True, of=np.abs)
-    own = np.maximum(spread, typical)[None, :]
+    scatter = np.maximum(spread, typical)[None, :]
     outlying = np.empty(values.shape, dtype=bool)
     for r in in_rows(values.shape):
-        outlying[r] = np.abs(values[r]) > config.block_sigma * np.maximum(own, across[r])
+        outlying[r] = np.abs(values[r]) > config.block_sigma * np.maximum(scatter, across[r])
     return variable, outlying
 
 
@@ -350,12 +350,12 @@ def _lasting(flags: Bools, spared: Bools) -> Bools:
     columns = np.flatnonzero((flags & spared).any(axis=0))
     if not columns.size:
         return out
-    own, kept = flags[:, columns], spared[:, columns]
-    lasting = np.zeros(own.shape, dtype=bool)
+    outlying, kept = flags[:, columns], spared[:, columns]
+    lasting = np.zeros(outlying.shape, dtype=bool)
     for order in (range(len(flags)), range(len(flags) - 1, -1, -1)):
         run = np.zeros(len(columns), dtype=np.int64)
         for t in order:
-            more = own[t] & (~kept[t] | (run >= LASTING))
+            more = outlying[t] & (~kept[t] | (run >= LASTING))
             lasting[t] |= more & kept[t]
             run = np.where(more, run + 1, 0)
     out[:, columns] = lasting

@@ -269,7 +269,7 @@ def matched_gains(
 
     def take_blocks(first: int) -> None:
         last = min(first + together, nblocks)
-        products, total, own = np.zeros(nchans), 0.0, np.zeros(nchans)
+        products, total, squares = np.zeros(nchans), 0.0, np.zeros(nchans)
         data = np.empty((nchans, step), dtype=np.int8)
         for block in range(first, last):
             lo, hi = int(mask.edges[block]), int(mask.edges[block + 1])
@@ -279,9 +279,9 @@ def matched_gains(
                 series = weights[block] @ part.astype(np.float32)
                 project(part, series, products)
                 total += float(series.astype(np.float64) @ series)
-                own += weights[block] * np.einsum("ij,ij->i", part, part, dtype=np.float64)
+                squares += weights[block] * np.einsum("ij,ij->i", part, part, dtype=np.float64)
         if total > 0:
-            gains[first:last] = np.where(live[first:last], np.clip((products - own) / total, 0.0, None), 0.0)
+            gains[first:last] = np.where(live[first:last], np.clip((products - squares) / total, 0.0, None), 0.0)
         if progress is not None:
             progress(int(mask.edges[last] - mask.edges[first]))
 

@@ -165,7 +165,7 @@ class _Pass:
         self.step = piece_samples(nchans * obs.dtype.itemsize)
         block = int(self.edges[1] - self.edges[0])
         self.factor, self.npoints = spectrum_points(block, nchans, header.tsamp)
-        wanted = config.enabled and (config.fourier > 0 or config.excess > 0) and self.npoints > 0
+        needed = config.enabled and (config.fourier > 0 or config.excess > 0) and self.npoints > 0
         self.bands = Bands.of(header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
         #: Band of every channel; where dispersion cannot tell, of all channels.
         self.of_channel = whole_band(nchans) if self.bands is None else self.bands.of_channel
@@ -174,7 +174,7 @@ class _Pass:
         self.diodes = None
         if config.enabled and config.diodes and self.npoints > 0:
             self.diodes = DiodeSums(list(config.diodes), self.nblocks, nchans, self.factor * header.tsamp)
-        self.spectra = wanted or self.diodes is not None
+        self.spectra = needed or self.diodes is not None
         #: Blocks that are read together.
         self.together = max(1, min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES) // block)
         self.space = Space()
@@ -222,8 +222,8 @@ class _Pass:
             again = repeating(part)
             whole = repeated(part, self.full, LONGEST / self.header.tsamp) if again.all() else none
             for k in np.flatnonzero(again).tolist():
-                own = repeated(part[k : k + 1], self.full[k : k + 1])
-                partly.append(start + beyond(own, whole))
+                partial = repeated(part[k : k + 1], self.full[k : k + 1])
+                partly.append(start + beyond(partial, whole))
             gone.append(start + whole)
             if self.bands is not None:
                 part = bridged(part, whole, WINDOWS * self.bands.longest)
@@ -407,11 +407,11 @@ def _strongest(points: Float32s, scale: Floats, powers: Float32s) -> tuple[Float
     counts = np.empty(npoints // 2 + 1, dtype=np.int64)
     # A line is five times the mean power; one that three channels, or a tenth of them, have is nobody's own.
     line_powers(points, scale.astype(np.float32), *passes(npoints), SPECTRUM_FIRST, 5.0, powers, variance, counts)
-    own = counts <= max(3, 0.1 * nchans)
-    used = own.copy()
+    few = counts <= max(3, 0.1 * nchans)
+    used = few.copy()
     # What is beside a line has its leakage.
-    used[1:] &= own[:-1]
-    used[:-1] &= own[1:]
+    used[1:] &= few[:-1]
+    used[:-1] &= few[1:]
     strongest(powers, SPECTRUM_FIRST, used, surplus, where)
     return surplus, where, variance
 

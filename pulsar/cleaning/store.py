@@ -99,7 +99,7 @@ class PrestoMask:
             Naming what differs, with both values.
         """
         nints, nchans = self.bad.shape
-        wanted = -(-header.nsamps // self.ptsperint)
+        expected = -(-header.nsamps // self.ptsperint)
         lowest, width = float(header.freqs[-1]), header.chan_width
         refuse(
             self.path,
@@ -112,7 +112,7 @@ class PrestoMask:
                 # Both programs may take the start from different keys of a header.
                 ("start [MJD]", self.tstart, header.tstart, abs(self.tstart - header.tstart) * DAY < 1.0),
                 # rfifind may count samples that pad the last row.
-                (f"intervals of {self.ptsperint} samples", nints, wanted, wanted <= nints <= wanted + 1),
+                (f"intervals of {self.ptsperint} samples", nints, expected, expected <= nints <= expected + 1),
             ],
         )
 
@@ -133,20 +133,20 @@ class PrestoMask:
         np.cumsum(self.bad, axis=0, out=counts[1:])
         return np.asarray((counts[end] > counts[first]) | self.channels)
 
-    def block_length(self, wanted: float, nsamps: int) -> float:
-        """Length of statistics blocks [s] near `wanted` of which a whole number makes an interval, where there is one.
+    def block_length(self, length: float, nsamps: int) -> float:
+        """Length of statistics blocks [s] near `length` of which a whole number makes an interval, where there is one.
 
         Blocks that straddle intervals lose more than what is masked.
 
-        `wanted`: [s]. `nsamps`: of the observation: its number of blocks is bounded.
+        `length`: [s]. `nsamps`: of the observation: its number of blocks is bounded.
         """
-        usual = int(block_edges(nsamps, self.tsamp, wanted, self.bad.shape[1])[1])
+        usual = int(block_edges(nsamps, self.tsamp, length, self.bad.shape[1])[1])
         whole = np.arange(max(1, usual // 2), 2 * usual + 1)
         divisors = whole[self.ptsperint % whole == 0]
         for n in divisors[np.argsort(np.abs(np.log(divisors / usual)), kind="stable")]:
             if block_edges(nsamps, self.tsamp, n * self.tsamp, self.bad.shape[1])[1] == n:
                 return float(n * self.tsamp)
-        return wanted
+        return length
 
 
 def _indices(file: Numbers, count: int, limit: int, part: str) -> Ints:
@@ -313,15 +313,15 @@ def read_mask(path: Path | str, *, statistics: bool = True, header: Header | Non
         attrs = file.attributes()
         if attrs["format"] == schema.FORMAT:
             _check_product(file)
-        own = read_header(file)
+        mask_header = read_header(file)
         if header is not None:
-            check_same(path, own, header)
+            check_same(path, mask_header, header)
             # A block of 0.25 s of a FAST beam takes 19 bytes of each channel, of 5,086 samples.
             file.room += header.nsamps * header.nchans * header.nbits // 8
         values = _read(file, "rfi", {name: schema.RFI_ARRAYS[name] for name in MASK_ARRAYS.values()})
         mask = Mask(**{field: values[name] for field, name in MASK_ARRAYS.items()} | {"chan_ok": ~values["chan_mask"]})
         mask = replace(mask, why=_causes_of_now(mask.why, file.attribute("rfi", "causes", CAUSES, tuple)))
-        _check(file, own, mask, values)
+        _check(file, mask_header, mask, values)
         stats = _statistics(file) if statistics and file.has("statistics/mean") else None
         rows = stored_rows(file, "rfi/birdies", schema.BIRDIE_COLUMNS)
         if not set(rows.dtype.names or ()) >= {"freq", "width", "reason"}:
@@ -330,7 +330,7 @@ def read_mask(path: Path | str, *, statistics: bool = True, header: Header | Non
         if not all(math.isfinite(b.freq) and 0.0 <= b.width < math.inf for b in birdies):
             raise file.damaged("rfi/birdies holds lines without a frequency or width")
         config = file.text("provenance/config") if file.has("provenance/config") else ""
-    return MaskFile(path, own, mask, birdies, stats, config)
+    return MaskFile(path, mask_header, mask, birdies, stats, config)
 
 
 def _statistics(file: Hdf5) -> BlockStatistics:
@@ -403,7 +403,7 @@ def read_given(path: Path | str, header: Header, *, statistics: bool = False) ->
     return read_mask(path, statistics=statistics, header=header)
 
 
-def check_same(path: Path, theirs: Header, header: Header) -> None:
+def check_same(path: Path, mask: Header, header: Header) -> None:
     """Refuse a mask of another observation.
 
     Raises
@@ -412,19 +412,19 @@ def check_same(path: Path, theirs: Header, header: Header) -> None:
         Naming what differs, with both values.
     """
     # What a double precision MJD cannot tell, with room.
-    late, slack = abs(theirs.tstart - header.tstart) * DAY, max(0.5 * header.tsamp, 1e-5)
+    late, slack = abs(mask.tstart - header.tstart) * DAY, max(0.5 * header.tsamp, 1e-5)
     checks: list[tuple[str, Any, Any, bool]] = [
-        ("channels", theirs.nchans, header.nchans, theirs.nchans == header.nchans),
-        ("samples", theirs.nsamps, header.nsamps, theirs.nsamps == header.nsamps),
-        ("sampling time [s]", theirs.tsamp, header.tsamp, bool(np.isclose(theirs.tsamp, header.tsamp, rtol=1e-9))),
-        ("start [MJD]", theirs.tstart, header.tstart, late < slack),
-        ("beam", theirs.beam, header.beam, None in (theirs.beam, header.beam) or theirs.beam == header.beam),
+        ("channels", mask.nchans, header.nchans, mask.nchans == header.nchans),
+        ("samples", mask.nsamps, header.nsamps, mask.nsamps == header.nsamps),
+        ("sampling time [s]", mask.tsamp, header.tsamp, bool(np.isclose(mask.tsamp, header.tsamp, rtol=1e-9))),
+        ("start [MJD]", mask.tstart, header.tstart, late < slack),
+        ("beam", mask.beam, header.beam, None in (mask.beam, header.beam) or mask.beam == header.beam),
     ]
-    if theirs.nchans == header.nchans:
-        off = np.abs(theirs.freqs - header.freqs)
+    if mask.nchans == header.nchans:
+        off = np.abs(mask.freqs - header.freqs)
         far = int(off.argmax())
         near = bool(off[far] < 0.01 * header.chan_width)
-        checks.append((f"frequency of channel {far} [MHz]", theirs.freqs[far], header.freqs[far], near))
+        checks.append((f"frequency of channel {far} [MHz]", mask.freqs[far], header.freqs[far], near))
     refuse(path, checks)
 
 

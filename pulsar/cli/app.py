@@ -78,10 +78,10 @@ class ErrorGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
-            done = super().invoke(ctx)
+            result = super().invoke(ctx)
             # What is left in the buffer is written here, where an error is answered, and not by Python as it ends.
             sys.stdout.flush()
-            return done
+            return result
         except KeyboardInterrupt as stop:
             _tell_end(signal.SIGINT, stop)
             raise typer.Exit(ending.INTERRUPTED) from None

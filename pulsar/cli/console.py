@@ -97,12 +97,12 @@ def check_not_input(output: Path, files: Iterable[Path]) -> None:
 
 def check_new(*outputs: Path | None, inputs: Iterable[Path] = (), overwrite: bool) -> None:
     """Refuse outputs that could not be written, before any work is done, or that are an input, or one another."""
-    taken = list(inputs)
+    paths = list(inputs)
     for output in outputs:
         if output is not None:
             check_output(output, overwrite=overwrite)
-            check_not_input(output, taken)
-            taken.append(output)
+            check_not_input(output, paths)
+            paths.append(output)
 
 
 def check_picture(*paths: Path | None, overwrite: bool) -> None:

@@ -258,12 +258,12 @@ def _draw(picture: Path, fold: Fold, row: dict[str, Any], header: Header) -> Non
 
 def _tell_differences(run: Run, config: Config) -> None:
     """Say which settings that a fold depends on are not those of the search."""
-    searched, own = (tomllib.loads(text) for text in (run.provenance.get("config", ""), to_toml(config)))
+    searched, current = (tomllib.loads(text) for text in (run.provenance.get("config", ""), to_toml(config)))
     names = [
         f"{section}.{key}"
         for section in ("rfi", "fold", "subtract")
-        for key in sorted(searched.get(section, {}).keys() | own[section].keys())
-        if key != "ncands" and searched.get(section, {}).get(key) != own[section].get(key)
+        for key in sorted(searched.get(section, {}).keys() | current[section].keys())
+        if key != "ncands" and searched.get(section, {}).get(key) != current[section].get(key)
     ]
     if names and searched:
         differ = ", ".join(names)
@@ -331,8 +331,8 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write candidates and bursts as other programs read them, and print the commands that confirm them."""
-    asked = {"par": par, "bestprof": bestprof, "pfd": pfd, "psrfits": psrfits, "tim": tim, "csv": table}
-    forms = [form for form, wanted in asked.items() if wanted]
+    paths = {"par": par, "bestprof": bestprof, "pfd": pfd, "psrfits": psrfits, "tim": tim, "csv": table}
+    forms = [form for form, is_asked in paths.items() if is_asked]
     if not (forms or dat or burst or voevent or obscore):
         raise ConfigError(
             "give what to write: --par, --bestprof, --pfd, --psrfits, --tim, --csv, --dat, --burst, --voevent or "

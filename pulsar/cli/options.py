@@ -162,7 +162,7 @@ def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     ``--set``, and those of OPTIONS, or of GROUPS, that are named here; the command is then of :class:`Command`. A
     command that takes a Config, or a Progress, has the options of Given, or of Display, and is handed what they mean.
     """
-    settings = [name for given in named for name in GROUPS.get(given, (given,))]
+    settings = [name for title in named for name in GROUPS.get(title, (title,))]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
@@ -278,19 +278,19 @@ def _words(default: Any) -> str:
     return f"{default:g}" if isinstance(default, int | float) and not isinstance(default, bool) else default or ""
 
 
-def _changes(name: str, given: Any) -> dict[str, Any]:
+def _changes(name: str, value: Any) -> dict[str, Any]:
     """Keys and values that an option means."""
     setting = OPTIONS[name]
     if not setting.metavar:
-        return dict(zip(setting.keys, setting.off or (given,), strict=True))
+        return dict(zip(setting.keys, setting.off or (value,), strict=True))
     if len(setting.keys) > 1:
-        return dict(zip(setting.keys, map(_READ.get(name, _number), given), strict=True))
+        return dict(zip(setting.keys, map(_READ.get(name, _number), value), strict=True))
     key = setting.keys[0]
     if name in _READ:
-        return {key: _READ[name](given)}
+        return {key: _READ[name](value)}
     if setting.repeated or _field(key).annotation is str:
-        return {key: given}
-    return {key: _number(given) if isinstance(given, str) else [_number(text) for text in given]}
+        return {key: value}
+    return {key: _number(value) if isinstance(value, str) else [_number(text) for text in value]}
 
 
 def _number(text: str) -> int | float | str:

@@ -211,15 +211,15 @@ def _with_texts(rows: Array, products: Sequence[str], labels: Labels) -> Array:
     return table_of(columns)
 
 
-def _print_table(rows: Array, products: Sequence[Run], wanted: Wanted) -> None:
+def _print_table(rows: Array, products: Sequence[Run], choice: Wanted) -> None:
     """The table on screen, and of what is named the commands that confirm it."""
     merged = any(product.is_merged for product in products)
-    if wanted.table != "candidates":
+    if choice.table != "candidates":
         print_pulses(rows, merged=merged)
         return
     print_candidates(rows, merged=merged)
-    for product in products if wanted.idents else ():
-        for ident in set(wanted.idents or ()).intersection(product.rows("candidates")["id"].tolist()):
+    for product in products if choice.idents else ():
+        for ident in set(choice.idents or ()).intersection(product.rows("candidates")["id"].tolist()):
             note_commands(product, product.candidate(ident))
 
 
@@ -230,7 +230,7 @@ def note_commands(product: Run, row: dict[str, Any]) -> None:
         note(f"  {line}")
 
 
-def _check_output(form: str, output: Path | None, inputs: Sequence[Path], wanted: Wanted, *, overwrite: bool) -> None:
+def _check_output(form: str, output: Path | None, inputs: Sequence[Path], choice: Wanted, *, overwrite: bool) -> None:
     """Refuse an output that cannot be, before anything is read."""
     if output is None:
         if form in ("fits", "candyjar"):
@@ -239,7 +239,7 @@ def _check_output(form: str, output: Path | None, inputs: Sequence[Path], wanted
     if form not in ("votable", "fits", "candyjar"):
         raise ConfigError(f"--out {output}: --format {form} goes to the screen: > {output}")
     if form == "candyjar":
-        if wanted.table != "candidates":
+        if choice.table != "candidates":
             raise ConfigError("--format candyjar is of periodic candidates: CandyJar has no single pulses")
         if (output / CANDYJAR_LIST).exists() and not overwrite:
             raise ConfigError(f"{output}: holds {CANDYJAR_LIST} already; give --overwrite, or another --out")

@@ -102,8 +102,8 @@ def convert(
 
     depth = None if nbits is None else int(nbits)
     extract = Extract(freqs, time, tscrunch, fscrunch)
-    told = convert_files(files, output, settings.input, extract, nbits=depth, overwrite=overwrite, progress=progress)
-    progress.message(f"{output}: {told}")
+    text = convert_files(files, output, settings.input, extract, nbits=depth, overwrite=overwrite, progress=progress)
+    progress.message(f"{output}: {text}")
     out(str(output))
 
 
@@ -169,22 +169,22 @@ def rfi(
 
     from pulsar.followup.masks import make_rfi
 
-    made = make_rfi(files, settings, output, overwrite=overwrite, argv=sys.argv, progress=progress)
+    report = make_rfi(files, settings, output, overwrite=overwrite, argv=sys.argv, progress=progress)
     if picture is not None:
         with progress.stage("plot"):
-            made.plot(picture)
+            report.plot(picture)
     if as_json:
-        print_json(made.summary())
+        print_json(report.summary())
     else:
-        _print_losses(made)
+        _print_losses(report)
     if output is not None:
         names = " ".join(str(file) for file in files) if len(files) <= 3 else f"{files[0]} ..."
         progress.message(f"{output}: for later runs on this observation: pulsar search {names} --mask {output}")
 
 
-def _print_losses(made: "RfiReport") -> None:
+def _print_losses(report: "RfiReport") -> None:
     """The losses, by reason, frequency and time, and the birdies."""
-    losses = made.summary()
+    losses = report.summary()
     out(
         f"{100 * losses['fraction_lost']:.2f} % of the data are left out; {losses['channels_masked']} of "
         f"{losses['nchans']} channels, {counted(losses['nblocks'], 'blocks')} of time"
@@ -200,14 +200,14 @@ def _print_losses(made: "RfiReport") -> None:
             out()
             _print_costliest(title, columns, rows, _LISTED, "lo")
     out()
-    if made.zero_dm is None:
+    if report.zero_dm is None:
         out("Periodic interference: too few samples to look for it")
-    elif not made.birdies and made.zero_dm.ndms < 2:
+    elif not report.birdies and report.zero_dm.ndms < 2:
         out("Periodic interference: not looked for (rfi.learn is off, or there is only one DM)")
-    elif not made.birdies:
+    elif not report.birdies:
         out("Periodic interference: none found at DM 0")
     else:
-        lines = f"{counted(len(made.birdies), 'lines')}, {_percent(made.spectrum_lost)} of the spectrum"
+        lines = f"{counted(len(report.birdies), 'lines')}, {_percent(report.spectrum_lost)} of the spectrum"
         widest = sorted(losses["birdies"], key=lambda birdie: -birdie["width"])
         _print_costliest(f"Periodic interference: {lines}", BIRDIES, widest, 2 * _LISTED, "freq")
 
@@ -278,17 +278,17 @@ class OnePulsar:
 
     def values(self) -> dict[str, Any] | None:
         """The pulsar that they describe, None without --period."""
-        given = _those_given(self)
-        if given and self.period is None:
-            raise ConfigError(f"--{next(iter(given))} describes a pulsar: give its --period too")
+        fields = _those_given(self)
+        if fields and self.period is None:
+            raise ConfigError(f"--{next(iter(fields))} describes a pulsar: give its --period too")
         if self.profile is not None:
             if self.duty is not None:
                 raise ConfigError("--profile and --duty both say how wide the pulse is: give one of them")
             from pulsar.handover.timing import read_profile
             from pulsar.synthesis.model import components_of
 
-            given["components"] = components_of(read_profile(given.pop("profile")))
-        return given or None
+            fields["components"] = components_of(read_profile(fields.pop("profile")))
+        return fields or None
 
 
 def _those_given(group: Shape | OnePulsar) -> dict[str, Any]:

@@ -226,10 +226,10 @@ def _print_observations(run: Run, injected: Any) -> None:
     """Signals that are found in each observation."""
 
     def found(obs: int, kind: str) -> str:
-        own = injected[(injected["obs"] == obs) & (injected["kind"] == kind)]
-        good = int(own["found"].sum())
-        low, high = wilson(good, own.size)
-        return f"{good} of {own.size}" + (f" ({100 * low:.0f}-{100 * high:.0f} %)" if own.size else "")
+        signals = injected[(injected["obs"] == obs) & (injected["kind"] == kind)]
+        good = int(signals["found"].sum())
+        low, high = wilson(good, signals.size)
+        return f"{good} of {signals.size}" + (f" ({100 * low:.0f}-{100 * high:.0f} %)" if signals.size else "")
 
     headers = run.observations
     columns: Columns = {

@@ -142,15 +142,15 @@ def bench(
 ) -> None:
     """Measure the kernels on this machine, beside its own limits and plain numpy; or whole stages."""
     doing = {"--list": listed, "--compare": compared is not None, "--save": save, "--roofline": roofline is not None}
-    asked = [name for name, given in doing.items() if given]
+    asked = [name for name, sizes in doing.items() if sizes]
     if len(asked) > 1:
         raise typer.BadParameter(f"give it without {asked[0]}", param_hint=asked[1])
     if stages and not kernels and roofline is not None:
         raise typer.BadParameter("shows kernels: name some, or leave --stages out", param_hint="--roofline")
     if plot is not None and compared is None:
         raise typer.BadParameter("draws what --compare finds: give both", param_hint="--plot")
-    given = {"nsamps": nsamps, "nchans": nchans, "ndms": ndms, "dtype": dtype}
-    chosen = {name: text for name, text in given.items() if text is not None}
+    sizes = {"nsamps": nsamps, "nchans": nchans, "ndms": ndms, "dtype": dtype}
+    chosen = {name: text for name, text in sizes.items() if text is not None}
     if chosen and not kernels:
         raise typer.BadParameter("chooses for kernels: name them", param_hint=f"--{next(iter(chosen))}")
     check_picture(plot, roofline, overwrite=overwrite)

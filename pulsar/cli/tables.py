@@ -285,9 +285,9 @@ def print_accel(rows: Any, products: Sequence[Any]) -> None:
     powers: dict[Any, dict[str, float]] = {}
     for product in products:
         if product.path not in powers:
-            found = product.rows("detections")
-            found = found[np.argsort(found["sigma"], kind="stable")]
-            powers[product.path] = dict(zip(found["uid"].tolist(), found["power"].tolist(), strict=True))
+            detections = product.rows("detections")
+            detections = detections[np.argsort(detections["sigma"], kind="stable")]
+            powers[product.path] = dict(zip(detections["uid"].tolist(), detections["power"].tolist(), strict=True))
     summed = [powers[run.path].get(str(row["uid"]), math.nan) for run, row in zip(products, rows, strict=True)]
     # Length of what was folded [s]: r and z are in bins of its inverse.
     whole = np.array([run.observation_of(row).tobs for run, row in zip(products, rows, strict=True)])

@@ -82,25 +82,25 @@ def given_config(
     source: str | Path | None, sets: Sequence[str], overrides: Mapping[str, Any], caller: Caller = COMMAND_LINE
 ) -> Config:
     """As `load_config`, with messages for who gave the settings."""
-    given = _Given()
+    collected = _Given()
     if source is not None and str(source) != DEFAULT:
-        _merge_source(given, source, caller)
+        _merge_source(collected, source, caller)
     for text in sets:
         key, value = _parse_set(text)
         where = caller.text.format(text)
         if key:
-            given.put(key, value, where)
+            collected.put(key, value, where)
         else:
-            given.wrong.append(f"{where}: expected section.key=value, such as dedisp.dm_hi=200")
+            collected.wrong.append(f"{where}: expected section.key=value, such as dedisp.dm_hi=200")
     for name, value in overrides.items():
         if "." not in name and not isinstance(value, Mapping):
-            given.wrong.append(f"{caller.named}: {name} = {value!r}: {_by_section(name, value)}")
+            collected.wrong.append(f"{caller.named}: {name} = {value!r}: {_by_section(name, value)}")
             continue
         entries = {name: value} if "." in name else {f"{name}.{k}": v for k, v in value.items()}
         for key, entry in entries.items():
             if entry is not None:
-                given.put(key, entry, caller.named)
-    return _validate(given)
+                collected.put(key, entry, caller.named)
+    return _validate(collected)
 
 
 class _Given:
@@ -151,10 +151,10 @@ def load_section(section: str, where: str, values: Mapping[str, Any]) -> Any:
     """
     # numpy's numbers are none to the model.
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
-    given = _Given()
+    collected = _Given()
     for key, value in plain.items():
-        given.put(f"{section}.{key}", value, where)
-    return getattr(_validate(given), section)
+        collected.put(f"{section}.{key}", value, where)
+    return getattr(_validate(collected), section)
 
 
 def keys() -> Iterator[tuple[str, str, FieldInfo]]:
@@ -217,7 +217,7 @@ def read_toml(path: Path, kind: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as {kind}: {error}") from error
 
 
-def _merge_source(given: _Given, source: str | Path, caller: Caller) -> None:
+def _merge_source(collected: _Given, source: str | Path, caller: Caller) -> None:
     path = Path(source)
     known = presets()
     if str(source) in known:
@@ -232,17 +232,17 @@ def _merge_source(given: _Given, source: str | Path, caller: Caller) -> None:
     base = content.pop("preset", None)
     if base is not None:
         if not isinstance(base, str) or base not in known:
-            given.wrong.append(f"{path}: preset = {base!r}: expected one of {', '.join(known)}")
+            collected.wrong.append(f"{path}: preset = {base!r}: expected one of {', '.join(known)}")
         elif known[base].resolve() != path.resolve():
-            _merge_source(given, base, caller)
+            _merge_source(collected, base, caller)
     for section, entries in content.items():
         if not isinstance(entries, Mapping):
-            given.wrong.append(f"{path}: {section} = {entries!r} stands outside a section{_near(section)}")
+            collected.wrong.append(f"{path}: {section} = {entries!r} stands outside a section{_near(section)}")
             continue
         if section not in Config.model_fields and not entries:
-            given.wrong.append(f"{path}: no such key: {section}{_near(section)}")
+            collected.wrong.append(f"{path}: no such key: {section}{_near(section)}")
         for key, value in entries.items():
-            given.put(f"{section}.{key}", value, str(path))
+            collected.put(f"{section}.{key}", value, str(path))
 
 
 def _parse_set(text: str) -> tuple[str, Any]:
@@ -299,8 +299,8 @@ def _near(key: str) -> str:
     return next((f"; did you mean {found[0]}?" for found in near if found), "; `pulsar config show` lists all keys")
 
 
-def _validate(given: _Given) -> Config:
-    values, origin, wrong = given.values, given.origin, given.wrong
+def _validate(collected: _Given) -> Config:
+    values, origin, wrong = collected.values, collected.origin, collected.wrong
     for section in ("run", "batch"):
         memory = values.get(section, {}).get("memory")
         try:
@@ -335,8 +335,8 @@ def _fault(model: type[Section], fault: dict[str, Any], origin: Mapping[str, str
         where = origin
     else:
         # A rule between the keys of one section: name all that were given.
-        given = [w for k, w in origin.items() if k == key or k.startswith(f"{key}.")]
-        where = ", ".join(dict.fromkeys(given)) or "configuration"
+        origins = [w for k, w in origin.items() if k == key or k.startswith(f"{key}.")]
+        where = ", ".join(dict.fromkeys(origins)) or "configuration"
     field = model.model_fields.get(section)
     known = _section_fields(field) if field else {}
     field = known.get(place[0]) if place else field

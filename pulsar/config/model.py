@@ -333,9 +333,9 @@ class CompletenessConfig(Section):
     @model_validator(mode="after")
     def _ordered(self) -> "CompletenessConfig":
         for name in ("snr", "period", "dm", "duty", "width"):
-            given = getattr(self, name)
-            if given is not None and given[1] < given[0]:
-                raise ValueError(f"{name} {given[0]:g}, {given[1]:g}: give the lower one first")
+            limits = getattr(self, name)
+            if limits is not None and limits[1] < limits[0]:
+                raise ValueError(f"{name} {limits[0]:g}, {limits[1]:g}: give the lower one first")
         return self
 
 

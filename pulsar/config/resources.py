@@ -152,16 +152,16 @@ def usable_cores() -> int:
     return max(1, int(min(len(os.sched_getaffinity(0)), Cgroup().processors())))
 
 
-def thread_count(given: int | None) -> int:
+def thread_count(threads: int | None) -> int:
     """The threads asked for; where that is None or 0, the usable cores, and no more than the environment says.
 
     Parameters
     ----------
-    given : int or None
+    threads : int or None
         Of ``--threads`` or `run.threads`.
     """
-    if given:
-        return given
+    if threads:
+        return threads
     return min([usable_cores(), *(n for n in map(_variable, VARIABLES) if n > 0)])
 
 
@@ -308,8 +308,8 @@ def _of_user() -> bool:
     """True if modules of this process are from the user's own folder, as after ``pip install --user``."""
     if not site.ENABLE_USER_SITE:
         return False
-    own = os.path.join(site.getusersitepackages(), "")  # noqa: PTH118  # of a prefix of texts
-    return any(str(getattr(module, "__file__", None) or "").startswith(own) for module in list(sys.modules.values()))
+    prefix = os.path.join(site.getusersitepackages(), "")  # noqa: PTH118  # of a prefix of texts
+    return any(str(getattr(module, "__file__", None) or "").startswith(prefix) for module in list(sys.modules.values()))
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

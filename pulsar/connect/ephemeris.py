@@ -212,17 +212,17 @@ def same_pulsar(runs: Sequence[Run], idents: Sequence[str] = ()) -> list[Exporte
         named = list(idents) * (len(runs) if len(idents) == 1 else 1)
         return [candidate_of(run, ident) for run, ident in zip(runs, named, strict=True)]
     lists = [[candidate_of(run, ident) for ident in _heads(run)] for run in runs]
-    for run, own in zip(runs, lists, strict=True):
-        if not own:
+    for run, nights in zip(runs, lists, strict=True):
+        if not nights:
             raise ConfigError(f"{run.path}: holds no fold: fold its candidates, or leave it out")
-    if all(len(own) == 1 for own in lists):
-        return [own[0] for own in lists]
-    spun = [[(night, barycentric_spin(night)) for night in own] for own in lists]
+    if all(len(nights) == 1 for nights in lists):
+        return [nights[0] for nights in lists]
+    spun = [[(night, barycentric_spin(night)) for night in nights] for nights in lists]
     groups: list[list[Exported]] = []
     for seed in min(spun, key=len):
-        near = [[night for night, spin in own if _agree(*seed, night, spin)] for own in spun]
+        near = [[night for night, spin in nights if _agree(*seed, night, spin)] for nights in spun]
         if all(near):
-            groups.append([max(own, key=lambda night: night.fold.snr) for own in near])
+            groups.append([max(nights, key=lambda night: night.fold.snr) for nights in near])
     if not groups:
         raise ConfigError(
             "no candidate is in all products with one period at the barycentre and one DM: name those of the pulsar, "
@@ -238,13 +238,13 @@ def _heads(run: Run) -> list[str]:
     return [ident for ident in run.ids if ident in heads]
 
 
-def _agree(first: Exported, own: Spin, second: Exported, spin: Spin) -> bool:
+def _agree(first: Exported, seed: Spin, second: Exported, spin: Spin) -> bool:
     """True if two folds may be of one pulsar."""
     a, b = first.fold, second.fold
-    drift = largest_fdot(own.terms[0]) * abs(spin.epoch - own.epoch) * DAY
+    drift = largest_fdot(seed.terms[0]) * abs(spin.epoch - seed.epoch) * DAY
     apart = np.hypot(_FAR * np.hypot(a.freq_err, b.freq_err), drift)
     dms = abs(a.dm - b.dm) < _FAR * np.hypot(a.dm_err, b.dm_err) if isfinite(a.dm_err + b.dm_err) else True
-    return bool(abs(own.terms[0] - spin.terms[0]) < apart and dms)
+    return bool(abs(seed.terms[0] - spin.terms[0]) < apart and dms)
 
 
 def read_tim(path: Path, model: TimingModel) -> Arrivals:
@@ -309,12 +309,12 @@ def at_barycentre(arrivals: Arrivals, epoch: float) -> Times:
     east = _TURN / float(np.cos(np.radians(dec)))
     # Night by night: the tables of the Earth's rotation are read for the days between, and no leap second is within.
     for night, telescope in dict.fromkeys(zip(arrivals.night.tolist(), arrivals.telescopes, strict=True)):
-        own = [k for k in range(n) if arrivals.night[k] == night and arrivals.telescopes[k] == telescope]
-        mjds = [arrivals.toas[k].mjd for k in own]
+        members = [k for k in range(n) if arrivals.night[k] == night and arrivals.telescopes[k] == telescope]
+        mjds = [arrivals.toas[k].mjd for k in members]
         if not telescope:
-            seconds[own] = [float((mjd - Decimal(epoch)) * Decimal(DAY)) for mjd in mjds]
+            seconds[members] = [float((mjd - Decimal(epoch)) * Decimal(DAY)) for mjd in mjds]
             continue
-        start, count = int(mjds[0]), len(own)
+        start, count = int(mjds[0]), len(members)
         at = np.array([float((mjd - start) * Decimal(DAY)) for mjd in mjds])
         around = np.concatenate([at, at - 0.5 * _STEP, at + 0.5 * _STEP])
         late = []
@@ -322,9 +322,9 @@ def at_barycentre(arrivals: Arrivals, epoch: float) -> Times:
             place = (ra + float(np.degrees(turn)), dec + float(np.degrees(north)))
             first, after = arrival_times(float(start), around, *place, telescope)
             late.append((first - epoch) * DAY + after)
-        seconds[own] = late[0][:count]
-        rates[own] = (late[0][2 * count :] - late[0][count : 2 * count]) / _STEP
-        slopes[own] = np.stack([(late[k][:count] - late[0][:count]) / _TURN for k in (1, 2)], axis=1)
+        seconds[members] = late[0][:count]
+        rates[members] = (late[0][2 * count :] - late[0][count : 2 * count]) / _STEP
+        slopes[members] = np.stack([(late[k][:count] - late[0][:count]) / _TURN for k in (1, 2)], axis=1)
     freqs = np.array([toa.freq for toa in arrivals.toas])
     # The frequency is another one at the barycentre, as the period is.
     seconds -= np.where(freqs > 0, KDM * arrivals.dm * (np.where(freqs > 0, freqs, 1.0) / rates) ** -2.0, 0.0)
@@ -371,13 +371,13 @@ class Ephemeris:
         turns, period, before = self.connection.turns(), 1.0 / self.rotation.spin[0], 0
         nights = []
         for index, label in enumerate(self.arrivals.labels):
-            own = np.flatnonzero(self.times.night == index)
-            weights, late = self.times.errors[own] ** -2.0, self.rotation.residuals[own] * period
-            mjd, arc = np.mean([float(self.arrivals.toas[k].mjd) for k in own]), int(self.connection.arcs[index]) + 1
+            rows = np.flatnonzero(self.times.night == index)
+            weights, late = self.times.errors[rows] ** -2.0, self.rotation.residuals[rows] * period
+            mjd, arc = np.mean([float(self.arrivals.toas[k].mjd) for k in rows]), int(self.connection.arcs[index]) + 1
             middle, error = float(weights @ late / weights.sum()), float(weights.sum() ** -0.5)
-            since, chi2 = int(turns[own[0]]) - before, float(weights @ late**2)
-            nights.append(Night(label, float(mjd), len(own), since, middle, error, chi2, arc))
-            before = int(turns[own[0]])
+            since, chi2 = int(turns[rows[0]]) - before, float(weights @ late**2)
+            nights.append(Night(label, float(mjd), len(rows), since, middle, error, chi2, arc))
+            before = int(turns[rows[0]])
         return nights
 
     def verdict(self) -> list[str]:

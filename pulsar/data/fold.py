@@ -257,8 +257,8 @@ class Fold:
 
 def zapped(fold: Fold) -> str:
     """What was left out of a fold by hand, in words; empty: nothing."""
-    told = [(fold.extra.get(f"zap_{name}"), unit) for name, unit in (("time", "s"), ("freq", "MHz"))]
-    return ", ".join(f"{span} {unit}" for spans, unit in told if isinstance(spans, list) for span in spans)
+    zaps = [(fold.extra.get(f"zap_{name}"), unit) for name, unit in (("time", "s"), ("freq", "MHz"))]
+    return ", ".join(f"{span} {unit}" for spans, unit in zaps if isinstance(spans, list) for span in spans)
 
 
 def _error(value: float, unit: str) -> str:

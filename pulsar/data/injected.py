@@ -88,10 +88,10 @@ def _in_bins(columns: tuple[Column, ...], edges: Floats, *values: Array) -> Arra
     return table_of({c.name: value for c, value in zip(columns, (edges[:-1], edges[1:], *values), strict=True)})
 
 
-def _shares(found: Ints, tried: Ints) -> tuple[Floats, ...]:
+def _shares(nfound: Ints, tried: Ints) -> tuple[Floats, ...]:
     """Found over tried, NaN where nothing was, and the ends of its interval."""
-    share = np.divide(found, tried, out=np.full(tried.size, np.nan), where=tried > 0)
-    return share, *wilson(found, tried)
+    share = np.divide(nfound, tried, out=np.full(tried.size, np.nan), where=tried > 0)
+    return share, *wilson(nfound, tried)
 
 
 #: Columns by which recall can be told.
@@ -143,10 +143,10 @@ def recall(rows: Array, by: str = "snr", edges: Sequence[float] | Floats | None 
     inside = (at >= 0) & (at < nbins)
     good = rows["found"] == 1
     tried = np.bincount(at[inside], minlength=nbins)
-    found = np.bincount(at[inside & good], minlength=nbins)
+    nfound = np.bincount(at[inside & good], minlength=nbins)
     ratio = rows["listed_snr"] / rows["snr"]
-    kept = np.array([float(np.median(ratio[inside & good & (at == k)])) if found[k] else np.nan for k in range(nbins)])
-    return _in_bins(RECALL_COLUMNS, limits, tried, found, *_shares(found, tried), kept)
+    kept = np.array([float(np.median(ratio[inside & good & (at == k)])) if nfound[k] else np.nan for k in range(nbins)])
+    return _in_bins(RECALL_COLUMNS, limits, tried, nfound, *_shares(nfound, tried), kept)
 
 
 def _snr_edges(values: Floats) -> tuple[float, ...]:
@@ -179,12 +179,12 @@ def threshold_at(rows: Array, share: float = 0.9) -> float:
 def _rising(good: Bools) -> tuple[list[int], list[float]]:
     """Where each step of the rising step function begins that fits best, and how high it is."""
     pools: list[tuple[int, int, int]] = []  # first, found, tried
-    for k, found in enumerate(good.tolist()):
-        pools.append((k, int(found), 1))
+    for k, is_found in enumerate(good.tolist()):
+        pools.append((k, int(is_found), 1))
         while len(pools) > 1 and pools[-2][1] * pools[-1][2] >= pools[-1][1] * pools[-2][2]:
             (first, some, tried), last = pools[-2], pools[-1]
             pools[-2:] = [(first, some + last[1], tried + last[2])]
-    return [first for first, _, _ in pools], [found / tried for _, found, tried in pools]
+    return [first for first, _, _ in pools], [is_found / tried for _, is_found, tried in pools]
 
 
 def threshold_interval(rows: Array, share: float = 0.9) -> tuple[float, float]:
@@ -252,11 +252,11 @@ def reliability(rows: Array, edges: Sequence[float] = (*SCORE_EDGES, 1.0)) -> Ar
     limits = np.asarray(edges, dtype=np.float64)
     nbins = limits.size - 1
     at = np.clip(np.searchsorted(limits, rows["score"], side="right") - 1, 0, nbins - 1)
-    injected, other, sky = (
+    injected, chance, sky = (
         np.bincount(at[rows["origin"] == origin], minlength=nbins) for origin in ("injected", "other", "sky")
     )
-    shares = _shares(injected, injected + other)
-    return _in_bins(RELIABILITY_COLUMNS, limits, injected, other, sky, *shares)
+    shares = _shares(injected, injected + chance)
+    return _in_bins(RELIABILITY_COLUMNS, limits, injected, chance, sky, *shares)
 
 
 #: The score from which on it is told in words how reliable it is.
@@ -273,30 +273,30 @@ def in_words(injected: Array, rows: Array) -> list[str]:
     """
     lines = []
     for kind in ("pulsar", "burst"):
-        own = injected[injected["kind"] == kind]
-        if not own.size:
+        signals = injected[injected["kind"] == kind]
+        if not signals.size:
             continue
-        good = own[own["found"] == 1]
-        low, high = wilson(good.size, own.size)
-        line = f"{good.size} of {own.size} injected {kind}s are found ({100 * low:.0f} to {100 * high:.0f} %)"
-        half, most = threshold_at(own, 0.5), threshold_at(own, 0.9)
+        good = signals[signals["found"] == 1]
+        low, high = wilson(good.size, signals.size)
+        line = f"{good.size} of {signals.size} injected {kind}s are found ({100 * low:.0f} to {100 * high:.0f} %)"
+        half, most = threshold_at(signals, 0.5), threshold_at(signals, 0.9)
         if np.isfinite(most):
             line += f", half of those of S/N {half:.1f}, nine tenths from {most:.1f} on"
         if good.size:
             line += f"; of the S/N the list has {np.median(good['listed_snr'] / good['snr']):.2f}"
         lines.append(line)
-        made = rows[(rows["kind"] == kind) & (rows["origin"] != "sky") & (rows["score"] >= SURE)]
-        if made.size:
-            true = int(np.count_nonzero(made["origin"] == "injected"))
-            low, high = wilson(true, made.size)
+        sure = rows[(rows["kind"] == kind) & (rows["origin"] != "sky") & (rows["score"] >= SURE)]
+        if sure.size:
+            true = int(np.count_nonzero(sure["origin"] == "injected"))
+            low, high = wilson(true, sure.size)
             lines.append(
-                f"of {made.size} rows with a score of {SURE:g} or more that they make, {true} are true "
+                f"of {sure.size} rows with a score of {SURE:g} or more that they make, {true} are true "
                 f"({100 * low:.0f} to {100 * high:.0f} %)"
             )
     return lines or ["nothing could be injected: no period or burst has room in these data"]
 
 
-def wilson(found: Array | int, tried: Array | int) -> tuple[Floats, Floats]:
+def wilson(successes: Array | int, tried: Array | int) -> tuple[Floats, Floats]:
     """68 % interval of a fraction (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
 
     Where few were tried, or all or none found, it holds too.
@@ -308,7 +308,7 @@ def wilson(found: Array | int, tried: Array | int) -> tuple[Floats, Floats]:
     """
     n = np.asarray(tried, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = np.asarray(found, dtype=np.float64) / n
+        p = np.asarray(successes, dtype=np.float64) / n
         middle = (p + 0.5 / n) / (1.0 + 1.0 / n)
         half = np.sqrt(p * (1.0 - p) / n + 0.25 / n**2) / (1.0 + 1.0 / n)
     return np.asarray(np.maximum(middle - half, 0.0)), np.asarray(np.minimum(middle + half, 1.0))

@@ -123,9 +123,9 @@ def _plain(char: str) -> bool:
     return char.isalnum() or char in "+-._"
 
 
-def counted(count: int, things: str) -> str:
+def counted(count: int, nouns: str) -> str:
     """How many of something there are: "3 beams", "1 beam"."""
-    return f"{count} {things if count != 1 else things.removesuffix('s')}"
+    return f"{count} {nouns if count != 1 else nouns.removesuffix('s')}"
 
 
 def number(value: Any, form: str, unknown: str = "-") -> str:

@@ -95,8 +95,8 @@ def batch_ranges(plan: DMPlan) -> list[tuple[int, int]]:
 
 def batches_of(plan: DMPlan, first: int, last: int) -> DMPlan:
     """The plan of the batches in which the trials `first` to `last` - 1 are: what `choose_route` has to look at."""
-    wanted = [(low, high) for low, high in batch_ranges(plan) if low < last and high > first]
-    return plan.part(wanted[0][0], wanted[-1][1])
+    ranges = [(low, high) for low, high in batch_ranges(plan) if low < last and high > first]
+    return plan.part(ranges[0][0], ranges[-1][1])
 
 
 def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
@@ -201,11 +201,11 @@ def dedispersed(
     if route.kind == "samples":
         # Without a reserve nobody is there who would take the samples afterwards.
         apart = route.apart > 0 and reserve is not None
-        made = _from_samples(source, plan, jobs, threads, tell, reserve or Reserve(), apart=apart)
+        batches = _from_samples(source, plan, jobs, threads, tell, reserve or Reserve(), apart=apart)
     else:
-        made = _streamed(source, plan, jobs, route, threads, scratch, tell)
-    with closing(made):
-        yield from (inside for batch in made if (inside := batch.within(start, stop)) is not None)
+        batches = _streamed(source, plan, jobs, route, threads, scratch, tell)
+    with closing(batches):
+        yield from (inside for batch in batches if (inside := batch.within(start, stop)) is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,8 +228,8 @@ def _jobs(source: SampleSource, plan: DMPlan, threads: int, start: int, stop: in
 def _part(plan: DMPlan, jobs: list[_Job]) -> tuple[DMPlan, list[Channels]]:
     """The plan of a few neighbouring jobs, and its channels; rows of engines count from the first of each stage."""
     engines = []
-    for _, mine in groupby(jobs, key=lambda job: job.stage.downsample):
-        group = [job.engine for job in mine]
+    for _, jobs_of_stage in groupby(jobs, key=lambda job: job.stage.downsample):
+        group = [job.engine for job in jobs_of_stage]
         engines.append([replace(engine, row=engine.row - group[0].row) for engine in group])
     part = plan.part(jobs[0].first, jobs[-1].first + jobs[-1].stage.ndms)
     return part, make_levels(part, engines)

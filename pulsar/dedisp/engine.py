@@ -304,9 +304,9 @@ def make_engines(
     make = partial(_tree_engine if method == "tree" else _brute_engine, k, tile_size(nsamps))
     low, high = (0, dms.size) if rows is None else rows
     edges = pairwise(batch_edges(method, k.size, nsamps, dms.size))
-    wanted = [(first, last) for first, last in edges if first < high and last > low]
+    spans = [(first, last) for first, last in edges if first < high and last > low]
     with ThreadPoolExecutor(threads, thread_name_prefix="trees") as pool:
-        return list(pool.map(make, [first for first, _ in wanted], [dms[first:last] for first, last in wanted]))
+        return list(pool.map(make, [first for first, _ in spans], [dms[first:last] for first, last in spans]))
 
 
 def _tree_engine(k: Floats, tile: int, first: int, dms: Floats) -> Engine:

@@ -115,15 +115,15 @@ class DMStage:
         channel = np.interp(self.dms, [low.dm, high.dm], [low.channel, high.channel])
         # To the next trial; the last as the one before.
         steps = np.append(self.steps, self.steps[-1:]) if self.ndms > 1 else np.ones(1)
-        found = {
+        terms = {
             "channel": channel,
             "sampling": np.full(self.ndms, low.sampling),
             "step": low.step * steps / steps[0],
             "arrival": np.full(self.ndms, low.arrival),
             "width": np.full(self.ndms, low.width),
         }
-        total = np.sqrt(np.sum(np.square(list(found.values())), axis=0))
-        return found | {"best": np.sqrt(low.best**2 - low.channel**2 + channel**2), "total": total}
+        total = np.sqrt(np.sum(np.square(list(terms.values())), axis=0))
+        return terms | {"best": np.sqrt(low.best**2 - low.channel**2 + channel**2), "total": total}
 
     def part(self, first: int, last: int) -> "DMStage":
         """The trials `first` to `last` - 1 alone."""
@@ -394,8 +394,8 @@ def halvings(plan: "DMPlan", config: Config) -> Ints:
             # Smearing grows with DM: from some trial on all of the stage.
             while low < high:
                 middle = (low + high) // 2
-                mine = {name: float(values[middle]) for name, values in smearing.items()}
-                if lost(mine, stage.tsamp, times, plan.freqs) <= config.search.loss:
+                at_middle = {name: float(values[middle]) for name, values in smearing.items()}
+                if lost(at_middle, stage.tsamp, times, plan.freqs) <= config.search.loss:
                     high = middle
                 else:
                     low = middle + 1
@@ -463,21 +463,21 @@ def halved(series: Array, times: int) -> Array:
 
 def stretches(plan: "DMPlan", times: Ints) -> "list[tuple[DMStage, int]]":
     """The trials of every stage of a plan that are halved equally often, and how often that is, in ascending DM."""
-    found = []
+    parts = []
     for first, stage in plan.numbered():
-        mine = times[first : first + stage.ndms]
-        edges = [0, *(np.flatnonzero(np.diff(mine)) + 1).tolist(), stage.ndms]
-        found += [(stage.part(low, high), int(mine[low])) for low, high in pairwise(edges)]
-    return found
+        factors = times[first : first + stage.ndms]
+        edges = [0, *(np.flatnonzero(np.diff(factors)) + 1).tolist(), stage.ndms]
+        parts += [(stage.part(low, high), int(factors[low])) for low, high in pairwise(edges)]
+    return parts
 
 
 def periods_text(plan: "DMPlan", times: Ints, config: Config) -> str:
     """From which trial DMs on fewer samples are searched for periods, in words; empty where none are."""
-    found = stretches(plan, times)
+    parts = stretches(plan, times)
     if not times.any():
         return ""
     first: dict[float, float] = {}
-    for part, halved in found:
+    for part, halved in parts:
         if halved:
             first.setdefault(1e6 * part.tsamp * 2.0**halved, part.dm_first)
     said = [f"of {tsamp:.4g} us from DM {dm:.4g} on" for tsamp, dm in first.items()]

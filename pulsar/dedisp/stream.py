@@ -170,20 +170,20 @@ class _Scratch:
         remedy = "free some space there, name another folder with [run] scratch, or raise memory"
         with refused(PulsarError, f"cannot write dedispersed series in {self.folder}", remedy):
             while view:
-                done = os.pwrite(self._file.fileno(), view, at)
-                view, at = view[done:], at + done
+                nwritten = os.pwrite(self._file.fileno(), view, at)
+                view, at = view[nwritten:], at + nwritten
         return begin
 
     def read(self, out: Int16s, at: int) -> None:
         view = memoryview(out.view(np.uint8).data).cast("B")
         try:
             while view:
-                done = os.preadv(self._file.fileno(), [view], at)
-                if not done:
+                nread = os.preadv(self._file.fileno(), [view], at)
+                if not nread:
                     raise PulsarError(
                         f"the scratch file ends at byte {at}, short of what was written: was it truncated?"
                     )
-                view, at = view[done:], at + done
+                view, at = view[nread:], at + nread
         except (OSError, ValueError) as error:
             raise PulsarError(f"cannot read the scratch file in {self.folder}: {error}") from error
 

@@ -83,12 +83,12 @@ class Subbands(Derived):
 
     def copy(self) -> "Subbands":
         """The same, to which something else can be added."""
-        other = copy(self)
-        other.sums = _zeros((len(self.sums), self.nsamps), self._folder)
-        other.sums[:] = self.sums
-        return other
+        duplicate = copy(self)
+        duplicate.sums = _zeros((len(self.sums), self.nsamps), self._folder)
+        duplicate.sums[:] = self.sums
+        return duplicate
 
-    def fill(self, others: Sequence["Subbands"], threads: int) -> None:
+    def fill(self, copies: Sequence["Subbands"], threads: int) -> None:
         """Read all samples, for these subbands and for others."""
         # Samples read at once, in all threads [bytes].
         size = max((64 << 20) // self.source.freqs.size // max(threads, 1), 1)
@@ -96,8 +96,8 @@ class Subbands(Derived):
         def part(start: int) -> None:
             data = np.empty((self.source.freqs.size, min(size, self.nsamps - start)), dtype=np.int8)
             self.source.read_into(start, data)
-            for one in (self, *others):
-                one.add(start, data)
+            for subbands in (self, *copies):
+                subbands.add(start, data)
 
         with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="subbands") as pool:
             list(pool.map(part, range(0, self.nsamps, size)))
@@ -141,5 +141,5 @@ class Shared(Relay):
         self._subbands = subbands
 
     def _meet(self, start: int, data: Int8s) -> None:
-        for one in self._subbands:
-            one.add(start, data)
+        for subbands in self._subbands:
+            subbands.add(start, data)

@@ -167,14 +167,14 @@ def errors_of(jacobian: Floats, spectra: Complexes, template: Complexes, noise: 
     added, doubt = np.zeros_like(variance), np.zeros_like(variance)
     for axis, nparams in ((1, len(jacobian) - of_bands), (0, 1 + of_bands)):
         answers, noises = response.sum(axis=axis), white.sum(axis=axis)
-        own, scale, free = own_scatter(slopes.sum(axis=axis), noises, answers, nparams)
+        scatter, scale, free = own_scatter(slopes.sum(axis=axis), noises, answers, nparams)
         if free == 0:
             continue
         together = np.einsum("isb,sb->isb", jacobian, response).sum(axis=axis + 1)
         # What of the variance by noise is between sub-integrations, or bands.
         between = variance_of(ratio_of(together, np.broadcast_to(answers, together.shape)), noises)
         variance = variance * (1.0 - (1.0 - scale) * np.minimum(ratio_of(between, variance), 1.0))
-        more = own * variance_of(together, np.ones_like(answers))
+        more = scatter * variance_of(together, np.ones_like(answers))
         added += more
         doubt += (more + scale * between) ** 2 / free
     variance = variance + added
@@ -303,7 +303,7 @@ def _own(spectra: Complexes, kernel: Complexes, noise: Floats) -> float:
     return float(np.sqrt(squares))
 
 
-def _together(left: Floats, own: float) -> float:
+def _together(left: Floats, total: float) -> float:
     """Variance of a mean over that of independent values: neighbours have scintles in common.
 
     By the products of neighbours up to the root of their number apart (Bartlett 1950, Biometrika 37, 1), in which there
@@ -313,9 +313,9 @@ def _together(left: Floats, own: float) -> float:
     ----------
     left : ndarray, shape (n,)
         Values, less their mean.
-    own : float
+    total : float
         Sum of their squares, but for noise.
     """
     most = int(np.sqrt(len(left)))
     lags = [(1.0 - lag / (most + 1.0)) * float(left[lag:] @ left[:-lag]) for lag in range(1, most + 1)]
-    return max(1.0 + 2.0 * sum(lags) / own, 1.0)
+    return max(1.0 + 2.0 * sum(lags) / total, 1.0)

@@ -193,12 +193,12 @@ def _levels(
     levels: list[_Level] = []
     overlap = 0
     for level in sorted({g.level for g in groups}):
-        own = [g for g in groups if g.level == level]
-        cands = [i for g in own for i in g.members]
-        starts = np.cumsum([0] + [len(g.members) for g in own]).astype(np.int64)
+        of_level = [g for g in groups if g.level == level]
+        cands = [i for g in of_level for i in g.members]
+        starts = np.cumsum([0] + [len(g.members) for g in of_level]).astype(np.int64)
         tsamp = source.tsamp * 2**level
         delays = [
-            np.ascontiguousarray([channel_shifts(source.freqs[lo:hi], g.dm, tsamp) for g in own], dtype=np.int32)
+            np.ascontiguousarray([channel_shifts(source.freqs[lo:hi], g.dm, tsamp) for g in of_level], dtype=np.int32)
             for lo, hi in pairwise(edges)
         ]
         # A negative DM (a test of the null hypothesis) turns the order of arrival: delays count from the earliest.
@@ -207,7 +207,7 @@ def _levels(
         slots = np.zeros((len(cands), max(gulp >> level, 1)), dtype=np.uint16)
         nbins = np.array([plans[i].nbins for i in cands], dtype=np.int64)
         ranges = np.zeros((len(cands), 2), dtype=np.int64)
-        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, [], slots, nbins, ranges))
+        levels.append(_Level(level, of_level, cands, starts, np.arange(len(cands)), delays, [], slots, nbins, ranges))
     return levels, overlap
 
 
@@ -215,9 +215,9 @@ def _parts(level: _Level, tasks: Sequence[range], columns: int) -> list[list[_Pa
     """Parts of a level for each task: all its subbands at once at full resolution, one by one at a lowered one."""
     parts = []
     for task in tasks:
-        own = [level.delays[b] for b in task]
-        if max(d.shape[1] for d in own) > MOST_CHANNELS:
-            parts.append([_Part(np.array([b]), d, None) for b, d in zip(task, own, strict=True)])
+        shifts = [level.delays[b] for b in task]
+        if max(d.shape[1] for d in shifts) > MOST_CHANNELS:
+            parts.append([_Part(np.array([b]), d, None) for b, d in zip(task, shifts, strict=True)])
             continue
         several = [list(task)] if level.level == 0 else [[b] for b in task]
         parts.append([])
@@ -327,12 +327,12 @@ def fold_many(
         def run(work: Callable[[int], None], n: int) -> None:
             list(pool.map(work, range(n)))
 
-        def part(level: _Level, own: _Part, data: Array, first: int, start: int, space: _Space) -> None:
+        def part(level: _Level, piece: _Part, data: Array, first: int, start: int, space: _Space) -> None:
             nout = _nout(level, start, gulp, nsamps)
             if nout > 0:
-                acc = space.fold(level, own, data, first, nout)
+                acc = space.fold(level, piece, data, first, nout)
                 where = level.nbins, level.ranges, level_offsets[level.level]
-                deposit(acc, 1 / SIGMA_LEVELS, own.bands, nbands, *where, flat)
+                deposit(acc, 1 / SIGMA_LEVELS, piece.bands, nbands, *where, flat)
 
         def fold(task: int, start: int, space: _Space) -> None:
             for k, b in enumerate(tasks[task] if top else []):
@@ -343,12 +343,12 @@ def fold_many(
                         data, reached = space.half(data, reached), reached + 1
                     if level.level > 0:
                         part(level, level.parts[task][k], data, 0, start, space)
-            for own in levels[0].parts[task] if levels[0].level == 0 else []:
-                chans = slice(edges[own.bands[0]], edges[own.bands[-1] + 1])
-                if own.sums is None:
-                    part(levels[0], own, gulps.band(chans, space), 0, start, space)
+            for piece in levels[0].parts[task] if levels[0].level == 0 else []:
+                chans = slice(edges[piece.bands[0]], edges[piece.bands[-1] + 1])
+                if piece.sums is None:
+                    part(levels[0], piece, gulps.band(chans, space), 0, start, space)
                 else:
-                    part(levels[0], own, gulps.data[chans], gulps.first, start, space)
+                    part(levels[0], piece, gulps.data[chans], gulps.first, start, space)
             gulps.leave(slice(edges[tasks[task].start], edges[tasks[task].stop]))
 
         for start in range(0, nsamps, gulp):

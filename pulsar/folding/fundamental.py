@@ -268,10 +268,10 @@ def displaced(fold: Fold, box: tuple[int, int], n: int) -> float:
     if not float(excess[near].sum()) > 0.5 * (1.0 + near.mean()) * float(excess.sum()) > 0.0:
         return 0.0
     # Two real numbers are as one complex one.
-    own = rows[:, near][:, : near.sum() // 2 * 2]
-    pairs = own[:, ::2] + 1j * own[:, 1::2]
-    floor = float(use.sum()) * own.shape[1] / nbins
-    aliased = float(harmonics.aliased[use].sum()) * own.shape[1] / nbins
+    columns = rows[:, near][:, : near.sum() // 2 * 2]
+    pairs = columns[:, ::2] + 1j * columns[:, 1::2]
+    floor = float(use.sum()) * columns.shape[1] / nbins
+    aliased = float(harmonics.aliased[use].sum()) * columns.shape[1] / nbins
     logp = coherent_logps(pairs, np.ones((1, pairs.shape[1]), dtype=np.bool_), floor, aliased)
     return float(sigma_from_logp(logp[0]))
 
@@ -326,8 +326,8 @@ def _wave_below(harmonics: _Harmonics, n: int) -> Bools:
     mates = np.isin(number % n, (k, n - k)) & (number != k) & (number < len(shape) * n) & harmonics.shown
     share = float(least[mates].sum()) / first
     low, high = max(float(harmonics.excess[k - 1]), 0.0), harmonics.excess[mates]
-    noise, others = harmonics.noise[k - 1], harmonics.noise[mates]
-    variance = share**2 * noise * (noise + 2.0 * low) + others @ (others + 2.0 * np.maximum(high, 0.0))
+    noise, noise_of_mates = harmonics.noise[k - 1], harmonics.noise[mates]
+    variance = share**2 * noise * (noise + 2.0 * low) + noise_of_mates @ (noise_of_mates + 2.0 * np.maximum(high, 0.0))
     out[k - 1] = share * low - high.sum() > REAL * np.sqrt(variance)
     return out
 
@@ -373,27 +373,27 @@ def choose_period(folds: Sequence[Fold]) -> Choice:
 
     # Of a faint source no fold may be sure to need all its harmonics: then those that come closest.
     least = min(max(float(evidence.max()) - 1.0, DOUBT), REAL)
-    own = np.flatnonzero(evidence >= least)
-    if len(own) == 0:
+    significant = np.flatnonzero(evidence >= least)
+    if len(significant) == 0:
         index = int(np.argmax(power))
         number, rest = waves[index]
         factor = number if rest < DOUBT and evidence[index] == rest else _equal(harmonics[index], left[index])
     else:
-        index, factor = int(own[0]), 1
-        for i in own[1:].tolist():
+        index, factor = int(significant[0]), 1
+        for i in significant[1:].tolist():
             if _gains(harmonics[i], harmonics[index], top) > 0.0:
                 index = i
     tobs = folds[index].tobs
     freq = folds[index].after.freq * factor
     # What might be: a longer period of which some harmonics are nearly sure, or a part of this one. Periods that agree
     # to half a turn at the ends of the observation are one.
-    others = [
+    alternatives = [
         i
         for i, h in enumerate(harmonics)
         if abs(h.freq - freq) * tobs > 0.5
         and ((h.freq < freq and DOUBT <= evidence[i] < REAL) or (h.freq > freq and _part(h.freq / freq, left[index])))
     ]
-    alternative = max(others, key=lambda i: float(power[i])) if others and factor == 1 else None
+    alternative = max(alternatives, key=lambda i: float(power[i])) if alternatives and factor == 1 else None
     return Choice(index, factor, alternative)
 
 

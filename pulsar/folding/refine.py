@@ -68,11 +68,11 @@ def _powers(unit: Complexes, n: int, *, first: bool = False) -> Complexes:
     out = np.empty((n, *unit.shape) if first else (*unit.shape, n), dtype=unit.dtype)
     powers = out if first else np.moveaxis(out, -1, 0)
     powers[0], powers[1:2] = 1.0, unit
-    done = 1
-    while done < n - 1:
-        more = min(done, n - 1 - done)
-        np.multiply(powers[1 : more + 1], powers[done], out=powers[done + 1 : done + more + 1])
-        done += more
+    filled = 1
+    while filled < n - 1:
+        more = min(filled, n - 1 - filled)
+        np.multiply(powers[1 : more + 1], powers[filled], out=powers[filled + 1 : filled + more + 1])
+        filled += more
     return out
 
 
@@ -220,8 +220,8 @@ def _own_peak(plane: Floats, dfs: Floats, dfdots: Floats, tau: Floats, width: fl
     smeared = float(plane[best, at]) * np.sqrt(width / (width + 0.35 * drift)) / max(drift, 1.0)
     # Above what the best place of noise adds: half of the refined folds of pure noise reach less (4 to 6,
     # docs/folding.md).
-    own = float(plane[i, j]) > np.hypot(1.2 * smeared, 5.0)
-    return (i, j) if own else (best, at)
+    stands = float(plane[i, j]) > np.hypot(1.2 * smeared, 5.0)
+    return (i, j) if stands else (best, at)
 
 
 def _profile_box(spectra: Complexes, data: _Data) -> tuple[float, float, float]:

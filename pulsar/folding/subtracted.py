@@ -73,8 +73,8 @@ class Template:
     @property
     def nparams(self) -> int:
         """Numbers that were measured: bins of profiles, gains, factors that differ."""
-        own = int(np.count_nonzero(self.factors != 1.0))
-        return self.shapes.size + self.grid[0] * self.grid[1] + own + self.turns.size
+        nfactors = int(np.count_nonzero(self.factors != 1.0))
+        return self.shapes.size + self.grid[0] * self.grid[1] + nfactors + self.turns.size
 
 
 def _coarse(cells: Floats, nsubints: int, nbands: int) -> Floats:
@@ -173,17 +173,17 @@ def fit_template(cells: Floats, rows: Floats, bands: Ints, *, rounds: int = 2) -
     # Samples of a channel have the mean profile of its band.
     weight = counts.sum(axis=2)
     of_band = ratio_of((weight[:, :, None] * gains[:, :, None] * wide).sum(axis=0), weight.sum(axis=0)[:, None])
-    own = of_band[bands]
-    num = (levelled(rows[..., 0], rows[..., 1]) * own).sum(axis=1)
-    den = (rows[..., 1] * own**2).sum(axis=1)
+    factor = of_band[bands]
+    num = (levelled(rows[..., 0], rows[..., 1]) * factor).sum(axis=1)
+    den = (rows[..., 1] * factor**2).sum(axis=1)
     # Less what the bands have of it: factors are about 1 in every band.
     mean_of = ratio_of(*(np.bincount(bands, x, shape[1]).astype(np.float64) for x in (num, den)))
     factors = drawn(num - mean_of[bands] * den, den)
     factors = np.ones_like(factors) if np.ptp(factors) == 0.0 else 1.0 + factors
-    which = np.arange(divided[0] * divided[1], dtype=np.float64).reshape(divided)
+    numbers = np.arange(divided[0] * divided[1], dtype=np.float64).reshape(divided)
     return Template(
         shapes=np.ascontiguousarray(profiles.reshape(-1, nbins)),
-        shape_of=_fine(which, *shape).astype(np.int64),
+        shape_of=_fine(numbers, *shape).astype(np.int64),
         gains=gains,
         factors=factors,
         grid=(*grid, *divided),
@@ -302,10 +302,10 @@ def fold_grid(
                 if slices[i] < slices[i + 1]:
                     source.read_into(start + int(slices[i]), buffer[:, slices[i] : slices[i + 1]])
 
-            def fold(own: slice, start: int = start, size: int = size) -> None:
-                bad = np.ascontiguousarray(grid.bad[:, own])
-                place = grid._replace(delays=grid.delays[own], bad=bad, bands=grid.bands[own])
-                fold_cells(buffer[own, :size], start, place, cells, rows[own])
+            def fold(chans: slice, start: int = start, size: int = size) -> None:
+                bad = np.ascontiguousarray(grid.bad[:, chans])
+                place = grid._replace(delays=grid.delays[chans], bad=bad, bands=grid.bands[chans])
+                fold_cells(buffer[chans, :size], start, place, cells, rows[chans])
 
             list(pool.map(read, range(max(threads, 1))))
             list(pool.map(fold, ranges))
@@ -355,8 +355,8 @@ def _folded(cells: Floats, template: Template) -> Folded:
     counts = cells[..., 1]
     sums = levelled(cells[..., 0], counts)
     model = template.shapes[template.shape_of] * template.gains[:, :, None]
-    own = np.stack([(sums * model).sum(axis=2), (counts * model**2).sum(axis=2)], axis=2)
-    num, den = own[..., 0], own[..., 1]
+    sums_of_cells = np.stack([(sums * model).sum(axis=2), (counts * model**2).sum(axis=2)], axis=2)
+    num, den = sums_of_cells[..., 0], sums_of_cells[..., 1]
     power = float(den.sum())
     mean, total = (float(num.sum()) / power, power) if power > 0 else (0.0, 1.0)
     n = np.count_nonzero(den > 0)
@@ -364,7 +364,7 @@ def _folded(cells: Floats, template: Template) -> Folded:
     scatter = np.sqrt(max(squares - n, 0.0) / total), (2.0 * n) ** 0.25 / np.sqrt(total)
     profile, variance = sums.sum(axis=(0, 1)), counts.sum(axis=(0, 1))
     snr = float(best_box(profile[None, :], variance)[0][0])
-    return Folded(own, snr, (mean, float(total**-0.5), float(scatter[0]), float(scatter[1])))
+    return Folded(sums_of_cells, snr, (mean, float(total**-0.5), float(scatter[0]), float(scatter[1])))
 
 
 def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines, lowest: int = 1) -> Bools:
@@ -454,8 +454,8 @@ def profile_beside_lines(cells: Floats, gains: Floats, grid: "Grid", hit: Bools)
     den = np.sum(counts * gains**2) - np.sum(np.abs(along) ** 2 / np.maximum(line_power, 1e-300), axis=0)
     whole = np.zeros(hit.size, dtype=np.complex128)
     # Where the DM does not tell it from the line nothing is left to divide by but roundings.
-    told = den > 1e-6 * float(np.sum(counts * gains**2))
-    worth = told & (np.abs(num) ** 2 > 2.0 * nbins * den)
+    measured = den > 1e-6 * float(np.sum(counts * gains**2))
+    worth = measured & (np.abs(num) ** 2 > 2.0 * nbins * den)
     whole[number[worth]] = num[worth] / den[worth]
     return np.fft.irfft(whole, nbins)
 
@@ -492,14 +492,14 @@ def measure_template(
         there = _folded(free, template)
         if there.snr >= config.min_snr or not hit[1]:
             break
-    taken = Taken(params, template, grid, shape)
+    subtraction = Taken(params, template, grid, shape)
     if config.nsubints > 1:
-        taken = _turn_by_turn(source, taken, there.snr, hit, threads, memory)
+        subtraction = _turn_by_turn(source, subtraction, there.snr, hit, threads, memory)
     if hit.any():
         profile = profile_beside_lines(cells, template.gains, grid, hit)
         shapes = template.shapes + profile.reshape(template.nbins, -1).mean(axis=1)
-        taken = replace(taken, template=replace(taken.template, shapes=shapes))
-    return taken, there
+        subtraction = replace(subtraction, template=replace(subtraction.template, shapes=shapes))
+    return subtraction, there
 
 
 def _subints_of(single: "Grid", nturns: int, grid: "Grid", nsubints: int) -> Ints:
@@ -509,23 +509,23 @@ def _subints_of(single: "Grid", nturns: int, grid: "Grid", nsubints: int) -> Int
     return np.asarray(np.clip(number, 0, nsubints - 1))
 
 
-def _turn_by_turn(source: MaskedSource, taken: Taken, snr: float, hit: Bools, threads: int, memory: int) -> Taken:
+def _turn_by_turn(source: MaskedSource, subtraction: Taken, snr: float, hit: Bools, threads: int, memory: int) -> Taken:
     """A template with the brightness of every turn, if that leaves less (Mallows' C_p); one more pass over the samples.
 
     Of N turns whose brightness has the variance V, that of S/N 1 for the mean of all, it leaves less where V S^2 > N.
     """
-    template, grid = taken.template, taken.grid
+    template, grid = subtraction.template, subtraction.grid
     nbands, nbins = template.gains.shape[1], template.nbins
     share = np.bincount(grid.bands, minlength=nbands) / grid.bands.size
     models = np.einsum("b,sb,sbk->sk", share, template.gains, template.shapes[template.shape_of])
     # Turns begin half of one from the pulse.
     _, width, start = best_box(models.mean(axis=0)[None, :], np.ones(nbins))
     centre = float(start[0] + 0.5 * width[0]) / nbins
-    first, last = _turns_seen(source, taken.params, grid.delays)
+    first, last = _turns_seen(source, subtraction.params, grid.delays)
     nturns = int(np.ceil(last - first)) + 1
     if _MOST_VARIANCE * snr**2 < nturns or nturns * (2 * COPIES * 16 * nbins + 32 * nbands) > memory:
-        return taken
-    single = make_grid(source, taken.params, (nturns, 1, nbins), centre + 0.5)
+        return subtraction
+    single = make_grid(source, subtraction.params, (nturns, 1, nbins), centre + 0.5)
     # Each thread has cells of its own, of whole numbers, as far as there is room for them.
     parts = max(min(threads, len(source.freqs), memory // (2 * 16 * nturns * nbins) - 1), 1)
     apart = single._replace(bands=np.arange(len(source.freqs)) * parts // len(source.freqs))
@@ -537,13 +537,13 @@ def _turn_by_turn(source: MaskedSource, taken: Taken, snr: float, hit: Bools, th
     num, den = _matched(cells, models)
     each = 2.0 * np.count_nonzero(den > 0) - float(np.sum(ratio_of(num**2, den)))
     if each >= 2.0 - float(num.sum() ** 2 / max(den.sum(), 1e-300)):
-        return taken
-    turns, own = drawn(num, den), den > 0
+        return subtraction
+    turns, seen = drawn(num, den), den > 0
     gains = np.einsum("b,sb->s", share, template.gains)[of_turn]
-    levels = ratio_of(cells[..., 0].sum(axis=1), cells[..., 1].sum(axis=1))[own]
+    levels = ratio_of(cells[..., 0].sum(axis=1), cells[..., 1].sum(axis=1))[seen]
     beside = -_lowest(models.mean(axis=0)) / max(float(gains.mean()), 1e-300)
-    level = _level((gains * (turns - 1.0))[own], levels, beside)
-    return replace(taken, template=replace(template, turns=turns, level=level), single=single)
+    level = _level((gains * (turns - 1.0))[seen], levels, beside)
+    return replace(subtraction, template=replace(template, turns=turns, level=level), single=single)
 
 
 def _matched(cells: Floats, models: Floats) -> tuple[Floats, Floats]:
@@ -554,9 +554,9 @@ def _matched(cells: Floats, models: Floats) -> tuple[Floats, Floats]:
     nbins = models.shape[1]
     spectra = np.fft.rfft(levelled(cells[..., 0], cells[..., 1])) * np.fft.rfft(models).conj()
     sums, den = np.fft.irfft(spectra, nbins), (cells[..., 1] * models**2).sum(axis=1)
-    own = den > 0
-    beside = sums[own, nbins // 8 : nbins - nbins // 8]
-    differ = np.mean((beside - beside.mean(axis=0)) ** 2 / den[own, None], axis=0)
+    seen = den > 0
+    beside = sums[seen, nbins // 8 : nbins - nbins // 8]
+    differ = np.mean((beside - beside.mean(axis=0)) ** 2 / den[seen, None], axis=0)
     noise = max(float(np.median(differ)) if differ.size else 1.0, 1.0)
     return sums[:, 0] / noise, den / noise
 
@@ -583,7 +583,7 @@ def _level(brightness: Floats, levels: Floats, beside: float) -> float:
 
 def measure_rest(
     source: MaskedSource,
-    taken: Taken,
+    subtraction: Taken,
     *,
     threads: int,
     memory: int = 4 * GULP_BYTES,
@@ -598,8 +598,8 @@ def measure_rest(
     threads, memory : int
         As :func:`fold_grid` takes them.
     """
-    cells, _ = fold_grid(source, taken.grid, taken.shape, threads=threads, memory=memory, progress=progress)
-    return _folded(cells, taken.template)
+    cells, _ = fold_grid(source, subtraction.grid, subtraction.shape, threads=threads, memory=memory, progress=progress)
+    return _folded(cells, subtraction.template)
 
 
 class SubtractedSource(Relay):
@@ -613,12 +613,12 @@ class SubtractedSource(Relay):
         How many were taken out before: each has random numbers of its own.
     """
 
-    def __init__(self, source: MaskedSource, taken: Sequence[Taken], first: int = 0) -> None:
+    def __init__(self, source: MaskedSource, templates: Sequence[Taken], first: int = 0) -> None:
         super().__init__(source)
         self.obs = source.obs
         self.mask = source.mask
         self.nchans = source.nchans
-        self.taken = tuple(taken)
+        self.taken = tuple(templates)
         chans = np.arange(self.nchans, dtype=np.int64)
         self._keys = [
             (stream_keys(_SEED, _STREAM + first + number, chans) >> np.uint64(32)).astype(np.int64)
@@ -663,14 +663,14 @@ def measure_templates(
     if len(params) > 1 and held <= memory // 2 and cells[0] == cells[1]:
         return _in_memory(source, params, config, memory=memory - held, **how)
     how["memory"] = memory
-    taken: list[Taken] = []
+    templates: list[Taken] = []
     if len(params) > 1:
         for pulsar in params:
-            taken.append(measure_template(without(source, taken), pulsar, _mean(config), **how)[0])
+            templates.append(measure_template(without(source, templates), pulsar, _mean(config), **how)[0])
     measured = []
     for i, pulsar in enumerate(params):
-        measured.append(measure_template(without(source, taken[:i] + taken[i + 1 :]), pulsar, config, **how))
-        taken[i : i + 1] = [measured[-1][0]]
+        measured.append(measure_template(without(source, templates[:i] + templates[i + 1 :]), pulsar, config, **how))
+        templates[i : i + 1] = [measured[-1][0]]
     return measured
 
 
@@ -688,13 +688,13 @@ def _in_memory(
     _read_all(source, left, threads)
     rest = left.copy()
     before, beside = HeldSource(source, Rows(left, 0)), HeldSource(source, Rows(rest, 0))
-    taken: list[Taken] = []
+    templates: list[Taken] = []
     for i, pulsar in enumerate(params):
-        taken.append(measure_template(beside, pulsar, _mean(config), **how)[0])
-        _read_all(SubtractedSource(beside, taken[i:], i), rest, threads)
+        templates.append(measure_template(beside, pulsar, _mean(config), **how)[0])
+        _read_all(SubtractedSource(beside, templates[i:], i), rest, threads)
     measured = []
     for i, pulsar in enumerate(params):
-        _read_all(without(before, taken[i + 1 :], i), rest, threads)
+        _read_all(without(before, templates[i + 1 :], i), rest, threads)
         measured.append(measure_template(beside, pulsar, config, **how))
         _read_all(SubtractedSource(before, [measured[-1][0]], i), left, threads)
     return measured
@@ -711,15 +711,15 @@ def _read_all(source: SampleSource, out: Int8s, threads: int) -> None:
         list(pool.map(read, range(0, out.shape[1], gulp)))
 
 
-def without(source: MaskedSource, taken: Sequence[Taken], first: int = 0) -> MaskedSource:
+def without(source: MaskedSource, templates: Sequence[Taken], first: int = 0) -> MaskedSource:
     """Samples less the templates of pulsars, if any; `first`: the number of the first."""
-    return SubtractedSource(source, taken, first) if taken else source
+    return SubtractedSource(source, templates, first) if templates else source
 
 
-def packed(taken: Sequence[Taken]) -> dict[str, Array]:
+def packed(templates: Sequence[Taken]) -> dict[str, Array]:
     """Templates as arrays, for who keeps them; :func:`unpacked` makes them anew."""
-    arrays: dict[str, Array] = {"count": np.array(len(taken))}
-    for i, pulsar in enumerate(taken):
+    arrays: dict[str, Array] = {"count": np.array(len(templates))}
+    for i, pulsar in enumerate(templates):
         params, template = pulsar.params, pulsar.template
         arrays[f"params{i}"] = np.array([params.freq, params.fdot, params.dm, params.fddot])
         arrays[f"shape{i}"] = np.array(pulsar.shape)

@@ -249,10 +249,10 @@ def folded(pieces: Pieces, series: Floats, npieces: int) -> Float32s:
     out = np.zeros((total // npieces, nbands, nbins))
     first, start = pieces.places()
     for k, (bin_, at) in enumerate(zip(first, start, strict=True)):
-        own = np.zeros((nbins, nbands))
+        profiles = np.zeros((nbins, nbands))
         there = series[at : at + nbins]
-        own[: len(there)] = there
-        out[k // npieces] += (np.roll(own, bin_, axis=0) * pieces.counts[k][:, None]).T
+        profiles[: len(there)] = there
+        out[k // npieces] += (np.roll(profiles, bin_, axis=0) * pieces.counts[k][:, None]).T
     return out.astype(np.float32)
 
 

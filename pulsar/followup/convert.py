@@ -179,27 +179,27 @@ def convert_files(
     with open_observation(*paths, config=config) as obs:
         for problem in obs.problems:
             progress.warning(problem)
-        taken = Extracted(obs, extract)
-        held = max(taken.depth, 8) if form == "FBH5" else taken.depth
+        extracted = Extracted(obs, extract)
+        held = max(extracted.depth, 8) if form == "FBH5" else extracted.depth
         depth = held if nbits is None else nbits
-        header = taken.header.with_(nbits=depth, nifs=1)
+        header = extracted.header.with_(nbits=depth, nifs=1)
         _check_format(form, out, header)
         check_packing(header.nchans, depth)
         check_free(out, overwrite=overwrite, nbytes=header.nsamps * header.nchans * depth / 8)
         with unchanged(obs):
-            scale, offset = _scales(taken, depth, progress) if depth < held else (None, None)
+            scale, offset = _scales(extracted, depth, progress) if depth < held else (None, None)
             with (
-                _writer(form, out, header, taken, scale, offset, overwrite) as writer,
+                _writer(form, out, header, extracted, scale, offset, overwrite) as writer,
                 progress.stage("converting", header.nsamps, "samples") as tick,
             ):
-                for data in (block.data for block in taken.blocks(taken.gulp)):
-                    data[~taken.chan_ok] = 0  # channels that the input itself masks
+                for data in (block.data for block in extracted.blocks(extracted.gulp)):
+                    data[~extracted.chan_ok] = 0  # channels that the input itself masks
                     if scale is not None and offset is not None and form != "PSRFITS":
                         data = (data - offset[:, None]) / scale[:, None]
-                        data[~taken.chan_ok] = 0
+                        data[~extracted.chan_ok] = 0
                     writer.write(data)
                     tick(data.shape[1])
-        return _told(form, header, taken, scale is not None, len(obs.gaps))
+        return _told(form, header, extracted, scale is not None, len(obs.gaps))
 
 
 def _check_format(form: str, out: Path, header: Header) -> None:
@@ -211,16 +211,16 @@ def _check_format(form: str, out: Path, header: Header) -> None:
         raise ConfigError(f"--out {out}: PSRFITS cannot say that the data are barycentred: write .fil or .h5")
 
 
-def _scales(taken: Extracted, depth: int, progress: Progress) -> tuple[Float32s, Float32s]:
+def _scales(extracted: Extracted, depth: int, progress: Progress) -> tuple[Float32s, Float32s]:
     """Scale and offset of each channel, shape (nchans,): a sample is code * scale + offset."""
-    nsamps = taken.header.nsamps
+    nsamps = extracted.header.nsamps
     # Fewest samples of such a piece: of its noise the standard error is 2 %.
-    length = min(taken.gulp, nsamps, max(1024, -(-nsamps // _MEASURED)))
+    length = min(extracted.gulp, nsamps, max(1024, -(-nsamps // _MEASURED)))
     starts = np.unique(np.linspace(0, nsamps - length, min(_MEASURED, -(-nsamps // length))).astype(np.int64))
-    measured = np.empty((2, len(starts), taken.header.nchans))
+    measured = np.empty((2, len(starts), extracted.header.nchans))
     with progress.stage("measuring", len(starts), "pieces") as tick:
         for i, start in enumerate(starts.tolist()):
-            data = taken.read(start, length).data
+            data = extracted.read(start, length).data
             measured[:, i] = data.mean(axis=1, dtype=np.float64), data.std(axis=1, dtype=np.float64)
             tick(1)
     mean, sigma = np.median(np.nan_to_num(measured), axis=1)
@@ -234,7 +234,7 @@ def _writer(
     form: str,
     out: Path,
     header: Header,
-    taken: Extracted,
+    extracted: Extracted,
     scale: Float32s | None,
     offset: Float32s | None,
     overwrite: bool,
@@ -243,10 +243,10 @@ def _writer(
         return FilterbankWriter(out, header, nbits=header.nbits)
     if form == "FBH5":
         return Fbh5Writer(out, header, nbits=header.nbits, overwrite=overwrite)
-    if scale is None and header.nbits == taken.source.nbits == 16 and taken.dtype == np.uint16:
+    if scale is None and header.nbits == extracted.source.nbits == 16 and extracted.dtype == np.uint16:
         # Samples of 16 bit are signed in PSRFITS.
         offset = np.full(header.nchans, 32768.0, dtype=np.float32)
-    weights = None if taken.chan_ok.all() else taken.chan_ok.astype(np.float32)
+    weights = None if extracted.chan_ok.all() else extracted.chan_ok.astype(np.float32)
     return PsrfitsWriter(
         out,
         header,
@@ -271,7 +271,7 @@ def _row_length(header: Header) -> int:
     return even if even >= 64 or header.nchans * header.nbits < 64 else most
 
 
-def _told(form: str, header: Header, taken: Extracted, scaled: bool, gaps: int) -> str:
+def _told(form: str, header: Header, extracted: Extracted, scaled: bool, gaps: int) -> str:
     low, high = header.edges
     parts = [
         f"{form}, {header.nchans} channels from {low:.9g} to {high:.9g} MHz, {header.nsamps} samples of "
@@ -281,11 +281,11 @@ def _told(form: str, header: Header, taken: Extracted, scaled: bool, gaps: int) 
         kept = "DAT_SCL and DAT_OFFS have the units of the input" if form == "PSRFITS" else "the units are lost"
         level, spread = LEVELS[header.nbits]
         parts.append(f"scaled in each channel to a mean of {level:g} and noise of {spread:.3g} ({kept})")
-    elif taken.averaged:
+    elif extracted.averaged:
         parts.append("means of what was averaged")
     else:
         parts.append("samples as they are")
-    if masked := int(np.count_nonzero(~taken.chan_ok)):
+    if masked := int(np.count_nonzero(~extracted.chan_ok)):
         parts.append(f"{masked} masked channels {'have weight 0' if form == 'PSRFITS' else 'are 0'}")
     if gaps:
         parts.append(f"{gaps} gaps are filled with the means of channels")

@@ -70,13 +70,13 @@ def folded(
     samples = clean(obs, config, means)
     if samples.source is None:
         with unchanged(obs), means.progress.stage("folding", total=obs.header.nsamps, unit="samples") as tick:
-            made = samples.cubes(params, config.fold, means)
+            folds = samples.cubes(params, config.fold, means)
             tick(obs.header.nsamps)
-        return samples, made
+        return samples, folds
     cubes: dict[int, FoldCube] = {}
-    for own, rows in _residuals(samples.source, known, len(params), config, means):
-        made = replace(samples, source=own).cubes([params[i] for i in rows], config.fold, means)
-        cubes |= dict(zip(rows, made, strict=True))
+    for source, rows in _residuals(samples.source, known, len(params), config, means):
+        folds = replace(samples, source=source).cubes([params[i] for i in rows], config.fold, means)
+        cubes |= dict(zip(rows, folds, strict=True))
     return samples, [cubes[i] for i in range(len(params))]
 
 
@@ -154,8 +154,8 @@ def _known(ephemeris: Ephemeris | FromPar, header: Header) -> KnownFold | None:
 def _start(ephemeris: Ephemeris | FromPar, header: Header, *, fit: bool) -> FoldParams:
     """With what a fold is made: where it is refined, and has been in these data, that from which the search began."""
     known = _known(ephemeris, header) if fit else None
-    given = ephemeris.params(header)
-    return given if known is None or known.params is None else known.params
+    params = ephemeris.params(header)
+    return params if known is None or known.params is None else known.params
 
 
 def measured(cube: FoldCube, lines: Lines, *, fit: bool, search_dm: bool) -> Fold:
@@ -438,7 +438,7 @@ def _with_errors(cube: FoldCube) -> Fold:
     return replace(refine(cube, fit=False), freq_err=spin.freq_err, fdot_err=spin.fdot_err, dm_err=dispersion.dm_err)
 
 
-def imported_table(found: Sequence[Imported], config: Config) -> Array:
+def imported_table(imports: Sequence[Imported], config: Config) -> Array:
     """Candidates in the order of the files, with scores and flags as a search gives them.
 
     Parameters
@@ -447,20 +447,20 @@ def imported_table(found: Sequence[Imported], config: Config) -> Array:
         Its sections `sift`, `rfi` (mains, diodes) and `known` are used.
     """
     scorer = scorer_of(config.sift.weights)
-    table = empty_table(CANDIDATE_COLUMNS, len(found))
-    for i, one in enumerate(found):
-        rows, fold = table[i : i + 1], one.fold
-        known = Interference(config.sift.mains, config.rfi.diodes, dispersion_known=not one.header.is_series)
-        fold_row(f"c{i + 1:04d}", fold, one.header, rows[0], scorer)
+    table = empty_table(CANDIDATE_COLUMNS, len(imports))
+    for i, entry in enumerate(imports):
+        rows, fold = table[i : i + 1], entry.fold
+        known = Interference(config.sift.mains, config.rfi.diodes, dispersion_known=not entry.header.is_series)
+        fold_row(f"c{i + 1:04d}", fold, entry.header, rows[0], scorer)
         # Nobody has searched here: all that is known is the fold.
         alone = Group("", fold.before, np.zeros(0, dtype=np.int64), fold.before.dm, fold.before.dm)
         flags = flags_of(alone, fold, fold.extra["features"], known)
         rows["rfi_flags"] = ",".join(flags)
         rows["score"] *= weight(flags)
         rows["obs"] = i
-        fill_barycentre(rows, one.header)
+        fill_barycentre(rows, entry.header)
         if config.known.catalogue:
-            label(rows, one.header, read_catalogue(config.known.catalogue), radius=config.known.radius)
+            label(rows, entry.header, read_catalogue(config.known.catalogue), radius=config.known.radius)
     return table
 
 
@@ -485,7 +485,7 @@ def import_files(
 
     Returns
     -------
-    found : list of Imported
+    imports : list of Imported
     table : ndarray
         Fields of CANDIDATE_COLUMNS; `id` and `obs` count the files, `rank` 1 is the best.
 
@@ -498,27 +498,27 @@ def import_files(
     """
     progress = Progress("quiet") if progress is None else progress
     record = None if target is None else Provenance(target.argv, paths, to_toml(config, with_help=False), 1)
-    found = []
+    imports = []
     with progress.stage("importing", total=len(paths), unit="folds") as tick:
         for path in paths:
-            found.append(import_fold(path, fit=fit))
+            imports.append(import_fold(path, fit=fit))
             tick(1)
-    for problem in dict.fromkeys(problem for one in found for problem in one.problems):
+    for problem in dict.fromkeys(problem for entry in imports for problem in entry.problems):
         progress.message(problem)
-    table = imported_table(found, config)
+    table = imported_table(imports, config)
     table = table[np.lexsort((-table["snr"], -table["score"]))]
     table["rank"] = np.arange(1, len(table) + 1)
     if target is None or record is None:
-        return found, table
+        return imports, table
     with ProductWriter(target.path, overwrite=target.overwrite) as writer:
         files = []
-        for one in found:
-            stat = one.path.stat()
-            files.append([InputFile(one.path, 0, one.header.nsamps, stat.st_size, stat.st_mtime)])
-        problems = [f"{one.path.name}: {problem}" for one in found for problem in one.problems]
-        writer.observations([one.header for one in found], files, [[] for _ in found], problems=problems)
-        for i, one in enumerate(found):
-            writer.fold(f"c{i + 1:04d}", one.fold)
+        for entry in imports:
+            stat = entry.path.stat()
+            files.append([InputFile(entry.path, 0, entry.header.nsamps, stat.st_size, stat.st_mtime)])
+        problems = [f"{entry.path.name}: {problem}" for entry in imports for problem in entry.problems]
+        writer.observations([entry.header for entry in imports], files, [[] for _ in imports], problems=problems)
+        for i, entry in enumerate(imports):
+            writer.fold(f"c{i + 1:04d}", entry.fold)
         writer.table("candidates", table)
         writer.provenance(record.record(progress.times))
-    return found, table
+    return imports, table

@@ -81,7 +81,7 @@ class RfiReport:
             "nblocks": len(mask.edges) - 1,
             "channels_masked": int(np.count_nonzero(~mask.chan_ok)),
             "fraction_lost": mask.fraction_lost,
-            "reasons": [asdict(one) for one in losses(mask)],
+            "reasons": [asdict(loss) for loss in losses(mask)],
             "frequencies": [_lost(s, "channels") | {"reasons": list(s.reasons)} for s in worst_channels(mask, header)],
             "times": [_lost(s, "blocks") for s in worst_blocks(mask, header)],
             "birdies": [asdict(birdie) for birdie in self.birdies],
@@ -165,8 +165,8 @@ def make_rfi(
         record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), means.threads)
         cleaning = find_mask(obs, settings, threads=means.threads, progress=progress, statistics=True)
         source = clean_source(obs, cleaning.mask, settings, threads=means.threads, progress=progress)
-        found = zero_dm(source, obs.header, settings, means)
-        birdies = merged([*given_birdies(obs.header, settings.rfi), *([] if found is None else found.lines)])
+        learnt = zero_dm(source, obs.header, settings, means)
+        birdies = merged([*given_birdies(obs.header, settings.rfi), *([] if learnt is None else learnt.lines)])
         if target is not None:
             write_mask(
                 target,
@@ -177,4 +177,4 @@ def make_rfi(
                 provenance=record.record(progress.times),
                 overwrite=overwrite,
             )
-        return RfiReport(obs.header, cleaning.mask, cleaning.stats, birdies, found, target)
+        return RfiReport(obs.header, cleaning.mask, cleaning.stats, birdies, learnt, target)

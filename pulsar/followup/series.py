@@ -295,11 +295,11 @@ def burst_of(run: Run, ident: str, progress: Progress | None = None) -> tuple[di
         The files are not where they were, or cannot be read.
     """
     rows = run.rows("single_pulses")
-    found = rows[rows["id"] == ident]
-    if not len(found):
+    matching = rows[rows["id"] == ident]
+    if not len(matching):
         names = ", ".join(str(name) for name in rows["id"][:5]) or "there are none"
         raise ConfigError(f"{run.path}: no single pulse {ident!r}; {names}")
-    row = values_of(found[0])
+    row = values_of(matching[0])
     files, config = origin_of(run, row)
     progress = Progress("quiet") if progress is None else progress
     with opened(files, config) as obs:

@@ -189,7 +189,7 @@ def plan_survey(survey: Survey) -> SurveyPlan:
             # More memory a search may do.
             if threads == counts[-1] and not plans:
                 raise
-    return reduce(lambda best, found: found if found.keeps_up > 1.05 * best.keeps_up else best, plans)
+    return reduce(lambda best, plan: plan if plan.keeps_up > 1.05 * best.keeps_up else best, plans)
 
 
 def _planned(survey: Survey, threads: int) -> SurveyPlan:

@@ -93,19 +93,19 @@ def commands(run: Run, row: dict[str, Any]) -> list[str]:
     """
     ident, dm = str(row["id"]), f"{row['dm']:.6g}"
     stem = f"{run.path.stem}_{ident}"
-    own = [str(path) for path in run.files_of(int(row["obs"]))] or ["FILE"]
+    files = [str(path) for path in run.files_of(int(row["obs"]))] or ["FILE"]
     product = str(run.path)
     if is_stack(run):
         nights = ["pulsar", "stack", "nights", product, "--id", ident, "--par", f"{stem}.par"]
-        return [shlex.join(nights), *(shlex.join(["pulsar", "fold", file, "--par", f"{stem}.par"]) for file in own)]
+        return [shlex.join(nights), *(shlex.join(["pulsar", "fold", file, "--par", f"{stem}.par"]) for file in files)]
     start = _at_start(row, run.observation_of(row))
     lines = [
-        ["pulsar", "fold", *own, "--candidates", product, "--id", ident, "--out", f"{stem}.h5"],
+        ["pulsar", "fold", *files, "--candidates", product, "--id", ident, "--out", f"{stem}.h5"],
         ["pulsar", "export", product, "--id", ident, "--par", "--out", f"{stem}.par"],
-        ["pulsar", "fold", *own, "--par", f"{stem}.par", "--out", f"{stem}_par.h5"],
-        ["pulsar", "dedisperse", *own, "--dm", dm, "--out", f"{stem}.dat"],
-        ["prepfold", "-topo", *start, "-dm", dm, "-o", stem, *own],
-        ["dspsr", "-E", f"{stem}.par", "-O", stem, *own],
+        ["pulsar", "fold", *files, "--par", f"{stem}.par", "--out", f"{stem}_par.h5"],
+        ["pulsar", "dedisperse", *files, "--dm", dm, "--out", f"{stem}.dat"],
+        ["prepfold", "-topo", *start, "-dm", dm, "-o", stem, *files],
+        ["dspsr", "-E", f"{stem}.par", "-O", stem, *files],
     ]
     return [shlex.join(words) for words in lines]
 

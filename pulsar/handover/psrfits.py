@@ -40,10 +40,10 @@ def psrfits_bytes(candidate: Exported) -> bytes:
     """
     if not 0 < candidate.fold.epoch <= LATEST_MJD:
         raise ConfigError("the time of the observation is not known: PSRFITS cannot tell when its pulses came")
-    made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    tables = [_history(candidate, made), _ephemeris(candidate), _polyco(candidate, made), _subints(candidate)]
+    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    tables = [_history(candidate, date), _ephemeris(candidate), _polyco(candidate, date), _subints(candidate)]
     content = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(header=_primary(candidate, made)), *tables]).writeto(content)
+    fits.HDUList([fits.PrimaryHDU(header=_primary(candidate, date)), *tables]).writeto(content)
     return content.getvalue()
 
 
@@ -62,24 +62,24 @@ def _width(candidate: Exported) -> float:
     return -candidate.header.bandwidth / len(candidate.fold.band_freqs)
 
 
-def _primary(candidate: Exported, made: str) -> Any:
+def _primary(candidate: Exported, date: str) -> Any:
     h, fold = candidate.header, candidate.fold
     day, seconds = divmod(fold.epoch - 0.5 * fold.tobs / DAY, 1.0)
     # To a tenth of a microsecond, which is what the MJD holds.
     seconds = round(seconds * DAY, 7)
-    own = {"DATE": made, "BECONFIG": "N/A", "OBS_MODE": "PSR", "SRC_NAME": file_name(ascii_only(candidate.name))}
+    fields = {"DATE": date, "BECONFIG": "N/A", "OBS_MODE": "PSR", "SRC_NAME": file_name(ascii_only(candidate.name))}
     named = {"TELESCOP": printable(h.telescope) or "unknown", "BACKEND": printable(h.machine)}
-    return fits.Header(primary_cards(h, int(day), seconds, HDRVER="6.1", **own, **named))
+    return fits.Header(primary_cards(h, int(day), seconds, HDRVER="6.1", **fields, **named))
 
 
 def _table(name: str, columns: list[tuple[str, str, str, Any]], dims: Mapping[str, str] | None = None) -> Any:
     """A table of columns: name, format, unit and values; with dimensions of some."""
     dims = dims or {}
-    made = [
+    cols = [
         fits.Column(name=key, format=form, unit=unit or None, array=values, dim=dims.get(key))
         for key, form, unit, values in columns
     ]
-    return fits.BinTableHDU.from_columns(made, name=name)
+    return fits.BinTableHDU.from_columns(cols, name=name)
 
 
 def _row(name: str, values: list[tuple[str, str, str, Any]]) -> Any:
@@ -87,14 +87,14 @@ def _row(name: str, values: list[tuple[str, str, str, Any]]) -> Any:
     return _table(name, [(key, form, unit, np.array([value])) for key, form, unit, value in values])
 
 
-def _history(candidate: Exported, made: str) -> Any:
+def _history(candidate: Exported, date: str) -> Any:
     """One line of what was done."""
     fold, h = candidate.fold, candidate.header
     nsub, nbands, nbins = len(fold.time_phase), len(fold.band_freqs), fold.profile.size
     period = 1.0 / fold.after.freq
     text = ascii_only(f"pulsar export {candidate.product.name} --id {candidate.ident} --psrfits")
     return _row("HISTORY", [
-        ("DATE_PRO", "24A", "", made), ("PROC_CMD", "256A", "", text[:256]), ("SCALE", "8A", "", "FluxDen"),
+        ("DATE_PRO", "24A", "", date), ("PROC_CMD", "256A", "", text[:256]), ("SCALE", "8A", "", "FluxDen"),
         ("POL_TYPE", "8A", "", "INTEN"), ("NSUB", "1J", "", nsub), ("NPOL", "1I", "", 1), ("NBIN", "1I", "", nbins),
         ("NBIN_PRD", "1I", "", nbins), ("TBIN", "1D", "s", period / nbins), ("CTR_FREQ", "1D", "MHz", h.fcenter),
         ("NCHAN", "1J", "", nbands), ("CHAN_BW", "1D", "MHz", _width(candidate)),
@@ -112,7 +112,7 @@ def _ephemeris(candidate: Exported) -> Any:
     return _table("PSRPARAM", [("PARAM", "128A", "", np.array(lines))])
 
 
-def _polyco(candidate: Exported, made: str) -> Any:
+def _polyco(candidate: Exported, date: str) -> Any:
     """The turns of the fold: phase = REF_PHS + 60 REF_F0 t + the polynomial, t in minutes after REF_MJD."""
     p, fold = candidate.fold.after, candidate.fold
     where = find_observatory(candidate.header.telescope)
@@ -121,7 +121,7 @@ def _polyco(candidate: Exported, made: str) -> Any:
     minutes = min(math.ceil(fold.tobs / 60.0) + 2, np.iinfo(np.int16).max)
     site = "@" if where is None or candidate.header.barycentric else where.code
     return _row("POLYCO", [
-        ("DATE_PRO", "24A", "", made), ("POLYVER", "16A", "", "pulsar-search"), ("NSPAN", "1I", "min", minutes),
+        ("DATE_PRO", "24A", "", date), ("POLYVER", "16A", "", "pulsar-search"), ("NSPAN", "1I", "min", minutes),
         ("NCOEF", "1I", "", _NCOEF), ("NPBLK", "1I", "", 1), ("NSITE", "8A", "", site),
         ("REF_FREQ", "1D", "MHz", candidate.header.fch1), ("PRED_PHS", "1D", "", 0.0),
         ("REF_MJD", "1D", "", fold.epoch), ("REF_PHS", "1D", "", 0.0), ("REF_F0", "1D", "Hz", p.freq),

@@ -146,11 +146,11 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
 
 def _rotation(fold: Fold) -> tuple[FoldParams, str]:
     """Parameters of a fold without a derivative that is not significant, and a remark on its limit."""
-    after, given = fold.after, fold.before.fdot
+    after, drift = fold.after, fold.before.fdot
     if not isfinite(fold.fdot_err) or significant(after.fdot, fold.fdot_err):
         return after, ""
     limit = f"{abs(after.fdot) + 3.0 * fold.fdot_err:.2g} Hz/s"
-    fdot = given if abs(given) < fold.fdot_err else 0.0
+    fdot = drift if abs(drift) < fold.fdot_err else 0.0
     return replace(after, fdot=fdot), f"no derivative of its own is seen: below {limit} (3 errors)"
 
 
@@ -355,9 +355,9 @@ def match(profile: Floats, template: Template) -> tuple[float, float, float]:
     """
     nbins = len(profile)
     n = min(nbins // 2 + 1, len(template.spectrum))
-    own, model = series_of(profile)[:n], template.spectrum[:n]
+    spectrum, model = series_of(profile)[:n], template.spectrum[:n]
     k = np.arange(n)
-    cross = own * np.conj(model)
+    cross = spectrum * np.conj(model)
     # The correlation is first looked at on a grid finer than the bins.
     size = 8 * nbins
     shift = float(np.argmax(np.fft.irfft(cross, size)) / size)
@@ -400,23 +400,23 @@ def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: Template
         raise ConfigError(f"{groups} arrival times: expected one at least")
     if not fold.epoch > 0:
         raise ConfigError("the time of the observation is not known: there are no times of arrival")
-    own = template_from(fold.profile.astype(np.float64)) if template is None else template
+    shape = template_from(fold.profile.astype(np.float64)) if template is None else template
     rows, lengths = fold.time_phase.astype(np.float64), np.diff(fold.time_edges)
     middles = fold.time_edges[:-1] + 0.5 * lengths - 0.5 * fold.tobs
     # What is masked whole holds nothing.
     weights = np.where(np.ptp(rows, axis=1) > 0, lengths, 0.0)
-    wander, scale = _wander(rows, weights, middles, own)
+    wander, scale = _wander(rows, weights, middles, shape)
     toas = []
     for part in np.array_split(np.arange(len(rows)), min(groups, len(rows))):
         weight = weights[part]
         if not weight.sum() > 0:
             continue
         profile = np.sqrt(weight) @ rows[part] / np.sqrt(weight.sum())
-        shift, error, snr = match(profile, own)
+        shift, error, snr = match(profile, shape)
         if snr < LEAST_SNR:
             continue
         middle = float(weight @ middles[part] / weight.sum())
-        at, freq = _passage(fold, middle, own.phase + shift)
+        at, freq = _passage(fold, middle, shape.phase + shift)
         mjd = Decimal(fold.epoch) + Decimal(at) / Decimal(DAY)
         error = float(np.sqrt(scale * error**2 + wander * np.sum(weight**2) / weight.sum() ** 2))
         toas.append(Toa(mjd, error / freq, _top(header), snr, float(weight.sum())))
@@ -474,18 +474,18 @@ def _wander(rows: Floats, weights: Floats, middles: Floats, template: Template) 
     slopes, response = slopes_of(series_of(rows[use])[:, :nharm], model), height * information
     trend = np.polynomial.Polynomial.fit(middles[use], slopes / response, 2, w=height)
     white = np.full(len(slopes), information / (2.0 * rows.shape[1]))
-    own, scale, free = own_scatter(slopes - response * trend(middles[use]), white, response, nparams=3)
+    scatter, scale, free = own_scatter(slopes - response * trend(middles[use]), white, response, nparams=3)
     factor = float(student(free)) ** 2
-    return factor * own, factor * scale
+    return factor * scatter, factor * scale
 
 
 def _passage(fold: Fold, middle: float, phase: float) -> tuple[float, float]:
     """The moment next to `middle` [s after mid-observation] at which the fold has a phase, and the frequency there."""
     p = fold.after
     at, freq = middle, p.at(middle).freq
-    wanted = phase + round(p.turns(at) - phase)
+    turns = phase + round(p.turns(at) - phase)
     for _ in range(3):
-        at += (wanted - p.turns(at)) / freq
+        at += (turns - p.turns(at)) / freq
     return at, freq
 
 

@@ -63,23 +63,23 @@ class RawFile(Closing):
         # At a cache line, as the squares are that are transposed.
         raw = self._space.array(name, (nbytes,), np.uint8)
         view = raw.data
-        done = 0
-        while done < nbytes:
+        nread = 0
+        while nread < nbytes:
             try:
-                got = os.preadv(file.number, [view[done:]], offset + done)
+                got = os.preadv(file.number, [view[nread:]], offset + nread)
             except OSError as error:
                 raise DataError(
-                    f"{self.path}: reading byte {offset + done} failed: {error.strerror}; "
+                    f"{self.path}: reading byte {offset + nread} failed: {error.strerror}; "
                     "the disk or the network share may be at fault: copy the file and try again"
                 ) from error
             if got == 0:
                 # Cut before the place that is read, perhaps.
-                end = min(os.fstat(file.number).st_size, offset + done)
+                end = min(os.fstat(file.number).st_size, offset + nread)
                 raise DataError(
                     f"{self.path}: ends at byte {end} where {offset + nbytes - end} more were expected: "
                     "it was cut while it was being read"
                 )
-            done += got
+            nread += got
         return raw
 
     def park(self) -> None:

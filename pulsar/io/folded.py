@@ -144,8 +144,8 @@ class _Pfd:
         self.dt, _, _, topo_epoch, bary_epoch, self.voverc, self.lowest, self.width, self.dm = facts
         topo, bary, (flag, freq, fdot, fddot) = (file.take("f4x3d", "periods") for _ in range(3))
         file.take("7d", "orbit")
-        for n, what in ((ndm, "DMs"), (nperiod, "periods"), (npdot, "period derivatives")):
-            file.array((n,), f"trial {what}")
+        for n, noun in ((ndm, "DMs"), (nperiod, "periods"), (npdot, "period derivatives")):
+            file.array((n,), f"trial {noun}")
         self.profiles = file.array((npart, nsub, nbins), "profiles").astype(np.float64)
         # Numbers kept of each sub-integration and subband.
         self.stats = file.array((npart, nsub, 7), "statistics").astype(np.float64)

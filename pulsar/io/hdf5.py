@@ -288,10 +288,10 @@ class Sink(io.FileIO):
     def write(self, data: Any) -> int:
         """Write all of it, or note why that cannot be."""
         view = memoryview(data).cast("B")
-        done = 0
-        while done < view.nbytes and self.failed is None:
+        nwritten = 0
+        while nwritten < view.nbytes and self.failed is None:
             try:
-                done += super().write(view[done:]) or 0
+                nwritten += super().write(view[nwritten:]) or 0
             except OSError as error:
                 self.failed = error
         return view.nbytes

@@ -144,12 +144,12 @@ class Content:
         item = self._item(name)
         if not isinstance(item, h5py.Dataset):
             raise TypeError(f"it is a {type(item).__name__.lower()}, expected a data set")
-        made = item.id.get_create_plist()
-        layout = made.get_layout()
-        if layout == h5py.h5d.VIRTUAL or made.get_external_count():
+        plist = item.id.get_create_plist()
+        layout = plist.get_layout()
+        if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
             raise OSError("its samples are in another file")
-        for number in range(made.get_nfilters()):
-            if not h5py.h5z.filter_avail(made.get_filter(number)[0]):
+        for number in range(plist.get_nfilters()):
+            if not h5py.h5z.filter_avail(plist.get_filter(number)[0]):
                 _more_filters()
         stored = int(item.id.get_storage_size())
         if layout == h5py.h5d.COMPACT:
@@ -307,12 +307,12 @@ class Apart:
     def read(self, name: str, part: Part | None, check: Check) -> Array:
         """As of :class:`Content`."""
 
-        def taken(process: _Process) -> Array:
+        def array_of(process: _Process) -> Array:
             out = _room_for(process.words(), check)
             process.fill(out)
             return out
 
-        return np.asarray(self._talk(taken, "pieces", name, part))
+        return np.asarray(self._talk(array_of, "pieces", name, part))
 
     def _talk(self, answer: Callable[["_Process"], Any], *question: Any) -> Any:
         if self._process.ended:
@@ -341,15 +341,15 @@ class _Process:
         #: What this process gives back stays with a large copy: it does not wait to be asked again.
         self.large = resident_memory() > _LARGE
         self._lock = threading.Lock()
-        self.link, theirs = socket.socketpair()
+        self.link, far_end = socket.socketpair()
         self.link.settimeout(_LONGEST)
-        with theirs:
+        with far_end:
             # No other thread is inside the HDF5 library when its state is copied.
             with phil, warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.pid = os.fork()
             if self.pid == 0:
-                _serve(theirs, content)
+                _serve(far_end, content)
 
     def talk(self, file: Apart, answer: Callable[["_Process"], Any], question: Sequence[Any]) -> Any:
         """Ask, and take the answer."""

@@ -125,12 +125,12 @@ class Labels:
             return "".join(said)
         return ", ".join(f"{entry.label} ({who})" for who, entry in self.of(uid).items() if entry.label)
 
-    def matches(self, uid: str, wanted: str) -> bool:
+    def matches(self, uid: str, label: str) -> bool:
         """True if somebody gave a row this label; "none": nobody gave any; "disputed": people disagree."""
         said = self.said(uid)
-        if wanted == "none":
+        if label == "none":
             return not said
-        return len(said) > 1 if wanted == "disputed" else wanted in said
+        return len(said) > 1 if label == "disputed" else label in said
 
     def merged(self) -> tuple[Label, ...]:
         """The judgement that counts of each person about each row, in order of time; what was taken back stays so."""
@@ -316,14 +316,14 @@ def _moment(when: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def labels_of(products: Iterable[Path], others: Sequence[Path] = ()) -> Labels:
+def labels_of(products: Iterable[Path], more_files: Sequence[Path] = ()) -> Labels:
     """All judgements that lie beside products, and those of other files.
 
     Parameters
     ----------
     products : iterable of Path
         Products of the search; those without judgements are passed over.
-    others : sequence of Path
+    more_files : sequence of Path
         Files of judgements, which have to be there.
 
     Raises
@@ -331,7 +331,7 @@ def labels_of(products: Iterable[Path], others: Sequence[Path] = ()) -> Labels:
     DataError
         A file cannot be read.
     """
-    files = dict.fromkeys([path for path in map(beside, products) if path.exists()] + list(others))
+    files = dict.fromkeys([path for path in map(beside, products) if path.exists()] + list(more_files))
     return Labels(entry for path in files for entry in read_labels(path).entries)
 
 

@@ -134,21 +134,21 @@ def _table(path: Path, text: str) -> list[Listed]:
 
 def _rows(path: Path, table: Any, places: Sequence[str]) -> list[Listed]:
     """The candidates of a table with columns by name."""
-    own = {name.strip().lower(): name for name in table.colnames}
-    if not own.keys() & set(COLUMNS["dm"][0]) or not own.keys() & {*COLUMNS["period"][0], *COLUMNS["freq"][0]}:
+    columns = {name.strip().lower(): name for name in table.colnames}
+    if not columns.keys() & set(COLUMNS["dm"][0]) or not columns.keys() & {*COLUMNS["period"][0], *COLUMNS["freq"][0]}:
         raise ConfigError(f"{path}: expected the columns P (or F0) and DM, has {', '.join(table.colnames)}")
-    column = {name: _column(path, table, places, own, *names) for name, names in COLUMNS.items()}
+    column = {name: _column(path, table, places, columns, *names) for name, names in COLUMNS.items()}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         freq = np.where(np.isfinite(column["freq"]), column["freq"], 1.0 / column["period"])
         fdot = np.where(np.isfinite(column["fdot"]), column["fdot"], -column["pdot"] * freq**2)
         fdot = np.where(np.isfinite(column["accel"]), -column["accel"] / C * freq, fdot)
     wrong = np.flatnonzero(~((freq > 0) & np.isfinite(freq) & (column["dm"] >= 0) & np.isfinite(column["dm"])))
     if wrong.size:
-        looked = ", ".join(own[n] for q in ("period", "freq", "dm") for n in COLUMNS[q][0] if n in own)
+        looked = ", ".join(columns[n] for q in ("period", "freq", "dm") for n in COLUMNS[q][0] if n in columns)
         raise ConfigError(
             f"{path}: {places[wrong[0]]}: expected a period above 0 s and a DM of 0 pc/cm3 or more (columns {looked})"
         )
-    called = next((table[own[name]] for name in NAMES if name in own), [""] * len(table))
+    called = next((table[columns[name]] for name in NAMES if name in columns), [""] * len(table))
     names = ["" if name is np.ma.masked else _name(of_cell(str(name).strip())) for name in called]
     rest = np.nan_to_num([fdot, column["fddot"], column["dm_err"]])
     numbers = np.column_stack([freq, column["dm"], *rest, column["epoch"]]).tolist()
@@ -159,10 +159,10 @@ def _rows(path: Path, table: Any, places: Sequence[str]) -> list[Listed]:
 
 
 def _column(
-    path: Path, table: Any, places: Sequence[str], own: Mapping[str, str], names: Sequence[str], unit: str
+    path: Path, table: Any, places: Sequence[str], columns: Mapping[str, str], names: Sequence[str], unit: str
 ) -> Floats:
     """A column of a list in our unit, NaN where it says nothing."""
-    column = next((table[own[name]] for name in names if name in own), None)
+    column = next((table[columns[name]] for name in names if name in columns), None)
     if column is None:
         return np.full(len(table), np.nan)
     if np.ndim(column) != 1:

@@ -341,9 +341,9 @@ def unmatched_pointings(night: Night, config: InputConfig) -> list[str]:
         lost = sorted(b for s, b in places if s == source and b is not None and b not in beams[source])
         if lost:
             out.append(f"{table}: source {source}: no files of beam {', '.join(map(str, lost))}")
-    for source, own in beams.items():
-        without = sorted((b or 0) for b in own if (source, b) not in places and (source, None) not in places)
+    for source, numbers in beams.items():
+        without = sorted((b or 0) for b in numbers if (source, b) not in places and (source, None) not in places)
         if without:
-            which = f" beam {', '.join(map(str, without))}" if any(without) else ""
-            out.append(f"{table}: has no position for {source}{which}: those of the headers are used")
+            text = f" beam {', '.join(map(str, without))}" if any(without) else ""
+            out.append(f"{table}: has no position for {source}{text}: those of the headers are used")
     return out

@@ -65,8 +65,8 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig = Input
                 reader.park()
                 # Some network file systems number a file anew when it is opened again.
                 reader.files = tuple(replace(file, inode=0) for file in reader.files)
-            given = config.model_dump(include={"ra_deg", "dec_deg", "tsamp"}, exclude_none=True)
-            header = reader.header.with_(**given)
+            changes = config.model_dump(include={"ra_deg", "dec_deg", "tsamp"}, exclude_none=True)
+            header = reader.header.with_(**changes)
             # SIGPROC files of FAST often lack ibeam as well.
             reader.header = header if header.beam is not None else header.with_(beam=parse_name(path).beam)
         obs = readers[0]

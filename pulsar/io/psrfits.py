@@ -72,10 +72,10 @@ class PsrfitsReader(Observation):
         """A key of the table that is one of some whole numbers."""
         value = self._table.number(key, math.nan)
         if not value.is_integer() or int(value) not in allowed:
-            wanted = f"one of {allowed}"
+            expected = f"one of {allowed}"
             if isinstance(allowed, range):
-                wanted = f"a whole number from {allowed[0]} to {allowed[-1]}"
-            raise self._fail(f"SUBINT key {key}: expected {wanted}, found {self._table.keys.get(key, 'nothing')!r}")
+                expected = f"a whole number from {allowed[0]} to {allowed[-1]}"
+            raise self._fail(f"SUBINT key {key}: expected {expected}, found {self._table.keys.get(key, 'nothing')!r}")
         return int(value)
 
     def _geometry(self) -> None:

@@ -279,14 +279,14 @@ def write_series(path: Path, data: Float32s, header: Header, dm: float) -> None:
     PulsarError
         It cannot be written.
     """
-    own, *beside = series_paths(path)
+    data_path, *beside = series_paths(path)
     flat = np.ascontiguousarray(data, dtype=np.float32)
-    if own.suffix == ".tim":
+    if data_path.suffix == ".tim":
         series_header = header.with_(
             nchans=1, nsamps=len(flat), foff=-header.bandwidth, freq_table=None, dm=dm, is_series=True, nifs=1
         )
         start = write_header(series_header, nbits=32, nifs=1, ascending=False, signed=False)
-    elif own.suffix == ".npy":
+    elif data_path.suffix == ".npy":
         buffer = io.BytesIO()
         np.lib.format.write_array_header_1_0(buffer, np.lib.format.header_data_from_array_1_0(flat))
         start = buffer.getvalue()
@@ -295,7 +295,7 @@ def write_series(path: Path, data: Float32s, header: Header, dm: float) -> None:
     for name in beside:
         with AtomicFile(name) as file:
             file.stream.write(inf_text(path.stem, header, len(flat), dm).encode("latin-1", "replace"))
-    with AtomicFile(own) as file:
+    with AtomicFile(data_path) as file:
         file.stream.write(start)
         file.stream.write(flat.data)
 

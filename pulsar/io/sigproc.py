@@ -339,14 +339,14 @@ def required(path: Path, values: Mapping[str, Any]) -> tuple[int, int, float, in
         if key not in values:
             raise DataError(f"{path}: the SIGPROC header lacks the key {key}: the samples cannot be read without it")
     nchans, nbits, tsamp, nifs = values["nchans"], values["nbits"], values["tsamp"], values.get("nifs", 1)
-    for fits, key, found, wanted in (
+    for fits, key, value, expected in (
         (1 <= nchans <= MOST_CHANNELS, "nchans", nchans, f"1 to {MOST_CHANNELS} channels"),
         (nbits in DEPTHS, "nbits", nbits, f"one of {DEPTHS}"),
         (is_tsamp(tsamp), "tsamp", tsamp, "a positive number of seconds"),
         (nifs in (0, 1, 2, 3, 4), "nifs", nifs, "1, 2 or 4 polarisations"),
     ):
         if not fits:
-            raise DataError(f"{path}: key {key}: expected {wanted}, found {found}: correct the header")
+            raise DataError(f"{path}: key {key}: expected {expected}, found {value}: correct the header")
     return int(nchans), int(nbits), float(tsamp), max(1, int(nifs))
 
 

@@ -88,9 +88,9 @@ def coincide_candidates(
             values.append((freq, dm, max(1.5 / length, 5.0 * error), away))
     f, d, df, dd = np.array(values, dtype=np.float64).reshape(-1, 4).T
 
-    def same(i: int, others: Ints) -> Bools:
-        close = np.abs(f[others] - f[i]) <= np.maximum(df[others], df[i])
-        return np.asarray(close & (np.abs(d[others] - d[i]) <= np.maximum(dd[others], dd[i])))
+    def same(i: int, rivals: Ints) -> Bools:
+        close = np.abs(f[rivals] - f[i]) <= np.maximum(df[rivals], df[i])
+        return np.asarray(close & (np.abs(d[rivals] - d[i]) <= np.maximum(dd[rivals], dd[i])))
 
     return _judged(seen, same, receiver, observed, 6.0)
 
@@ -111,10 +111,10 @@ def coincide_pulses(tables: Mapping[int, Array], receiver: Receiver, observed: s
         for k in ("time", "dm", "width", "dm_err")
     )
 
-    def same(i: int, others: Ints) -> Bools:
-        close = np.abs(t[others] - t[i]) <= PULSE_WIDTHS * np.maximum(w[others], w[i])
+    def same(i: int, rivals: Ints) -> Bools:
+        close = np.abs(t[rivals] - t[i]) <= PULSE_WIDTHS * np.maximum(w[rivals], w[i])
         return np.asarray(
-            close & (np.abs(d[others] - d[i]) <= DM_SIGMA * np.hypot(dd[others], dd[i]) + DM_SLACK * d[i])
+            close & (np.abs(d[rivals] - d[i]) <= DM_SIGMA * np.hypot(dd[rivals], dd[i]) + DM_SLACK * d[i])
         )
 
     # In order of time: only neighbours can be the same.
@@ -150,10 +150,10 @@ def _judged(
         if not free[i]:
             continue
         a, b = (0, len(seen)) if window is None else (int(window[0][i]), int(window[1][i]))
-        others = a + np.flatnonzero(free[a:b] & (beams[a:b] != beams[i]))
+        rivals = a + np.flatnonzero(free[a:b] & (beams[a:b] != beams[i]))
         free[i] = False
         chosen: dict[int, Found] = {}
-        for j in others[same(i, others)]:
+        for j in rivals[same(i, rivals)]:
             free[j] = False
             if seen[j].snr > chosen.get(int(beams[j]), Found(0, 0, -np.inf)).snr:
                 chosen[int(beams[j])] = seen[j]

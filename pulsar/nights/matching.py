@@ -194,12 +194,12 @@ class Field:
             # Sigma of two beams: 0.6 of the wider one, at the most.
             reach = FAR * 0.61 * max(self._widest, float(f.beam[i]))
             lo, hi = np.searchsorted(self._dec, [f.dec[i] - reach, f.dec[i] + reach])
-            others = np.concatenate([self._placed[lo:hi], self._anywhere])
+            rivals = np.concatenate([self._placed[lo:hi], self._anywhere])
         else:
-            others = np.concatenate([self._placed, self._anywhere])
-        others = others[f.other_time(i, others)]
-        away = f.away(i, others)
-        return others[away < FAR**2], away[away < FAR**2]
+            rivals = np.concatenate([self._placed, self._anywhere])
+        rivals = rivals[f.other_time(i, rivals)]
+        away = f.away(i, rivals)
+        return rivals[away < FAR**2], away[away < FAR**2]
 
 
 class _Sky(Field):
@@ -221,35 +221,35 @@ class _Sky(Field):
     def matches(self, i: int) -> list[Match]:
         """Candidates that agree with one, with the number of unrelated ones that would."""
         f = self.sightings
-        others, away = self.near(i)
-        if not others.size:
+        rivals, away = self.near(i)
+        if not rivals.size:
             return []
-        errors = np.hypot(f.error[i], f.error[others])
-        unknown = np.hypot(f.unknown[i], f.unknown[others])
+        errors = np.hypot(f.error[i], f.error[rivals])
+        unknown = np.hypot(f.unknown[i], f.unknown[rivals])
         alone = np.sqrt(errors**2 + unknown**2 + STEADY**2)
-        dms = f.dm_spread(i, others)
-        apart = self.period[others] - self.period[i]
-        which = _nearest(apart)
-        rest = apart - _LOG_RATIOS[which]
-        flat = ((f.dm[others] - f.dm[i]) / dms) ** 2 + away
+        dms = f.dm_spread(i, rivals)
+        apart = self.period[rivals] - self.period[i]
+        ratio_of = _nearest(apart)
+        rest = apart - _LOG_RATIOS[ratio_of]
+        flat = ((f.dm[rivals] - f.dm[i]) / dms) ** 2 + away
         # What keeps its topocentric period, while that of the source moves, speaks for no source.
-        moved = np.abs(np.nan_to_num(f.doppler[others] - f.doppler[i])) > _SHIFTED * alone
-        still = np.abs(rest - (f.doppler[others] - f.doppler[i])) < _ON_THE_GROUND * errors
+        moved = np.abs(np.nan_to_num(f.doppler[rivals] - f.doppler[i])) > _SHIFTED * alone
+        still = np.abs(rest - (f.doppler[rivals] - f.doppler[i])) < _ON_THE_GROUND * errors
         free = ~(moved & still)
         widths, shares = self._widths(alone)
-        asked = [(sigma, simple) for simple in (True, False) for sigma in widths]
+        trials = [(sigma, simple) for simple in (True, False) for sigma in widths]
         distance = [
-            np.where(free & ((which == _UNITY) == simple), (rest / sigma) ** 2 + flat, np.inf)
-            for sigma, simple in asked
+            np.where(free & ((ratio_of == _UNITY) == simple), (rest / sigma) ** 2 + flat, np.inf)
+            for sigma, simple in trials
         ]
         hit = np.flatnonzero(np.min(distance, axis=0) < FAR**2)
         if not hit.size:
             return []
-        expected = np.full((len(asked), hit.size), np.inf)
-        for k, (sigma, simple) in enumerate(asked):
+        expected = np.full((len(trials), hit.size), np.inf)
+        for k, (sigma, simple) in enumerate(trials):
             if not np.any(distance[k][hit] < FAR**2):
                 continue
-            density = self._density(i, others[hit], simple)
+            density = self._density(i, rivals[hit], simple)
             for column, at in enumerate(hit.tolist()):
                 if distance[k][at] < FAR**2:
                     inside = np.maximum(distance[k][at] - away, 0.0)
@@ -258,8 +258,8 @@ class _Sky(Field):
         best = np.argmin(expected, axis=0)
         out = [
             Match(
-                int(others[at]), float(expected[k, column]), RATIOS[which[at]],
-                self.orbit > 0 and asked[k][0] is widths[-1], float(rest[at]), float(f.dm[others[at]] - f.dm[i]),
+                int(rivals[at]), float(expected[k, column]), RATIOS[ratio_of[at]],
+                self.orbit > 0 and trials[k][0] is widths[-1], float(rest[at]), float(f.dm[rivals[at]] - f.dm[i]),
             )
             for column, (at, k) in enumerate(zip(hit.tolist(), best.tolist(), strict=True))
         ]  # fmt: skip
@@ -319,17 +319,17 @@ def _join(sightings: Sightings, compared: Ints, out: list[Seen]) -> None:
             continue
         head = out[i].head
         if head == i and i not in members:
-            taken = [m for m in out[i].matches if out[m.other].head != m.other or m.other in members]
-            if taken:
-                head = out[taken[0].other].head
-                _add(out, members, head, i, out[taken[0].other].ratio / taken[0].ratio)
+            accepted = [m for m in out[i].matches if out[m.other].head != m.other or m.other in members]
+            if accepted:
+                head = out[accepted[0].other].head
+                _add(out, members, head, i, out[accepted[0].other].ratio / accepted[0].ratio)
             else:
                 members[i] = []
         for match in out[i].matches:
             if out[match.other].head == match.other and match.other not in members and match.other != head:
                 _add(out, members, head, match.other, out[i].ratio * match.ratio)
-    for head, others in members.items():
-        every = [head, *others]
+    for head, family in members.items():
+        every = [head, *family]
         # The strongest leads, and its source's chance is that of who put it together.
         best = max(every, key=lambda i: float(strength[i]))
         base, times = out[best].ratio, sightings.times(every)
@@ -381,9 +381,9 @@ def _ground(sightings: Sightings, compared: Ints, out: list[Seen], orbit: float,
             out[i].ground, out[i].ground_expected = places, expected
 
 
-def _directions(sightings: Sightings, i: int, others: Ints) -> int:
+def _directions(sightings: Sightings, i: int, members: Ints) -> int:
     """In how many directions, apart from each other and from one, others lie."""
-    left = others[np.isfinite(sightings.ra[others]) & np.isfinite(sightings.dec[others])]
+    left = members[np.isfinite(sightings.ra[members]) & np.isfinite(sightings.dec[members])]
     count = 0
     while left.size and np.isfinite(sightings.ra[i]):
         count += 1
@@ -425,29 +425,29 @@ def _heads(places: Places, compared: Ints, out: list[Seen]) -> Ints:
     heads: dict[tuple[float, float], list[int]] = {}
     strength = np.nan_to_num(places.snr, nan=-np.inf)
     for i in compared[np.argsort(-strength[compared], kind="stable")].tolist():
-        own = heads.setdefault((float(places.start[i]), float(places.end[i])), [])
-        others = np.array(own, dtype=np.int64)
-        apart = ((places.dm[others] - places.dm[i]) / places.dm_spread(i, others)) ** 2 + places.away(i, others)
-        if others.size and float(apart.min()) < FAR**2:
-            out[i].head = int(others[np.argmin(apart)])
+        heads_of_night = heads.setdefault((float(places.start[i]), float(places.end[i])), [])
+        rivals = np.array(heads_of_night, dtype=np.int64)
+        apart = ((places.dm[rivals] - places.dm[i]) / places.dm_spread(i, rivals)) ** 2 + places.away(i, rivals)
+        if rivals.size and float(apart.min()) < FAR**2:
+            out[i].head = int(rivals[np.argmin(apart)])
         else:
-            own.append(i)
-    return np.array(sorted(i for own in heads.values() for i in own), dtype=np.int64)
+            heads_of_night.append(i)
+    return np.array(sorted(i for heads_of_night in heads.values() for i in heads_of_night), dtype=np.int64)
 
 
 def _matches(field: Field, i: int) -> list[Match]:
     """Sources that agree with one, with the number of unrelated ones that would, best first."""
     places = field.places
-    others, away = field.near(i)
-    spread = places.dm_spread(i, others)
-    apart = places.dm[others] - places.dm[i]
+    rivals, away = field.near(i)
+    spread = places.dm_spread(i, rivals)
+    apart = places.dm[rivals] - places.dm[i]
     distance = (apart / spread) ** 2 + away
     hit = np.flatnonzero(distance < FAR**2)
     if not hit.size:
         return []
-    density = field.dms.at(float(places.dm[i]), field.number[np.append(others[hit], i)])
+    density = field.dms.at(float(places.dm[i]), field.number[np.append(rivals[hit], i)])
     out = []
     for at in hit.tolist():
         reach = 2.0 * spread * np.sqrt(np.maximum(distance[at] - away, 0.0))
-        out.append(Match(int(others[at]), density * float(reach.sum()), Fraction(1), False, 0.0, float(apart[at])))
+        out.append(Match(int(rivals[at]), density * float(reach.sum()), Fraction(1), False, 0.0, float(apart[at])))
     return sorted(out, key=lambda m: m.expected)

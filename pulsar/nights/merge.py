@@ -111,11 +111,11 @@ def merge(
     rows: list[_Row] = []
     pulses: list[_Row] = []
     # Rows of other beams, and the row that the source has in the list.
-    others: dict[_Key, _Key] = {}
+    stand_ins: dict[_Key, _Key] = {}
     notes = list(problems)
-    given = Counter(run.path.resolve() for run in runs)
+    count_of_paths = Counter(run.path.resolve() for run in runs)
     for run in runs:
-        if given[run.path.resolve()] > 1:
+        if count_of_paths[run.path.resolve()] > 1:
             raise ConfigError(f"{run.path}: is given twice; give each product once")
     pointings = _pointings(runs)
     seen = _Observed([run for group in pointings for run in group])
@@ -131,14 +131,14 @@ def merge(
         unseen = sorted(set(receiver.offsets) - set(beams))
         if len(group) > 1 and unseen and set(beams) <= set(receiver.offsets):
             first = group[0].observation
-            which = f"{first.source or 'unnamed source'}, MJD {first.tstart:.5f}"
-            notes.append(f"{which}: not observed, or not given: beams {', '.join(map(str, unseen))}")
-        rows += _candidates(beams, receiver, others)
+            text = f"{first.source or 'unnamed source'}, MJD {first.tstart:.5f}"
+            notes.append(f"{text}: not observed, or not given: beams {', '.join(map(str, unseen))}")
+        rows += _candidates(beams, receiver, stand_ins)
         pulses += _pulses(beams, receiver)
     _see_again(rows, receiver, config.sift.orbit)
     compare_pulses([row.values for row in pulses], [row.header for row in pulses], receiver)
     table, names = _table(rows, CANDIDATE_COLUMNS, "c", seen)
-    names = {key: names[own] for key, own in others.items() if own in names} | names
+    names = {key: names[member] for key, member in stand_ins.items() if member in names} | names
     single, _ = _table(pulses, SINGLE_PULSE_COLUMNS, "p", seen)
     for i, row in enumerate(pulses):
         single["source"][i] = names.get((id(row.run), str(row.values["source"])), "")
@@ -149,9 +149,9 @@ def merge(
         seen.write(writer, notes)
         writer.table("candidates", table)
         writer.table("single_pulses", single)
-        signals, found, limits = (_joined(f"completeness/{n}", runs, seen) for n in ("injected", "rows", "limits"))
+        signals, listed, limits = (_joined(f"completeness/{n}", runs, seen) for n in ("injected", "rows", "limits"))
         if signals.size:
-            writer.completeness(signals, found, pooled_limits(seen.headers, signals, limits))
+            writer.completeness(signals, listed, pooled_limits(seen.headers, signals, limits))
         subtracted = _joined("subtracted/pulsars", runs, seen)
         if subtracted.size:
             writer.table("subtracted/pulsars", subtracted)
@@ -172,7 +172,7 @@ def _joined(name: str, runs: Sequence[Run], seen: "_Observed") -> Array:
     parts = [_wide(run.rows(name), columns) for run in runs]
     for run, part in zip(runs, parts, strict=True):
         count = len(run.observations)
-        part["obs"] = [seen.number(run, int(own) if own < count else -1) for own in part["obs"]]
+        part["obs"] = [seen.number(run, int(number) if number < count else -1) for number in part["obs"]]
     whole = joined(columns, parts)
     return np.asarray(whole[np.argsort(whole["obs"], kind="stable")])
 
@@ -223,9 +223,9 @@ class _Observed:
                 masked = float(run.rfi.get("masked_fraction", masked))
                 self.merged.append((str(product) or str(run.path.absolute()), masked))
 
-    def number(self, run: Run, own: int) -> int:
-        """Number of the observation that a run counts as its `own`, -1 when nobody has recorded it."""
-        return self._first[id(run)] + own if own >= 0 else -1
+    def number(self, run: Run, obs: int) -> int:
+        """Number of the observation that a run counts as its `obs`, -1 when nobody has recorded it."""
+        return self._first[id(run)] + obs if obs >= 0 else -1
 
     def write(self, writer: ProductWriter, problems: Sequence[str]) -> None:
         """Store them."""
@@ -236,10 +236,10 @@ def _see_again(rows: Sequence[_Row], receiver: Receiver, orbit: float) -> None:
     """Have the rows say what other times tell; those of one source lead to its strongest."""
     for row in rows:
         alone(row.values)
-    own = [row for row in rows if not row.values["harmonic_of"]]
-    heads = compare([row.values for row in own], [row.header for row in own], receiver, orbit)
-    for row, head in zip(own, heads, strict=True):
-        row.head = None if own[head] is row else own[head].key
+    sources = [row for row in rows if not row.values["harmonic_of"]]
+    heads = compare([row.values for row in sources], [row.header for row in sources], receiver, orbit)
+    for row, head in zip(sources, heads, strict=True):
+        row.head = None if sources[head] is row else sources[head].key
 
 
 def _pointings(runs: Sequence[Run]) -> list[list[Run]]:
@@ -282,8 +282,8 @@ def _wide(rows: Array, columns: tuple[Column, ...]) -> Array:
     return rows[[column.name for column in columns]].astype(dtype_of(columns))
 
 
-def _candidates(beams: dict[int, Run], receiver: Receiver, others: dict[_Key, _Key]) -> list[_Row]:
-    """Rows of the candidates of a pointing; `others` gets those of its other beams."""
+def _candidates(beams: dict[int, Run], receiver: Receiver, stand_ins: dict[_Key, _Key]) -> list[_Row]:
+    """Rows of the candidates of a pointing; `stand_ins` gets those of its other beams."""
     tables = {beam: _wide(run.rows("candidates"), CANDIDATE_COLUMNS) for beam, run in beams.items()}
     # Frequencies are compared at one epoch.
     epoch = min(run.observation.tmid for run in beams.values())
@@ -291,13 +291,13 @@ def _candidates(beams: dict[int, Run], receiver: Receiver, others: dict[_Key, _K
     tobs = min(run.observation.tobs for run in beams.values())
     rows = []
     for coincidence in coincide_candidates(tables, receiver, set(beams), tobs, drift):
-        run, own = beams[coincidence.best.beam], tables[coincidence.best.beam]
-        row = _Row(own[coincidence.best.row].copy(), run)
+        run, table = beams[coincidence.best.beam], tables[coincidence.best.beam]
+        row = _Row(table[coincidence.best.row].copy(), run)
         _judge(row.values, coincidence, run, receiver)
         rows.append(row)
         for member in coincidence.members[1:]:
-            others.setdefault((id(beams[member.beam]), str(tables[member.beam][member.row]["id"])), row.key)
-        for extra in own[own["harmonic_of"] == row.values["id"]]:
+            stand_ins.setdefault((id(beams[member.beam]), str(tables[member.beam][member.row]["id"])), row.key)
+        for extra in table[table["harmonic_of"] == row.values["id"]]:
             copy = extra.copy()
             copy["score"] = min(float(copy["score"]), float(row.values["score"]))
             rows.append(_Row(copy, run))
@@ -439,7 +439,7 @@ def compare_pulses(rows: Sequence[Any], headers: Sequence[Header], receiver: Rec
         Of the observation of each.
     """
     flags = [split(str(row["rfi_flags"])) for row in rows]
-    usable = np.array([weight(tuple(f for f in own if f in BY_NAME)) > RFI for own in flags], dtype=np.bool_)
+    usable = np.array([weight(tuple(f for f in names if f in BY_NAME)) > RFI for names in flags], dtype=np.bool_)
     for row, seen in zip(rows, repeated(places_of(rows, headers, receiver), usable), strict=True):
         row["nseen"], row["chance"] = seen.nseen, seen.chance
 
@@ -457,8 +457,8 @@ def raised(score: float, factor: float, expected: float) -> float:
         Candidates of the whole list that would agree as well by chance.
     """
     evidence = float(np.clip(-np.log(max(expected, 1e-300)), 0.0, MOST_RAISED))
-    own = min(max(score / factor, 1e-6), 1.0 - 1e-6)
-    return max(score, factor / (1.0 + (1.0 / own - 1.0) * float(np.exp(-evidence))))
+    odds = min(max(score / factor, 1e-6), 1.0 - 1e-6)
+    return max(score, factor / (1.0 + (1.0 / odds - 1.0) * float(np.exp(-evidence))))
 
 
 def _said(sightings: Sightings, seen: Seen, i: int, members: Sequence[int]) -> str:

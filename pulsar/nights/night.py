@@ -103,12 +103,12 @@ def jobs(
         if beams is not None and pointing.beam not in beams:
             continue
         place = places.get((pointing.source, pointing.beam)) or places.get((pointing.source, None))
-        own = config if place is None else _at(config, *place)
+        job_config = config if place is None else _at(config, *place)
         parts = [pointing] if segment is None else _segments(pointing, segment, overlap)
         for i, part in enumerate(parts):
             number = i + 1 if len(parts) > 1 else 0
             name = pointing.name + (f"_s{number:02d}" if number else "")
-            out.append(Job(part, folder / f"{name}.h5", _placed(pointing, part, own), number))
+            out.append(Job(part, folder / f"{name}.h5", _placed(pointing, part, job_config), number))
     if not out:
         known = sorted({p.beam for p in night.pointings if p.beam is not None})
         raise ConfigError(f"--beams: none of them is in the files, which have {', '.join(map(str, known)) or 'none'}")
@@ -147,8 +147,8 @@ def _placed(pointing: Pointing, part: Pointing, config: Config) -> Config:
 
 def _at(config: Config, ra_deg: float, dec_deg: float | None) -> Config:
     """The configuration with another position."""
-    given = config.input.model_copy(update={"ra_deg": ra_deg, "dec_deg": dec_deg})
-    return config.model_copy(update={"input": given})
+    input_config = config.input.model_copy(update={"ra_deg": ra_deg, "dec_deg": dec_deg})
+    return config.model_copy(update={"input": input_config})
 
 
 def plan_jobs(todo: Sequence[Job]) -> tuple[dict[str, RunPlan], list[tuple[str, PulsarError]]]:
@@ -382,9 +382,9 @@ def observations(
 
 def _with_places(job: Job, places: int, *, alone: bool) -> Job:
     """The search of an observation with signals at so many DMs, which are its own."""
-    own: dict[str, object] = {"enabled": True, "places": places}
+    changes: dict[str, object] = {"enabled": True, "places": places}
     if not alone:
         # By its name: the others may be more or fewer tomorrow.
-        own["seed"] = zlib.crc32(job.out.stem.encode(), job.config.completeness.seed & 0xFFFFFFFF)
-    wanted = job.config.completeness.model_copy(update=own)
-    return replace(job, config=job.config.model_copy(update={"completeness": wanted}))
+        changes["seed"] = zlib.crc32(job.out.stem.encode(), job.config.completeness.seed & 0xFFFFFFFF)
+    settings = job.config.completeness.model_copy(update=changes)
+    return replace(job, config=job.config.model_copy(update={"completeness": settings}))

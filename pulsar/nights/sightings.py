@@ -54,23 +54,23 @@ class Places:
         known = np.isfinite(self.start) & np.isfinite(self.end)
         return np.asarray(known & (np.abs(self.dm) < 1e6) & (self.dm_err < 1e6) & (self.dm_err >= 0))
 
-    def dm_spread(self, i: int, others: Ints) -> Floats:
+    def dm_spread(self, i: int, rows: Ints) -> Floats:
         """By how much the DMs of one and of others may differ if they are of one source [1 sigma]."""
-        own = DM_PART * max(float(self.dm[i]), 0.0)
-        return np.asarray(np.sqrt(self.dm_err[i] ** 2 + self.dm_err[others] ** 2 + own**2 + DM_LEAST**2))
+        part = DM_PART * max(float(self.dm[i]), 0.0)
+        return np.asarray(np.sqrt(self.dm_err[i] ** 2 + self.dm_err[rows] ** 2 + part**2 + DM_LEAST**2))
 
-    def apart(self, i: int, others: Ints) -> Floats:
+    def apart(self, i: int, rows: Ints) -> Floats:
         """Angle from one to others [deg]; NaN where one is unknown."""
-        return separation(float(self.ra[i]), float(self.dec[i]), self.ra[others], self.dec[others])
+        return separation(float(self.ra[i]), float(self.dec[i]), self.ra[rows], self.dec[rows])
 
-    def away(self, i: int, others: Ints) -> Floats:
+    def away(self, i: int, rows: Ints) -> Floats:
         """The same in units of both beams together, squared; 0 where nothing is known of it."""
-        both = _SIGMA * np.hypot(self.beam[i], self.beam[others])
-        return np.asarray(np.nan_to_num((self.apart(i, others) / both) ** 2, nan=0.0), dtype=np.float64)
+        both = _SIGMA * np.hypot(self.beam[i], self.beam[rows])
+        return np.asarray(np.nan_to_num((self.apart(i, rows) / both) ** 2, nan=0.0), dtype=np.float64)
 
-    def other_time(self, i: int, others: Ints) -> Bools:
+    def other_time(self, i: int, rows: Ints) -> Bools:
         """True for others that have no moment in common with one: only their noise is of its own."""
-        return np.asarray((self.start[others] >= self.end[i]) | (self.end[others] <= self.start[i]))
+        return np.asarray((self.start[rows] >= self.end[i]) | (self.end[rows] <= self.start[i]))
 
     def times(self, of: Sequence[int]) -> int:
         """At how many times of which no two have a moment in common these were seen."""

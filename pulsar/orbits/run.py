@@ -97,22 +97,22 @@ def lay_out(obs: Observation, dms: Sequence[float], config: Config) -> Layout:
     return replace(plain, header=there, chosen=chosen, voverc=motion.voverc)
 
 
-def _dms(obs: Observation, asked: Sequence[float]) -> Floats:
+def _dms(obs: Observation, dms: Sequence[float]) -> Floats:
     """The DMs that are searched, ascending."""
-    wanted = np.unique(np.asarray(asked, dtype=np.float64))
+    sorted_dms = np.unique(np.asarray(dms, dtype=np.float64))
     if obs.header.is_series:
         there = dms_of_series(obs)
-        lost = [dm for dm in wanted if not np.any(np.abs(there - dm) < SAME_DM)]
+        lost = [dm for dm in sorted_dms if not np.any(np.abs(there - dm) < SAME_DM)]
         if lost:
             raise ConfigError(
                 f"--dm {lost[0]:g}: no series of this DM is given, of {', '.join(f'{d:g}' for d in there[:20])}"
             )
-        return wanted if wanted.size else there
-    if not wanted.size:
+        return sorted_dms if sorted_dms.size else there
+    if not sorted_dms.size:
         raise ConfigError("give the DM of the cluster: --dm 31.2, several for several: a search for orbits takes long")
-    if not (np.all(np.isfinite(wanted)) and wanted[0] >= 0):
-        raise ConfigError(f"--dm {wanted[0]:g}: expected a number >= 0")
-    return wanted
+    if not (np.all(np.isfinite(sorted_dms)) and sorted_dms[0] >= 0):
+        raise ConfigError(f"--dm {sorted_dms[0]:g}: expected a number >= 0")
+    return sorted_dms
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,25 +192,25 @@ def plan_orbits(layout: Layout, config: Config, independent: float, threads: int
     ConfigError
         The ranges are empty, or the memory is too little for one thread.
     """
-    asked, header = config.orbits, layout.header
-    if not asked.f_min < asked.f_max:
-        raise ConfigError(f"frequencies from {asked.f_min:g} to {asked.f_max:g} Hz: expected MIN < MAX")
-    bands = octaves(asked.f_min, asked.f_max)
+    settings, header = config.orbits, layout.header
+    if not settings.f_min < settings.f_max:
+        raise ConfigError(f"frequencies from {settings.f_min:g} to {settings.f_max:g} Hz: expected MIN < MAX")
+    bands = octaves(settings.f_min, settings.f_max)
     share = 1.0 / (len(bands) * independent)
-    searches = tuple(OrbitSearch(header.nsamps, header.tsamp, band, asked, share) for band in bands)
+    searches = tuple(OrbitSearch(header.nsamps, header.tsamp, band, settings, share) for band in bands)
     series, each = template_memory(max(search.n for search in searches))
     # Bytes for a sample of the series, at most, while it is folded; and copies of the white series, while it is made
     # (12 million samples, of a template 4.2 million: 97, and 3).
     fixed = 3 * series + 100 * header.nsamps
     if room < fixed + each:
         raise ConfigError(
-            f"run.memory: a search of {header.nsamps} samples up to {asked.f_max:g} Hz takes "
+            f"run.memory: a search of {header.nsamps} samples up to {settings.f_max:g} Hz takes "
             f"{(fixed + each) / 2**20:.0f} MiB beside the program itself, {room / 2**20:.0f} are left: give more "
             "--memory, or search lower frequencies (--freq)"
         )
     threads = max(min(threads, int((room - fixed) // each)), 1)
     rows = tuple(OctavePlan(s, s.bank.count, tried(s)) for s in searches)
-    return OrbitsPlan(layout, asked, rows, independent, threads, fixed + threads * each)
+    return OrbitsPlan(layout, settings, rows, independent, threads, fixed + threads * each)
 
 
 def tried(search: OrbitSearch) -> float:

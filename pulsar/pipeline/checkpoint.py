@@ -94,8 +94,8 @@ class Checkpoint:
         """Finished stages whose names match a pattern (as of :mod:`fnmatch`), in order."""
         with self._own() as folder:
             names = [] if folder is None else folder.names()
-        found = fnmatch.filter(names, f"{self._prefix}{pattern}.npz")
-        return sorted(name.removeprefix(self._prefix).removesuffix(".npz") for name in found)
+        matches = fnmatch.filter(names, f"{self._prefix}{pattern}.npz")
+        return sorted(name.removeprefix(self._prefix).removesuffix(".npz") for name in matches)
 
     def load(self, stage: str) -> dict[str, Array] | None:
         """Arrays of a finished stage, or None, also where they cannot be read."""

@@ -88,21 +88,21 @@ def find_mask(
         It cannot be read, or no channel is left.
     """
     tell_zapped(obs.header, config.rfi, progress)
-    given = given_mask(obs.header, config.rfi, statistics=statistics)
-    if isinstance(given, MaskFile):
-        mask = without(given.mask, ~obs.chan_ok, "no weight in file")
+    fixed = given_mask(obs.header, config.rfi, statistics=statistics)
+    if isinstance(fixed, MaskFile):
+        mask = without(fixed.mask, ~obs.chan_ok, "no weight in file")
         mask = without(mask, zapped(obs.header, config.rfi), "zapped")
         if not mask.chan_ok.any():
-            raise ConfigError(f"{given.path}: the mask and rfi.zap leave no channel: nothing would be left to search")
-        progress.message(f"mask: taken from {given.path}")
-        return Cleaning(mask, given.stats)
+            raise ConfigError(f"{fixed.path}: the mask and rfi.zap leave no channel: nothing would be left to search")
+        progress.message(f"mask: taken from {fixed.path}")
+        return Cleaning(mask, fixed.stats)
     settings = config.rfi
-    if given is not None:
-        settings = settings.model_copy(update={"block": given.block_length(settings.block, obs.header.nsamps)})
-        progress.message(f"mask: that of PRESTO in {given.path} is added")
+    if fixed is not None:
+        settings = settings.model_copy(update={"block": fixed.block_length(settings.block, obs.header.nsamps)})
+        progress.message(f"mask: that of PRESTO in {fixed.path} is added")
     with unchanged(obs), progress.stage("statistics", obs.header.nsamps, "samples") as tick:
         stats = measure(obs, settings, threads=reading_threads(obs, config, threads), progress=tick)
-        mask = make_mask(obs, stats, settings, given=None if given is None else given.blocks(stats.edges))
+        mask = make_mask(obs, stats, settings, given=None if fixed is None else fixed.blocks(stats.edges))
     return Cleaning(mask, stats)
 
 
@@ -126,9 +126,9 @@ def given_birdies(header: Header, config: RfiConfig) -> list[Birdie]:
     if config.zaplist:
         motion = motion_of(header)
         known += read_zaplist(config.zaplist, None if motion is None else motion.voverc)
-    given = given_mask(header, config) if config.mask else None
-    if isinstance(given, MaskFile):
-        known += given.birdies
+    fixed = given_mask(header, config) if config.mask else None
+    if isinstance(fixed, MaskFile):
+        known += fixed.birdies
     return known
 
 
@@ -149,10 +149,10 @@ def tell_zapped(header: Header, config: RfiConfig, progress: Progress) -> None:
 
 def zapped(header: Header, config: RfiConfig) -> Bools:
     """Channels that touch a range of `rfi.zap`, shape (nchans,)."""
-    found = np.zeros(header.nchans, dtype=np.bool_)
+    channels = np.zeros(header.nchans, dtype=np.bool_)
     for lo, hi in config.zap:
-        found |= header.overlapping(lo, hi)
-    return found
+        channels |= header.overlapping(lo, hi)
+    return channels
 
 
 def mask_of(kept: dict[str, Array]) -> Mask:
@@ -352,8 +352,8 @@ def trial_series(
         return
     plan = replace(few_trials(obs.header, dms, downsample, clean.freqs), method=method)
     route = choose_route(plan, threads=means.threads, memory=means.memory)
-    made = dedispersed(clean.source, plan, route, threads=means.threads, scratch=means.scratch, progress=tick)
-    with unchanged(obs), closing(made) as batches:
+    batches_made = dedispersed(clean.source, plan, route, threads=means.threads, scratch=means.scratch, progress=tick)
+    with unchanged(obs), closing(batches_made) as batches:
         for batch in batches:
             for i in range(batch.stage.ndms):
                 yield batch.first + i, batch.row(i)

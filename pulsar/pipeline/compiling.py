@@ -113,24 +113,24 @@ class Ahead(Closing):
 
     def wait(self, progress: Progress, parts: Sequence[str] | None = None) -> None:
         """Wait until the kernels of `parts` (all, if not given) are there."""
-        wanted = set(self.missing) if parts is None else set(self.missing) & set(ahead.versions(parts))
+        needed = set(self.missing) if parts is None else set(self.missing) & set(ahead.versions(parts))
         with self._lock:
             # They come first from now on.
-            self._wanted = wanted
-            told = len(self._done & wanted)
-        if told == len(wanted) or not self._threads:
+            self._wanted = needed
+            ndone = len(self._done & needed)
+        if ndone == len(needed) or not self._threads:
             return
-        with progress.stage("compiling", len(wanted), WHAT, foreseen=False) as tick:
-            tick(told)
+        with progress.stage("compiling", len(needed), WHAT, foreseen=False) as tick:
+            tick(ndone)
             at_work = self._threads
-            while told < len(wanted) and at_work:
+            while ndone < len(needed) and at_work:
                 at_work[0].join(_POLL)
                 # Asked before what is done is counted: the last kernel of a process that has ended counts.
                 at_work = [thread for thread in at_work if thread.is_alive()]
                 with self._lock:
-                    now = len(self._done & wanted)
-                tick(now - told)
-                told = now
+                    now = len(self._done & needed)
+                tick(now - ndone)
+                ndone = now
             if parts is None:
                 # What they have taken of the processor is known when they have ended.
                 for thread in self._threads:

@@ -92,34 +92,34 @@ def measure(
     Completeness or None
         None where nothing is to be injected.
     """
-    wanted = plan.injections
-    if wanted is None or samples.source is None or plan.dm is None:
+    amount = plan.injections
+    if amount is None or samples.source is None or plan.dm is None:
         return None
     ground = _Ground(samples, samples.source, plan, plan.dm, detected, candidates, judged, config, means)
     progress = means.progress
-    dms = place_dms(samples.header, plan.dm, config, wanted.places)
-    most = max(wanted.at_once, TOGETHER)
+    dms = place_dms(samples.header, plan.dm, config, amount.places)
+    most = max(amount.at_once, TOGETHER)
     ready = dict(enumerate(subbands))
     kept = checkpoint.load("completeness")
-    done, parts = (0, []) if kept is None else (int(kept["done"]), [Completeness(kept["injected"], kept["rows"])])
+    ndone, parts = (0, []) if kept is None else (int(kept["done"]), [Completeness(kept["injected"], kept["rows"])])
     pace = Pace()
-    with progress.stage("completeness", wanted.places, "DMs with injected signals") as tick:
+    with progress.stage("completeness", amount.places, "DMs with injected signals") as tick:
         groups = groups_of(config) if config.completeness.population else [[]] * len(dms)
         drawn = ground.places()
         places = [drawn.draw(number, dm, groups[number]) for number, dm in enumerate(dms)]
         for where in (where for place in places for where in place.left_out):
             progress.warning(f"{where}: left out: the sky shows something there, or no time has data")
         lists = _lists(places)
-        if done:
-            progress.message(f"{done} of {len(lists)} lists with injected signals: taken from the interrupted run")
-            tick(sum(map(len, lists[:done])))
-            ready = {n: bands for n, bands in ready.items() if n not in {p.number for o in lists[:done] for p in o}}
-        for k, together in list(enumerate(lists))[done:]:
+        if ndone:
+            progress.message(f"{ndone} of {len(lists)} lists with injected signals: taken from the interrupted run")
+            tick(sum(map(len, lists[:ndone])))
+            ready = {n: bands for n, bands in ready.items() if n not in {p.number for o in lists[:ndone] for p in o}}
+        for k, together in list(enumerate(lists))[ndone:]:
             if any(place.number not in ready for place in together):
                 # Of as many of the next as fit, in one pass over the samples.
                 some = [place for later in lists[k:] for place in later][:most]
-                made = subbands_at(samples.source, [place.dm for place in some], wanted, config, means)
-                ready = {place.number: bands for place, bands in zip(some, made, strict=True)}
+                bands_made = subbands_at(samples.source, [place.dm for place in some], amount, config, means)
+                ready = {place.number: bands for place, bands in zip(some, bands_made, strict=True)}
             waiting = [bands for bands in ready.values() if not bands.is_whole]
             if waiting:
                 waiting[0].fill(waiting[1:], means.threads)
@@ -179,8 +179,8 @@ class _Ground:
     def places(self) -> Places:
         """Where signals may be injected."""
         few = [rows for octaves in self.finder.bands[1].values() for rows in octaves.nested()]
-        found = Found(self.detections, self.detected.events)
-        return Places(self.samples.header, self.trials, self.config, found, few, self.is_live, self.snr_of)
+        baseline = Found(self.detections, self.detected.events)
+        return Places(self.samples.header, self.trials, self.config, baseline, few, self.is_live, self.snr_of)
 
     def pulses_of(self, events: Array) -> tuple[Array, Array]:
         """Single pulses, and the periods of repeating ones, of events in place of those of the run."""
@@ -202,15 +202,15 @@ class _Ground:
 def _lists(places: Sequence[Place]) -> list[list[Place]]:
     """Neighbours in the order of places that are judged together: none of their trial DMs is another's."""
     lists: list[list[Place]] = []
-    taken: set[int] = set()
+    rows_used: set[int] = set()
     for place in places:
         rows = set(place.trials.rows.tolist())
-        if lists and len(lists[-1]) < TOGETHER and not rows & taken:
+        if lists and len(lists[-1]) < TOGETHER and not rows & rows_used:
             lists[-1].append(place)
-            taken |= rows
+            rows_used |= rows
         else:
             lists.append([place])
-            taken = rows
+            rows_used = rows
     return lists
 
 
@@ -270,9 +270,9 @@ class _Injected(Samples):
         sources = [self._near_by(candidate.dm) for candidate in params]
         cubes: dict[int, FoldCube] = {}
         for source in dict.fromkeys(sources):
-            own = [i for i, of_candidate in enumerate(sources) if of_candidate is source]
-            made = self._folded(source, [params[i] for i in own], config, means, part)
-            cubes |= dict(zip(own, made, strict=True))
+            places = [i for i, of_candidate in enumerate(sources) if of_candidate is source]
+            folded = self._folded(source, [params[i] for i in places], config, means, part)
+            cubes |= dict(zip(places, folded, strict=True))
         return [cubes[i] for i in range(len(params))]
 
     def _near_by(self, dm: float) -> SampleSource:
@@ -404,25 +404,25 @@ class Fates:
         row["period"], row["accel"] = pulsar.period, pulsar.accel or 0.0
         row["width"], row["duty"] = width, pulsar.duty
         tobs = self.header.tobs
-        own: list[Candidate] = []
+        rows: list[Candidate] = []
         aliases: list[Candidate] = []
         for candidate in listed:
             if abs(candidate.dm - pulsar.dm) > self.room(width, candidate.dm_err, pulsar.dm):
                 continue
             allowed = max(TURNS, min(SIGMAS * candidate.freq_err * tobs, MOST_TURNS))
             if abs(candidate.freq - pulsar.freq) * tobs <= allowed:
-                own.append(candidate)
+                rows.append(candidate)
             elif any(abs(candidate.freq - pulsar.freq * m / d) * tobs <= TURNS for m, d in ALIASES):
                 aliases.append(candidate)
-        good = [candidate for candidate in own if not candidate.parent and not candidate.flags]
+        good = [candidate for candidate in rows if not candidate.parent and not candidate.flags]
         owners |= {
             candidate.uid: "other" for candidate in aliases if not candidate.parent and candidate.uid not in owners
         }
-        owners |= {candidate.uid: "injected" for candidate in own if not candidate.parent}
+        owners |= {candidate.uid: "injected" for candidate in rows if not candidate.parent}
         row["found"] = bool(good)
-        for best in (good or own)[:1]:
+        for best in (good or rows)[:1]:
             row["listed_snr"], row["score"] = best.snr, best.score
-        row["fate"] = "found" if good else self._lost(own, aliases, pulsar, detections)
+        row["fate"] = "found" if good else self._lost(rows, aliases, pulsar, detections)
         return row
 
     def _lost(self, own: Sequence[Candidate], aliases: Sequence[Candidate], pulsar: "Pulsar", detections: Array) -> str:
@@ -449,15 +449,15 @@ class Fates:
         when = burst.time - (pulses["dm"] - burst.dm) * self.mean
         # A pulse is that of a burst if it is within its width, and no less than so many samples.
         allowed = np.maximum(np.maximum(width, 0.5 * pulses["width"]), 2.0 * self.header.tsamp)
-        taken = np.asarray((np.abs(pulses["dm"] - burst.dm) <= room) & (np.abs(pulses["time"] - when) <= allowed))
-        own = np.flatnonzero(taken).tolist()
-        good = [k for k in own if not pulses["rfi_flags"][k]]
+        explained = np.asarray((np.abs(pulses["dm"] - burst.dm) <= room) & (np.abs(pulses["time"] - when) <= allowed))
+        matching = np.flatnonzero(explained).tolist()
+        good = [k for k in matching if not pulses["rfi_flags"][k]]
         row["found"] = bool(good)
         row["fate"] = "found" if good else "not detected"
-        for best in (good or own)[:1]:
+        for best in (good or matching)[:1]:
             row["listed_snr"], row["score"] = pulses["snr"][best], pulses["score"][best]
             row["fate"] = "found" if good else f"flagged: {pulses['rfi_flags'][best]}"
-        return row, taken
+        return row, explained
 
 
 def listed_row(kind: str, place: int, listed: Any, origin: str) -> Array:

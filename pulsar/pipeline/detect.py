@@ -86,7 +86,7 @@ def detect(
     bands = []
     with ExitStack() as stack:
         workers = None if crew is None else _kept(crew, stack)
-        found, birdies = _found(samples, plan, finder, means, checkpoint, known, subbands, workers, reserve)
+        result, birdies = _found(samples, plan, finder, means, checkpoint, known, subbands, workers, reserve)
         for number, band in enumerate(plan.bands):
             if band.dm is None or band.band is None:
                 continue
@@ -94,12 +94,12 @@ def detect(
             if reserve is not None:
                 reserve.close()  # the memory is needed
             of_band = BatchSearch(band.dm, pulses_only(config), threads=means.threads, memory=0, gaps=gaps)
-            own = checkpoint.within(f"band{number}")
-            pulsed, _ = _found(samples, band, of_band, means, own, birdies, crew=workers)
+            band_checkpoint = checkpoint.within(f"band{number}")
+            pulsed, _ = _found(samples, band, of_band, means, band_checkpoint, birdies, crew=workers)
             bands.append(band_events(pulsed.events, of_band, band.band))
-    pulses, repeating = find_pulses([band_events(found.events, finder), *bands], samples, config, means.progress)
-    detections = np.concatenate([found.detections, repeating])
-    return Detected(detections, found.events, pulses, trials.dms, samples.freqs, birdies, tuple(bands))
+    pulses, repeating = find_pulses([band_events(result.events, finder), *bands], samples, config, means.progress)
+    detections = np.concatenate([result.detections, repeating])
+    return Detected(detections, result.events, pulses, trials.dms, samples.freqs, birdies, tuple(bands))
 
 
 def _found(
@@ -155,12 +155,12 @@ def _detect_series(samples: Samples, plan: RunPlan, config: Config, means: Means
     with means.progress.stage("search", 1, "series"):
         gaps = gaps_of(samples.obs)
         search = PartsSearch(series.nsamps, header.tsamp, config, memory=plan.accel_memory, gaps=gaps)
-        found = search.search(series.data, header.dm, birdies=pairs(birdies), steady=steady)
+        result = search.search(series.data, header.dm, birdies=pairs(birdies), steady=steady)
     dms, tsamps = np.array([header.dm]), np.array([header.tsamp])
-    events = BandEvents(found.events, dms, tsamps, samples.freqs, pulse_trials(series.nsamps, header.tsamp, config))
+    events = BandEvents(result.events, dms, tsamps, samples.freqs, pulse_trials(series.nsamps, header.tsamp, config))
     pulses, repeating = find_pulses([events], samples, config, means.progress)
-    detections = np.concatenate([found.detections, repeating])
-    return Detected(detections, found.events, pulses, dms, samples.freqs, birdies)
+    detections = np.concatenate([result.detections, repeating])
+    return Detected(detections, result.events, pulses, dms, samples.freqs, birdies)
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,7 @@ class KnownFold:
     def is_of(self, header: Header) -> bool:
         """True if a header tells of the samples that were searched: of their time, band, beam and source."""
         pairs = [(getattr(self.observed, name), getattr(header, name)) for name in _SAME]
-        return all(own == given or (own != own and given != given) for own, given in pairs)
+        return all(value == of_file or (value != value and of_file != of_file) for value, of_file in pairs)
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def ephemerides_of(run: Run, rows: Sequence[Any]) -> list[Ephemeris]:
             return KnownFold(None, lines, row, run.observation_of(row))
         fold, observed = run.fold(str(row["id"])), run.observation_of(row)
         try:
-            taken = np.array(fold.extra.get("residual", ()), dtype=np.float64).reshape(-1, 5)
-            strong = tuple((FoldParams(*values), bool(out)) for *values, out in taken.tolist())
+            subtracted = np.array(fold.extra.get("residual", ()), dtype=np.float64).reshape(-1, 5)
+            strong = tuple((FoldParams(*values), bool(out)) for *values, out in subtracted.tolist())
             for params, _ in strong:
                 params.check(observed.tobs, observed.tsamp)
         except (TypeError, ValueError, OverflowError, ConfigError) as exc:
@@ -244,8 +244,8 @@ def rows_of(run: Run, header: Header) -> list[Any]:
         There is none.
     """
     rows = run.rows("candidates")
-    own = [row for row in rows if _is_of(row, run.observation_of(row), header)]
-    if not own:
+    matching = [row for row in rows if _is_of(row, run.observation_of(row), header)]
+    if not matching:
         names = list(dict.fromkeys(str(row["target"]) or "unnamed source" for row in rows))
         listed = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
         beam = "" if header.beam is None else f", beam {header.beam}"
@@ -254,7 +254,7 @@ def rows_of(run: Run, header: Header) -> list[Any]:
             f"{beam}, MJD {header.tstart:.5f}), but of {listed or 'none'}; "
             "give the files of one of these, or name candidates to be folded all the same (--id)"
         )
-    return own
+    return matching
 
 
 def _is_of(row: Any, own: Header, header: Header) -> bool:

@@ -57,8 +57,8 @@ def group_detections(
             rows = np.flatnonzero(rows_of_all["part"] == part.label)
             name = f"{observation}|{part.label}" if part.label else observation
             tobs, freqs, dms = part.header(header).tobs, detected.freqs, detected.dms
-            own = group(rows_of_all[rows], tobs, config.sift, freqs=freqs, dms=dms, name=name)
-            groups += [replace(group_of, members=rows[group_of.members]) for group_of in own]
+            part_groups = group(rows_of_all[rows], tobs, config.sift, freqs=freqs, dms=dms, name=name)
+            groups += [replace(group_of, members=rows[group_of.members]) for group_of in part_groups]
             tick(rows.size)
     progress.message(f"{len(rows_of_all)} detections in {len(groups)} groups")
     return sorted(groups, key=lambda group_of: -group_of.sigma)
@@ -147,10 +147,10 @@ def _over_their_parts(heads: "Heads", candidates: Sequence[Candidate], observed:
 def _joined(candidates: Sequence[Candidate], detected: Detected) -> list[Candidate]:
     """Candidates that have in their groups what was detected at their own frequency and DM, in any part."""
     dms, place = {candidate.uid: candidate.dm for candidate in candidates}, positions(detected.detections)
-    own = {candidate.uid: candidate.parent for candidate in candidates if _is_same(candidate, dms)}
+    parents = {candidate.uid: candidate.parent for candidate in candidates if _is_same(candidate, dms)}
     more: dict[str, list[Group]] = {}
     for candidate in candidates:
-        if candidate.uid in own and candidate.parent not in own:
+        if candidate.uid in parents and candidate.parent not in parents:
             more.setdefault(candidate.parent, []).append(candidate.group)
     out = []
     for candidate in candidates:
@@ -161,15 +161,15 @@ def _joined(candidates: Sequence[Candidate], detected: Detected) -> list[Candida
             if candidate.fold is not None:
                 fold = replace(candidate.fold, extra={**candidate.fold.extra, "features": values})
                 candidate = replace(candidate, fold=fold)
-        if candidate.uid not in own or candidate.parent in own:
+        if candidate.uid not in parents or candidate.parent in parents:
             out.append(candidate)
     return out
 
 
 def _is_same(candidate: Candidate, dms: Mapping[str, float]) -> bool:
     """True if a candidate is the source that it belongs to, of which it was detected at the DM, too."""
-    own, dm = candidate.group, dms.get(candidate.parent, float("nan"))
-    return candidate.relation == "same" and own.dm_lo <= dm <= own.dm_hi
+    group_of, dm = candidate.group, dms.get(candidate.parent, float("nan"))
+    return candidate.relation == "same" and group_of.dm_lo <= dm <= group_of.dm_hi
 
 
 def name_of(header: Header) -> str:
@@ -237,8 +237,8 @@ class Heads:
         for label in sorted({group_of.part for group_of in groups}):
             new = [group_of for group_of in groups if group_of.part == label and group_of.uid not in folds]
             params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in new]
-            made = self.folds(params, Part.of_label(label))
-            folds |= {group_of.uid: fold for group_of, fold in zip(new, made, strict=True)}
+            new_folds = self.folds(params, Part.of_label(label))
+            folds |= {group_of.uid: fold for group_of, fold in zip(new, new_folds, strict=True)}
         return [self.candidate(group_of, folds[group_of.uid]) for group_of in groups]
 
     def folds(self, params: Sequence[FoldParams], part: Part = WHOLE) -> list[Fold]:
@@ -259,9 +259,9 @@ class Heads:
             [folds[i].after.times(k) for (i, k), fold in zip(wrong, there, strict=True) if fold is None], part
         )
         self.made.extend(new)
-        made = iter(new)
+        new_folds = iter(new)
         for (i, k), grows, known in zip(wrong, grown, there, strict=True):
-            fold = next(made) if known is None else known
+            fold = next(new_folds) if known is None else known
             # Equal pulses that a turn of a pulsar may have: more are waves.
             # A line beyond the bins is mirrored in them, and has nothing there.
             if (grows and fold.snr > CHANCE) or (k > 4 and repeats(fold) > REPEATING):
@@ -270,15 +270,15 @@ class Heads:
 
     def _made_at(self, k: int, fold: Fold) -> Fold | None:
         """The best fold that there is already of what shows k equal pulses in another one: at k times its frequency."""
-        wanted, half = fold.after.times(k), 0.5 * fold.tobs
+        params, half = fold.after.times(k), 0.5 * fold.tobs
 
-        def same(made: Fold) -> bool:
-            drift = abs(made.after.freq - wanted.freq) + 0.5 * half * abs(made.after.fdot - wanted.fdot)
+        def same(refined: Fold) -> bool:
+            drift = abs(refined.after.freq - params.freq) + 0.5 * half * abs(refined.after.fdot - params.fdot)
             # Series have one DM, which has no error.
-            error = AGREE * float(np.nan_to_num(np.hypot(made.dm_err, fold.dm_err)))
-            return made.part == fold.part and drift * fold.tobs < AGREE_BINS and abs(made.dm - fold.dm) <= error
+            error = AGREE * float(np.nan_to_num(np.hypot(refined.dm_err, fold.dm_err)))
+            return refined.part == fold.part and drift * fold.tobs < AGREE_BINS and abs(refined.dm - fold.dm) <= error
 
-        return max(filter(same, self.made), key=lambda made: made.snr, default=None)
+        return max(filter(same, self.made), key=lambda refined: refined.snr, default=None)
 
     def _refined(self, params: Sequence[FoldParams], part: Part) -> list[Fold]:
         if not params:
@@ -321,9 +321,9 @@ class Heads:
             self.series[source.dm] = self.samples.series_at(source.dm, self.means)
         series, parts = self.series[source.dm], dict[str, float]()
         for label in sorted({candidate.part for candidate in candidates}):
-            there, own = part_of(series, Part.of_label(label)), [c for c in candidates if c.part == label]
+            there, of_part = part_of(series, Part.of_label(label)), [c for c in candidates if c.part == label]
             start = Part.of_label(label).samples(series.nsamps)[0] * series.tsamp
-            parts |= outside_pulses(there, source.during(start, there.tobs), own)
+            parts |= outside_pulses(there, source.during(start, there.tobs), of_part)
         return parts
 
     def alone(self, candidate: Candidate) -> Candidate:
@@ -377,10 +377,10 @@ def scored(candidate: Candidate, scorer: Scorer = DEFAULT) -> Candidate:
     """A candidate with the score that its features and flags give; little of it where another one explains it."""
     if candidate.fold is None:
         return candidate
-    own = score(dict(candidate.features), scorer) * table.weight(candidate.flags)
+    probability = score(dict(candidate.features), scorer) * table.weight(candidate.flags)
     # The score of what belongs to another candidate is taken times this, about the part of such rows that was a pulsar
     # of its own where rules told what belongs to what (7 of 309); by the model of sources it is not measured.
-    return replace(candidate, score=0.03 * own if candidate.parent else own)
+    return replace(candidate, score=0.03 * probability if candidate.parent else probability)
 
 
 @dataclass(frozen=True, eq=False)
@@ -427,8 +427,8 @@ def ranked(
 def _with_the_score_of_their_source(pulses: Array, candidates: Sequence[Candidate]) -> None:
     """Single pulses in phase with a candidate are as sure as it is."""
     for candidate in candidates:
-        own = (pulses["source"] == candidate.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
-        pulses["score"][own] = np.maximum(pulses["score"][own], candidate.score)
+        rows = (pulses["source"] == candidate.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
+        pulses["score"][rows] = np.maximum(pulses["score"][rows], candidate.score)
     pulses[:] = in_order(pulses)
 
 

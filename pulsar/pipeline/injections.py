@@ -87,8 +87,8 @@ def amount(plan: "RunPlan", config: Config) -> Amount | None:
 
     `plan`: its `work`, trials and sizes are used.
     """
-    wanted, total = config.completeness, sum(plan.work.values())
-    enabled = total > LONG_RUN if wanted.enabled is None else wanted.enabled
+    settings, total = config.completeness, sum(plan.work.values())
+    enabled = total > LONG_RUN if settings.enabled is None else settings.enabled
     if not enabled or plan.dm is None or plan.route is None:
         return None
     volume = float(plan.nsamps) * plan.nchans
@@ -102,13 +102,13 @@ def amount(plan: "RunPlan", config: Config) -> Amount | None:
     # Channels times samples that are added to subbands a second, by one core (measured on the FAST beam of
     # benchmarks/speed.py beam); and what does not depend on the data: profiles, grouping, verdicts [s].
     each += volume / 1.5e10 + 0.3
-    places = wanted.places
-    if wanted.population:
+    places = settings.places
+    if settings.population:
         places = len(groups_of(config))
     elif places is None:
         # What may be taken in any case [CPU s]: two or three places in a short run.
-        places = int(max(wanted.share * total, 1.5) / each)
-        if not places and wanted.enabled is None:
+        places = int(max(settings.share * total, 1.5) / each)
+        if not places and settings.enabled is None:
             return None  # few DMs, each of which takes long: who wants it may ask for it
         places = max(places, 1)
     size = Subbands.nbytes(plan.nsamps, band_count(plan.nchans, config))
@@ -119,8 +119,8 @@ def amount(plan: "RunPlan", config: Config) -> Amount | None:
 
 def row_counts(ndms: int, config: Config) -> tuple[int, int]:
     """Trial DMs on either side of a place that are searched in any case, and further ones."""
-    wanted = config.completeness
-    core = CORE if wanted.places is not None or wanted.population else int(np.clip(CORE_PART * ndms, 1, CORE))
+    settings = config.completeness
+    core = CORE if settings.places is not None or settings.population else int(np.clip(CORE_PART * ndms, 1, CORE))
     return core, min(core, FAR)
 
 
@@ -143,10 +143,10 @@ class Place:
 
 
 def subbands_at(
-    source: MaskedSource, dms: Sequence[float], wanted: Amount, config: Config, means: "Means"
+    source: MaskedSource, dms: Sequence[float], amount: Amount, config: Config, means: "Means"
 ) -> tuple[Subbands, ...]:
     """Subbands for signals that will be injected at some DMs: in memory, or scratch files where they do not fit."""
-    nbands, folder = band_count(source.nchans, config), None if wanted.at_once > 0 else means.scratch
+    nbands, folder = band_count(source.nchans, config), None if amount.at_once > 0 else means.scratch
     return tuple(Subbands(source, dm, nbands, folder) for dm in dms)
 
 
@@ -154,11 +154,11 @@ def first_subbands(
     source: MaskedSource | None, header: Header, plan: "RunPlan", config: Config, means: "Means"
 ) -> tuple[Subbands, ...]:
     """Those of the first places, which a search can fill while it reads the samples; none where nothing is injected."""
-    wanted = plan.injections
-    if wanted is None or plan.dm is None or source is None:
+    amount = plan.injections
+    if amount is None or plan.dm is None or source is None:
         return ()
-    first = max(wanted.at_once, min(TOGETHER, wanted.places))
-    return subbands_at(source, place_dms(header, plan.dm, config, first), wanted, config, means)
+    first = max(amount.at_once, min(TOGETHER, amount.places))
+    return subbands_at(source, place_dms(header, plan.dm, config, first), amount, config, means)
 
 
 def ranges_of(header: Header, trials: DMPlan, config: Config) -> Ranges:
@@ -169,16 +169,16 @@ def ranges_of(header: Header, trials: DMPlan, config: Config) -> Ranges:
     ]
     low = max(min((low for low, _ in searched), default=0.0), 2e-3, 4.0 * header.tsamp)
     high = max(min(max((high for _, high in searched), default=0.0), 5.0), 1.01 * low)
-    wanted, first = config.completeness, float(trials.dms[0])
+    asked_for, first = config.completeness, float(trials.dms[0])
     return Ranges(
-        periods=wanted.period or (low, high),
-        dms=wanted.dm or (first, max(min(float(trials.dms[-1]), dm_fits(header, trials.freqs)), first)),
-        snrs=wanted.snr,
+        periods=asked_for.period or (low, high),
+        dms=asked_for.dm or (first, max(min(float(trials.dms[-1]), dm_fits(header, trials.freqs)), first)),
+        snrs=asked_for.snr,
         accel=config.accel.accel_max,
         drift=config.accel.zmax if config.accel.zmax > 0 else None,
         width_max=config.single_pulse.width_max,
-        duties=wanted.duty,
-        widths=wanted.width,
+        duties=asked_for.duty,
+        widths=asked_for.width,
     )
 
 
@@ -198,8 +198,8 @@ def place_dms(header: Header, trials: DMPlan, config: Config, places: int) -> li
     drawn = [low + (start + number * GOLDEN) % 1.0 * (high - low) for number in range(places)]
     if not config.completeness.population:
         return drawn
-    asked = [group[0].dm for group in groups_of(config)[:places]]
-    return [even if dm is None else dm for even, dm in zip(drawn, asked, strict=True)]
+    population_dms = [group[0].dm for group in groups_of(config)[:places]]
+    return [even if dm is None else dm for even, dm in zip(drawn, population_dms, strict=True)]
 
 
 def groups_of(config: Config) -> list[list[Asked]]:
@@ -288,8 +288,8 @@ class Places:
         """True if neither the sky nor another pulsar of the place has this period, or one at these ratios."""
         detections = self.found.detections
         near = np.abs(detections["dm"] - dm) * self.across < max(0.5 * pulsar.period, 0.01)
-        taken = np.concatenate([detections["freq"][near], [placed.freq for placed in pulsars]])
-        off = np.abs(taken[:, None] - pulsar.freq * np.array(ratios)[None, :]) * self.header.tobs
+        freqs = np.concatenate([detections["freq"][near], [placed.freq for placed in pulsars]])
+        off = np.abs(freqs[:, None] - pulsar.freq * np.array(ratios)[None, :]) * self.header.tobs
         return not bool(np.any(off < NEAR_BINS))
 
     def _is_quiet(self, burst: Burst, bursts: Sequence[Burst]) -> bool:
@@ -342,15 +342,15 @@ def check_wanted(header: Header, plan: "RunPlan", config: Config) -> None:
     """
     if plan.injections is None or plan.dm is None:
         return
-    wanted, room = config.completeness, _Room(header, plan.dm, config)
-    if wanted.population:
-        wrong = [fault for signal in read_asked(wanted.population) for fault in room.faults(signal)]
+    settings, room = config.completeness, _Room(header, plan.dm, config)
+    if settings.population:
+        wrong = [fault for signal in read_asked(settings.population) for fault in room.faults(signal)]
         if wrong:
             more = f"\n… and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
             raise ConfigError("\n".join(wrong[:MOST_TOLD]) + more)
         return
     for name, kind in (("period", "pulsar"), ("dm", "pulsar"), ("width", "burst")):
-        for value in getattr(wanted, name) or ():
+        for value in getattr(settings, name) or ():
             for fault in room.faults(Asked(kind, f"completeness.{name}", **{name: value})):
                 raise ConfigError(fault)
 
@@ -503,14 +503,14 @@ def pooled_limits(headers: Sequence[Header], injected: Array, limits: Array) -> 
     pulsars = injected[injected["kind"] == "pulsar"]
     parts = [empty_table(LIMIT_COLUMNS, 0)]
     for obs in sorted(set(limits["obs"].tolist())):
-        own = limits[limits["obs"] == obs]
+        obs_limits = limits[limits["obs"] == obs]
         if obs < 0 or np.count_nonzero(pulsars["obs"] == obs) >= NEAREST:
-            parts.append(own)
+            parts.append(obs_limits)
             continue
         # The gain of the table is that at the zenith angle of the observation.
-        settings = {name: own[0][name].item() for name in ("gain", "tsys", "npol", "beta")}
+        settings = {name: obs_limits[0][name].item() for name in ("gain", "tsys", "npol", "beta")}
         telescope = TelescopeConfig.model_construct(**TelescopeConfig().model_dump() | settings)
-        parts.append(flux_limits(headers[obs], pulsars, float(own[0]["bandwidth"]), telescope, obs))
+        parts.append(flux_limits(headers[obs], pulsars, float(obs_limits[0]["bandwidth"]), telescope, obs))
     return np.concatenate(parts)
 
 

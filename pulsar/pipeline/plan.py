@@ -259,8 +259,8 @@ def _with_bands(plan: RunPlan, obs: Observation, config: Config, freqs: Floats) 
         return plan
 
     def more(name: str, *keys: str) -> dict[str, float]:
-        own: dict[str, float] = getattr(plan, name)
-        return own | {key: own[key] + sum(getattr(band, name)[key] for band in bands) for key in keys}
+        values: dict[str, float] = getattr(plan, name)
+        return values | {key: values[key] + sum(getattr(band, name)[key] for band in bands) for key in keys}
 
     return replace(
         plan,
@@ -277,7 +277,7 @@ def _band_plan(whole: RunPlan, plan: RunPlan, band: tuple[float, float]) -> RunP
     passes = 1 if plan.route is None else plan.route.passes
     reading = float(whole.nsamps) * (whole.nchans - plan.nchans) * passes / READ_RATE
     more = 1.0 + reading / plan.work["dedispersion"]
-    work, seconds = (own | {"dedispersion": more * own["dedispersion"]} for own in (plan.work, plan.seconds))
+    work, seconds = (costs | {"dedispersion": more * costs["dedispersion"]} for costs in (plan.work, plan.seconds))
     return replace(plan, band=band, work=work, seconds=seconds)
 
 
@@ -371,9 +371,9 @@ def live_frequencies(obs: Observation, config: Config) -> Floats:
     ok = obs.chan_ok & ~zapped(header, config.rfi)
     if not ok.any():
         raise ConfigError("rfi.zap: every channel lies in a zapped range; nothing would be left to search")
-    given = given_mask(header, config.rfi)
-    if given is not None:
-        ok &= given.mask.chan_ok if isinstance(given, MaskFile) else ~given.channels
+    fixed = given_mask(header, config.rfi)
+    if fixed is not None:
+        ok &= fixed.mask.chan_ok if isinstance(fixed, MaskFile) else ~fixed.channels
         if not ok.any():
-            raise ConfigError(f"{given.path}: the mask and rfi.zap leave no channel: nothing would be left to search")
+            raise ConfigError(f"{fixed.path}: the mask and rfi.zap leave no channel: nothing would be left to search")
     return np.ascontiguousarray(header.freqs[ok])

@@ -188,23 +188,23 @@ class Progress:
         if self.mode == "bars":
             return self._start_bar(name, total, unit, foreseen)
         start = shown = time.monotonic()
-        done = 0.0
+        ticks = 0.0
         cell = _Cell(_bar(name, 0.0 if total else None, unit)) if self.mode == "notebook" else None
         interval = self.interval if cell is None else CELL_INTERVAL
 
         def tick(n: float = 1) -> None:
-            nonlocal done, shown
+            nonlocal ticks, shown
             with self._lock:
-                done += n
+                ticks += n
                 now = time.monotonic()
                 if now - shown < interval:
                     return
                 shown = now
-                part = min(done / total, 1.0) if total else None
+                part = min(ticks / total, 1.0) if total else None
                 if cell is not None:
                     cell.show(_bar(name, part, unit))
                 elif part is None or not foreseen:
-                    of = f"{done:.4g}" if part is None else f"{done:.0f} of {total:.0f}"
+                    of = f"{ticks:.4g}" if part is None else f"{ticks:.0f} of {total:.0f}"
                     self._line(f"{name}: {of} {unit}".rstrip())
                 else:
                     # Part of a stage from which on the time that is left is told.
@@ -228,14 +228,14 @@ class Progress:
             self._bars.start()
         bars = self._bars
         task = bars.add_task(name, total=total if foreseen else None, unit=unit)
-        done = 0.0
+        ticks = 0.0
 
         def tick(n: float = 1) -> None:
-            nonlocal done
+            nonlocal ticks
             bars.advance(task, n)
             if not foreseen and total:
-                done += n
-                bars.update(task, unit=f"{done:.0f} of {total:.0f} {unit}")
+                ticks += n
+                bars.update(task, unit=f"{ticks:.0f} of {total:.0f} {unit}")
 
         def finish(state: str, spent: StageTime) -> None:
             bars.remove_task(task)
@@ -369,12 +369,12 @@ class Rates:
 
     def learn(self, work: Mapping[str, float], spent: Mapping[str, float]) -> None:
         """Add a search: the work of its stages [CPU s at the default rates] and what they took [CPU s]."""
-        told = False
+        is_new = False
         for name, stage in self.stages.items():
             if work.get(name, 0.0) > 0.0 and spent.get(name, 0.0) > 0.0:
                 stage.learn(work[name], spent[name])
-                told = True
-        self.searches += told
+                is_new = True
+        self.searches += is_new
 
 
 @dataclass
@@ -400,8 +400,8 @@ def read_rates(path: Path | None = None) -> Rates:
     """Costs on this machine; the defaults where there is no file, or none that can be used."""
     stages = {name: StageRate(start) for name, start in STARTS.items()}
     with suppress(DataError):
-        found = _read(rates_file() if path is None else path).machines.get(platform.node(), Rates({}))
-        return Rates({name: found.stages.get(name, stage) for name, stage in stages.items()}, found.searches)
+        rates = _read(rates_file() if path is None else path).machines.get(platform.node(), Rates({}))
+        return Rates({name: rates.stages.get(name, stage) for name, stage in stages.items()}, rates.searches)
     return Rates(stages)
 
 

@@ -134,8 +134,8 @@ def judge_shapes(table: Array, cutouts: Mapping[str, PulseCutout], dms: Floats) 
     near = np.char.find(table["rfi_flags"], "near sweeps") >= 0
     if near.any():
         # What is interference by another flag is not of the sky outside.
-        own = np.where(near | free, table["score"], 0.0).astype(np.float64)
-        table["score"][near] *= share_of_the_sky(near, own, sweeps_share(table, dms))
+        scores = np.where(near | free, table["score"], 0.0).astype(np.float64)
+        table["score"][near] *= share_of_the_sky(near, scores, sweeps_share(table, dms))
     lower_what_comes_in_numbers(table)
     table[:] = in_order(table)
     return {name for name, shapes in sweeps.items() if len(shapes) >= LEAST_TOLD and sum(shapes) > 0.5 * len(shapes)}
@@ -192,7 +192,7 @@ def find_pulses(
     with progress.stage("clustering", number, "events"):
         ntrials = sum(events.ntrials for events in searched)
         clustered = [_clustered(events, samples, ntrials, config) for events in searched]
-        table, told = joined_bands(clustered, config.single_pulse.snr)
+        table, dispersed = joined_bands(clustered, config.single_pulse.snr)
         dropped = sum(pulses.dropped for pulses in clustered)
         means = {events.band: pulses.mean for events, pulses in zip(searched, clustered, strict=True)}
         groups = sources_by_dm(table)
@@ -212,7 +212,7 @@ def find_pulses(
             if period is not None:
                 rows.append(_detection(period, pulses, dms, header.tobs))
                 spared[group] = True
-        storms = verdicts.storm(table, told, spared, config.single_pulse.snr, dms=dms.size)
+        storms = verdicts.storm(table, dispersed, spared, config.single_pulse.snr, dms=dms.size)
         table = verdicts.in_order(verdicts.merge_storms(table, storms))
         table["id"] = [f"p{k:04d}" for k in table["rank"]]
     for storm in storms:
@@ -291,24 +291,24 @@ def _clustered(events: BandEvents, samples: Samples, ntrials: float, config: Con
     return replace(pulses, mean=pulses.mean + late)
 
 
-def _detection(found: Repeats, pulses: Array, dms: Floats, tobs: float) -> Array:
+def _detection(train: Repeats, pulses: Array, dms: Floats, tobs: float) -> Array:
     """The period of repeating pulses as a periodic detection.
 
     Its power is that of a fold of all turns: a search for periodic signals would not see more of it.
     """
     row = np.zeros(1, dtype=dtype_of(DETECTION_COLUMNS))
-    fits = pulses[found.fits]
-    turns = max(tobs / found.period, 1.0)
-    width = float(np.clip(np.median(fits["width"]) / found.period, 1e-3, 0.5))
+    fits = pulses[train.fits]
+    turns = max(tobs / train.period, 1.0)
+    width = float(np.clip(np.median(fits["width"]) / train.period, 1e-3, 0.5))
     row["kind"] = "pulses"
-    row["dm_index"] = int(np.argmin(np.abs(dms - found.dm)))
-    row["dm"] = found.dm
-    row["freq"] = 1.0 / found.period
-    row["freq_err"] = found.period_err / found.period**2
+    row["dm_index"] = int(np.argmin(np.abs(dms - train.dm)))
+    row["dm"] = train.dm
+    row["freq"] = 1.0 / train.period
+    row["freq_err"] = train.period_err / train.period**2
     row["nharm"] = int(np.clip(round(0.5 / width), 1, 32))
     row["snr"] = float(fits["snr"].sum()) / np.sqrt(turns)
     row["width"] = width
     row["power"] = row["nharm"] + 0.5 * row["snr"] ** 2
-    row["logp"] = found.logp
-    row["sigma"] = row["sigma_single"] = found.sigma
+    row["logp"] = train.logp
+    row["sigma"] = row["sigma_single"] = train.sigma
     return row

@@ -100,7 +100,7 @@ class Searched:
     @property
     def ranges(self) -> Ranges:
         """Trials that are done: the first, and the one after the last; ascending."""
-        return joined_stretches([one for part in tuple(self._parts) for one in part.ranges])
+        return joined_stretches([stretch for part in tuple(self._parts) for stretch in part.ranges])
 
     @property
     def ndone(self) -> int:
@@ -114,7 +114,7 @@ class Searched:
     def search(self, batch: Batch, finder: BatchSearch, tick: Callable[[float], None]) -> None:
         """Search the trials of a batch that are not done."""
 
-        def done(row: int, found: Found) -> None:
+        def searched(row: int, found: Found) -> None:
             self.add(batch.first + row, batch.first + row + 1, found)
             tick(1)
             self.save_if_due()
@@ -122,13 +122,13 @@ class Searched:
         left = self.left(batch.first, batch.first + batch.stage.ndms)
         rows = [i - batch.first for low, high in left for i in range(low, high)]
         if rows:
-            finder.each(batch, rows, done, pairs(self.birdies or []))
+            finder.each(batch, rows, searched, pairs(self.birdies or []))
 
-    def add(self, first: int, last: int, found: Found) -> None:
+    def add(self, first: int, last: int, result: Found) -> None:
         """Add the detections in the trials `first` to `last` - 1."""
         with self._adding:
-            self._parts.append(_Part([(first, last)], found))
-            self._events += found.events.size
+            self._parts.append(_Part([(first, last)], result))
+            self._events += result.events.size
             if self._events > 2 * MOST_EVENTS:
                 whole = _merged(self._parts)
                 self._parts = [_Part(whole.ranges, bounded(whole.found, self._tell))]
@@ -181,21 +181,21 @@ class Searched:
             if kept is None or "ranges" not in kept:
                 continue
             self.birdies = kept_birdies(kept)
-            done = joined_stretches(kept["ranges"].tolist())
-            fresh = [trials for low, high in done for trials in self.left(low, high)]
+            searched = joined_stretches(kept["ranges"].tolist())
+            fresh = [trials for low, high in searched for trials in self.left(low, high)]
             if fresh:
-                found = Found(_within(kept["detections"], fresh), _within(kept["events"], fresh))
-                self._parts.append(_Part(fresh, found))
+                result = Found(_within(kept["detections"], fresh), _within(kept["events"], fresh))
+                self._parts.append(_Part(fresh, result))
                 self._files.add(int(stage[-5:]))
         self._stored = len(self._parts)
         self._events = sum(part.found.events.size for part in self._parts)
 
 
 def _merged(parts: "Sequence[_Part]") -> _Part:
-    found = Found.join([part.found for part in parts])
+    result = Found.join([part.found for part in parts])
     # All of a DM come together, and in their order: what is sorted is as if one had gone from DM to DM.
-    found = Found(*(rows[np.argsort(rows["dm_index"], kind="stable")] for rows in (found.detections, found.events)))
-    return _Part(joined_stretches([one for part in parts for one in part.ranges]), found)
+    result = Found(*(rows[np.argsort(rows["dm_index"], kind="stable")] for rows in (result.detections, result.events)))
+    return _Part(joined_stretches([stretch for part in parts for stretch in part.ranges]), result)
 
 
 def _within(rows: Array, ranges: Ranges) -> Array:
@@ -204,16 +204,16 @@ def _within(rows: Array, ranges: Ranges) -> Array:
     return rows[inside]
 
 
-def bounded(found: Found, tell: Callable[[str], None]) -> Found:
+def bounded(result: Found, tell: Callable[[str], None]) -> Found:
     """Detections with no more than MOST_EVENTS events.
 
     Of equal ones the first are kept: what is left of some and then of all is the same as of all at once.
     """
-    if found.events.size <= MOST_EVENTS:
-        return found
-    tell(f"{found.events.size} events of single pulses: the {MOST_EVENTS} strongest are kept")
-    strongest = np.argsort(-found.events["snr"], kind="stable")[:MOST_EVENTS]
-    return Found(found.detections, found.events[np.sort(strongest)])
+    if result.events.size <= MOST_EVENTS:
+        return result
+    tell(f"{result.events.size} events of single pulses: the {MOST_EVENTS} strongest are kept")
+    strongest = np.argsort(-result.events["snr"], kind="stable")[:MOST_EVENTS]
+    return Found(result.detections, result.events[np.sort(strongest)])
 
 
 def birdie_arrays(birdies: list[Birdie]) -> dict[str, Array]:
@@ -262,9 +262,9 @@ def detections_of(
         tell(f"{state.ndone} of {ndms} DMs: taken from the interrupted run")
     with state.kept():
         search(state)
-    found, birdies = bounded(state.found, tell), state.birdies or []
-    checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
-    return found, birdies
+    result, birdies = bounded(state.found, tell), state.birdies or []
+    checkpoint.save("detections", detections=result.detections, events=result.events, **birdie_arrays(birdies))
+    return result, birdies
 
 
 #: Ranges for each worker: the last ones end at about the same time, and little is lost with a worker.
@@ -356,7 +356,7 @@ def search_ranges(
     with crew() as workers:
         run = config.run.model_copy(update={"threads": workers.threads, "memory": str(workers.memory)})
         config = config.model_copy(update={"run": run})
-        own = dry_run(obs, config, freqs=plan.freqs)
+        local = dry_run(obs, config, freqs=plan.freqs)
         shared = Shared(
             files=tuple(str(file.path.absolute()) for file in obs.files),
             stamps=_stamps(obs.files),
@@ -366,14 +366,14 @@ def search_ranges(
             birdies=tuple(pairs(state.birdies or [])),
             version=software_version(),
             dms=_digest(plan),
-            threads=own.threads,
-            memory=own.memory - own.search_memory,
-            accel_memory=own.accel_memory,
+            threads=local.threads,
+            memory=local.memory - local.search_memory,
+            accel_memory=local.accel_memory,
             band=band,
         )
         ndms = [stage.ndms for stage in plan.stages]
         reading = obs.header.nsamps * (obs.header.nchans / READ_RATE + plan.freqs.size * MOVE_SECONDS["samples"])
-        costs = own.costs + np.repeat(np.divide(stage_seconds(plan), ndms), ndms)
+        costs = local.costs + np.repeat(np.divide(stage_seconds(plan), ndms), ndms)
         ranges = cut(batch_ranges(plan), costs, left, workers.count, reading)
         means.progress.message(
             f"{workers.count} workers search {len(ranges)} ranges of DMs, with {workers.memory / 2**30:.2f} GiB each"
@@ -381,8 +381,8 @@ def search_ranges(
         tasks = [RangeTask(shared, first, last) for first, last in ranges]
         with means.progress.stage("searching", plan.ndms, "DMs") as tick:
             tick(state.ndone)
-            for task, found in workers.search(tasks):
-                state.add(task.first, task.last, found)
+            for task, result in workers.search(tasks):
+                state.add(task.first, task.last, result)
                 tick(task.last - task.first)
                 state.save_if_due()
 
@@ -474,8 +474,8 @@ def search_range(task: RangeTask) -> Found:
     route = choose_route(batches_of(finder.plan, task.first, task.last), threads=shared.threads, memory=shared.memory)
     how: dict[str, Any] = {"threads": shared.threads, "scratch": Path(shared.scratch)}
     with closing(dedispersed(source, finder.plan, route, start=task.first, stop=task.last, **how)) as batches:
-        found = [finder.search(batch, shared.birdies) for batch in batches]
-    return bounded(Found.join(found), lambda _: None)
+        results = [finder.search(batch, shared.birdies) for batch in batches]
+    return bounded(Found.join(results), lambda _: None)
 
 
 # A worker does several ranges of a run: what all need is made once.

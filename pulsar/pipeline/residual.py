@@ -67,8 +67,8 @@ def search_residual(
     """
     least = config.search.residual
     strong = _strong(candidates, least)
-    source, trials, asked = samples.source, plan.dm, config.sift.harmonics and enabled(config, periodic=True)
-    if not strong or source is None or trials is None or not asked:
+    source, trials, is_on = samples.source, plan.dm, config.sift.harmonics and enabled(config, periodic=True)
+    if not strong or source is None or trials is None or not is_on:
         return detected, list(candidates)
     if shared:
         means.progress.message(
@@ -94,8 +94,8 @@ def _strong(candidates: Sequence[Candidate], least: float) -> list[Candidate]:
 
 def _sources(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Sources of the whole observation that are no interference, the strongest first."""
-    own = [source for source in candidates if source.fold is not None and not source.parent and not source.part]
-    return sorted((source for source in own if not source.flags), key=lambda source: -source.snr)
+    whole = [source for source in candidates if source.fold is not None and not source.parent and not source.part]
+    return sorted((source for source in whole if not source.flags), key=lambda source: -source.snr)
 
 
 def sharing(
@@ -124,8 +124,8 @@ def sharing(
 def _family(whole: Candidate, sources: Sequence[Candidate], strong: AbstractSet[str], tobs: float) -> list[Candidate]:
     """Sources at the period of a candidate, itself, and at parts of it, one of them strong; none of another source."""
     parts = [part for part in sources if _times(part, whole, tobs) > 1]
-    own, uids = [source for source in sources if source is whole], {part.uid for part in parts}
-    return own + parts if uids & strong and (own or whole.parent in uids) else []
+    head, uids = [source for source in sources if source is whole], {part.uid for part in parts}
+    return head + parts if uids & strong and (head or whole.parent in uids) else []
 
 
 def _times(part: Candidate, longer: Candidate, tobs: float) -> int:
@@ -156,15 +156,15 @@ class _Run:
         if len(strong) > 1:
             apart = self._pursued([[source_of] for source_of in strong], strong, detected, candidates)
         measured = _strong(apart, config.search.residual)
-        taken = self._templates(measured, detected.birdies)
-        if not taken:
+        templates = self._templates(measured, detected.birdies)
+        if not templates:
             return detected, candidates
-        left = self._without(taken)
+        left = self._without(templates)
         rest = replace(self.samples, source=left)
         again = replace(detected, detections=self._searched(left, detected.birdies, self.checkpoint.within(name)))
-        strong = [source_of for source_of, _ in taken]
+        strong = [source_of for source_of, _ in templates]
         names = {source_of.uid for source_of in strong}
-        theirs = [source_of for source_of in apart if source_of.uid in names or source_of.parent in names]
+        family = [source_of for source_of in apart if source_of.uid in names or source_of.parent in names]
         unrelated = [source_of for source_of in apart if source_of.uid not in names and source_of.parent not in names]
         # One table: the rows of the first search, and behind them those of the second.
         count = len(detected.detections)
@@ -176,11 +176,11 @@ class _Run:
         earlier = frozenset(group.uid for group in before)
         weak = follow_up(rest, both, groups, config, means, taken=strong, before=earlier)
         _mark(weak, measured, names)
-        return both, [*theirs, *weak]
+        return both, [*family, *weak]
 
-    def _without(self, taken: Sequence[tuple[Candidate, Taken]]) -> MaskedSource:
+    def _without(self, templates: Sequence[tuple[Candidate, Taken]]) -> MaskedSource:
         """The samples less the templates of sources."""
-        return without(self.source, [template for _, template in taken])
+        return without(self.source, [template for _, template in templates])
 
     def at_one_period(
         self, strong: Sequence[Candidate], detected: Detected, candidates: Sequence[Candidate]
@@ -206,24 +206,24 @@ class _Run:
 
         With `fewer` only where that leaves fewer sources: else they have no period in common, and stay as they are.
         """
-        taken = self._templates(strong, detected.birdies)
-        anew, uids = list(candidates), {source.uid for source, _ in taken}
+        templates = self._templates(strong, detected.birdies)
+        anew, uids = list(candidates), {source.uid for source, _ in templates}
         for names in ({source.uid for source in sources} for sources in together):
             # Of a part nothing is left beside the whole: one of them is measured.
             if not names & uids:
                 continue
-            own = [candidate for candidate in candidates if names & {candidate.uid, candidate.parent}]
-            others = [(other, template) for other, template in taken if other.uid not in names]
-            groups = sorted((candidate.group for candidate in own), key=lambda group: -group.sigma)
-            strongest, before = [other for other, _ in others], frozenset(group.uid for group in groups)
-            left = replace(self.samples, source=self._without(others))
-            found = follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=before)
-            standing = sum(candidate.fold is not None and not candidate.parent for candidate in found)
+            family = [candidate for candidate in candidates if names & {candidate.uid, candidate.parent}]
+            remaining = [(rest_of, template) for rest_of, template in templates if rest_of.uid not in names]
+            groups = sorted((candidate.group for candidate in family), key=lambda group: -group.sigma)
+            strongest, before = [rest_of for rest_of, _ in remaining], frozenset(group.uid for group in groups)
+            left = replace(self.samples, source=self._without(remaining))
+            pursued = follow_up(left, detected, groups, self.config, self.means, taken=strongest, before=before)
+            standing = sum(candidate.fold is not None and not candidate.parent for candidate in pursued)
             if fewer and standing >= len(names):
                 continue
-            _mark(found, strong, uids - names)
-            gone = {candidate.uid for candidate in own}
-            anew = [candidate for candidate in anew if candidate.uid not in gone] + found
+            _mark(pursued, strong, uids - names)
+            gone = {candidate.uid for candidate in family}
+            anew = [candidate for candidate in anew if candidate.uid not in gone] + pursued
         # What belongs to one that now belongs to another belongs to that.
         heads = {candidate.uid: candidate.parent for candidate in anew if candidate.parent}
         return [replace(candidate, parent=heads.get(candidate.parent, candidate.parent)) for candidate in anew]
@@ -249,13 +249,13 @@ class _Run:
             with unchanged(obs):
                 TrialSearch(source, finder, plan.route, birdies, means).search(state)
 
-        found, _ = detections_of(self.trials.ndms, search, checkpoint, means.progress.message, birdies)
-        return found.detections
+        result, _ = detections_of(self.trials.ndms, search, checkpoint, means.progress.message, birdies)
+        return result.detections
 
 
 def _mark(candidates: Sequence[Candidate], strong: Sequence[Candidate], out: AbstractSet[str]) -> None:
     """Keep with folds by what templates were measured, and which were taken out: who folds these again has to know."""
-    taken = [(*astuple(source.fold.after), source.uid in out) for source in strong if source.fold is not None]
+    subtracted = [(*astuple(source.fold.after), source.uid in out) for source in strong if source.fold is not None]
     for candidate in candidates:
         if candidate.fold is not None:
-            candidate.fold.extra["residual"] = taken
+            candidate.fold.extra["residual"] = subtracted

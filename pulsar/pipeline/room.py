@@ -58,8 +58,8 @@ def mask_memory(obs: Observation, config: Config) -> tuple[int, int]:
 
 def least_memory(obs: Observation, config: Config) -> int:
     """Bytes below which an observation cannot be searched."""
-    kept, made = mask_memory(obs, config)
-    return max(BASE_MEMORY + LEAST_MEMORY + kept, int((BASE_MEMORY + made) / OVER) + 1)
+    kept, used = mask_memory(obs, config)
+    return max(BASE_MEMORY + LEAST_MEMORY + kept, int((BASE_MEMORY + used) / OVER) + 1)
 
 
 def stage_memory(config: Config, obs: Observation) -> int:
@@ -71,9 +71,9 @@ def stage_memory(config: Config, obs: Observation) -> int:
         When the budget is too small for anything.
     """
     total, least = memory_budget(config.run.memory), least_memory(obs, config)
-    kept, made = mask_memory(obs, config)
+    kept, used = mask_memory(obs, config)
     if total < least:
-        mask = f" and the mask of so many channels and blocks {made / 2**20:.0f} MiB while it is made" if made else ""
+        mask = f" and the mask of so many channels and blocks {used / 2**20:.0f} MiB while it is made" if used else ""
         raise ConfigError(
             f"run.memory = {config.run.memory!r}: {total / 2**20:.0f} MiB are too little, of which the program itself "
             f"takes {BASE_MEMORY / 2**20:.0f} MiB{mask}: give at least {-(-least // 2**20)}MiB"
@@ -101,9 +101,9 @@ def check_addresses(obs: Observation, config: Config) -> None:
         )
 
 
-def reading_threads(obs: Observation, config: Config, wanted: int) -> int:
+def reading_threads(obs: Observation, config: Config, threads: int) -> int:
     """Threads that take the statistics: no more than fit the memory; what they give does not depend on them."""
-    return fitting(obs, config.rfi, wanted, memory_budget(config.run.memory) - BASE_MEMORY)
+    return fitting(obs, config.rfi, threads, memory_budget(config.run.memory) - BASE_MEMORY)
 
 
 def reserve_ahead(obs: Observation, config: Config, plan: "RunPlan") -> "AbstractContextManager[Reserve | None]":

@@ -61,7 +61,7 @@ class Wanted:
     ephemeris: Ephemeris | FromPar
 
 
-def split(given: str) -> tuple[Path, str]:
+def split(text: str) -> tuple[Path, str]:
     """File and candidate that a text names; no candidate: an ephemeris.
 
     Raises
@@ -69,12 +69,12 @@ def split(given: str) -> tuple[Path, str]:
     ConfigError
         It is a product without a candidate.
     """
-    path, colon, ident = given.rpartition(":")
-    if colon and path and not Path(given).is_file():
+    path, colon, ident = text.rpartition(":")
+    if colon and path and not Path(text).is_file():
         return Path(path), ident
-    if Path(given).suffix.lower() in (".h5", ".hdf5"):
-        raise ConfigError(f"--subtract {given}: which of its candidates? Give {given}:c0001")
-    return Path(given), ""
+    if Path(text).suffix.lower() in (".h5", ".hdf5"):
+        raise ConfigError(f"--subtract {text}: which of its candidates? Give {text}:c0001")
+    return Path(text), ""
 
 
 def wanted(pulsars: Sequence[str]) -> list[Wanted]:
@@ -151,8 +151,8 @@ def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
     # Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py cost.
     folded = (2.0 if npulsars == 1 else 3.0) * npulsars / 3e8
     # Of each pulsar the template is measured twice without others, and what is left without all.
-    taken = npulsars * (1.5 * (npulsars - 1) + npulsars + passes) / 3.5e8
-    return volume * (folded + taken)
+    subtracted = npulsars * (1.5 * (npulsars - 1) + npulsars + passes) / 3.5e8
+    return volume * (folded + subtracted)
 
 
 def subtract(
@@ -212,15 +212,15 @@ def subtract(
             name = pulsars[i].name
             progress.warning(f"{pulsars[i].given}: nothing is left of {name} when the other pulsars are taken out")
             rows["snr_before"][i] = before.snr
-    taken = [template for template, _ in measured.values()]
-    left = without(source, taken)
+    subtracted = [template for template, _ in measured.values()]
+    left = without(source, subtracted)
     for i, (template, before) in measured.items():
         with progress.stage(f"what is left of {pulsars[i].name}", source.nsamps, "samples") as tick:
             residual = measure_rest(left, template, threads=means.threads, memory=means.memory, progress=tick)
         _fill(rows[i], template, before, residual)
         progress.message(told(rows[i]))
     if checkpoint is not None:
-        checkpoint.save("subtracted", rows=rows, **packed(taken))
+        checkpoint.save("subtracted", rows=rows, **packed(subtracted))
     return left, rows
 
 
@@ -269,12 +269,12 @@ def _fill_params(row: Any, params: FoldParams, snr: float) -> None:
     row["obs"] = 0
 
 
-def _fill(row: Any, taken: Taken, before: Folded, residual: Folded) -> None:
+def _fill(row: Any, subtraction: Taken, before: Folded, residual: Folded) -> None:
     """Tell which pulsars were taken out, and the S/N that is left of each."""
     row["subtracted"] = 1
     row["snr_before"], row["snr_after"] = before.snr, residual.snr
     row["rest"], row["rest_err"], row["scatter"], row["scatter_err"] = residual.amplitude
-    template = taken.template
+    template = subtraction.template
     row["nbins"], row["nparams"], row["nshapes"] = template.nbins, template.nparams, len(template.shapes)
     row["nsubints"], row["nbands"] = template.grid[:2]
 
@@ -333,8 +333,8 @@ class Samples:
             return TimeSeries(rows.mean(axis=1, dtype=np.float32), series.tsamp * times, series.dm, series.tstart)
         header, times = self.header, _downsampling(self.header.nsamps)
         clean, means = Clean(self.source, [], self.freqs, self.bandwidth), replace(means, memory=_fold_memory(means))
-        with closing(trial_series(self.obs, clean, np.array([dm]), means, downsample=times, method="tree")) as made:
-            data = next(made)[1].copy()
+        with closing(trial_series(self.obs, clean, np.array([dm]), means, downsample=times, method="tree")) as batches:
+            data = next(batches)[1].copy()
         return TimeSeries(data, header.tsamp * times, dm, header.tstart)
 
     def cubes(
@@ -432,8 +432,8 @@ def _fold_set(obs: SeriesSet, params: Sequence[FoldParams], config: FoldConfig, 
     for index in sorted(set(at)):
         rows = [i for i, where in enumerate(at) if where == index]
         there = [replace(params[i], dm=float(obs.dms[index])) for i in rows]
-        made = folder.fold_series(part_of(obs.series(index), part), there, config)
-        cubes |= dict(zip(rows, made, strict=True))
+        folded = folder.fold_series(part_of(obs.series(index), part), there, config)
+        cubes |= dict(zip(rows, folded, strict=True))
     return [cubes[i] for i in range(len(params))]
 
 
@@ -445,12 +445,12 @@ def with_dm_curve(obs: SeriesSet, fold: Fold, config: FoldConfig) -> Fold:
 
     `fold`: in the series of its DM.
     """
-    own = obs.nearest(fold.after.dm)
-    near = np.arange(max(own - CURVE_SIDE, 0), min(own + CURVE_SIDE + 1, obs.dms.size))
+    here = obs.nearest(fold.after.dm)
+    near = np.arange(max(here - CURVE_SIDE, 0), min(here + CURVE_SIDE + 1, obs.dms.size))
     zero = np.flatnonzero(np.abs(obs.dms) < 1e-6)
     scale = float(fold.extra.get("noise_scale", 1.0))
-    measured: dict[int, float] = {own: fold.snr}
-    for index in {*near.tolist(), *zero.tolist()} - {own}:
+    measured: dict[int, float] = {here: fold.snr}
+    for index in {*near.tolist(), *zero.tolist()} - {here}:
         there = replace(fold.after, dm=float(obs.dms[index]))
         cube = folder.fold_series(part_of(obs.series(index), Part.of_label(fold.part)), [there], config)[0]
         snr, _, _ = best_box(

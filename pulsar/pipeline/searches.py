@@ -137,15 +137,15 @@ def plan_bands(plan: DMPlan, config: Config, halved: Ints, periodic: float = 1.0
         section = getattr(config, search.name)
         if search.drifts:
             whole[search.name] = plan_octaves(plan, section, halved) if section.enabled else everything(plan.ndms)
-    made = {}
+    plans = {}
     for count in sorted({1, *config.search.parts}):
         tobs = plan.nsamps // count * plan.tsamp
-        made[count] = whole | {
+        plans[count] = whole | {
             search.name: _by_widths(plan, search.widths(search.settings(config, tobs)), periodic)
             for search in SEARCHES
             if not search.drifts
         }
-    return made
+    return plans
 
 
 def plan_octaves(plan: DMPlan, config: AccelConfig, halved: Ints | None = None) -> Octaves:
@@ -174,11 +174,11 @@ def plan_octaves(plan: DMPlan, config: AccelConfig, halved: Ints | None = None) 
             before = 0.0
             nested = [Band(top / WHOLE / 2.0**level if level < LEVELS else 0.0, top) for level in range(LEVELS + 1)]
             for level, band in enumerate(nested):
-                mine = rows[levels >= level]
+                searched = rows[levels >= level]
                 if np.any(levels == level):
                     of_row[first + low + rows[levels == level]] = bands.setdefault(band, len(bands))
                 grid = np.linspace(band.low, nested[level - 1].low if level else top, 16)
-                ndms = independent_steps(np.diff(part.dms[mine]), freqs, grid)
+                ndms = independent_steps(np.diff(part.dms[searched]), freqs, grid)
                 # What is in every band within, at the DMs that only the wider one has less.
                 if level:
                     trials.append((nested[level - 1], before - ndms))
@@ -227,8 +227,8 @@ def _cheapest(stage: DMStage, row: int, times: int, config: AccelConfig) -> tupl
     k = np.arange(1, config.nharm + 1)
     freq = k / periods[:, None]
     power = np.exp(-0.5 * (np.pi * k * config.duty_min) ** 2 / np.log(2.0)) * np.sinc(freq * smearing["channel"]) ** 2
-    other = np.hypot(smearing["sampling"], smearing["arrival"])
-    power = power * np.exp(-((2.0 * np.pi * freq * other) ** 2) / 12.0)
+    spread = np.hypot(smearing["sampling"], smearing["arrival"])
+    power = power * np.exp(-((2.0 * np.pi * freq * spread) ** 2) / 12.0)
     power *= 0.5 * SNR**2 / power.sum(axis=1, keepdims=True)
     # Powers at every step: step, period, harmonic.
     turned = 2.0 * np.pi * freq * smearing["step"] * _STEPS[:, None, None]
@@ -370,7 +370,7 @@ def searches_of(config: Config, count: int, tobs: float) -> list[tuple[type[Sear
         No search is switched on; or none for periods, and parts are to be searched for them.
     """
     every = enabled_searches(config if count == 1 else periodic_only(config), tobs)
-    return [one for one in every if not one[0].periodic or count in config.search.parts]
+    return [entry for entry in every if not entry[0].periodic or count in config.search.parts]
 
 
 def all_searches(config: Config, nsamps: int, tsamp: float, times: int = 0) -> Iterator[SearchOf]:

@@ -66,9 +66,9 @@ class SomeTrials:
         """The plan of these alone."""
         stages = []
         for first, stage in whole.numbered():
-            mine = self.rows[(self.rows >= first) & (self.rows < first + stage.ndms)] - first
-            if mine.size:
-                stages.append(replace(stage, dms=stage.dms[mine]))
+            part = self.rows[(self.rows >= first) & (self.rows < first + stage.ndms)] - first
+            if part.size:
+                stages.append(replace(stage, dms=stage.dms[part]))
         return replace(whole, stages=tuple(stages))
 
 
@@ -114,7 +114,7 @@ class SeriesSearch:
             share = 1.0 if shares is None else shares.get(search.name, 1.0)
             bands = tuple((band, share * ndms) for band, ndms in trials.bands.get(search.name, ()))
             fewer = times if search.spectral else 0
-            made = search(
+            search_made = search(
                 nsamps >> fewer,
                 tsamp * 2.0**fewer,
                 section,
@@ -124,8 +124,8 @@ class SeriesSearch:
                 gaps=gaps,
                 spectra=spectra,
             )
-            self.searches.append(made)
-            spectra = spectra or made.spectra
+            self.searches.append(search_made)
+            spectra = spectra or search_made.spectra
 
     def search(
         self,
@@ -227,18 +227,18 @@ class PartsSearch:
         trials = dict.fromkeys({1, *counts}, Trials()) if trials is None else trials
         self.nsamps, self.tsamp = nsamps, tsamp
         shares, rooms = trial_shares(config, nsamps, tsamp), part_rooms(counts, memory)
-        made: dict[tuple[int, tuple[tuple[int, int], ...]], SeriesSearch] = {}
+        search_made: dict[tuple[int, tuple[tuple[int, int], ...]], SeriesSearch] = {}
 
         def search_of(part: Part) -> tuple[Part, slice, SeriesSearch]:
             count, (first, each) = part.count, part.samples(nsamps)
             clipped = ((max(low - first, 0), min(high - first, each)) for low, high in gaps)
-            own = tuple((low, high) for low, high in clipped if low < high)
-            if (count, own) not in made:
-                made[count, own] = SeriesSearch(
-                    each, tsamp, config, trials=trials[count], memory=rooms.get(count, 0), gaps=own,
+            octaves_of = tuple((low, high) for low, high in clipped if low < high)
+            if (count, octaves_of) not in search_made:
+                search_made[count, octaves_of] = SeriesSearch(
+                    each, tsamp, config, trials=trials[count], memory=rooms.get(count, 0), gaps=octaves_of,
                     shares=shares.get(count), times=times, count=count,
                 )  # fmt: skip
-            return part, slice(first, first + each), made[count, own]
+            return part, slice(first, first + each), search_made[count, octaves_of]
 
         #: The whole and each part, its samples, and what searches them: the same for parts without gaps.
         self.parts = [search_of(part) for part in (WHOLE, *parts_of_counts(counts))]
@@ -268,7 +268,7 @@ class PartsSearch:
         series, dm, dm_index, periodic, birdies, steady
             As in :meth:`SeriesSearch.search`. A line of the whole series is wider in a part.
         """
-        found = []
+        results = []
         for part, samples, search in self.parts:
             if part.count > 1 and not periodic:
                 continue
@@ -284,8 +284,8 @@ class PartsSearch:
                 steady=steady,
             )
             of_part.detections["part"] = part.label
-            found.append(of_part)
-        return Found.join(found)
+            results.append(of_part)
+        return Found.join(results)
 
 
 class BatchSearch:
@@ -314,8 +314,8 @@ class BatchSearch:
         #: Frequencies of each trial DM, for every number of parts and every search.
         self.bands = plan_bands(plan, config, self.halvings, periodic)
         self._trials = {
-            count: Trials(periodic, {name: octaves.trials for name, octaves in own.items()})
-            for count, own in self.bands.items()
+            count: Trials(periodic, {name: octaves.trials for name, octaves in octaves_of.items()})
+            for count, octaves_of in self.bands.items()
         }
         self.trials = self._trials[1]
         #: Of one length of series, by how often these are halved.
@@ -355,9 +355,9 @@ class BatchSearch:
         some_of : SomeTrials, optional
             The batch is of a plan of these alone.
         """
-        found: dict[int, Found] = {}
-        self.each(batch, range(batch.stage.ndms), found.__setitem__, birdies, some_of)
-        return Found.join([found[i] for i in range(batch.stage.ndms)])
+        results: dict[int, Found] = {}
+        self.each(batch, range(batch.stage.ndms), results.__setitem__, birdies, some_of)
+        return Found.join([results[i] for i in range(batch.stage.ndms)])
 
     def each(
         self,

@@ -103,10 +103,10 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
     ------
     ConfigError
     """
-    found = [f.path for f in obs.files if is_calibration(f.path)]
-    if found and not config.input.calibration:
+    cals = [f.path for f in obs.files if is_calibration(f.path)]
+    if cals and not config.input.calibration:
         raise ConfigError(
-            f"{found[0]}: a calibration scan by its name, with the noise diode on: leave it out, or search it all the "
+            f"{cals[0]}: a calibration scan by its name, with the noise diode on: leave it out, or search it all the "
             "same with --set input.calibration=true"
         )
 

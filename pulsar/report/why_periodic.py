@@ -42,9 +42,9 @@ def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any],
     """
     rows = run.rows("candidates")
     each = (_near(_of_rows(rows[i : i + 1]), freq, run.observation_of(row)) for i, row in enumerate(rows))
-    found = closest(rows[np.concatenate([np.zeros(0, dtype=np.bool_), *each])], dm)
-    yield "on the merged list at this frequency:" if found.size else "nothing on the merged list at this frequency"
-    for row in found[:MOST]:
+    matches = closest(rows[np.concatenate([np.zeros(0, dtype=np.bool_), *each])], dm)
+    yield "on the merged list at this frequency:" if matches.size else "nothing on the merged list at this frequency"
+    for row in matches[:MOST]:
         yield f"  {row_text(row)}"
         beams = f", in {row['nbeams']} beams" if row["nbeams"] > 1 else ""
         times = f", seen at {row['nseen']} times (chance {row['chance']:.1e})" if row["nseen"] > 1 else ""
@@ -52,8 +52,8 @@ def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any],
         explained = np.isfinite(row["chance"]) or "terrestrial" in row["rfi_flags"]
         if explained and not row["harmonic_of"]:
             yield f"    {row['reasons']}"
-    if found.size > MOST:
-        yield f"  and {found.size - MOST} more rows"
+    if matches.size > MOST:
+        yield f"  and {matches.size - MOST} more rows"
 
 
 def closest(rows: Array, dm: float | None) -> Array:
@@ -162,10 +162,10 @@ class Detections:
         if self._dm is None or header.is_series or not across > 0:
             return out
         for uid in dict.fromkeys(detections["uid"][near].tolist()):
-            own = detections["uid"] == uid
-            best = detections[own][int(np.argmax(detections["sigma"][own]))]
+            rows = detections["uid"] == uid
+            best = detections[rows][int(np.argmax(detections["sigma"][rows]))]
             room = 1.0 / (float(best["freq"]) * max(int(best["nharm"]), 1) * across)
-            out[own] &= detections["dm"][own].min() - room <= self._dm <= detections["dm"][own].max() + room
+            out[rows] &= detections["dm"][rows].min() - room <= self._dm <= detections["dm"][rows].max() + room
         return out
 
     def _at(self, freq: float, title: str) -> Iterator[str]:
@@ -174,9 +174,9 @@ class Detections:
             yield f"nothing {title}"
         yield from self._told(title, near, freq=freq)
 
-    def _told(self, title: str, which: Bools, ratios: Sequence[str] = (), freq: float | None = None) -> Iterator[str]:
+    def _told(self, title: str, rows: Bools, ratios: Sequence[str] = (), freq: float | None = None) -> Iterator[str]:
         """Groups of detections, the most significant first, and the row that has each."""
-        detections, freq = self.table[which], self._freq if freq is None else freq
+        detections, freq = self.table[rows], self._freq if freq is None else freq
         if not detections.size:
             return
         best: dict[str, int] = {}
@@ -190,18 +190,18 @@ class Detections:
             order.sort(key=lambda pair: max(off[pair[0]], 0.0))
         yield f"{title}:"
         for uid, i in order[:MOST]:
-            detection, own = detections[i], detections[detections["uid"] == uid]
-            own = own[np.argsort(-own["sigma"], kind="stable")]
-            kinds = ", ".join(dict.fromkeys(own["kind"].tolist()))
-            where = ", ".join(dict.fromkeys(label or "the whole" for label in own["part"].tolist()))
+            detection, of_source = detections[i], detections[detections["uid"] == uid]
+            of_source = of_source[np.argsort(-of_source["sigma"], kind="stable")]
+            kinds = ", ".join(dict.fromkeys(of_source["kind"].tolist()))
+            where = ", ".join(dict.fromkeys(label or "the whole" for label in of_source["part"].tolist()))
             where = "" if where == "the whole" else f" in {where}"
             bins = "" if ratios else f", {1e6 * (detection['freq'] / freq - 1):+.3g} ppm"
             # What was only folded has no significance.
             harmonics = f"{detection['sigma']:.1f} sigma of {detection['nharm']} harmonics"
-            seen = f", {harmonics} by {kinds}{where}; {own.size} detections"
+            seen = f", {harmonics} by {kinds}{where}; {of_source.size} detections"
             yield (
                 f"  {uid}{ratios[i] if ratios else ''}: P {1 / detection['freq']:.9g} s{bins}, "
-                f"DM {detection['dm']:.5g} ({own['dm'].min():.5g} to {own['dm'].max():.5g})"
+                f"DM {detection['dm']:.5g} ({of_source['dm'].min():.5g} to {of_source['dm'].max():.5g})"
                 f"{seen if np.isfinite(detection['sigma']) else ''}"
             )
             yield f"    {self._holder(detection)}"
@@ -210,8 +210,8 @@ class Detections:
 
     def _moved(self, near: Bools) -> Iterator[str]:
         """Rows that are folded at the frequency, and were detected at another: a multiple of their period, say."""
-        own = _of_rows(self._rows)
-        elsewhere = _near(own, self._freq, self._header) & ~np.isin(own["uid"], self.table["uid"][near])
+        listed = _of_rows(self._rows)
+        elsewhere = _near(listed, self._freq, self._header) & ~np.isin(listed["uid"], self.table["uid"][near])
         for row in self._rows[elsewhere]:
             group = self.table[self.table["uid"] == row["uid"]]
             if not group.size:
@@ -226,13 +226,13 @@ class Detections:
     def _holder(self, detection: Any) -> str:
         """The row of the list that has a detection, and on what evidence."""
         rows, uid, parent = self._rows, str(detection["uid"]), str(detection["parent"])
-        own, owner = rows[(rows["uid"] == uid) | (rows["id"] == uid)], rows[rows["uid"] == parent]
+        listed, owner = rows[(rows["uid"] == uid) | (rows["id"] == uid)], rows[rows["uid"] == parent]
         if not parent:
             left_out = f"is not on the list: {detection['relation'] or 'left out'}"
-            return f"is {row_text(own[0])}" if own.size else left_out
+            return f"is {row_text(listed[0])}" if listed.size else left_out
         name = row_text(owner[0]) if owner.size else f"candidate {parent}, which is not on the list"
-        reason = f": {own[0]['reasons']}" if own.size and own[0]["reasons"] else ""
-        missing = "" if own.size else " (no row of its own: of what belongs to others the list has the strongest)"
+        reason = f": {listed[0]['reasons']}" if listed.size and listed[0]["reasons"] else ""
+        missing = "" if listed.size else " (no row of its own: of what belongs to others the list has the strongest)"
         return f"belongs to {name}, as {detection['relation']}{missing}{reason}"
 
     def _nearest(self) -> Iterator[str]:
@@ -343,8 +343,8 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
         elif not low <= 1.0 / freq <= high:
             yield f"  {kind}: searched periods from {low:.4g} to {high:.4g} s only ({kind}.p_min, {kind}.p_max)"
         else:
-            own = detections[detections["kind"] == kind]
-            needed = _single_threshold(own, threshold)
+            of_kind = detections[detections["kind"] == kind]
+            needed = _single_threshold(of_kind, threshold)
             text = f", about {needed:.1f} in a single trial" if np.isfinite(needed) else ""
             yield f"  {kind}: nothing above its threshold of {threshold:g} sigma{text} ({kind}.threshold)"
             if search.drifts and accel.loss > 0.0 and not header.is_series:
@@ -352,7 +352,7 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
                     f"  accel: with a drift up to the harmonics that pulsars of {1e3 * accel.p_fast:g} ms need, in as "
                     f"many DMs as keep all but {100 * accel.loss:g} % of their S/N (accel.p_fast, accel.loss)"
                 )
-            full = 0 if not own.size else int(np.max(np.bincount(own["dm_index"])))
+            full = 0 if not of_kind.size else int(np.max(np.bincount(of_kind["dm_index"])))
             if full >= most:
                 yield f"  {kind}: some DMs have as many detections as are kept ({kind}.max_detections = {full})"
     pulses = "no period of repeating single pulses" if config.single_pulse.enabled else "was switched off"
@@ -368,8 +368,8 @@ def _stage(run: Run, config: Config, header: Header, dm: float) -> tuple[DMStage
         plan = make_plan(header, config.dedisp, freqs=live_channels(run, header))
     except (ConfigError, ValueError):
         return None, 0
-    own = [stretch for stretch in stretches(plan, halvings(plan, config)) if stretch[0].dm_first <= dm]
-    return own[-1] if own and dm <= config.dedisp.dm_hi else (None, 0)
+    reaching = [stretch for stretch in stretches(plan, halvings(plan, config)) if stretch[0].dm_first <= dm]
+    return reaching[-1] if reaching and dm <= config.dedisp.dm_hi else (None, 0)
 
 
 def live_channels(run: Run, header: Header) -> Floats:

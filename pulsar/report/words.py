@@ -75,14 +75,14 @@ def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float)
 
 def position(header: Header | None, row: Mapping[str, Any]) -> Lines:
     """Names and values of where a row lies on the sky: its own position, and that of the beam where it is another."""
-    own, beam = _place(header, row), _place(header, {})
-    if not all(map(math.isfinite, own)):
+    place, beam = _place(header, row), _place(header, {})
+    if not all(map(math.isfinite, place)):
         return []
-    longitude, latitude = galactic(*own)
+    longitude, latitude = galactic(*place)
     # To less than the digits shown it is the beam's.
-    apart = all(map(math.isfinite, beam)) and math.dist(own, beam) > 1e-4
+    apart = all(map(math.isfinite, beam)) and math.dist(place, beam) > 1e-4
     return _known(
-        ("J2000", f"{hms(own[0])}  {dms(own[1])}"),
+        ("J2000", f"{hms(place[0])}  {dms(place[1])}"),
         ("galactic", f"l {float(longitude):.4f}°  b {float(latitude):+.4f}°"),
         ("seen in", f"{row['nbeams']} beams, best in {row.get('beam', '?')}" if row.get("nbeams", 0) > 1 else ""),
         ("beam centre", f"{hms(beam[0])}  {dms(beam[1])}" if apart else ""),
@@ -104,16 +104,16 @@ def origin(files: Sequence[Path]) -> Lines:
 
 def share_of_galaxy(dm: float, row: Mapping[str, Any], header: Header | None) -> Lines:
     """A DM as a share of the most that the Galaxy has in its direction; nothing where no model is installed."""
-    own = _place(header, row)
-    most = galactic_dm(*(round(float(v), 2) for v in galactic(*own))) if math.isfinite(dm) else None
+    place = _place(header, row)
+    most = galactic_dm(*(round(float(v), 2) for v in galactic(*place))) if math.isfinite(dm) else None
     return [] if most is None else [("of Galaxy", f"{100.0 * dm / most[0]:.0f} % of {most[0]:.0f} ({most[1]})")]
 
 
 def _place(header: Header | None, row: Mapping[str, Any]) -> tuple[float, float]:
     """Direction of a row [deg]: its own, else that of the beam; NaN where it is unknown."""
-    own = (float(row.get("ra_deg", math.nan)), float(row.get("dec_deg", math.nan)))
+    place = (float(row.get("ra_deg", math.nan)), float(row.get("dec_deg", math.nan)))
     beam = (math.nan, math.nan) if header is None else (header.ra_deg, header.dec_deg)
-    return own if all(map(math.isfinite, own)) else beam
+    return place if all(map(math.isfinite, place)) else beam
 
 
 def headline(subject: Fold | PulseCutout, row: Mapping[str, Any]) -> list[str]:

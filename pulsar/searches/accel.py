@@ -190,20 +190,20 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
     def _fill(self, series: Array, b: "_Buffers", birdies: Pairs) -> bool:
         """Have white amplitudes of a series in the work space; False when it is constant."""
         if self.run.spectra is not None:
-            made = self.run.spectra.filled(series, birdies)
-            if made is not None:
-                b.real, b.imag = made
-            return made is not None
+            amplitudes = self.run.spectra.filled(series, birdies)
+            if amplitudes is not None:
+                b.real, b.imag = amplitudes
+            return amplitudes is not None
         levels = self.amplitudes.fill(series, birdies, b.real, b.imag, b.transform)
         if levels is not None:
             whiten.whiten_amplitudes(b.real, b.imag, PAD, self.noise.centres, levels)
         return levels is not None
 
     def _start(self, centre: int) -> Float32s:
-        found = self._starts.get(centre)
-        if found is None:
-            found = self._starts.setdefault(centre, first_phase(self.plane.n, -self.plane.dz * centre, 0.0))
-        return found
+        start = self._starts.get(centre)
+        if start is None:
+            start = self._starts.setdefault(centre, first_phase(self.plane.n, -self.plane.dz * centre, 0.0))
+        return start
 
     def _make(self, b: "_Buffers", pieces: list[Piece], bends: range, stride: int) -> None:
         """Powers of consecutive blocks, for every change of drift."""
@@ -230,35 +230,35 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
             b.short[i], start, turn, self.plane.block, piece.groups, lo, hi, b.work, b.staged, b.plane, at
         )
 
-    def _sum(self, b: "_Buffers", table: Int32s, shift: Ints, piece: Piece, rows: tuple[int, int], found: int) -> int:
-        """Sum harmonics over the rows of a block that are among `rows`; returns the hits `found` before, and more."""
+    def _sum(self, b: "_Buffers", table: Int32s, shift: Ints, piece: Piece, rows: tuple[int, int], nhits: int) -> int:
+        """Sum harmonics over the rows of a block that are among `rows`; returns the hits `nhits` before, and more."""
         plane = self.plane
         start = max(2 * piece.first, rows[0])
         stop = min(2 * (piece.first + piece.count), rows[1])
         if start >= stop:
-            return found
+            return nhits
         return drifts.sum_rows(
             *(b.plane, table, shift, plane.stage_rows, start, stop, piece.centre, piece.pitch, plane.slope),
-            *(plane.reach, self._limits, self._decode, b.cells, found, b.hits),
+            *(plane.reach, self._limits, self._decode, b.cells, nhits, b.hits),
         )
 
     def _stored(self, b: "_Buffers") -> int:
         """Make the plane block by block, each summed as soon as it is there."""
         plane = self.plane
         shift = np.zeros((len(plane.fractions), 2), dtype=np.int64)
-        found = 0
+        nhits = 0
         for lo in range(0, len(plane.top), TOGETHER):
             part = plane.top[lo : lo + TOGETHER]
             self._short(b, part)
             for i, piece in enumerate(part):
                 self._correlate(b, i, piece, 0, piece.at)
-                found = self._sum(b, plane.zero, shift, piece, plane.rows, b.room(found, self))
-        return found
+                nhits = self._sum(b, plane.zero, shift, piece, plane.rows, b.room(nhits, self))
+        return nhits
 
     def _slabs(self, b: "_Buffers") -> int:
         """Make slabs of the top harmonic and the stretches that belong to their lower harmonics."""
         plane = self.plane
-        found = 0
+        nhits = 0
         for start in range(plane.rows[0], plane.rows[1], 2 * plane.valid * plane.slab):
             stop = min(start + 2 * plane.valid * plane.slab, plane.rows[1])
             pieces, strides, _ = plane.pieces(start, stop)
@@ -278,23 +278,23 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
                     most = plane.bend_share(k, h)
                     shift[f, 1] = (min(max((bend * k + h // 2) // h, -most), most) + most) * strides[f]
                 for p in pieces[0]:
-                    before = b.room(found, self)
-                    found = self._sum(b, table, shift, p, (start, stop), before)
-                    b.bends[before:found] = bend
-        return found
+                    before = b.room(nhits, self)
+                    nhits = self._sum(b, table, shift, p, (start, stop), before)
+                    b.bends[before:nhits] = bend
+        return nhits
 
-    def _detections(self, b: "_Buffers", found: int) -> Array:
-        if found == 0:
+    def _detections(self, b: "_Buffers", nhits: int) -> Array:
+        if nhits == 0:
             return self._table(0)
         plane = self.plane
-        nharm = np.left_shift(1, b.hits[:found, 2])
+        nharm = np.left_shift(1, b.hits[:nhits, 2])
         # From the middle of a sample near it to the middle of the data.
         late = 0.5 * plane.filled - plane.block.origin / plane.n
-        r = b.hits[:found, 0] / (2.0 * nharm)
-        z = plane.dz * b.hits[:found, 1] / nharm
-        w = DW * b.bends[:found] / nharm
+        r = b.hits[:nhits, 0] / (2.0 * nharm)
+        z = plane.dz * b.hits[:nhits, 1] / nharm
+        w = DW * b.bends[:nhits] / nharm
         r, z = r + z * late + 0.5 * w * late**2, z + w * late
-        hits = np.column_stack([r, z, w, nharm, b.hits[:found, 3] / self._steps])
+        hits = np.column_stack([r, z, w, nharm, b.hits[:nhits, 3] / self._steps])
         logp = stats.power_logp(hits[:, 4], nharm)
         order = np.argsort(logp, kind="stable")
         # Bytes hold strong powers roughly, and which of f, 2 f, 3 f ... comes first matters.
@@ -304,7 +304,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
             hit_kernels.exact(b.real, b.imag, PAD, plane.filled, hits, strong)
             logp[strong] = stats.power_logp(hits[strong, 4], nharm[strong])
             order = np.argsort(logp, kind="stable")
-        most = min(found, self.config.max_detections)
+        most = min(nhits, self.config.max_detections)
         out = np.empty((most, 7))
         # No other sums than those that are searched: they are more trials. A bin is what a hit may be moved.
         top = min(float(self.nbins), self.band.high * self.amplitudes.span + 1.0)
@@ -360,18 +360,18 @@ class _Buffers:
         self.plane = aligned(plane.plane_bytes, np.uint8)
         self.transform = self.plane[: 4 * plane.lengths.work].view(np.float32)
 
-    def room(self, found: int, search: AccelSearch) -> int:
+    def room(self, nhits: int, search: AccelSearch) -> int:
         """Make room for a hit in every cell; where there are too many, only the best stay. Their number is returned."""
-        if found > MOST_HITS:
-            nharm = np.left_shift(1, self.hits[:found, 2])
-            best = np.argsort(stats.power_logp(self.hits[:found, 3] / search._steps, nharm), kind="stable")
+        if nhits > MOST_HITS:
+            nharm = np.left_shift(1, self.hits[:nhits, 2])
+            best = np.argsort(stats.power_logp(self.hits[:nhits, 3] / search._steps, nharm), kind="stable")
             best = best[: MOST_HITS // 2]
             self.hits[: best.size] = self.hits[best]
             self.bends[: best.size] = self.bends[best]
-            found = best.size
-        need = found + self.cells.size
+            nhits = best.size
+        need = nhits + self.cells.size
         if need > self.hits.shape[0]:
             more = 2 * need - self.hits.shape[0]
             self.hits = np.concatenate([self.hits, np.zeros((more, 4), dtype=np.int64)])
             self.bends = np.concatenate([self.bends, np.zeros(more, dtype=np.int64)])
-        return found
+        return nhits

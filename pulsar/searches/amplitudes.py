@@ -112,10 +112,10 @@ def drift(x: Float32s, variance: float, modes: int, line: float) -> Floats:
     # Sines of 1/2, 1, 3/2 ... cycles.
     waves = scipy.fft.dst(x - slope, type=2)
     cycles = 0.5 * np.arange(1, min(2 * len(level), len(waves)) + 1)
-    own = waves[: len(cycles)] ** 2 / (2.0 * white)
+    measured = waves[: len(cycles)] ** 2 / (2.0 * white)
     level = np.interp(cycles, np.arange(1, len(level) + 1), level)
-    level = np.where(level > REDDISH, np.maximum(level, own / line), level)
-    level[: 2 * LOW_MODES - 2] = np.maximum(own, level)[: 2 * LOW_MODES - 2]
+    level = np.where(level > REDDISH, np.maximum(level, measured / line), level)
+    level[: 2 * LOW_MODES - 2] = np.maximum(measured, level)[: 2 * LOW_MODES - 2]
     waves[: len(cycles)] *= 1.0 - 1.0 / np.sqrt(level)
     waves[len(cycles) :] = 0.0
     return np.asarray(scipy.fft.idst(waves, type=2) + slope)
@@ -451,15 +451,15 @@ class Amplitudes:
         centres = (np.arange(number) + 0.5) * size
         means = _means(series[: number * size], number) - np.polyval(trend[::-1], 2.0 * centres / self._nsamps - 1.0)
         modes = min(DRIFTS, number // 2 - 1)
-        taken = drift(np.nan_to_num(means).astype(np.float32), white / (self._nsamps * size), modes, LINE)
-        if not taken.size:
+        removed = drift(np.nan_to_num(means).astype(np.float32), white / (self._nsamps * size), modes, LINE)
+        if not removed.size:
             return np.zeros(0, dtype=np.complex64)
         # Points of the padded series: 0 beyond the data, and a part of it in the last cell that has some.
         points = scipy.fft.next_fast_len(int(np.ceil(number * self.nfft / self._nsamps)), real=True)
         cell = self.nfft / points
         edges = np.arange(points) * cell
         share = np.clip((self._nsamps - edges) / cell, 0.0, 1.0)
-        at = np.interp(edges + 0.5 * cell, centres, taken)
+        at = np.interp(edges + 0.5 * cell, centres, removed)
         bins = np.arange(1, int(modes * self.nfft / self._nsamps) + 1)
         turn = np.exp(-1j * np.pi * bins * (1.0 / points - 1.0 / self.nfft))
         return np.asarray(cell * scipy.fft.rfft(at * share)[bins] * turn, dtype=np.complex64)

@@ -94,24 +94,24 @@ def make_tiers(lengths: Lengths, config: CoherentConfig) -> tuple[Tier, ...]:
     """The tiers of series of one length; those without a trial are left out."""
     low, high = lengths.bin_range(config.p_min, config.p_max)
     deep = [limit * lengths.span for limit, _ in DEEP]
-    made = []
+    tiers = []
     for nsum, nharm, nbins, most in TIERS:
         first = max(low, deep[-1]) if nharm == FIRST_TIER[0] else low
         last = min(high, most * lengths.span, lengths.nbins / nharm - 1)
-        made.append(Tier(nharm, nbins, nsum.bit_length() - 1, first, last, LOOK))
+        tiers.append(Tier(nharm, nbins, nsum.bit_length() - 1, first, last, LOOK))
     nharm, nbins = SECOND_TIER
     for first, last, (_, keep) in zip([low, *deep], deep, DEEP, strict=False):
         last = min(high, last, lengths.nbins / nharm - 1)
-        made.append(Tier(nharm, nbins, made[-1].stage, max(low, first), last, keep, twice=True))
-    return tuple(tier for tier in made if tier.cells[1] > tier.cells[0])
+        tiers.append(Tier(nharm, nbins, tiers[-1].stage, max(low, first), last, keep, twice=True))
+    return tuple(tier for tier in tiers if tier.cells[1] > tier.cells[0])
 
 
 def units_of(tiers: tuple[Tier, ...], first: float = 0.0) -> float:
     """Frequencies [bins] from `first` on, times the square of the most harmonics there: places of narrow pulses."""
-    total, done = 0.0, first
+    total, covered = 0.0, first
     for tier in sorted(tiers, key=lambda one: one.high):
-        total += max(tier.high - max(tier.low, done), 0.0) * float(tier.nharm) ** 2
-        done = max(done, tier.high)
+        total += max(tier.high - max(tier.low, covered), 0.0) * float(tier.nharm) ** 2
+        covered = max(covered, tier.high)
     return total
 
 
@@ -169,11 +169,11 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
         # Picking out the raised sums costs this part of a search in the power spectrum, which makes the spectrum.
         trials, seconds = 0.0, 0.2 * fft.seconds
         for tier in make_tiers(lengths, config):
-            own = tier.trials * (1.0 - tier.below(band.low * lengths.span))
-            trials += own
+            ntrials = tier.trials * (1.0 - tier.below(band.low * lengths.span))
+            trials += ntrials
             # CPU seconds of a profile, for each of its harmonics: 1e-8 on an AVX2 core (`pulsar bench profiles`), where
             # a search in the power spectrum takes 2.5 to 3 times what its cost says.
-            seconds += 4e-9 * tier.nharm * own
+            seconds += 4e-9 * tier.nharm * ntrials
         return Cost(trials, seconds, fft.memory)
 
     @classmethod
@@ -210,12 +210,12 @@ class CoherentSearch(ProfileSearch["_Buffers"]):
     def _look(self, buffers: "_Buffers", first: float) -> list[Floats]:
         """Of every tier the fundamentals [bins] whose sums of powers are raised, from a frequency on [Hz]."""
         index, ranges, _ = self._fft.raised(buffers)
-        own = ranges - self._raised_from
+        number_of = ranges - self._raised_from
         kept = []
         for number, tier in enumerate(self.tiers):
             lo, hi = tier.cells
             lo = max(lo, math.ceil(first * self.span * (2 << tier.stage)))
-            cells = np.arange(lo, hi) if tier.keep >= 1.0 else index[own == number]
+            cells = np.arange(lo, hi) if tier.keep >= 1.0 else index[number_of == number]
             kept.append(cells[cells >= lo] / float(2 << tier.stage))
         return kept
 

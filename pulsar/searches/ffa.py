@@ -211,17 +211,17 @@ class FFASearch(ProfileSearch[Buffers]):
         """Best S/N and width of a step, or of a `table` of a part of it; bins that may have been full once more."""
         prepared = self._prepared[step.first]
         unit, full = prepared.unit, prepared.full
-        best, which = out
+        best, widths = out
         table = prepared.table if table is None else table
         self._search_step(step, buffers, unit, rise, out, table)
         count = step.last - step.first
         while unit / COARSER >= FEWEST_UNITS and best[:count].max() > full:
             unit /= COARSER
-            again = (np.zeros_like(best), np.zeros_like(which))
+            again = (np.zeros_like(best), np.zeros_like(widths))
             self._search_step(step, buffers, unit, rise, again, table)
             bright = np.flatnonzero(best[:count] > full)
             best[bright] = again[0][bright]
-            which[bright] = again[1][bright]
+            widths[bright] = again[1][bright]
             full *= COARSER
 
     def _search_step(
@@ -237,9 +237,9 @@ class FFASearch(ProfileSearch[Buffers]):
 
     def _trials(self, index: Ints) -> tuple[Floats, Ints, Ints]:
         """Frequencies [Hz], phase bins, and transforms of trial periods."""
-        which = np.searchsorted(self._starts, index, side="right") - 1
-        bins, rows, row = self._bins[which], self._rows[which], index - self._starts[which] + self._first[which]
-        return (bins - row / (rows - 1.0)) / (bins**2.0 * self._taus[which]), bins, which
+        number = np.searchsorted(self._starts, index, side="right") - 1
+        bins, rows, row = self._bins[number], self._rows[number], index - self._starts[number] + self._first[number]
+        return (bins - row / (rows - 1.0)) / (bins**2.0 * self._taus[number]), bins, number
 
     def trial_periods(self) -> Floats:
         """All trial periods [s], shape (ntrial_periods,)."""
@@ -250,9 +250,9 @@ class FFASearch(ProfileSearch[Buffers]):
         index = np.flatnonzero(best > self.snr_threshold)
         if index.size == 0:
             return self._table(0)
-        freq, nbins, which = self._trials(index)
-        width = self._boxes[which, buffers.which[index]] / nbins
-        trials = _Trials(index, freq, best[index].astype(np.float64), width, nbins, self._owners[which, 0])
+        freq, nbins, transform = self._trials(index)
+        width = self._boxes[transform, buffers.which[index]] / nbins
+        trials = _Trials(index, freq, best[index].astype(np.float64), width, nbins, self._owners[transform, 0])
         alive = self._outside(freq, birdies)
         rows: list[tuple[float, float, float, float]] = []
         roots, owner = self._list_sources(buffers, trials, alive, birdies, rows)
@@ -303,9 +303,9 @@ class FFASearch(ProfileSearch[Buffers]):
             if not (flank or known):
                 rows.append((source.freq, source.freq_err, snr[i], source.width))
             alive[i] = False
-            others = alive.copy()
+            rivals = alive.copy()
             self._explain(freq, snr, alive, source.root)
-            owner[others & ~alive] = len(roots)
+            owner[rivals & ~alive] = len(roots)
             roots.append(source.root)
         return roots, owner
 
@@ -319,11 +319,11 @@ class FFASearch(ProfileSearch[Buffers]):
         """
         order = np.unique(owner[owner >= 0])[:MOST_SOURCES]
         gone = [int(k) for k in order if take_source(self.levels, buffers, roots[k], self.snr_threshold)]
-        asked = np.flatnonzero(np.isin(owner, gone))
+        taken_from = np.flatnonzero(np.isin(owner, gone))
         again = np.zeros(len(owner))
         width = trials.width.copy()
         last = -1
-        for i, step, table, here in self._holding(trials.number, asked):
+        for i, step, table, here in self._holding(trials.number, taken_from):
             if i != last:
                 longwave.running_sums(buffers.flat[i], FINE_UNIT / buffers.noise[i], buffers.sums)
                 last = i
@@ -346,14 +346,14 @@ class FFASearch(ProfileSearch[Buffers]):
         which = np.searchsorted(self._starts, number, side="right") - 1
         first = np.flatnonzero(np.diff(which, prepend=-1))
         last = np.append(first[1:] - 1, len(which) - 1)[: len(first)]
-        own = which[first]
-        skip = (number[first] - self._starts[own]) // LANES * LANES
-        until = ((number[last] - self._starts[own]) // LANES + 1) * LANES
-        low, high = self._first[own] + skip, np.minimum(self._first[own] + until, self._last[own])
-        tables = np.column_stack([self._bins[own], low, high, self._starts[own] + skip])
-        begins = np.flatnonzero(np.any(np.diff(self._owners[own, :2], axis=0, prepend=-1) != 0, axis=1))
-        for a, b in pairwise([*begins.tolist(), len(own)]):
-            i, j = (int(x) for x in self._owners[own[a], :2])
+        held = which[first]
+        skip = (number[first] - self._starts[held]) // LANES * LANES
+        until = ((number[last] - self._starts[held]) // LANES + 1) * LANES
+        low, high = self._first[held] + skip, np.minimum(self._first[held] + until, self._last[held])
+        tables = np.column_stack([self._bins[held], low, high, self._starts[held] + skip])
+        begins = np.flatnonzero(np.any(np.diff(self._owners[held, :2], axis=0, prepend=-1) != 0, axis=1))
+        for a, b in pairwise([*begins.tolist(), len(held)]):
+            i, j = (int(x) for x in self._owners[held[a], :2])
             step = self.levels[i].steps[j]
             table = tables[a:b]
             table[:, 3] -= step.first

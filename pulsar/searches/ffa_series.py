@@ -160,13 +160,13 @@ def make_levels(
         if size // bins < 2:
             break
     levels = []
-    for halvings, own in steps.items():
+    for halvings, widths in steps.items():
         tau = tsamp * 2**halvings
         count = nsamps >> halvings
         # Window of the running median in widest pulses, and at most in turns of the longest period: over a whole turn
         # the mean of a pulse train is the same everywhere, however wide its pulses are.
         window = min(5.0 * duty_max, 1.0) * top[halvings] / tau
-        levels.append(Level(halvings, count, tau, int(np.clip(window / POINTS, 1, max(count // 4, 1))), tuple(own)))
+        levels.append(Level(halvings, count, tau, int(np.clip(window / POINTS, 1, max(count // 4, 1))), tuple(widths)))
     return tuple(levels)
 
 

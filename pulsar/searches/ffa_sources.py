@@ -103,8 +103,8 @@ class Refiner:
         pulses = np.ascontiguousarray(turned[:, (top + np.arange(boxes[k])) % bins]).sum(axis=1)
         pulses -= boxes[k] / bins * parts.sum(axis=1)
         mean = float(np.mean(pulses))
-        own = noise**2 / nparts * boxes[k]
-        variation = max(float(np.var(pulses, ddof=1)) - own, 0.0) / (nparts * mean**2) if mean > 0.0 else 0.0
+        noise_variance = noise**2 / nparts * boxes[k]
+        variation = max(float(np.var(pulses, ddof=1)) - noise_variance, 0.0) / (nparts * mean**2) if mean > 0.0 else 0.0
         width = float(boxes[k]) / bins
         return Folded(refined, width, np.roll(sums, -top), noise * np.sqrt(boxes[k] * (1.0 - width)), variation)
 
@@ -254,24 +254,24 @@ def take_source(levels: tuple[Level, ...], buffers: Buffers, root: Sequence[floa
         S/N that noise does not have.
     """
     train: PulseTrain | None = None
-    what = np.zeros(0, dtype=np.float32)
-    own = -1
+    pulses = np.zeros(0, dtype=np.float32)
+    strongest = -1
     freq = float(root[0])
     for i, level in enumerate(levels):
         flat = buffers.flat[i]
         noise = buffers.noise[i] * float(np.sqrt(len(flat) / max(int(np.count_nonzero(flat)), 1)))
         # Samples in a turn from which on a level has a profile of its own; below, that of a finer level is summed.
         if freq * level.tau * 8.0 <= 1.0:
-            train, own = PulseTrain(flat, level.tau, noise, root), i
+            train, strongest = PulseTrain(flat, level.tau, noise, root), i
             if float(np.mean(train.blank)) > MOST_BLANK:
                 return False
-            what = train.in_series(flat)
+            pulses = train.in_series(flat)
         elif train is None:
             return False
         else:
             steps = level.halvings - levels[i - 1].halvings
-            what = halved(what, steps, np.empty_like(what))[-1][: len(flat)]
-        flat -= what
+            pulses = halved(pulses, steps, np.empty_like(pulses))[-1][: len(flat)]
+        flat -= pulses
         buffers.noise[i] = noise * float(np.sqrt(int(np.count_nonzero(flat)) / len(flat)))
     # The coarsest of the series that have a profile of their own tells it as well as the others.
-    return train is not None and train.left(buffers.flat[own], buffers.noise[own]) < threshold
+    return train is not None and train.left(buffers.flat[strongest], buffers.noise[strongest]) < threshold

@@ -48,8 +48,8 @@ class Room:
         """
         if self._few.size != powers.size + 128:
             self._few = np.empty(powers.size + 128, np.uint8)
-        given = powers, ranges, thresholds, self._few
-        while (count := harmonics.harmonic_peaks(*given, *self._columns)) > self._columns[0].size:
+        arguments = powers, ranges, thresholds, self._few
+        while (count := harmonics.harmonic_peaks(*arguments, *self._columns)) > self._columns[0].size:
             self._columns = _columns(int(1.5 * count))
         index, row, power = self._columns
         return index[:count], row[:count], power[:count]
@@ -212,18 +212,18 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
 
     def _detect(self, buffers: "_Buffers") -> Array:
         index, stages, powers = self.raised(buffers)
-        mine = np.flatnonzero(stages < len(self.nharms))
-        found = mine.size
-        if found == 0:
+        rows = np.flatnonzero(stages < len(self.nharms))
+        nraised = rows.size
+        if nraised == 0:
             return self._table(0)
-        nharm = np.left_shift(1, stages[mine])
-        bins = index[mine] / (2.0 * nharm)
-        power = powers[mine].astype(np.float64)
+        nharm = np.left_shift(1, stages[rows])
+        bins = index[rows] / (2.0 * nharm)
+        power = powers[rows].astype(np.float64)
         by_bin = np.argsort(bins, kind="stable")
         nharm, bins, power = nharm[by_bin], bins[by_bin], power[by_bin]
         logp = stats.power_logp(power, nharm)
         order = np.argsort(logp, kind="stable")
-        most = min(found, self.config.max_detections)
+        most = min(nraised, self.config.max_detections)
         kept_index = np.empty(most, dtype=np.int64)
         kept_bin = np.empty(most, dtype=np.float64)
         information = np.empty(most, dtype=np.float64)
@@ -231,13 +231,13 @@ class FFTSearch(HarmonicSearch["_Buffers"]):
             buffers.real, buffers.imag, PAD, bins, nharm, power, order, kept_index, kept_bin, information
         )
         out = self._table(kept)
-        which = kept_index[:kept]
+        best = kept_index[:kept]
         out["freq"] = kept_bin[:kept] / (self.nfft * self.tsamp)
         # sqrt(6) / (2 pi T) for a line of unit power (Cramer-Rao), T the length of the data.
         out["freq_err"] = np.sqrt(6.0) / (2.0 * np.pi * self.tobs * np.sqrt(information[:kept]))
-        out["nharm"] = nharm[which]
-        out["power"] = power[which]
-        self._significances(out, logp[which])
+        out["nharm"] = nharm[best]
+        out["power"] = power[best]
+        self._significances(out, logp[best])
         return out
 
 

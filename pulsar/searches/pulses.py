@@ -208,7 +208,7 @@ def cluster(
     table["beam"] = -1 if beam is None else beam
     cut = table["time"] + table["dm"] * e_lo > tobs
     _judge(table, facts, dms, cut, dropped)
-    told = (facts[:, 2] >= LEAST_TOLD) & (facts[:, 3] >= 0.5 * facts[:, 2])
+    dispersed = (facts[:, 2] >= LEAST_TOLD) & (facts[:, 3] >= 0.5 * facts[:, 2])
     at_zero = np.where(facts[:, 4] > 0.0, facts[:, 4], np.minimum(facts[:, 5], least))
     # Narrow ones it does not make, nor any where no channel ends before another.
     sweep = table["dm"] * (e_lo - e_hi)
@@ -219,7 +219,7 @@ def cluster(
     at_end |= cut & (facts[:, 2] < LEAST_TOLD) & (dms.size > 1)
     # All of it is in the last channels to end.
     at_end |= cut & (table["time"] + table["width"] > tobs) & (dms.size > 1)
-    return Pulses(table, labels, dropped, told, at_zero, at_end, mean, e_lo - e_hi)
+    return Pulses(table, labels, dropped, dispersed, at_zero, at_end, mean, e_lo - e_hi)
 
 
 def _judge(table: Array, facts: Floats, dms: Floats, cut: Bools, dropped: int) -> None:
@@ -243,8 +243,8 @@ def _judge(table: Array, facts: Floats, dms: Floats, cut: Bools, dropped: int) -
     if dropped:
         flags.append((np.ones(len(table), dtype=bool), "many"))
     names = np.zeros(len(table), dtype="U64")
-    for which, name in flags:
-        names = np.where(which, np.where(names == "", name, np.char.add(np.char.add(names, ","), name)), names)
+    for rows, name in flags:
+        names = np.where(rows, np.where(names == "", name, np.char.add(np.char.add(names, ","), name)), names)
     table["rfi_flags"] = names
 
 
@@ -270,7 +270,7 @@ def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[Array, Bool
     -------
     table : ndarray
         Fields of SINGLE_PULSE_COLUMNS, best first; `ndetections` counts the events of all bands.
-    told : ndarray of bool
+    dispersed : ndarray of bool
         Pulses whose S/N at many DMs of some band follow those of a dispersed pulse.
     """
     bands = [pulses for pulses in bands if len(pulses)] or bands[:1]
@@ -280,7 +280,7 @@ def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[Array, Bool
     table = np.concatenate([pulses.table for pulses in bands])
     order = np.argsort(-table["snr"], kind="stable")
     table, number = table[order], number[order]
-    told = np.concatenate([pulses.told for pulses in bands])[order]
+    dispersed = np.concatenate([pulses.told for pulses in bands])[order]
     mean, across = (np.array([getattr(pulses, name) for pulses in bands])[number] for name in ("mean", "across"))
     low, high = np.nan_to_num(table["freq_lo"], nan=0.0), np.nan_to_num(table["freq_hi"], nan=np.inf)
     time, dm, width, snr = (table[name].astype(np.float64) for name in ("time", "dm", "width", "snr"))
@@ -310,11 +310,11 @@ def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[Array, Bool
         explained = (left >= WEAKEST * threshold) & (snr[rest] <= clusters.EXPLAINED[0] * left + clusters.EXPLAINED[1])
         off = np.abs(time[rest] - time[i] + (dm[rest] - dm[i]) * mean_of)
         allowed = 0.5 * (width[i] + width[rest] + smearing) + error[i] * np.abs(mean_of - mean[i])
-        own = rest[explained & (off <= allowed)]
-        free[own] = False
-        table["ndetections"][i] += table["ndetections"][own].sum()
-        told[i] |= told[own].any()
-    return table[kept], told[kept]
+        explained_rows = rest[explained & (off <= allowed)]
+        free[explained_rows] = False
+        table["ndetections"][i] += table["ndetections"][explained_rows].sum()
+        dispersed[i] |= dispersed[explained_rows].any()
+    return table[kept], dispersed[kept]
 
 
 #: Elements in a width of the pulse.

@@ -43,17 +43,17 @@ def sources_by_dm(pulses: Array) -> list[Ints]:
     flags = pulses["rfi_flags"]
     good = np.flatnonzero((np.char.find(flags, "dm0") < 0) & (np.char.find(flags, "nodm") < 0))
     err = np.nan_to_num(pulses["dm_err"].astype(np.float64), nan=floor)
-    taken = np.zeros(len(pulses), dtype=bool)
+    used = np.zeros(len(pulses), dtype=bool)
     sources = []
     # From the best known DM on, so that no chain of poor ones joins two sources.
     for i in good[np.argsort(err[good], kind="stable")]:
-        if taken[i]:
+        if used[i]:
             continue
         near = np.abs(pulses["dm"][good] - pulses["dm"][i])
         # Sources are apart when their DMs are by more than this many errors, or by the largest of the errors' floor.
         limit = np.maximum(3.0 * np.hypot(err[good], err[i]), floor)
-        rows = good[(near <= limit) & ~taken[good]]
-        taken[rows] = True
+        rows = good[(near <= limit) & ~used[good]]
+        used[rows] = True
         sources.append(rows[np.argsort(pulses["time"][rows], kind="stable")].astype(np.int64))
     return sorted(sources, key=lambda rows: -len(rows))
 
@@ -92,15 +92,15 @@ def repeats(
     Repeats or None
         None when nothing is significant.
     """
-    given = np.asarray(times, dtype=np.float64)
-    strength = np.ones(given.size) if snrs is None else np.asarray(snrs, dtype=np.float64)
-    keep = _apart(given, strength, p_min)
+    all_times = np.asarray(times, dtype=np.float64)
+    strength = np.ones(all_times.size) if snrs is None else np.asarray(snrs, dtype=np.float64)
+    keep = _apart(all_times, strength, p_min)
     if keep.size < FEWEST:
         return None
-    start = float(given[keep[0]])
-    t = given[keep] - start
+    start = float(all_times[keep[0]])
+    t = all_times[keep] - start
     span = float(t[-1])
-    error = float(np.median(np.broadcast_to(np.asarray(errors, dtype=np.float64), given.shape)[keep]))
+    error = float(np.median(np.broadcast_to(np.asarray(errors, dtype=np.float64), all_times.shape)[keep]))
     # Share of the pulses that must have the period; the others may be by chance or of another source.
     fewest = max(FEWEST, math.ceil(0.75 * t.size))
     # Two pulses are at least a period apart; those that need not fit may be closer.
@@ -116,12 +116,12 @@ def repeats(
     # Frequencies that are looked at more closely.
     best = np.empty((64, 2))
     kernels.search_frequencies(t, low, step, count, fewest, error, best)
-    top, at, one = np.inf, 0.0, np.empty((1, 2))
+    top, at, best_row = np.inf, 0.0, np.empty((1, 2))
     for freq in best[np.isfinite(best[:, 0]), 1]:
         f, width = float(freq), step
         for _ in range(6):
-            kernels.search_frequencies(t, f - width, 0.1 * width, 21, fewest, error, one)
-            (value, f), width = one[0].tolist(), 0.15 * width
+            kernels.search_frequencies(t, f - width, 0.1 * width, 21, fewest, error, best_row)
+            (value, f), width = best_row[0].tolist(), 0.15 * width
             if value < top:
                 top, at = value, f
     if not np.isfinite(top):
@@ -134,7 +134,7 @@ def repeats(
     significance = float(stats.sigma_from_logp(logp))
     if significance < sigma:
         return None
-    return _measured(given, keep, start, at, arc, significance, logp, error, dm)
+    return _measured(all_times, keep, start, at, arc, significance, logp, error, dm)
 
 
 def _apart(times: Floats, strength: Floats, p_min: float) -> Ints:
@@ -156,7 +156,7 @@ def _apart(times: Floats, strength: Floats, p_min: float) -> Ints:
 
 
 def _measured(
-    given: Floats,
+    all_times: Floats,
     keep: Ints,
     start: float,
     freq: float,
@@ -167,7 +167,7 @@ def _measured(
     dm: float,
 ) -> Repeats:
     """Period and phase by least squares from the pulses that fit."""
-    phase = (given[keep] - start) * freq % 1.0
+    phase = (all_times[keep] - start) * freq % 1.0
     # The arc that holds them begins at one of them.
     offsets = (phase[None, :] - phase[:, None]) % 1.0
     first = int(np.argmax(np.count_nonzero(offsets <= arc + 1e-12, axis=1)))
@@ -175,20 +175,20 @@ def _measured(
     period, epoch = 1.0 / freq, start + (phase[first] + 0.5 * arc) / freq
     inside = fits_kept
     for _ in range(3):
-        turn = np.round((given[keep] - epoch) / period)
-        x, y = turn[inside], given[keep][inside]
+        turn = np.round((all_times[keep] - epoch) / period)
+        x, y = turn[inside], all_times[keep][inside]
         middle = round(float(x.mean()))
         slope, offset = np.polyfit(x - middle, y, 1)
         rms = float(np.sqrt(np.sum((y - offset - slope * (x - middle)) ** 2) / max(x.size - 2, 1)))
         period, epoch = float(slope), float(offset)
         # The tightest arc leaves out what is a little further off.
         limit = max(0.5 * arc / freq, 4.0 * rms, 3.0 * error)
-        turn = np.round((given[keep] - epoch) / period)
-        inside = np.abs(given[keep] - epoch - turn * period) <= limit
+        turn = np.round((all_times[keep] - epoch) / period)
+        inside = np.abs(all_times[keep] - epoch - turn * period) <= limit
     spread = float(np.sqrt(np.sum((x - x.mean()) ** 2)))
     with np.errstate(invalid="ignore"):
-        turns = np.round((given - epoch) / period)
-        fits = np.abs(given - epoch - turns * period) <= limit
+        turns = np.round((all_times - epoch) / period)
+        fits = np.abs(all_times - epoch - turns * period) <= limit
     return Repeats(
         period=period,
         period_err=max(rms, error) / spread,

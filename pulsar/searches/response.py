@@ -172,15 +172,15 @@ class Extent:
 
         `rows`: shape (nstages, 2): of `rows_of`.
         """
-        found = np.zeros((len(rows), 2))
+        areas = np.zeros((len(rows), 2))
         before = 0
         for s, (lo, hi) in enumerate(rows.tolist()):
             # Sums of half as many harmonics begin there: below, nothing has seen this fundamental yet.
             new = min(max(2 * before, lo), max(hi, lo)) if s else lo
-            found[0] += self._area(lo, new)
-            found[s] += self._area(new, hi)
+            areas[0] += self._area(lo, new)
+            areas[s] += self._area(new, hi)
             before = lo
-        return found
+        return areas
 
     def _area(self, lo: int, hi: int) -> Floats:
         """Bins of the top harmonic between two rows, and these times widths of drift."""

@@ -202,10 +202,10 @@ class Search(ABC, Generic[B]):
         DataError
             If the series has another length.
         """
-        found = self._find(self._checked(series), self._buffers(), tuple(birdies), band)
-        found["dm"] = dm
-        found["dm_index"] = dm_index
-        return found
+        table = self._find(self._checked(series), self._buffers(), tuple(birdies), band)
+        table["dm"] = dm
+        table["dm_index"] = dm_index
+        return table
 
     def _checked(self, series: Array) -> Array:
         """The series as kernels take it."""
@@ -220,10 +220,10 @@ class Search(ABC, Generic[B]):
 
     def _buffers(self) -> B:
         """Work space of this thread, made when it searches its first series."""
-        found: B | None = getattr(self._local, "buffers", None)
-        if found is None:
-            found = self._local.buffers = self._make_buffers()
-        return found
+        buffers: B | None = getattr(self._local, "buffers", None)
+        if buffers is None:
+            buffers = self._local.buffers = self._make_buffers()
+        return buffers
 
     def _table(self, number: int) -> Array:
         """A table for what is found, all zero."""
@@ -268,15 +268,15 @@ class PeriodicSearch(Search[B]):
         self.set_threshold(min(threshold_logp(sigma, self.ntrials), self.max_logp))
 
     def _table(self, number: int) -> Array:
-        found = super()._table(number)
-        found["kind"] = self.name
-        return found
+        table = super()._table(number)
+        table["kind"] = self.name
+        return table
 
-    def _significances(self, found: Array, logp: Floats) -> None:
+    def _significances(self, table: Array, logp: Floats) -> None:
         """Fill in what single-trial probabilities are worth."""
-        found["logp"] = logp
-        found["sigma_single"] = stats.sigma_from_logp(logp)
-        found["sigma"] = stats.trial_sigma(logp, self.ntrials(logp))
+        table["logp"] = logp
+        table["sigma_single"] = stats.sigma_from_logp(logp)
+        table["sigma"] = stats.trial_sigma(logp, self.ntrials(logp))
 
 
 class HarmonicSearch(PeriodicSearch[B]):
@@ -292,9 +292,9 @@ class HarmonicSearch(PeriodicSearch[B]):
         self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
 
     def _table(self, number: int) -> Array:
-        found = super()._table(number)
-        found["snr"] = found["width"] = np.nan
-        return found
+        table = super()._table(number)
+        table["snr"] = table["width"] = np.nan
+        return table
 
 
 class ProfileSearch(PeriodicSearch[B]):
@@ -320,12 +320,12 @@ class ProfileSearch(PeriodicSearch[B]):
 
     def _pulses(self, freq: Floats, freq_err: Floats, snr: Floats, width: Floats) -> Array:
         """Detections of pulses of a S/N and a full width [turns]."""
-        found = self._table(len(freq))
-        found["freq"], found["freq_err"], found["snr"], found["width"] = freq, freq_err, snr, width
-        found["nharm"] = np.clip(np.round(0.5 / width), 1, 32)
-        found["power"] = found["nharm"] + 0.5 * snr**2
-        self._significances(found, stats.logp_from_sigma(snr))
-        return found
+        table = self._table(len(freq))
+        table["freq"], table["freq_err"], table["snr"], table["width"] = freq, freq_err, snr, width
+        table["nharm"] = np.clip(np.round(0.5 / width), 1, 32)
+        table["power"] = table["nharm"] + 0.5 * snr**2
+        self._significances(table, stats.logp_from_sigma(snr))
+        return table
 
 
 def threshold_logp(sigma: float, ntrials: Callable[[float], ArrayLike]) -> float:

@@ -157,13 +157,13 @@ def group(
     members.sort(key=lambda m: int(position[m[0]]))
     all_dms = np.unique(detections["dm"] if dms is None else np.asarray(dms, dtype=np.float64))
     out: list[Group] = []
-    taken: set[str] = set()
-    for one in members:
-        best = detections[one[0]]
-        uid = _uid(best, tobs, name, taken)
-        low, high = _dm_range(detections, one)
-        kinds = tuple(dict.fromkeys(detections["kind"][one].tolist()))
-        out.append(Group(uid, best, one, low, high, _peaks_at_zero(detections[one], all_dms), kinds))
+    uids: set[str] = set()
+    for members_of in members:
+        best = detections[members_of[0]]
+        uid = _uid(best, tobs, name, uids)
+        low, high = _dm_range(detections, members_of)
+        kinds = tuple(dict.fromkeys(detections["kind"][members_of].tolist()))
+        out.append(Group(uid, best, members_of, low, high, _peaks_at_zero(detections[members_of], all_dms), kinds))
     return out
 
 
@@ -172,14 +172,14 @@ def joined(groups: Sequence[Group], detections: Array, place: Ints) -> Group:
 
     `detections`: those that were grouped. `place`: of each by significance, see :func:`positions`.
     """
-    members = np.concatenate([one.members for one in groups])
+    members = np.concatenate([part.members for part in groups])
     members = members[np.argsort(place[members], kind="stable")]
     return replace(
         groups[0],
         best=detections[members[0]],
         members=members,
-        dm_lo=min(one.dm_lo for one in groups),
-        dm_hi=max(one.dm_hi for one in groups),
+        dm_lo=min(part.dm_lo for part in groups),
+        dm_hi=max(part.dm_hi for part in groups),
         found_by=tuple(dict.fromkeys(str(kind) for kind in detections["kind"][members])),
     )
 
@@ -205,13 +205,13 @@ def fade(turns: Floats) -> Floats:
     return np.asarray(np.where(x <= 0.5, np.sinc(x) ** 2, 1.0 / (np.pi * np.maximum(x, 0.5)) ** 2))
 
 
-def _uid(best: Any, tobs: float, name: str, taken: set[str]) -> str:
+def _uid(best: Any, tobs: float, name: str, uids: set[str]) -> str:
     """A name of ten letters and digits made from what was detected where."""
-    what = f"{name}|{best['kind']}|{float(best['freq']) * tobs:.2f}|{float(best['dm']):.3f}|{float(best['fdot']):.6g}"
+    text = f"{name}|{best['kind']}|{float(best['freq']) * tobs:.2f}|{float(best['dm']):.3f}|{float(best['fdot']):.6g}"
     for count in range(1 << 16):
-        uid = hashlib.blake2b(f"{what}|{count}".encode(), digest_size=5).hexdigest()
-        if uid not in taken:
-            taken.add(uid)
+        uid = hashlib.blake2b(f"{text}|{count}".encode(), digest_size=5).hexdigest()
+        if uid not in uids:
+            uids.add(uid)
             return uid
     raise RuntimeError("65,536 groups with the same frequency and DM")
 
@@ -245,13 +245,13 @@ def _split(detections: Array, members: Ints, span: float, tobs: float) -> list[I
         gap = 0.5 / (freq[head] * span * k[-1]) if span > 0.0 else np.inf
         deepest = _valleys(dm[left], excess[left], dm[head], gap)
         # What is expected is taken times this: profiles and bands are not those of the model.
-        other = excess[left] > 2.0 * expected + noise[left]
+        distinct = excess[left] > 2.0 * expected + noise[left]
         # Another signal at the same frequency stands out from a valley that is no deeper than half of it, or is surely
         # 0.3 bins of 1/T beside the leader, and stronger than its lobe there.
-        other &= (deepest < 0.5 * excess[left] - 0.5 * noise[left]) | (beside > 0.3)
-        own = left[~other]
-        label[own] = count
-        free[own] = False
+        distinct &= (deepest < 0.5 * excess[left] - 0.5 * noise[left]) | (beside > 0.3)
+        same = left[~distinct]
+        label[same] = count
+        free[same] = False
         count += 1
     return [members[label == g] for g in range(count)]
 

@@ -192,18 +192,18 @@ class SinglePulseSearch(Search["_Buffers"]):
         # One box beyond the widest.
         limits[(self._widths > 1.25 * max(widest, 1)) & (widest < self.width_max)] = np.inf
         while True:
-            found = matched.scan(series, b.base, b.scale, b.cells, runs, limits, b.integers, b.found)
-            if found <= b.found.shape[0]:
+            nboxes = matched.scan(series, b.base, b.scale, b.cells, runs, limits, b.integers, b.found)
+            if nboxes <= b.found.shape[0]:
                 break
-            b.found = np.empty((int(1.2 * found), 5))
-        if found == 0:
+            b.found = np.empty((int(1.2 * nboxes), 5))
+        if nboxes == 0:
             return np.zeros((0, 5))
         ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
         white = White(ints, floats, b.base, b.scale, b.cells, runs, excess, b.total, b.alive)
-        pulses = np.empty((min(found, _CAPACITY), 5))
+        pulses = np.empty((min(nboxes, _CAPACITY), 5))
         while True:
-            number = pick(white, limits, widest, self.config.snr, self.gaussian, b.found[:found], pulses)
-            if number < pulses.shape[0] or number == found:
+            number = pick(white, limits, widest, self.config.snr, self.gaussian, b.found[:nboxes], pulses)
+            if number < pulses.shape[0] or number == nboxes:
                 break
             pulses = np.empty((4 * pulses.shape[0], 5))
         return pulses[:number]
@@ -264,14 +264,14 @@ def _joined(parts: Sequence[tuple[int, Floats]]) -> Floats:
     low = [*(AT_LIMIT * reach / BEYOND for reach, _ in parts[1:]), 0.0]
     ranges = zip(parts, high, low, strict=True)
     every = np.concatenate([p[(p[:, 2] <= hi) & (p[:, 2] > lo)] for (_, p), hi, lo in ranges])
-    taken: list[tuple[float, float]] = []
+    spans: list[tuple[float, float]] = []
     chosen = []
     for i in np.argsort(-every[:, 0], kind="stable"):
         first, last = every[i, 3], every[i, 4]
-        at = bisect_left(taken, (first, last))
-        if (at > 0 and taken[at - 1][1] > first) or (at < len(taken) and taken[at][0] < last):
+        at = bisect_left(spans, (first, last))
+        if (at > 0 and spans[at - 1][1] > first) or (at < len(spans) and spans[at][0] < last):
             continue
-        taken.insert(at, (first, last))
+        spans.insert(at, (first, last))
         chosen.append(i)
     out = every[chosen]
     return np.asarray(out[np.argsort(out[:, 1], kind="stable")])

@@ -287,11 +287,11 @@ def label_rows(
         As in :func:`label`.
     """
     for obs, header in enumerate(headers):
-        own = np.flatnonzero((rows["obs"] == obs) & (rows["known_source"] == ""))
-        if own.size:
-            some = rows[own]
+        of_obs = np.flatnonzero((rows["obs"] == obs) & (rows["known_source"] == ""))
+        if of_obs.size:
+            some = rows[of_obs]
             label(some, header, catalogue, radius=radius)
-            rows["known_source"][own] = some["known_source"]
+            rows["known_source"][of_obs] = some["known_source"]
 
 
 def label_left(rows: Array, subtracted: Array, tobs: float) -> None:

@@ -59,9 +59,9 @@ def find_observatory(name: str) -> Observatory | None:
 
     `name`: as files write it; case, blanks and punctuation do not count.
     """
-    wanted = _plain(name)
+    plain = _plain(name)
     for observatory in OBSERVATORIES:
-        if wanted in {_plain(n) for n in (observatory.name, *observatory.aliases)}:
+        if plain in {_plain(n) for n in (observatory.name, *observatory.aliases)}:
             return observatory
     return None
 

@@ -201,9 +201,9 @@ def read_par(path: Path | str) -> TimingModel:
     if not freq > 0 and period > 0:
         freq = 1.0 / period
     if not 0 < freq < HIGHEST_SPIN:
-        given = next((f"{key} {keys[key]}" for key in ("F0", "P0", "P") if key in keys), "nothing")
+        spin_text = next((f"{key} {keys[key]}" for key in ("F0", "P0", "P") if key in keys), "nothing")
         raise DataError(
-            f"{path}: keys F0, P0: expected a spin frequency above 0 and below {HIGHEST_SPIN:g} Hz, found {given}"
+            f"{path}: keys F0, P0: expected a spin frequency above 0 and below {HIGHEST_SPIN:g} Hz, found {spin_text}"
         )
     spin = [freq]
     if "F1" not in keys and ("P1" in keys or "PDOT" in keys):
@@ -237,11 +237,11 @@ def read_par(path: Path | str) -> TimingModel:
 
 
 def _refuse(path: Path, keys: Mapping[str, str]) -> None:
-    for pattern, what in REFUSED.items():
+    for pattern, why in REFUSED.items():
         refused = [key for key in keys if re.fullmatch(pattern, key)]
         if refused:
             raise ConfigError(
-                f"{path}: key {refused[0]}: {what}: not supported; fold with the period of that time: --period, --dm, "
+                f"{path}: key {refused[0]}: {why}: not supported; fold with the period of that time: --period, --dm, "
                 "--epoch"
             )
     model = keys.get("BINARY", "").upper()

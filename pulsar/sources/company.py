@@ -37,8 +37,8 @@ def dispersed(candidates: Sequence[Candidate]) -> Bools:
 
     A sweep follows another curve: at the DM at which a fold of it is best, parts of the band do not fit.
     """
-    even = np.array([one.features.get("freq_even", np.nan) for one in candidates], dtype=np.float64)
-    misfit = np.array([one.features.get("dm_misfit", np.nan) for one in candidates], dtype=np.float64)
+    even = np.array([candidate.features.get("freq_even", np.nan) for candidate in candidates], dtype=np.float64)
+    misfit = np.array([candidate.features.get("dm_misfit", np.nan) for candidate in candidates], dtype=np.float64)
     return np.asarray((even >= EVEN) & (misfit <= MISFIT), dtype=np.bool_)
 
 
@@ -77,9 +77,9 @@ def crowded(candidates: Sequence[Candidate]) -> Bools:
         apart = np.maximum(AGREE * np.hypot(errors, errors[k]), np.maximum(widths, widths[k]))
         like = (scores >= COMPARABLE * scores[k]) & (pure >= pure[k])
         off = np.min([np.abs(logs - logs[k] + octave * np.log(2.0)) for octave in OCTAVES], axis=0)
-        near, other = off <= NEAR, like & (np.abs(dms - dms[k]) > apart)
-        around[k] = other & (off <= 2.0 * NEAR)
-        company = int(np.count_nonzero(other & near))
+        near, unlike = off <= NEAR, like & (np.abs(dms - dms[k]) > apart)
+        around[k] = unlike & (off <= 2.0 * NEAR)
+        company = int(np.count_nonzero(unlike & near))
         # The density of the others, and of one that is not known.
         elsewhere = np.count_nonzero(like & ~near) + 1
         expected = elsewhere * window / (spread - window)
@@ -89,10 +89,10 @@ def crowded(candidates: Sequence[Candidate]) -> Bools:
     return out
 
 
-def _width_in_dm(one: Candidate) -> float:
+def _width_in_dm(candidate: Candidate) -> float:
     """DM that shifts a pulse over the band by its width; infinite where none can be told."""
-    shift = float(one.features.get("dm_shift", np.nan))
-    return one.dm / shift if shift > 0.0 else float("inf")
+    shift = float(candidate.features.get("dm_shift", np.nan))
+    return candidate.dm / shift if shift > 0.0 else float("inf")
 
 
 def share_of_the_sky(inside: Bools, scores: Floats, share: float, part: float = 1.0) -> float:
@@ -136,11 +136,11 @@ def sky_factors(inside: Bools, pure: Bools, scores: Floats, share: float) -> Flo
         1 for rows outside.
     """
     out = np.ones(inside.size)
-    for mine, part in ((inside & pure, DISPERSED), (inside & ~pure, 1.0 - DISPERSED)):
-        if mine.any():
+    for rows, part in ((inside & pure, DISPERSED), (inside & ~pure, 1.0 - DISPERSED)):
+        if rows.any():
             # Of the other kind inside nothing is learnt.
-            kept = mine | ~inside
-            out[mine] = share_of_the_sky(mine[kept], scores[kept], share, part)
+            kept = rows | ~inside
+            out[rows] = share_of_the_sky(rows[kept], scores[kept], share, part)
     return out
 
 
@@ -154,14 +154,14 @@ def in_company(candidates: Sequence[Candidate], share: float) -> list[Candidate]
     share : float
         Part of the searched DMs that the sweeps' range has.
     """
-    own = np.array([one.score if not one.parent else 0.0 for one in candidates])
-    inside = np.array(["near sweeps" in one.flags for one in candidates], dtype=np.bool_)
-    factors = sky_factors(inside, dispersed(candidates), own, share)
+    scores = np.array([candidate.score if not candidate.parent else 0.0 for candidate in candidates])
+    inside = np.array(["near sweeps" in candidate.flags for candidate in candidates], dtype=np.bool_)
+    factors = sky_factors(inside, dispersed(candidates), scores, share)
     out = []
-    for one, told, factor in zip(candidates, crowded(candidates), factors.tolist(), strict=True):
-        score = one.score * factor
-        if told:
-            one = replace(one, flags=(*one.flags, "crowd"))
-            score = min(score, one.score * weight(("crowd",)))
-        out.append(replace(one, score=score))
+    for candidate, in_crowd, factor in zip(candidates, crowded(candidates), factors.tolist(), strict=True):
+        score = candidate.score * factor
+        if in_crowd:
+            candidate = replace(candidate, flags=(*candidate.flags, "crowd"))
+            score = min(score, candidate.score * weight(("crowd",)))
+        out.append(replace(candidate, score=score))
     return out

@@ -103,8 +103,8 @@ class Shares:
 
     def kept(self, i: int) -> float:
         """Power of a group that is not theirs, beyond the errors of what is: noise of two deviations is theirs."""
-        theirs = float(self._theirs[i].sum())
-        kept = float(self._excess[i] - (1.0 + OFF) ** 2 * theirs - 2.0 * np.sqrt(2.0 * theirs))
+        power_of_sources = float(self._theirs[i].sum())
+        kept = float(self._excess[i] - (1.0 + OFF) ** 2 * power_of_sources - 2.0 * np.sqrt(2.0 * power_of_sources))
         return max(min(kept, float(self._outside[i] * self._excess[i])), 0.0)
 
     def stands(self, i: int) -> bool:

@@ -73,8 +73,8 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Int
         flags.append("noise diode")
     if looks_like_radar(fold, dispersion_known=dispersed):
         flags.append("radar")
-    told = {"mains", "noise diode"} & set(flags)
-    if not told and looks_like_comb(fold, known.lines, dispersion_known=dispersed):
+    cause_known = {"mains", "noise diode"} & set(flags)
+    if not cause_known and looks_like_comb(fold, known.lines, dispersion_known=dispersed):
         flags.append("comb")
     return tuple(flags)
 

@@ -101,10 +101,10 @@ def outside_pulses(series: TimeSeries, source: Source, candidates: Sequence[Cand
         left = _harmonics(_sums(rest, slots, nbins) * np.sqrt(counts) / free, nharm)
         less = counts / free - 1.0  # w / (1 - w)
         power = float(whole @ whole) - 2.0 * nharm * float(np.mean((1.0 + less * noise) / (1.0 + less)))
-        own = float(left @ left) - 2.0 * nharm * float(np.mean(1.0 + less))
+        outside = float(left @ left) - 2.0 * nharm * float(np.mean(1.0 + less))
         scatter = np.sqrt(4.0 * noise * float(less @ whole**2) + 4.0 * nharm * noise**2 * float(np.mean(less**2)))
-        if power - own > AGREE * scatter and own < _MOSTLY * power:
-            parts[candidate.uid] = max(own / power, 0.0)
+        if power - outside > AGREE * scatter and outside < _MOSTLY * power:
+            parts[candidate.uid] = max(outside / power, 0.0)
     return parts
 
 

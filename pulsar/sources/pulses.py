@@ -29,7 +29,7 @@ FEW: Final = 3
 AROUND: Final = 30.0
 
 
-def add_flag(table: Array, which: Bools, name: str) -> None:
+def add_flag(table: Array, rows: Bools, name: str) -> None:
     """Add a flag to some rows, once.
 
     Parameters
@@ -37,7 +37,7 @@ def add_flag(table: Array, which: Bools, name: str) -> None:
     table : ndarray
         With `rfi_flags`; changed.
     """
-    for i in np.flatnonzero(which):
+    for i in np.flatnonzero(rows):
         flags = [flag for flag in str(table["rfi_flags"][i]).split(",") if flag]
         if name not in flags:
             table["rfi_flags"][i] = ",".join([*flags, name])
@@ -106,7 +106,7 @@ def of_one_dm(table: Array, groups: Iterable[Ints], dms: Floats) -> Bools:
     return out
 
 
-def storm(table: Array, told: Bools, spared: Bools, threshold: float, *, dms: int) -> list[Ints]:
+def storm(table: Array, dispersed: Bools, spared: Bools, threshold: float, *, dms: int) -> list[Ints]:
     """Rows that are a storm: many weak events at any DM, none of which can be shown to be a dispersed pulse.
 
     What is left of periodic interference, or a level that jumps, makes hundreds of them. Their S/N fall off from the
@@ -116,7 +116,7 @@ def storm(table: Array, told: Bools, spared: Bools, threshold: float, *, dms: in
     ----------
     table : ndarray
         Fields of SINGLE_PULSE_COLUMNS.
-    told : ndarray of bool
+    dispersed : ndarray of bool
         Pulses whose S/N at many DMs follow those of a dispersed pulse.
     spared : ndarray of bool
         Pulses of one source: of one DM, or with a period.
@@ -130,7 +130,7 @@ def storm(table: Array, told: Bools, spared: Bools, threshold: float, *, dms: in
     list of ndarray of int64
         Rows of each storm, the strongest first; empty if there is none.
     """
-    free = np.flatnonzero((table["rfi_flags"] == "") & ~told & ~spared)
+    free = np.flatnonzero((table["rfi_flags"] == "") & ~dispersed & ~spared)
     if free.size < STORM:
         return []
     if dms > 1:
@@ -190,13 +190,13 @@ def lower_what_comes_in_numbers(table: Array) -> None:
     table : ndarray
         Fields of SINGLE_PULSE_COLUMNS; `score` is changed. Pulses of a candidate are not counted.
     """
-    flags = [str(one).split(",") for one in table["rfi_flags"]]
+    flags = [str(text).split(",") for text in table["rfi_flags"]]
     factor = np.ones(len(table))
     for name in ALIKE_FLAGS:
-        rows = np.flatnonzero(np.array([name in one for one in flags], dtype=np.bool_) & (table["source"] == ""))
+        rows = np.flatnonzero(np.array([name in text for text in flags], dtype=np.bool_) & (table["source"] == ""))
         times = np.sort(table["time"][rows])
-        mine = table["time"][rows]
-        count = np.searchsorted(times, mine + AROUND, "right") - np.searchsorted(times, mine - AROUND, "left")
+        when = table["time"][rows]
+        count = np.searchsorted(times, when + AROUND, "right") - np.searchsorted(times, when - AROUND, "left")
         factor[rows] = np.minimum(factor[rows], FEW / np.maximum(count, FEW))
     table["score"] *= factor
 
@@ -246,10 +246,10 @@ def owners(pulses: Array, candidates: Sequence[Candidate]) -> Ints:
         Place of the candidate, or -1.
     """
     owner = np.full(len(pulses), -1)
-    for i, one in enumerate(candidates):
-        if one.fold is None or one.parent:
+    for i, candidate in enumerate(candidates):
+        if candidate.fold is None or candidate.parent:
             continue
-        near, inside, chances = _in_phase(pulses, one.fold, owner < 0)
+        near, inside, chances = _in_phase(pulses, candidate.fold, owner < 0)
         count = int(np.count_nonzero(inside))
         if count > 1 and chance_of(count, chances) < MAX_CHANCE:
             owner[near[inside]] = i
@@ -280,8 +280,8 @@ def chance_of(count: int, chances: Floats) -> float:
     if alike < MAX_CHANCE:
         return alike
     numbers = np.ones(1)
-    for one in chances:
-        numbers = np.convolve(numbers, [1.0 - one, one])
+    for chance in chances:
+        numbers = np.convolve(numbers, [1.0 - chance, chance])
     return float(numbers[count:].sum())
 
 

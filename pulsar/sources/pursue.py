@@ -162,8 +162,8 @@ def _alone(source: Candidate, sky: Sky) -> Candidate:
 
 def _with_alternative(source: Candidate, attached: Sequence[Candidate]) -> Candidate:
     """A source with the period, among those of its other folds, that the data do not exclude."""
-    own = [one for one in attached if one.parent == source.uid and one.relation.startswith("harmonic") and not one.part]
-    folds = [steady(one.fold) for one in [source, *own] if one.fold is not None]
+    kin = [one for one in attached if one.parent == source.uid and one.relation.startswith("harmonic") and not one.part]
+    folds = [steady(one.fold) for one in [source, *kin] if one.fold is not None]
     if source.part or len(folds) < 2:
         return source
     choice = choose_period(folds)

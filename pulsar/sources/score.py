@@ -135,10 +135,10 @@ def scorer_of(weights: str) -> "Scorer":
     if not weights:
         return DEFAULT
     path = Path(weights)
-    found = read_weights(read_text(path, _WHAT), str(path))
-    if set(found.weights) != set(shipped().weights) or set(found.penalties) != set(shipped().penalties):
+    fitted = read_weights(read_text(path, _WHAT), str(path))
+    if set(fitted.weights) != set(shipped().weights) or set(fitted.penalties) != set(shipped().penalties):
         raise DataError(f"{path}: has other terms than the score of this version: learn them anew")
-    return LogisticScorer(found)
+    return LogisticScorer(fitted)
 
 
 @functools.cache

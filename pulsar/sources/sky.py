@@ -119,8 +119,8 @@ class Sky:
             detected = [folded.get(group.uid, Candidate(group)) for group in self._groups]
             for model in self._known():
                 # What is itself in the pulses of a stronger source is none.
-                asked = self._beyond(model, detected) if self._part_outside(model.uid) >= _MOSTLY else []
-                outside = self._measure(model.source, asked) if asked else {}
+                rivals = self._beyond(model, detected) if self._part_outside(model.uid) >= _MOSTLY else []
+                outside = self._measure(model.source, rivals) if rivals else {}
                 self._outside[model.uid] = {**self._outside.get(model.uid, {}), **outside}
                 new = new or bool(outside)
             if new:
@@ -164,8 +164,8 @@ class Sky:
 
     def own(self) -> list[Model]:
         """The accepted sources without what is of others, and as they are in other parts of the observation."""
-        own = [self._model(candidate, self._name(candidate, self.accepted)) for candidate in self.accepted]
-        return own + self._elsewhere() + self._without()
+        models = [self._model(candidate, self._name(candidate, self.accepted)) for candidate in self.accepted]
+        return models + self._elsewhere() + self._without()
 
     def whole(self) -> list[Model]:
         """The same with all that their folds show."""
@@ -192,8 +192,8 @@ class Sky:
 
     def left(self, candidate: Candidate) -> Left:
         """The rest of a candidate's fold beside the accepted ones, itself apart."""
-        others = [rival for rival in self._felt(candidate, self.accepted) if rival is not candidate]
-        return self._beside(candidate, [self._name(rival, [*others, candidate]) for rival in others])
+        rivals = [rival for rival in self._felt(candidate, self.accepted) if rival is not candidate]
+        return self._beside(candidate, [self._name(rival, [*rivals, candidate]) for rival in rivals])
 
     def _forward(self) -> None:
         """Accept what stands, that of which most is left first; what falls is asked again in the next round."""
@@ -293,9 +293,9 @@ class Sky:
         pairs = zip(groups, shares.powers[0].tolist(), strict=True)
         return min(max((group.excess / power for group, power in pairs if power > 0.0), default=0.0), 1.0) or 1.0
 
-    def _felt(self, candidate: Candidate, others: Sequence[Candidate]) -> list[Candidate]:
+    def _felt(self, candidate: Candidate, rivals: Sequence[Candidate]) -> list[Candidate]:
         """Those that leave something in a candidate's fold that can be predicted."""
-        steady = [rival for rival in others if not NOISE & set(rival.flags)]
+        steady = [rival for rival in rivals if not NOISE & set(rival.flags)]
         return [rival for rival in steady if self._rows((rival.uid, frozenset()), candidate.uid) is not None]
 
     def _name(self, candidate: Candidate, candidates: Sequence[Candidate]) -> Name:
@@ -312,9 +312,9 @@ class Sky:
             every = frozenset({n, *(m for m, snr in parts.values() if snr > longer.snr / m**0.25)})
             stronger = [a for a in candidates if a.snr > longer.snr and a is not part]
             # Not its own parts, though: what they have it has, too.
-            own = {a.uid for a in stronger if a.uid in parts and self._is_turn(longer, a, (), every)}
-            others = [a for a in stronger if a.uid not in own]
-            return self._is_turn(longer, part, others, every) == (candidate is longer)
+            own_parts = {a.uid for a in stronger if a.uid in parts and self._is_turn(longer, a, (), every)}
+            rivals = [a for a in stronger if a.uid not in own_parts]
+            return self._is_turn(longer, part, rivals, every) == (candidate is longer)
         if self._same(candidate, rival) and abs(candidate.snr**2 - rival.snr**2) < max(_ALIKE, OFF * candidate.snr**2):
             return candidate.group.sigma > rival.group.sigma
         return candidate.snr > rival.snr
@@ -329,9 +329,9 @@ class Sky:
 
     def _strays(self, candidate: Candidate, rival: Candidate) -> tuple[float, float]:
         """By how much each may have another frequency in the middle of the other than its drift says [Hz]."""
-        own, theirs = self._folds[candidate.uid], self._folds[rival.uid]
-        strays = self.source(candidate).strays(theirs.start, theirs.tobs)
-        return strays, self.source(rival).strays(own.start, own.tobs)
+        fold, rival_fold = self._folds[candidate.uid], self._folds[rival.uid]
+        strays = self.source(candidate).strays(rival_fold.start, rival_fold.tobs)
+        return strays, self.source(rival).strays(fold.start, fold.tobs)
 
     def _times(self, candidate: Candidate, rival: Candidate) -> int:
         """How many times the period of one is that of another, 1 at least; 0 where it is no small multiple."""
@@ -379,13 +379,13 @@ class Sky:
             box = int(start[1]), int(width[1])
             single = snr[0] > 2.0 * np.sqrt(n) / (n + 1) * snr[1]
             single = single or unequal(fold, box, n) >= AGREE or displaced(fold, box, n) >= AGREE
-            own = single and one_pulse(fold, box, n, {n}) >= least
-            if own and divisors != {n}:
+            is_turn = single and one_pulse(fold, box, n, {n}) >= least
+            if is_turn and divisors != {n}:
                 number = np.arange(1, len(spectrum))[:, None] % np.array(sorted(divisors)) != 0
                 odds = np.array([one_pulse(fold, box, k, {k}) for k in sorted(divisors)])
                 expected = np.min(odds * np.sqrt(np.mean(number.all(axis=1)) / number.mean(axis=0)))
-                own = one_pulse(fold, box, n, divisors) >= min(0.5 * expected, CHANCE)
-            self._turns[key] = bool(own)
+                is_turn = one_pulse(fold, box, n, divisors) >= min(0.5 * expected, CHANCE)
+            self._turns[key] = bool(is_turn)
         return self._turns[key]
 
     def _beside(self, candidate: Candidate, names: Sequence[Name]) -> Left:
@@ -404,10 +404,10 @@ class Sky:
         """A source without what is of some others."""
         if name not in self._sources:
             candidate = next(candidate for candidate in self.folded if candidate.uid == name[0])
-            others = [rival for rival in self.folded if rival.uid in name[1]]
-            own = self._beside(candidate, [self._name(rival, [*others, candidate]) for rival in others]).own
+            rivals = [rival for rival in self.folded if rival.uid in name[1]]
+            share_left = self._beside(candidate, [self._name(rival, [*rivals, candidate]) for rival in rivals]).own
             source = self.source(candidate)
-            self._sources[name] = source if own is None else source.times(own)
+            self._sources[name] = source if share_left is None else source.times(share_left)
         return self._sources[name]
 
     def _nearest(self, name: Name, uid: str) -> Name:
@@ -417,8 +417,8 @@ class Sky:
             return name
         source = next(candidate for candidate in self.folded if candidate.uid == name[0])
         there = [candidate for candidate in self.folded if candidate.part == part and candidate.uid != uid]
-        own = (candidate for candidate in there if self._same(candidate, source) and self._moved(candidate, source))
-        return next(((candidate.uid, frozenset()) for candidate in own), name)
+        moved = (candidate for candidate in there if self._same(candidate, source) and self._moved(candidate, source))
+        return next(((candidate.uid, frozenset()) for candidate in moved), name)
 
     def _rows(self, name: Name, uid: str) -> There | None:
         """Rows that a source leaves in the fold of a candidate; None where it is nothing."""

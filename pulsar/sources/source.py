@@ -200,7 +200,7 @@ class Source:
         """
         return self.flicker * float(np.sum(np.abs(self.at_dm(dm)) ** 2)) / (freq * self.tobs)
 
-    def powers_at(self, freqs: Floats, fdots: Floats, dms: Floats, wanted: Bools, tsamp: float) -> Floats:
+    def powers_at(self, freqs: Floats, fdots: Floats, dms: Floats, asked: Bools, tsamp: float) -> Floats:
         """Power that it leaves in harmonics of some frequencies, mean noise power 1, shape (nfreqs, nharm).
 
         Parameters
@@ -209,7 +209,7 @@ class Source:
             [Hz, Hz/s]
         dms : ndarray, shape (nfreqs,)
             [pc cm^-3]
-        wanted : ndarray of bool, shape (nfreqs, nharm)
+        asked : ndarray of bool, shape (nfreqs, nharm)
             Harmonics from 1 on; others are 0.
         tsamp : float
             Sampling time of the series [s]: what is above the Nyquist frequency is mirrored.
@@ -221,7 +221,7 @@ class Source:
         lines, drifts = np.abs(lines - whole), np.where(mirrored, -drifts, drifts)
         t, dt = _times(self.time_edges)
         reach, order = _SLIDES / dt.max(), np.argsort(lines)
-        row, h = np.nonzero(wanted)
+        row, h = np.nonzero(asked)
         there = (h + 1) * freqs[row]
         first = np.searchsorted(lines[order], there - reach)
         count = np.searchsorted(lines[order], there + reach) - first
@@ -233,14 +233,14 @@ class Source:
         felt = most * np.maximum(1.0 / (np.pi * turns), np.sqrt(self.spread / len(t))) > _FAINT
         at, k, off, drift = at[felt], k[felt], off[felt], drift[felt]
         share, total = self.gains * dt / self.tobs, np.zeros(len(there), dtype=np.complex128)
-        every, which = np.unique(dms[row[at]], return_inverse=True)
+        every, dm_of = np.unique(dms[row[at]], return_inverse=True)
         amplitudes = np.array([self.at_dm(dm) for dm in every.tolist()]).reshape(len(every), len(lines))
         amplitudes = np.where(mirrored, amplitudes.conj(), amplitudes)
         for begin in range(0, len(at), _PAIRS):
             some = slice(begin, begin + _PAIRS)
             seen = _seen(off[some], drift[some], t, dt) @ share
-            np.add.at(total, at[some], amplitudes[which[some], k[some]] * seen)
-        powers = np.zeros(wanted.shape)
+            np.add.at(total, at[some], amplitudes[dm_of[some], k[some]] * seen)
+        powers = np.zeros(asked.shape)
         powers[row, h] = np.abs(total) ** 2
         return powers
 
@@ -299,11 +299,11 @@ class Source:
         They are averages over bins, over samples, and over the delays of channels, which are rounded to samples. Phases
         count from the left edge of bin 0, spectra from its middle.
         """
-        here, own = j / len(fold.profile), np.minimum(k, self.nbins // 2) / self.nbins
+        here, template = j / len(fold.profile), np.minimum(k, self.nbins // 2) / self.nbins
         longer = np.sinc(k * self.freq * float(fold.extra.get("resolution", 0.0)))
         longer /= np.sinc(k * self.freq * self.resolution)
-        smeared = np.sinc(here) / np.sinc(own) * longer ** (2 if len(self.amplitudes) > 1 else 1)
-        return np.asarray(smeared * np.exp(1j * np.pi * (here - own)))
+        smeared = np.sinc(here) / np.sinc(template) * longer ** (2 if len(self.amplitudes) > 1 else 1)
+        return np.asarray(smeared * np.exp(1j * np.pi * (here - template)))
 
     def _images(self, fold: Fold, amplitudes: Complexes, share: Floats) -> Bools:
         """Harmonics of a fold at which its own are mirrored at the Nyquist frequency of what was folded there."""
@@ -437,40 +437,40 @@ class Left:
         return np.inf if self.residual is None else repeats(self.residual)
 
 
-def left_of(fold: Fold, others: Mapping[str, tuple[NDArray[np.floating[Any]], Bools, float]]) -> Left:
+def left_of(fold: Fold, sources: Mapping[str, tuple[NDArray[np.floating[Any]], Bools, float]]) -> Left:
     """The residual of a fold beside other sources.
 
     Parameters
     ----------
-    others : mapping of str to (ndarray, ndarray, float)
+    sources : mapping of str to (ndarray, ndarray, float)
         By uid what each leaves there, the harmonics at which that is not known (:meth:`Source.rows_in`), and how its
         brightness varies.
     """
-    if not others:
+    if not sources:
         return Left({}, 1.0)
-    theirs = np.stack([rows for rows, _, _ in others.values()]).astype(np.float64)
-    unknown = np.logical_or.reduce([left_out(fold), *(harmonics for _, harmonics, _ in others.values())])
+    source_rows = np.stack([rows for rows, _, _ in sources.values()]).astype(np.float64)
+    unknown = np.logical_or.reduce([left_out(fold), *(harmonics for _, harmonics, _ in sources.values())])
     rows = fold.time_phase.astype(np.float64) * float(fold.extra.get("noise_scale", 1.0))
     unknown[-1] = True  # has no defined phase
-    powers = dict(zip(others, np.sum(theirs**2, axis=(1, 2)).tolist(), strict=True))
-    cut, theirs = _without_harmonics(rows, unknown), _without_harmonics(theirs, unknown)
-    kept = _without(cut, theirs, np.array([spread for _, _, spread in others.values()]))
+    powers = dict(zip(sources, np.sum(source_rows**2, axis=(1, 2)).tolist(), strict=True))
+    cut, source_rows = _without_harmonics(rows, unknown), _without_harmonics(source_rows, unknown)
+    kept = _without(cut, source_rows, np.array([spread for _, _, spread in sources.values()]))
     share = np.sqrt(np.diff(fold.time_edges) / fold.tobs)[:, None]
     profiles = np.stack([(rows * share).sum(axis=0), (kept * share).sum(axis=0)])
     profiles -= profiles.mean(axis=1, keepdims=True)
     whole, left = best_box(profiles, np.ones(rows.shape[1]))[0]
     spectra = np.fft.rfft(profiles, axis=1)
-    own = spectra[1] / np.where(np.abs(spectra[0]) > 0.0, spectra[0], 1.0)
-    own /= np.maximum(np.abs(own), 1.0)
-    own[unknown] = 1.0
-    taken = float(np.sum(((cut - kept) * share).sum(axis=0) ** 2))
+    share_left = spectra[1] / np.where(np.abs(spectra[0]) > 0.0, spectra[0], 1.0)
+    share_left /= np.maximum(np.abs(share_left), 1.0)
+    share_left[unknown] = 1.0
+    power_taken = float(np.sum(((cut - kept) * share).sum(axis=0) ** 2))
     residual = replace(fold, time_phase=kept.astype(np.float32), extra={**fold.extra, "noise_scale": 1.0})
-    return Left(powers, float(left / max(whole, 1.0)), residual, taken, own)
+    return Left(powers, float(left / max(whole, 1.0)), residual, power_taken, share_left)
 
 
-def _without_harmonics(rows: Floats, which: Bools) -> Floats:
+def _without_harmonics(rows: Floats, harmonics: Bools) -> Floats:
     spectra = np.fft.rfft(rows, axis=-1)
-    spectra[..., which] = 0.0
+    spectra[..., harmonics] = 0.0
     return np.asarray(np.fft.irfft(spectra, rows.shape[-1], axis=-1))
 
 

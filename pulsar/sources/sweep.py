@@ -95,12 +95,12 @@ def shape(rows: Floats, freqs: Floats, dm: float, tsamp: float, width: int, *, p
         late = np.clip(late, -ncols, ncols) + ncols
     first = np.arange(nbands)[:, None] * rows.shape[1]
     series = [rows.take(first + (columns + delays[:, None]) % rows.shape[1]).sum(axis=0) for delays in late]
-    found = _highest(np.array(series) / np.sqrt(nbands), width, ncols // 2 - start)
-    best = 1 + int(np.argmax(found[1:]))
+    snrs = _highest(np.array(series) / np.sqrt(nbands), width, ncols // 2 - start)
+    best = 1 + int(np.argmax(snrs[1:]))
     elsewhere = np.abs(late[best] - late[0]) > 2 * width
     straight = rows[elsewhere][:, columns + late[0, 0]].sum(axis=0) / max(np.count_nonzero(elsewhere), 1)
     there = float(_highest(straight[None] * np.sqrt(nbands), width, ncols // 2 - start)[0])
-    return Shape(float(found[0]), float(found[best]), (there / max(float(found[0]), 1e-9)) ** 2)
+    return Shape(float(snrs[0]), float(snrs[best]), (there / max(float(snrs[0]), 1e-9)) ** 2)
 
 
 def _highest(series: Floats, width: int, middle: int) -> Floats:
@@ -137,9 +137,9 @@ def shape_of_pulse(cutout: PulseCutout, snr: float) -> Shape:
     rows = cutout.spectrum[known].astype(np.float64)
     rows = np.nan_to_num(rows - np.nanmedian(rows, axis=1, keepdims=True))
     width = max(round(cutout.width / cutout.tsamp), 1)
-    found = shape(rows, cutout.freqs[known], cutout.dm, cutout.tsamp, width, periodic=False)
-    part = min(snr / max(found.dispersed, 1e-9), 1.0)
-    return Shape(part * found.dispersed, part * found.sweep, found.beside)
+    measured = shape(rows, cutout.freqs[known], cutout.dm, cutout.tsamp, width, periodic=False)
+    part = min(snr / max(measured.dispersed, 1e-9), 1.0)
+    return Shape(part * measured.dispersed, part * measured.sweep, measured.beside)
 
 
 def pulse_reasons(cutout: PulseCutout, snr: float, over_the_band: Shape) -> tuple[str, ...]:
@@ -189,12 +189,12 @@ def _in_few(power: Floats) -> bool:
         boxes = (sums[width:] - sums[:-width]) / np.sqrt(width)
         if boxes.max() > best:
             best, place, number = float(boxes.max()), int(np.argmax(boxes)), width
-    others = nbands - number
-    rest = float(sums[-1] - (sums[place + number] - sums[place])) / np.sqrt(others)
+    nothers = nbands - number
+    rest = float(sums[-1] - (sums[place + number] - sums[place])) / np.sqrt(nothers)
     if not AGREE <= rest < LEAST_SNR:
         return bool(rest < AGREE)
     # Scintles are exponential (Scheuer 1968), the more equal the narrower they are: at worst as wide as this box. Of
     # n + 1 such the one is r times the mean of the others with probability (1 + r / n)^-n. Both within their errors.
-    ratio = max(best - 2.0, 0.0) / np.sqrt(number) / ((rest + 1.0) / np.sqrt(others))
-    scintles = others / number
+    ratio = max(best - 2.0, 0.0) / np.sqrt(number) / ((rest + 1.0) / np.sqrt(nothers))
+    scintles = nothers / number
     return bool((scintles + 1.0) * (1.0 + ratio / scintles) ** -scintles < RARE)

@@ -163,13 +163,13 @@ def _check_folder(folder: Path) -> None:
 
 def _check_asked(grid: StackGrid, config: Config, folder: Path) -> None:
     """Refuse settings that a stack cannot follow: the first epoch has decided."""
-    settings, asked = config.stack, config.stack.model_fields_set
+    settings, keys = config.stack, config.stack.model_fields_set
     dedisp = config.dedisp.model_fields_set & {"dm_lo", "dm_hi"}
     low, high = float(grid.dms[0]), float(grid.dms[-1])
     # The last trial of a plan may lie a step beside the end of its range.
     near = 2.0 * float(np.diff(grid.dms).max(initial=0.0)) + SAME_DM
     wrong = {
-        "stack.barycentre": "barycentre" in asked and settings.barycentre != grid.barycentric,
+        "stack.barycentre": "barycentre" in keys and settings.barycentre != grid.barycentric,
         "stack.tobs": settings.tobs is not None and not 0.9 < settings.tobs / grid.span < 1.1,
         "stack.f_max": settings.f_max is not None and settings.f_max < 0.9 * grid.npoints * grid.step,
         "--dm": bool(dedisp) and max(abs(config.dedisp.dm_lo - low), abs(config.dedisp.dm_hi - high)) > near,
@@ -239,11 +239,11 @@ def _placed(obs: Observation, grid: StackGrid, downsample: int, factor: float) -
 def _means(obs: Observation, grid: StackGrid, config: Config, folder: Path, progress: Progress) -> Means:
     """Threads, and what the making of powers leaves of the memory."""
     # Bytes per sample of the common transform that making powers takes.
-    taken = 40 * grid.nfft
-    left = stage_memory(config, obs) - taken
+    fft_memory = 40 * grid.nfft
+    left = stage_memory(config, obs) - fft_memory
     if left <= 0:
         raise ConfigError(
-            f"powers of {grid.nfft} samples take {taken / 2**20:.0f} MiB, more than run.memory leaves: give more "
+            f"powers of {grid.nfft} samples take {fft_memory / 2**20:.0f} MiB, more than run.memory leaves: give more "
             "--memory, or begin a stack of shorter pieces (stack.tobs) or fewer samples (stack.downsample)"
         )
     return replace(Means.of(config, obs, progress, folder), memory=left)

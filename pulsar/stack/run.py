@@ -271,7 +271,7 @@ def explained(candidates: Sequence[Candidate], tobs: float, dm_index: Array) -> 
     known = np.zeros((4, len(candidates)))
     rows: list[set[int]] = []
     for candidate in candidates:
-        apart = np.array([int(candidate.best["dm_index"]) not in own for own in rows], dtype=np.bool_)
+        apart = np.array([int(candidate.best["dm_index"]) not in dm_rows for dm_rows in rows], dtype=np.bool_)
         match = _ratio(known[:, : len(heads)], apart, candidate, tobs)
         if match is None:
             group = candidate.group
@@ -315,8 +315,8 @@ def _shown(stack: Stack, search: StackSearch, candidate: Candidate) -> tuple[str
     if len(stack.parts) > 1:
         gain = search.weights * (powers - points.size)
         best = int(np.argmax(gain))
-        others = np.arange(len(stack.parts)) != best
-        left = sum_logp(float(search.weights[others] @ powers[others]), points.size, search.weights[others])
+        weaker = np.arange(len(stack.parts)) != best
+        left = sum_logp(float(search.weights[weaker] @ powers[weaker]), points.size, search.weights[weaker])
         words += (
             f"; the best, MJD {stack.parts[best].piece.mjd:.4f}, {sigma[best]:.1f} sigma; without it "
             f"{float(stats.trial_sigma(left, search.ntrials(left))[0]):.1f} sigma, corrected for trials"

@@ -207,23 +207,23 @@ class StackSearch:
         """ln p of those harmonics that are none of what is known; 0: they are of another, None: they all are."""
         multiples = place * np.arange(1, nharm + 1)
         points = np.minimum(np.floor(multiples + 0.5).astype(np.int64), self.grid.npoints - 1)
-        others, near, summed, mean = known[:, :, None]
-        turns = np.rint(multiples / others)
+        freqs, near, summed, mean = known[:, :, None]
+        turns = np.rint(multiples / freqs)
         # Harmonics of a stronger signal that are looked at.
-        beside = (np.abs(multiples - turns * others) < near) & (turns >= 1) & (turns <= 64)
+        beside = (np.abs(multiples - turns * freqs) < near) & (turns >= 1) & (turns <= 64)
         # Were there more in harmonics beyond twice those that were summed, twice as many would have been better.
         # So much a falling spectrum of harmonics may hold there: of sums of H and 2 H the first is better where the
         # second half holds less than 2^1/2 - 1 of it; and what noise adds by 4 sigma.
         most = 0.414 * mean
         most = most + 4.0 * np.sqrt((1.0 + 2.0 * most) / self.neff)
         beside &= (turns <= 2.0 * summed) | (powers[points] - 1.0 < most)
-        own = ~beside.any(axis=0)
-        if own.all():
+        free = ~beside.any(axis=0)
+        if free.all():
             return None
         # What is left in every 19th harmonic alone is of 19 times the frequency.
-        if not own.any() or np.gcd.reduce(np.flatnonzero(own) + 1) > 1:
+        if not free.any() or np.gcd.reduce(np.flatnonzero(free) + 1) > 1:
             return 0.0
-        return float(sum_logp(float(powers[points[own]].sum()), int(own.sum()), self.weights)[0])
+        return float(sum_logp(float(powers[points[free]].sum()), int(free.sum()), self.weights)[0])
 
     def _is_part(self, powers: Float32s, place: float, nharm: int) -> bool:
         """True if all of a signal is in every second, third ... harmonic: then it is of that frequency."""
@@ -232,10 +232,10 @@ class StackSearch:
                 break
             k = np.arange(1, nharm + 1)
             values = powers[np.minimum(np.floor(place * k + 0.5).astype(np.int64), self.grid.npoints - 1)]
-            own, others = values[k % part == 0], values[k % part != 0]
+            shared, rest = values[k % part == 0], values[k % part != 0]
             if (
-                sum_logp(float(others.sum()), others.size, self.weights)[0] > SHARED_LOGP
-                and sum_logp(float(own.sum()), own.size, self.weights)[0] < self.logp_threshold
+                sum_logp(float(rest.sum()), rest.size, self.weights)[0] > SHARED_LOGP
+                and sum_logp(float(shared.sum()), shared.size, self.weights)[0] < self.logp_threshold
             ):
                 return True
         return False

@@ -320,14 +320,14 @@ class Injector:
         ConfigError
             Nothing of a signal is left: all of its samples are masked, or it is smeared out altogether.
         """
-        header, found = self.source.obs.header, []
+        header, signals = self.source.obs.header, []
         for number, pulsar in enumerate(pulsars):
-            found += self._pulsar(pulsar_signal(header, pulsar, chan_ok=self.share), seed, 2 * number)
+            signals += self._pulsar(pulsar_signal(header, pulsar, chan_ok=self.share), seed, 2 * number)
         first = 2 * len(pulsars)
         for number, burst in enumerate(bursts):
             there = self._there(burst.time + header.delays(burst.dm))
-            found.append(self._burst(burst_signal(header, burst, chan_ok=there), seed, first + number))
-        return found
+            signals.append(self._burst(burst_signal(header, burst, chan_ok=there), seed, first + number))
+        return signals
 
     def live_share(self, burst: Burst) -> float:
         """Share of the live channels in which a burst arrives where nothing is masked, clipped or missing."""
@@ -358,9 +358,9 @@ class Injector:
         inside = (at >= 0) & (at < self.source.nsamps)
         part = np.searchsorted(self._edges, at.clip(0, self.source.nsamps - 1), side="right") - 1
         block = self._blocks[part]
-        found = np.zeros(times.size)
-        found[self._chans] = inside & (block >= 0) & ~self._bad[block, np.arange(self._chans.size)]
-        return found
+        present = np.zeros(times.size)
+        present[self._chans] = inside & (block >= 0) & ~self._bad[block, np.arange(self._chans.size)]
+        return present
 
     def _dither(self, seed: int, number: int) -> Floats:
         # Streams of random numbers: where in a step the channels of a signal, and of its mean, begin.

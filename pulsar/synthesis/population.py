@@ -170,18 +170,18 @@ def read_asked(path: Path | str) -> tuple[Asked, ...]:
     path = Path(path)
     text = read_text(path, _TABLE)
     rows = _ecsv(path, text) if text.startswith("# %ECSV") else _csv(path, text)
-    found, wrong = [], []
+    signals, wrong = [], []
     for where, cells in rows:
         try:
-            found.append(_asked(f"{path}: {where}", cells))
+            signals.append(_asked(f"{path}: {where}", cells))
         except ConfigError as error:
             wrong.append(str(error))
     if wrong:
         more = f"\n… and {len(wrong) - MOST_TOLD} rows more" if len(wrong) > MOST_TOLD else ""
         raise ConfigError("\n".join(wrong[:MOST_TOLD]) + more)
-    if not found:
+    if not signals:
         raise ConfigError(f"{path}: holds no signals: expected a row for each below the names of the columns")
-    return tuple(found)
+    return tuple(signals)
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

@@ -158,8 +158,8 @@ class Handler(BaseHTTPRequestHandler):
         if len(hosts) != 1 or hosts[0].strip().lower() not in self.server.hosts:
             raise Refused(http.HTTPStatus.MISDIRECTED_REQUEST, "this server answers to its own address only")
         origins = self.headers.get_all("Origin", [])
-        own = tuple(f"http://{host}" for host in self.server.hosts)
-        if len(origins) > 1 or any(origin not in own for origin in origins):
+        own_origins = tuple(f"http://{host}" for host in self.server.hosts)
+        if len(origins) > 1 or any(origin not in own_origins for origin in origins):
             raise Refused(http.HTTPStatus.FORBIDDEN, "requests of other pages are not answered")
         # A link may be followed from elsewhere; nothing else may.
         followed = self.command == "GET" and self.headers.get("Sec-Fetch-Dest") == "document"
@@ -198,12 +198,12 @@ class Handler(BaseHTTPRequestHandler):
         if int(length[0]) > MOST_BODY:
             raise Refused(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a judgement has {MOST_BODY} bytes at most")
         try:
-            wanted = strict_json(self.rfile.read(int(length[0])))
+            content = strict_json(self.rfile.read(int(length[0])))
         except ValueError as error:
             raise Refused(http.HTTPStatus.BAD_REQUEST, "this is no JSON") from error
-        if not isinstance(wanted, dict):
+        if not isinstance(content, dict):
             raise Refused(http.HTTPStatus.BAD_REQUEST, "a judgement is a JSON object")
-        return "json", as_json(self.server.site.keep(wanted))
+        return "json", as_json(self.server.site.keep(content))
 
     def _send(self, status: http.HTTPStatus, kind: str, content: bytes, to: str = "") -> None:
         self.send_response(status)

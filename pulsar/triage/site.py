@@ -72,8 +72,8 @@ class Site:
         paths = dict.fromkeys(self._kept_in[place] for place, _ in self.rows.values())
         self._files = {path: Sidecar(path) for path in paths}
         # Beside the products, where judgements are kept elsewhere, they are only read.
-        others = [beside(run.path) for run in runs if beside(run.path).exists()]
-        self._read_only = [e for path in others if path not in self._files for e in read_labels(path).entries]
+        other_files = [beside(run.path) for run in runs if beside(run.path).exists()]
+        self._read_only = [e for path in other_files if path not in self._files for e in read_labels(path).entries]
         page, self._tasks = served_page(runs, [part(name) for name in (*scripts, "triage.js")], part("triage.css"))
         self.page = page.encode()
         self._desk, self._dense = Desk(self._sources), Desk(self._sources, resolution=2 * RESOLUTION)
@@ -87,10 +87,10 @@ class Site:
             return "html", self.page
         if path == "labels":
             return "json", as_json(self.labels())
-        asked = {"beside": self.beside, "cleaning": self.cleaning}.get(path)
-        told = None if asked is None else asked(query.get("uid", [""])[0])
-        if told is not None:
-            return "json", as_json(told)
+        answer = {"beside": self.beside, "cleaning": self.cleaning}.get(path)
+        content = None if answer is None else answer(query.get("uid", [""])[0])
+        if content is not None:
+            return "json", as_json(content)
         name, _, kind = path.rpartition(".")
         # Sheets are looked up among those that there are: no path leads to a file.
         sheet = self.sheet(f"{name}.png") if kind in ("png", "json") else None
@@ -121,27 +121,27 @@ class Site:
         with self._keeping:
             labels = self.judgements()
         judged = {uid: self._judged(labels, uid) for uid in self.rows}
-        return {"who": self.who, "labels": {uid: told for uid, told in judged.items() if told}}
+        return {"who": self.who, "labels": {uid: entry for uid, entry in judged.items() if entry}}
 
     def _judged(self, labels: Labels, uid: str) -> dict[str, Any] | None:
         each = labels.of(uid)
         if not each:
             return None
-        own = each.pop(self.who, None)
+        label = each.pop(self.who, None)
         others_say = [f"{who}: {e.label or 'no label'}" + (f" ({e.note})" if e.note else "") for who, e in each.items()]
         return {
-            "label": own.label if own else "",
-            "note": own.note if own else "",
+            "label": label.label if label else "",
+            "note": label.note if label else "",
             "told": labels.told(uid),
             "others": others_say,
         }
 
-    def keep(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    def keep(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Keep a judgement: on the disk when this returns.
 
         Parameters
         ----------
-        wanted : mapping
+        content : mapping
             Texts "uid", "label" and "note".
 
         Raises
@@ -151,7 +151,7 @@ class Site:
         PulsarError
             It is not kept.
         """
-        texts = [wanted.get(key, "") for key in ("uid", "label", "note")]
+        texts = [content.get(key, "") for key in ("uid", "label", "note")]
         if not all(isinstance(text, str) for text in texts):
             raise ConfigError("uid, label and note have to be texts")
         uid, label, note = map(str, texts)
@@ -173,14 +173,14 @@ class Site:
         if "period" in row:
             shown += others(self._sources, place, row)
         out = []
-        for at, ident, told in shown:
+        for at, ident, text in shown:
             pulse = "period" not in row
             folded = ident in (self._sources[at].pulse_ids if pulse else self._sources[at].ids)
             path = f"others/{at}/{ident}.png" if folded else ""
             with self._drawing:
                 if folded:
                     self._tasks[path] = Task(at, ident, pulse=pulse)
-            out.append({"told": told, "sheet": path})
+            out.append({"told": text, "sheet": path})
         return {"rows": out}
 
     def cleaning(self, uid: str) -> dict[str, Any] | None:
@@ -213,8 +213,8 @@ class Site:
             for name, unit, axis in axes
             if len(axis) > 1
         ]
-        told = "The fold is measured without these by"
-        return {"told": told, "commands": lines, "spans": spans, "out": shlex.quote(f"{stem}_clean.h5")}
+        text = "The fold is measured without these by"
+        return {"told": text, "commands": lines, "spans": spans, "out": shlex.quote(f"{stem}_clean.h5")}
 
 
 def row_label(uid: str, run: Run, row: Mapping[str, Any]) -> Label:
@@ -286,16 +286,16 @@ def others(runs: Sequence[Run], number_of_run: int, row: Any) -> list[tuple[int,
     list of (int, str, str)
         Which product, name of the row, and where it is from with its numbers.
     """
-    own = _observation(runs[number_of_run], row)
+    this_obs = _observation(runs[number_of_run], row)
     best: dict[tuple[str, float, int], tuple[float, tuple[int, str, str]]] = {}
     for k, run in enumerate(runs):
         rows = run.rows("candidates")
-        for other in rows[same(row, rows) & (rows["harmonic_of"] == "")]:
-            where, snr = _observation(run, other), float(np.nan_to_num(other["snr"], nan=-np.inf))
-            if where == own or (k == number_of_run and uid_of(other) == uid_of(row)):
+        for rival in rows[same(row, rows) & (rows["harmonic_of"] == "")]:
+            where, snr = _observation(run, rival), float(np.nan_to_num(rival["snr"], nan=-np.inf))
+            if where == this_obs or (k == number_of_run and uid_of(rival) == uid_of(row)):
                 continue
             if where not in best or snr > best[where][0]:
-                best[where] = snr, (k, str(other["id"]), _told(run, other))
+                best[where] = snr, (k, str(rival["id"]), _told(run, rival))
     # Beside each other no more than these, the strongest.
     return [match for _, match in sorted(best.values(), key=lambda entry: entry[0], reverse=True)[:19]]
 

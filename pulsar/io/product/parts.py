@@ -179,8 +179,8 @@ def check_shapes(file: Hdf5, group: str, arrays: Mapping[str, tuple[tuple[int, .
         fits = len(shape) == len(axes)
         for axis, n in zip(axes, shape, strict=False):
             length, _, more = axis.partition(" + ")
-            own = int(length) if length.isdecimal() else sizes.setdefault(length, n - int(more or 0))
-            fits &= own + int(more or 0) == n and (n > 0 or length == "n")
+            size = int(length) if length.isdecimal() else sizes.setdefault(length, n - int(more or 0))
+            fits &= size + int(more or 0) == n and (n > 0 or length == "n")
         if not fits:
             known = ", ".join(f"{length} = {n}" for length, n in sizes.items())
             raise file.damaged(
@@ -200,8 +200,8 @@ def read_fold(file: Hdf5, ident: str) -> Fold:
     attrs = dict.fromkeys(schema.FOLD_LATER, math.nan) | dict(file.attributes(group))
     values = _measured(file, group, attrs, schema.FOLD_ARRAYS, schema.FOLD_SCALARS)
     for when in ("before", "after"):
-        given = {key: attrs.get(f"{key}_{when}", 0.0) for key in schema.FOLD_PARAMS}
-        numbers = _scalars(file, group, given, given)
+        params = {key: attrs.get(f"{key}_{when}", 0.0) for key in schema.FOLD_PARAMS}
+        numbers = _scalars(file, group, params, params)
         if not 0.0 < numbers["freq"] < math.inf or not math.isfinite(sum(numbers.values())):
             raise file.damaged(f"freq_{when} of {group} and its derivatives are {numbers}, expected those of a pulsar")
         values[when] = FoldParams(**numbers)
@@ -275,13 +275,13 @@ def _measured(
     return values | _scalars(file, group, attrs, scalars)
 
 
-def _scalars(file: Hdf5, group: str, attrs: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, float]:
-    for name in wanted:
+def _scalars(file: Hdf5, group: str, attrs: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, float]:
+    for name in names:
         value = attrs.get(name)
         if not isinstance(value, int | float) or abs(value) > 1e300:
             value_text = "missing" if value is None else shown(value)
             raise file.damaged(f"attribute {name} of {group} is {value_text}, expected a number")
-    return {name: float(attrs[name]) for name in wanted}
+    return {name: float(attrs[name]) for name in names}
 
 
 def observation_row(obs: int, header: Header, product: str = "", masked: float = math.nan) -> tuple[Any, ...]:

@@ -222,8 +222,8 @@ class Run:
     @property
     def sources(self) -> "ResultTable":
         """The candidates without those that another explains (its harmonics and so on): one row a source."""
-        own: ResultTable = self.candidates[self.candidates["harmonic_of"] == ""]
-        return own
+        rows: ResultTable = self.candidates[self.candidates["harmonic_of"] == ""]
+        return rows
 
     single_pulses = _kept(
         "single_pulses", "The ranked single pulses, best first, with units; empty when they were not searched."
