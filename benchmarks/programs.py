@@ -26,7 +26,7 @@ from population_sky import Sky
 from shared import best_of, scratch_folder, white_noise
 
 from pulsar.bench.case import power_of_two
-from pulsar.bench.stages import MEMORY, PULSAR, Survey, cleaned, run_dedispersion
+from pulsar.bench.stages import MEMORY, PULSAR, BenchSurvey, cleaned, run_dedispersion
 from pulsar.cleaning.source import CleanedSource
 from pulsar.config.model import AccelConfig, FFTConfig, FoldConfig
 from pulsar.constants import KDM
@@ -445,12 +445,12 @@ class Contest(NamedTuple):
     peers: tuple[Peer, ...]
 
 
-def works(surveys: Sequence[Survey], *, searches: bool = False) -> Iterator[Contest]:
+def works(surveys: Sequence[BenchSurvey], *, searches: bool = False) -> Iterator[Contest]:
     """Pieces of work that are there until the next one is asked for.
 
     Parameters
     ----------
-    surveys : sequence of Survey
+    surveys : sequence of BenchSurvey
         On the first everything is done, on the others dedispersion alone.
     searches : bool
         The searches for accelerations, too.
@@ -465,7 +465,7 @@ def works(surveys: Sequence[Survey], *, searches: bool = False) -> Iterator[Cont
                 yield from (acceleration(*case, folder) for case in ACCELERATIONS if searches)
 
 
-def dedispersion(survey: Survey, path: Path) -> Iterator[Contest]:
+def dedispersion(survey: BenchSurvey, path: Path) -> Iterator[Contest]:
     """From a file to every series, which the peers write to disk: without making the mask, and with it.
 
     `dedisperse_all_fil` measures the noise of the channels and takes it out, the others sum the samples as they are:
@@ -502,7 +502,7 @@ def dedispersion(survey: Survey, path: Path) -> Iterator[Contest]:
     opened.close()
 
 
-def fold(survey: Survey, path: Path) -> Contest:
+def fold(survey: BenchSurvey, path: Path) -> Contest:
     """One candidate, from the file to its refined profile."""
     config = FoldConfig(nbins=NBINS, nsubints=NSUBINTS, nbands=NBANDS)
     params = [FoldParams(1.0 / PULSAR.period, 0.0, PULSAR.dm)]

@@ -29,7 +29,7 @@ from pulsar.io.product.writer import Target
 from pulsar.io.series import write_series
 from pulsar.orbits.bank import projected_size
 from pulsar.orbits.run import fold_phases
-from pulsar.orbits.search import Octave, Orbit, OrbitSearch
+from pulsar.orbits.search import CircularOrbit, Octave, OrbitSearch
 from pulsar.pipeline.ephemerides import Ephemeris
 from pulsar.pipeline.stages import BatchSearch, SeriesSearch, Trials
 from pulsar.searches import stats
@@ -308,7 +308,7 @@ def orbit_search(config: OrbitsConfig, tobs: float) -> OrbitSearch:
     return OrbitSearch(round(tobs / 1e-3), 1e-3, Octave(85.0, 170.0), config)
 
 
-def found_orbits(search: OrbitSearch, series: NDArray[np.float32]) -> list[Orbit]:
+def found_orbits(search: OrbitSearch, series: NDArray[np.float32]) -> list[CircularOrbit]:
     """Orbits that are found in a series."""
     white = search.whiten(series)
     assert white is not None
@@ -328,7 +328,7 @@ def orbits(
         p_orb = tobs * rng.uniform(0.96, 1.04)
         size = projected_size(p_orb, 1.4, heaviest * rng.uniform(0.1, 1.0))
         angle = rng.uniform(0.0, 2.0 * np.pi)
-        true = Orbit(1.0 / period, 2.0 * np.pi / p_orb, size * np.sin(angle), size * np.cos(angle), 1, 0.0)
+        true = CircularOrbit(1.0 / period, 2.0 * np.pi / p_orb, size * np.sin(angle), size * np.cos(angle), 1, 0.0)
         pulses = gaussian_pulses(true.freq * true.emitted(t) + rng.uniform(), duty)
         series = (12.0 * pulses + rng.standard_normal(search.nsamps)).astype(np.float32)
         begun = process_time()

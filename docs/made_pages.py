@@ -115,10 +115,10 @@ def tables() -> str:
 
 def bench_fields() -> str:
     """Every field of the JSON of pulsar bench."""
-    from pulsar.bench.figures import FORMAT_VERSION, Figure, Run, StageFigure
+    from pulsar.bench.figures import FORMAT_VERSION, BenchRun, Figure, StageFigure
     from pulsar.bench.limits import Limits
 
-    titles = {Run: "The run", Limits: "Each of limits", Figure: "Each of figures", StageFigure: "Each of stages"}
+    titles = {BenchRun: "The run", Limits: "Each of limits", Figure: "Each of figures", StageFigure: "Each of stages"}
     types = {str: "string", int: "integer", float: "number", float | None: "number or null", dict[str, str]: "object"}
     parts = [
         f"# JSON of pulsar bench\n\nWhat `pulsar bench --json` writes, `format_version` {FORMAT_VERSION}; "

@@ -96,7 +96,7 @@ def _type(text: str) -> Any:
     return types.Array(kind, shape.count(",") + 1, "C" if "::1" in shape else "A", readonly=readonly)
 
 
-_TUPLES = ("fft.Plan", "coherent.Ladder", "correlate.Block", "pulses.White", "clusters.Events")
+_TUPLES = ("fft.Plan", "coherent.Ladder", "correlate.Tables", "pulses.White", "clusters.Events")
 
 
 @functools.cache
@@ -111,7 +111,7 @@ def _tuple(text: str) -> Any:
         from pulsar_kernels.coherent import make_ladder
 
         return type_of(make_ladder(7, 16))
-    if text == "correlate.Block":
+    if text == "correlate.Tables":
         from pulsar_kernels.correlate import make_block
 
         return type_of(make_block(256, 1.0, 2.0))

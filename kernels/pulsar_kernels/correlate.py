@@ -32,7 +32,7 @@ _OFFSET = KNEE - (int(np.float32(KNEE).view(np.int32)) >> _STEP)
 _LARGEST = 1e9
 
 
-class Block(NamedTuple):
+class Tables(NamedTuple):
     """Tables for the correlation of blocks of N amplitudes; drifts are dz bins apart.
 
     Attributes
@@ -67,7 +67,7 @@ def places(n: int) -> Floats:
     return np.where(index < n // 2, index, index - n) / n
 
 
-def make_block(n: int, filled: float, dz: float) -> Block:
+def make_block(n: int, filled: float, dz: float) -> Tables:
     """Tables for correlation.
 
     Parameters
@@ -82,7 +82,7 @@ def make_block(n: int, filled: float, dz: float) -> Block:
     radix = factors(n)
     u = np.arange(n // 2 + 1) / n
     lanes = _planes(0.5 * dz * u[:, None] ** 2 * np.arange(LANES))
-    return Block(
+    return Tables(
         np.array(radix, dtype=np.int64),
         twiddles(radix),
         round(0.5 * filled * n),
@@ -211,7 +211,7 @@ def short_series(
     pad: int,
     first: int,
     stride: int,
-    block: Block,
+    block: Tables,
     scale: float,
     work: Float32s,
     out: Float32s,
@@ -225,7 +225,7 @@ def short_series(
     pad : int
     first, stride : int
         First bin of the first block (it may be negative), and bins from one block to the next.
-    block : Block
+    block : Tables
     scale : float
         Short series have the rms `scale` where there are data, if the amplitudes have 1.
     work : ndarray of float32, shape (>= work_floats(N),)
@@ -295,7 +295,7 @@ def correlate(
     series: Float32s,
     start: Float32s,
     bend: Float32s,
-    block: Block,
+    block: Tables,
     groups: int,
     lo: int,
     hi: int,
@@ -314,7 +314,7 @@ def correlate(
         From `first_phase`: the drift of the first lane.
     bend : ndarray of float32, shape (2, N)
         From `first_phase`: the change of the drift.
-    block : Block
+    block : Tables
     groups : int
         A row has ``16 groups`` drifts.
     lo, hi : int

@@ -25,7 +25,7 @@ VERSIONS = (
     ", int64[:,::1], float64[:,::1])",
     "spectra.line_powers(float32[:,::1], float32[::1], int64[::1], float32[::1], int64, float64"
     ", float32[:,:,::1], float64[::1], int64[::1])",
-    "correlate.correlate(float32[:,::1], float32[:,::1], float32[:,::1], correlate.Block, int64, int64, int64"
+    "correlate.correlate(float32[:,::1], float32[:,::1], float32[:,::1], correlate.Tables, int64, int64, int64"
     ", float32[::1], uint8[::1], uint8[::1], int64)",
     "peaks.select(float32[::1], float32[::1], int64, float64[::1], int64[::1], float64[::1], int64[::1]"
     ", int64[::1], float64[::1], float64[::1])",
@@ -48,7 +48,7 @@ VERSIONS = (
     "clusters.link(int64[::1], clusters.Events, int64[::1], int64, float64, float64, float64, int64[::1])",
     "cells.moments_either(int16[::1], float32[::1], float32[::1], float32[::1], float32[::1])",
     "interference.most_beyond(float32[:,::1], int64, float32[:,:,::1], bool, int64[:,::1])",
-    "correlate.short_series(float32[::1], float32[::1], int64, int64, int64, correlate.Block, float64"
+    "correlate.short_series(float32[::1], float32[::1], int64, int64, int64, correlate.Tables, float64"
     ", float32[::1], float32[:,:,::1])",
     "clusters.absorb(int64[::1], int64[::1], int64[::1], clusters.Events, float64[::1], float64, float64"
     ", float64, float64, int64[::1])",

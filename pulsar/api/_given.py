@@ -60,16 +60,16 @@ def taken(name: str, data: Any) -> Any:
         return _even(name, seconds, np.asarray(data.counts), math.nan, float(data.dt))
     header = getattr(data, "your_header", None)
     if header is not None and callable(getattr(data, "get_data", None)):
-        return _Band(header, int(header.nspectra), lambda at, n: np.asarray(data.get_data(at, n)).T)
+        return _ForeignBand(header, int(header.nspectra), lambda at, n: np.asarray(data.get_data(at, n)).T)
     header = getattr(data, "header", None)
     if header is None or not hasattr(header, "tsamp"):
         return data
     if callable(getattr(data, "read_block", None)):
-        return _Band(header, int(header.nsamples), lambda at, n: _samples(data.read_block(at, n)))
+        return _ForeignBand(header, int(header.nsamples), lambda at, n: _samples(data.read_block(at, n)))
     values = _samples(data)
     if values.ndim == 1:
         return TimeSeries(values, float(header.tsamp), float(getattr(header, "dm", 0.0)), float(header.tstart))
-    return _Band(header, values.shape[1], lambda at, n: values[:, at : at + n])
+    return _ForeignBand(header, values.shape[1], lambda at, n: values[:, at : at + n])
 
 
 def _samples(block: Any) -> Array:
@@ -134,7 +134,7 @@ def _step(seconds: Floats) -> float:
     return float(np.mean(steps[np.abs(steps - middle) < 0.5 * middle]))
 
 
-class _Band(Observation):
+class _ForeignBand(Observation):
     """An observation that another package reads, piece by piece.
 
     Parameters

@@ -28,7 +28,7 @@ from pulsar.config.resources import keep_freed, memory_budget, parse_size, usabl
 from pulsar.data.files import private
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.pipeline.ranges import Crew, RangeTask, search_range
-from pulsar.pipeline.stages import Found
+from pulsar.pipeline.stages import SearchResult
 
 #: Workers may be lost so often with the same task before it is taken for what kills them.
 LOSSES: Final = 5
@@ -327,7 +327,7 @@ def _record(folder: Path, unit: Unit, future: Any) -> Record:
     return lost
 
 
-def search_in_worker(task: RangeTask) -> Found:
+def search_in_worker(task: RangeTask) -> SearchResult:
     """Search a range of DMs in a worker of Dask.
 
     Dask starts workers with ``MALLOC_TRIM_THRESHOLD_=65536``, so that glibc no longer adapts to what a program takes:
@@ -346,7 +346,7 @@ class DaskWorkers:
     threads: int
     memory: int
 
-    def search(self, tasks: Sequence[RangeTask]) -> Iterator[tuple[RangeTask, Found]]:
+    def search(self, tasks: Sequence[RangeTask]) -> Iterator[tuple[RangeTask, SearchResult]]:
         """Each task, in whatever order they end, with what it has found; what a lost worker had is done by others.
 
         Raises
@@ -366,7 +366,7 @@ class DaskWorkers:
                 if type(error).__name__ == "KilledWorker":
                     reason = f"{LOSSES + 1} workers were lost with it, perhaps for want of memory"
                 raise PulsarError(f"trial DMs {task.first} to {task.last - 1} cannot be searched by a worker: {reason}")
-            detected: Found = future.result()
+            detected: SearchResult = future.result()
             future.release()
             yield task, detected
 

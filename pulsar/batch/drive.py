@@ -244,7 +244,7 @@ class Request:
 
 
 @dataclass
-class Outcome:
+class BatchOutcome:
     """The outcome of a run of a batch."""
 
     #: done, left: units.
@@ -264,7 +264,7 @@ class Outcome:
         return max([*codes, int(self.left > 0 and not self.submitted)])
 
 
-def run_batch(folder: Path | str, request: Request = Request(), *, progress: Progress | None = None) -> Outcome:
+def run_batch(folder: Path | str, request: Request = Request(), *, progress: Progress | None = None) -> BatchOutcome:
     """Search what is left of a batch.
 
     Parameters
@@ -297,7 +297,7 @@ def run_batch(folder: Path | str, request: Request = Request(), *, progress: Pro
                 if request.options.stage_in:
                     sweep(Path(request.options.stage_in), copies_of(batch.ident))
         records = look(batch, ours=True).values()
-        return Outcome(
+        return BatchOutcome(
             sum(record.status == "done" for record in records),
             sum(record.status not in ("done", "failed") for record in records),
             [record for record in records if record.status == "failed"],

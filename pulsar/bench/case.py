@@ -31,7 +31,7 @@ def power_of_two(n: int) -> str:
     return f"2^{n.bit_length() - 1}" if n > 1 and n & (n - 1) == 0 else str(n)
 
 
-class Cost(NamedTuple):
+class CallCost(NamedTuple):
     """Cost of one call."""
 
     samples: int  # Samples taken in (channels times times)
@@ -47,7 +47,7 @@ class Work:
 
     run: Callable[[], object]  # One call of the kernel; what it allocates is part of its time
     result: Callable[[], Array]  # Result of the last call
-    cost: Cost
+    cost: CallCost
     plain: Callable[[], Array] | None = None  # The same result, or its part `rows`, by plain numpy or scipy
     #: Part of the result that `plain` makes; its time is divided by the fraction that they are.
     rows: slice | None = None

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from pulsar.bench.case import Cost, Size, Work, afresh, case, noise
+from pulsar.bench.case import CallCost, Size, Work, afresh, case, noise
 from pulsar.cleaning.statistics import piece_samples
 from pulsar.dedisp.engine import build_tree, make_engines, samples_per_dm, tile_size
 from pulsar.dedisp.stream import Workspaces
@@ -50,7 +50,7 @@ def unpack(size: Size, nbits: int) -> Work:
         return last
 
     samples = size.nchans * size.nsamps
-    return Work(run, lambda: out[:, : len(pieces[-1])], Cost(samples, raw.nbytes + samples), plain)
+    return Work(run, lambda: out[:, : len(pieces[-1])], CallCost(samples, raw.nbytes + samples), plain)
 
 
 unpack_8bit = case(
@@ -87,7 +87,7 @@ def moments(size: Size, dtype: str) -> Work:
 
     # Third powers nearly cancel.
     atol = 1e-5 * 128.0**3 * size.nsamps
-    cost = Cost(data.size, data.nbytes, flops=9 * data.size)
+    cost = CallCost(data.size, data.nbytes, flops=9 * data.size)
     return Work(run, lambda: np.vstack([sums, ntop]), cost, plain, rtol=1e-5, atol=atol)
 
 
@@ -103,7 +103,7 @@ def medians(size: Size) -> Work:
         return np.stack([np.median(values[a:b], axis=0) for a, b in zip(first, last, strict=True)])
 
     run = partial(running_medians, values, first, last, out)
-    return Work(run, lambda: out, Cost(values.size, 2 * values.nbytes), plain)
+    return Work(run, lambda: out, CallCost(values.size, 2 * values.nbytes), plain)
 
 
 @case("normalise", f"{SAMPLES} -> int8", "samples to cleaned int8, {nchans} channels", BLOCK, (333, 5))
@@ -124,7 +124,7 @@ def normalise(size: Size, dtype: str) -> Work:
 
     run = partial(clean.normalise, raw, chans, base, slope, scale, 0, none, none, out)
     # Ties of the rounding may fall to either side: one step.
-    return Work(run, lambda: out, Cost(raw.size, raw.nbytes + out.nbytes, flops=7 * raw.size), plain, atol=1)
+    return Work(run, lambda: out, CallCost(raw.size, raw.nbytes + out.nbytes, flops=7 * raw.size), plain, atol=1)
 
 
 @case("halve", "int8, int16 -> int16", "sums of two samples", BLOCK, (334, 5), "adds L1", step=Size(2))
@@ -136,7 +136,7 @@ def halve(size: Size, dtype: str) -> Work:
     def plain() -> Array:
         return np.asarray(np.add(data[:, 0::2], data[:, 1::2], dtype=np.int16))
 
-    cost = Cost(data.size, data.nbytes + out.nbytes, adds=out.size)
+    cost = CallCost(data.size, data.nbytes + out.nbytes, adds=out.size)
     return Work(partial(halve_samples, data, out), lambda: out, cost, plain)
 
 
@@ -152,7 +152,7 @@ def requantise(size: Size) -> Work:
         return rounded.clip(-128, 127).astype(np.int8)
 
     run = partial(requantise_sums, sums, scale, out)
-    return Work(run, lambda: out, Cost(sums.size, sums.nbytes + out.nbytes, flops=4 * sums.size), plain)
+    return Work(run, lambda: out, CallCost(sums.size, sums.nbytes + out.nbytes, flops=4 * sums.size), plain)
 
 
 #: Bands of the sums of the first pass, and samples of a point of its spectra.
@@ -170,7 +170,7 @@ def band_sums(size: Size, dtype: str) -> Work:
         return np.stack([data[bands == b].sum(axis=0, dtype=np.float32) for b in range(BANDS)])
 
     run = afresh(out, 0.0, partial(add_bands, data, bands, 0, out))
-    return Work(run, lambda: out, Cost(data.size, data.nbytes + out.nbytes, adds=data.size), plain)
+    return Work(run, lambda: out, CallCost(data.size, data.nbytes + out.nbytes, adds=data.size), plain)
 
 
 @case("decimate", f"{SAMPLES} -> float32", "sums of 16 samples, {nchans} channels", BLOCK, (333, 5), "adds L1")
@@ -184,7 +184,7 @@ def decimate(size: Size, dtype: str) -> Work:
         return np.asarray(whole.reshape(size.nchans, -1, FACTOR).sum(axis=2, dtype=np.float32))
 
     run = afresh(out, 0.0, partial(decimate_samples, data, FACTOR, 0, out))
-    return Work(run, lambda: out, Cost(data.size, data.nbytes + out.nbytes, adds=data.size), plain)
+    return Work(run, lambda: out, CallCost(data.size, data.nbytes + out.nbytes, adds=data.size), plain)
 
 
 @case("block-lines", "float32 -> float32", "spectra of {nsamps} points, {nchans} channels", (300, 1024), (60, 40))
@@ -216,7 +216,7 @@ def block_lines(size: Size) -> Work:
         return np.asarray(some.max(axis=1) / level - np.log(some.shape[1]))
 
     # Of the transform; and of the powers, their sums and comparisons.
-    cost = Cost(points.size, 2 * points.nbytes, flops=points.size * (2.5 * float(np.log2(size.nsamps)) + 8.0))
+    cost = CallCost(points.size, 2 * points.nbytes, flops=points.size * (2.5 * float(np.log2(size.nsamps)) + 8.0))
     return Work(run, lambda: surplus, cost, plain, rtol=1e-3, atol=1e-2)
 
 
@@ -247,7 +247,7 @@ def votes(size: Size) -> Work:
     def plain() -> Array:
         return np.asarray(outliers(values) | outliers(-values))
 
-    cost = Cost(values.size, len(lags) * values.nbytes)
+    cost = CallCost(values.size, len(lags) * values.nbytes)
     return Work(partial(iqrm, values, lags, 4.0, out), lambda: out, cost, plain)
 
 
@@ -256,7 +256,7 @@ def growth(size: Size) -> Work:
     """Flags closed and extended along rows."""
     flags = np.random.default_rng(1).random((size.nchans, size.nsamps)) < 0.3
     out = np.zeros(flags.shape, dtype=np.bool_)
-    cost = Cost(flags.size, 2 * flags.nbytes, adds=5 * flags.size)
+    cost = CallCost(flags.size, 2 * flags.nbytes, adds=5 * flags.size)
     return Work(partial(extend, flags, 0.2, out), lambda: out, cost)
 
 
@@ -277,7 +277,7 @@ def tone(size: Size) -> Work:
         return np.asarray(x - 2.0 * np.real((sums[hi] - sums[lo]) / (hi - lo) / turned))
 
     run = afresh(out, x, partial(remove_tone, out, freq, half, work))
-    cost = Cost(n, x.nbytes * 3, flops=8 * n)
+    cost = CallCost(n, x.nbytes * 3, flops=8 * n)
     return Work(run, lambda: out, cost, plain, rtol=1e-4, atol=1e-4)
 
 
@@ -327,7 +327,7 @@ def dedisperse(size: Size, method: str) -> Work:
         return sums
 
     volume = size.nchans * size.nsamps
-    cost = Cost(volume, volume + out.nbytes, adds=sum(e.adds for e in engines) * size.nsamps)
+    cost = CallCost(volume, volume + out.nbytes, adds=sum(e.adds for e in engines) * size.nsamps)
     return Work(run, lambda: out, cost, plain, rows=slice(size.ndms - few, size.ndms), atol=atol)
 
 

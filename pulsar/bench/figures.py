@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
 
-from pulsar.bench.case import Cost, Size
+from pulsar.bench.case import CallCost, Size
 from pulsar.bench.limits import Limits, Timing
 from pulsar.config.resources import usable_cores
 from pulsar.data.files import read_bytes
@@ -84,7 +84,7 @@ class StageFigure(Measured):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class BenchRun:
     """Everything that one run measured."""
 
     format: Annotated[str, "", f'"{FORMAT}"']
@@ -103,9 +103,9 @@ class Run:
     stages: Annotated[list[StageFigure], "", "figures of whole stages (`--stages`)"]
 
 
-def empty_run(threads: int = 1, seconds: float = 0.0, repeats: int = 1) -> Run:
+def empty_run(threads: int = 1, seconds: float = 0.0, repeats: int = 1) -> BenchRun:
     """A run on this machine that begins now, without figures."""
-    return Run(
+    return BenchRun(
         format=FORMAT,
         format_version=FORMAT_VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -126,7 +126,7 @@ class Trial(NamedTuple):
 
     first_s: float
     timing: Timing
-    cost: Cost
+    cost: CallCost
     plain_cpu_s: float | None = None
 
 
@@ -167,10 +167,10 @@ def measured(
     }
 
 
-_RUN: Final = TypeAdapter(Run)
+_RUN: Final = TypeAdapter(BenchRun)
 
 
-def load(path: Path) -> Run:
+def load(path: Path) -> BenchRun:
     """Read a run.
 
     Parameters
@@ -239,7 +239,7 @@ class Comparison:
     chance: float  # Chance that the repeats of equally fast runs do not overlap, for one kernel
 
 
-def _entries(run: Run) -> dict[tuple[Any, ...], tuple[str, Measured]]:
+def _entries(run: BenchRun) -> dict[tuple[Any, ...], tuple[str, Measured]]:
     """Name and figure of everything in a run, by what has to agree for times to be comparable."""
     entries: dict[tuple[Any, ...], tuple[str, Measured]] = {}
     for f, name in zip(run.figures, labels(run.figures), strict=True):
@@ -250,7 +250,7 @@ def _entries(run: Run) -> dict[tuple[Any, ...], tuple[str, Measured]]:
     return entries
 
 
-def compare(a: Run, b: Run) -> Comparison:
+def compare(a: BenchRun, b: BenchRun) -> Comparison:
     """Set two runs beside each other: which differences are beyond the noise of both.
 
     Raises
@@ -298,12 +298,12 @@ COLOURS: Final = {
 }
 
 
-def roofline(run: Run, path: Path) -> None:
+def roofline(run: BenchRun, path: Path) -> None:
     """Draw operations a second over operations per byte under the roofs, and how much of its limit each kernel reaches.
 
     Parameters
     ----------
-    run : Run
+    run : BenchRun
         With at least one kernel.
     path : Path
         PNG, or PDF or SVG where the name ends so; written whole or not at all.
@@ -325,7 +325,7 @@ def roofline(run: Run, path: Path) -> None:
     save(sheet, path)
 
 
-def _roofs(axes: "Axes", run: Run) -> None:
+def _roofs(axes: "Axes", run: BenchRun) -> None:
     from pulsar.report.figure import INK
 
     limits = next(x for x in run.limits if x.threads == run.threads)

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from pulsar.bench.case import Cost, Size, Work, afresh, case, noise
+from pulsar.bench.case import CallCost, Size, Work, afresh, case, noise
 from pulsar.constants import KDM
 from pulsar.folding.plan import plan_bands
 from pulsar_kernels import cells, clusters, ffa, fold, longwave, matched, subtract
@@ -35,7 +35,7 @@ def flat_series(size: Size, dtype: str) -> Work:
         x = np.polynomial.polynomial.polyval((2.0 * np.arange(n) + 1.0) / n - 1.0, trend)
         return np.asarray(8.0 * (series - x).reshape(-1, 40).sum(axis=1))
 
-    cost = Cost(n, series.nbytes + 4.0 * 2 * (n // 4) * 2 + 2.0 * (n // 40), flops=3 * n)
+    cost = CallCost(n, series.nbytes + 4.0 * 2 * (n // 4) * 2 + 2.0 * (n // 40), flops=3 * n)
     return Work(run, lambda: out, cost, plain, atol=40.0)
 
 
@@ -86,7 +86,7 @@ def ffa_boxes(size: Size) -> Work:
 
     run = partial(ffa.search_periods, data, n, table, widths, sigma, -np.inf, work, tile, best, best_width, none)
     # A running sum, and two operations for every box; they are 32 bits wide, as much as two of 16.
-    cost = Cost(n, 2 * n, adds=n * (np.log2(rows) + 2.0 * (1 + 2 * len(WIDTHS))))
+    cost = CallCost(n, 2 * n, adds=n * (np.log2(rows) + 2.0 * (1 + 2 * len(WIDTHS))))
     return Work(run, lambda: best[:rows], cost, plain, rtol=1e-4, atol=1e-4)
 
 
@@ -113,7 +113,7 @@ def pulse_moments(size: Size, dtype: str) -> Work:
 
     run = partial(cells.cell_moments, series, mean, var, count)
     # To float, minus the origin; a sum, a square and its sum.
-    cost = Cost(size.nsamps, series.nbytes + 12 * mean.size, flops=5 * size.nsamps)
+    cost = CallCost(size.nsamps, series.nbytes + 12 * mean.size, flops=5 * size.nsamps)
     return Work(run, lambda: np.stack([mean, var]), cost, plain, rtol=1e-4, atol=1e-3)
 
 
@@ -158,7 +158,7 @@ def pulse_scan(size: Size, dtype: str) -> Work:
         return np.array([largest])
 
     # Of 16 bit: 7 additions and 8 comparisons at full time resolution, 7 and 4 at all others together, 1 for pairs.
-    cost = Cost(n, series.nbytes, adds=27 * n)
+    cost = CallCost(n, series.nbytes, adds=27 * n)
     return Work(run, lambda: np.array([np.max(boxes[: count[0], 0])]), cost, plain, rtol=0.01)
 
 
@@ -194,7 +194,7 @@ def pulse_link(size: Size) -> Work:
     parent = np.zeros(row.size, dtype=np.int64)
 
     run = partial(clusters.link, first, events, order, 3, 0.0, e_lo, 1.9, parent)
-    return Work(run, lambda: parent, Cost(row.size, row.size * 5 * 8))
+    return Work(run, lambda: parent, CallCost(row.size, row.size * 5 * 8))
 
 
 #: Bins of a fold, groups of candidates that share their channel sums, and candidates in each.
@@ -235,7 +235,7 @@ def phase_bins(size: Size) -> Work:
 
     run = partial(fold.phase_bins, phase, rate, accel, 0.0, NBINS, edges, out)
     # Seven operations in double precision.
-    return Work(run, lambda: out, Cost(n, out.nbytes, flops=14 * n), plain)
+    return Work(run, lambda: out, CallCost(n, out.nbytes, flops=14 * n), plain)
 
 
 @case("fold-band", "int8 -> int32", "{nchans} channels folded for 32 candidates", (1 << 16, 16), (9000, 11), "adds L1")
@@ -261,7 +261,7 @@ def fold_band(size: Size) -> Work:
         return folded
 
     run = partial(fold.fold_band, data, n, delays, starts, members, slots, total, parts, acc)
-    cost = Cost(nchans * n, data.nbytes + slots.nbytes + acc.nbytes, adds=NGROUPS * nchans * n)
+    cost = CallCost(nchans * n, data.nbytes + slots.nbytes + acc.nbytes, adds=NGROUPS * nchans * n)
     return Work(run, lambda: acc, cost, plain)
 
 
@@ -303,7 +303,7 @@ def fold_bands(size: Size) -> Work:
 
     run = partial(fold.fold_bands, data, 0, n, *places, delays, starts, members, slots, table, stash, lanes, parts, acc)
     samples = nbands * nchans * n
-    cost = Cost(samples, data.nbytes + slots.nbytes + acc.nbytes, adds=ngroups * samples)
+    cost = CallCost(samples, data.nbytes + slots.nbytes + acc.nbytes, adds=ngroups * samples)
     return Work(run, lambda: acc, cost, plain)
 
 
@@ -343,7 +343,7 @@ def subtract_cells(size: Size) -> Work:
 
     run = afresh(out, data, partial(subtract.subtract_cells, out, 0, place, *template))
     # Seven operations in double precision for the phase.
-    return Work(run, lambda: out, Cost(nchans * n, 2.0 * data.nbytes, flops=14 * nchans * n), plain)
+    return Work(run, lambda: out, CallCost(nchans * n, 2.0 * data.nbytes, flops=14 * nchans * n), plain)
 
 
 @case("fold-row", "float32 -> float64", "{nsamps} float32 samples folded", FULL, (1000,))
@@ -358,7 +358,7 @@ def fold_row(size: Size) -> Work:
         return np.bincount(slots, weights=data, minlength=NBINS)
 
     run = afresh(sums, 0.0, partial(fold.fold_row, data, slots, sums))
-    return Work(run, lambda: sums, Cost(n, data.nbytes + slots.nbytes, flops=2 * n), plain, rtol=1e-9, atol=1e-9)
+    return Work(run, lambda: sums, CallCost(n, data.nbytes + slots.nbytes, flops=2 * n), plain, rtol=1e-9, atol=1e-9)
 
 
 #: Widths of boxcars [bins].
@@ -390,5 +390,5 @@ def boxcar(size: Size) -> Work:
 
     run = partial(boxcar_snr, profiles, variance, widths, snr, width, start)
     # Three operations in double precision for every box.
-    cost = Cost(profiles.size, profiles.nbytes + 24 * nprofiles, flops=6 * profiles.size * len(BOXCARS))
+    cost = CallCost(profiles.size, profiles.nbytes + 24 * nprofiles, flops=6 * profiles.size * len(BOXCARS))
     return Work(run, lambda: snr, cost, plain, rtol=1e-9)

@@ -10,7 +10,7 @@ from typing import Final
 
 from pulsar.bench import cleaning, folding, searching
 from pulsar.bench.case import Case, Size
-from pulsar.bench.figures import Figure, Run, Trial, empty_run, measured
+from pulsar.bench.figures import BenchRun, Figure, Trial, empty_run, measured
 from pulsar.bench.limits import Limits, measure, measure_limits
 from pulsar.bench.stages import THREADS, Stage, measure_stages, stage_figures
 from pulsar.config.resources import usable_cores
@@ -187,7 +187,7 @@ def run(
     seconds: float = 0.3,
     repeats: int = REPEATS,
     progress: Callable[[str], None] | None = None,
-) -> Run:
+) -> BenchRun:
     """Measure the machine's limits, the cases and the stages, and the limits again: the better of the two count.
 
     Parameters

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import fft as scipy_fft
 
-from pulsar.bench.case import Cost, Size, Work, case, noise
+from pulsar.bench.case import CallCost, Size, Work, case, noise
 from pulsar.config.model import FFTConfig
 from pulsar.searches.amplitudes import PAD, NoiseModel
 from pulsar.searches.fft import HALF_TAPS, FFTSearch
@@ -42,7 +42,7 @@ def trend(size: Size, dtype: str) -> Work:
 
     # Sums in single precision lose digits.
     atol = 0.0 if dtype == "int16" else 1e-3
-    cost = Cost(size.nsamps, series.nbytes)
+    cost = CallCost(size.nsamps, series.nbytes)
     return Work(partial(kernel, series, out), lambda: out, cost, plain, atol=atol)
 
 
@@ -69,7 +69,7 @@ def real_fft(size: Size, dtype: str) -> Work:
 
     run = partial(fft.real_fft, series, coeffs, plan, work, 0, real, imag)
     # The spectrum is as long as the series, in float32.
-    cost = Cost(n, series.nbytes + 4.0 * n, flops=2.5 * n * np.log2(n) + 9.0 * n)
+    cost = CallCost(n, series.nbytes + 4.0 * n, flops=2.5 * n * np.log2(n) + 9.0 * n)
     return Work(run, lambda: real + 1j * imag, cost, plain, rtol=1e-3, atol=0.3 * np.sqrt(n))
 
 
@@ -84,7 +84,7 @@ def levels(size: Size) -> Work:
         level = model.levels(real, imag, 0, np.full(model.widths.size, np.nan))
         result[:] = [] if level is None else [level]
 
-    return Work(run, lambda: result[0], Cost(size.nsamps, 4.0 * size.nsamps))
+    return Work(run, lambda: result[0], CallCost(size.nsamps, 4.0 * size.nsamps))
 
 
 def half_weights(ntaps: int) -> Floats:
@@ -136,7 +136,7 @@ def white_powers(size: Size) -> Work:
         return honest(half_bins(x, PAD, HALF_TAPS), *uncertain)
 
     run = partial(harmonics.white_powers, real, imag, PAD, model.centres, level, weights, *uncertain, out)
-    cost = Cost(size.nsamps, 24.0 * nbins, flops=(6.0 * HALF_TAPS + 9.0) * nbins)
+    cost = CallCost(size.nsamps, 24.0 * nbins, flops=(6.0 * HALF_TAPS + 9.0) * nbins)
     return Work(run, lambda: out, cost, plain, rtol=1e-3, atol=1e-5)
 
 
@@ -173,7 +173,7 @@ def harmonic_sums(size: Size) -> Work:
     def result() -> Array:
         return np.sort(stages[: count[0]] * nhalf + index[: count[0]])
 
-    return Work(run, result, Cost(size.nsamps, power.nbytes, flops=15 * nhalf), plain)
+    return Work(run, result, CallCost(size.nsamps, power.nbytes, flops=15 * nhalf), plain)
 
 
 @case("profiles", "float32 -> float32", "best pulses of 63 harmonics, trials of {half} bins", FULL, TINY)
@@ -207,7 +207,7 @@ def profiles(size: Size) -> Work:
     run = partial(coherent.profile_snrs, real, imag, PAD, ladder, nothing, trials, snr, shape)
     # Taps; a complex transform of two profiles; sums of the shapes at all scales.
     flops = trials.size * (63 * 64 + 5 * 128 * 7 / 2 + 2 * 128 * coherent.SHAPES)
-    cost = Cost(size.nsamps, 8.0 * nbins, flops=flops)
+    cost = CallCost(size.nsamps, 8.0 * nbins, flops=flops)
     return Work(run, lambda: snr, cost, plain, rows=slice(some), rtol=1e-4, atol=1e-4)
 
 
@@ -263,7 +263,7 @@ def drift_plane(size: Size) -> Work:
 
     # A transform of n for every drift, the phase on the way in, the power on the way out.
     flops = 2.0 * n * 16 * GROUPS * nblocks * (5.0 * np.log2(n) + 6.0 + 3.0)
-    cost = Cost(size.nsamps, out.nbytes + real.nbytes + imag.nbytes, flops=flops)
+    cost = CallCost(size.nsamps, out.nbytes + real.nbytes + imag.nbytes, flops=flops)
     return Work(run, lambda: out, cost, plain, rows=slice(few), atol=1.0)
 
 
@@ -313,7 +313,7 @@ def drift_sums(size: Size) -> Work:
         h = hits[: count[0]]
         return np.concatenate([keys(h[h[:, 2] == s, 0], h[h[:, 2] == s, 1], s) for s in range(4)])
 
-    return Work(run, result, Cost(nrows, plane.nbytes, adds=(nharm - 1) * nrows * pitch), plain)
+    return Work(run, result, CallCost(nrows, plane.nbytes, adds=(nharm - 1) * nrows * pitch), plain)
 
 
 def resampled(series: Array, ratio: int, turn: float, even: float, odd: float, n: int) -> Floats:
@@ -338,4 +338,4 @@ def orbit(size: Size) -> Work:
 
     run = partial(resample_orbit, planes, turn, even, odd, out)
     # Two of the four planes for every sample, and the result.
-    return Work(run, lambda: out, Cost(n, 12.0 * n, flops=5 * n), plain, atol=0.2)
+    return Work(run, lambda: out, CallCost(n, 12.0 * n, flops=5 * n), plain, atol=0.2)

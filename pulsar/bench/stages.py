@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pulsar.bench.case import Cost, Size, power_of_two
+from pulsar.bench.case import CallCost, Size, power_of_two
 from pulsar.bench.figures import StageFigure, Trial, measured
 from pulsar.bench.limits import LEAST_CALLS, Limits, in_turn
 from pulsar.cleaning.mask import make_mask
@@ -23,7 +23,7 @@ from pulsar.config.load import load_config
 from pulsar.config.model import Config, DedispConfig, FoldConfig, RfiConfig
 from pulsar.data.fold import FoldParams
 from pulsar.data.source import SIGMA_LEVELS
-from pulsar.dedisp.batches import Batch, choose_route, dedispersed
+from pulsar.dedisp.batches import TrialBatch, choose_route, dedispersed
 from pulsar.dedisp.plan import DMPlan, make_plan
 from pulsar.dedisp.stream import stage_engines
 from pulsar.folding.folder import fold_many
@@ -46,7 +46,7 @@ PULSAR = Pulsar(period=0.00537, dm=71.0, snr=25.0, duty=0.08)
 
 
 @dataclass(frozen=True)
-class Survey:
+class BenchSurvey:
     """A band of 1000-1500 MHz at 8 bits, and the DMs to try: from 0 in even steps at full time resolution."""
 
     size: Size
@@ -84,17 +84,17 @@ class Survey:
 
 
 #: For every machine, and one beam of FAST.
-BAND = Survey(Size(1 << 18, 256, 512))
-FAST = Survey(Size(1 << 20, 4096, 256), tsamp=49.152e-6, subbands=(64, 128))
+BAND = BenchSurvey(Size(1 << 18, 256, 512))
+FAST = BenchSurvey(Size(1 << 20, 4096, 256), tsamp=49.152e-6, subbands=(64, 128))
 #: For tests.
-TINY = Survey(Size(4096, 32, 8), tsamp=1e-3, dm_step=8.0)
+TINY = BenchSurvey(Size(4096, 32, 8), tsamp=1e-3, dm_step=8.0)
 
 
-class Job(NamedTuple):
+class StageJob(NamedTuple):
     """A stage ready to run again and again."""
 
     run: Callable[[int], object]  # Number of threads -> anything
-    cost: Cost  # Of one piece; its operations are those that are held against the arithmetic limit of the stage
+    cost: CallCost  # Of one piece; its operations are those that are held against the arithmetic limit of the stage
     pieces: int = 1  # Equal things done in one call (series, candidates): times are of one
 
 
@@ -103,7 +103,7 @@ class Stage(NamedTuple):
 
     name: str
     about: str
-    make: Callable[[CleanedSource, Survey], Job]
+    make: Callable[[CleanedSource, BenchSurvey], StageJob]
     arithmetic: str = "adds L2"
 
 
@@ -115,17 +115,17 @@ def cleaned(path: Path) -> Iterator[CleanedSource]:
         yield CleanedSource(obs, make_mask(obs, measure(obs, config), config))
 
 
-def statistics(source: CleanedSource, survey: Survey) -> Job:
+def statistics(source: CleanedSource, survey: BenchSurvey) -> StageJob:
     """Moments of every channel and block, and the mask."""
     config = RfiConfig()
 
     def run(threads: int) -> object:
         return make_mask(source.obs, measure(source.obs, config, threads=threads), config)
 
-    return Job(run, Cost(survey.volume, float(survey.volume)))
+    return StageJob(run, CallCost(survey.volume, float(survey.volume)))
 
 
-def clean(source: CleanedSource, survey: Survey) -> Job:
+def clean(source: CleanedSource, survey: BenchSurvey) -> StageJob:
     """Read, unpack and clean all samples, gulp by gulp."""
     gulp = 1 << 15
     buffer = np.zeros((source.nchans, gulp), dtype=np.int8)
@@ -139,10 +139,10 @@ def clean(source: CleanedSource, survey: Survey) -> Job:
                     part.result()
 
     # Read and written.
-    return Job(run, Cost(survey.volume, 2.0 * survey.volume))
+    return StageJob(run, CallCost(survey.volume, 2.0 * survey.volume))
 
 
-def run_dedispersion(source: CleanedSource, survey: Survey, threads: int) -> None:
+def run_dedispersion(source: CleanedSource, survey: BenchSurvey, threads: int) -> None:
     """Every series of a survey, made and forgotten as a search does it."""
     plan = survey.plan(source.freqs)
     route = choose_route(plan, threads=threads, memory=MEMORY)
@@ -150,35 +150,35 @@ def run_dedispersion(source: CleanedSource, survey: Survey, threads: int) -> Non
         batch.row(0)
 
 
-def dedisperse(source: CleanedSource, survey: Survey) -> Job:
+def dedisperse(source: CleanedSource, survey: BenchSurvey) -> StageJob:
     """From the file to every dedispersed series."""
     plan = survey.plan(source.freqs)
     adds = sum(e.adds for stage in plan.stages for e in stage_engines(source, stage, plan.method, 1))
-    cost = Cost(survey.volume, float(survey.volume + plan.nbytes), adds=float(adds * survey.size.nsamps))
-    return Job(lambda threads: run_dedispersion(source, survey, threads), cost)
+    cost = CallCost(survey.volume, float(survey.volume + plan.nbytes), adds=float(adds * survey.size.nsamps))
+    return StageJob(lambda threads: run_dedispersion(source, survey, threads), cost)
 
 
-def search(_: CleanedSource, survey: Survey, *, times: int, coherent: bool) -> Job:
+def search(_: CleanedSource, survey: BenchSurvey, *, times: int, coherent: bool) -> StageJob:
     """Search series of the length of the file, or so many times as long."""
     nsamps = times * min(1 << 18, survey.size.nsamps)
     # 2^24 samples of all series together.
     nseries = max(8, min((1 << 24) // nsamps, 64))
-    plan = Survey(Size(nsamps, 256, nseries), survey.tsamp).plan()
+    plan = BenchSurvey(Size(nsamps, 256, nseries), survey.tsamp).plan()
     noise = np.random.default_rng(1).standard_normal((nseries, nsamps), dtype=np.float32)
     noise *= np.float32(SIGMA_LEVELS * 16)
     series: Int16s = np.rint(noise, out=noise).astype(np.int16)
-    batch = Batch(0, plan.stages[0], lambda i: series[i])
+    batch = TrialBatch(0, plan.stages[0], lambda i: series[i])
     off = {"enabled": False}
     # All samples, whatever channels smear.
     settings = {"fft": {"nharm": NHARM}, "ffa": off, "single_pulse": off, "search": {"loss": 0.0}}
     config = Config.model_validate(settings | {"coherent": {"enabled": coherent}})
     finders = {n: BatchSearch(plan, config, threads=n, memory=0) for n in THREADS}
     # The transform alone: the rest is held against nothing.
-    cost = Cost(nsamps, float(series[0].nbytes), flops=2.5 * nsamps * float(np.log2(nsamps)))
-    return Job(lambda threads: finders[threads].search(batch), cost, nseries)
+    cost = CallCost(nsamps, float(series[0].nbytes), flops=2.5 * nsamps * float(np.log2(nsamps)))
+    return StageJob(lambda threads: finders[threads].search(batch), cost, nseries)
 
 
-def fold(source: CleanedSource, survey: Survey) -> Job:
+def fold(source: CleanedSource, survey: BenchSurvey) -> StageJob:
     """Read and clean the file once more, fold candidates all over the range of DMs and refine them."""
     slowest = min(1.0, 0.1 * survey.size.nsamps * survey.tsamp)
     periods = np.geomspace(PULSAR.period, slowest, FOLDS)
@@ -191,7 +191,7 @@ def fold(source: CleanedSource, survey: Survey) -> Job:
             list(pool.map(refine, cubes))
 
     # Each candidate sums its channels.
-    return Job(run, Cost(survey.volume, survey.volume / FOLDS, adds=float(survey.volume)), FOLDS)
+    return StageJob(run, CallCost(survey.volume, survey.volume / FOLDS, adds=float(survey.volume)), FOLDS)
 
 
 _ALONE = "a series of 2^{} samples, 16 harmonics"
@@ -222,7 +222,7 @@ def measure_stages(
     seconds: float,
     *,
     repeats: int = 1,
-    survey: Survey = BAND,
+    survey: BenchSurvey = BAND,
     progress: Callable[[str], None] | None = None,
 ) -> list[StageTimes]:
     """Time stages on a simulated observation, with every number of threads in turn.
@@ -296,7 +296,7 @@ def save_rates(progress: Callable[[str], None] | None = None) -> Rates:
     with tempfile.TemporaryDirectory(prefix="pulsar-bench-") as folder:
         # The first tells what a search costs with hardly any data, the other, an eighth of a FAST beam, for more.
         sizes = Size(1 << 14, 64), Size(1 << 20, 512)
-        small, large = (Survey(size, tsamp=49.152e-6).write(Path(folder)) for size in sizes)
+        small, large = (BenchSurvey(size, tsamp=49.152e-6).write(Path(folder)) for size in sizes)
         say("kernels, compiled if they are not yet")
         search(small, config, Path(folder) / "warm.h5", progress=Progress("quiet"))
         write_rates(Rates({name: StageRate(start) for name, start in STARTS.items()}))

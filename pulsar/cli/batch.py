@@ -10,7 +10,7 @@ import typer
 from pulsar.batch.records import BatchStatus
 from pulsar.batch.records import status as look
 from pulsar.cli.console import error, facts, note, out, print_json
-from pulsar.cli.options import Command, Json, Overwrite, Pieces, Top, argument, named, option, options
+from pulsar.cli.options import Command, Folders, Json, Overwrite, Top, argument, named, option, options
 from pulsar.cli.tables import print_lists
 from pulsar.config.model import Config
 from pulsar.config.resources import parse_size
@@ -18,7 +18,7 @@ from pulsar.data.text import counted, duration
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from pulsar.batch.drive import Outcome
+    from pulsar.batch.drive import BatchOutcome
 
 app = typer.Typer(
     help="Search many observations: begin, run, look, retry, merge.", no_args_is_help=True, rich_markup_mode=None
@@ -37,7 +37,7 @@ def init(
     output: Annotated[Path, named("--out -o", "Folder of the batch.", "OUT")],
     *,
     settings: Config,
-    pieces: Pieces,
+    pieces: Folders,
 ) -> None:
     """Write one line for each search: its files, their size, the CPU time and memory that it should take."""
     from pulsar.batch.drive import init as begin
@@ -59,7 +59,7 @@ def init(
 
 
 @dataclass(frozen=True)
-class Work:
+class BatchOptions:
     """How a batch is worked through: options of ``pulsar batch run``, fields of `pulsar.batch.drive.Request`."""
 
     engine: Annotated[Literal["local", "dask", "slurm"], option("What runs the units.")] = "local"
@@ -79,7 +79,7 @@ class Work:
 
 @app.command("run")
 @options()
-def run(folder: Folder, *, work: Work, progress: Progress) -> None:
+def run(folder: Folder, *, work: BatchOptions, progress: Progress) -> None:
     """Search what is left; the same command goes on after any interruption."""
     from pulsar.batch.drive import Request, run_batch
     from pulsar.batch.local import Options
@@ -94,7 +94,7 @@ def run(folder: Folder, *, work: Work, progress: Progress) -> None:
     _end(folder, run_batch(folder, Request(*how, options), progress=progress))
 
 
-def _end(folder: Path, outcome: "Outcome") -> None:
+def _end(folder: Path, outcome: "BatchOutcome") -> None:
     """Tell what a run has come to, and end with its code."""
     out(f"{folder}: {outcome.done} units done, {len(outcome.failures)} failed, {outcome.left} left")
     for record in [*outcome.failures, *outcome.waits[:MOST_TOLD]]:

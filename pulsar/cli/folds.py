@@ -14,9 +14,9 @@ from pulsar.cli.console import check_new, check_not_input, check_picture, note, 
 from pulsar.cli.options import (
     Display,
     Files,
-    Given,
     Overwrite,
     Quiet,
+    Settings,
     argument,
     inputs,
     named,
@@ -46,7 +46,7 @@ from pulsar.sky.timing import read_par
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FoldOptions:
     """The periods, or ephemerides, that are folded: options of ``pulsar fold``."""
 
     period: Annotated[
@@ -119,7 +119,7 @@ def fold(
     files: Files,
     output: Annotated[Path | None, product_file("FOLD.h5", "none with --import")] = None,
     *,
-    wanted: Wanted,
+    wanted: FoldOptions,
     refine: Annotated[
         bool, named("--refine/--no-refine", "Look for the best period, derivative and DM around those given.")
     ] = True,
@@ -134,7 +134,7 @@ def fold(
     ] = False,
     cleaned: Cleaned,
     picture: Annotated[Path | None, named("--plot", "Plot sheet of the one fold (PNG, PDF or SVG).", "X.png")] = None,
-    given: Given,
+    given: Settings,
     overwrite: Overwrite = False,
     progress: Progress,
 ) -> None:
@@ -204,7 +204,7 @@ def fold(
 
 def _check_folds(way: str, of_samples: dict[str, Any]) -> None:
     """Refuse options, by their names, that make sense for samples only."""
-    usual = asdict(Wanted())
+    usual = asdict(FoldOptions())
     wrong = [
         "id" if name == "idents" else name.replace("_", "-")
         for name, value in of_samples.items()
@@ -361,7 +361,7 @@ def export(
     rows = {ident: _row(product, ident) for ident in idents}
     orbits = {str(row["id"]) for row in product.rows("orbits/found")}
 
-    def write(made: Iterable[Made]) -> None:
+    def write(made: Iterable[ExportedFile]) -> None:
         """Write files; all names before the first: what cannot be made leaves nothing half done."""
         contents = {_exported(product, output, ident, form): (content, files) for ident, form, content, files in made}
         for path, (_, files) in contents.items():
@@ -391,7 +391,7 @@ def export(
 
 
 #: What is exported: its row, the ending of its file, the content, and the files that it was made of.
-Made = tuple[str, str, str | bytes, Sequence[Path]]
+ExportedFile = tuple[str, str, str | bytes, Sequence[Path]]
 
 
 def _exported(product: Run, output: Path | None, ident: str, form: str) -> Path:
@@ -408,7 +408,7 @@ def _row(product: Run, ident: str) -> dict[str, Any]:
     return values_of(pulses[0]) if len(pulses) else product.candidate(ident)
 
 
-def _of_folds(product: Run, idents: list[str], forms: list[str], whole: bool, wideband: bool) -> Iterator[Made]:
+def _of_folds(product: Run, idents: list[str], forms: list[str], whole: bool, wideband: bool) -> Iterator[ExportedFile]:
     """What is made of folds, or of the whole ones from which something was left out."""
     from pulsar.handover.formats import FORMATS, wideband_tim
 
@@ -417,7 +417,7 @@ def _of_folds(product: Run, idents: list[str], forms: list[str], whole: bool, wi
         yield from ((each.ident, form, makers[form](each), each.files) for form in forms)
 
 
-def _of_orbits(product: Run, idents: list[str], forms: list[str]) -> Iterator[Made]:
+def _of_orbits(product: Run, idents: list[str], forms: list[str]) -> Iterator[ExportedFile]:
     """Ephemerides with an orbit."""
     from pulsar.handover.timing import orbit_par_text
 
@@ -431,7 +431,7 @@ def _of_orbits(product: Run, idents: list[str], forms: list[str]) -> Iterator[Ma
         yield ident, "par", orbit_par_text(orbits[orbits["id"] == ident][0], header, name=name, origin=origin), ()
 
 
-def _of_events(product: Run, rows: Mapping[str, dict[str, Any]], author: str, role: str) -> Iterator[Made]:
+def _of_events(product: Run, rows: Mapping[str, dict[str, Any]], author: str, role: str) -> Iterator[ExportedFile]:
     """Single pulses as events."""
     from pulsar.handover.vo import voevent_bytes
     from pulsar.io.product.provenance import settings_of
@@ -443,7 +443,7 @@ def _of_events(product: Run, rows: Mapping[str, dict[str, Any]], author: str, ro
         yield ident, "xml", voevent_bytes(row, product.observation_of(row), telescope, author, role), ()
 
 
-def _of_bursts(product: Run, idents: list[str], progress: Progress) -> Iterator[Made]:
+def _of_bursts(product: Run, idents: list[str], progress: Progress) -> Iterator[ExportedFile]:
     """Single pulses, cut out of their files."""
     from pulsar.followup.series import burst_bytes, burst_of
 

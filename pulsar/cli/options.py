@@ -118,7 +118,7 @@ def parse_beams(text: str) -> set[int]:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class Folders:
     """The beams of folders that are searched, and how many files at a time."""
 
     beams: Beams = None
@@ -137,7 +137,7 @@ class Pieces:
 
 
 @dataclass(frozen=True)
-class Given:
+class Settings:
     """Settings as the command line gives them."""
 
     preset: str | None
@@ -158,9 +158,9 @@ class Given:
 def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of its groups, in place of the parameters that are annotated with them; and --debug.
 
-    A group is a dataclass whose fields are options (:class:`Pieces`, say). Those of :class:`Given` are ``--config``,
-    ``--set``, and those of OPTIONS, or of GROUPS, that are named here; the command is then of :class:`Command`. A
-    command that takes a Config, or a Progress, has the options of Given, or of Display, and is handed what they mean.
+    A group is a dataclass of options, such as :class:`Folders`. Those of :class:`Settings` are ``--config``,
+    ``--set``, and those of OPTIONS, or of GROUPS, that are named here; the command is then of :class:`Command`. What
+    takes a Config, or a Progress, has the options of Settings, or of Display, and is handed what they mean.
     """
     settings = [name for title in named for name in GROUPS.get(title, (title,))]
 
@@ -180,7 +180,7 @@ def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             for group, members in groups.items():
                 own = {name: values.pop(name) for name, _, _ in members}
                 kind, meant = kinds[group]
-                made = _given(**own) if kind is Given else kind(**own)
+                made = _given(**own) if kind is Settings else kind(**own)
                 values[group] = made if meant is None else meant(made)
             command(**values)
 
@@ -196,7 +196,7 @@ def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 
 #: What a command may take -> the group of options that means it, and how.
 _MEANT: dict[Any, tuple[Any, Callable[[Any], Any]]] = {
-    Config: (Given, Given.config),
+    Config: (Settings, Settings.config),
     Progress: (Display, Display.progress),
 }
 #: Name, annotation and default of an option.
@@ -205,14 +205,14 @@ Parameter = tuple[str, Any, Any]
 
 def _members(group: Any, settings: Sequence[str]) -> list[Parameter]:
     """The options of a group."""
-    if group is Given:
+    if group is Settings:
         return [("config", Preset, None), ("sets", Sets, None), *map(_option, settings)]
     hints = get_type_hints(group, include_extras=True)
     return [(field.name, hints[field.name], field.default) for field in fields(group)]
 
 
-def _given(config: str | None, sets: list[str] | None, **values: Any) -> Given:
-    return Given(
+def _given(config: str | None, sets: list[str] | None, **values: Any) -> Settings:
+    return Settings(
         config,
         sets or (),
         {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_picture, end_of_many, facts, out, print_json
-from pulsar.cli.options import Files, Json, Overwrite, Pieces, argument, option, options, orbital_period
+from pulsar.cli.options import Files, Folders, Json, Overwrite, argument, option, options, orbital_period
 from pulsar.cli.tables import Columns, print_table
 from pulsar.config.model import Config
 from pulsar.data.direction import dms, hms
@@ -233,7 +233,7 @@ def plan(
     survey: SurveyFile = None,
     *,
     settings: Config,
-    pieces: Pieces,
+    pieces: Folders,
     companion: Companion = None,
     orbit: Orbit = None,
     plot: Plot = None,
@@ -361,7 +361,7 @@ def _survey(path: Path, as_json: bool) -> None:
     )
 
 
-def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> None:
+def _night(files: list[Path], settings: Any, pieces: Folders, as_json: bool) -> None:
     """Folders, or many files: a line for each search that `pulsar search` would make of them, and the totals."""
     from pulsar.nights.night import jobs, plan_jobs
 

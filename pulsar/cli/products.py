@@ -24,7 +24,7 @@ from pulsar.io.labels import Labels, Sidecar, beside, header, labels_of, lines, 
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.schema import TABLES
 from pulsar.pipeline.progress import Progress
-from pulsar.report.why import Asked
+from pulsar.report.why import Question
 from pulsar.report.why import why as answer
 from pulsar_kernels.arrays import Array, Bools
 
@@ -96,12 +96,12 @@ def why(
         if not period > 0:
             raise ConfigError(f"--period {period:g}: expected a positive number of seconds")
         freq = 1.0 / period
-    for line in answer(read(run), Asked(freq, time, dm)):
+    for line in answer(read(run), Question(freq, time, dm)):
         out(line)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RowOptions:
     """Rows of the lists that are asked for: options of ``pulsar candidates``.
 
     What has no S/N, unfolded, has less than any.
@@ -156,7 +156,7 @@ def candidates(
     ] = None,
     overwrite: Overwrite = False,
     *,
-    wanted: Wanted,
+    wanted: RowOptions,
     judged: JudgedFiles = None,
 ) -> None:
     """List the candidates, or the single pulses, of runs, best first: one row a source."""
@@ -211,7 +211,7 @@ def _with_texts(rows: Array, products: Sequence[str], labels: Labels) -> Array:
     return table_of(columns)
 
 
-def _print_table(rows: Array, products: Sequence[Run], choice: Wanted) -> None:
+def _print_table(rows: Array, products: Sequence[Run], choice: RowOptions) -> None:
     """The table on screen, and of what is named the commands that confirm it."""
     merged = any(product.is_merged for product in products)
     if choice.table != "candidates":
@@ -230,7 +230,9 @@ def note_commands(product: Run, row: dict[str, Any]) -> None:
         note(f"  {line}")
 
 
-def _check_output(form: str, output: Path | None, inputs: Sequence[Path], choice: Wanted, *, overwrite: bool) -> None:
+def _check_output(
+    form: str, output: Path | None, inputs: Sequence[Path], choice: RowOptions, *, overwrite: bool
+) -> None:
     """Refuse an output that cannot be, before anything is read."""
     if output is None:
         if form in ("fits", "candyjar"):

@@ -243,7 +243,7 @@ Seed = Annotated[int | None, option("Seed of all random numbers.", "N", min=0)]
 
 
 @dataclass(frozen=True)
-class Shape:
+class ObservationOptions:
     """The options that describe an observation: fields of a sky."""
 
     nchans: Annotated[int | None, option("Channels.", "N")] = None
@@ -263,7 +263,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class OnePulsar:
+class PulsarOptions:
     """The options that describe a pulsar."""
 
     period: Annotated[float | None, option("Period of a pulsar, topocentric, at mid-observation [s].", "S")] = None
@@ -291,7 +291,7 @@ class OnePulsar:
         return fields or None
 
 
-def _those_given(group: Shape | OnePulsar) -> dict[str, Any]:
+def _those_given(group: ObservationOptions | PulsarOptions) -> dict[str, Any]:
     return {key: value for key, value in asdict(group).items() if value is not None}
 
 
@@ -302,8 +302,8 @@ def simulate(
         Path | None, option("Sky with pulsars, bursts and interference; flags change it.", "FILE.toml")
     ] = None,
     *,
-    shape: Shape,
-    one_pulsar: OnePulsar,
+    shape: ObservationOptions,
+    one_pulsar: PulsarOptions,
     pol: Annotated[Literal["AA+BB", "AABB", "AABBCRCI", "IQUV"], option("Polarisations in the file.")] = "AA+BB",
     rows_per_file: Annotated[int | None, option("Split into files of N rows (PSRFITS).", "N", min=1)] = None,
     ascending: Annotated[
@@ -390,7 +390,7 @@ def inject(
     output: Annotated[Path, named("--out -o", "SIGPROC file to write.", "OUT.fil")],
     sky: Annotated[Path | None, option("List of [[pulsars]], [[bursts]] and [[rfi]].", "FILE.toml")] = None,
     *,
-    one_pulsar: OnePulsar,
+    one_pulsar: PulsarOptions,
     seed: Seed = None,
     nbits: Annotated[int | None, option("Depth of the output.", "N", default="as the input")] = None,
     settings: Config,

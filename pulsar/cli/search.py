@@ -13,10 +13,10 @@ from pulsar.cli.console import check_new, check_not_input, check_picture, end_of
 from pulsar.cli.options import (
     Beams,
     Files,
-    Given,
+    Folders,
     Overwrite,
-    Pieces,
     Resume,
+    Settings,
     Top,
     argument,
     inputs,
@@ -49,7 +49,7 @@ def search(
     output: Annotated[Path | None, product_file("RUN.h5", "<FILE>.pulsar.h5")] = None,
     *,
     settings: Config,
-    pieces: Pieces,
+    pieces: Folders,
     engine: Annotated[Literal["local", "dask"], option("What searches: this process, or workers of Dask.")] = "local",
     workers: Annotated[int | None, option("Of Dask.", "N", default="as there are cores", min=1)] = None,
     resume: Resume = False,
@@ -90,7 +90,9 @@ def search(
     progress.message(f"{path}: {counts}; plots: pulsar report {path}")
 
 
-def _night(files: list[Path], settings: Config, folder: Path, pieces: Pieces, top: int, common: dict[str, Any]) -> None:
+def _night(
+    files: list[Path], settings: Config, folder: Path, pieces: Folders, top: int, common: dict[str, Any]
+) -> None:
     """Search folders, or many files: by source, date and beam."""
     from pulsar.nights.night import jobs, search_night
 
@@ -134,7 +136,7 @@ def completeness(
             min=1,
         ),
     ] = None,
-    given: Given,
+    given: Settings,
     table: Annotated[
         Path | None,
         option("Recall for a paper; limits on flux go to T_limits beside it.", "T.tex|csv|ecsv", default="none"),

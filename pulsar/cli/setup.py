@@ -19,7 +19,7 @@ from pulsar.pipeline.progress import rates_file
 
 if TYPE_CHECKING:
     from pulsar.bench.case import Case
-    from pulsar.bench.figures import Run, StageFigure
+    from pulsar.bench.figures import BenchRun, StageFigure
 
 
 app = typer.Typer(help="Show, start or check a configuration.", no_args_is_help=True, rich_markup_mode=None)
@@ -292,7 +292,7 @@ def _announce(name: str) -> None:
     note(f"measuring {name}")
 
 
-def print_bench(bench: "Run") -> None:
+def print_bench(bench: "BenchRun") -> None:
     """Print the machine, its limits and the figures."""
     out(f"{bench.cpu}, {bench.cores} cores; {', '.join(f'{k} {v}' for k, v in bench.versions.items())}")
     out()
@@ -316,7 +316,7 @@ def print_bench(bench: "Run") -> None:
         print_stages(bench.stages)
 
 
-def print_kernels(bench: "Run") -> None:
+def print_kernels(bench: "BenchRun") -> None:
     """Print the figures of the kernels."""
     print_table(
         {

@@ -69,7 +69,7 @@ class Peak:
     sigma: float  # Corrected for all that was tried
 
 
-class Spectrum:
+class SeriesAmplitudes:
     """The amplitudes of one series, in units of their noise.
 
     Parameters
@@ -108,7 +108,7 @@ def _maker(nsamps: int, tsamp: float) -> Amplitudes:
     return Amplitudes(Lengths(nsamps, tsamp))
 
 
-class Bands:
+class HarmonicBands:
     """A window in one series: the harmonics as short series about the frequency that is expected.
 
     Parameters
@@ -117,7 +117,7 @@ class Bands:
         [pc cm^-3]
     """
 
-    def __init__(self, spectrum: Spectrum, window: Window, dm: float) -> None:
+    def __init__(self, spectrum: SeriesAmplitudes, window: Window, dm: float) -> None:
         self.window, self.dm = window, dm
         span, nharm = spectrum.span, window.nharm
         reach = window.wide.freq + 0.5 * float(np.abs(window.fdots).max()) * spectrum.tobs
@@ -218,7 +218,7 @@ class Bands:
         return float(_phased(np.conj(template) * np.array(lines), 4 * PHASES))
 
 
-def best_peak(spectrum: Spectrum, window: Window, dm: float, least: float) -> Peak:
+def best_peak(spectrum: SeriesAmplitudes, window: Window, dm: float, least: float) -> Peak:
     """The most significant place of a window in one series.
 
     Parameters
@@ -226,9 +226,9 @@ def best_peak(spectrum: Spectrum, window: Window, dm: float, least: float) -> Pe
     dm : float
         Of the series [pc cm^-3].
     least : float
-        As :meth:`Bands.best`.
+        As :meth:`HarmonicBands.best`.
     """
-    return max(Bands(spectrum, window, dm).best(least), key=lambda peak: peak.sigma)
+    return max(HarmonicBands(spectrum, window, dm).best(least), key=lambda peak: peak.sigma)
 
 
 def _highest(product: Complex64s, bound: NDArray[np.floating[Any]], least: float) -> tuple[int, int, float]:
@@ -384,7 +384,7 @@ def _searched(obs: Observation, clean: Clean, windows: Sequence[Window], config:
         for index, series in trial_series(obs, clean, dms, left, downsample=downsample, tick=tick):
             dm, tsamp = float(dms[index]), header.tsamp * downsample
             lines = lines_of(obs, clean, series, config)
-            spectrum = Spectrum(np.ascontiguousarray(series), tsamp, lines)
+            spectrum = SeriesAmplitudes(np.ascontiguousarray(series), tsamp, lines)
             if not spectrum.varies:
                 raise DataError(f"{obs.files[0].path}: the series at DM {dm:g} does not vary: is everything masked?")
             own = [i for i, window in enumerate(windows) if dm in window.dms]

@@ -28,8 +28,8 @@ from pulsar.handover.timing import (
     EPHEMERIS,
     GROUPS,
     LEAST_SNR,
+    PulseTemplate,
     Spin,
-    Template,
     Toa,
     match,
     par_head,
@@ -153,7 +153,7 @@ def barycentric_spin(night: Exported) -> Spin:
     return spin
 
 
-def _toas(fold: Fold, header: Header, template: Template) -> list[Toa]:
+def _toas(fold: Fold, header: Header, template: PulseTemplate) -> list[Toa]:
     """Arrival times of a fold at the frequency at which they do not depend on its DM."""
     if not np.ptp(fold.profile) > 0:
         return []
@@ -167,7 +167,7 @@ def _toas(fold: Fold, header: Header, template: Template) -> list[Toa]:
     return [replace(toa, mjd=toa.mjd + later, freq=middle) for toa in toas]
 
 
-def common_template(folds: Sequence[Fold]) -> Template:
+def common_template(folds: Sequence[Fold]) -> PulseTemplate:
     """The template of several folds: the sum of their profiles, each turned to where it fits best."""
     nbins = min(fold.profile.size for fold in folds)
     profiles = [_in_bins(fold.profile.astype(np.float64), nbins) for fold in folds]
@@ -339,7 +339,7 @@ MOST_TOLD: Final = 20
 
 
 @dataclass(frozen=True)
-class Night:
+class SolvedNight:
     """A night of an ephemeris."""
 
     label: str  # Of what it is from
@@ -354,7 +354,7 @@ class Night:
 
 
 @dataclass(frozen=True)
-class Ephemeris:
+class TimingSolution:
     """What several nights say of one pulsar."""
 
     arrivals: Arrivals  # With the position of the ephemeris
@@ -366,7 +366,7 @@ class Ephemeris:
     #: 1 sigma of right ascension (on the sky) and declination [rad]; 0: the position was kept.
     place_err: tuple[float, float]
 
-    def nights(self) -> list[Night]:
+    def nights(self) -> list[SolvedNight]:
         """The nights, in order of time."""
         turns, period, before = self.connection.turns(), 1.0 / self.rotation.spin[0], 0
         nights = []
@@ -376,7 +376,7 @@ class Ephemeris:
             mjd, arc = np.mean([float(self.arrivals.toas[k].mjd) for k in rows]), int(self.connection.arcs[index]) + 1
             middle, error = float(weights @ late / weights.sum()), float(weights.sum() ** -0.5)
             since, chi2 = int(turns[rows[0]]) - before, float(weights @ late**2)
-            nights.append(Night(label, float(mjd), len(rows), since, middle, error, chi2, arc))
+            nights.append(SolvedNight(label, float(mjd), len(rows), since, middle, error, chi2, arc))
             before = int(turns[rows[0]])
         return nights
 
@@ -405,7 +405,7 @@ class Ephemeris:
         return lines
 
 
-def ephemeris_of(arrivals: Arrivals) -> Ephemeris:
+def ephemeris_of(arrivals: Arrivals) -> TimingSolution:
     """Connect nights.
 
     Raises
@@ -427,7 +427,7 @@ def ephemeris_of(arrivals: Arrivals) -> Ephemeris:
     connection = connect(times, reference)
     turns = connection.turns()
     rotation = fit(times, reference, turns)
-    kept = Ephemeris(arrivals, epoch, reference, times, connection, rotation, (0.0, 0.0))
+    kept = TimingSolution(arrivals, epoch, reference, times, connection, rotation, (0.0, 0.0))
     # A position is fitted over no shorter time [d]: in less the Earth's orbit bends too little to tell it from F0 and
     # F1.
     if not times.place_err > 0 or np.ptp(times.seconds) < 60.0 * DAY:
@@ -441,10 +441,10 @@ def ephemeris_of(arrivals: Arrivals) -> Ephemeris:
         arrivals = replace(arrivals, ra_deg=arrivals.ra_deg + float(ra), dec_deg=arrivals.dec_deg + float(dec))
         times = at_barycentre(arrivals, epoch)
         moved = fit(times, reference, turns, place=True)
-    return Ephemeris(arrivals, epoch, reference, times, connection, moved, moved.place_err)
+    return TimingSolution(arrivals, epoch, reference, times, connection, moved, moved.place_err)
 
 
-def hypotheses(ephemeris: Ephemeris) -> list[tuple[Rotation, str]]:
+def hypotheses(ephemeris: TimingSolution) -> list[tuple[Rotation, str]]:
     """Counts of turns that chi-square does not decide between, best first, no more than MOST_TOLD.
 
     Returns
@@ -460,7 +460,7 @@ def hypotheses(ephemeris: Ephemeris) -> list[tuple[Rotation, str]]:
     return list(zip(fits, more, strict=True))
 
 
-def par_text(ephemeris: Ephemeris, origin: str) -> str:
+def par_text(ephemeris: TimingSolution, origin: str) -> str:
     """The text of the ``.par`` file, whose phase 0 is the passage of the template's pulse.
 
     Parameters

@@ -66,7 +66,7 @@ class Route:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class TrialBatch:
     """Neighbouring trials whose series are at hand until the next batch is asked for."""
 
     first: int  # index in the plan of its first trial
@@ -74,14 +74,14 @@ class Batch:
     #: ``row(i)``: the series of its trial `i`, int16, shape (nsamps,); safe to call from several threads.
     row: Callable[[int], Int16s]
 
-    def within(self, first: int, last: int) -> "Batch | None":
+    def within(self, first: int, last: int) -> "TrialBatch | None":
         """Those of its trials that are among `first` to `last` - 1 of the plan, None where none is."""
         low, high = max(first - self.first, 0), min(last - self.first, self.stage.ndms)
         if low >= high:
             return None
         if (low, high) == (0, self.stage.ndms):
             return self
-        return Batch(self.first + low, self.stage.part(low, high), lambda i: self.row(low + i))
+        return TrialBatch(self.first + low, self.stage.part(low, high), lambda i: self.row(low + i))
 
 
 def batch_ranges(plan: DMPlan) -> list[tuple[int, int]]:
@@ -164,7 +164,7 @@ def dedispersed(
     stop: int | None = None,
     progress: Callable[[float], None] | None = None,
     reserve: Reserve | None = None,
-) -> Generator[Batch]:
+) -> Generator[TrialBatch]:
     """Dedisperse an observation, batch by batch in ascending DM.
 
     Parameters
@@ -244,7 +244,7 @@ def _from_samples(
     reserve: Reserve,
     *,
     apart: bool,
-) -> Generator[Batch]:
+) -> Generator[TrialBatch]:
     part, levels = _part(plan, jobs)
     of = {level.downsample: level for level in levels}
     with ThreadPoolExecutor(threads, thread_name_prefix="dedisp") as pool:
@@ -271,7 +271,7 @@ def _from_samples(
                         progress(engine.ndms * n / level.nsamps)
 
             share_out(pool, threads, range(0, stage.nsamps, level.tile), tiles)
-            yield Batch(job.first, stage, lambda j, out=out, n=stage.nsamps: out[j, :n])  # type: ignore[misc]
+            yield TrialBatch(job.first, stage, lambda j, out=out, n=stage.nsamps: out[j, :n])  # type: ignore[misc]
     raw = filled[0]
     if raw.engines and (len(levels) == 1 or apart):
         # All have been read, and nothing has taken their place.
@@ -360,7 +360,7 @@ def _streamed(
     threads: int,
     scratch: Path | None,
     progress: Callable[[float], None],
-) -> Generator[Batch]:
+) -> Generator[TrialBatch]:
     """Series that are made while the file is read: in a scratch file those of all jobs, in memory of as many as fit."""
     staged, memory = route.kind == "scratch", route.memory
     while jobs:
@@ -387,5 +387,5 @@ def _streamed(
             stream(source, levels, size, store, threads, lambda n, share=share: progress(n * share))  # type: ignore[misc]
             for job in jobs[:count]:
                 at = job.first - jobs[0].first
-                yield Batch(job.first, job.stage, lambda j, at=at: store.row(at + j))  # type: ignore[misc]
+                yield TrialBatch(job.first, job.stage, lambda j, at=at: store.row(at + j))  # type: ignore[misc]
         jobs = jobs[count:]

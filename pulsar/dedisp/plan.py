@@ -183,7 +183,7 @@ class DMPlan:
         return number, index - int(ends[number]) + self.stages[number].ndms
 
 
-class _Band:
+class _Smearing:
     """Smearing by the band and the data, over arrays of DMs."""
 
     def __init__(self, header: Header, config: DedispConfig, freqs: Floats) -> None:
@@ -258,7 +258,7 @@ def make_plan(header: Header, config: DedispConfig, freqs: Floats | None = None)
     live = np.array(header.freqs if freqs is None else freqs, dtype=np.float64)
     if live.size == 0:
         raise ConfigError("no channel is left to dedisperse: relax [rfi] zap or chan_sigma")
-    band = _Band(header, config, live)
+    band = _Smearing(header, config, live)
     if config.dm_hi > config.dm_lo and config.dm_step is not None:
         dms = _regular(config, config.dm_step)
         downsample = band.coarsest(np.maximum(dms - config.dm_step / 2, config.dm_lo))
@@ -296,7 +296,7 @@ def few_trials(header: Header, dms: Floats, downsample: int, freqs: Floats) -> D
 
     `downsample`: a power of two. `freqs`: channels that are alive [MHz], descending.
     """
-    band = _Band(header, DedispConfig(method="brute"), freqs)
+    band = _Smearing(header, DedispConfig(method="brute"), freqs)
     low, high = (band.smearing(float(dm), downsample, 0.0) for dm in (dms[0], dms[-1]))
     stage = DMStage(dms, downsample, header.nsamps // downsample, header.tsamp * downsample, low, high)
     return DMPlan((stage,), freqs, float(header.freqs[0]), header.tsamp, header.nsamps, 0.0, "brute")
@@ -317,7 +317,7 @@ def _regular(config: DedispConfig, step: float) -> Floats:
     return np.asarray(config.dm_lo + step * np.arange(int(np.ceil(trials - 1e-9)) + 1), dtype=np.float64)
 
 
-def _graded(band: _Band, config: DedispConfig) -> tuple[Floats, Ints]:
+def _graded(band: _Smearing, config: DedispConfig) -> tuple[Floats, Ints]:
     """Trials whose step grows with the smearing inside the channels, and the downsampling of each."""
     # Evenly spaced in DM and in its logarithm: both ends are resolved.
     span = config.dm_hi - config.dm_lo

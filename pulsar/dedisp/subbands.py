@@ -130,7 +130,7 @@ def _zeros(shape: tuple[int, int], folder: Path | None) -> Int16s:
         return np.memmap(file, dtype=np.int16, mode="r+", shape=shape)
 
 
-class Shared(Relay):
+class SubbandRelay(Relay):
     """A source of which subbands are made on the way, whoever reads it.
 
     `subbands`: of that source.

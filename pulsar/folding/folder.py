@@ -24,8 +24,8 @@ from pulsar.errors import DataError
 from pulsar.folding.plan import (
     PIECES_BYTES,
     BandPlan,
+    FoldGroup,
     FoldPlan,
-    Group,
     band_edges,
     bounded,
     channel_shifts,
@@ -60,7 +60,7 @@ _PEAK: Final = 127
 
 
 @dataclass
-class _Part:
+class _SubbandPart:
     """Neighbouring subbands that are folded together at one time resolution."""
 
     bands: Ints
@@ -73,12 +73,12 @@ class _Level:
     """Candidates that are folded at one time resolution: groups, as the kernel takes them, and parts of each task."""
 
     level: int
-    groups: list[Group]
+    groups: list[FoldGroup]
     cands: list[int]
     starts: Ints
     members: Ints
     delays: list[Int32s]
-    parts: list[list[_Part]]
+    parts: list[list[_SubbandPart]]
     slots: Uint16s
     nbins: Ints
     ranges: Ints
@@ -120,7 +120,7 @@ class _Space:
         halve(data, wide)
         return wide
 
-    def fold(self, level: _Level, part: _Part, data: Array, first: int, nout: int) -> Int32s:
+    def fold(self, level: _Level, part: _SubbandPart, data: Array, first: int, nout: int) -> Int32s:
         """Sums of shape (ncands, nslots, >= bands of the part), from a column on; overwritten by the next call."""
         ngroups, ncands, nslots, nchans = len(level.groups), len(level.cands), level.nslots, data.shape[0]
         lanes = 1 if len(part.bands) == 1 else LANES
@@ -187,7 +187,7 @@ def _tasks(nbands: int, threads: int) -> list[range]:
 
 
 def _levels(
-    groups: Sequence[Group], plans: Sequence[FoldPlan], source: SampleSource, edges: Ints, gulp: int
+    groups: Sequence[FoldGroup], plans: Sequence[FoldPlan], source: SampleSource, edges: Ints, gulp: int
 ) -> tuple[list[_Level], int]:
     """Arrange groups by level; also the samples that must be at hand beyond a gulp."""
     levels: list[_Level] = []
@@ -211,13 +211,13 @@ def _levels(
     return levels, overlap
 
 
-def _parts(level: _Level, tasks: Sequence[range], columns: int) -> list[list[_Part]]:
+def _parts(level: _Level, tasks: Sequence[range], columns: int) -> list[list[_SubbandPart]]:
     """Parts of a level for each task: all its subbands at once at full resolution, one by one at a lowered one."""
     parts = []
     for task in tasks:
         shifts = [level.delays[b] for b in task]
         if max(d.shape[1] for d in shifts) > MOST_CHANNELS:
-            parts.append([_Part(np.array([b]), d, None) for b, d in zip(task, shifts, strict=True)])
+            parts.append([_SubbandPart(np.array([b]), d, None) for b, d in zip(task, shifts, strict=True)])
             continue
         several = [list(task)] if level.level == 0 else [[b] for b in task]
         parts.append([])
@@ -225,7 +225,7 @@ def _parts(level: _Level, tasks: Sequence[range], columns: int) -> list[list[_Pa
             delays = np.concatenate([level.delays[b] for b in bands], axis=1)
             edges = np.cumsum([0] + [level.delays[b].shape[1] for b in bands])
             sums = plan_bands(delays, edges, columns)
-            parts[-1].append(_Part(np.array(bands), delays, sums))
+            parts[-1].append(_SubbandPart(np.array(bands), delays, sums))
     return parts
 
 
@@ -327,7 +327,7 @@ def fold_many(
         def run(work: Callable[[int], None], n: int) -> None:
             list(pool.map(work, range(n)))
 
-        def part(level: _Level, piece: _Part, data: Array, first: int, start: int, space: _Space) -> None:
+        def part(level: _Level, piece: _SubbandPart, data: Array, first: int, start: int, space: _Space) -> None:
             nout = _nout(level, start, gulp, nsamps)
             if nout > 0:
                 acc = space.fold(level, piece, data, first, nout)

@@ -57,7 +57,7 @@ class FoldPlan:
 
 
 @dataclass(frozen=True)
-class Group:
+class FoldGroup:
     """Candidates of one time resolution that share their sums of channels."""
 
     level: int
@@ -135,7 +135,7 @@ def band_edges(nchans: int, nbands: int) -> Ints:
 
 def group_candidates(
     params: Sequence[FoldParams], plans: Sequence[FoldPlan], source: SampleSource, edges: Ints
-) -> list[Group]:
+) -> list[FoldGroup]:
     """Sort candidates into groups that share their sums of channels.
 
     Inside a group no channel is misaligned within its subband by more than SHARE_TOLERANCE samples of the group's
@@ -143,7 +143,7 @@ def group_candidates(
     """
     inverse = source.freqs**-2.0
     spread = max(0.5 * float(inverse[hi - 1] - inverse[lo]) for lo, hi in pairwise(edges))
-    groups: list[Group] = []
+    groups: list[FoldGroup] = []
     for level in sorted({p.level for p in plans}):
         order = sorted((i for i, p in enumerate(plans) if p.level == level), key=lambda i: params[i].dm)
         slope = KDM * spread / (source.tsamp * 2**level)
@@ -152,7 +152,7 @@ def group_candidates(
         for k in range(1, len(order) + 1):
             if k == len(order) or params[order[k]].dm - params[order[start]].dm > reach:
                 low, high = params[order[start]].dm, params[order[k - 1]].dm
-                groups.append(Group(level, 0.5 * (low + high), tuple(order[start:k])))
+                groups.append(FoldGroup(level, 0.5 * (low + high), tuple(order[start:k])))
                 start = k
     return groups
 

@@ -317,7 +317,7 @@ def fold_grid(
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
+class Subtraction:
     """A pulsar's template, and where it is in the samples of an observation."""
 
     params: FoldParams
@@ -338,7 +338,7 @@ class Taken:
 
 
 @dataclass(frozen=True, eq=False)
-class Folded:
+class TemplateFold:
     """A pulsar folded in the cells of its template."""
 
     cells: Floats  # shape (nsubints, nbands, 2): Sums of the samples times the template, and of its squares
@@ -348,7 +348,7 @@ class Folded:
     amplitude: tuple[float, float, float, float]
 
 
-def _folded(cells: Floats, template: Template) -> Folded:
+def _folded(cells: Floats, template: Template) -> TemplateFold:
     """A template's part in cells."""
     nbins, shape = template.nbins, cells.shape[:2]
     cells = cells.reshape(*shape, nbins, -1, 2).sum(axis=3)
@@ -364,7 +364,7 @@ def _folded(cells: Floats, template: Template) -> Folded:
     scatter = np.sqrt(max(squares - n, 0.0) / total), (2.0 * n) ** 0.25 / np.sqrt(total)
     profile, variance = sums.sum(axis=(0, 1)), counts.sum(axis=(0, 1))
     snr = float(best_box(profile[None, :], variance)[0][0])
-    return Folded(sums_of_cells, snr, (mean, float(total**-0.5), float(scatter[0]), float(scatter[1])))
+    return TemplateFold(sums_of_cells, snr, (mean, float(total**-0.5), float(scatter[0]), float(scatter[1])))
 
 
 def harmonics_on_lines(cells: Floats, grid: "Grid", lines: Lines, lowest: int = 1) -> Bools:
@@ -469,7 +469,7 @@ def measure_template(
     memory: int,
     lines: Lines = (),
     progress: Callable[[int], None] | None = None,
-) -> tuple[Taken, Folded]:
+) -> tuple[Subtraction, TemplateFold]:
     """Measure the template of a pulsar in cleaned samples, in one pass over them; and what of it is there.
 
     Parameters
@@ -492,7 +492,7 @@ def measure_template(
         there = _folded(free, template)
         if there.snr >= config.min_snr or not hit[1]:
             break
-    subtraction = Taken(params, template, grid, shape)
+    subtraction = Subtraction(params, template, grid, shape)
     if config.nsubints > 1:
         subtraction = _turn_by_turn(source, subtraction, there.snr, hit, threads, memory)
     if hit.any():
@@ -509,7 +509,9 @@ def _subints_of(single: "Grid", nturns: int, grid: "Grid", nsubints: int) -> Int
     return np.asarray(np.clip(number, 0, nsubints - 1))
 
 
-def _turn_by_turn(source: MaskedSource, subtraction: Taken, snr: float, hit: Bools, threads: int, memory: int) -> Taken:
+def _turn_by_turn(
+    source: MaskedSource, subtraction: Subtraction, snr: float, hit: Bools, threads: int, memory: int
+) -> Subtraction:
     """A template with the brightness of every turn, if that leaves less (Mallows' C_p); one more pass over the samples.
 
     Of N turns whose brightness has the variance V, that of S/N 1 for the mean of all, it leaves less where V S^2 > N.
@@ -583,12 +585,12 @@ def _level(brightness: Floats, levels: Floats, beside: float) -> float:
 
 def measure_rest(
     source: MaskedSource,
-    subtraction: Taken,
+    subtraction: Subtraction,
     *,
     threads: int,
     memory: int = 4 * GULP_BYTES,
     progress: Callable[[int], None] | None = None,
-) -> Folded:
+) -> TemplateFold:
     """A template's part that is left in samples, in one pass over them.
 
     Parameters
@@ -607,13 +609,13 @@ class SubtractedSource(Relay):
 
     Parameters
     ----------
-    taken : sequence of Taken
+    taken : sequence of Subtraction
         In the order in which they were measured.
     first : int
         How many were taken out before: each has random numbers of its own.
     """
 
-    def __init__(self, source: MaskedSource, templates: Sequence[Taken], first: int = 0) -> None:
+    def __init__(self, source: MaskedSource, templates: Sequence[Subtraction], first: int = 0) -> None:
         super().__init__(source)
         self.obs = source.obs
         self.mask = source.mask
@@ -643,7 +645,7 @@ def measure_templates(
     memory: int,
     lines: Lines = (),
     progress: Callable[[int], None] | None = None,
-) -> list[tuple[Taken, Folded]]:
+) -> list[tuple[Subtraction, TemplateFold]]:
     """Measure the templates of several pulsars, each in the samples without the others.
 
     A brightness that is free to vary follows what others leave beside a harmonic, and carries it to all harmonics. So
@@ -663,7 +665,7 @@ def measure_templates(
     if len(params) > 1 and held <= memory // 2 and cells[0] == cells[1]:
         return _in_memory(source, params, config, memory=memory - held, **how)
     how["memory"] = memory
-    templates: list[Taken] = []
+    templates: list[Subtraction] = []
     if len(params) > 1:
         for pulsar in params:
             templates.append(measure_template(without(source, templates), pulsar, _mean(config), **how)[0])
@@ -681,14 +683,14 @@ def _mean(config: SubtractConfig) -> SubtractConfig:
 
 def _in_memory(
     source: MaskedSource, params: Sequence[FoldParams], config: SubtractConfig, *, threads: int, **how: Any
-) -> list[tuple[Taken, Folded]]:
+) -> list[tuple[Subtraction, TemplateFold]]:
     """What :func:`measure_templates` does, of samples in memory: each template is taken out of them once, or twice."""
     how["threads"] = threads
     left = np.empty((source.nchans, source.nsamps), dtype=np.int8)
     _read_all(source, left, threads)
     rest = left.copy()
     before, beside = HeldSource(source, Rows(left, 0)), HeldSource(source, Rows(rest, 0))
-    templates: list[Taken] = []
+    templates: list[Subtraction] = []
     for i, pulsar in enumerate(params):
         templates.append(measure_template(beside, pulsar, _mean(config), **how)[0])
         _read_all(SubtractedSource(beside, templates[i:], i), rest, threads)
@@ -711,12 +713,12 @@ def _read_all(source: SampleSource, out: Int8s, threads: int) -> None:
         list(pool.map(read, range(0, out.shape[1], gulp)))
 
 
-def without(source: MaskedSource, templates: Sequence[Taken], first: int = 0) -> MaskedSource:
+def without(source: MaskedSource, templates: Sequence[Subtraction], first: int = 0) -> MaskedSource:
     """Samples less the templates of pulsars, if any; `first`: the number of the first."""
     return SubtractedSource(source, templates, first) if templates else source
 
 
-def packed(templates: Sequence[Taken]) -> dict[str, Array]:
+def packed(templates: Sequence[Subtraction]) -> dict[str, Array]:
     """Templates as arrays, for who keeps them; :func:`unpacked` makes them anew."""
     arrays: dict[str, Array] = {"count": np.array(len(templates))}
     for i, pulsar in enumerate(templates):
@@ -731,7 +733,7 @@ def packed(templates: Sequence[Taken]) -> dict[str, Array]:
     return arrays
 
 
-def unpacked(arrays: dict[str, Array], source: MaskedSource) -> list[Taken]:
+def unpacked(arrays: dict[str, Array], source: MaskedSource) -> list[Subtraction]:
     """The templates that :func:`packed` has made arrays of, for the same samples."""
     pulsars = []
     for i in range(int(arrays["count"])):
@@ -744,5 +746,5 @@ def unpacked(arrays: dict[str, Array], source: MaskedSource) -> list[Taken]:
         boundary, single = float(arrays[f"boundary{i}"]), None
         if template.turns.size:
             single = make_grid(source, params, (template.turns.size, 1, template.nbins), boundary)
-        pulsars.append(Taken(params, template, make_grid(source, params, shape), shape, single))
+        pulsars.append(Subtraction(params, template, make_grid(source, params, shape), shape, single))
     return pulsars

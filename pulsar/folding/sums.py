@@ -114,14 +114,14 @@ def left(turns: Floats, half: int, nbins: int) -> Floats:
 
 
 @dataclass(frozen=True)
-class Level:
+class Levelling:
     """How a series is levelled, and the noise in which its harmonics stand."""
 
     half: int  # Half the width of the running mean [bins]
     noise: HarmonicNoise  # Without what slower waves leave at the harmonics
 
 
-def evened(series: Floats, level: Level, nbins: int) -> Floats:
+def evened(series: Floats, level: Levelling, nbins: int) -> Floats:
     """Take the level from a series and make its noise white.
 
     Parameters
@@ -185,7 +185,7 @@ def wanders(series: Floats, nbins: int) -> float:
     return float(-ndtri(max(gammaincc(len(slow), slow.sum() / white), 1e-300)))
 
 
-def find_level(series: Floats, nbins: int) -> Level | None:
+def find_level(series: Floats, nbins: int) -> Levelling | None:
     """The best way to take a wandering level from a series, if it wanders.
 
     Parameters
@@ -214,7 +214,7 @@ def find_level(series: Floats, nbins: int) -> Level | None:
         # Squared S/N of a narrow pulse.
         tries.append((float(np.sum(1.0 / noise.smooth)), half, noise))
     _, half, noise = max(tries, key=lambda attempt: attempt[0])
-    return Level(half, HarmonicNoise(noise.measured, noise.smooth, red))
+    return Levelling(half, HarmonicNoise(noise.measured, noise.smooth, red))
 
 
 def in_one_time(series: Floats, late: Ints) -> Floats:

@@ -22,7 +22,7 @@ from pulsar.data.series import Lines
 from pulsar.errors import ConfigError
 from pulsar.folding.fundamental import fold_sigma
 from pulsar.folding.refine import refine
-from pulsar.folding.subtracted import Taken, without
+from pulsar.folding.subtracted import Subtraction, without
 from pulsar.io.folded import read_folded
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
@@ -39,7 +39,7 @@ from pulsar.pipeline.write import fill_barycentre, fill_flux, fill_fold, fill_pl
 from pulsar.searches.sift import Group
 from pulsar.sky.catalogue import label, read_catalogue
 from pulsar.sources.features import features
-from pulsar.sources.interference import Interference, flags_of
+from pulsar.sources.interference import KnownInterference, flags_of
 from pulsar.sources.score import Scorer, score, scorer_of
 from pulsar_kernels.arrays import Array, Bools
 
@@ -87,7 +87,7 @@ def _residuals(
     strong = [fold.strong if fold is not None and any(out for _, out in fold.strong) else () for fold in known]
     strong = strong or [()] * count
     lines = next((fold.lines for fold in known if fold is not None), ())
-    templates: dict[tuple[FoldParams, ...], list[Taken]] = {(): []}
+    templates: dict[tuple[FoldParams, ...], list[Subtraction]] = {(): []}
     residuals = []
     for sources in dict.fromkeys(strong):
         params = tuple(params for params, _ in sources)
@@ -267,7 +267,7 @@ def fold_files(
 #: Lowest and highest values of what is left out.
 Spans = Sequence[tuple[float, float]]
 Mask = Bools
-Told = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def touched(cube: FoldCube, times: Spans, freqs: Spans) -> tuple[Mask, Mask]:
@@ -320,7 +320,7 @@ def _number_of(values: Any, name: str) -> float:
 
 
 def zap_fold(
-    product: Path, idents: Sequence[str], times: Spans, freqs: Spans, config: Config, target: Target, *, told: Told
+    product: Path, idents: Sequence[str], times: Spans, freqs: Spans, config: Config, target: Target, *, told: Notify
 ) -> Run:
     """Measure a fold of a product without some of it, in the way in which it was made, and write it to another product.
 
@@ -450,7 +450,7 @@ def imported_table(imports: Sequence[Imported], config: Config) -> Array:
     table = empty_table(CANDIDATE_COLUMNS, len(imports))
     for i, entry in enumerate(imports):
         rows, fold = table[i : i + 1], entry.fold
-        known = Interference(config.sift.mains, config.rfi.diodes, dispersion_known=not entry.header.is_series)
+        known = KnownInterference(config.sift.mains, config.rfi.diodes, dispersion_known=not entry.header.is_series)
         fold_row(f"c{i + 1:04d}", fold, entry.header, rows[0], scorer)
         # Nobody has searched here: all that is known is the fold.
         alone = Group("", fold.before, np.zeros(0, dtype=np.int64), fold.before.dm, fold.before.dm)

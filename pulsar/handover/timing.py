@@ -256,7 +256,7 @@ def par_line(key: str, value: str, error: float = _NAN) -> str:
 
 
 @dataclass(frozen=True)
-class Template:
+class PulseTemplate:
     """A profile without noise."""
 
     #: shape (nharm + 1,): Its Fourier series, of phase as it is: harmonic k belongs to exp(2 pi i k phase).
@@ -287,7 +287,7 @@ def series_of(profiles: Floats) -> Complexes:
     return np.asarray(spectra, dtype=np.complex128)
 
 
-def template_from(profile: Floats, *, clean: bool = False) -> Template:
+def template_from(profile: Floats, *, clean: bool = False) -> PulseTemplate:
     """The template in a profile.
 
     Parameters
@@ -298,7 +298,7 @@ def template_from(profile: Floats, *, clean: bool = False) -> Template:
         There is none: it is taken as it is.
     """
     _, _, phase = _box(profile)
-    return Template(series_of(profile if clean else without_noise(profile)), phase)
+    return PulseTemplate(series_of(profile if clean else without_noise(profile)), phase)
 
 
 def without_noise(profile: Floats) -> Floats:
@@ -314,7 +314,7 @@ def _box(profile: Floats) -> tuple[float, float, float]:
     return fine_box(spectrum, np.ones(len(profile)))
 
 
-def read_template(path: Path) -> Template:
+def read_template(path: Path) -> PulseTemplate:
     """A template from a table, taken as it is (:func:`read_profile`)."""
     return template_from(read_profile(path), clean=True)
 
@@ -338,7 +338,7 @@ def read_profile(path: Path) -> Floats:
     return profile
 
 
-def match(profile: Floats, template: Template) -> tuple[float, float, float]:
+def match(profile: Floats, template: PulseTemplate) -> tuple[float, float, float]:
     """By how much a profile of unit noise is later than a template.
 
     Parameters
@@ -374,7 +374,7 @@ def match(profile: Floats, template: Template) -> tuple[float, float, float]:
     return shift - round(shift), float(error), height * float(np.sqrt(2.0 * nbins * np.sum(np.abs(model) ** 2)))
 
 
-def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: Template | None = None) -> list[Toa]:
+def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: PulseTemplate | None = None) -> list[Toa]:
     """Arrival times of a fold, one for each group of sub-integrations.
 
     Parameters
@@ -383,7 +383,7 @@ def toas_of(fold: Fold, header: Header, groups: int = GROUPS, template: Template
         Of its observation.
     groups : int
         As many, or one for every sub-integration.
-    template : Template, optional
+    template : PulseTemplate, optional
         Default: the profile of the fold itself.
 
     Returns
@@ -454,7 +454,7 @@ def wideband_of(toa: Toa, fold: Fold, header: Header) -> Toa:
     return replace(toa, mjd=mjd, freq=inverse**-0.5, dm=dm, dm_err=dm_err)
 
 
-def _wander(rows: Floats, weights: Floats, middles: Floats, template: Template) -> tuple[float, float]:
+def _wander(rows: Floats, weights: Floats, middles: Floats, template: PulseTemplate) -> tuple[float, float]:
     """Variance by which the pulse of a sub-integration is late or early beyond noise and a parabola [turns^2].
 
     And the scale of the variance by noise; both with what few degrees of freedom make of them.

@@ -22,7 +22,7 @@ PULSE_WIDTHS: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Found:
+class BeamDetection:
     """One detection in one beam."""
 
     beam: int
@@ -34,8 +34,8 @@ class Found:
 class Coincidence:
     """Detections that are one signal, and the verdict on it."""
 
-    best: Found  # The strongest
-    members: tuple[Found, ...]  # All, strongest first
+    best: BeamDetection  # The strongest
+    members: tuple[BeamDetection, ...]  # All, strongest first
     verdict: str  # "source" (one beam or a patch of neighbours), "sidelobes" (a bright source), or "rfi"
     #: east, north, error: position by the beams' S/N, offset from the middle of the receiver [arcmin], and its error;
     #: NaN when unknown.
@@ -75,7 +75,7 @@ def coincide_candidates(
     for beam, rows in tables.items():
         for i in np.flatnonzero(rows["harmonic_of"] == ""):
             row = rows[i]
-            seen.append(Found(beam, int(i), _strength(row)))
+            seen.append(BeamDetection(beam, int(i), _strength(row)))
             later, length = drift[beam], tobs
             if row["part"]:
                 # Of a part: from its middle to that of the observation.
@@ -103,7 +103,7 @@ def coincide_pulses(tables: Mapping[int, Array], receiver: Receiver, observed: s
     tables : mapping of int to ndarray
         Beam -> rows with the fields of SINGLE_PULSE_COLUMNS.
     """
-    seen = [Found(beam, i, float(row["snr"])) for beam, rows in tables.items() for i, row in enumerate(rows)]
+    seen = [BeamDetection(beam, i, float(row["snr"])) for beam, rows in tables.items() for i, row in enumerate(rows)]
     seen.sort(key=lambda s: float(tables[s.beam][s.row]["time"]))
     every = [tables[s.beam][s.row] for s in seen]
     t, d, w, dd = (
@@ -130,7 +130,7 @@ def _strength(row: Any) -> float:
 
 
 def _judged(
-    seen: Sequence[Found],
+    seen: Sequence[BeamDetection],
     same: Any,
     receiver: Receiver,
     observed: set[int],
@@ -152,17 +152,19 @@ def _judged(
         a, b = (0, len(seen)) if window is None else (int(window[0][i]), int(window[1][i]))
         rivals = a + np.flatnonzero(free[a:b] & (beams[a:b] != beams[i]))
         free[i] = False
-        chosen: dict[int, Found] = {}
+        chosen: dict[int, BeamDetection] = {}
         for j in rivals[same(i, rivals)]:
             free[j] = False
-            if seen[j].snr > chosen.get(int(beams[j]), Found(0, 0, -np.inf)).snr:
+            if seen[j].snr > chosen.get(int(beams[j]), BeamDetection(0, 0, -np.inf)).snr:
                 chosen[int(beams[j])] = seen[j]
         members = tuple(sorted([seen[i], *chosen.values()], key=lambda s: -s.snr))
         out.append(_verdict(members, receiver, observed, threshold))
     return out
 
 
-def _verdict(members: tuple[Found, ...], receiver: Receiver, observed: set[int], threshold: float) -> Coincidence:
+def _verdict(
+    members: tuple[BeamDetection, ...], receiver: Receiver, observed: set[int], threshold: float
+) -> Coincidence:
     config = receiver.config
     best = members[0]
     core = [s for s in members if s.snr > config.sidelobe * best.snr]

@@ -79,7 +79,7 @@ class Match(NamedTuple):
 
 
 @dataclass
-class Seen:
+class Recurrence:
     """The verdict of other times on one candidate, or one pulse."""
 
     head: int  # The candidate that leads its source: itself where it stands alone
@@ -92,7 +92,7 @@ class Seen:
     ground_expected: float = 0.0  # How many of them would be there by chance
 
 
-def see_again(sightings: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.1) -> list[Seen]:
+def see_again(sightings: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.1) -> list[Recurrence]:
     """Put candidates of different times together, and state how likely chance would do it.
 
     Parameters
@@ -104,10 +104,10 @@ def see_again(sightings: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.
 
     Returns
     -------
-    list of Seen
+    list of Recurrence
         One for each.
     """
-    out = [Seen(i) for i in range(len(sightings))]
+    out = [Recurrence(i) for i in range(len(sightings))]
     compared = np.flatnonzero(sightings.comparable)
     _ground(sightings, compared, out, orbit, sidelobe)
     compared = np.array([i for i in compared.tolist() if not out[i].ground], dtype=np.int64)
@@ -120,7 +120,7 @@ def see_again(sightings: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.
     return out
 
 
-def ncompared(sightings: Sightings, seen: Sequence[Seen]) -> int:
+def ncompared(sightings: Sightings, seen: Sequence[Recurrence]) -> int:
     """How many candidates were compared: the trials of the whole list."""
     return sum(bool(ok) and not verdict.ground for ok, verdict in zip(sightings.comparable, seen, strict=True))
 
@@ -167,7 +167,7 @@ class Density:
         return ((k - 1) / width + 1.0 / self._span) / (left + 1)
 
 
-class Field:
+class Comparison:
     """All that are compared, by their places and DMs.
 
     Parameters
@@ -202,7 +202,7 @@ class Field:
         return rivals[away < FAR**2], away[away < FAR**2]
 
 
-class _Sky(Field):
+class _Sky(Comparison):
     """All candidates that are compared, with the density of their periods, too.
 
     Parameters
@@ -310,7 +310,7 @@ def together(places: Places, matches: Sequence[Match]) -> tuple[float, list[Matc
     return float(np.clip(stated[best], _TINY, 1.0)), chosen[: best + 1]
 
 
-def _join(sightings: Sightings, compared: Ints, out: list[Seen]) -> None:
+def _join(sightings: Sightings, compared: Ints, out: list[Recurrence]) -> None:
     """Put those together that chance would not: heads, ratios to them and times."""
     strength = np.nan_to_num(sightings.snr, nan=-np.inf)
     members: dict[int, list[int]] = {}
@@ -338,12 +338,12 @@ def _join(sightings: Sightings, compared: Ints, out: list[Seen]) -> None:
             out[i].head, out[i].ratio, out[i].nseen = best, out[i].ratio / base, times
 
 
-def _add(out: list[Seen], members: dict[int, list[int]], head: int, member: int, ratio: Fraction) -> None:
+def _add(out: list[Recurrence], members: dict[int, list[int]], head: int, member: int, ratio: Fraction) -> None:
     out[member].head, out[member].ratio = head, ratio
     members[head].append(member)
 
 
-def _ground(sightings: Sightings, compared: Ints, out: list[Seen], orbit: float, sidelobe: float) -> None:
+def _ground(sightings: Sightings, compared: Ints, out: list[Recurrence], orbit: float, sidelobe: float) -> None:
     """Mark interference: one topocentric period at places and times at which no source has one."""
     order = compared[np.argsort(sightings.topocentric[compared], kind="stable")]
     periods = sightings.topocentric[order]
@@ -391,7 +391,7 @@ def _directions(sightings: Sightings, i: int, members: Ints) -> int:
     return count
 
 
-def repeated(places: Places, usable: Bools) -> list[Seen]:
+def repeated(places: Places, usable: Bools) -> list[Recurrence]:
     """Compare the pulses of different times.
 
     Parameters
@@ -401,13 +401,13 @@ def repeated(places: Places, usable: Bools) -> list[Seen]:
 
     Returns
     -------
-    list of Seen
+    list of Recurrence
         One for each pulse: the head is the strongest pulse of its source at its own time, and `nseen` counts the times
         at which its source was seen, where chance would not do it on the whole list.
     """
-    out = [Seen(i) for i in range(len(places))]
+    out = [Recurrence(i) for i in range(len(places))]
     heads = _heads(places, np.flatnonzero(places.comparable & usable), out)
-    field = Field(places, heads)
+    field = Comparison(places, heads)
     for i in heads.tolist():
         matches = _matches(field, i)
         if matches:
@@ -420,7 +420,7 @@ def repeated(places: Places, usable: Bools) -> list[Seen]:
     return out
 
 
-def _heads(places: Places, compared: Ints, out: list[Seen]) -> Ints:
+def _heads(places: Places, compared: Ints, out: list[Recurrence]) -> Ints:
     """The strongest pulse of each source of each time; the others are led to it."""
     heads: dict[tuple[float, float], list[int]] = {}
     strength = np.nan_to_num(places.snr, nan=-np.inf)
@@ -435,7 +435,7 @@ def _heads(places: Places, compared: Ints, out: list[Seen]) -> Ints:
     return np.array(sorted(i for heads_of_night in heads.values() for i in heads_of_night), dtype=np.int64)
 
 
-def _matches(field: Field, i: int) -> list[Match]:
+def _matches(field: Comparison, i: int) -> list[Match]:
     """Sources that agree with one, with the number of unrelated ones that would, best first."""
     places = field.places
     rivals, away = field.near(i)

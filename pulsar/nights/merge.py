@@ -28,7 +28,7 @@ from pulsar.io.product.reader import Run, read
 from pulsar.io.product.schema import TABLES
 from pulsar.io.product.writer import ProductWriter
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
-from pulsar.nights.matching import Seen, ncompared, repeated, see_again
+from pulsar.nights.matching import Recurrence, ncompared, repeated, see_again
 from pulsar.nights.sightings import Sightings, places_of, sightings_of
 from pulsar.pipeline.injections import pooled_limits
 from pulsar.sky.barycentre import motion_of
@@ -461,7 +461,7 @@ def raised(score: float, factor: float, expected: float) -> float:
     return max(score, factor / (1.0 + (1.0 / odds - 1.0) * float(np.exp(-evidence))))
 
 
-def _said(sightings: Sightings, seen: Seen, i: int, members: Sequence[int]) -> str:
+def _said(sightings: Sightings, seen: Recurrence, i: int, members: Sequence[int]) -> str:
     """The verdict of other times in words, with its numbers."""
     if seen.ground:
         return f"{_GROUND} at {seen.ground} other places and times, {seen.ground_expected:.2g} expected"

@@ -59,7 +59,7 @@ class Job:
 
 
 @dataclass
-class Outcome:
+class NightOutcome:
     """The outcome of a night."""
 
     products: list[Path] = field(default_factory=list)
@@ -188,7 +188,7 @@ def search_night(
     problems: Sequence[str] = (),
     progress: Progress | None = None,
     merged: Path | None = None,
-) -> Outcome:
+) -> NightOutcome:
     """Search one job after the other and merge what they give; what fails costs nothing else.
 
     Parameters
@@ -216,7 +216,7 @@ def search_night(
     groups: dict[tuple[str, str, int, int], list[Job]] = {}
     for job in todo:
         groups.setdefault(job.group, []).append(job)
-    outcome, notes, number = Outcome(), list(problems), 0
+    outcome, notes, number = NightOutcome(), list(problems), 0
     how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "argv": argv, "progress": progress}
     with output_lock(merged), resumable(lambda: bool(outcome.products) or any(folder.glob("*.parts/*.npz"))):
         for beams in groups.values():

@@ -26,7 +26,7 @@ from pulsar.io.product.provenance import Provenance, software_version
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.orbits.bank import least_companion, projected_size
-from pulsar.orbits.search import Orbit, OrbitSearch, Peaks, octaves, template_memory
+from pulsar.orbits.search import CircularOrbit, OrbitSearch, Peaks, octaves, template_memory
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import SAME_DM, cleaned, dms_of_series, independent_trials, lines_of, trial_series
 from pulsar.pipeline.progress import Progress
@@ -277,10 +277,10 @@ def fold_phases(series: Array, turns: Floats, turn: float) -> OrbitFold:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class OrbitSignal:
     """A signal, where it was found, and its fold."""
 
-    orbit: Orbit
+    orbit: CircularOrbit
     dm_index: int
     fold: OrbitFold
 
@@ -381,7 +381,7 @@ def check_size(plan: OrbitsPlan) -> None:
 
 def _found(
     obs: Observation, plan: OrbitsPlan, config: Config, checkpoint: Checkpoint, out: Path, progress: Progress
-) -> Iterator[Found]:
+) -> Iterator[OrbitSignal]:
     """The signals at all DMs."""
     layout = plan.layout
     memory = max(stage_memory(config, obs) - plan.memory, 64 << 20)
@@ -407,11 +407,11 @@ def _found(
                 checkpoint.save(stage, orbits=np.array(rows, dtype=np.float64).reshape(-1, 12))
             else:
                 each = [(*row[:4], int(row[4]), *row[5:8], tuple(row[8:])) for row in kept["orbits"].tolist()]
-                orbits = [Orbit(*values) for values in each]
+                orbits = [CircularOrbit(*values) for values in each]
             for orbit in orbits:
                 t = (np.arange(nsamps, dtype=np.float64) - 0.5 * (nsamps - 1)) * tsamp
                 fold = fold_phases(data, orbit.freq * orbit.emitted(t), 1.0 / (orbit.freq * tsamp))
-                yield Found(orbit, index, fold)
+                yield OrbitSignal(orbit, index, fold)
 
 
 def _searched(
@@ -421,7 +421,7 @@ def _searched(
     title: str,
     checkpoint: Checkpoint,
     progress: Progress,
-) -> list[Orbit]:
+) -> list[CircularOrbit]:
     """The orbits in one octave of one series; how far it has come is noted every few minutes."""
     search, slices = octave.search, octave.search.bank.slices
     counts = [search.bank.templates(part)[0].size for part in slices]
@@ -445,12 +445,12 @@ def _searched(
         return search.signals(white, peaks)
 
 
-def explained(signals: Sequence[Found], tobs: float) -> list[tuple[int, str]]:
+def explained(signals: Sequence[OrbitSignal], tobs: float) -> list[tuple[int, str]]:
     """Of each signal the number of a better one, if their frequencies are in a ratio of small numbers, and which.
 
     Parameters
     ----------
-    signals : sequence of Found
+    signals : sequence of OrbitSignal
         Best first.
     tobs : float
         [s]
@@ -467,7 +467,7 @@ def explained(signals: Sequence[Found], tobs: float) -> list[tuple[int, str]]:
     return relations
 
 
-def _relation(head: Found, signal: Found, tobs: float) -> str:
+def _relation(head: OrbitSignal, signal: OrbitSignal, tobs: float) -> str:
     a, b = head.orbit, signal.orbit
     ratio = Fraction(b.freq / a.freq).limit_denominator(_RATIOS.most)
     if not 0 < ratio <= _RATIOS.most:
@@ -481,7 +481,7 @@ def _relation(head: Found, signal: Found, tobs: float) -> str:
 
 
 def _write(
-    target: Target, plan: OrbitsPlan, obs: Observation, signals: Sequence[Found], record: dict[str, Any]
+    target: Target, plan: OrbitsPlan, obs: Observation, signals: Sequence[OrbitSignal], record: dict[str, Any]
 ) -> None:
     """The product, whole or not at all."""
     header = plan.layout.header
@@ -500,7 +500,7 @@ def _write(
         writer.provenance(record)
 
 
-def _tables(plan: OrbitsPlan, signals: Sequence[Found]) -> tuple[Array, Array]:
+def _tables(plan: OrbitsPlan, signals: Sequence[OrbitSignal]) -> tuple[Array, Array]:
     """Candidates and detections: a row of each for every signal."""
     header = plan.layout.header
     relations = explained(signals, header.tobs)
@@ -527,12 +527,12 @@ def _tables(plan: OrbitsPlan, signals: Sequence[Found]) -> tuple[Array, Array]:
     return candidates, detections
 
 
-def _uid(header: Header, signal: Found) -> str:
+def _uid(header: Header, signal: OrbitSignal) -> str:
     text = f"{header.tstart!r}|{signal.dm_index}|{signal.orbit.freq!r}|{signal.orbit.turn!r}|{signal.orbit.nharm}"
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
 
-def _reasons(orbit: Orbit, pulsar: float) -> str:
+def _reasons(orbit: CircularOrbit, pulsar: float) -> str:
     error = max(orbit.errors[2], orbit.errors[3])
     # An orbit whose size is less than so many errors is none that the data tell.
     if orbit.size < 4.0 * error:
@@ -543,7 +543,7 @@ def _reasons(orbit: Orbit, pulsar: float) -> str:
     )
 
 
-def _row(plan: OrbitsPlan, ident: str, signal: Found) -> tuple[Any, ...]:
+def _row(plan: OrbitsPlan, ident: str, signal: OrbitSignal) -> tuple[Any, ...]:
     """Of the table of orbits."""
     orbit, dm, header = signal.orbit, float(plan.layout.dms[signal.dm_index]), plan.layout.header
     size = orbit.size

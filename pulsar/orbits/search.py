@@ -23,7 +23,7 @@ from pulsar.errors import ConfigError
 from pulsar.orbits.bank import Bank, Slice
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD
-from pulsar.searches.fft import HALF_WEIGHTS, FFTSearch, Room
+from pulsar.searches.fft import HALF_WEIGHTS, FFTSearch, RaisedBuffers
 from pulsar.searches.search import threshold_logp
 from pulsar_kernels import fft, harmonics
 from pulsar_kernels.arrays import Array, Float32s, Floats
@@ -72,7 +72,7 @@ def octaves(f_min: float, f_max: float) -> tuple[Octave, ...]:
 
 
 @dataclass
-class Orbit:
+class CircularOrbit:
     """A signal on a circular orbit."""
 
     freq: float  # Spin frequency in the time of the pulsar [Hz]
@@ -272,7 +272,7 @@ class OrbitSearch:
             buffers = self._local.buffers = _Buffers(self.n, self._plan)
         return buffers
 
-    def signals(self, white: Float32s, peaks: Peaks) -> list[Orbit]:
+    def signals(self, white: Float32s, peaks: Peaks) -> list[CircularOrbit]:
         """The signals behind peaks, the best first: refined, and each taken out before the rest is looked at again.
 
         Parameters
@@ -283,12 +283,12 @@ class OrbitSearch:
         left = white.copy()
         queue = [(row, h, 0) for (h, _), row in peaks.best.items()]
         heapq.heapify(queue)
-        orbits: list[Orbit] = []
+        orbits: list[CircularOrbit] = []
         # Signals of one series that are refined and taken out at most.
         while queue and len(orbits) < 100:
             row, h, seen = heapq.heappop(queue)
             _, power, freq, turn, x, y = row
-            start = Orbit(freq, turn, x, y, h, power)
+            start = CircularOrbit(freq, turn, x, y, h, power)
             if seen < len(orbits):
                 power = _Near(self, left, start).power(np.zeros(4))
                 # A peak that is not its own is lost with whose it was.
@@ -303,7 +303,7 @@ class OrbitSearch:
             self._take_out(left, orbit)
         return sorted(orbits, key=lambda orbit: orbit.logp)
 
-    def refined(self, white: Float32s, start: Orbit) -> Orbit:
+    def refined(self, white: Float32s, start: CircularOrbit) -> CircularOrbit:
         """The nearest peak in frequency and orbit of a sum of powers."""
         orbit = start
         for size in (0.4, 0.1):
@@ -323,20 +323,22 @@ class OrbitSearch:
         orbit.errors = near.errors()
         return orbit
 
-    def _own(self, white: Float32s, orbit: Orbit) -> Orbit:
+    def _own(self, white: Float32s, orbit: CircularOrbit) -> CircularOrbit:
         """The signal at its own frequency: that of twice as much where every second harmonic holds nothing."""
         while orbit.nharm > 1:
             powers = _Near(self, white, orbit).powers(np.zeros(4))
             odd = stats.power_logp(powers[::2].sum(), powers[::2].size)
             if odd < SHARED_LOGP:
                 break
-            double = self.refined(white, Orbit(2.0 * orbit.freq, orbit.turn, orbit.x, orbit.y, orbit.nharm // 2, 0.0))
+            double = self.refined(
+                white, CircularOrbit(2.0 * orbit.freq, orbit.turn, orbit.x, orbit.y, orbit.nharm // 2, 0.0)
+            )
             if double.logp > self.logp_threshold:
                 break
             orbit = double
         return orbit
 
-    def _take_out(self, planes: Float32s, orbit: Orbit) -> None:
+    def _take_out(self, planes: Float32s, orbit: CircularOrbit) -> None:
         """Subtract all harmonics of a signal up to the end of the octave, in place."""
         amplitudes = _Near(self, planes, orbit, every=True).z.sum(axis=1)
         fine = self.tobs / (RATIO * self.n)
@@ -356,12 +358,12 @@ class _Near:
 
     Parameters
     ----------
-    one : Orbit
+    one : CircularOrbit
     every : bool
         All harmonics up to the end of the octave, not only those that were summed.
     """
 
-    def __init__(self, search: OrbitSearch, white: Float32s, orbit: Orbit, *, every: bool = False) -> None:
+    def __init__(self, search: OrbitSearch, white: Float32s, orbit: CircularOrbit, *, every: bool = False) -> None:
         self.orbit = orbit
         count = max(int(search.octave.high / orbit.freq), 1) if every else orbit.nharm
         n, dt = search.n, search.dt
@@ -395,10 +397,10 @@ class _Near:
         # What hardly differs, such as a part of an orbit and a trend, is told apart by rounding only.
         return np.asarray(metric + np.diag(1e-9 * np.diag(metric)))
 
-    def at(self, step: Floats) -> Orbit:
+    def at(self, step: Floats) -> CircularOrbit:
         """The orbit that is a step away."""
         freq, turn, x, y = self.steps @ step + np.array([self.orbit.freq, self.orbit.turn, self.orbit.x, self.orbit.y])
-        return Orbit(float(freq), float(turn), float(x), float(y), self.orbit.nharm, self.orbit.power)
+        return CircularOrbit(float(freq), float(turn), float(x), float(y), self.orbit.nharm, self.orbit.power)
 
     def power(self, step: Floats) -> float:
         """Sum of the powers there; 0 beyond the range of W."""
@@ -439,7 +441,7 @@ class _Buffers:
         self.work = aligned(max(plan.work, n), np.float32)
         self.flat = np.zeros(4)
         self.none = np.zeros(0, dtype=np.float32)
-        self.room = Room()
+        self.room = RaisedBuffers()
 
 
 def template_samples(tobs: float, high: float) -> int:

@@ -29,7 +29,7 @@ from pulsar.config.model import Config, RfiConfig
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
 from pulsar.data.series import MIN_SAMPLES
-from pulsar.dedisp.batches import Batch, choose_route, dedispersed
+from pulsar.dedisp.batches import TrialBatch, choose_route, dedispersed
 from pulsar.dedisp.engine import batch_size
 from pulsar.dedisp.plan import DMPlan, few_trials, make_plan
 from pulsar.errors import ConfigError
@@ -168,12 +168,12 @@ def first_trials(plan: DMPlan) -> int:
     return max(round(whole.ndms / -(-whole.ndms // most)), 1)
 
 
-def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> list[Birdie]:
+def learn_lines(batch: TrialBatch, plan: DMPlan, config: Config) -> list[Birdie]:
     """Undispersed lines in the series at DM 0, and those of a noise diode: if it is in the batch, and they are learnt.
 
     Parameters
     ----------
-    batch : Batch
+    batch : TrialBatch
         The first of the plan.
     plan : DMPlan
         All trials.
@@ -378,7 +378,7 @@ def set_plan(obs: SeriesSet) -> DMPlan:
     return DMPlan(tuple(stages), freqs, float(freqs[0]), fine, obs.groups[0].nsamps, 0.0, "brute")
 
 
-def batches_of_set(obs: SeriesSet, plan: DMPlan) -> Iterator[Batch]:
+def batches_of_set(obs: SeriesSet, plan: DMPlan) -> Iterator[TrialBatch]:
     """The series of a set, read when they are asked for; the first batch holds all that lines are learnt from."""
     most = first_trials(plan)
     for first, stage in plan.numbered():
@@ -388,7 +388,7 @@ def batches_of_set(obs: SeriesSet, plan: DMPlan) -> Iterator[Batch]:
             def row(i: int, base: int = first + at, nsamps: int = stage.nsamps) -> Float32s:
                 return np.asarray(obs.series(base + i, nsamps).data)
 
-            yield Batch(first + at, stage.part(at, end), row)  # type: ignore[arg-type]  # float32 is searched as well
+            yield TrialBatch(first + at, stage.part(at, end), row)  # type: ignore[arg-type]  # float32 is searched as well
 
 
 def independent_trials(header: Header, dms: Floats, downsample: int, freqs: Floats) -> float:

@@ -27,11 +27,11 @@ from pulsar.dedisp.plan import DMPlan
 from pulsar.dedisp.subbands import Subbands
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.detect import Detected
-from pulsar.pipeline.follow import Judged, follow_up, group_detections, ranked
+from pulsar.pipeline.follow import RankedLists, follow_up, group_detections, ranked
 from pulsar.pipeline.injections import (
     TOGETHER,
+    InjectionPlaces,
     Place,
-    Places,
     groups_of,
     place_dms,
     region,
@@ -44,7 +44,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import band_events, cutouts_of, find_pulses, judge_shapes, place_of
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
-from pulsar.pipeline.stages import BatchSearch, Found
+from pulsar.pipeline.stages import BatchSearch, SearchResult
 from pulsar.sky.observatory import flux_of
 from pulsar.sources.candidate import Candidate
 from pulsar.synthesis.injection import InjectedSource, Injector
@@ -66,7 +66,7 @@ def measure(
     plan: RunPlan,
     detected: Detected,
     candidates: Sequence[Candidate],
-    judged: Judged,
+    judged: RankedLists,
     config: Config,
     means: Means,
     checkpoint: Checkpoint,
@@ -80,7 +80,7 @@ def measure(
         Of the first search; nothing of it is changed.
     candidates : sequence of Candidate
         Of the first search.
-    judged : Judged
+    judged : RankedLists
         The list of the run.
     checkpoint : Checkpoint
         Has the lists that an interrupted run has judged, or is given them.
@@ -155,7 +155,7 @@ class _Ground:
         trials: DMPlan,
         detected: Detected,
         candidates: Sequence[Candidate],
-        judged: Judged,
+        judged: RankedLists,
         config: Config,
         means: Means,
     ) -> None:
@@ -176,11 +176,11 @@ class _Ground:
         #: Without those of repeating pulses, which are looked for anew.
         self.detections = detected.detections[detected.detections["kind"] != "pulses"]
 
-    def places(self) -> Places:
+    def places(self) -> InjectionPlaces:
         """Where signals may be injected."""
         few = [rows for octaves in self.finder.bands[1].values() for rows in octaves.nested()]
-        baseline = Found(self.detections, self.detected.events)
-        return Places(self.samples.header, self.trials, self.config, baseline, few, self.is_live, self.snr_of)
+        baseline = SearchResult(self.detections, self.detected.events)
+        return InjectionPlaces(self.samples.header, self.trials, self.config, baseline, few, self.is_live, self.snr_of)
 
     def pulses_of(self, events: Array) -> tuple[Array, Array]:
         """Single pulses, and the periods of repeating ones, of events in place of those of the run."""
@@ -227,14 +227,14 @@ class _Signals:
         #: What is cut out shows nothing of pulsars, whose turns are weak.
         self.bursts = InjectedSource(injector, injector.steps((), place.bursts, seed))
         #: What is in the trial DMs of the place now.
-        self.found = self._searched() if self.rows.size else Found.join([])
+        self.found = self._searched() if self.rows.size else SearchResult.join([])
 
-    def _searched(self) -> Found:
+    def _searched(self) -> SearchResult:
         ground, some, threads = self.ground, self.place.trials, self.ground.means.threads
         plan = replace(some.plan(ground.trials), freqs=self.bands.freqs)
         route, lines = choose_route(plan, threads=threads, memory=ground.memory), pairs(ground.detected.birdies)
         with closing(dedispersed(self.bands, plan, route, threads=threads, scratch=ground.means.scratch)) as batches:
-            return Found.join([ground.finder.search(batch, lines, some) for batch in batches])
+            return SearchResult.join([ground.finder.search(batch, lines, some) for batch in batches])
 
     def burst_list(self, burst: "Burst") -> Array:
         """The list of single pulses with a burst: one among those of the sky, for several together are a storm."""

@@ -14,10 +14,10 @@ from pulsar.data.observation import called, gaps_of, unchanged
 from pulsar.data.series import check_varies
 from pulsar.data.source import SampleSource, in_band
 from pulsar.data.text import band_text
-from pulsar.dedisp.batches import Batch, Route, batch_ranges, dedispersed
+from pulsar.dedisp.batches import Route, TrialBatch, batch_ranges, dedispersed
 from pulsar.dedisp.plan import few_trials
 from pulsar.dedisp.stream import Reserve, dedisperse
-from pulsar.dedisp.subbands import Shared, Subbands
+from pulsar.dedisp.subbands import SubbandRelay, Subbands
 from pulsar.errors import PulsarError
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.checkpoint import Checkpoint
@@ -28,7 +28,7 @@ from pulsar.pipeline.ranges import Crew, Searched, Workers, detections_of, searc
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.searches import pulses_only
-from pulsar.pipeline.stages import BatchSearch, Found, PartsSearch, pulse_trials
+from pulsar.pipeline.stages import BatchSearch, PartsSearch, SearchResult, pulse_trials
 from pulsar_kernels.arrays import Array, Floats
 
 # Part of the work on a trial DM that is done when its series is there.
@@ -112,7 +112,7 @@ def _found(
     subbands: Sequence[Subbands] = (),
     crew: Crew | None = None,
     reserve: Reserve | None = None,
-) -> tuple[Found, list[Birdie]]:
+) -> tuple[SearchResult, list[Birdie]]:
     """What is found in all trials of a plan, in its part of the band, and the lines that are left out there."""
     obs = samples.obs
 
@@ -120,7 +120,7 @@ def _found(
         if isinstance(obs, SeriesSet):
             _search_set(obs, finder, state, known, means)
         elif samples.source is not None:
-            source = in_band(Shared(samples.source, subbands) if subbands else samples.source, plan.band)
+            source = in_band(SubbandRelay(samples.source, subbands) if subbands else samples.source, plan.band)
             with unchanged(obs):
                 if crew is None:
                     TrialSearch(source, finder, plan.route, known, means, reserve).search(state)
@@ -206,7 +206,7 @@ class TrialSearch:
             state.birdies = self._lines(next(batches))
         state.save()
 
-    def _batches(self, span: tuple[int, int], progress: Callable[[float], None]) -> Generator[Batch]:
+    def _batches(self, span: tuple[int, int], progress: Callable[[float], None]) -> Generator[TrialBatch]:
         """The trials from the first of a span to before its last, batch by batch."""
         if self.route is None:
             raise PulsarError("an already dedispersed series is not dedispersed")
@@ -214,7 +214,7 @@ class TrialSearch:
         how: dict[str, Any] = {"threads": threads, "scratch": scratch, "progress": progress, "reserve": self.reserve}
         return dedispersed(self.source, self.finder.plan, self.route, start=start, stop=stop, **how)
 
-    def _lines(self, batch: Batch) -> list[Birdie]:
+    def _lines(self, batch: TrialBatch) -> list[Birdie]:
         """Lines that are left out of all spectra: those that are known, and what the series at DM 0 shows."""
         learnt = learn_lines(batch, self.finder.plan, self.finder.config)
         birdies = merged([*self.known, *learnt])

@@ -28,7 +28,7 @@ from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, Candidate
 from pulsar.sources.company import in_company
 from pulsar.sources.detections import Model, Observed
 from pulsar.sources.features import features
-from pulsar.sources.interference import Interference, flags_of
+from pulsar.sources.interference import KnownInterference, flags_of
 from pulsar.sources.modulation import outside_pulses
 from pulsar.sources.pulses import flags_by_pulses, in_order, owners
 from pulsar.sources.pursue import pursue
@@ -301,7 +301,7 @@ class Heads:
     def candidate(self, group_of: Group, fold: Fold, alone: Mapping[str, float] | None = None) -> Candidate:
         """A group with its fold, flags and score, by the features of the fold, or by what is told of them."""
         config, detected = self.config, self.detected
-        known = Interference(
+        known = KnownInterference(
             mains=config.sift.mains,
             diodes=config.rfi.diodes,
             lines=pairs(detected.birdies),
@@ -384,7 +384,7 @@ def scored(candidate: Candidate, scorer: Scorer = DEFAULT) -> Candidate:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class RankedLists:
     """The list of a run."""
 
     candidates: list[Candidate]  # best first
@@ -401,7 +401,7 @@ def ranked(
     known: Mapping[PulsePlace, PulseCutout] | None = None,
     *,
     anew: bool = True,
-) -> Judged:
+) -> RankedLists:
     """Link candidates and single pulses, judge both and order them.
 
     Parameters
@@ -421,7 +421,7 @@ def ranked(
     share = sweeps_share(pulses, detected.dms)
     candidates = in_company([scored(candidate, scorer) for candidate in candidates], share)
     _with_the_score_of_their_source(pulses, candidates)
-    return Judged(ordered(candidates), pulses, cutouts)
+    return RankedLists(ordered(candidates), pulses, cutouts)
 
 
 def _with_the_score_of_their_source(pulses: Array, candidates: Sequence[Candidate]) -> None:

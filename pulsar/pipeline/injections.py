@@ -19,15 +19,15 @@ from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
 from pulsar.dedisp.plan import DMPlan
 from pulsar.dedisp.subbands import Subbands
 from pulsar.errors import ConfigError
-from pulsar.pipeline.stages import Found, SomeTrials
+from pulsar.pipeline.stages import SearchResult, SomeTrials
 from pulsar.searches.registry import enabled
 from pulsar.sky.observatory import digitisation_loss, find_observatory, flux_of, gain_at
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.population import (
     MOST_SMEARED,
     MOST_TOLD,
-    Asked,
     Ranges,
+    SignalRequest,
     draw_burst,
     draw_pulsar,
     read_asked,
@@ -202,9 +202,9 @@ def place_dms(header: Header, trials: DMPlan, config: Config, places: int) -> li
     return [even if dm is None else dm for even, dm in zip(drawn, population_dms, strict=True)]
 
 
-def groups_of(config: Config) -> list[list[Asked]]:
+def groups_of(config: Config) -> list[list[SignalRequest]]:
     """Signals of the table of the settings that share a place: of one DM, or of none, and no two of one period."""
-    groups: list[list[Asked]] = []
+    groups: list[list[SignalRequest]] = []
     for signal in read_asked(config.completeness.population):
         for group in groups:
             alike = [member for member in group if member.kind == signal.kind]
@@ -217,7 +217,7 @@ def groups_of(config: Config) -> list[list[Asked]]:
     return groups
 
 
-def _share_a_period(first: Asked, second: Asked) -> bool:
+def _share_a_period(first: SignalRequest, second: SignalRequest) -> bool:
     """True if two of them could be taken for harmonics of one another."""
     if first.period is None or second.period is None:
         return False
@@ -227,13 +227,13 @@ def _share_a_period(first: Asked, second: Asked) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class InjectionPlaces:
     """Where signals are injected into a run: at its DMs, where the sky shows nothing of its own."""
 
     header: Header
     trials: DMPlan
     config: Config
-    found: Found  # what the run has found
+    found: SearchResult  # what the run has found
     few: Sequence[Bools]  # (ndms,): trial DMs that are searched for wide pulses, and for low frequencies with a drift
     is_live: Callable[[Burst], bool]  # whether a burst comes where there are data
     snr_of: Callable[[Pulsar, float], float]  # S/N of a pulsar of a mean flux density [mJy]
@@ -243,7 +243,7 @@ class Places:
         """Delay over the band for a DM of 1 [s]."""
         return band_delay(self.trials.freqs)
 
-    def draw(self, number: int, dm: float, asked: Sequence[Asked] = ()) -> Place:
+    def draw(self, number: int, dm: float, asked: Sequence[SignalRequest] = ()) -> Place:
         """The signals of a place: the same for the same number and settings.
 
         `asked`: of the place, in place of what the law gives it.
@@ -254,7 +254,7 @@ class Places:
         left_out: list[str] = []
         npulsars = PULSARS if enabled(config, periodic=True) else 0
         singles = BURSTS if config.single_pulse.enabled else 0
-        wanted = asked or [*[Asked()] * npulsars, *[Asked("burst")] * singles]
+        wanted = asked or [*[SignalRequest()] * npulsars, *[SignalRequest("burst")] * singles]
         pulsars: list[Pulsar] = []
         for k, want in enumerate(a for a in wanted if a.kind == "pulsar"):
             stratum = (0, 1) if asked else (k, PULSARS)
@@ -351,7 +351,7 @@ def check_wanted(header: Header, plan: "RunPlan", config: Config) -> None:
         return
     for name, kind in (("period", "pulsar"), ("dm", "pulsar"), ("width", "burst")):
         for value in getattr(settings, name) or ():
-            for fault in room.faults(Asked(kind, f"completeness.{name}", **{name: value})):
+            for fault in room.faults(SignalRequest(kind, f"completeness.{name}", **{name: value})):
                 raise ConfigError(fault)
 
 
@@ -366,7 +366,7 @@ class _Room:
         self.drawn = ranges_of(header, trials, config).periods
         self.telescope = telescope_of(header, config.telescope)
 
-    def faults(self, signal: Asked) -> list[str]:
+    def faults(self, signal: SignalRequest) -> list[str]:
         """Faults of a signal, in words."""
         faults = []
         low, high = self.dms
@@ -385,7 +385,7 @@ class _Room:
             faults += self._of_period(signal)
         return [f"{signal.where}: {text}" for text in faults]
 
-    def _of_period(self, signal: Asked) -> list[str]:
+    def _of_period(self, signal: SignalRequest) -> list[str]:
         faults = []
         low, high = self.periods
         if signal.period is not None and not low <= signal.period <= high:

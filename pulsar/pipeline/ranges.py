@@ -27,7 +27,7 @@ from pulsar.data.source import Edges, SampleSource, in_band
 from pulsar.dedisp.batches import (
     MOVE_SECONDS,
     READ_RATE,
-    Batch,
+    TrialBatch,
     batch_ranges,
     batches_of,
     choose_route,
@@ -44,7 +44,7 @@ from pulsar.pipeline.cleaning import clean_source, mask_of
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
-from pulsar.pipeline.stages import BatchSearch, Found
+from pulsar.pipeline.stages import BatchSearch, SearchResult
 from pulsar_kernels.arrays import Array, Bools, Floats
 
 # Events of single pulses kept in a run, the strongest (interference can make any number).
@@ -56,11 +56,11 @@ STAGE: Final = "searched-{:05}"
 Ranges = list[tuple[int, int]]
 
 
-class _Part(NamedTuple):
+class _SearchedTrials(NamedTuple):
     """Detections in some trials."""
 
     ranges: Ranges
-    found: Found
+    found: SearchResult
 
 
 class Searched:
@@ -87,13 +87,13 @@ class Searched:
         self.birdies: list[Birdie] | None = None
         self._checkpoint, self._tell, self._pace = checkpoint, tell, Pace()
         self._adding, self._saving = threading.Lock(), threading.Lock()
-        self._parts: list[_Part] = []
+        self._parts: list[_SearchedTrials] = []
         #: Parts that are stored, the first of all; and the numbers of the files that hold them.
         self._stored, self._files, self._events = 0, set[int](), 0
         self._load()
 
     @property
-    def found(self) -> Found:
+    def found(self) -> SearchResult:
         """As one process finds it that goes from DM to DM."""
         return _merged(self._parts).found
 
@@ -111,10 +111,10 @@ class Searched:
         """Trials among `first` to `last` - 1 that are not done."""
         return left_out(self.ranges, first, last)
 
-    def search(self, batch: Batch, finder: BatchSearch, tick: Callable[[float], None]) -> None:
+    def search(self, batch: TrialBatch, finder: BatchSearch, tick: Callable[[float], None]) -> None:
         """Search the trials of a batch that are not done."""
 
-        def searched(row: int, found: Found) -> None:
+        def searched(row: int, found: SearchResult) -> None:
             self.add(batch.first + row, batch.first + row + 1, found)
             tick(1)
             self.save_if_due()
@@ -124,14 +124,14 @@ class Searched:
         if rows:
             finder.each(batch, rows, searched, pairs(self.birdies or []))
 
-    def add(self, first: int, last: int, result: Found) -> None:
+    def add(self, first: int, last: int, result: SearchResult) -> None:
         """Add the detections in the trials `first` to `last` - 1."""
         with self._adding:
-            self._parts.append(_Part([(first, last)], result))
+            self._parts.append(_SearchedTrials([(first, last)], result))
             self._events += result.events.size
             if self._events > 2 * MOST_EVENTS:
                 whole = _merged(self._parts)
-                self._parts = [_Part(whole.ranges, bounded(whole.found, self._tell))]
+                self._parts = [_SearchedTrials(whole.ranges, bounded(whole.found, self._tell))]
                 self._stored, self._files, self._events = 0, set(), MOST_EVENTS
 
     def save_if_due(self) -> None:
@@ -184,18 +184,20 @@ class Searched:
             searched = joined_stretches(kept["ranges"].tolist())
             fresh = [trials for low, high in searched for trials in self.left(low, high)]
             if fresh:
-                result = Found(_within(kept["detections"], fresh), _within(kept["events"], fresh))
-                self._parts.append(_Part(fresh, result))
+                result = SearchResult(_within(kept["detections"], fresh), _within(kept["events"], fresh))
+                self._parts.append(_SearchedTrials(fresh, result))
                 self._files.add(int(stage[-5:]))
         self._stored = len(self._parts)
         self._events = sum(part.found.events.size for part in self._parts)
 
 
-def _merged(parts: "Sequence[_Part]") -> _Part:
-    result = Found.join([part.found for part in parts])
+def _merged(parts: "Sequence[_SearchedTrials]") -> _SearchedTrials:
+    result = SearchResult.join([part.found for part in parts])
     # All of a DM come together, and in their order: what is sorted is as if one had gone from DM to DM.
-    result = Found(*(rows[np.argsort(rows["dm_index"], kind="stable")] for rows in (result.detections, result.events)))
-    return _Part(joined_stretches([stretch for part in parts for stretch in part.ranges]), result)
+    result = SearchResult(
+        *(rows[np.argsort(rows["dm_index"], kind="stable")] for rows in (result.detections, result.events))
+    )
+    return _SearchedTrials(joined_stretches([stretch for part in parts for stretch in part.ranges]), result)
 
 
 def _within(rows: Array, ranges: Ranges) -> Array:
@@ -204,7 +206,7 @@ def _within(rows: Array, ranges: Ranges) -> Array:
     return rows[inside]
 
 
-def bounded(result: Found, tell: Callable[[str], None]) -> Found:
+def bounded(result: SearchResult, tell: Callable[[str], None]) -> SearchResult:
     """Detections with no more than MOST_EVENTS events.
 
     Of equal ones the first are kept: what is left of some and then of all is the same as of all at once.
@@ -213,7 +215,7 @@ def bounded(result: Found, tell: Callable[[str], None]) -> Found:
         return result
     tell(f"{result.events.size} events of single pulses: the {MOST_EVENTS} strongest are kept")
     strongest = np.argsort(-result.events["snr"], kind="stable")[:MOST_EVENTS]
-    return Found(result.detections, result.events[np.sort(strongest)])
+    return SearchResult(result.detections, result.events[np.sort(strongest)])
 
 
 def birdie_arrays(birdies: list[Birdie]) -> dict[str, Array]:
@@ -238,7 +240,7 @@ def detections_of(
     checkpoint: Checkpoint,
     tell: Callable[[str], None],
     birdies: list[Birdie] | None = None,
-) -> tuple[Found, list[Birdie]]:
+) -> tuple[SearchResult, list[Birdie]]:
     """Detections in all trials, and the lines left out of their spectra; trials of an interrupted run are not searched.
 
     Parameters
@@ -255,7 +257,7 @@ def detections_of(
     kept = checkpoint.load("detections")
     if kept is not None:
         tell("detections: taken from the interrupted run")
-        return Found(kept["detections"], kept["events"]), kept_birdies(kept)
+        return SearchResult(kept["detections"], kept["events"]), kept_birdies(kept)
     state = Searched(checkpoint, tell)
     state.birdies = birdies if state.birdies is None else state.birdies
     if state.ndone:
@@ -286,7 +288,7 @@ class Workers(Protocol):
     def memory(self) -> int:
         """All that a task takes [byte]."""
 
-    def search(self, tasks: "Sequence[RangeTask]") -> "Iterator[tuple[RangeTask, Found]]":
+    def search(self, tasks: "Sequence[RangeTask]") -> "Iterator[tuple[RangeTask, SearchResult]]":
         """Each task, in whatever order they end, with what it has found."""
 
 
@@ -295,7 +297,7 @@ Crew = Callable[[], AbstractContextManager[Workers]]
 
 
 @dataclass(frozen=True)
-class Shared:
+class RangeContext:
     """Files, settings and means that all tasks of a run have in common."""
 
     files: tuple[str, ...]
@@ -317,7 +319,7 @@ class Shared:
 class RangeTask:
     """Trials `first` to `last` - 1 of the plan."""
 
-    shared: Shared
+    shared: RangeContext
     first: int
     last: int
 
@@ -357,7 +359,7 @@ def search_ranges(
         run = config.run.model_copy(update={"threads": workers.threads, "memory": str(workers.memory)})
         config = config.model_copy(update={"run": run})
         local = dry_run(obs, config, freqs=plan.freqs)
-        shared = Shared(
+        shared = RangeContext(
             files=tuple(str(file.path.absolute()) for file in obs.files),
             stamps=_stamps(obs.files),
             config=config,
@@ -454,12 +456,12 @@ def _parts(first: int, last: int, total: Floats, share: float) -> list[tuple[int
     return list(pairwise(edges))
 
 
-def search_range(task: RangeTask) -> Found:
+def search_range(task: RangeTask) -> SearchResult:
     """Search a range of trial DMs: what a worker does.
 
     Returns
     -------
-    Found
+    SearchResult
         With no more than `MOST_EVENTS` events.
 
     Raises
@@ -475,12 +477,12 @@ def search_range(task: RangeTask) -> Found:
     how: dict[str, Any] = {"threads": shared.threads, "scratch": Path(shared.scratch)}
     with closing(dedispersed(source, finder.plan, route, start=task.first, stop=task.last, **how)) as batches:
         results = [finder.search(batch, shared.birdies) for batch in batches]
-    return bounded(Found.join(results), lambda _: None)
+    return bounded(SearchResult.join(results), lambda _: None)
 
 
 # A worker does several ranges of a run: what all need is made once.
 @lru_cache(maxsize=1)
-def _opened(shared: Shared) -> tuple[SampleSource, BatchSearch]:
+def _opened(shared: RangeContext) -> tuple[SampleSource, BatchSearch]:
     host = socket.gethostname()
     if software_version() != shared.version:
         raise PulsarError(

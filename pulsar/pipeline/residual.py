@@ -20,7 +20,7 @@ from pulsar.cleaning.source import MaskedSource
 from pulsar.config.model import Config
 from pulsar.data.observation import gaps_of, unchanged
 from pulsar.dedisp.plan import DMPlan
-from pulsar.folding.subtracted import Taken, without
+from pulsar.folding.subtracted import Subtraction, without
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.detect import Detected, TrialSearch
 from pulsar.pipeline.follow import follow_up, group_detections
@@ -178,7 +178,7 @@ class _Run:
         _mark(weak, measured, names)
         return both, [*family, *weak]
 
-    def _without(self, templates: Sequence[tuple[Candidate, Taken]]) -> MaskedSource:
+    def _without(self, templates: Sequence[tuple[Candidate, Subtraction]]) -> MaskedSource:
         """The samples less the templates of sources."""
         return without(self.source, [template for _, template in templates])
 
@@ -228,7 +228,7 @@ class _Run:
         heads = {candidate.uid: candidate.parent for candidate in anew if candidate.parent}
         return [replace(candidate, parent=heads.get(candidate.parent, candidate.parent)) for candidate in anew]
 
-    def _templates(self, strong: Sequence[Candidate], birdies: Sequence[Birdie]) -> list[tuple[Candidate, Taken]]:
+    def _templates(self, strong: Sequence[Candidate], birdies: Sequence[Birdie]) -> list[tuple[Candidate, Subtraction]]:
         """Sources, the strongest first, with their templates; without those of which nothing is left beside others."""
         params = [source_of.fold.after for source_of in strong if source_of.fold is not None]
         measured = templates_of(self.source, params, self.config, self.means, pairs(birdies))

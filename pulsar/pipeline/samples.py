@@ -30,9 +30,9 @@ from pulsar.folding.fundamental import fold_sigma
 from pulsar.folding.profile import best_box, template_of
 from pulsar.folding.refine import refine
 from pulsar.folding.subtracted import (
-    Folded,
     SubtractedSource,
-    Taken,
+    Subtraction,
+    TemplateFold,
     measure_rest,
     measure_templates,
     packed,
@@ -53,7 +53,7 @@ EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c00
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PulsarToSubtract:
     """A pulsar to be taken out."""
 
     given: str  # as it was given
@@ -77,7 +77,7 @@ def split(text: str) -> tuple[Path, str]:
     return Path(text), ""
 
 
-def wanted(pulsars: Sequence[str]) -> list[Wanted]:
+def wanted(pulsars: Sequence[str]) -> list[PulsarToSubtract]:
     """The pulsars that the settings name.
 
     `pulsars`: as `subtract.pulsars` has them.
@@ -89,16 +89,16 @@ def wanted(pulsars: Sequence[str]) -> list[Wanted]:
     DataError
         A file cannot be read.
     """
-    pulsars_wanted: list[Wanted] = []
+    pulsars_wanted: list[PulsarToSubtract] = []
     for given in pulsars:
         path, ident = split(given)
         if not ident:
             model = read_par(path)
-            pulsars_wanted.append(Wanted(given, model.name, FromPar(model)))
+            pulsars_wanted.append(PulsarToSubtract(given, model.name, FromPar(model)))
             continue
         run = read(path)
         row = run.candidate(ident)
-        pulsars_wanted.append(Wanted(given, str(row["known_source"]) or ident, ephemerides_of(run, [row])[0]))
+        pulsars_wanted.append(PulsarToSubtract(given, str(row["known_source"]) or ident, ephemerides_of(run, [row])[0]))
     names = [pulsar.given for pulsar in pulsars_wanted]
     for name in names:
         if names.count(name) > 1:
@@ -122,7 +122,7 @@ def marks(config: SubtractConfig) -> list[str]:
     return digests
 
 
-def check_subtract(header: Header, config: Config) -> list[Wanted]:
+def check_subtract(header: Header, config: Config) -> list[PulsarToSubtract]:
     """The pulsars to be taken out of an observation, after what is wrong with them has been told.
 
     Raises
@@ -226,7 +226,7 @@ def subtract(
 
 def templates_of(
     source: MaskedSource, params: Sequence[FoldParams], config: Config, means: Means, lines: Lines = ()
-) -> list[tuple[Taken, Folded]]:
+) -> list[tuple[Subtraction, TemplateFold]]:
     """Templates of pulsars in samples, the brightest first (:func:`pulsar.folding.subtracted.measure_templates`)."""
     passes = len(params) * (2 if len(params) > 1 else 1)
     with means.progress.stage("templates", passes * source.nsamps, "samples") as tick:
@@ -234,7 +234,9 @@ def templates_of(
         return measure_templates(source, params, config.subtract, lines=lines, **how)
 
 
-def _folds(source: MaskedSource, pulsars: Sequence[Wanted], header: Header, config: Config, means: Means) -> list[Fold]:
+def _folds(
+    source: MaskedSource, pulsars: Sequence[PulsarToSubtract], header: Header, config: Config, means: Means
+) -> list[Fold]:
     """Refined folds of all, in one pass."""
     params = [pulsar.ephemeris.params(header) for pulsar in pulsars]
     with means.progress.stage("folding known pulsars", source.nsamps, "samples") as tick:
@@ -242,7 +244,7 @@ def _folds(source: MaskedSource, pulsars: Sequence[Wanted], header: Header, conf
     return [refine(cube) for cube in cubes]
 
 
-def _missed(pulsar: Wanted, fold: Fold, header: Header, config: SubtractConfig) -> str:
+def _missed(pulsar: PulsarToSubtract, fold: Fold, header: Header, config: SubtractConfig) -> str:
     why = "; ".join(doubts(fold, pulsar.ephemeris.origin, header))
     return (
         f"--subtract {pulsar.given}: {pulsar.name} is not detected (S/N {fold.snr:.1f}, subtract.min_snr = "
@@ -250,7 +252,7 @@ def _missed(pulsar: Wanted, fold: Fold, header: Header, config: SubtractConfig) 
     )
 
 
-def _table(pulsars: Sequence[Wanted]) -> Array:
+def _table(pulsars: Sequence[PulsarToSubtract]) -> Array:
     """A row for each, with its name; texts are as wide as the longest."""
     rows = empty_table(SUBTRACTED_COLUMNS, len(pulsars))
     texts = {"name": [pulsar.name for pulsar in pulsars], "given": [pulsar.given for pulsar in pulsars]}
@@ -269,7 +271,7 @@ def _fill_params(row: Any, params: FoldParams, snr: float) -> None:
     row["obs"] = 0
 
 
-def _fill(row: Any, subtraction: Taken, before: Folded, residual: Folded) -> None:
+def _fill(row: Any, subtraction: Subtraction, before: TemplateFold, residual: TemplateFold) -> None:
     """Tell which pulsars were taken out, and the S/N that is left of each."""
     row["subtracted"] = 1
     row["snr_before"], row["snr_after"] = before.snr, residual.snr

@@ -12,7 +12,7 @@ from pulsar.config.resources import share_out
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, joined
 from pulsar.data.header import WHOLE, Part, parts_of_counts
 from pulsar.data.series import Lines
-from pulsar.dedisp.batches import Batch
+from pulsar.dedisp.batches import TrialBatch
 from pulsar.dedisp.plan import DMPlan, DMStage, halved, halvings
 from pulsar.pipeline.searches import (
     Octaves,
@@ -40,14 +40,14 @@ class Trials:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """Detections and events of searches."""
 
     detections: Array  # periodic, with the fields of DETECTION_COLUMNS
     events: Array  # of single pulses, with the fields of EVENT_COLUMNS
 
     @classmethod
-    def join(cls, parts: "list[Found]") -> "Found":
+    def join(cls, parts: "list[SearchResult]") -> "SearchResult":
         """All of them, in this order."""
         return cls(
             joined(DETECTION_COLUMNS, [part.detections for part in parts]),
@@ -137,7 +137,7 @@ class SeriesSearch:
         periodic: bool = True,
         birdies: Lines = (),
         steady: Lines = (),
-    ) -> Found:
+    ) -> SearchResult:
         """Everything found in one series.
 
         Parameters
@@ -163,7 +163,7 @@ class SeriesSearch:
             elif periodic and band is not None:
                 data = half if search.spectral else series
                 detections.append(search.search(data, dm, dm_index, birdies, band))
-        return Found(joined(DETECTION_COLUMNS, detections), joined(EVENT_COLUMNS, events))
+        return SearchResult(joined(DETECTION_COLUMNS, detections), joined(EVENT_COLUMNS, events))
 
 
 def pulse_trials(nsamps: int, tsamp: float, config: Config) -> float:
@@ -258,7 +258,7 @@ class PartsSearch:
         periodic: bool = True,
         birdies: Lines = (),
         steady: Lines = (),
-    ) -> Found:
+    ) -> SearchResult:
         """Everything found in one series and its parts; frequencies are those at the middle of each.
 
         Parameters
@@ -285,7 +285,7 @@ class PartsSearch:
             )
             of_part.detections["part"] = part.label
             results.append(of_part)
-        return Found.join(results)
+        return SearchResult.join(results)
 
 
 class BatchSearch:
@@ -345,7 +345,7 @@ class BatchSearch:
             for stage, independent in zip(self.plan.stages, self.independent, strict=True)
         )
 
-    def search(self, batch: Batch, birdies: Lines = (), some_of: "SomeTrials | None" = None) -> Found:
+    def search(self, batch: TrialBatch, birdies: Lines = (), some_of: "SomeTrials | None" = None) -> SearchResult:
         """Detections and events in all series of a batch, `dm_index` ascending.
 
         Parameters
@@ -355,15 +355,15 @@ class BatchSearch:
         some_of : SomeTrials, optional
             The batch is of a plan of these alone.
         """
-        results: dict[int, Found] = {}
+        results: dict[int, SearchResult] = {}
         self.each(batch, range(batch.stage.ndms), results.__setitem__, birdies, some_of)
-        return Found.join([results[i] for i in range(batch.stage.ndms)])
+        return SearchResult.join([results[i] for i in range(batch.stage.ndms)])
 
     def each(
         self,
-        batch: Batch,
+        batch: TrialBatch,
         trials: Sequence[int],
-        done: "Callable[[int, Found], None]",
+        done: "Callable[[int, SearchResult], None]",
         birdies: Lines = (),
         some_of: "SomeTrials | None" = None,
     ) -> None:

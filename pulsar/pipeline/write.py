@@ -15,7 +15,7 @@ from pulsar.data.header import Header, Part
 from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.pipeline.completeness import Completeness
 from pulsar.pipeline.detect import Detected
-from pulsar.pipeline.follow import Judged, marked
+from pulsar.pipeline.follow import RankedLists, marked
 from pulsar.pipeline.injections import flux_limits
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.samples import Samples
@@ -34,7 +34,7 @@ def write_product(
     target: Target,
     samples: Samples,
     detected: Detected,
-    judged: Judged,
+    judged: RankedLists,
     completeness: Completeness | None,
     record: Mapping[str, Any],
     config: Config,

@@ -54,9 +54,9 @@ class Sheet(Figure):
         return axes
 
     @cached_property
-    def labels(self) -> "Labels":
+    def labels(self) -> "Texts":
         """Its texts and ticks."""
-        return Labels(self)
+        return Texts(self)
 
     @cached_property
     def _panels(self) -> list[Axes]:
@@ -117,11 +117,11 @@ class Panel:
 
     Parameters
     ----------
-    labels : Labels
+    labels : Texts
         Of the sheet.
     """
 
-    def __init__(self, axes: Axes, labels: "Labels") -> None:
+    def __init__(self, axes: Axes, labels: "Texts") -> None:
         self.axes, self._labels = axes, labels
 
     def line(self, x: Any, y: Any, colour: str, width: float = 1.3, dashes: Any = "-") -> None:
@@ -213,7 +213,7 @@ def extremes(values: Array) -> tuple[float, float]:
     return low - room, high + room
 
 
-class Labels(Artist):
+class Texts(Artist):
     """All texts of a sheet, and the ticks of its axes: drawn by one artist each, since hundreds of them take its time.
 
     Places are in parts of the figure. Texts of pixels are drawn whole and remembered: by matplotlib, glyph by glyph, a

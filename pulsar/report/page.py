@@ -37,7 +37,7 @@ Row = Mapping[str, Any]
 Show = Callable[[Row], str | None]
 
 
-class Field:
+class PageField:
     """A column of the page.
 
     Parameters
@@ -91,75 +91,78 @@ def _error(key: str, factor: float = 1.0) -> Show:
 
 
 CANDIDATES: Final = (
-    Field("rank", "rank", "d", keep=2),
-    Field("id", "id", "", keep=3),
-    Field("period", "period", _error("period", 1e3), "ms", factor=1e3, keep=3),
-    Field("dm", "DM", _error("dm"), keep=3),
-    Field("snr", "S/N", ".1f", keep=3),
-    Field("rfi_flags", "flags", "", keep=2),
-    Field("score", "score", ".2f", keep=3),
-    Field("nattached", "harm.", lambda r: f"+{r['nattached']}" if r["nattached"] > 0 else "", keep=1),
-    Field("found_by", "found by", "", keep=1),
-    Field("beam", "beam", "d", keep=1),
-    Field("known_source", "known source", "", keep=1),
-    Field("sigma", "sigma", ".1f"),
-    Field("accel", "accel.", lambda r: _error("accel")(r) if significant(r["accel"], r["accel_err"]) else ""),
-    Field("width", "duty", lambda r: duty_cycle(r["width"], r.get("width_err", math.nan))),
-    Field("npulses", "pulses", lambda r: str(r["npulses"]) if r["npulses"] > 0 else ""),
-    Field("nharm", "summed", "d"),
-    Field("ndetections", "det.", "d"),
+    PageField("rank", "rank", "d", keep=2),
+    PageField("id", "id", "", keep=3),
+    PageField("period", "period", _error("period", 1e3), "ms", factor=1e3, keep=3),
+    PageField("dm", "DM", _error("dm"), keep=3),
+    PageField("snr", "S/N", ".1f", keep=3),
+    PageField("rfi_flags", "flags", "", keep=2),
+    PageField("score", "score", ".2f", keep=3),
+    PageField("nattached", "harm.", lambda r: f"+{r['nattached']}" if r["nattached"] > 0 else "", keep=1),
+    PageField("found_by", "found by", "", keep=1),
+    PageField("beam", "beam", "d", keep=1),
+    PageField("known_source", "known source", "", keep=1),
+    PageField("sigma", "sigma", ".1f"),
+    PageField("accel", "accel.", lambda r: _error("accel")(r) if significant(r["accel"], r["accel_err"]) else ""),
+    PageField("width", "duty", lambda r: duty_cycle(r["width"], r.get("width_err", math.nan))),
+    PageField("npulses", "pulses", lambda r: str(r["npulses"]) if r["npulses"] > 0 else ""),
+    PageField("nharm", "summed", "d"),
+    PageField("ndetections", "det.", "d"),
 )
 PULSES: Final = (
-    Field("rank", "rank", "d", keep=2),
-    Field("id", "id", "", keep=3),
-    Field("time", "time", ".4f", keep=3),
-    Field("dm", "DM", _error("dm"), keep=3),
-    Field("snr", "S/N", ".1f", keep=3),
-    Field("rfi_flags", "flags", "", keep=2),
-    Field("score", "score", ".2f", keep=3),
-    Field("width", "width", lambda r: number(1e3 * r["width"], ".3g"), "ms", factor=1e3, keep=2),
-    Field("source", "pulse of", "", keep=1),
-    Field("beam", "beam", "d", keep=1),
-    Field("sigma", "sigma", ".1f"),
-    Field("ndetections", "events", "d"),
+    PageField("rank", "rank", "d", keep=2),
+    PageField("id", "id", "", keep=3),
+    PageField("time", "time", ".4f", keep=3),
+    PageField("dm", "DM", _error("dm"), keep=3),
+    PageField("snr", "S/N", ".1f", keep=3),
+    PageField("rfi_flags", "flags", "", keep=2),
+    PageField("score", "score", ".2f", keep=3),
+    PageField("width", "width", lambda r: number(1e3 * r["width"], ".3g"), "ms", factor=1e3, keep=2),
+    PageField("source", "pulse of", "", keep=1),
+    PageField("beam", "beam", "d", keep=1),
+    PageField("sigma", "sigma", ".1f"),
+    PageField("ndetections", "events", "d"),
 )
 #: After the number of a row, where rows are of several observations; the column beam goes.
 _PLACE: Final = (
-    Field("target", "source", "", keep=2),
-    Field("beam", "beam", "d", keep=2),
-    Field("nbeams", "beams", "d", keep=1),
-    Field("ra_deg", "RA", _angle("ra_deg", hms), "h:m:s"),
-    Field("dec_deg", "Dec", _angle("dec_deg", dms), "d:m:s"),
-    Field("obs", "obs.", "d"),
+    PageField("target", "source", "", keep=2),
+    PageField("beam", "beam", "d", keep=2),
+    PageField("nbeams", "beams", "d", keep=1),
+    PageField("ra_deg", "RA", _angle("ra_deg", hms), "h:m:s"),
+    PageField("dec_deg", "Dec", _angle("dec_deg", dms), "d:m:s"),
+    PageField("obs", "obs.", "d"),
 )
 #: ... and where other times were asked.
-_AGAIN: Final = (Field("nseen", "times", "d", keep=1), Field("chance", "chance", lambda r: number(r["chance"], ".1g")))
+_AGAIN: Final = (
+    PageField("nseen", "times", "d", keep=1),
+    PageField("chance", "chance", lambda r: number(r["chance"], ".1g")),
+)
 OBSERVATIONS: Final = (
-    Field("obs", "no.", "d", keep=3),
-    Field("source", "source", "", keep=3),
-    Field("telescope", "telescope", "", keep=1),
-    Field("beam", "beam", "d", keep=3),
-    Field("ra_deg", "RA", _angle("ra_deg", hms), "h:m:s", keep=2),
-    Field("dec_deg", "Dec", _angle("dec_deg", dms), "d:m:s", keep=2),
-    Field("gl", "l", ".4f"),
-    Field("gb", "b", ".4f"),
-    Field("tstart", "start", ".6f", "MJD", keep=2),
-    Field("tobs", "length", ".6g", keep=1),
-    Field("tsamp", "sampling", lambda r: f"{1e6 * r['tsamp']:.6g}", "µs", factor=1e6),
-    Field("fch1", "highest channel", ".6g"),
-    Field("bandwidth", "bandwidth", ".6g"),
-    Field("nchans", "channels", "d"),
-    Field("masked", "masked", lambda r: f"{100.0 * r['masked']:.1f}", "%", factor=100.0),
+    PageField("obs", "no.", "d", keep=3),
+    PageField("source", "source", "", keep=3),
+    PageField("telescope", "telescope", "", keep=1),
+    PageField("beam", "beam", "d", keep=3),
+    PageField("ra_deg", "RA", _angle("ra_deg", hms), "h:m:s", keep=2),
+    PageField("dec_deg", "Dec", _angle("dec_deg", dms), "d:m:s", keep=2),
+    PageField("gl", "l", ".4f"),
+    PageField("gb", "b", ".4f"),
+    PageField("tstart", "start", ".6f", "MJD", keep=2),
+    PageField("tobs", "length", ".6g", keep=1),
+    PageField("tsamp", "sampling", lambda r: f"{1e6 * r['tsamp']:.6g}", "µs", factor=1e6),
+    PageField("fch1", "highest channel", ".6g"),
+    PageField("bandwidth", "bandwidth", ".6g"),
+    PageField("nchans", "channels", "d"),
+    PageField("masked", "masked", lambda r: f"{100.0 * r['masked']:.1f}", "%", factor=100.0),
 )
 #: Tables of the page: title, name in a product, columns of the page and those that are stored.
-_TABLES: Final[dict[str, tuple[str, str, tuple[Field, ...], tuple[Column, ...]]]] = {
+_TABLES: Final[dict[str, tuple[str, str, tuple[PageField, ...], tuple[Column, ...]]]] = {
     "candidates": ("Candidates", "candidates", CANDIDATES, CANDIDATE_COLUMNS),
     "pulses": ("Single pulses", "single_pulses", PULSES, SINGLE_PULSE_COLUMNS),
     "observations": ("Observations", "observations", OBSERVATIONS, OBSERVATION_COLUMNS),
 }
 
 
-def fields(table: str, merged: bool) -> tuple[Field, ...]:
+def fields(table: str, merged: bool) -> tuple[PageField, ...]:
     """Columns of a table of the page.
 
     Parameters
@@ -173,11 +176,11 @@ def fields(table: str, merged: bool) -> tuple[Field, ...]:
         return own
     rest = [f for f in own[2:] if f.key != "beam"]
     # Seven columns stay beside the numbers that tell a candidate.
-    when = [Field("mjd", "MJD", ".9f", "UTC")] if table == "pulses" else []
+    when = [PageField("mjd", "MJD", ".9f", "UTC")] if table == "pulses" else []
     return (*own[:2], *rest[:5], *_PLACE, *when, *_AGAIN, *rest[5:])
 
 
-def headings(table: str, shown: Sequence[Field], several: bool) -> list[dict[str, Any]]:
+def headings(table: str, shown: Sequence[PageField], several: bool) -> list[dict[str, Any]]:
     """Columns as the page stores them; with the run first, where there are several."""
     stored = {c.name: c for c in _TABLES[table][3]}
     first = [{"key": "run", "title": "run", "unit": "", "text": True, "keep": 1, "about": "name of the product"}]
@@ -378,7 +381,7 @@ class _Page:
                 row["c"] = list(compress(row["c"], said))
         return {"id": name, "title": _TABLES[name][0], "columns": columns, "rows": rows}
 
-    def _rows(self, number: int, table: str, shown: Sequence[Field]) -> Iterator[dict[str, Any]]:
+    def _rows(self, number: int, table: str, shown: Sequence[PageField]) -> Iterator[dict[str, Any]]:
         """The rows of a table of a run."""
         run, name = self._runs[number], self._names[number]
         if table == "observations" and not self._merged:

@@ -24,10 +24,10 @@ from pulsar.report.figure import (
     ACCENT,
     INK,
     SOFT,
-    Labels,
     Panel,
     Scale,
     Sheet,
+    Texts,
     extremes,
     new_sheet,
     picture,
@@ -127,14 +127,14 @@ def _draw_pulse(figure: Sheet, cutout: PulseCutout, about: About) -> None:
     _texts(labels, cutout, about, (0.02, 0.13), (0.55, 0.65))
 
 
-def _title(labels: Labels, subject: Fold | PulseCutout, about: About, name: str, tstart: float, tobs: float) -> None:
+def _title(labels: Texts, subject: Fold | PulseCutout, about: About, name: str, tstart: float, tobs: float) -> None:
     labels.add(0.02, 0.96, name, -15)
     labels.add(0.985, 0.962, "    ".join(headline(subject, about.row)), 11, INK, "right")
     if about.header is not None:
         labels.add(0.02, 0.934, observed(about.header, about.row, tstart, tobs), 8.5, SOFT)
 
 
-def _texts(labels: Labels, subject: Fold | PulseCutout, about: About, *places: tuple[float, float]) -> None:
+def _texts(labels: Texts, subject: Fold | PulseCutout, about: About, *places: tuple[float, float]) -> None:
     """Names and values below the panels: what is measured in all columns but the last, what was judged in that."""
     measured, judged = sides(subject, about)
     size = -(-len(measured) // (len(places) - 1))
@@ -143,7 +143,7 @@ def _texts(labels: Labels, subject: Fold | PulseCutout, about: About, *places: t
     _column(labels, judged, *places[-1], letters=43)
 
 
-def _column(labels: Labels, lines: Lines, x: float, indent: float, letters: int = 0) -> None:
+def _column(labels: Texts, lines: Lines, x: float, indent: float, letters: int = 0) -> None:
     """Names and values; with `letters`, values are broken into lines of so many."""
     shown: list[tuple[str, str]] = []
     for name, value in lines:

@@ -23,7 +23,7 @@ MOST_NAMED: Final = 8
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """A place in the data."""
 
     freq: float | None = None  # [Hz]
@@ -43,7 +43,7 @@ class Asked:
         return f"{self.time:.6g} s from the start{where}"
 
 
-def why(run: Run, asked: Asked) -> list[str]:
+def why(run: Run, asked: Question) -> list[str]:
     """Lines of text: what was found at a period or a time, by which search, who has it on what evidence, or why nobody.
 
     Of a merged product its own rows are told first, then what those of the products that were merged know that still
@@ -53,7 +53,7 @@ def why(run: Run, asked: Asked) -> list[str]:
     ----------
     run : Run
         Product of a search, or of several that were merged.
-    asked : Asked
+    asked : Question
         Either a frequency or a time.
 
     Raises
@@ -76,7 +76,7 @@ def why(run: Run, asked: Asked) -> list[str]:
     return [f"{run.path.name}: {asked.title}", *(_merged(run, asked) if merged else _told(run, asked))]
 
 
-def _told(run: Run, asked: Asked) -> Iterator[str]:
+def _told(run: Run, asked: Question) -> Iterator[str]:
     """All that the product of one observation knows."""
     config = settings_of(run.provenance)
     if asked.freq is not None:
@@ -84,7 +84,7 @@ def _told(run: Run, asked: Asked) -> Iterator[str]:
     return _single(run, config, asked.time or 0.0, asked.dm)
 
 
-def _merged(run: Run, asked: Asked) -> Iterator[str]:
+def _merged(run: Run, asked: Question) -> Iterator[str]:
     """The rows of a merged list, and what its products know."""
     if asked.freq is not None:
         yield from periodic_rows(run, asked.freq, asked.dm, lambda row: _name(run.observation_of(row)))
@@ -117,7 +117,7 @@ def _merged(run: Run, asked: Asked) -> Iterator[str]:
         yield "it does not say which products were merged; ask those with the same command"
 
 
-def _strength(part: Run, asked: Asked) -> float:
+def _strength(part: Run, asked: Question) -> float:
     """Significance of the strongest detection of a product at a place, or S/N of the strongest pulse; 0: none."""
     if asked.freq is not None:
         return Detections(part, asked.freq, asked.dm).best_sigma()
@@ -127,7 +127,7 @@ def _strength(part: Run, asked: Asked) -> float:
     return float(near["snr"].max()) if near.size else 0.0
 
 
-def _answer(part: Run, asked: Asked) -> list[str]:
+def _answer(part: Run, asked: Question) -> list[str]:
     tobs = part.observation.tobs
     if asked.time is not None and asked.time > tobs:
         return [f"this observation lasts {tobs:.6g} s only"]

@@ -14,7 +14,7 @@ from pulsar.config.model import AccelConfig
 from pulsar.data.series import aligned
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
-from pulsar.searches.response import DW, TOGETHER, Extent, Piece, Plane, coarsest, grid_part
+from pulsar.searches.response import DW, TOGETHER, Bins, Extent, Plane, coarsest, grid_part
 from pulsar.searches.search import (
     EVERYTHING,
     Band,
@@ -41,7 +41,7 @@ TRIALS_LINE = (3.7, 1.8)
 TRIALS_AREA = (0.82, 0.31)
 
 
-class Trials:
+class DriftTrials:
     """Independent trials of a run, and how coarse a grid its threshold allows.
 
     `ntrials_dm`: independent DMs of the whole run. `bands`: see `AccelSearch`.
@@ -111,7 +111,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         if bands:
             self.band = Band(min(band.low for band, _ in bands), max(band.high for band, _ in bands))
         self._parts: dict[Band, AccelSearch] = {}
-        self._trials = Trials(Extent(nsamps, tsamp, self.config), self.config, self.ntrials_dm, bands)
+        self._trials = DriftTrials(Extent(nsamps, tsamp, self.config), self.config, self.ntrials_dm, bands)
         self._most = self._trials.step
         self.plane = plane = Plane(nsamps, tsamp, self.config, self.run.memory, self.band, most=self._most)
         self.amplitudes = Amplitudes(plane.lengths)
@@ -128,7 +128,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
     @classmethod
     def _cost(cls, nsamps: int, tsamp: float, config: Any, band: Band, run: Circumstances, /) -> Cost:
         # Its trials are the points of the plane that are made for a series.
-        most = Trials(Extent(nsamps, tsamp, config), config, 1.0, run.bands).step
+        most = DriftTrials(Extent(nsamps, tsamp, config), config, 1.0, run.bands).step
         plane = Plane(nsamps, tsamp, config, run.memory, band, most=most)
         # CPU seconds of a sample until its amplitudes are white. A search on two cores takes longer, by this factor,
         # than its transforms and sums alone (benchmarks/speed.py beam, 60 s for 32 with zmax = 200).
@@ -205,7 +205,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
             start = self._starts.setdefault(centre, first_phase(self.plane.n, -self.plane.dz * centre, 0.0))
         return start
 
-    def _make(self, b: "_Buffers", pieces: list[Piece], bends: range, stride: int) -> None:
+    def _make(self, b: "_Buffers", pieces: list[Bins], bends: range, stride: int) -> None:
         """Powers of consecutive blocks, for every change of drift."""
         for lo in range(0, len(pieces), TOGETHER):
             part = pieces[lo : lo + TOGETHER]
@@ -214,14 +214,14 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
                 for k, bend in enumerate(bends):
                     self._correlate(b, i, piece, bend, piece.at + k * stride)
 
-    def _short(self, b: "_Buffers", pieces: list[Piece]) -> None:
+    def _short(self, b: "_Buffers", pieces: list[Bins]) -> None:
         plane = self.plane
         correlate.short_series(
             *(b.real, b.imag, PAD, pieces[0].first - plane.edge, plane.valid, plane.block),
             *(np.sqrt(self._steps), b.work, b.short[: len(pieces)]),
         )
 
-    def _correlate(self, b: "_Buffers", i: int, piece: Piece, bend: int, at: int) -> None:
+    def _correlate(self, b: "_Buffers", i: int, piece: Bins, bend: int, at: int) -> None:
         lo = self.plane.edge
         hi = lo + piece.count
         start = self._start(piece.centre)
@@ -230,7 +230,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
             b.short[i], start, turn, self.plane.block, piece.groups, lo, hi, b.work, b.staged, b.plane, at
         )
 
-    def _sum(self, b: "_Buffers", table: Int32s, shift: Ints, piece: Piece, rows: tuple[int, int], nhits: int) -> int:
+    def _sum(self, b: "_Buffers", table: Int32s, shift: Ints, piece: Bins, rows: tuple[int, int], nhits: int) -> int:
         """Sum harmonics over the rows of a block that are among `rows`; returns the hits `nhits` before, and more."""
         plane = self.plane
         start = max(2 * piece.first, rows[0])

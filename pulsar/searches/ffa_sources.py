@@ -22,7 +22,7 @@ _LOGP_OTHERS = float(np.log(1e-4))
 _LOGP_LONGER = float(np.log(1e-6))
 
 
-class Folded(NamedTuple):
+class RefinedTrial(NamedTuple):
     """A refined trial: sums in boxes from the best on, above the mean of the turn, their noise, and how pulses vary.
 
     `variation` is the variance of the mean pulse over its square, beyond noise.
@@ -35,7 +35,7 @@ class Folded(NamedTuple):
     variation: float
 
 
-class Source(NamedTuple):
+class Listed(NamedTuple):
     """A source that is listed, and that explains others: frequency, S/N, width and variation of the shortest period."""
 
     freq: float
@@ -56,7 +56,7 @@ class Refiner:
         self.p_max = p_max
         self.duty_max = duty_max
 
-    def _profile(self, buffers: Buffers, i: int, freq: float, width: float, nbins: int, n: int = 1) -> "Folded":
+    def _profile(self, buffers: Buffers, i: int, freq: float, width: float, nbins: int, n: int = 1) -> "RefinedTrial":
         """Refine the frequency of a trial of level `i`; the number of bins is a multiple of `n`."""
         # A coarser level if it has samples enough for the bins.
         # A source is refined on a level up to so much coarser than its own.
@@ -106,11 +106,11 @@ class Refiner:
         noise_variance = noise**2 / nparts * boxes[k]
         variation = max(float(np.var(pulses, ddof=1)) - noise_variance, 0.0) / (nparts * mean**2) if mean > 0.0 else 0.0
         width = float(boxes[k]) / bins
-        return Folded(refined, width, np.roll(sums, -top), noise * np.sqrt(boxes[k] * (1.0 - width)), variation)
+        return RefinedTrial(refined, width, np.roll(sums, -top), noise * np.sqrt(boxes[k] * (1.0 - width)), variation)
 
     def examine(
         self, buffers: Buffers, level: int, freq: float, snr: float, width: float, nbins: int, threshold: float
-    ) -> "Source":
+    ) -> "Listed":
         """Refine a trial; find out whether its period is a multiple or a part of the true one."""
         now = self._profile(buffers, level, freq, width, nbins)
         equal = 1
@@ -141,17 +141,17 @@ class Refiner:
                 return i
         return len(self.levels) - 1
 
-    def _source(self, folded: Folded, snr: float, root: tuple[float, float, float, float]) -> Source:
+    def _source(self, folded: RefinedTrial, snr: float, root: tuple[float, float, float, float]) -> Listed:
         """A source; its frequency is that of a straight line through phases, each known to a part of the width.
 
         Pulses that vary shift the mean phase in one part of the data and another.
         """
         # Error of the phase of a pulse of S/N 1 over its width.
         phase = folded.width * np.sqrt((0.8 / max(snr, 1.0)) ** 2 + 0.25 * folded.variation)
-        return Source(folded.freq, float(phase * np.sqrt(12.0) / self.tobs), folded.width, root)
+        return Listed(folded.freq, float(phase * np.sqrt(12.0) / self.tobs), folded.width, root)
 
 
-def unequal(folded: Folded, n: int, logp: float) -> bool:
+def unequal(folded: RefinedTrial, n: int, logp: float) -> bool:
     """True if the n pulses of a turn differ, more than by noise and as pulses that vary do (p < exp(`logp`))."""
     heights = folded.sums[np.round(len(folded.sums) * np.arange(n) / n).astype(np.int64)]
     mean = float(heights.sum()) / n

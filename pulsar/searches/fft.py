@@ -34,7 +34,7 @@ TRIALS_STAGE = (0.76, 0.27)
 Raised = tuple[Ints, Ints, Float32s]
 
 
-class Room:
+class RaisedBuffers:
     """Room for raised sums and powers as bytes, which grows when they need more."""
 
     def __init__(self) -> None:
@@ -262,4 +262,4 @@ class _Buffers:
         self.half = self.work[:nfft]
         #: Raised sums of them, None where they have not been looked for; and room for these.
         self.raised: Raised | None = None
-        self.room = Room()
+        self.room = RaisedBuffers()

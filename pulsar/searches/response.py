@@ -11,7 +11,7 @@ from pulsar.errors import ConfigError
 from pulsar.searches.amplitudes import PAD, Lengths
 from pulsar.searches.search import EVERYTHING, Band
 from pulsar_kernels.arrays import Floats, Int32s, Ints
-from pulsar_kernels.correlate import Block, make_block
+from pulsar_kernels.correlate import Tables, make_block
 from pulsar_kernels.drifts import GUARD, UNIT
 
 #: Largest drift where only an acceleration limits it [bins].
@@ -76,7 +76,7 @@ def drift_steps(limit: float, nharm: int, most: float) -> tuple[float, int]:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Bins:
     """Bins `first` to ``first + count`` of one block, and their drifts."""
 
     #: first, count: bins.
@@ -288,7 +288,7 @@ class Plane(Extent):
         self.memory_bytes = fixed + self.plane_bytes + (4 * self.rows[1] if self.stored else 0)
 
     @cached_property
-    def block(self) -> Block:
+    def block(self) -> Tables:
         """Tables of a block."""
         return make_block(self.n, self.filled, self.dz)
 
@@ -299,19 +299,19 @@ class Plane(Extent):
         return centre, -(-(centre + reach + 1) // 16)
 
     @cached_property
-    def top(self) -> list[Piece]:
+    def top(self) -> list[Bins]:
         """Blocks of the top harmonic; stored ones one after the other, the others in one and the same place."""
         first = self.rows[0] // 2
         if self.nharm > 1:
             first = min(first, self.rows[0] // (2 * self.nharm))
-        pieces: list[Piece] = []
+        pieces: list[Bins] = []
         at = GUARD
         # The last row that is a lower harmonic of another.
         last = (self.rows[1] * (self.nharm - 1) + self.nharm // 2) // self.nharm if self.nharm > 1 else -1
         for lo in range(first, -(-self.rows[1] // 2), self.valid):
             count = min(self.valid, -(-self.rows[1] // 2) - lo)
             centre, groups = self.shape(2 * (lo + count), self._share(2 * lo, 2 * (lo + count)))
-            pieces.append(Piece(lo, count, centre, groups, at))
+            pieces.append(Bins(lo, count, centre, groups, at))
             if 2 * lo <= last:
                 at = pieces[-1].end
         return pieces
@@ -343,19 +343,19 @@ class Plane(Extent):
         """Largest change of drift of a harmonic, in steps."""
         return (self.bends * k + h // 2) // h
 
-    def pieces(self, start: int, stop: int) -> tuple[list[list[Piece]], list[int], int]:
+    def pieces(self, start: int, stop: int) -> tuple[list[list[Bins]], list[int], int]:
         """Where the harmonics of the rows `start` to `stop` of the top harmonic go when none is stored.
 
         Returns
         -------
-        pieces : list of list of Piece
+        pieces : list of list of Bins
             For every fraction, blocks for its first change of drift.
         strides : list of int
             For every fraction, bytes from one change of drift to the next.
         nbytes : int
         """
         at = GUARD
-        out: list[list[Piece]] = []
+        out: list[list[Bins]] = []
         strides: list[int] = []
         for k, h in self.fractions:
             lo = (start * k + h // 2) // h // 2
@@ -365,7 +365,7 @@ class Plane(Extent):
             for first in range(lo, hi, self.valid):
                 count = min(self.valid, hi - first)
                 centre, groups = self.shape(2 * (first + count), k / h)
-                blocks.append(Piece(first, count, centre, groups, at))
+                blocks.append(Bins(first, count, centre, groups, at))
                 at = blocks[-1].end
             out.append(blocks)
             strides.append(at - begin)

@@ -40,7 +40,7 @@ BEAM_WIDTHS: Final = 1.5
 
 
 @dataclass(frozen=True)
-class Pulsar:
+class KnownPulsar:
     """One entry of a catalogue."""
 
     name: str
@@ -90,7 +90,7 @@ def catalogue_file(source: Path | str) -> Path:
     return path
 
 
-def read_catalogue(source: Path | str) -> list[Pulsar]:
+def read_catalogue(source: Path | str) -> list[KnownPulsar]:
     """Pulsars of a catalogue that have a position and a period.
 
     `source`: file, or "psrqpy".
@@ -171,7 +171,7 @@ def _table_records(text: str) -> Iterator[dict[str, str]]:
         yield record
 
 
-def _pulsar(record: Mapping[str, str]) -> Pulsar | None:
+def _pulsar(record: Mapping[str, str]) -> KnownPulsar | None:
     name = record.get("PSRJ") or record.get("JNAME") or record.get("NAME") or record.get("PSRB")
     position = _position(record)
     freq, fdot = _spin(record)
@@ -179,7 +179,7 @@ def _pulsar(record: Mapping[str, str]) -> Pulsar | None:
         return None
     period, size = _number(record, "PB") * DAY, _number(record, "A1")
     orbit = 2.0 * np.pi * size / period if period > 0 and size > 0 else 0.0
-    return Pulsar(name, *position, freq, fdot, _number(record, "PEPOCH"), _number(record, "DM"), float(orbit))
+    return KnownPulsar(name, *position, freq, fdot, _number(record, "PEPOCH"), _number(record, "DM"), float(orbit))
 
 
 def _spin(record: Mapping[str, str]) -> tuple[float, float]:
@@ -234,7 +234,7 @@ def beam_width(header: Header) -> float:
     return 70.0 * 299.792458 / header.fcenter / where.dish
 
 
-def nearby(catalogue: Sequence[Pulsar], ra_deg: float, dec_deg: float, radius: float) -> list[Pulsar]:
+def nearby(catalogue: Sequence[KnownPulsar], ra_deg: float, dec_deg: float, radius: float) -> list[KnownPulsar]:
     """Pulsars within `radius` [deg] of a position, the nearest first."""
     if not catalogue or not (np.isfinite(ra_deg) and np.isfinite(dec_deg)):
         return []
@@ -242,7 +242,9 @@ def nearby(catalogue: Sequence[Pulsar], ra_deg: float, dec_deg: float, radius: f
     return [catalogue[i] for i in np.argsort(away, kind="stable") if away[i] <= radius]
 
 
-def label(rows: Array, header: Header, catalogue: Sequence[Pulsar], *, radius: float | None = None) -> list[Pulsar]:
+def label(
+    rows: Array, header: Header, catalogue: Sequence[KnownPulsar], *, radius: float | None = None
+) -> list[KnownPulsar]:
     """Fill `known_source` of candidates that are known pulsars or harmonics of them.
 
     Parameters
@@ -256,7 +258,7 @@ def label(rows: Array, header: Header, catalogue: Sequence[Pulsar], *, radius: f
 
     Returns
     -------
-    list of Pulsar
+    list of KnownPulsar
         Those inside the radius, the nearest first, found or not.
     """
     radius = BEAM_WIDTHS * beam_width(header) if radius is None else radius
@@ -273,7 +275,7 @@ def label(rows: Array, header: Header, catalogue: Sequence[Pulsar], *, radius: f
 
 
 def label_rows(
-    rows: Array, headers: Sequence[Header], catalogue: Sequence[Pulsar], *, radius: float | None = None
+    rows: Array, headers: Sequence[Header], catalogue: Sequence[KnownPulsar], *, radius: float | None = None
 ) -> None:
     """Fill `known_source` of candidates of several observations, each by its own: what has a name keeps it.
 
@@ -301,7 +303,7 @@ def label_left(rows: Array, subtracted: Array, tobs: float) -> None:
     """
     nowhere = float("nan")
     pulsars = [
-        Pulsar(str(entry["name"]), nowhere, nowhere, float(entry["freq"]), 0.0, nowhere, float(entry["dm"]), 0.0)
+        KnownPulsar(str(entry["name"]), nowhere, nowhere, float(entry["freq"]), 0.0, nowhere, float(entry["dm"]), 0.0)
         for entry in subtracted
         if entry["subtracted"]
     ]
@@ -313,8 +315,8 @@ def label_left(rows: Array, subtracted: Array, tobs: float) -> None:
 
 
 def _matches(
-    row: Any, pulsars: Iterable[Pulsar], mjd: float, voverc: float, tobs: float
-) -> Iterator[tuple[Pulsar, Fraction]]:
+    row: Any, pulsars: Iterable[KnownPulsar], mjd: float, voverc: float, tobs: float
+) -> Iterator[tuple[KnownPulsar, Fraction]]:
     tobs = float(row["part_duration"]) if row["part"] else tobs
     for pulsar in pulsars:
         dm_error = 5.0 * float(np.nan_to_num(row["dm_err"])) + 0.01 * pulsar.dm

@@ -42,7 +42,7 @@ _YEAR: Final = 365.25
 
 
 @dataclass(frozen=True)
-class Orbit:
+class KeplerOrbit:
     """A Keplerian orbit."""
 
     #: pb, x: period [s] and projected semi-major axis [light-seconds].
@@ -110,7 +110,7 @@ class TimingModel:
     pm_ra: float = 0.0
     pm_dec: float = 0.0
     posepoch: float = float("nan")  # MJD
-    orbit: Orbit | None = None
+    orbit: KeplerOrbit | None = None
 
     def rotation(self, mjd_tdb: float, seconds: Floats) -> Floats:
         """Turns from one barycentric moment to others `seconds` after it [turns]."""
@@ -296,7 +296,7 @@ class _Par:
         value = self.number(key, 0.0)
         return value * 1e-12 if abs(value) > 1e-7 else value
 
-    def orbit(self) -> Orbit | None:
+    def orbit(self) -> KeplerOrbit | None:
         """The orbit, if there is one."""
         model = self.keys.get("BINARY", "").upper()
         if not model:
@@ -317,12 +317,12 @@ class _Par:
                     raise ConfigError(f"{self.path}: key {key}: not supported")
             ecc, omega = float(np.hypot(first, second)), float(np.arctan2(first, second))
             # The mean longitude runs from the node, the mean anomaly from periastron.
-            return Orbit(pb, x, node + omega / (2.0 * np.pi) * pb / DAY, ecc, omega, **common)
+            return KeplerOrbit(pb, x, node + omega / (2.0 * np.pi) * pb / DAY, ecc, omega, **common)
         ecc = self.number("ECC", self.number("E", 0.0))
         epoch = self.number("T0")
         if not (0 <= ecc < 1 and np.isfinite(epoch)):
             raise DataError(f"{self.path}: keys ECC, T0: expected an eccentricity from 0 to below 1 and an MJD")
-        return Orbit(
+        return KeplerOrbit(
             pb,
             x,
             epoch,

@@ -42,7 +42,7 @@ RADAR_SEEN = 0.02
 
 
 @dataclass(frozen=True)
-class Interference:
+class KnownInterference:
     """Periodic interference that the run knows of."""
 
     mains: Sequence[float] = ()  # Mains frequencies [Hz]
@@ -52,7 +52,7 @@ class Interference:
     dispersion_known: bool = True  # Whether folds tell a DM (not so for a dedispersed series)
 
 
-def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Interference) -> tuple[str, ...]:
+def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: KnownInterference) -> tuple[str, ...]:
     """All flags that a group and its fold give by themselves, without the other candidates."""
     flags = []
     # As strong at DM 0 in the search: what the fold says of the DM, with its error, goes before it. A slow pulsar is as

@@ -19,7 +19,7 @@ from pulsar.folding.fundamental import choose_period
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE_BINS, CHANCE, Candidate
 from pulsar.sources.detections import Model, Observed, Shares, same_as, source_of
-from pulsar.sources.sky import MOST_RATIO, Outside, Sky
+from pulsar.sources.sky import MOST_RATIO, CandidateSky, Outside
 from pulsar.sources.source import Source
 from pulsar.sources.steady import steady
 
@@ -58,7 +58,7 @@ def pursue(
     judging : callable, optional
         Entered whenever folds are told apart, which takes long where many have something in common.
     """
-    waiting, sky = list(groups), Sky(groups, observed, taken, outside)
+    waiting, sky = list(groups), CandidateSky(groups, observed, taken, outside)
     sky.compare_with_pulses()
     while (room := min(int(np.ceil(_ROUND * most)), most - len(sky.folded))) > 0:
         heads = _heads(waiting, sky.own(), observed, room) or _other_periods(waiting, sky, room)
@@ -95,7 +95,7 @@ def _heads(groups: Sequence[Group], sources: Sequence[Model], observed: Observed
     return heads
 
 
-def _other_periods(groups: Sequence[Group], sky: Sky, most: int) -> list[Group]:
+def _other_periods(groups: Sequence[Group], sky: CandidateSky, most: int) -> list[Group]:
     """Detections at other periods of sources that are to be folded.
 
     At multiples, the shortest first; at a part where pulses are equal; and at parts that have more power than a part of
@@ -121,7 +121,7 @@ def _other_periods(groups: Sequence[Group], sky: Sky, most: int) -> list[Group]:
     return [groups[i] for i in list(heads)[:most]]
 
 
-def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model], shares: Shares) -> Candidate:
+def _with_parent(candidate: Candidate, i: int, sky: CandidateSky, models: Sequence[Model], shares: Shares) -> Candidate:
     """A candidate with the source that leaves most of it.
 
     One that is not folded, or of which most varies and is of no source, only where they leave enough of it.
@@ -154,7 +154,7 @@ def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model]
     return replace(candidate, parent=owner, relation=relation, reasons=(*candidate.reasons, words))
 
 
-def _alone(source: Candidate, sky: Sky) -> Candidate:
+def _alone(source: Candidate, sky: CandidateSky) -> Candidate:
     """A source of which it is told how well it repeats without what others leave in its fold."""
     steady = sky.left(source).steady
     return replace(source, features={**source.features, "repeats": steady}) if np.isfinite(steady) else source

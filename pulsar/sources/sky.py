@@ -17,7 +17,7 @@ from pulsar.folding.profile import best_box
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import AGREE, AGREE_BINS, CHANCE, POSSIBLE, Candidate
 from pulsar.sources.detections import OFF, Model, Observed, Shares, sigma_of
-from pulsar.sources.source import Left, Source, left_of
+from pulsar.sources.source import FoldResidual, Source, left_of
 from pulsar_kernels.arrays import Bools, Float32s
 
 #: Largest integer of a ratio of two periods.
@@ -40,10 +40,10 @@ Name = tuple[str, frozenset[str]]
 #: (:mod:`pulsar.sources.modulation`).
 Outside = Callable[[Source, Sequence[Candidate]], Mapping[str, float]]
 #: What a source leaves in a fold, and the harmonics at which that is not known.
-There = tuple[Float32s, Bools]
+PredictedRows = tuple[Float32s, Bools]
 
 
-class Sky:
+class CandidateSky:
     """Candidates that are folded, and those of them that are sources.
 
     Parameters
@@ -81,11 +81,11 @@ class Sky:
         self._freqs = np.array([candidate.freq for candidate in self._groups])
         self._folds: dict[str, Fold] = {}
         self._sources: dict[Name, Source] = {}
-        self._there: dict[tuple[Name, str], There | None] = {}
+        self._there: dict[tuple[Name, str], PredictedRows | None] = {}
         self._turns: dict[tuple[str, int, float, frozenset[str], frozenset[int]], bool] = {}
         self._multiples: dict[tuple[str, str], int] = {}
         self._parts: dict[str, dict[str, tuple[int, float]]] = {}
-        self._left: dict[tuple[str, frozenset[Name]], Left] = {}
+        self._left: dict[tuple[str, frozenset[Name]], FoldResidual] = {}
 
     def fit(self, new: Sequence[Candidate]) -> None:
         """Take in new folds, and find anew the sources that leave nothing of any of them, none of which is idle."""
@@ -190,7 +190,7 @@ class Sky:
         outside = self._outside.get(candidate.uid, {})
         return Model(owner or candidate.uid, self._source(name), self._seen(candidate), outside=outside)
 
-    def left(self, candidate: Candidate) -> Left:
+    def left(self, candidate: Candidate) -> FoldResidual:
         """The rest of a candidate's fold beside the accepted ones, itself apart."""
         rivals = [rival for rival in self._felt(candidate, self.accepted) if rival is not candidate]
         return self._beside(candidate, [self._name(rival, [*rivals, candidate]) for rival in rivals])
@@ -388,7 +388,7 @@ class Sky:
             self._turns[key] = bool(is_turn)
         return self._turns[key]
 
-    def _beside(self, candidate: Candidate, names: Sequence[Name]) -> Left:
+    def _beside(self, candidate: Candidate, names: Sequence[Name]) -> FoldResidual:
         """The rest of a fold beside sources."""
         key = candidate.uid, frozenset(names)
         if key not in self._left:
@@ -420,7 +420,7 @@ class Sky:
         moved = (candidate for candidate in there if self._same(candidate, source) and self._moved(candidate, source))
         return next(((candidate.uid, frozenset()) for candidate in moved), name)
 
-    def _rows(self, name: Name, uid: str) -> There | None:
+    def _rows(self, name: Name, uid: str) -> PredictedRows | None:
         """Rows that a source leaves in the fold of a candidate; None where it is nothing."""
         key = name, uid
         if key not in self._there:

@@ -420,7 +420,7 @@ def _seen(
 
 
 @dataclass(frozen=True)
-class Left:
+class FoldResidual:
     """The residual of a fold, and its measures."""
 
     powers: Mapping[str, float]  # Of each source in the fold, by uid
@@ -437,7 +437,7 @@ class Left:
         return np.inf if self.residual is None else repeats(self.residual)
 
 
-def left_of(fold: Fold, sources: Mapping[str, tuple[NDArray[np.floating[Any]], Bools, float]]) -> Left:
+def left_of(fold: Fold, sources: Mapping[str, tuple[NDArray[np.floating[Any]], Bools, float]]) -> FoldResidual:
     """The residual of a fold beside other sources.
 
     Parameters
@@ -447,7 +447,7 @@ def left_of(fold: Fold, sources: Mapping[str, tuple[NDArray[np.floating[Any]], B
         brightness varies.
     """
     if not sources:
-        return Left({}, 1.0)
+        return FoldResidual({}, 1.0)
     source_rows = np.stack([rows for rows, _, _ in sources.values()]).astype(np.float64)
     unknown = np.logical_or.reduce([left_out(fold), *(harmonics for _, harmonics, _ in sources.values())])
     rows = fold.time_phase.astype(np.float64) * float(fold.extra.get("noise_scale", 1.0))
@@ -465,7 +465,7 @@ def left_of(fold: Fold, sources: Mapping[str, tuple[NDArray[np.floating[Any]], B
     share_left[unknown] = 1.0
     power_taken = float(np.sum(((cut - kept) * share).sum(axis=0) ** 2))
     residual = replace(fold, time_phase=kept.astype(np.float32), extra={**fold.extra, "noise_scale": 1.0})
-    return Left(powers, float(left / max(whole, 1.0)), residual, power_taken, share_left)
+    return FoldResidual(powers, float(left / max(whole, 1.0)), residual, power_taken, share_left)
 
 
 def _without_harmonics(rows: Floats, harmonics: Bools) -> Floats:

@@ -30,7 +30,7 @@ LEAST_SNR: Final = 7.0
 
 
 @dataclass(frozen=True)
-class Shape:
+class BandShape:
     """S/N of a signal over the band, as one that is dispersed, and as the best sweep that is linear in frequency.
 
     The sweep is the best of some hundred: of a signal in a tenth of the band, to which noise elsewhere can add, it has
@@ -56,10 +56,10 @@ class Shape:
 
 
 #: Of what too few bands show.
-UNKNOWN: Final = Shape(0.0, 0.0)
+UNKNOWN: Final = BandShape(0.0, 0.0)
 
 
-def shape(rows: Floats, freqs: Floats, dm: float, tsamp: float, width: int, *, periodic: bool) -> Shape:
+def shape(rows: Floats, freqs: Floats, dm: float, tsamp: float, width: int, *, periodic: bool) -> BandShape:
     """The shape of a signal in the middle of its bands.
 
     A sweep that has, at the frequency v0, the rate of what is dispersed by the same DM is late against that by
@@ -100,7 +100,7 @@ def shape(rows: Floats, freqs: Floats, dm: float, tsamp: float, width: int, *, p
     elsewhere = np.abs(late[best] - late[0]) > 2 * width
     straight = rows[elsewhere][:, columns + late[0, 0]].sum(axis=0) / max(np.count_nonzero(elsewhere), 1)
     there = float(_highest(straight[None] * np.sqrt(nbands), width, ncols // 2 - start)[0])
-    return Shape(float(snrs[0]), float(snrs[best]), (there / max(float(snrs[0]), 1e-9)) ** 2)
+    return BandShape(float(snrs[0]), float(snrs[best]), (there / max(float(snrs[0]), 1e-9)) ** 2)
 
 
 def _highest(series: Floats, width: int, middle: int) -> Floats:
@@ -114,7 +114,7 @@ def _highest(series: Floats, width: int, middle: int) -> Floats:
     return best
 
 
-def shape_of_fold(fold: Fold) -> Shape:
+def shape_of_fold(fold: Fold) -> BandShape:
     """The shape of a folded pulse (:func:`shape`), in the bands that are there."""
     known = np.isfinite(fold.freq_phase).all(axis=1) & np.isfinite(fold.band_freqs) & fold.freq_phase.any(axis=1)
     if np.count_nonzero(known) < LEAST_BANDS:
@@ -126,7 +126,7 @@ def shape_of_fold(fold: Fold) -> Shape:
     return shape(rows, fold.band_freqs[known], fold.after.dm, 1.0 / (fold.after.freq * nbins), width, periodic=True)
 
 
-def shape_of_pulse(cutout: PulseCutout, snr: float) -> Shape:
+def shape_of_pulse(cutout: PulseCutout, snr: float) -> BandShape:
     """The shape of a single pulse (:func:`shape`).
 
     `snr`: of the pulse, in a series whose noise may be more than that of the bands: no more than that is told.
@@ -139,17 +139,17 @@ def shape_of_pulse(cutout: PulseCutout, snr: float) -> Shape:
     width = max(round(cutout.width / cutout.tsamp), 1)
     measured = shape(rows, cutout.freqs[known], cutout.dm, cutout.tsamp, width, periodic=False)
     part = min(snr / max(measured.dispersed, 1e-9), 1.0)
-    return Shape(part * measured.dispersed, part * measured.sweep, measured.beside)
+    return BandShape(part * measured.dispersed, part * measured.sweep, measured.beside)
 
 
-def pulse_reasons(cutout: PulseCutout, snr: float, over_the_band: Shape) -> tuple[str, ...]:
+def pulse_reasons(cutout: PulseCutout, snr: float, over_the_band: BandShape) -> tuple[str, ...]:
     """Why a single pulse looks like interference: "sweep", "narrow-band".
 
     Parameters
     ----------
     snr : float
         Of the pulse.
-    over_the_band : Shape
+    over_the_band : BandShape
         Of the pulse (:func:`shape_of_pulse`).
     """
     if snr < LEAST_SNR or len(cutout.freqs) < LEAST_BANDS:

@@ -30,8 +30,8 @@ from pulsar.sky.catalogue import separation
 from pulsar.stack.files import (
     POINTS,
     EpochInfo,
+    EpochPiece,
     EpochWriter,
-    Piece,
     StackGrid,
     Store,
     data_key,
@@ -232,7 +232,7 @@ def _placed(obs: Observation, grid: StackGrid, downsample: int, factor: float) -
     count = -(-nsamps // grid.nfft)
     each = nsamps // count
     length = each * grid.tsamp
-    pieces = tuple(Piece(first + (i + 0.5) * length / DAY, length) for i in range(count))
+    pieces = tuple(EpochPiece(first + (i + 0.5) * length / DAY, length) for i in range(count))
     return EpochInfo(data_key(obs.files), header, obs.files, pieces, factor, voverc), chosen
 
 

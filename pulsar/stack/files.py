@@ -76,7 +76,7 @@ class StackGrid:
 
 
 @dataclass(frozen=True)
-class Piece:
+class EpochPiece:
     """A stretch of an epoch, as long as the common transform at most."""
 
     mjd: float  # Its middle at the barycentre, MJD (TDB); topocentric UTC where nothing is barycentred
@@ -90,7 +90,7 @@ class EpochInfo:
     key: str  # Name that its data have
     header: Header
     files: Sequence[InputFile]
-    pieces: tuple[Piece, ...]  # Parts of it that are summed one by one
+    pieces: tuple[EpochPiece, ...]  # Parts of it that are summed one by one
     factor: float  # What the user has said that it counts times
     #: Velocity of the telescope away from the source over that of light, at the middle; NaN without barycentre.
     voverc: float
@@ -332,7 +332,7 @@ def _read_info(file: Hdf5) -> EpochInfo:
         str(file.attribute("epoch", "key", "", str)),
         read_header(file),
         files,
-        tuple(Piece(float(a), float(b)) for a, b in zip(mjd, tobs, strict=True)),
+        tuple(EpochPiece(float(a), float(b)) for a, b in zip(mjd, tobs, strict=True)),
         **value,
         freqs=file.array("epoch/freqs", "f", (None,)),
         beyond=int(file.attribute("epoch", "beyond", 0, int)),

@@ -30,7 +30,7 @@ from pulsar.pipeline.write import candidate_table
 from pulsar.searches import stats
 from pulsar.searches.sift import Ratios, group
 from pulsar.sources.candidate import Candidate
-from pulsar.stack.files import Epoch, Piece, Store, decoded
+from pulsar.stack.files import Epoch, EpochPiece, Store, decoded
 from pulsar.stack.search import BESIDE, StackSearch, sum_logp
 from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Uint8s
 
@@ -42,7 +42,7 @@ SEEN_SIGMA: Final = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class EpochPart:
     """A piece of an epoch, and its weight."""
 
     epoch: Epoch
@@ -50,7 +50,7 @@ class Part:
     weight: float  # All weights together are 1
 
     @property
-    def piece(self) -> Piece:
+    def piece(self) -> EpochPiece:
         """When it was, and how long."""
         return self.epoch.info.pieces[self.number]
 
@@ -61,7 +61,7 @@ class Stack:
     Attributes
     ----------
     grid : StackGrid
-    parts : tuple of Part
+    parts : tuple of EpochPart
     weights : ndarray
         Of the parts; their sum is 1.
     """
@@ -80,13 +80,13 @@ class Stack:
             ]
         )
         self.weights = weights / weights.sum()
-        self.parts = tuple(Part(epoch, i, float(w)) for (epoch, i), w in zip(pieces, self.weights, strict=True))
+        self.parts = tuple(EpochPart(epoch, i, float(w)) for (epoch, i), w in zip(pieces, self.weights, strict=True))
         #: Length of the parts [s].
         self.tobs = np.array([part.piece.tobs for part in self.parts])
         self._tables = [(part.weight * decoded()).astype(np.float32) for part in self.parts]
         self._lock = threading.Lock()
 
-    def code(self, part: Part, dm_index: int) -> Uint8s:
+    def code(self, part: EpochPart, dm_index: int) -> Uint8s:
         """The bytes of one part at one DM; safe to call from several threads."""
         with self._lock:
             return part.epoch.row(part.number, dm_index)
@@ -324,7 +324,7 @@ def _shown(stack: Stack, search: StackSearch, candidate: Candidate) -> tuple[str
     return words, nights
 
 
-def _epoch_row(number: int, part: Part) -> tuple[Any, ...]:
+def _epoch_row(number: int, part: EpochPart) -> tuple[Any, ...]:
     info, header = part.epoch.info, part.epoch.info.header
     return (
         *(number, part.piece.mjd, part.piece.tobs, part.weight, info.bandwidth, info.voverc),

@@ -19,7 +19,7 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import MIN_BIN, MIN_CYCLES
-from pulsar.searches.fft import Room
+from pulsar.searches.fft import RaisedBuffers
 from pulsar.searches.search import PeriodicSearch, threshold_logp
 from pulsar.stack.files import POINTS, StackGrid
 from pulsar_kernels.arrays import Array, Float32s, Floats, Ints
@@ -139,7 +139,7 @@ class StackSearch:
             Structured, with the fields of DETECTION_COLUMNS, best first. `power` is nharm plus the excess over noise in
             units of the noise of one epoch: (power - nharm) / sqrt(nharm) is the S/N of the sum.
         """
-        index, stages, sums = Room().raised(powers, self.limits, np.array(self.thresholds, dtype=np.float32))
+        index, stages, sums = RaisedBuffers().raised(powers, self.limits, np.array(self.thresholds, dtype=np.float32))
         nharm, total = np.left_shift(1, stages), sums.astype(np.float64)
         logp = np.zeros(index.size)
         for h in np.unique(nharm):

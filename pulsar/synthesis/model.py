@@ -34,7 +34,7 @@ Positive = Annotated[float, Field(gt=0)]
 M = TypeVar("M", bound=BaseModel)
 
 
-class Model(BaseModel):
+class Base(BaseModel):
     """Base: frozen, and an unknown key is an error. Quantities become numbers in the unit that a field tells."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -62,7 +62,7 @@ def _in_unit(name: str, value: Any, field: FieldInfo | None) -> Any:
 _UNIT: Final = re.compile(r"\[(s|MHz|Hz|Hz/s|m/s2|pc/cm3|deg)\]")
 
 
-class Component(Model):
+class Component(Base):
     """One component of a profile."""
 
     duty: Annotated[float, Field(gt=0, lt=1, description="full width at half maximum [turns]")] = 0.05
@@ -71,7 +71,7 @@ class Component(Model):
     shape: Annotated[Literal["gauss", "vonmises", "boxcar"], Field(description="form of the component")] = "gauss"
 
 
-class Orbit(Model):
+class Orbit(Base):
     """A circular orbit."""
 
     pb: Annotated[float, Field(gt=0, description="orbital period [s]")]
@@ -85,7 +85,7 @@ class Orbit(Model):
         return self
 
 
-class Pulsar(Model):
+class Pulsar(Base):
     """A pulsar: period and derivatives are topocentric, at mid-observation."""
 
     period: Annotated[float, Field(gt=0, description="spin period [s]")]
@@ -144,7 +144,7 @@ def components_of(profile: Floats) -> tuple[Component, ...]:
     )
 
 
-class Burst(Model):
+class Burst(Base):
     """A single pulse."""
 
     time: Annotated[float, Field(description="peak before scattering at the highest channel [s] from the start")]
@@ -181,7 +181,7 @@ else:
     RfiKind = Literal[tuple(RFI_FIELDS)]
 
 
-class Rfi(Model):
+class Rfi(Base):
     """Interference of one kind; docs/simulation.md tells what the fields mean for each."""
 
     kind: RfiKind
@@ -224,7 +224,7 @@ class Rfi(Model):
         return self.time == 0.0 and self.until is None
 
 
-class Sky(Model):
+class Sky(Base):
     """A synthetic observation."""
 
     nchans: Annotated[int, Field(ge=1, le=65536, description="channels")] = 256
@@ -295,7 +295,7 @@ class Sky(Model):
         )
 
 
-class Injection(Model):
+class Injection(Base):
     """Signals and interference for a real observation: the list in the TOML file of ``pulsar inject``."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of the dither, the nulls and the interference")] = 0

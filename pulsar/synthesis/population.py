@@ -58,7 +58,7 @@ class Ranges:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SignalRequest:
     """A signal that somebody asks for; what is None is drawn."""
 
     kind: str = "pulsar"  # {"pulsar", "burst"}
@@ -91,7 +91,7 @@ def draw_pulsar(
     ranges: Ranges,
     dm: float,
     stratum: tuple[int, int] = (0, 1),
-    asked: Asked = Asked(),
+    asked: SignalRequest = SignalRequest(),
 ) -> Pulsar | None:
     """A pulsar at a DM, or None where what was drawn is smeared out.
 
@@ -101,7 +101,7 @@ def draw_pulsar(
         [pc cm^-3]
     stratum : (int, int)
         Which of how many parts of the range of periods it is from.
-    asked : Asked
+    asked : SignalRequest
         What is not drawn; its flux is left to the caller.
     """
     low, high = np.log(ranges.periods)
@@ -122,7 +122,7 @@ def draw_pulsar(
     return Pulsar(period=period, dm=dm, snr=snr, duty=duty, phase0=phase, accel=accel)
 
 
-def _duty(period: float, deviation: float, ranges: Ranges, asked: Asked) -> float:
+def _duty(period: float, deviation: float, ranges: Ranges, asked: SignalRequest) -> float:
     """The duty cycle that is asked for, or one drawn by a normal deviate."""
     if asked.duty is not None:
         return asked.duty
@@ -135,7 +135,7 @@ def _duty(period: float, deviation: float, ranges: Ranges, asked: Asked) -> floa
 
 
 def draw_burst(
-    rng: np.random.Generator, header: Header, ranges: Ranges, dm: float, asked: Asked = Asked()
+    rng: np.random.Generator, header: Header, ranges: Ranges, dm: float, asked: SignalRequest = SignalRequest()
 ) -> Burst | None:
     """A burst at a DM that is whole within the observation, or None where that is too short for its delay."""
     least = smeared(header, dm)
@@ -152,7 +152,7 @@ def draw_burst(
     return Burst(time=margin + place * room, dm=dm, snr=snr, width=width)
 
 
-def read_asked(path: Path | str) -> tuple[Asked, ...]:
+def read_asked(path: Path | str) -> tuple[SignalRequest, ...]:
     """The signals of a table.
 
     Parameters
@@ -244,7 +244,7 @@ def _cell(value: Any, factor: float) -> str:
     return repr(value * factor) if isinstance(value, float | int) else str(value)
 
 
-def _asked(where: str, cells: Mapping[str, str]) -> Asked:
+def _asked(where: str, cells: Mapping[str, str]) -> SignalRequest:
     """One signal."""
     kind = cells.get("kind", "").lower() or "pulsar"
     if kind not in ("pulsar", "burst"):
@@ -264,4 +264,4 @@ def _asked(where: str, cells: Mapping[str, str]) -> Asked:
     for first, second in (("snr", "flux"), ("width", "duty")):
         if first in values and second in values:
             raise ConfigError(f"{where}: {first} and {second} are given: one of them says it")
-    return Asked(kind=kind, where=where, **values)
+    return SignalRequest(kind=kind, where=where, **values)

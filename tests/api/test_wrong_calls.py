@@ -8,7 +8,7 @@ from astropy import units as u
 
 import pulsar
 from pulsar.cli import epochs, folds, samples, search
-from pulsar.cli.options import Given
+from pulsar.cli.options import Settings
 from pulsar.config.load import keys
 from pulsar.config.model import OPTIONS
 from pulsar.data.arguments import number, quantities
@@ -220,7 +220,7 @@ def test_the_settings_of_options_are_those_of_the_command_line():
     with pytest.raises(ConfigError) as caught:
         pulsar.search(FB, period=(5, 60))
     asked = eval(str(caught.value).partition("config=")[2])
-    assert asked == Given(None, (), {"period": ("5", "60")}).config() != pulsar.load_config()
+    assert asked == Settings(None, (), {"period": ("5", "60")}).config() != pulsar.load_config()
     every = {f"{section}.{key}" for section, key, _ in keys()}
     assert [key for option in OPTIONS.values() for key in option.keys if key not in every] == []
 

@@ -15,7 +15,7 @@ from reference.processes import start
 from reference.products import write_product
 from typer.testing import CliRunner
 
-from pulsar.batch.drive import Outcome, init, retry
+from pulsar.batch.drive import BatchOutcome, init, retry
 from pulsar.batch.local import Options, Room, least_memory, share
 from pulsar.batch.records import Record, again, index_file, look, status, write_record
 from pulsar.batch.units import Unit, log_file, product, read_batch
@@ -292,12 +292,12 @@ def test_the_index_is_made_from_what_units_left(survey, tmp_path):
 
 def test_the_exit_code_says_what_is_wrong():
     record = Record("u", "failed")
-    assert Outcome(done=3).exit_code == 0
-    assert Outcome(done=3, left=1).exit_code == 1
-    assert Outcome(left=3, submitted=True).exit_code == 0
-    assert Outcome(done=3, unreadable=1).exit_code == 3
-    assert Outcome(failures=[replace(record, kind="crash"), replace(record, kind="input")]).exit_code == 3
-    assert Outcome(failures=[replace(record, kind="memory"), replace(record, kind="settings")]).exit_code == 2
+    assert BatchOutcome(done=3).exit_code == 0
+    assert BatchOutcome(done=3, left=1).exit_code == 1
+    assert BatchOutcome(left=3, submitted=True).exit_code == 0
+    assert BatchOutcome(done=3, unreadable=1).exit_code == 3
+    assert BatchOutcome(failures=[replace(record, kind="crash"), replace(record, kind="input")]).exit_code == 3
+    assert BatchOutcome(failures=[replace(record, kind="memory"), replace(record, kind="settings")]).exit_code == 2
 
 
 def test_what_is_tried_again():

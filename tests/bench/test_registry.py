@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pulsar.bench.case import Case, Cost, Size, Work, case
+from pulsar.bench.case import CallCost, Case, Size, Work, case
 from pulsar.bench.figures import Figure
 from pulsar.bench.limits import Limits, cache_bytes, measure, measure_limits
 from pulsar.bench.run import CASES, EXTENTS, choose, figure_of, measure_once, numbers, offered, select
@@ -53,7 +53,7 @@ def test_every_kernel_but_three_has_a_plain_form() -> None:
 
 def test_comparison_notices_a_difference() -> None:
     result = np.array([9.0, 1.05, 2.0])
-    work = Work(list, lambda: result, Cost(3, 24), lambda: np.array([1.0, 2.0]), rows=slice(1, 3), atol=0.1)
+    work = Work(list, lambda: result, CallCost(3, 24), lambda: np.array([1.0, 2.0]), rows=slice(1, 3), atol=0.1)
     work.compare()
     assert work.share == pytest.approx(2 / 3)
     result[1] = 1.2
@@ -201,7 +201,7 @@ def test_threads_together_do_several_times_the_work() -> None:
     @case("add", "float64 -> float64", "adds one", (1 << 16,), (8,))
     def add(size: Size) -> Work:
         a = np.zeros(size.nsamps)
-        return Work(lambda: np.add(a, 1.0, out=a), lambda: a, Cost(a.size, 16 * a.size))
+        return Work(lambda: np.add(a, 1.0, out=a), lambda: a, CallCost(a.size, 16 * a.size))
 
     two = Limits(threads=2, copy=1.0, copy_near=1e10, adds_l1=1.0, adds_l2=1.0, floats=1.0)
     figure = measure_case(add, two, 1e-3)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pulsar.bench.case import Case
-from pulsar.bench.figures import Figure, Run, StageFigure, compare, draw_comparison, empty_run, load, roofline
+from pulsar.bench.figures import BenchRun, Figure, StageFigure, compare, draw_comparison, empty_run, load, roofline
 from pulsar.bench.limits import Limits, measure_limits
 from pulsar.bench.run import CASES, figure_of, measure_once
 from pulsar.cli.app import app
@@ -25,7 +25,7 @@ def figure(kernel: str, *times: float, **changed: Any) -> Figure:
     return Figure(**values | changed)
 
 
-def run(*figures: Figure, repeats: int = 3, threads: int = 1) -> Run:
+def run(*figures: Figure, repeats: int = 3, threads: int = 1) -> BenchRun:
     empty = empty_run(threads, 0.3, repeats)
     return replace(empty, cpu="A $ <b>", limits=[Limits(threads, *[1e10] * 5)], figures=list(figures))
 
@@ -42,7 +42,7 @@ def test_the_names_of_the_fields_are_those_of_format_3() -> None:
         Figure: times | {"kernel", "dtype", "nsamps", "nchans", "ndms", "adds_per_s", "flops_per_s", "adds_per_byte"}
         | {"flops_per_byte", "plain_cpu_s", "ratio"},
         StageFigure: times | {"stage", "operations_per_s", "speedup", "overhead"},
-        Run: {"format", "format_version", "created", "cpu", "cores", "threads", "seconds", "repeats", "versions"}
+        BenchRun: {"format", "format_version", "created", "cpu", "cores", "threads", "seconds", "repeats", "versions"}
         | {"limits", "figures", "stages"},
     }  # fmt: skip
     for written, expected in names.items():

@@ -11,7 +11,7 @@ from reference.command import run
 from reference.products import make_header
 
 import pulsar
-from pulsar.cli.options import Given, period_seconds
+from pulsar.cli.options import Settings, period_seconds
 from pulsar.cli.samples import match, verdict
 from pulsar.cli.search import default_output
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTED, empty_table
@@ -169,13 +169,13 @@ def test_periods_with_units(text: str, seconds: float) -> None:
     ("texts", "range_"), [(("95min", "0.35d"), (5700.0, 30240.0)), (("3600", "10 h"), (3600, 36000))]
 )
 def test_orbital_periods_with_units(texts: tuple[str, str], range_: tuple[float, float]) -> None:
-    settings = Given(None, (), {"porb": texts}).config().orbits
+    settings = Settings(None, (), {"porb": texts}).config().orbits
     assert (settings.p_min, settings.p_max) == pytest.approx(range_, rel=1e-12)
 
 
 def test_an_orbital_period_in_an_unknown_unit_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--porb 3weeks: expected .* 95min, 10h, 0\.35d"):
-        Given(None, (), {"porb": ("1h", "3weeks")}).config()
+        Settings(None, (), {"porb": ("1h", "3weeks")}).config()
 
 
 def test_a_period_in_an_unknown_unit_is_refused(observation: Path, folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from reference.command import run
 
-from pulsar.cli.options import Given, described, inputs
+from pulsar.cli.options import Settings, described, inputs
 from pulsar.config.load import keys, load_config
 from pulsar.config.model import GROUPS, OPTIONS
 
@@ -29,16 +29,16 @@ from pulsar.config.model import GROUPS, OPTIONS
     ],
 )
 def test_an_option_sets_what_its_keys_would(option: dict[str, Any], sets: list[str]) -> None:
-    assert Given(None, (), option).config() == load_config(None, sets) != load_config()
+    assert Settings(None, (), option).config() == load_config(None, sets) != load_config()
 
 
 def test_ranges_to_zap_come_on_top_of_those_of_the_settings() -> None:
-    given = Given(None, ["rfi.zap=[[1, 2]]"], {"zap": ["3:4"]})
+    given = Settings(None, ["rfi.zap=[[1, 2]]"], {"zap": ["3:4"]})
     assert given.config().rfi.zap == ((1.0, 2.0), (3.0, 4.0))
 
 
 def test_options_come_before_single_settings() -> None:
-    assert Given(None, ["fold.ncands=3"], {"ncands": "4"}).config().fold.ncands == 4
+    assert Settings(None, ["fold.ncands=3"], {"ncands": "4"}).config().fold.ncands == 4
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from pulsar.config.load import load_config
 from pulsar.config.model import Config
-from pulsar.confirm.run import Bands, Peak, Spectrum
+from pulsar.confirm.run import HarmonicBands, Peak, SeriesAmplitudes
 from pulsar.confirm.window import Sought, Window, box_of, characteristic, gaussians, window_of
 from pulsar.constants import C
 from pulsar.data.header import Header
@@ -32,7 +32,7 @@ def in_one_series(wanted: Sought, config: Config | None = None, nsamps: int = NS
 
 
 def peak(series: np.ndarray, window: Window, lines: tuple[tuple[float, float], ...] = ()) -> Peak:
-    best = Bands(Spectrum(series.astype(np.float32), TSAMP, lines), window, 0.0).best(-np.inf)
+    best = HarmonicBands(SeriesAmplitudes(series.astype(np.float32), TSAMP, lines), window, 0.0).best(-np.inf)
     return max(best, key=lambda found: found.sigma)
 
 
@@ -40,10 +40,10 @@ def test_noise_is_as_significant_as_promised() -> None:
     rng = np.random.default_rng(5)
     sigmas = []
     for _ in range(40):
-        spectrum = Spectrum(rng.standard_normal(NSAMPS).astype(np.float32), TSAMP, ())
+        spectrum = SeriesAmplitudes(rng.standard_normal(NSAMPS).astype(np.float32), TSAMP, ())
         for freq in 10.0 ** rng.uniform(0.3, 1.9, 4):
             window = in_one_series(sought(float(freq), int(rng.integers(3))))
-            best = {found.near: found for found in Bands(spectrum, window, 0.0).best(-np.inf)}
+            best = {found.near: found for found in HarmonicBands(spectrum, window, 0.0).best(-np.inf)}
             sigmas.append([window.sigma(best[near].snr, near=near) for near in (True, False)])
     # Each of the two places is promised half of all that is by chance.
     for level in (0.5, 1.0, 1.5):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pulsar.constants import KDM
-from pulsar.dedisp.subbands import Shared, Subbands
+from pulsar.dedisp.subbands import SubbandRelay, Subbands
 from pulsar.errors import PulsarError
 
 
@@ -52,7 +52,7 @@ def test_they_do_not_depend_on_pieces_threads_or_repetition():
     source = Source()
     want = whole(source, 80.0, 7).sums
     bands = [Subbands(source, 80.0, 7), Subbands(source, 80.0, 7)]
-    shared = Shared(source, bands)
+    shared = SubbandRelay(source, bands)
     starts = range(-20, source.nsamps, 130)
     with ThreadPoolExecutor(4) as pool:
         # What is read overlaps; each into an array of its own.

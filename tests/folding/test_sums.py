@@ -12,7 +12,7 @@ from pulsar.folding.folder import fold_many, fold_series
 from pulsar.folding.plan import PIECES_BYTES, bounded, plan_fold
 from pulsar.folding.refine import refine
 from pulsar.folding.sums import (
-    Level,
+    Levelling,
     Pieces,
     baseline,
     evened,
@@ -152,7 +152,7 @@ def test_a_pulse_comes_through_as_its_harmonics_are_weighted(half):
     noise = HarmonicNoise(gain**-2.0, np.concatenate([[1.0], gain[:32] ** -2.0]), 9.0)
     pulse = np.exp(-0.5 * ((np.arange(nbins) - 20) / 3.0) ** 2)
     slow = 30.0 * np.sin(2 * np.pi * np.arange(nbins * whole) / (2.7 * nbins))
-    out = evened((np.tile(pulse, whole) + slow)[:, None], Level(half, noise), nbins)[:, 0]
+    out = evened((np.tile(pulse, whole) + slow)[:, None], Levelling(half, noise), nbins)[:, 0]
     profile = np.fft.rfft(out.reshape(whole, nbins)[5:-5].mean(axis=0))
     expected = np.fft.rfft(pulse)
     expected[1:] *= gain[:32]

@@ -368,18 +368,18 @@ def product_files(folder: Path) -> list[bytes]:
 def product(path: Path) -> str:
     """All that reads a product, but for pictures and what writes another one."""
     from pulsar.cli.folds import from_product
-    from pulsar.cli.products import Wanted, candidates
+    from pulsar.cli.products import RowOptions, candidates
     from pulsar.cli.tables import print_lists
     from pulsar.handover.candidate import candidate_of
     from pulsar.handover.formats import FORMATS
     from pulsar.io.product import schema
     from pulsar.io.product.reader import read
-    from pulsar.report.why import Asked, why
+    from pulsar.report.why import Question, why
 
     run, listed = read(path), inspect.unwrap(candidates)
     parts: list[Callable[[], Any]] = [
         lambda: print_lists(run, top=10),
-        lambda: [listed([path], form=form, wanted=Wanted(pulses=p, everything=True))
+        lambda: [listed([path], form=form, wanted=RowOptions(pulses=p, everything=True))
                  for form in ("csv", "json", "table") for p in (False, True)],
         lambda: [run.table(name) for name in schema.TABLES],
         lambda: (run.provenance, run.problems, run.rfi),
@@ -387,8 +387,8 @@ def product(path: Path) -> str:
         lambda: [repr(run.cube(i)) + repr(run.fold(i, whole=True)) for i in run.ids],
         lambda: [repr(run.pulse(i)) for i in run.pulse_ids],
         lambda: print(repr(run), run._repr_html_(), run.observations),
-        lambda: print("\n".join(why(run, Asked(freq=29.947)))),
-        lambda: print("\n".join(why(run, Asked(time=3.0)))),
+        lambda: print("\n".join(why(run, Question(freq=29.947)))),
+        lambda: print("\n".join(why(run, Question(time=3.0)))),
         lambda: from_product(path, [], [], None),
         lambda: [str(form(candidate_of(run, i))) for i in run.ids for form in FORMATS.values()],
     ]  # fmt: skip

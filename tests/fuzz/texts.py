@@ -275,11 +275,11 @@ def candidates(path: Path) -> str:
 
 
 def document_files(_folder: Path) -> list[bytes]:
-    from pulsar.bench.figures import FORMAT, FORMAT_VERSION, Figure, Run, StageFigure
+    from pulsar.bench.figures import FORMAT, FORMAT_VERSION, BenchRun, Figure, StageFigure
     from pulsar.bench.limits import Limits
 
     tables = {"limits": [_filled(Limits)], "figures": [_filled(Figure)], "stages": [_filled(StageFigure)]}
-    run = {**_filled(Run), "format": FORMAT, "format_version": FORMAT_VERSION, **tables}
+    run = {**_filled(BenchRun), "format": FORMAT, "format_version": FORMAT_VERSION, **tables}
     return [json.dumps(run).encode()]
 
 

@@ -15,7 +15,7 @@ from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter
 from pulsar.nights.merge import MOST_RAISED, merge, raised
 from pulsar.report.page import write_report
-from pulsar.report.why import Asked, why
+from pulsar.report.why import Question, why
 from pulsar.report.words import judged
 from pulsar.run import search
 from pulsar.sky.barycentre import motion_of
@@ -138,7 +138,7 @@ def test_the_tables_page_and_why_tell_it(nights: list[Path], tmp_path: Path) -> 
     assert "sighting of c0001" in everything
     page = write_report([read(out)], tmp_path / "report").read_text()
     assert '"nseen"' in page
-    told = "\n".join(why(read(out), Asked(freq=1.0 / PERIOD)))
+    told = "\n".join(why(read(out), Question(freq=1.0 / PERIOD)))
     assert "seen at 2 times (chance " in told
     assert "seen at MJD 59000.00, 59040.00" in told
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference.fields import scattered
 
-from pulsar.nights.matching import Seen, repeated
+from pulsar.nights.matching import Recurrence, repeated
 from pulsar.nights.sightings import Places
 
 
@@ -21,7 +21,7 @@ def sky(rng: np.random.Generator, fields: int, nights: int, each: int) -> Places
     )
 
 
-def compared(found: Places) -> list[Seen]:
+def compared(found: Places) -> list[Recurrence]:
     return repeated(found, np.ones(len(found), dtype=np.bool_))
 
 

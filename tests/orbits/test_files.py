@@ -18,7 +18,7 @@ from pulsar.io.product.writer import Target
 from pulsar.io.series import write_series
 from pulsar.orbits import run as pipeline
 from pulsar.orbits.run import check_size, plan_only, plan_orbits, search_orbits
-from pulsar.orbits.search import Orbit, OrbitSearch
+from pulsar.orbits.search import CircularOrbit, OrbitSearch
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.timing import read_par
 from pulsar.synthesis import Sky, write_filterbank
@@ -36,10 +36,10 @@ def config(*sets: str) -> Any:
     return load_config("default", ["rfi.learn=false", "run.threads=2", *(f"orbits.{one}" for one in some), *sets])
 
 
-def orbit(ahead: float = 0.0) -> Orbit:
+def orbit(ahead: float = 0.0) -> CircularOrbit:
     """Whose node is `TURNS` before the middle, or some seconds earlier."""
     angle = 2 * np.pi * (TURNS + ahead / PORB)
-    return Orbit(FREQ, 2 * np.pi / PORB, SIZE * np.sin(angle), SIZE * np.cos(angle), 1, 0.0)
+    return CircularOrbit(FREQ, 2 * np.pi / PORB, SIZE * np.sin(angle), SIZE * np.cos(angle), 1, 0.0)
 
 
 def series_file(folder: Path, snr: float = 22.0, dm: float = DM, **more: Any) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from pulsar.config.model import OrbitsConfig
 from pulsar.orbits.bank import projected_size
 from pulsar.orbits.run import fold_phases
-from pulsar.orbits.search import Octave, Orbit, OrbitSearch, octaves
+from pulsar.orbits.search import CircularOrbit, Octave, OrbitSearch, octaves
 
 TOBS, TSAMP = 600.0, 1e-3
 NSAMPS = round(TOBS / TSAMP)
@@ -22,7 +22,7 @@ def drawn(freq, rng):
     """A pulsar of this frequency on a random orbit of those that are searched."""
     period, angle = rng.uniform(580.0, 620.0), rng.uniform(0, 2 * np.pi)
     size = projected_size(period, 1.4, rng.uniform(0.01, 0.05))
-    return Orbit(freq, 2 * np.pi / period, size * np.sin(angle), size * np.cos(angle), 1, 0.0)
+    return CircularOrbit(freq, 2 * np.pi / period, size * np.sin(angle), size * np.cos(angle), 1, 0.0)
 
 
 def pulses(orbit, snr, duty):
@@ -70,7 +70,7 @@ def test_the_errors_are_those_of_many_signals(search):
         true = drawn(120.0 + seed, np.random.default_rng(50 + seed))
         series = pulses(true, 25.0, 0.5) + noise(50 + seed)
         white = search.whiten(series.astype(np.float32))
-        best = search.refined(white, Orbit(true.freq, true.turn, true.x, true.y, 1, 0.0))
+        best = search.refined(white, CircularOrbit(true.freq, true.turn, true.x, true.y, 1, 0.0))
         off.append(np.array([best.freq - true.freq, best.turn - true.turn, best.x - true.x, best.y - true.y]))
         off[-1] /= best.errors
     assert 0.6 < np.sqrt(np.mean(np.square(off))) < 1.5
@@ -93,7 +93,7 @@ def test_strong_signals_are_listed_once_and_hide_no_other(search):
 
 
 def test_a_signal_without_an_orbit_is_found_too(search):
-    isolated = Orbit(140.0, 0.01, 0.0, 0.0, 1, 0.0)
+    isolated = CircularOrbit(140.0, 0.01, 0.0, 0.0, 1, 0.0)
     best = found_in(search, pulses(isolated, 14.0, 0.5) + noise(5))[0]
     assert best.freq == pytest.approx(140.0, abs=6 * best.errors[0])
     assert best.size < 5 * max(best.errors[2:])
@@ -145,7 +145,7 @@ def test_a_fifth_of_an_orbit_and_three_of_them_are_followed(tobs, period, heavie
     search = OrbitSearch(n, TSAMP, BAND, settings(p_min=0.9 * period, p_max=1.1 * period, heaviest=heaviest, nharm=1))
     t = (np.arange(n) - 0.5 * (n - 1)) * TSAMP
     size, turn = projected_size(period, 1.4, 0.9 * heaviest), 2 * np.pi / period
-    true = Orbit(1 / 0.007, turn, size * np.sin(1.0), size * np.cos(1.0), 1, 0.0)
+    true = CircularOrbit(1 / 0.007, turn, size * np.sin(1.0), size * np.cos(1.0), 1, 0.0)
     series = np.sin(2 * np.pi * true.freq * true.emitted(t)) * 14.0 * np.sqrt(2 / n)
     series += np.random.default_rng(10).standard_normal(n)
     (best,) = found_in(search, series)

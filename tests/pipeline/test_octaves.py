@@ -11,7 +11,7 @@ from pulsar.config.load import load_config
 from pulsar.config.model import AccelConfig, DedispConfig
 from pulsar.constants import KDM
 from pulsar.data.header import Header
-from pulsar.dedisp.batches import Batch
+from pulsar.dedisp.batches import TrialBatch
 from pulsar.dedisp.plan import halvings, make_plan
 from pulsar.pipeline.searches import (
     LEVELS,
@@ -190,7 +190,7 @@ def test_a_binary_is_found_where_its_octave_is_searched():
     pulse -= pulse.mean()
     series = np.random.default_rng(5).standard_normal(n, dtype=np.float32)
     series += (18.0 * pulse / np.sqrt(np.sum(pulse**2))).astype(np.float32)
-    found = finder.search(Batch(0, plan.stages[0], lambda _: series)).detections
+    found = finder.search(TrialBatch(0, plan.stages[0], lambda _: series)).detections
     own = found[(found["kind"] == "accel") & (np.abs(found["freq"] - 250.0) * tobs < 1.5)]
     assert np.all(np.abs(own["fdot"] * tobs**2 - 8.0) < 2.0)
     bands = [finder.bands[1]["accel"].band(row) for row in range(plan.ndms)]

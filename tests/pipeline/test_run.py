@@ -297,37 +297,37 @@ def test_a_calibration_scan_is_searched_only_when_forced(sky_file, tmp_path):
 
 
 def test_why_tells_what_became_of_every_signal(product):
-    from pulsar.report.why import Asked, why
+    from pulsar.report.why import Question, why
 
     rows = product.rows("candidates")
     for pulsar in PULSARS:
-        told = why(product, Asked(freq=1.0 / pulsar.period, dm=pulsar.dm))
+        told = why(product, Question(freq=1.0 / pulsar.period, dm=pulsar.dm))
         alone = rows[rows["parent"] == ""]
         own = alone[np.argmin(np.abs(alone["period"] / pulsar.period - 1))]
         assert told[1] == "detected at this frequency:"
         assert str(own["uid"]) in told[2]
         assert f"is row {own['rank']} ({own['id']})" in told[3]
         # What it leaves at its second harmonic belongs to it, with the numbers.
-        second = "\n".join(why(product, Asked(freq=2.0 / pulsar.period, dm=pulsar.dm)))
+        second = "\n".join(why(product, Question(freq=2.0 / pulsar.period, dm=pulsar.dm)))
         assert f"belongs to row {own['rank']} ({own['id']})" in second
         assert "as harmonic 2" in second
         assert f"{own['uid']} leaves" in second
-    nothing = "\n".join(why(product, Asked(freq=77.7, dm=45.0)))
+    nothing = "\n".join(why(product, Question(freq=77.7, dm=45.0)))
     assert "no search had a detection above its threshold" in nothing
     assert "fft: nothing above its threshold of 0 sigma" in nothing
     assert "ffa: searched periods from 0.76" in nothing
-    assert "DM 400 was not searched: 0 to 150 were" in "\n".join(why(product, Asked(freq=77.7, dm=400.0)))
-    assert "above the Nyquist frequency" in "\n".join(why(product, Asked(freq=2500.0)))
+    assert "DM 400 was not searched: 0 to 150 were" in "\n".join(why(product, Question(freq=77.7, dm=400.0)))
+    assert "above the Nyquist frequency" in "\n".join(why(product, Question(freq=2500.0)))
 
 
 def test_why_of_pulses_and_wrong_questions(product):
-    from pulsar.report.why import Asked, why
+    from pulsar.report.why import Question, why
 
     pulses = product.rows("single_pulses")
-    assert "no pulse above S/N 7" in "\n".join(why(product, Asked(time=1e-3, dm=149.0)))
+    assert "no pulse above S/N 7" in "\n".join(why(product, Question(time=1e-3, dm=149.0)))
     for row in pulses[:3]:
-        assert str(row["id"]) in "\n".join(why(product, Asked(time=float(row["time"]))))
-    for wrong in (Asked(), Asked(freq=1.0, time=1.0), Asked(freq=-1.0), Asked(time=1e9)):
+        assert str(row["id"]) in "\n".join(why(product, Question(time=float(row["time"]))))
+    for wrong in (Question(), Question(freq=1.0, time=1.0), Question(freq=-1.0), Question(time=1e9)):
         with pytest.raises(ConfigError):
             why(product, wrong)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pulsar.config.load import load_config
-from pulsar.dedisp.batches import Batch
+from pulsar.dedisp.batches import TrialBatch
 from pulsar.dedisp.plan import FASTEST, HARMONICS, halved, halvings, lost, make_plan, periods_text, stretches
 from pulsar.pipeline.searches import independent_periodic
 from pulsar.pipeline.stages import BatchSearch, SeriesSearch, Trials
@@ -114,7 +114,7 @@ def test_a_batch_takes_what_each_of_its_trials_has():
     rng = np.random.default_rng(3)
     tone = np.sin(2 * np.pi * 410.3 * np.arange(stage.nsamps) * stage.tsamp)
     rows = np.rint(400 * (rng.standard_normal((4, stage.nsamps)) + 0.1 * tone)).astype(np.int16)
-    found = finder.search(Batch(edge - 2, stage, lambda i: rows[i])).detections
+    found = finder.search(TrialBatch(edge - 2, stage, lambda i: rows[i])).detections
     best = [found[(found["dm_index"] == edge - 2 + i) & (found["kind"] == "fft")][0] for i in range(4)]
     assert [float(one["freq"]) for one in best] == pytest.approx([410.3] * 4, abs=0.05)
     assert [float(one["dm"]) for one in best] == pytest.approx(stage.dms.tolist())

@@ -11,7 +11,7 @@ from pulsar.config.load import load_config
 from pulsar.pipeline import checkpoint, ranges
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.ranges import Searched
-from pulsar.pipeline.stages import Found, SeriesSearch
+from pulsar.pipeline.stages import SearchResult, SeriesSearch
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Rfi, Sky
 
@@ -145,7 +145,7 @@ def test_storing_takes_a_hundredth_of_the_time(monkeypatch, cost):
 
 def one(first, last, snr):
     """What a range might give: two events and a detection for each trial."""
-    empty = Found.join([])
+    empty = SearchResult.join([])
     events, detections = (
         np.zeros(2 * (last - first), empty.events.dtype),
         np.zeros(last - first, empty.detections.dtype),
@@ -153,7 +153,7 @@ def one(first, last, snr):
     events["dm_index"], detections["dm_index"] = np.repeat(np.arange(first, last), 2), np.arange(first, last)
     events["snr"] = snr[2 * first : 2 * last]
     events["time"] = np.arange(2 * first, 2 * last)
-    return Found(detections, events)
+    return SearchResult(detections, events)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -18,7 +18,7 @@ from pulsar.io.product.reader import read
 from pulsar.io.series import SeriesSet
 from pulsar.pipeline.cleaning import batches_of_set, set_plan
 from pulsar.pipeline.plan import dry_run
-from pulsar.pipeline.stages import Found, SeriesSearch
+from pulsar.pipeline.stages import SearchResult, SeriesSearch
 from pulsar.run import search
 from pulsar.synthesis import Burst, Pulsar, Sky, write_filterbank
 
@@ -182,7 +182,7 @@ def test_a_search_of_a_set_goes_on_from_the_series_that_it_had(
     search(paths, config, whole)
     real, done = SeriesSearch.search, []
 
-    def noted(self: SeriesSearch, series: Any, dm: float, dm_index: int = 0, **more: Any) -> Found:
+    def noted(self: SeriesSearch, series: Any, dm: float, dm_index: int = 0, **more: Any) -> SearchResult:
         if len(done) == 20:
             raise KeyboardInterrupt
         done.append(dm_index)

@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
-from pulsar.cli.folds import Wanted
+from pulsar.cli.folds import FoldOptions
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run, read
 from pulsar.nights.merge import merge
-from pulsar.report.why import Asked, why
+from pulsar.report.why import Question, why
 from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank
 
 PULSARS = {
@@ -118,13 +118,13 @@ def later(product, tmp_path_factory) -> Path:
     return path
 
 
-def asked_of(signal: Pulsar | Burst) -> Asked:
+def asked_of(signal: Pulsar | Burst) -> Question:
     if isinstance(signal, Burst):
-        return Asked(time=signal.time, dm=signal.dm)
-    return Asked(freq=signal.freq, dm=signal.dm)
+        return Question(time=signal.time, dm=signal.dm)
+    return Question(freq=signal.freq, dm=signal.dm)
 
 
-def text(run, asked: Asked) -> str:
+def text(run, asked: Question) -> str:
     return "\n".join(why(run, asked))
 
 
@@ -146,20 +146,20 @@ def test_found_signals_are_not_told_as_lost(product):
     assert "no pulse above" not in strong
     assert "masked" not in strong
     # At another DM it is another signal.
-    assert "none of them has DM 20" in text(product, Asked(time=5.0, dm=20.0))
-    assert "none of them reaches DM 140" in text(product, Asked(freq=PULSARS["strong"].freq, dm=140.0))
+    assert "none of them has DM 20" in text(product, Question(time=5.0, dm=20.0))
+    assert "none of them reaches DM 140" in text(product, Question(freq=PULSARS["strong"].freq, dm=140.0))
 
 
 def test_what_is_faster_than_the_sampling_is_looked_for_where_it_is_mirrored(product):
     strong = PULSARS["strong"].freq
-    told = text(product, Asked(freq=1.0 / SKY.tsamp + strong))
+    told = text(product, Question(freq=1.0 / SKY.tsamp + strong))
     assert "above the Nyquist frequency of the data, 1953.12 Hz" in told
     assert "detected at the mirrored frequency" in told
     assert "is row 1 (c0001)" in told
 
 
 def test_a_period_of_few_digits_leads_to_the_candidate(product):
-    told = text(product, Asked(freq=1.0 / 0.000603))
+    told = text(product, Question(freq=1.0 / 0.000603))
     assert "no search had a detection" in told
     assert "the strongest within 1 % is" in told
     assert "P 0.000599999" in told.split("the strongest within 1 % is")[1]
@@ -178,7 +178,7 @@ def test_a_row_whose_fold_is_at_another_period_than_its_detections_is_told(produ
     assert where == pytest.approx(48.0 * strong.period, rel=1e-4)
     assert "row 1 (c0001)" in told.split("no search had a detection")[0]
     # Where the detections are, it is still theirs.
-    assert "is row 1 (c0001)" in text(read(path), Asked(freq=strong.freq / 48.0))
+    assert "is row 1 (c0001)" in text(read(path), Question(freq=strong.freq / 48.0))
 
 
 def test_what_has_no_row_of_its_own_is_told_all_the_same(part):
@@ -186,7 +186,7 @@ def test_what_has_no_row_of_its_own_is_told_all_the_same(part):
     gone = found[~np.isin(found["uid"], rows["uid"])]
     assert gone.size
     for freq in np.unique(gone["freq"]):
-        told = text(part, Asked(freq=float(freq)))
+        told = text(part, Question(freq=float(freq)))
         assert "belongs to row " in told
         assert "no row of its own" in told
 
@@ -261,7 +261,7 @@ def test_the_command_answers_for_merged_products(merged):
 
 def test_of_a_merged_product_only_candidates_of_the_files_are_folded(merged, sky_file, product, tmp_path):
     def chosen(files, idents=(), everything=False):
-        return Wanted(candidates=merged.path, idents=list(idents), everything=everything).ephemerides(files)
+        return FoldOptions(candidates=merged.path, idents=list(idents), everything=everything).ephemerides(files)
 
     rows = merged.rows("candidates")
     own = rows["obs"] == 0

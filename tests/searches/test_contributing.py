@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pulsar.data.header import Header
-from pulsar.dedisp.batches import Batch
+from pulsar.dedisp.batches import TrialBatch
 from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError
 from pulsar.io.memory import Filterbank
@@ -53,7 +53,7 @@ def test_it_finds_a_line_in_the_whole_and_in_halves(config):
     finder = BatchSearch(trials, config, threads=1, memory=0)
     noise = np.random.default_rng(1).standard_normal(NSAMPS)
     series = np.rint(300 * (noise + 0.3 * np.sin(2 * np.pi * 31.7 * TSAMP * np.arange(NSAMPS)))).astype(np.int16)
-    found = finder.search(Batch(0, trials.stages[0], lambda _: series)).detections
+    found = finder.search(TrialBatch(0, trials.stages[0], lambda _: series)).detections
     assert set(found["kind"].tolist()) == {"line"}
     assert len(found) == 3 * trials.ndms
     assert sorted(set(found["part"].tolist())) == ["", "1/2", "2/2"]

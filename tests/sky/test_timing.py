@@ -16,7 +16,7 @@ from pulsar.io.product.reader import read
 from pulsar.io.product.writer import Target
 from pulsar.pipeline.ephemerides import FromPar
 from pulsar.sky.barycentre import arrival_times, barycentric
-from pulsar.sky.timing import Orbit, TimingModel, read_par
+from pulsar.sky.timing import KeplerOrbit, TimingModel, read_par
 
 ISOLATED = """# a comment
 C another
@@ -124,7 +124,7 @@ def test_orbits_against_brute_force(pb, x, ecc, omega, mjd, gamma):
             lo, hi = (middle, hi) if middle + delay(middle) < arrival else (lo, middle)
         return lo
 
-    one = model(spin=(10.0,), orbit=Orbit(pb, x, 58849.0 - mjd, ecc, omega, gamma=gamma))
+    one = model(spin=(10.0,), orbit=KeplerOrbit(pb, x, 58849.0 - mjd, ecc, omega, gamma=gamma))
     seconds = np.linspace(-0.3, 0.7, 5) * pb
     turns = one.rotation(58849.0, seconds)
     at = mjd * DAY
@@ -154,7 +154,7 @@ def test_models_of_small_eccentricity_and_periastron_agree(tmp_path):
     orbit = read_par(par(tmp_path, text)).orbit
     assert (orbit.pbdot, orbit.xdot, orbit.gamma, orbit.ecc) == (-2.4e-12, 1e-12, 0.004, 0.1)
     assert orbit.omdot == pytest.approx(np.radians(4.2) / (365.25 * DAY))
-    grown = Orbit(1000.0, 1.0, 58849.0, pbdot=1e-6)
+    grown = KeplerOrbit(1000.0, 1.0, 58849.0, pbdot=1e-6)
     # After n orbits of PB the next passage is late by n^2 PB PBDOT / 2.
     assert grown.delay(np.array([10000.05]))[0] == pytest.approx(0.0, abs=1e-8)
 
@@ -229,7 +229,7 @@ def test_files_and_observations_that_cannot_be_used(tmp_path):
         with pytest.raises(ConfigError, match=message):
             model().topocentric(header(**changes))
     # A tenth of an orbit is followed by three terms, a whole one is not.
-    tight = model(spin=(300.0,), orbit=Orbit(5000.0, 0.1, 58849.0))
+    tight = model(spin=(300.0,), orbit=KeplerOrbit(5000.0, 0.1, 58849.0))
     tight.topocentric(header(nsamps=300_000))
     with pytest.raises(ConfigError, match=r"X: over 5000 s .* fold fewer"):
         tight.topocentric(header(nsamps=5_000_000))
@@ -245,7 +245,7 @@ def test_a_binary_is_folded_where_a_plain_period_would_smear_it(tmp_path):
     """The command line, on a simulated orbit of which a sixth is seen."""
     from typer.testing import CliRunner
 
-    from pulsar.synthesis import Orbit as Circle
+    from pulsar.synthesis import KeplerOrbit as Circle
     from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
     pb, x, freq, phase = 400.0, 0.05, 61.0, 0.1

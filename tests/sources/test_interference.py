@@ -14,7 +14,7 @@ from pulsar.data.flags import BY_NAME
 from pulsar.data.fold import FoldParams
 from pulsar.sources.features import FEATURE_NAMES, dm_odds, features
 from pulsar.sources.interference import (
-    Interference,
+    KnownInterference,
     flags_of,
     looks_like_comb,
     looks_like_diode,
@@ -36,13 +36,13 @@ def fold_at(freq, dm=0.0, dm_err=0.5, freq_err=1e-5, **more):
 
 
 def judged(fold, known=None, group=None):
-    known = Interference() if known is None else known
+    known = KnownInterference() if known is None else known
     group = make_group(fold.after.freq) if group is None else group
     return flags_of(group, fold, features(fold, sigma=10.0, ndetections=20), known)
 
 
 def test_a_pulsar_has_no_flag():
-    assert judged(make_fold(1), Interference(mains=(50.0, 60.0), diodes=(DIODE,), lines=((11.0, 0.01),))) == ()
+    assert judged(make_fold(1), KnownInterference(mains=(50.0, 60.0), diodes=(DIODE,), lines=((11.0, 0.01),))) == ()
 
 
 def test_undispersed_by_its_detections():
@@ -58,9 +58,9 @@ def test_undispersed_by_its_detections():
         (UNDISPERSED + 0.1, False),
     ):
         values = {**neutral, "dm_odds": odds}
-        flags = flags_of(make_group(3.0, undispersed=True), fold, values, Interference())
+        flags = flags_of(make_group(3.0, undispersed=True), fold, values, KnownInterference())
         assert ("dm0" in flags) is told
-    assert flags_of(make_group(3.0), fold, {**neutral, "dm_odds": 0.0}, Interference()) == ()
+    assert flags_of(make_group(3.0), fold, {**neutral, "dm_odds": 0.0}, KnownInterference()) == ()
 
 
 def test_odds_of_a_dm():
@@ -194,7 +194,7 @@ def test_the_diode_is_as_regular_as_the_clock(harmonic, part):
 def test_a_turn_of_a_radar_is_told_where_no_dm_is(period, width):
     once = fold_at(1.0 / period, dm=26.0, width=width)
     assert looks_like_radar(once, dispersion_known=False)
-    assert "radar" in judged(once, Interference(dispersion_known=False))
+    assert "radar" in judged(once, KnownInterference(dispersion_known=False))
     assert not looks_like_radar(once, dispersion_known=True)
 
 
@@ -217,7 +217,7 @@ def test_lines_and_their_harmonics():
 
 
 def test_a_line_is_named_once():
-    known = Interference(mains=(50.0,), diodes=(DIODE,), lines=((50.0, 0.1), (1 / DIODE, 0.001), (13.0, 0.001)))
+    known = KnownInterference(mains=(50.0,), diodes=(DIODE,), lines=((50.0, 0.1), (1 / DIODE, 0.001), (13.0, 0.001)))
     assert judged(fold_at(50.02), known) == ("dm0", "mains")
     assert judged(fold_at(1 / DIODE), known) == ("dm0", "noise diode")
     assert judged(fold_at(13.0), known) == ("dm0", "comb")
@@ -235,7 +235,7 @@ numbers = st.floats(-1e6, 1e6) | st.just(float("nan"))
     known=st.booleans(),
 )
 def test_every_flag_is_in_the_table_and_given_once(values, freq, dm, undispersed, known):
-    rules = Interference((50.0,), (DIODE,), ((13.0, 0.001),), known)
+    rules = KnownInterference((50.0,), (DIODE,), ((13.0, 0.001),), known)
     fold = fold_at(freq, dm=dm)
     complete = dict.fromkeys(FEATURE_NAMES, float("nan")) | values
     flags = flags_of(make_group(freq, undispersed=undispersed), fold, complete, rules)

@@ -17,7 +17,7 @@ from pulsar.searches.stats import power_logp
 from pulsar.sources.candidate import AGREE, POSSIBLE, Candidate
 from pulsar.sources.detections import Model, Observed
 from pulsar.sources.pursue import pursue
-from pulsar.sources.sky import Sky
+from pulsar.sources.sky import CandidateSky
 from pulsar.sources.source import Source
 
 NSAMPS, TSAMP, FREQ = 1 << 16, 1e-3, 3.217
@@ -54,7 +54,7 @@ def sources(folds: Sequence[Fold], taken: Sequence[Model] = (), excesses: Sequen
     """Frequencies of the folds that stand, after some sources were taken out; each was detected with an excess."""
     powers = excesses or [0.5 * fold.snr**2 for fold in folds]
     candidates = [Candidate(group_of(f.after.freq, power), f) for f, power in zip(folds, powers, strict=True)]
-    sky = Sky([one.group for one in candidates], OBSERVED, taken)
+    sky = CandidateSky([one.group for one in candidates], OBSERVED, taken)
     sky.fit(candidates)
     return sorted(one.freq for one in sky.accepted)
 
@@ -188,7 +188,7 @@ def test_folds_may_come_in_any_order() -> None:
     candidates = [Candidate(group_of(fold.after.freq, 0.5 * fold.snr**2), fold) for fold in folds]
     lists = []
     for order in ([0, 1, 2, 3, 4], [2, 0, 1, 4, 3], [4, 3, 1, 0, 2]):
-        sky = Sky([one.group for one in candidates], OBSERVED)
+        sky = CandidateSky([one.group for one in candidates], OBSERVED)
         for i in order:
             sky.fit([candidates[i]])
         lists.append(sorted(one.freq for one in sky.accepted))

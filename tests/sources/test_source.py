@@ -12,7 +12,7 @@ from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.folding.folder import fold_series
 from pulsar.folding.refine import refine
-from pulsar.sources.source import Left, Source, left_of
+from pulsar.sources.source import FoldResidual, Source, left_of
 
 NSAMPS, TSAMP, FREQ = 1 << 16, 1e-3, 3.217
 T = (np.arange(NSAMPS) + 0.5 - NSAMPS / 2) * TSAMP
@@ -36,7 +36,7 @@ def power_at(source: Source, freq: float, fdot: float = 0.0, nharm: int = 8) -> 
     return float(source.powers_at(np.array([freq]), np.array([fdot]), np.zeros(1), wanted, TSAMP).sum())
 
 
-def left(there: Fold, *sources: Source) -> Left:
+def left(there: Fold, *sources: Source) -> FoldResidual:
     return left_of(there, {str(i): (*one.rows_in(there), one.spread) for i, one in enumerate(sources)})
 
 

@@ -9,7 +9,7 @@ from reference.products import make_fold
 from pulsar.constants import KDM
 from pulsar.data.fold import PulseCutout
 from pulsar.sources import sweep as sweeps
-from pulsar.sources.sweep import Shape, shape, shape_of_fold, shape_of_pulse
+from pulsar.sources.sweep import BandShape, shape, shape_of_fold, shape_of_pulse
 
 FREQS = np.linspace(1500.0, 1000.0, 64)
 WIDTH = 8
@@ -129,7 +129,7 @@ def test_a_fold_of_a_linear_sweep_is_told_from_that_of_a_pulsar():
             assert shape_of_fold(folded(spectrum)).is_dispersed
         assert shape_of_fold(folded(rows(seed, snr=60.0, delays=SWEEP))).is_sweep
     few = dataclasses.replace(make_fold(1), freq_phase=plain[:1], band_freqs=np.array([np.inf]))
-    assert shape_of_fold(few) == Shape(0.0, 0.0)
+    assert shape_of_fold(few) == BandShape(0.0, 0.0)
 
 
 def test_a_pulse_of_few_channels_is_flagged():
@@ -182,7 +182,7 @@ def test_what_cannot_be_told_is_not_flagged():
     empty = rows(1)
     empty[:60] = np.nan
     assert pulse_reasons(cutout(empty), 20.0) == ()
-    assert shape_of_pulse(cutout(empty), 20.0) == Shape(0.0, 0.0)
+    assert shape_of_pulse(cutout(empty), 20.0) == BandShape(0.0, 0.0)
     assert pulse_reasons(cutout(rows(1)), 5.0) == ()
 
 
