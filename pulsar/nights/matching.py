@@ -167,7 +167,7 @@ class Density:
         return ((k - 1) / width + 1.0 / self._span) / (left + 1)
 
 
-class Comparison:
+class Neighbours:
     """All that are compared, by their places and DMs.
 
     Parameters
@@ -202,7 +202,7 @@ class Comparison:
         return rivals[away < FAR**2], away[away < FAR**2]
 
 
-class _Sky(Comparison):
+class _Sky(Neighbours):
     """All candidates that are compared, with the density of their periods, too.
 
     Parameters
@@ -407,7 +407,7 @@ def repeated(places: Places, usable: Bools) -> list[Recurrence]:
     """
     out = [Recurrence(i) for i in range(len(places))]
     heads = _heads(places, np.flatnonzero(places.comparable & usable), out)
-    field = Comparison(places, heads)
+    field = Neighbours(places, heads)
     for i in heads.tolist():
         matches = _matches(field, i)
         if matches:
@@ -435,7 +435,7 @@ def _heads(places: Places, compared: Ints, out: list[Recurrence]) -> Ints:
     return np.array(sorted(i for heads_of_night in heads.values() for i in heads_of_night), dtype=np.int64)
 
 
-def _matches(field: Comparison, i: int) -> list[Match]:
+def _matches(field: Neighbours, i: int) -> list[Match]:
     """Sources that agree with one, with the number of unrelated ones that would, best first."""
     places = field.places
     rivals, away = field.near(i)

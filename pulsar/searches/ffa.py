@@ -29,7 +29,7 @@ from pulsar.searches.ffa_series import (
     tame_bursts,
     trial_periods,
 )
-from pulsar.searches.ffa_sources import MOST_SOURCES, Listed, Refiner, take_source
+from pulsar.searches.ffa_sources import MOST_SOURCES, FfaSource, Refiner, take_source
 from pulsar.searches.search import EVERYTHING, Band, Circumstances, Cost, Pairs, ProfileSearch
 from pulsar_kernels import ffa, longwave
 from pulsar_kernels.arrays import Array, Bools, Float32s, Floats, Ints, Uint8s
@@ -276,7 +276,7 @@ class FFASearch(ProfileSearch[Buffers]):
     ) -> tuple[list[tuple[float, float, float, float]], Ints]:
         """Add the sources that trials show, best first: frequency and its error, S/N, width.
 
-        Returns what explains others of each (see `Listed.root`), and which of these explains a trial, -1 if none does.
+        Returns what explains others of each (see `FfaSource.root`), and which of these explains a trial, -1 if none.
         """
         freq, snr = trials.freq, trials.snr
         roots: list[tuple[float, float, float, float]] = []
@@ -296,7 +296,7 @@ class FFASearch(ProfileSearch[Buffers]):
                 # Of n equal pulses in a turn the period is a part of the trial's; it is listed if its own trial has
                 # this of the S/N: one that is not there among two leaves 0.7, two leave 1.4.
                 if np.any(there & (snr > 0.9 * snr[i])):
-                    source = Listed(source.freq * n, source.freq_err * n, source.root[2], source.root)
+                    source = FfaSource(source.freq * n, source.freq_err * n, source.root[2], source.root)
             # A flank that led to the top of one that is listed is no other source.
             flank = any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows)
             known = any(abs(f - g) <= 0.5 * full for g, full in birdies for f in (source.freq, source.root[0]))

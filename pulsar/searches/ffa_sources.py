@@ -35,7 +35,7 @@ class RefinedTrial(NamedTuple):
     variation: float
 
 
-class Listed(NamedTuple):
+class FfaSource(NamedTuple):
     """A source that is listed, and that explains others: frequency, S/N, width and variation of the shortest period."""
 
     freq: float
@@ -110,7 +110,7 @@ class Refiner:
 
     def examine(
         self, buffers: Buffers, level: int, freq: float, snr: float, width: float, nbins: int, threshold: float
-    ) -> "Listed":
+    ) -> "FfaSource":
         """Refine a trial; find out whether its period is a multiple or a part of the true one."""
         now = self._profile(buffers, level, freq, width, nbins)
         equal = 1
@@ -141,14 +141,14 @@ class Refiner:
                 return i
         return len(self.levels) - 1
 
-    def _source(self, folded: RefinedTrial, snr: float, root: tuple[float, float, float, float]) -> Listed:
+    def _source(self, folded: RefinedTrial, snr: float, root: tuple[float, float, float, float]) -> FfaSource:
         """A source; its frequency is that of a straight line through phases, each known to a part of the width.
 
         Pulses that vary shift the mean phase in one part of the data and another.
         """
         # Error of the phase of a pulse of S/N 1 over its width.
         phase = folded.width * np.sqrt((0.8 / max(snr, 1.0)) ** 2 + 0.25 * folded.variation)
-        return Listed(folded.freq, float(phase * np.sqrt(12.0) / self.tobs), folded.width, root)
+        return FfaSource(folded.freq, float(phase * np.sqrt(12.0) / self.tobs), folded.width, root)
 
 
 def unequal(folded: RefinedTrial, n: int, logp: float) -> bool:
