@@ -32,7 +32,7 @@ from pulsar.config.load import load_config
 from pulsar.config.model import AccelConfig, CoherentConfig, FFAConfig, FFTConfig, OrbitsConfig, SinglePulseConfig
 from pulsar.data.header import Part
 from pulsar.orbits.bank import Bank
-from pulsar.pipeline.stages import PartsSearch, Trials
+from pulsar.pipeline.stages import SeriesSearch, Trials
 from pulsar.searches import repeats as repeating
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.coherent import CoherentSearch
@@ -116,7 +116,7 @@ def series(
     config = load_config(None, settings)
     sigmas: list[float] = []
     parts: Counter[int] = Counter()
-    finder = PartsSearch(1 << log2n, tsamp, config, memory=1 << 28)
+    finder = SeriesSearch(1 << log2n, tsamp, config, memory=1 << 28)
     for series in (white_noise(1 << log2n, seed) for seed in range(first, first + seeds)):
         found = finder.search(series, 0.0).detections
         sigmas += found["sigma"].tolist()

@@ -112,7 +112,7 @@ def significance(finder: BatchSearch, plan: DMPlan, seed: list[int], binary: dic
         if band.low >= top or plan.stage_of(index)[0] != number:
             continue
         times = int(finder.halvings[index])
-        search = finder.prepared(stage, times).whole.searches[0].within(replace(band, high=min(band.high, top)))
+        search = finder.prepared(stage, times).searches[0].within(replace(band, high=min(band.high, top)))
         # In steps of a 32nd of the noise, as series of a run are kept.
         series = np.round(32.0 * (noise + pulses_at_dm(plan, index, turns, binary))).astype(np.int16)
         found = search.search(halved(series, times))
@@ -132,7 +132,7 @@ def cost(finder: BatchSearch, plan: DMPlan) -> float:
         for number, count in zip(*np.unique(of_row[of_row >= 0], return_counts=True), strict=True):
             band = octaves.bands[number]
             # As they are: where they are halved for it, the transform takes half of the time.
-            search = finder.prepared(stage).whole.searches[0].within(band)
+            search = finder.prepared(stage).searches[0].within(band)
             search.search(data)
             total += count * best_of(2, search.search, data)
         first += stage.ndms
@@ -215,7 +215,7 @@ def halved_series(threshold: float, trials: Trials) -> Iterator[tuple[DMPlan, in
             f"loss by the plan {100 * lost(smearing, stage.tsamp, count, plan.freqs):.2f} %"
         )
         searches = {
-            name: SeriesSearch(stage.nsamps, stage.tsamp, config, trials=trials, memory=0, times=halving)
+            name: SeriesSearch(stage.nsamps, stage.tsamp, config, trials={1: trials}, memory=0, times=halving)
             for name, halving in (("all samples", 0), ("fewer", count))
         }
         yield plan, row, stage, searches

@@ -305,7 +305,7 @@ MOST_LINES = 100
 _OURS = """
 import numpy as np
 from pulsar.config.model import Config
-from pulsar.pipeline.stages import SeriesSearch, Trials
+from pulsar.pipeline.stages import SeriesSearch
 
 CONFIG = Config.model_validate({"single_pulse": {"enabled": False}})
 kept = {}
@@ -314,7 +314,7 @@ def search(path, tsamp):
     data = np.fromfile(path, np.float32)
     key = len(data), tsamp
     if key not in kept:
-        kept[key] = SeriesSearch(*key, CONFIG, trials=Trials(), memory=1 << 30)
+        kept[key] = SeriesSearch(*key, CONFIG, memory=1 << 30)
     found = kept[key].search(data, 0.0).detections
     return [(float(d["freq"]), float(d["sigma"]), float(d["sigma_single"])) for d in found]
 """

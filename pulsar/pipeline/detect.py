@@ -28,7 +28,7 @@ from pulsar.pipeline.ranges import Crew, Searched, Workers, detections_of, searc
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.searches import pulses_only
-from pulsar.pipeline.stages import BatchSearch, PartsSearch, SearchResult, pulse_trials
+from pulsar.pipeline.stages import BatchSearch, SearchResult, SeriesSearch, pulse_trials
 from pulsar_kernels.arrays import Array, Floats
 
 # Part of the work on a trial DM that is done when its series is there.
@@ -154,7 +154,7 @@ def _detect_series(samples: Samples, plan: RunPlan, config: Config, means: Means
         means.progress.message(f"{len(learnt)} lines of the mains are left out")
     with means.progress.stage("search", 1, "series"):
         gaps = gaps_of(samples.obs)
-        search = PartsSearch(series.nsamps, header.tsamp, config, memory=plan.accel_memory, gaps=gaps)
+        search = SeriesSearch(series.nsamps, header.tsamp, config, memory=plan.accel_memory, gaps=gaps)
         result = search.search(series.data, header.dm, birdies=pairs(birdies), steady=steady)
     dms, tsamps = np.array([header.dm]), np.array([header.tsamp])
     events = BandEvents(result.events, dms, tsamps, samples.freqs, pulse_trials(series.nsamps, header.tsamp, config))

@@ -429,21 +429,11 @@ def learning(work: Mapping[str, float], times: Callable[[], Mapping[str, StageTi
     """
     from numba.core import event
 
-    class Compiled(event.Listener):
-        """Counts what is compiled and not loaded from numba's cache."""
-
-        count = 0
-
-        def on_start(self, _event: Any) -> None:
-            self.count += 1
-
-        def on_end(self, _event: Any) -> None:
-            pass
-
-    before, compiled = dict(times()), Compiled()
-    with event.install_listener("numba:compile", compiled):
+    before = dict(times())
+    # What is compiled, and not loaded from numba's cache.
+    with event.install_recorder("numba:compile") as compiled:
         yield
-    if compiled.count or "templates" in times():
+    if compiled.buffer or "templates" in times():
         return  # nor is a second search, without the sources of the templates, in the plan
     none = StageTime(0.0, 0.0)
     spent = {

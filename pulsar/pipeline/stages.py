@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -73,20 +74,20 @@ class SomeTrials:
 
 
 class SeriesSearch:
-    """All searches that are switched on, for series of one length; safe to share between threads.
+    """All searches of series of one length, as a whole and in parts; safe to share between threads.
 
     Parameters
     ----------
+    nsamps : int
+        Of the whole series.
+    trials : mapping of int to Trials, optional
+        For every number of parts, 1 among them; default: those of a single series.
     memory : int
-        Bytes that the acceleration search of one thread may take.
+        Bytes that the acceleration searches of one thread may take.
     gaps : sequence of (int, int)
-        First sample of what is missing in the series, and the one after the last.
-    shares : mapping of str to float, optional
-        By the name of a search, by how much its trials are to be multiplied for those of all parts.
+        First sample of what is missing in the whole series, and the one after the last.
     times : int
         How often a series is halved for the searches that are `spectral`.
-    count : int
-        Into how many parts the observation is cut of which the series is one.
 
     Raises
     ------
@@ -100,32 +101,53 @@ class SeriesSearch:
         tsamp: float,
         config: Config,
         *,
-        trials: Trials,
         memory: int,
+        trials: Mapping[int, Trials] | None = None,
         gaps: tuple[tuple[int, int], ...] = (),
-        shares: Mapping[str, float] | None = None,
         times: int = 0,
-        count: int = 1,
     ) -> None:
+        counts = config.search.parts
+        trials = dict.fromkeys({1, *counts}, Trials()) if trials is None else trials
         self.nsamps, self.tsamp, self.times = nsamps, tsamp, times
-        self.searches: list[Search[Any]] = []
-        spectra: FFTSearch | None = None
-        for search, section in searches_of(config, count, nsamps * tsamp):
-            share = 1.0 if shares is None else shares.get(search.name, 1.0)
-            bands = tuple((band, share * ndms) for band, ndms in trials.bands.get(search.name, ()))
-            fewer = times if search.spectral else 0
-            search_made = search(
-                nsamps >> fewer,
-                tsamp * 2.0**fewer,
-                section,
-                ntrials_dm=share * trials.periodic,
-                bands=bands,
-                memory=memory,
-                gaps=gaps,
-                spectra=spectra,
-            )
-            self.searches.append(search_made)
-            spectra = spectra or search_made.spectra
+        shares, rooms = trial_shares(config, nsamps, tsamp), part_rooms(counts, memory)
+
+        @cache
+        def searches(count: int, each: int, octaves_of: tuple[tuple[int, int], ...]) -> list[Search[Any]]:
+            """Those of one of so many parts: the same for parts without gaps."""
+            search_made: list[Search[Any]] = []
+            spectra: FFTSearch | None = None
+            for search, section in searches_of(config, count, each * tsamp):
+                # By how much its trials are to be multiplied for those of all parts.
+                share = shares.get(count, {}).get(search.name, 1.0)
+                bands = tuple((band, share * ndms) for band, ndms in trials[count].bands.get(search.name, ()))
+                fewer = times if search.spectral else 0
+                one = search(
+                    each >> fewer,
+                    tsamp * 2.0**fewer,
+                    section,
+                    ntrials_dm=share * trials[count].periodic,
+                    bands=bands,
+                    memory=rooms.get(count, 0),
+                    gaps=octaves_of,
+                    spectra=spectra,
+                )
+                search_made.append(one)
+                spectra = spectra or one.spectra
+            return search_made
+
+        def searches_in(part: Part) -> tuple[Part, slice, list[Search[Any]]]:
+            first, each = part.samples(nsamps)
+            clipped = ((max(low - first, 0), min(high - first, each)) for low, high in gaps)
+            octaves_of = tuple((low, high) for low, high in clipped if low < high)
+            return part, slice(first, first + each), searches(part.count, each, octaves_of)
+
+        #: The whole and each part, its samples, and what searches them.
+        self.parts = [searches_in(part) for part in (WHOLE, *parts_of_counts(counts))]
+
+    @property
+    def searches(self) -> list[Search[Any]]:
+        """Those of the whole series."""
+        return self.parts[0][2]
 
     def search(
         self,
@@ -133,36 +155,45 @@ class SeriesSearch:
         dm: float,
         dm_index: int = 0,
         *,
-        octaves: Mapping[str, Octaves] | None = None,
+        octaves: Mapping[int, Mapping[str, Octaves]] | None = None,
         periodic: bool = True,
         birdies: Lines = (),
         steady: Lines = (),
     ) -> SearchResult:
-        """Everything found in one series.
+        """Everything found in one series and its parts; frequencies are those at the middle of each.
 
         Parameters
         ----------
         series : ndarray of int16 or float32, shape (nsamps,)
-        octaves : mapping of str to Octaves, optional
-            By the names of the searches, which tell their frequencies of this row; default: all frequencies.
+        octaves : mapping of int to mapping of str to Octaves, optional
+            For every number of parts, by the names of the searches, which tell their frequencies of this row; default:
+            all frequencies.
         periodic : bool
             Whether it is searched for periods at all, and not for single pulses alone.
         birdies : sequence of (float, float)
-            Frequencies and full widths [Hz] of periodic interference.
+            Frequencies and full widths [Hz] of periodic interference in the whole series: a line is wider in a part.
         steady : sequence of (float, float)
             The same of what may be a pulsar: taken out for the search for single pulses only.
         """
         detections: list[Array] = []
         events: list[Array] = []
-        # The same array for all of them: spectra are made once.
-        half = halved(series, self.times) if periodic else series
-        for search in self.searches:
-            band = EVERYTHING if octaves is None else octaves[search.name].band(dm_index)
-            if not search.periodic:
-                events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
-            elif periodic and band is not None:
-                data = half if search.spectral else series
-                detections.append(search.search(data, dm, dm_index, birdies, band))
+        for part, samples, searches in self.parts:
+            if part.count > 1 and not periodic:
+                continue
+            # Bins of 1/T that a line takes beside its own width: its main lobe, and those added on either side of it.
+            more = 4.0 * (part.count - 1) / (self.nsamps * self.tsamp)
+            lines = [(freq, width + more) for freq, width in birdies]
+            # The same array for all of them: spectra are made once.
+            own = series[samples]
+            half = halved(own, self.times) if periodic else own
+            for search in searches:
+                band = EVERYTHING if octaves is None else octaves[part.count][search.name].band(dm_index)
+                if not search.periodic:
+                    events.append(search.search(own, dm, dm_index, [*lines, *steady]))
+                elif periodic and band is not None:
+                    rows = search.search(half if search.spectral else own, dm, dm_index, lines, band)
+                    rows["part"] = part.label
+                    detections.append(rows)
         return SearchResult(joined(DETECTION_COLUMNS, detections), joined(EVENT_COLUMNS, events))
 
 
@@ -195,99 +226,6 @@ def pulse_threshold(plans: Sequence[DMPlan], config: Config) -> float:
     return stats.inverse_tail(lambda value: expected(value, len(plans)), expected(snr, 1), snr, snr + 1.0, 1e-6)
 
 
-class PartsSearch:
-    """All searches of series of one length, as a whole and in parts; safe to share between threads.
-
-    Parameters
-    ----------
-    nsamps : int
-        Of the whole series.
-    trials : mapping of int to Trials, optional
-        For every number of parts, 1 among them; default: those of a single series.
-    memory : int
-        Bytes that the acceleration searches of one thread may take.
-    gaps : sequence of (int, int)
-        First sample of what is missing in the whole series, and the one after the last.
-    times : int
-        How often a series is halved for the searches that are `spectral`.
-    """
-
-    def __init__(
-        self,
-        nsamps: int,
-        tsamp: float,
-        config: Config,
-        *,
-        memory: int,
-        trials: Mapping[int, Trials] | None = None,
-        gaps: tuple[tuple[int, int], ...] = (),
-        times: int = 0,
-    ) -> None:
-        counts = config.search.parts
-        trials = dict.fromkeys({1, *counts}, Trials()) if trials is None else trials
-        self.nsamps, self.tsamp = nsamps, tsamp
-        shares, rooms = trial_shares(config, nsamps, tsamp), part_rooms(counts, memory)
-        search_made: dict[tuple[int, tuple[tuple[int, int], ...]], SeriesSearch] = {}
-
-        def search_of(part: Part) -> tuple[Part, slice, SeriesSearch]:
-            count, (first, each) = part.count, part.samples(nsamps)
-            clipped = ((max(low - first, 0), min(high - first, each)) for low, high in gaps)
-            octaves_of = tuple((low, high) for low, high in clipped if low < high)
-            if (count, octaves_of) not in search_made:
-                search_made[count, octaves_of] = SeriesSearch(
-                    each, tsamp, config, trials=trials[count], memory=rooms.get(count, 0), gaps=octaves_of,
-                    shares=shares.get(count), times=times, count=count,
-                )  # fmt: skip
-            return part, slice(first, first + each), search_made[count, octaves_of]
-
-        #: The whole and each part, its samples, and what searches them: the same for parts without gaps.
-        self.parts = [search_of(part) for part in (WHOLE, *parts_of_counts(counts))]
-
-    @property
-    def whole(self) -> SeriesSearch:
-        """The searches of the whole series."""
-        return self.parts[0][2]
-
-    def search(
-        self,
-        series: Array,
-        dm: float,
-        dm_index: int = 0,
-        *,
-        octaves: Mapping[int, Mapping[str, Octaves]] | None = None,
-        periodic: bool = True,
-        birdies: Lines = (),
-        steady: Lines = (),
-    ) -> SearchResult:
-        """Everything found in one series and its parts; frequencies are those at the middle of each.
-
-        Parameters
-        ----------
-        octaves : mapping of int to mapping of str to Octaves, optional
-            For every number of parts; default: all frequencies.
-        series, dm, dm_index, periodic, birdies, steady
-            As in :meth:`SeriesSearch.search`. A line of the whole series is wider in a part.
-        """
-        results = []
-        for part, samples, search in self.parts:
-            if part.count > 1 and not periodic:
-                continue
-            # Bins of 1/T that a line takes beside its own width: its main lobe, and those added on either side of it.
-            more = 4.0 * (part.count - 1) / (self.nsamps * self.tsamp)
-            of_part = search.search(
-                series[samples],
-                dm,
-                dm_index,
-                octaves=None if octaves is None else octaves[part.count],
-                periodic=periodic,
-                birdies=[(freq, width + more) for freq, width in birdies],
-                steady=steady,
-            )
-            of_part.detections["part"] = part.label
-            results.append(of_part)
-        return SearchResult.join(results)
-
-
 class BatchSearch:
     """Searches batches of series on several threads; the result does not depend on how many.
 
@@ -313,25 +251,24 @@ class BatchSearch:
         periodic = independent_periodic(plan, self.halvings) if self.halvings.any() else sum(self.independent)
         #: Frequencies of each trial DM, for every number of parts and every search.
         self.bands = plan_bands(plan, config, self.halvings, periodic)
-        self._trials = {
+        self.trials = {
             count: Trials(periodic, {name: octaves.trials for name, octaves in octaves_of.items()})
             for count, octaves_of in self.bands.items()
         }
-        self.trials = self._trials[1]
         #: Of one length of series, by how often these are halved.
-        self._searches: dict[int, PartsSearch] = {}
+        self._searches: dict[int, SeriesSearch] = {}
 
-    def prepared(self, stage: DMStage, times: int = 0) -> PartsSearch:
+    def prepared(self, stage: DMStage, times: int = 0) -> SeriesSearch:
         """The searches of series of a stage that are halved so often."""
         if any((made.nsamps, made.tsamp) != (stage.nsamps, stage.tsamp) for made in self._searches.values()):
             self._searches.clear()
         if times not in self._searches:
             gaps = ((first // stage.downsample, -(-end // stage.downsample)) for first, end in self.gaps)
-            self._searches[times] = PartsSearch(
+            self._searches[times] = SeriesSearch(
                 stage.nsamps,
                 stage.tsamp,
                 self.config,
-                trials=self._trials,
+                trials=self.trials,
                 memory=self.memory // self.threads,
                 gaps=tuple(gaps),
                 times=times,

@@ -168,7 +168,7 @@ def test_gaps_reach_the_folding_search(tmp_path):
 
     def spy(self, stage, times=0):
         found = real(self, stage, times)
-        (folding,) = (s for s in found.whole.searches if s.name == "ffa")
+        (folding,) = (s for s in found.searches if s.name == "ffa")
         seen.append(folding._gaps)
         return found
 

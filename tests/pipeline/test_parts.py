@@ -15,7 +15,7 @@ from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.searches import all_searches, part_rooms, trial_shares
-from pulsar.pipeline.stages import PartsSearch
+from pulsar.pipeline.stages import SeriesSearch
 from pulsar.run import search
 from pulsar.searches import stats
 from pulsar.synthesis import Orbit, Pulsar, Sky, write_filterbank
@@ -177,7 +177,7 @@ def test_one_series_is_searched_in_parts():
 def test_drifts_are_searched_in_parts_without_the_whole():
     sets = ["fft.enabled=false", "coherent.enabled=false", "ffa.enabled=false", "accel.zmax=4"]
     data = np.random.default_rng(1).standard_normal(1 << 13) + np.sin(0.457 * np.arange(1 << 13))
-    search = PartsSearch(data.size, 1e-3, load_config(None, [*sets, "search.parts=[2]"]), memory=1 << 28)
+    search = SeriesSearch(data.size, 1e-3, load_config(None, [*sets, "search.parts=[2]"]), memory=1 << 28)
     found = search.search(data.astype(np.float32), 0.0).detections
     assert set(found["part"].tolist()) == {"1/2", "2/2"}
 
@@ -187,7 +187,7 @@ def test_false_alarms_are_as_many_as_promised():
     counts = {}
     for parts in ("[1]", "[1,2,4]"):
         config = load_config(None, [*sets, f"search.parts={parts}"])
-        search = PartsSearch(1 << 15, 1e-3, config, memory=1 << 28)
+        search = SeriesSearch(1 << 15, 1e-3, config, memory=1 << 28)
         noise = (np.random.default_rng(seed).standard_normal(1 << 15).astype(np.float32) for seed in range(40))
         found = [search.search(series, 0.0).detections for series in noise]
         counts[parts] = np.concatenate(found)

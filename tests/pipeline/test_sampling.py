@@ -7,7 +7,7 @@ from pulsar.config.load import load_config
 from pulsar.dedisp.batches import TrialBatch
 from pulsar.dedisp.plan import FASTEST, HARMONICS, halved, halvings, lost, make_plan, periods_text, stretches
 from pulsar.pipeline.searches import independent_periodic
-from pulsar.pipeline.stages import BatchSearch, SeriesSearch, Trials
+from pulsar.pipeline.stages import BatchSearch, SeriesSearch
 from pulsar.synthesis import Sky
 
 FAST = Sky(nchans=4096, fch1=1499.94, foff=-0.122, tsamp=49.152e-6, nsamps=1 << 18)
@@ -92,10 +92,7 @@ def test_a_pulsar_is_found_as_with_all_samples():
     phase = (t * freq) % 1.0 - 0.5
     series = np.rint(500 * (rng.standard_normal(nsamps) + 0.12 * np.exp(-0.5 * (phase / 0.05) ** 2))).astype(np.int16)
     config = load_config(None, ["ffa.enabled=false"])
-    found = [
-        SeriesSearch(nsamps, tsamp, config, trials=Trials(), memory=0, times=times).search(series, 300.0)
-        for times in (0, 1)
-    ]
+    found = [SeriesSearch(nsamps, tsamp, config, memory=0, times=times).search(series, 300.0) for times in (0, 1)]
     for kind in ("fft", "coherent"):
         whole, half = (one.detections[one.detections["kind"] == kind][0] for one in found)
         assert half["freq"] == pytest.approx(whole["freq"], abs=0.1 / t[-1])
