@@ -127,7 +127,7 @@ def measure(
             for place in together:
                 chosen.append(_Signals(ground, place, ready[place.number]))
                 tick(0.5)
-            parts.append(_List(ground, chosen).judged())
+            parts.append(_judged(ground, chosen))
             tick(0.5 * len(chosen))
             if pace.due() and k + 1 < len(lists):
                 with pace:
@@ -197,6 +197,10 @@ class _Ground:
         header = self.samples.header
         width = smeared_duty(header, pulsar.period, pulsar.duty, pulsar.dm)
         return flux / flux_of(1.0, width, header, self.samples.bandwidth, telescope_of(header, self.config.telescope))
+
+    def among(self, dm: float, rows: Ints) -> bool:
+        """True if the nearest trial DM is among some."""
+        return bool(np.isin(int(np.argmin(np.abs(self.trials.dms - dm))), rows))
 
 
 def _lists(places: Sequence[Place]) -> list[list[Place]]:
@@ -281,74 +285,61 @@ class _Injected(Samples):
         return next(near, self.source or self.places[0][1])
 
 
-class _List:
-    """The list of a run with the signals of some places on the sky."""
+def _judged(ground: _Ground, chosen: Sequence[_Signals]) -> Completeness:
+    """The list of a run with the signals of some places on the sky: grouped, pursued and judged, and their fates."""
+    config, means, events = ground.config, ground.means, ground.detected.events
+    rows = np.concatenate([signals.rows for signals in chosen])
+    periodic = np.concatenate([signals.periodic for signals in chosen])
+    events = _by_dm([events[~np.isin(events["dm_index"], rows)], *(signals.others() for signals in chosen)])
+    pulses, repeating = ground.pulses_of(events)
+    kept = ground.detections[~np.isin(ground.detections["dm_index"], periodic)]
+    detections = _by_dm([kept, *(signals.found.detections for signals in chosen)])
+    detected = replace(
+        ground.detected, detections=np.concatenate([detections, repeating]), events=events, pulses=pulses
+    )
+    near = [(signals.periodic, signals.bands) for signals in chosen]
+    samples = _Injected(ground.samples.obs, ground.source, dms=ground.trials.dms, places=near)
+    groups = group_detections(samples.header, detected, config, means.progress)
+    candidates = follow_up(samples, detected, groups, config, means, known=ground.folds)
+    judged = ranked(samples, detected, candidates, config, means.progress, ground.cutouts, anew=False)
+    return _fates(ground, chosen, detected, judged.candidates)
 
-    def __init__(self, ground: _Ground, chosen: Sequence[_Signals]) -> None:
-        self.ground, self.chosen = ground, chosen
-        self.rows = np.concatenate([signals.rows for signals in chosen])
-        self.periodic = np.concatenate([signals.periodic for signals in chosen])
 
-    def judged(self) -> Completeness:
-        """Group, pursue and judge, and tell what became of each signal."""
-        ground, chosen, config, means = self.ground, self.chosen, self.ground.config, self.ground.means
-        events = ground.detected.events
-        events = _by_dm([events[~np.isin(events["dm_index"], self.rows)], *(signals.others() for signals in chosen)])
-        pulses, repeating = ground.pulses_of(events)
-        kept = ground.detections[~np.isin(ground.detections["dm_index"], self.periodic)]
-        detections = _by_dm([kept, *(signals.found.detections for signals in chosen)])
-        detected = replace(
-            ground.detected, detections=np.concatenate([detections, repeating]), events=events, pulses=pulses
-        )
-        near = [
-            (trials.rows[trials.periodic], signals.bands) for signals in chosen for trials in [signals.place.trials]
+def _fates(
+    ground: _Ground, chosen: Sequence[_Signals], detected: Detected, listed: Sequence[Candidate]
+) -> Completeness:
+    """Fates of the signals, and the owners of rows at their DMs."""
+    fates = Fates(ground.samples.header, ground.trials.dms, ground.source.freqs)
+    tables: list[Array] = [empty_table(INJECTED_COLUMNS, 0)]
+    rows: list[Array] = [empty_table(ROW_COLUMNS, 0)]
+    owners: dict[str, str] = {}
+    for signals in chosen:
+        number = signals.place.number
+        for pulsar in signals.place.pulsars:
+            tables.append(fates.pulsar(pulsar, number, listed, detected.detections, owners))
+        for burst in signals.place.bursts:
+            pulses = signals.burst_list(burst)
+            row, of_burst = fates.burst(burst, number, pulses)
+            tables.append(row)
+            near = region(burst, pulses, ground.across) | of_burst
+            rows += [
+                listed_row("burst", number, pulses[k], "injected" if of_burst[k] else "other")
+                for k in np.flatnonzero(near)
+            ]
+    sources = [candidate for candidate in listed if not candidate.parent and candidate.fold is not None]
+    for signals in chosen:
+        number = signals.place.number
+        rows += [
+            listed_row("pulsar", number, source, owners.get(source.uid, "sky" if source.uid in ground.sky else "other"))
+            for source in sources
+            if ground.among(source.dm, signals.periodic)
         ]
-        samples = _Injected(ground.samples.obs, ground.source, dms=ground.trials.dms, places=near)
-        groups = group_detections(samples.header, detected, config, means.progress)
-        candidates = follow_up(samples, detected, groups, config, means, known=ground.folds)
-        judged = ranked(samples, detected, candidates, config, means.progress, ground.cutouts, anew=False)
-        return self._fates(detected, judged.candidates)
-
-    def _fates(self, detected: Detected, listed: Sequence[Candidate]) -> Completeness:
-        """Fates of the signals, and the owners of rows at their DMs."""
-        ground = self.ground
-        fates = Fates(ground.samples.header, ground.trials.dms, ground.source.freqs)
-        tables: list[Array] = [empty_table(INJECTED_COLUMNS, 0)]
-        rows: list[Array] = [empty_table(ROW_COLUMNS, 0)]
-        owners: dict[str, str] = {}
-        for signals in self.chosen:
-            number = signals.place.number
-            for pulsar in signals.place.pulsars:
-                tables.append(fates.pulsar(pulsar, number, listed, detected.detections, owners))
-            for burst in signals.place.bursts:
-                pulses = signals.burst_list(burst)
-                row, of_burst = fates.burst(burst, number, pulses)
-                tables.append(row)
-                near = region(burst, pulses, ground.across) | of_burst
-                rows += [
-                    listed_row("burst", number, pulses[k], "injected" if of_burst[k] else "other")
-                    for k in np.flatnonzero(near)
-                ]
-        sources = [candidate for candidate in listed if not candidate.parent and candidate.fold is not None]
-        for signals in self.chosen:
-            number = signals.place.number
-            rows += [
-                listed_row(
-                    "pulsar", number, source, owners.get(source.uid, "sky" if source.uid in ground.sky else "other")
-                )
-                for source in sources
-                if self._among(source.dm, signals.periodic)
-            ]
-            rows += [
-                listed_row("burst", number, pulse, "sky")
-                for pulse in ground.pulses
-                if self._among(float(pulse["dm"]), signals.rows)
-            ]
-        return Completeness(np.concatenate(tables), np.concatenate(rows))
-
-    def _among(self, dm: float, rows: Ints) -> bool:
-        """True if the nearest trial DM is among some."""
-        return bool(np.isin(int(np.argmin(np.abs(self.ground.trials.dms - dm))), rows))
+        rows += [
+            listed_row("burst", number, pulse, "sky")
+            for pulse in ground.pulses
+            if ground.among(float(pulse["dm"]), signals.rows)
+        ]
+    return Completeness(np.concatenate(tables), np.concatenate(rows))
 
 
 def _by_dm(parts: Sequence[Array]) -> Array:

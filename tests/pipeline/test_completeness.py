@@ -157,24 +157,24 @@ def test_the_places_that_an_interrupted_run_has_judged_are_not_judged_again(told
     from pulsar.pipeline import completeness
 
     config = load_config(None, [*SETTINGS, "completeness.enabled=true", f"completeness.places={PLACES}"])
-    judged, whole = [], completeness._List.judged
+    judged, whole = [], completeness._judged
 
-    def one_only(self):
+    def one_only(ground, chosen):
         if judged:
             raise KeyboardInterrupt
-        return counted(self)
+        return counted(ground, chosen)
 
-    def counted(self):
-        judged.extend(one.place.number for one in self.chosen)
-        return whole(self)
+    def counted(ground, chosen):
+        judged.extend(one.place.number for one in chosen)
+        return whole(ground, chosen)
 
     monkeypatch.setattr(completeness.Pace, "due", lambda _: True)
     with monkeypatch.context() as patch:
-        patch.setattr(completeness._List, "judged", one_only)
+        patch.setattr(completeness, "_judged", one_only)
         with pytest.raises(KeyboardInterrupt):
             search(sky_file, config, tmp_path / "run.h5")
     first = list(judged)
-    monkeypatch.setattr(completeness._List, "judged", counted)
+    monkeypatch.setattr(completeness, "_judged", counted)
     resumed = search(sky_file, config, tmp_path / "run.h5", resume=True)
     # Places that are judged afterwards go on from what the first run has found.
     assert 0 < len(first) < PLACES
