@@ -109,7 +109,9 @@ def tables() -> str:
         lines: list[list[object]] = [[f"`{key}`", unit, text] for key, (unit, text) in found.items()]
         parts.append(f"## {title}\n\n" + table(["name", "unit", "what"], lines))
     parts.append("## Flags\n\n" + docs_table())
-    parts.append("## Features\n\n" + table(["feature", "what"], [[f"`{f.name}`", f.description] for f in FEATURES]))
+    parts.append(
+        "## Features\n\n" + table(["feature", "what"], [[f"`{name}`", what] for name, what in FEATURES.items()])
+    )
     return "\n".join(parts)
 
 

@@ -3,7 +3,6 @@
 Order and names are fixed: a trained model stores the list it was made with.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,45 +13,37 @@ from pulsar.sources.candidate import POSSIBLE
 from pulsar.sources.steady import repeats
 from pulsar_kernels.arrays import Array, Floats
 
+#: What each feature measures, and its range.
+FEATURES: Final[dict[str, str]] = {
+    "sigma": "significance of the detection, corrected for all trials of the run; NaN when unknown",
+    "snr": "boxcar S/N of the refined folded profile",
+    "chi2_red": "reduced chi-square of the profile against a constant",
+    "width": "duty cycle: width of the best boxcar [turns], 0 to 0.5",
+    "dm": "refined DM [pc/cm3]",
+    "dm_sigma": "refined DM over its error: how surely it is not 0; NaN when the DM was not fitted",
+    "dm_shift": "delay over the band at the refined DM, in pulse widths; NaN for a single band",
+    "dm_contrast": "(S/N at the DM - S/N at DM 0) / (their noise, 1): NaN for a single band",
+    "dm_match": "correlation of the measured with the expected DM curve, -1 to 1; NaN for a single band",
+    "time_fraction": "fraction of sub-integrations in which the pulse is positive, 0 to 1",
+    "time_even": "evenness of the pulse over time, 1 for a steady source at any S/N, 1/n for one burst of n",
+    "time_top": "share of the pulse in the strongest tenth of the sub-integrations, 0.1 to 1",
+    "freq_fraction": "fraction of subbands in which the pulse is positive, 0 to 1; NaN for a single band",
+    "freq_even": "evenness of the pulse over frequency, as time_even; NaN for a single band",
+    "freq_top": "share of the pulse in the strongest tenth of the subbands; NaN for a single band",
+    "ndetections": "detections grouped into the candidate; NaN when unknown",
+    "turns": "rotations in the observation",
+    "accel": "acceleration [m/s2]",
+    "fdot_sigma": "frequency derivative over its error; NaN when not fitted",
+    "dm_odds": "log odds of a DM as refined against DM 0, see dm_odds(); NaN when the DM was not fitted",
+    "noise_scale": "off-pulse noise over the expected white noise, 1 when clean",
+    "repeats": "significance of the pulse against what scatters between sub-integrations; NaN when unknown",
+    "red_noise": "significance of more than white noise under the lowest harmonics; NaN when unknown",
+    "pulse_kept": "part of the pulse's S/N in white noise that whitening the fold leaves; NaN when unknown",
+    "scintles": "scintles in the band at the DM, at least, see fewest_scintles(); NaN when nothing is told",
+    "dm_misfit": "measured less expected DM curve beyond noise, over the peak; NaN for a single band",
+}
 
-@dataclass(frozen=True)
-class Feature:
-    """One feature."""
-
-    name: str
-    description: str  # What it measures, and its range
-
-
-FEATURES: Final[tuple[Feature, ...]] = (
-    Feature("sigma", "significance of the detection, corrected for all trials of the run; NaN when unknown"),
-    Feature("snr", "boxcar S/N of the refined folded profile"),
-    Feature("chi2_red", "reduced chi-square of the profile against a constant"),
-    Feature("width", "duty cycle: width of the best boxcar [turns], 0 to 0.5"),
-    Feature("dm", "refined DM [pc/cm3]"),
-    Feature("dm_sigma", "refined DM over its error: how surely it is not 0; NaN when the DM was not fitted"),
-    Feature("dm_shift", "delay over the band at the refined DM, in pulse widths; NaN for a single band"),
-    Feature("dm_contrast", "(S/N at the DM - S/N at DM 0) / (their noise, 1): NaN for a single band"),
-    Feature("dm_match", "correlation of the measured with the expected DM curve, -1 to 1; NaN for a single band"),
-    Feature("time_fraction", "fraction of sub-integrations in which the pulse is positive, 0 to 1"),
-    Feature("time_even", "evenness of the pulse over time, 1 for a steady source at any S/N, 1/n for one burst of n"),
-    Feature("time_top", "share of the pulse in the strongest tenth of the sub-integrations, 0.1 to 1"),
-    Feature("freq_fraction", "fraction of subbands in which the pulse is positive, 0 to 1; NaN for a single band"),
-    Feature("freq_even", "evenness of the pulse over frequency, as time_even; NaN for a single band"),
-    Feature("freq_top", "share of the pulse in the strongest tenth of the subbands; NaN for a single band"),
-    Feature("ndetections", "detections grouped into the candidate; NaN when unknown"),
-    Feature("turns", "rotations in the observation"),
-    Feature("accel", "acceleration [m/s2]"),
-    Feature("fdot_sigma", "frequency derivative over its error; NaN when not fitted"),
-    Feature("dm_odds", "log odds of a DM as refined against DM 0, see dm_odds(); NaN when the DM was not fitted"),
-    Feature("noise_scale", "off-pulse noise over the expected white noise, 1 when clean"),
-    Feature("repeats", "significance of the pulse against what scatters between sub-integrations; NaN when unknown"),
-    Feature("red_noise", "significance of more than white noise under the lowest harmonics; NaN when unknown"),
-    Feature("pulse_kept", "part of the pulse's S/N in white noise that whitening the fold leaves; NaN when unknown"),
-    Feature("scintles", "scintles in the band at the DM, at least, see fewest_scintles(); NaN when nothing is told"),
-    Feature("dm_misfit", "measured less expected DM curve beyond noise, over the peak; NaN for a single band"),
-)
-
-FEATURE_NAMES: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES)
+FEATURE_NAMES: Final[tuple[str, ...]] = tuple(FEATURES)
 
 
 def box_amplitudes(rows: Array, width: float, phase: float) -> Floats:
