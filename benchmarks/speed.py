@@ -153,7 +153,7 @@ def read_file(label: str, paths: list[Path]) -> None:
         size, header, quiet = sum(path.stat().st_size for path in paths), obs.header, Progress("quiet")
         step = piece_samples(header.nchans * obs.dtype.itemsize)
         out = np.empty((header.nchans, step), obs.dtype)
-        mask = find_mask(obs, Config(), threads=2, progress=quiet).mask
+        mask, _ = find_mask(obs, Config(), threads=2, progress=quiet)
         cleaned = clean_source(obs, mask, Config(), threads=2, progress=quiet)
         # As dedispersion and folding read: long rows.
         gulp = min(32 * step, header.nsamps)

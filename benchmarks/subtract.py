@@ -146,7 +146,7 @@ def report(kind: str, snr: float, seed: int, folder: Path) -> None:
     alone = search(weak, load_config(None, SETTINGS), folder / "alone.h5", overwrite=True)
     row = second.rows("subtracted/pulsars")[0]
     # The same mask and levels for both: all that differs is the pulsar.
-    mask = find_mask(both, config, threads=1, progress=QUIET).mask
+    mask, _ = find_mask(both, config, threads=1, progress=QUIET)
     cleaned = [clean_source(obs, mask, config, threads=1, progress=QUIET) for obs in (weak, both)]
     truth = pulses(kind, both.header, snr, seed)
     spreads, dots = [], []
@@ -208,7 +208,7 @@ def cost(snr: float = 300.0) -> None:
     """Processor time of reading the cleaned samples, of the same without a pulsar, and of measuring it."""
     _, both = observations("steady", snr, 1)
     config = load_config(None, SETTINGS)
-    mask = find_mask(both, config, threads=1, progress=QUIET).mask
+    mask, _ = find_mask(both, config, threads=1, progress=QUIET)
     source = clean_source(both, mask, config, threads=1, progress=QUIET)
     params = FoldParams(1.0 / BRIGHT["period"], 0.0, BRIGHT["dm"])
     data = np.empty((source.nchans, 1 << 15), dtype=np.int8)

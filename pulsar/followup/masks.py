@@ -163,18 +163,18 @@ def make_rfi(
             progress.message(remark)
         means = Means.of(settings, obs, progress, target)
         record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), means.threads)
-        cleaning = find_mask(obs, settings, threads=means.threads, progress=progress, statistics=True)
-        source = clean_source(obs, cleaning.mask, settings, threads=means.threads, progress=progress)
+        mask, stats = find_mask(obs, settings, threads=means.threads, progress=progress, statistics=True)
+        source = clean_source(obs, mask, settings, threads=means.threads, progress=progress)
         learnt = zero_dm(source, obs.header, settings, means)
         birdies = merged([*given_birdies(obs.header, settings.rfi), *([] if learnt is None else learnt.lines)])
         if target is not None:
             write_mask(
                 target,
                 obs,
-                cleaning.mask,
-                cleaning.stats,
+                mask,
+                stats,
                 birdies,
                 provenance=record.record(progress.times),
                 overwrite=overwrite,
             )
-        return RfiReport(obs.header, cleaning.mask, cleaning.stats, birdies, learnt, target)
+        return RfiReport(obs.header, mask, stats, birdies, learnt, target)

@@ -50,7 +50,7 @@ def series_names(out: Path, dms: Sequence[float]) -> list[Path]:
 def _clean(obs: Observation, config: Config, progress: Progress) -> CleanedSource:
     """An observation, masked and cleaned."""
     threads = thread_count(config)
-    mask = find_mask(obs, config, threads=threads, progress=progress).mask
+    mask, _ = find_mask(obs, config, threads=threads, progress=progress)
     return clean_source(obs, mask, config, threads=threads, progress=progress)
 
 

@@ -42,14 +42,6 @@ from pulsar.sky.barycentre import motion_of
 from pulsar_kernels.arrays import Array, Bools, Float32s, Floats
 
 
-@dataclass(frozen=True)
-class Cleaning:
-    """A mask and what it was made from."""
-
-    mask: Mask
-    stats: BlockStatistics | None  # None where the mask was taken from a file, without them
-
-
 def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -> MaskFile | PrestoMask | None:
     """The mask that the settings name, None when they name none.
 
@@ -72,8 +64,8 @@ def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -
 
 def find_mask(
     obs: Observation, config: Config, *, threads: int, progress: Progress, statistics: bool = False
-) -> Cleaning:
-    """Mask and lines of an observation.
+) -> tuple[Mask, BlockStatistics | None]:
+    """The mask of an observation, and the statistics that it was made from; None where a file has them not.
 
     A mask of ours is used as it is, but for channels that are ruled out now (`rfi.zap`, weights in the files), and no
     statistics are taken. One of PRESTO's is added to what our own statistics say.
@@ -95,7 +87,7 @@ def find_mask(
         if not mask.chan_ok.any():
             raise ConfigError(f"{fixed.path}: the mask and rfi.zap leave no channel: nothing would be left to search")
         progress.message(f"mask: taken from {fixed.path}")
-        return Cleaning(mask, fixed.stats)
+        return mask, fixed.stats
     settings = config.rfi
     if fixed is not None:
         settings = settings.model_copy(update={"block": fixed.block_length(settings.block, obs.header.nsamps)})
@@ -103,7 +95,7 @@ def find_mask(
     with unchanged(obs), progress.stage("statistics", obs.header.nsamps, "samples") as tick:
         stats = measure(obs, settings, threads=reading_threads(obs, config, threads), progress=tick)
         mask = make_mask(obs, stats, settings, given=None if fixed is None else fixed.blocks(stats.edges))
-    return Cleaning(mask, stats)
+    return mask, stats
 
 
 def clean_source(obs: Observation, mask: Mask, config: Config, *, threads: int, progress: Progress) -> CleanedSource:
@@ -287,7 +279,7 @@ def cleaned(obs: Observation, config: Config, means: Means) -> Clean:
         freqs = obs.freqs if isinstance(obs, SeriesSet) else header.freqs
         bandwidth = float(np.ptp(freqs)) if freqs.size > 1 else header.bandwidth
         return Clean(None, birdies, freqs, bandwidth if bandwidth > 0 else float("nan"))
-    mask = find_mask(obs, config, threads=means.threads, progress=means.progress).mask
+    mask, _ = find_mask(obs, config, threads=means.threads, progress=means.progress)
     means.progress.message(mask.summary())
     source = clean_source(obs, mask, config, threads=means.threads, progress=means.progress)
     if config.rfi.learn:

@@ -17,7 +17,7 @@ from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.source import HeldSource, MaskedSource
 from pulsar.config.model import Config, FoldConfig, SubtractConfig
 from pulsar.constants import DAY, KDM
-from pulsar.data.candidate import DETECTED, SUBTRACTED_COLUMNS, empty_table, told
+from pulsar.data.candidate import DETECTED, SUBTRACTED_COLUMNS, empty_table, table_of, told
 from pulsar.data.files import read_bytes
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part
@@ -255,14 +255,8 @@ def _missed(pulsar: PulsarToSubtract, fold: Fold, header: Header, config: Subtra
 def _table(pulsars: Sequence[PulsarToSubtract]) -> Array:
     """A row for each, with its name; texts are as wide as the longest."""
     rows = empty_table(SUBTRACTED_COLUMNS, len(pulsars))
-    texts = {"name": [pulsar.name for pulsar in pulsars], "given": [pulsar.given for pulsar in pulsars]}
-    kinds = [
-        (name, np.array(texts[name]).dtype if name in texts else rows.dtype[name]) for name in rows.dtype.names or ()
-    ]
-    wide = np.zeros(len(rows), dtype=kinds)
-    for name, _ in kinds:
-        wide[name] = texts.get(name, rows[name])
-    return wide
+    texts = {name: np.array([getattr(pulsar, name) for pulsar in pulsars]) for name in ("name", "given")}
+    return table_of({name: texts.get(name, rows[name]) for name in rows.dtype.names or ()})
 
 
 def _fill_params(row: Any, params: FoldParams, snr: float) -> None:
@@ -398,7 +392,7 @@ def clean(obs: Observation, config: Config, means: Means, checkpoint: Checkpoint
     if kept is not None:
         mask = mask_of(kept)
     else:
-        mask = find_mask(obs, config, threads=means.threads, progress=means.progress).mask
+        mask, _ = find_mask(obs, config, threads=means.threads, progress=means.progress)
     if checkpoint is not None and kept is None:
         checkpoint.save("mask", **{f.name: np.asarray(getattr(mask, f.name)) for f in fields(mask)})
     means.progress.message(mask.summary())

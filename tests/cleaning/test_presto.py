@@ -63,12 +63,12 @@ def test_the_real_mask_belongs_to_the_real_file(tmp_path, shared_data):
         assert isinstance(found, PrestoMask)
         config = load_config(None, [f"rfi.mask={path}", "rfi.enabled=false"])
         assert live_frequencies(obs, config).size == 333
-        mask = find_mask(obs, config, threads=1, progress=Progress("quiet")).mask
+        mask, _ = find_mask(obs, config, threads=1, progress=Progress("quiet"))
         assert sorted(obs.header.freqs[~mask.chan_ok]) == [1141.0, 1280.0, 1281.0]
         assert set(mask.reasons) == {"", "PRESTO mask"}
         # The statistics of the same file see that 1141 MHz is bad by themselves.
         config = load_config(None, [f"rfi.mask={path}"])
-        mask = find_mask(obs, config, threads=1, progress=Progress("quiet")).mask
+        mask, _ = find_mask(obs, config, threads=1, progress=Progress("quiet"))
         assert not mask.chan_ok[found.channels].any()
     finally:
         obs.close()
@@ -213,8 +213,7 @@ def test_it_is_added_to_what_the_statistics_say(tmp_path, enabled):
     intervals[8] = True
     path = write(tmp_path / "x.mask", bad, channels, intervals)
     config = load_config(None, [f"rfi.mask={path}", f"rfi.enabled={str(enabled).lower()}"])
-    found = find_mask(observed(), config, threads=1, progress=Progress("quiet"))
-    mask = found.mask
+    mask, _ = find_mask(observed(), config, threads=1, progress=Progress("quiet"))
     assert mask.reasons[4] == "PRESTO mask"
     assert mask.reasons[9] == "constant"
     assert mask.chan_ok[20] != enabled

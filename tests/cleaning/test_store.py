@@ -271,14 +271,14 @@ def test_a_mask_of_ours_is_used_as_it_is(path, monkeypatch):
     monkeypatch.setattr("pulsar.pipeline.cleaning.measure", None)  # no second look at the samples
     obs = NoSamples(HEADER)
     quiet = Progress("quiet")
-    found = find_mask(obs, settings(path), threads=1, progress=quiet)
+    mask, stats = find_mask(obs, settings(path), threads=1, progress=quiet)
     for f in fields(Mask):
-        np.testing.assert_array_equal(getattr(found.mask, f.name), getattr(MASK, f.name))
-    assert found.stats is None
-    assert find_mask(obs, settings(path), threads=1, progress=quiet, statistics=True).stats is not None
+        np.testing.assert_array_equal(getattr(mask, f.name), getattr(MASK, f.name))
+    assert stats is None
+    assert find_mask(obs, settings(path), threads=1, progress=quiet, statistics=True)[1] is not None
     # What is ruled out now is left out too.
     obs.chan_ok[5] = False
-    mask = find_mask(obs, settings(path, "rfi.zap=[[1489.6, 1490.4]]"), threads=1, progress=quiet).mask
+    mask, _ = find_mask(obs, settings(path, "rfi.zap=[[1489.6, 1490.4]]"), threads=1, progress=quiet)
     assert (mask.reasons[5], mask.reasons[10]) == ("no weight in file", "zapped")
     assert np.flatnonzero(mask.chan_ok != MASK.chan_ok).tolist() == [5, 10]
     with pytest.raises(ConfigError, match=r"m\.h5: the mask and rfi.zap leave no channel"):
