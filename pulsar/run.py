@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pulsar.cleaning.birdies import Birdie
+from pulsar.cleaning.common import Lines
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.data.files import check_output
@@ -23,17 +24,12 @@ from pulsar.pipeline.follow import follow_up, group_detections, ranked
 from pulsar.pipeline.injections import first_subbands
 from pulsar.pipeline.plan import RunPlan, dry_run, replanned, with_threshold
 from pulsar.pipeline.progress import Progress, learning
-from pulsar.pipeline.ranges import STAGE
+from pulsar.pipeline.ranges import STAGE, Crew
 from pulsar.pipeline.residual import search_residual
 from pulsar.pipeline.room import Means, reserve_ahead
 from pulsar.pipeline.samples import clean
 from pulsar.pipeline.start import checked_plan, fingerprint, finished, opened, refuse_calibration, tell
 from pulsar.pipeline.write import write_product
-
-if TYPE_CHECKING:
-    from pulsar.cleaning.birdies import Birdie
-    from pulsar.cleaning.common import Lines
-    from pulsar.pipeline.ranges import Crew
 
 
 def search(
@@ -45,10 +41,10 @@ def search(
     resume: bool = False,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
-    common: "Sequence[Birdie]" = (),
+    common: Sequence[Birdie] = (),
     begun: bool = False,
-    crew: "Crew | None" = None,
-    compiled: "Ahead | None" = None,
+    crew: Crew | None = None,
+    compiled: Ahead | None = None,
 ) -> Run:
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses.
 
@@ -133,8 +129,8 @@ def _run(
     checkpoint: Checkpoint,
     target: Target,
     kernels: Ahead,
-    common: "Sequence[Birdie]",
-    crew: "Crew | None",
+    common: Sequence[Birdie],
+    crew: Crew | None,
     reserve: Reserve,
 ) -> None:
     """One stage after the other; each takes what those before have returned, and changes nothing of it."""
@@ -168,7 +164,7 @@ def first_look(
     *,
     resume: bool = False,
     progress: Progress | None = None,
-) -> "Lines | None":
+) -> Lines | None:
     """The first pass of a search and a short second one: lines in the series at DM 0, to be compared with other beams'.
 
     The mask stays beside `out`, for the search that is `begun` with it.

@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from pulsar.cleaning.robust import runs_of
 from pulsar.data.fold import Fold, HarmonicNoise
 from pulsar.data.series import Lines
 from pulsar.searches.stats import median
@@ -271,7 +272,6 @@ def _runs(high: Bools, seeds: Bools) -> Bools:
     beside = seeds.copy()
     beside[1:] |= seeds[:-1]
     beside[:-1] |= seeds[1:]
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]]).astype(np.int8)))
-    for first, last in zip(edges[::2], edges[1::2], strict=True):
+    for first, last in runs_of(high).tolist():
         out[first:last] = bool(beside[first:last].any())
     return out

@@ -362,7 +362,7 @@ def between_lines(x: Float32s, variance: float) -> Floats:
     # The median of an exponential distribution is ln 2 of its mean.
     medians = [stats.median(power[lo:hi]) / np.log(2.0) for lo, hi in bands]
     level = power.copy()
-    smooth = np.exp(np.interp(_log_modes(len(power)), np.log(centres), np.log(np.maximum(medians, 1e-9))))
+    smooth = np.exp(np.interp(np.log(np.arange(1, len(power) + 1)), np.log(centres), np.log(np.maximum(medians, 1e-9))))
     level[LOW_MODES:] = smooth[LOW_MODES:]
     # A line above so many times the level about it counts as noise: a sine of S/N 20, half of whose square is its
     # power.
@@ -425,14 +425,6 @@ def red_part(halves: list[Float32s], variance: float, turns: float) -> tuple[Flo
     enough = [k for k, x in enumerate(halves) if x.shape[0] >= 2 * PER_TURN * turns]
     k = enough[-1] if enough else 0
     return drift(halves[k], variance * (1 << k), int(0.5 * PER_TURN * turns), WAVE) / (1 << k), 1 << k
-
-
-@lru_cache(maxsize=64)
-def _log_modes(count: int) -> Floats:
-    """Logarithms of modes 1, 2, 3 ..."""
-    out = np.log(np.arange(1, count + 1))
-    out.flags.writeable = False
-    return out
 
 
 class BoxNoise:

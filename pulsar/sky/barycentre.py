@@ -52,10 +52,6 @@ class Barycentric:
         doppler = 1.0 + self.voverc
         return freq / doppler, (fdot / doppler - freq / doppler * self.rate) / doppler
 
-    def accel(self, freq: float, fdot: float) -> float:
-        """Barycentric line-of-sight acceleration [m/s^2]."""
-        return -C * self.fdot(freq, fdot) / self.freq(freq)
-
 
 def motion_of(header: Header) -> Barycentric | None:
     """Barycentric time and motion at mid-observation; None when telescope or position are unknown.
