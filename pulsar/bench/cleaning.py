@@ -6,8 +6,8 @@ import numpy as np
 
 from pulsar.bench.case import CallCost, Size, Work, afresh, case, noise
 from pulsar.cleaning.statistics import piece_samples
+from pulsar.data.series import aligned
 from pulsar.dedisp.engine import build_tree, make_engines, samples_per_dm, tile_size
-from pulsar.dedisp.stream import Workspaces
 from pulsar_kernels import clean
 from pulsar_kernels.arrays import Array, Floats
 from pulsar_kernels.dedisperse import halve as halve_samples
@@ -298,13 +298,12 @@ def dedisperse(size: Size, method: str) -> Work:
     whole = -(-size.nsamps // tile) * tile
     raw = noise(size.nchans, before + whole + after, sigma=8.0, dtype="int8")
     out = np.zeros((size.ndms, size.nsamps), dtype=np.int16)
-    spaces = Workspaces(1, max(e.work for e in engines))
+    work = aligned(max(e.work for e in engines), np.int8)
 
     def run() -> None:
-        with spaces.one() as work:
-            for at in range(0, size.nsamps, tile):
-                for engine in engines:
-                    engine.run(raw, before + at, work, out, at, min(tile, size.nsamps - at))
+        for at in range(0, size.nsamps, tile):
+            for engine in engines:
+                engine.run(raw, before + at, work, out, at, min(tile, size.nsamps - at))
 
     # A few DMs are enough for plain numpy.
     few = min(4, size.ndms)

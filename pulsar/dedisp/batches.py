@@ -19,6 +19,7 @@ import numpy as np
 
 from pulsar.config.resources import share_out
 from pulsar.constants import KDM
+from pulsar.data.series import Space
 from pulsar.data.source import Rows, SampleSource
 from pulsar.dedisp.engine import Engine, batch_edges, batch_size, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
@@ -28,7 +29,6 @@ from pulsar.dedisp.stream import (
     Channels,
     DMStore,
     Reserve,
-    Workspaces,
     check,
     fill_gulp,
     make_levels,
@@ -254,7 +254,7 @@ def _from_samples(
             filled = _buffers_for_samples(levels, gulp, reserve, apart=apart)
             series = reserve.zeros((size,), np.int16)
         _keep_samples(source, filled, gulp, threads, pool)
-        spaces = Workspaces(threads, max(job.engine.work for job in jobs))
+        spaces, work = Space(), max(job.engine.work for job in jobs)
         for job in jobs:
             stage, level = job.stage, of[job.stage.downsample]
             if not level.end:
@@ -264,11 +264,11 @@ def _from_samples(
             engine = replace(job.engine, row=0)
 
             def tiles(left: Iterator[int], level: Channels = level, engine: Engine = engine, out: Int16s = out) -> None:
-                with spaces.one() as space:
-                    for at in left:
-                        n = min(level.tile, level.nsamps - at)
-                        engine.run(level.buffer, at - level.start, space, out, at, n)
-                        progress(engine.ndms * n / level.nsamps)
+                space = spaces.array("work", (work,), np.int8)
+                for at in left:
+                    n = min(level.tile, level.nsamps - at)
+                    engine.run(level.buffer, at - level.start, space, out, at, n)
+                    progress(engine.ndms * n / level.nsamps)
 
             share_out(pool, threads, range(0, stage.nsamps, level.tile), tiles)
             yield TrialBatch(job.first, stage, lambda j, out=out, n=stage.nsamps: out[j, :n])  # type: ignore[misc]

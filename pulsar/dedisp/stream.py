@@ -11,19 +11,17 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from pulsar.data.files import Closing, closed_on_error
-from pulsar.data.series import LINE, aligned
+from pulsar.data.series import LINE, Space, aligned
 from pulsar.data.source import Rows, SampleSource
 from pulsar.dedisp.engine import Engine, make_engines, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
@@ -443,24 +441,6 @@ def too_small(budget: Budget, memory: int, plan: DMPlan, *, staged: bool = False
     )
 
 
-class Workspaces:
-    """Working space of the engines, one for each thread."""
-
-    def __init__(self, threads: int, size: int) -> None:
-        self._free: SimpleQueue[Int8s] = SimpleQueue()
-        for _ in range(threads):
-            self._free.put(aligned(size, np.int8))
-
-    @contextmanager
-    def one(self) -> Iterator[Int8s]:
-        """Borrow one."""
-        space = self._free.get()
-        try:
-            yield space
-        finally:
-            self._free.put(space)
-
-
 def run_together(pool: ThreadPoolExecutor, tasks: Sequence[tuple[Any, ...]]) -> None:
     """Run all, each a function and its arguments; the first error is raised after the others have ended."""
     futures = [pool.submit(*task) for task in tasks]
@@ -511,13 +491,13 @@ def stream(
     """
     for level in levels:
         level.allocate(gulp)
-    spaces = Workspaces(threads, max(e.work for level in levels for e in level.engines))
+    spaces, work = Space(), max(e.work for level in levels for e in level.engines)
     blocks = _row_blocks(len(source.freqs))
 
     def tile(level: Channels, out: Int16s, start: int, at: int, n: int) -> None:
-        with spaces.one() as space:
-            for engine in level.engines:
-                engine.run(level.buffer, start - level.start, space, out, at, n)
+        space = spaces.array("work", (work,), np.int8)
+        for engine in level.engines:
+            engine.run(level.buffer, start - level.start, space, out, at, n)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="dedisp") as pool:
         while not all(level.finished for level in levels):

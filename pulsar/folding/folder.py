@@ -6,11 +6,11 @@ beyond the bin, and the noise of the bins stays independent. (Splitting a sample
 smear it once more and correlate the bins.) What the whole-sample delays leave is made good in phase.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
-from queue import SimpleQueue
 from typing import Final
 
 import numpy as np
@@ -318,9 +318,7 @@ def fold_many(
     tasks = _tasks(nbands, threads)
     for level in levels:
         level.parts = _parts(level, tasks, columns >> level.level if level.level else gulps.data.shape[1])
-    spaces: SimpleQueue[_Space] = SimpleQueue()
-    for _ in range(max(threads, 1)):
-        spaces.put(_Space(widest, columns, levels, copies=gulps.copies))
+    spaces = threading.local()
 
     with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="fold") as pool:
 
@@ -358,11 +356,9 @@ def fold_many(
                 _mark(level, cands, first, _nout(level, start, gulp, nsamps), tmid, run)
 
             def fold_task(task: int, start: int = start) -> None:
-                space = spaces.get()
-                try:
-                    fold(task, start, space)
-                finally:
-                    spaces.put(space)
+                if not hasattr(spaces, "own"):
+                    spaces.own = _Space(widest, columns, levels, copies=gulps.copies)
+                fold(task, start, spaces.own)
 
             run(fold_task, len(tasks))
             if progress is not None:

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from pulsar.data.series import DMTime
+from pulsar.data.series import DMTime, aligned
 from pulsar.dedisp.engine import make_engines, tile_size
-from pulsar.dedisp.stream import Workspaces
 
 
 def dedisperse_block(data, freqs, dms, tsamp, *, fref=None, method="tree"):
@@ -19,11 +18,10 @@ def dedisperse_block(data, freqs, dms, tsamp, *, fref=None, method="tree"):
     padded = np.zeros((len(freqs), before + nsamps + tile + max(e.after for e in engines)), np.int8)
     padded[:, before : before + nsamps] = data
     ascending = np.empty((dms.size, nsamps), np.int16)
-    spaces = Workspaces(1, max(e.work for e in engines))
-    with spaces.one() as work:
-        for t in range(0, nsamps, tile):
-            for engine in engines:
-                engine.run(padded, before + t, work, ascending, t, min(tile, nsamps - t))
+    work = aligned(max(e.work for e in engines), np.int8)
+    for t in range(0, nsamps, tile):
+        for engine in engines:
+            engine.run(padded, before + t, work, ascending, t, min(tile, nsamps - t))
     out = np.empty_like(ascending)
     out[order] = ascending
     return DMTime(out, dms, tsamp)
