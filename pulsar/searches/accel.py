@@ -6,6 +6,7 @@ how well is measured is in docs/acceleration.md.
 """
 
 import copy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from pulsar.searches.search import (
 )
 from pulsar_kernels import correlate, drifts, whiten
 from pulsar_kernels import hits as hit_kernels
-from pulsar_kernels.arrays import Array, Float32s, Floats, Int32s, Ints
+from pulsar_kernels.arrays import Array, Floats, Int32s, Ints
 from pulsar_kernels.correlate import KNEE, decoded, first_phase, staged_bytes, work_floats
 from pulsar_kernels.drifts import CELL, WIDE
 
@@ -122,7 +123,7 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         self._nfree = 3 if plane.bends else 2 if plane.z_limit > 0.0 else 1
         self._decode = decoded()
         self._bends = {b: first_phase(plane.n, 0.0, DW * b) for b in range(-plane.bends, plane.bends + 1)}
-        self._starts: dict[int, Float32s] = {}
+        self._start = cache(lambda centre: first_phase(plane.n, -plane.dz * centre, 0.0))
         self._solve_threshold(self.config.threshold)
 
     @classmethod
@@ -198,12 +199,6 @@ class AccelSearch(HarmonicSearch["_Buffers"]):
         if levels is not None:
             whiten.whiten_amplitudes(b.real, b.imag, PAD, self.noise.centres, levels)
         return levels is not None
-
-    def _start(self, centre: int) -> Float32s:
-        start = self._starts.get(centre)
-        if start is None:
-            start = self._starts.setdefault(centre, first_phase(self.plane.n, -self.plane.dz * centre, 0.0))
-        return start
 
     def _make(self, b: "_Buffers", pieces: list[Bins], bends: range, stride: int) -> None:
         """Powers of consecutive blocks, for every change of drift."""
