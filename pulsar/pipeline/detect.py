@@ -1,8 +1,9 @@
 """From samples to detections: dedispersion and all searches, checkpointed on the way."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import batches_of_set, given_birdies, learn_in_series, learn_lines, spectrum_of
 from pulsar.pipeline.plan import RunPlan
 from pulsar.pipeline.pulses import BandEvents, band_events, find_pulses
-from pulsar.pipeline.ranges import Crew, Searched, Workers, detections_of, search_ranges
+from pulsar.pipeline.ranges import Crew, Searched, detections_of, search_ranges
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples
 from pulsar.pipeline.searches import pulses_only
@@ -86,7 +87,7 @@ def detect(
     bands = []
     with ExitStack() as stack:
         workers = None if crew is None else _kept(crew, stack)
-        result, birdies = _found(samples, plan, finder, means, checkpoint, known, subbands, workers, reserve)
+        result, birdies = found_in(samples, plan, finder, means, checkpoint, known, subbands, workers, reserve)
         for number, band in enumerate(plan.bands):
             if band.dm is None or band.band is None:
                 continue
@@ -95,14 +96,14 @@ def detect(
                 reserve.close()  # the memory is needed
             of_band = BatchSearch(band.dm, pulses_only(config), threads=means.threads, memory=0, gaps=gaps)
             band_checkpoint = checkpoint.within(f"band{number}")
-            pulsed, _ = _found(samples, band, of_band, means, band_checkpoint, birdies, crew=workers)
+            pulsed, _ = found_in(samples, band, of_band, means, band_checkpoint, birdies, crew=workers)
             bands.append(band_events(pulsed.events, of_band, band.band))
     pulses, repeating = find_pulses([band_events(result.events, finder), *bands], samples, config, means.progress)
     detections = np.concatenate([result.detections, repeating])
     return Detected(detections, result.events, pulses, trials.dms, samples.freqs, birdies, tuple(bands))
 
 
-def _found(
+def found_in(
     samples: Samples,
     plan: RunPlan,
     finder: BatchSearch,
@@ -112,8 +113,19 @@ def _found(
     subbands: Sequence[Subbands] = (),
     crew: Crew | None = None,
     reserve: Reserve | None = None,
+    birdies: list[Birdie] | None = None,
 ) -> tuple[SearchResult, list[Birdie]]:
-    """What is found in all trials of a plan, in its part of the band, and the lines that are left out there."""
+    """What is found in all trials of a plan, in its part of the band, and the lines that are left out there.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Has what an interrupted run has found, and is given what is found.
+    known : sequence of Birdie
+        Lines that are left out beside those that the series at DM 0 shows.
+    birdies : list of Birdie, optional
+        All lines that are left out, where they are known; default: those at DM 0 are learnt.
+    """
     obs = samples.obs
 
     def search(state: Searched) -> None:
@@ -128,20 +140,13 @@ def _found(
                     TrialSearch(source, finder, plan.route, known, means).learn(state)
                     search_ranges(obs, finder.plan, state, finder.config, means, checkpoint, crew, plan.band)
 
-    return detections_of(finder.plan.ndms, search, checkpoint, means.progress.message)
+    return detections_of(finder.plan.ndms, search, checkpoint, means.progress.message, birdies)
 
 
 def _kept(crew: Crew, stack: ExitStack) -> Crew:
     """The same workers for several searches, until the end of a stack; none before they are needed."""
-    workers: list[Workers] = []
-
-    @contextmanager
-    def kept() -> Iterator[Workers]:
-        if not workers:
-            workers.append(stack.enter_context(crew()))
-        yield workers[0]
-
-    return kept
+    workers = cache(lambda: stack.enter_context(crew()))
+    return lambda: nullcontext(workers())
 
 
 def _detect_series(samples: Samples, plan: RunPlan, config: Config, means: Means, known: list[Birdie]) -> Detected:

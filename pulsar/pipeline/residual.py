@@ -18,14 +18,13 @@ import numpy as np
 from pulsar.cleaning.birdies import Birdie, pairs
 from pulsar.cleaning.source import MaskedSource
 from pulsar.config.model import Config
-from pulsar.data.observation import gaps_of, unchanged
+from pulsar.data.observation import gaps_of
 from pulsar.dedisp.plan import DMPlan
 from pulsar.folding.subtracted import Subtraction, without
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.detect import Detected, TrialSearch
+from pulsar.pipeline.detect import Detected, found_in
 from pulsar.pipeline.follow import follow_up, group_detections
 from pulsar.pipeline.plan import RunPlan
-from pulsar.pipeline.ranges import Searched, detections_of
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import Samples, templates_of
 from pulsar.pipeline.searches import periodic_only
@@ -159,9 +158,8 @@ class _Run:
         templates = self._templates(measured, detected.birdies)
         if not templates:
             return detected, candidates
-        left = self._without(templates)
-        rest = replace(self.samples, source=left)
-        again = replace(detected, detections=self._searched(left, detected.birdies, self.checkpoint.within(name)))
+        rest = replace(self.samples, source=self._without(templates))
+        again = replace(detected, detections=self._searched(rest, detected.birdies, self.checkpoint.within(name)))
         strong = [source_of for source_of, _ in templates]
         names = {source_of.uid for source_of in strong}
         family = [source_of for source_of in apart if source_of.uid in names or source_of.parent in names]
@@ -239,17 +237,12 @@ class _Run:
             if there.snr >= least
         ]
 
-    def _searched(self, source: MaskedSource, birdies: list[Birdie], checkpoint: Checkpoint) -> Array:
+    def _searched(self, samples: Samples, birdies: list[Birdie], checkpoint: Checkpoint) -> Array:
         """Detections of the searches for periods in other samples of the same trials."""
-        obs, plan, means = self.samples.obs, self.plan, self.means
-        config, gaps = periodic_only(self.config), gaps_of(obs)
+        plan, means, gaps = self.plan, self.means, gaps_of(samples.obs)
+        config = periodic_only(self.config)
         finder = BatchSearch(self.trials, config, threads=means.threads, memory=plan.accel_memory, gaps=gaps)
-
-        def search(state: Searched) -> None:
-            with unchanged(obs):
-                TrialSearch(source, finder, plan.route, birdies, means).search(state)
-
-        result, _ = detections_of(self.trials.ndms, search, checkpoint, means.progress.message, birdies)
+        result, _ = found_in(samples, plan, finder, means, checkpoint, birdies, birdies=birdies)
         return result.detections
 
 
