@@ -208,9 +208,9 @@ def find_pulses(
             pulses = _arrivals(pulses, dm, means)
             # Half a width over the S/N, but no better than the samples.
             errors = np.hypot(0.5 * pulses["width"] / pulses["snr"], float(tsamps.min()) / np.sqrt(12.0))
-            period = repeats(pulses["time"], pulses["snr"], dm, errors=errors, sigma=REPEATS_SIGMA)
+            period = repeats(pulses["time"], pulses["snr"], errors=errors, sigma=REPEATS_SIGMA)
             if period is not None:
-                rows.append(_detection(period, pulses, dms, header.tobs))
+                rows.append(_detection(period, pulses, dm, dms, header.tobs))
                 spared[group] = True
         storms = verdicts.storm(table, dispersed, spared, config.single_pulse.snr, dms=dms.size)
         table = verdicts.in_order(verdicts.merge_storms(table, storms))
@@ -291,7 +291,7 @@ def _clustered(events: BandEvents, samples: Samples, ntrials: float, config: Con
     return replace(pulses, mean=pulses.mean + late)
 
 
-def _detection(train: Repeats, pulses: Array, dms: Floats, tobs: float) -> Array:
+def _detection(train: Repeats, pulses: Array, dm: float, dms: Floats, tobs: float) -> Array:
     """The period of repeating pulses as a periodic detection.
 
     Its power is that of a fold of all turns: a search for periodic signals would not see more of it.
@@ -301,8 +301,8 @@ def _detection(train: Repeats, pulses: Array, dms: Floats, tobs: float) -> Array
     turns = max(tobs / train.period, 1.0)
     width = float(np.clip(np.median(fits["width"]) / train.period, 1e-3, 0.5))
     row["kind"] = "pulses"
-    row["dm_index"] = int(np.argmin(np.abs(dms - train.dm)))
-    row["dm"] = train.dm
+    row["dm_index"] = int(np.argmin(np.abs(dms - dm)))
+    row["dm"] = dm
     row["freq"] = 1.0 / train.period
     row["freq_err"] = train.period_err / train.period**2
     row["nharm"] = int(np.clip(round(0.5 / width), 1, 32))

@@ -28,7 +28,6 @@ class Repeats:
     rms: float  # of the residuals [s]
     turns: Ints  # (ntimes,): rotation of each pulse given, from the first
     fits: Bools  # (ntimes,): whether it has the period
-    dm: float  # DM of the source [pc cm^-3]
 
 
 def sources_by_dm(pulses: Array) -> list[Ints]:
@@ -61,7 +60,6 @@ def sources_by_dm(pulses: Array) -> list[Ints]:
 def repeats(
     times: Floats,
     snrs: Array | None = None,
-    dm: float = math.nan,
     *,
     errors: Floats | float = 1e-3,
     p_min: float = 0.05,
@@ -78,8 +76,6 @@ def repeats(
         Arrival times of the pulses of one source [s].
     snrs : ndarray, shape (n,), optional
         Of times that are too close the one of the highest S/N is kept, without them the first.
-    dm : float
-        DM of the source [pc cm^-3], passed on.
     errors : ndarray or float
         Standard errors of the times [s]: phases that agree better count as no better.
     p_min : float
@@ -134,7 +130,7 @@ def repeats(
     significance = float(stats.sigma_from_logp(logp))
     if significance < sigma:
         return None
-    return _measured(all_times, keep, start, at, arc, significance, logp, error, dm)
+    return _measured(all_times, keep, start, at, arc, significance, logp, error)
 
 
 def _apart(times: Floats, strength: Floats, p_min: float) -> Ints:
@@ -164,7 +160,6 @@ def _measured(
     significance: float,
     logp: float,
     error: float,
-    dm: float,
 ) -> Repeats:
     """Period and phase by least squares from the pulses that fit."""
     phase = (all_times[keep] - start) * freq % 1.0
@@ -200,5 +195,4 @@ def _measured(
         rms=rms,
         turns=np.asarray(np.nan_to_num(turns - np.nanmin(turns)), dtype=np.int64),
         fits=np.asarray(fits, dtype=bool),
-        dm=float(dm),
     )
