@@ -18,7 +18,6 @@ from pulsar.cleaning.source import HeldSource, MaskedSource
 from pulsar.config.model import Config, FoldConfig, SubtractConfig
 from pulsar.constants import DAY, KDM
 from pulsar.data.candidate import DETECTED, SUBTRACTED_COLUMNS, empty_table, table_of, told
-from pulsar.data.files import read_bytes
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part
 from pulsar.data.observation import Observation, unchanged
@@ -47,9 +46,6 @@ from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, ephemerides_
 from pulsar.pipeline.room import Means
 from pulsar.sky.timing import read_par
 from pulsar_kernels.arrays import Array, Floats
-
-#: What an option names.
-EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c0001)"
 
 
 @dataclass(frozen=True)
@@ -107,19 +103,14 @@ def wanted(pulsars: Sequence[str]) -> list[PulsarToSubtract]:
 
 
 def marks(config: SubtractConfig) -> list[str]:
-    """Contents of the files that the settings name, for the mark of a run.
+    """Digests of the pulsars that the settings name, for the mark of a run.
 
     Raises
     ------
     ConfigError, DataError
         As :func:`wanted`.
     """
-    digests = []
-    for pulsar in wanted(config.pulsars):
-        path, ident = split(pulsar.given)
-        text = read_bytes(path, EXPECTED) if not ident else repr(pulsar.ephemeris).encode()
-        digests.append(hashlib.sha256(text).hexdigest())
-    return digests
+    return [hashlib.sha256(repr(pulsar.ephemeris).encode()).hexdigest() for pulsar in wanted(config.pulsars)]
 
 
 def check_subtract(header: Header, config: Config) -> list[PulsarToSubtract]:
