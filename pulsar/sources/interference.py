@@ -56,8 +56,8 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Kno
     """All flags that a group and its fold give by themselves, without the other candidates."""
     flags = []
     # As strong at DM 0 in the search: what the fold says of the DM, with its error, goes before it. A slow pulsar is as
-    # strong at DM 0 as anywhere, whatever its DM.
-    if looks_undispersed(fold) or (group.undispersed and dispersed_odds(features) < UNDISPERSED):
+    # strong at DM 0 as anywhere, whatever its DM. Where the fold knows nothing of it, the search tells.
+    if looks_undispersed(fold) or (group.undispersed and not features.get("dm_odds", np.nan) >= UNDISPERSED):
         flags.append("dm0")
     flags += [flag for flag in reasons(dict(features)) if flag not in flags]
     if looks_stepped(fold) and "red noise" not in flags:
@@ -77,12 +77,6 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Kno
     if not cause_known and looks_like_comb(fold, known.lines, dispersion_known=dispersed):
         flags.append("comb")
     return tuple(flags)
-
-
-def dispersed_odds(features: Mapping[str, float]) -> float:
-    """Log odds for a DM; minus infinity where the fold knows nothing of it."""
-    odds = features.get("dm_odds", np.nan)
-    return -float(np.inf) if np.isnan(odds) else float(odds)
 
 
 def looks_undispersed(fold: Fold) -> bool:
