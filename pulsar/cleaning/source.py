@@ -14,7 +14,7 @@ from pulsar.cleaning.statistics import piece_samples
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation, gaps_of, joined_stretches
 from pulsar.data.series import Space
-from pulsar.data.source import SIGMA_LEVELS, Derived, Rows, SampleSource
+from pulsar.data.source import SIGMA_LEVELS, Derived, Rows, SampleSource, inside
 from pulsar_kernels.arrays import Bools, Float32s, Floats, Int8s, Ints
 from pulsar_kernels.clean import normalise, project, zero_dm
 
@@ -135,13 +135,7 @@ class CleanedSource:
 
     def _read_all(self, start: int, out: Int8s) -> None:
         """As `read_into`, with what is clipped."""
-        n = out.shape[1]
-        lo, hi = max(start, 0), min(start + n, self.nsamps)
-        if lo >= hi:
-            out[:] = 0
-            return
-        out[:, : lo - start] = 0
-        out[:, hi - start :] = 0
+        lo, hi, _ = inside(start, out, self.nsamps)
         step = piece_samples(self.obs.header.nchans * self.obs.dtype.itemsize)
         at = lo
         while at < hi:
@@ -319,21 +313,17 @@ class HeldSource(Derived):
 
     def read_into(self, start: int, out: Int8s) -> None:
         """As of the source."""
-        lo, hi = max(start, 0), min(start + out.shape[1], self.nsamps)
-        if lo >= hi:
-            out[:] = 0
+        lo, hi, there = inside(start, out, self.nsamps)
+        if lo == hi:
             return
-        inside = out[:, lo - start : hi - start]
         if any(first <= lo and hi <= last for first, last in self._there):
-            out[:, : lo - start] = 0
-            inside[:] = self._held[:, lo:hi]
-            out[:, hi - start :] = 0
+            there[:] = self._held[:, lo:hi]
             return
         self.source.read_into(start, out)
         with self._lock:
             if not self._held.size:
                 self._held = np.empty((self.nchans, self.nsamps), dtype=np.int8)
-        self._held[:, lo:hi] = inside
+        self._held[:, lo:hi] = there
         with self._lock:
             self._there = joined_stretches([*self._there, (lo, hi)])
 

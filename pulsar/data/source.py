@@ -62,6 +62,18 @@ class SampleSource(Sampled, Protocol):
         ...
 
 
+def inside(start: int, out: Int8s, nsamps: int) -> tuple[int, int, Int8s]:
+    """First sample from `start` on that is in an observation, the one after the last, and their place in `out`.
+
+    What lies outside of the observation is set to 0.
+    """
+    low = max(start, 0)
+    high = max(min(start + out.shape[1], nsamps), low)
+    out[:, : low - start] = 0
+    out[:, high - start :] = 0
+    return low, high, out[:, low - start : high - start]
+
+
 class Derived:
     """A source made of another one, with its channels and times unless it says otherwise."""
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pulsar.constants import KDM
 from pulsar.data.observation import joined_stretches, left_out
-from pulsar.data.source import Derived, Relay, SampleSource
+from pulsar.data.source import Derived, Relay, SampleSource, inside
 from pulsar.errors import PulsarError, refused
 from pulsar_kernels.arrays import Int8s, Int16s, Ints
 from pulsar_kernels.injections import add_band
@@ -109,12 +109,10 @@ class Subbands(Derived):
 
     def read_into(self, start: int, out: Int8s) -> None:
         """As of any source; `out` has the shape (nbands, n)."""
-        low, high = max(start, 0), min(start + out.shape[1], self.nsamps)
-        out[:] = 0
-        if low < high:
-            levels = self.sums[:, low:high] * self._scales[:, None]
-            np.clip(np.rint(levels, out=levels), -127, 127, out=levels)
-            out[:, low - start : high - start] = levels
+        low, high, there = inside(start, out, self.nsamps)
+        levels = self.sums[:, low:high] * self._scales[:, None]
+        np.clip(np.rint(levels, out=levels), -127, 127, out=levels)
+        there[:] = levels
 
 
 def _zeros(shape: tuple[int, int], folder: Path | None) -> Int16s:
