@@ -29,7 +29,7 @@ from pulsar.dedisp.stream import stage_engines
 from pulsar.folding.folder import fold_many
 from pulsar.folding.refine import refine
 from pulsar.io.open import open_observation
-from pulsar.pipeline.progress import STARTS, Progress, Rates, StageRate, read_rates, write_rates
+from pulsar.pipeline.progress import PLANNED, Progress, Rates, StageRate, read_rates, write_rates
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 from pulsar_kernels.arrays import Floats, Int16s
@@ -299,7 +299,7 @@ def save_rates(progress: Callable[[str], None] | None = None) -> Rates:
         small, large = (BenchSurvey(size, tsamp=49.152e-6).write(Path(folder)) for size in sizes)
         say("kernels, compiled if they are not yet")
         search(small, config, Path(folder) / "warm.h5", progress=Progress("quiet"))
-        write_rates(Rates({name: StageRate(start) for name, start in STARTS.items()}))
+        write_rates(Rates({name: StageRate(start) for name, (start, _) in PLANNED.items()}))
         for number, path in enumerate((small, large, large)):
             say(f"a search of {path.stat().st_size / 1e6:.0f} MB")
             search(path, config, Path(folder) / f"{number}.h5", progress=Progress("quiet"))

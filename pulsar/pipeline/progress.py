@@ -302,28 +302,20 @@ def _new_bars(stream: TextIO) -> "Bars":
     return Progress(*columns, console=Console(file=stream), transient=True)
 
 
-#: Processor seconds that a stage takes with hardly any data, its kernels compiled before: of searches of small
-#: files, rounded down.
-STARTS: Final[dict[str, float]] = {
-    "statistics": 1.0,
-    "dedispersion": 0.1,
-    "search": 0.4,
-    "folding": 0.1,
-    "the rest": 0.4,
+#: Stages as plans have them: processor seconds that each takes with hardly any data, its kernels compiled before (of
+#: searches of small files, rounded down), and the stages of `Progress.times` that it stands for.
+PLANNED: Final[dict[str, tuple[float, tuple[str, ...]]]] = {
+    "statistics": (1.0, ("statistics", "zero-DM gains")),
+    "dedispersion": (0.1, ("dedispersion",)),
+    "search": (0.4, ("search",)),
+    "folding": (0.1, ("folding",)),
+    "the rest": (0.4, ("clustering", "grouping", "refinement", "judging", "cutting out", "writing")),
 }
 #: What one search counts for when the next is added: the last few decide.
 KEEP: Final = 0.7
 #: Work [s at the default rates] from which on what was measured counts more than the defaults: small searches hardly
 #: tell the rate of large ones.
 SURE: Final = 5.0
-#: Stages as plans have them, and those of `Progress.times` that they stand for.
-CLOCKED: Final[dict[str, tuple[str, ...]]] = {
-    "statistics": ("statistics", "zero-DM gains"),
-    "dedispersion": ("dedispersion",),
-    "search": ("search",),
-    "folding": ("folding",),
-    "the rest": ("clustering", "grouping", "refinement", "judging", "cutting out", "writing"),
-}
 
 
 @dataclass
@@ -398,7 +390,7 @@ def rates_file() -> Path:
 
 def read_rates(path: Path | None = None) -> Rates:
     """Costs on this machine; the defaults where there is no file, or none that can be used."""
-    stages = {name: StageRate(start) for name, start in STARTS.items()}
+    stages = {name: StageRate(start) for name, (start, _) in PLANNED.items()}
     with suppress(DataError):
         rates = _read(rates_file() if path is None else path).machines.get(platform.node(), Rates({}))
         return Rates({name: rates.stages.get(name, stage) for name, stage in stages.items()}, rates.searches)
@@ -438,7 +430,7 @@ def learning(work: Mapping[str, float], times: Callable[[], Mapping[str, StageTi
     none = StageTime(0.0, 0.0)
     spent = {
         name: sum(times().get(part, none).cpu - before.get(part, none).cpu for part in parts)
-        for name, parts in CLOCKED.items()
+        for name, (_, parts) in PLANNED.items()
     }
     rates = read_rates()
     rates.learn(work, spent)

@@ -217,9 +217,11 @@ def weights(path: Path) -> str:
 
 
 def rates_files(folder: Path) -> list[bytes]:
-    from pulsar.pipeline.progress import STARTS, Rates, StageRate, write_rates
+    from pulsar.pipeline.progress import PLANNED, Rates, StageRate, write_rates
 
-    write_rates(Rates({name: StageRate(start, 2.0, 1.5) for name, start in STARTS.items()}, 3), folder / "kept.json")
+    write_rates(
+        Rates({name: StageRate(start, 2.0, 1.5) for name, (start, _) in PLANNED.items()}, 3), folder / "kept.json"
+    )
     return [(folder / "kept.json").read_bytes()]
 
 

@@ -9,7 +9,7 @@ from pulsar.config.load import load_config
 from pulsar.io.open import open_observation
 from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import (
-    STARTS,
+    PLANNED,
     SURE,
     Progress,
     Rates,
@@ -48,7 +48,7 @@ def test_small_searches_tell_the_start_and_large_ones_the_rate() -> None:
     for _ in range(10):
         rates.learn({"search": 100.0}, {"search": 53.0})
     assert rates.stages["search"].rate == pytest.approx(0.5, rel=0.05)
-    assert rates.stages["folding"].start == STARTS["folding"]
+    assert rates.stages["folding"].start == PLANNED["folding"][0]
     rates.learn({}, {"search": 5.0})
     assert rates.source == "by 41 searches on this machine"
 
@@ -104,7 +104,7 @@ def test_a_search_that_ends_well_and_compiles_nothing_is_learnt_from(monkeypatch
     # One alone: what earlier ones took is not its own.
     assert (found.searches, found.stages["search"].rate) == (
         1,
-        pytest.approx((20.0 - STARTS["search"] + SURE) / (10.0 + SURE)),
+        pytest.approx((20.0 - PLANNED["search"][0] + SURE) / (10.0 + SURE)),
     )
 
 
@@ -112,12 +112,12 @@ def test_plans_say_what_they_are_taken_from(tmp_path: Path) -> None:
     path = write_filterbank(Sky(nchans=16, fch1=1450.0, foff=-25.0, tsamp=1e-3, nsamps=20_000), tmp_path / "a.fil")
     before = planned(path)
     assert before.rated == "by default rates"
-    assert before.seconds["starting"] == pytest.approx(sum(STARTS.values()))
+    assert before.seconds["starting"] == pytest.approx(sum(start for start, _ in PLANNED.values()))
     assert before.work["search"] == pytest.approx(
         2 * sum(before.seconds[k] for k in ("fft", "coherent", "ffa", "single_pulse"))
     )
     rates = read_rates()
-    rates.learn({"search": 100.0}, {"search": 300.0 + STARTS["search"]})
+    rates.learn({"search": 100.0}, {"search": 300.0 + PLANNED["search"][0]})
     write_rates(rates)
     after = planned(path)
     assert after.seconds["fft"] == pytest.approx((300.0 + SURE) / (100.0 + SURE) * before.seconds["fft"])
