@@ -212,10 +212,10 @@ def find_pulses(
             if period is not None:
                 rows.append(_detection(period, pulses, dm, dms, header.tobs))
                 spared[group] = True
-        storms = verdicts.storm(table, dispersed, spared, config.single_pulse.snr, dms=dms.size)
-        table = verdicts.in_order(verdicts.merge_storms(table, storms))
+        storm = verdicts.storm(table, dispersed, spared, config.single_pulse.snr, dms=dms.size)
+        table = verdicts.in_order(verdicts.merge_storm(table, storm))
         table["id"] = [f"p{k:04d}" for k in table["rank"]]
-    for storm in storms:
+    if storm.size:
         progress.message(f"a storm of {storm.size} weak events at any DM is one of the single pulses")
     if number:
         lost = f" ({dropped} events too many left out)" if dropped else ""

@@ -106,7 +106,7 @@ def of_one_dm(table: Array, groups: Iterable[Ints], dms: Floats) -> Bools:
     return out
 
 
-def storm(table: Array, dispersed: Bools, spared: Bools, threshold: float, *, dms: int) -> list[Ints]:
+def storm(table: Array, dispersed: Bools, spared: Bools, threshold: float, *, dms: int) -> Ints:
     """Rows that are a storm: many weak events at any DM, none of which can be shown to be a dispersed pulse.
 
     What is left of periodic interference, or a level that jumps, makes hundreds of them. Their S/N fall off from the
@@ -127,43 +127,35 @@ def storm(table: Array, dispersed: Bools, spared: Bools, threshold: float, *, dm
 
     Returns
     -------
-    list of ndarray of int64
-        Rows of each storm, the strongest first; empty if there is none.
+    ndarray of int64
+        The strongest first; empty if there is none.
     """
-    free = np.flatnonzero((table["rfi_flags"] == "") & ~dispersed & ~spared)
-    if free.size < STORM:
-        return []
-    if dms > 1:
-        sets = [free]
-    else:
-        times = np.sort(table["time"][free])
+    rows = np.flatnonzero((table["rfi_flags"] == "") & ~dispersed & ~spared)
+    if dms == 1 and rows.size >= STORM:
+        times = np.sort(table["time"][rows])
         window = np.searchsorted(times, times + CLUMP) - np.arange(times.size)
         usual = np.quantile(window, 0.25)
         starts = times[(window >= STORM) & (window > 4.0 * usual)]
-        near = np.array([bool(np.any((t >= starts) & (t <= starts + CLUMP))) for t in table["time"][free]])
-        sets = [free[near]]
-    out = []
-    for rows in sets:
-        # The threshold of exceeding by chance falls as members leave: until it stands.
-        while rows.size >= STORM:
-            over = table["snr"][rows] - threshold
-            limit = float(np.mean(np.minimum(over, 3.0 * np.median(over)))) * (np.log(rows.size) - np.log(RARE))
-            if not (over > limit).any():
-                break
-            rows = rows[over <= limit]
-        if rows.size >= STORM:
-            out.append(rows[np.argsort(-table["snr"][rows], kind="stable")])
-    return out
+        near = np.array([bool(np.any((t >= starts) & (t <= starts + CLUMP))) for t in table["time"][rows]])
+        rows = rows[near]
+    # The threshold of exceeding by chance falls as members leave: until it stands.
+    while rows.size >= STORM:
+        over = table["snr"][rows] - threshold
+        limit = float(np.mean(np.minimum(over, 3.0 * np.median(over)))) * (np.log(rows.size) - np.log(RARE))
+        if not (over > limit).any():
+            return rows[np.argsort(-table["snr"][rows], kind="stable")]
+        rows = rows[over <= limit]
+    return rows[:0]
 
 
-def merge_storms(table: Array, storms: Iterable[Ints]) -> Array:
-    """The table with one flagged row for each storm, its strongest; `ndetections` counts the events of all.
+def merge_storm(table: Array, rows: Ints) -> Array:
+    """The table with one flagged row for a storm, its strongest; `ndetections` counts the events of all.
 
     Parameters
     ----------
     table : ndarray
         Fields of SINGLE_PULSE_COLUMNS.
-    storms : iterable of ndarray of int64
+    rows : ndarray of int64
         From `storm`.
 
     Returns
@@ -173,7 +165,7 @@ def merge_storms(table: Array, storms: Iterable[Ints]) -> Array:
     """
     out = table.copy()
     keep = np.ones(len(table), dtype=np.bool_)
-    for rows in storms:
+    if rows.size:
         best = rows[0]
         out["ndetections"][best] = int(table["ndetections"][rows].sum())
         out["score"][best] *= weight(("storm",))

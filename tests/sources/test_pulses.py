@@ -9,7 +9,7 @@ from pulsar.sources.pulses import (
     in_order,
     judge,
     lower_what_comes_in_numbers,
-    merge_storms,
+    merge_storm,
     of_one_dm,
     storm,
 )
@@ -71,9 +71,9 @@ def test_what_may_as_well_be_at_dm_zero_is_flagged_only_where_no_pulsar_is():
 def test_a_storm_is_one_row_and_a_strong_burst_is_none_of_it():
     table = np.concatenate([noise(300), table_of([23.4], [180.0], [16.0])])
     told = np.zeros(301, dtype=bool)
-    storms = storm(table, told, told, 7.0, dms=DMS.size)
-    assert [rows.size for rows in storms] == [300]
-    out = in_order(merge_storms(table, storms))
+    rows = storm(table, told, told, 7.0, dms=DMS.size)
+    assert rows.size == 300
+    out = in_order(merge_storm(table, rows))
     assert len(out) == 2
     assert out["dm"][0] == 180.0
     assert list(out["rfi_flags"]) == ["", "storm"]
@@ -83,7 +83,7 @@ def test_a_storm_is_one_row_and_a_strong_burst_is_none_of_it():
 
 @pytest.mark.parametrize("n", [0, 5, 11])
 def test_few_events_are_no_storm(n):
-    assert storm(noise(n), np.zeros(n, bool), np.zeros(n, bool), 7.0, dms=DMS.size) == []
+    assert storm(noise(n), np.zeros(n, bool), np.zeros(n, bool), 7.0, dms=DMS.size).size == 0
 
 
 def test_pulses_of_one_dm_are_no_storm():
@@ -94,21 +94,21 @@ def test_pulses_of_one_dm_are_no_storm():
     spared = of_one_dm(table, [near, np.array([0, 1, 2])], DMS)
     assert spared[200:].all()
     assert not spared[[0, 1, 2]].any()
-    (rows,) = storm(table, np.zeros(215, bool), spared, 7.0, dms=DMS.size)
+    rows = storm(table, np.zeros(215, bool), spared, 7.0, dms=DMS.size)
     assert not np.isin(np.arange(200, 215), rows).any()
 
 
 def test_what_follows_a_dispersed_pulse_is_no_storm():
-    assert storm(noise(100), np.ones(100, bool), np.zeros(100, bool), 7.0, dms=DMS.size) == []
+    assert storm(noise(100), np.ones(100, bool), np.zeros(100, bool), 7.0, dms=DMS.size).size == 0
 
 
 def test_in_a_single_series_only_a_clump_is_a_storm():
     rng = np.random.default_rng(5)
     none = np.zeros(60, bool)
-    assert storm(noise(60), none, none, 7.0, dms=1) == []
+    assert storm(noise(60), none, none, 7.0, dms=1).size == 0
     table = noise(60)
     table["time"][:40] = 30.0 + rng.uniform(0, 0.9, 40)
-    (rows,) = storm(table, none, none, 7.0, dms=1)
+    rows = storm(table, none, none, 7.0, dms=1)
     assert np.isin(np.arange(40), rows).sum() >= 38
     assert rows.size <= 44
 
