@@ -43,7 +43,7 @@ from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
 from pulsar.stack.epochs import GridPowers
 from pulsar.stack.files import POINTS, StackGrid, decoded, encode
 from pulsar.stack.search import StackSearch
-from pulsar.synthesis import Sky
+from pulsar.synthesis.model import Sky
 
 app = commands(__doc__)
 trials = commands("Constants of the searches that are counted in noise: independent trials, and what grids lose.")

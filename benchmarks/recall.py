@@ -37,9 +37,8 @@ from pulsar.io.product.reader import Run
 from pulsar.pipeline.completeness import Fates
 from pulsar.pipeline.plan import dry_run
 from pulsar.run import search
-from pulsar.synthesis import Burst, Injection, Pulsar, Sky, channel_sigmas
-from pulsar.synthesis.injection import Injector, inject_in_memory
-from pulsar.synthesis.model import Orbit
+from pulsar.synthesis.injection import Injector, channel_sigmas, inject_in_memory
+from pulsar.synthesis.model import Burst, Injection, Orbit, Pulsar, Sky
 from pulsar.synthesis.signal import burst_signal, observed_spin, pulsar_signal
 
 NAN = float("nan")

@@ -39,7 +39,8 @@ from pulsar.searches.search import EVERYTHING
 from pulsar.sky.barycentre import arrival_times
 from pulsar.stack.epochs import add_epoch
 from pulsar.stack.run import search_stack
-from pulsar.synthesis import Sky, write_filterbank
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import write_filterbank
 
 # Times of arrival, skies of two epochs, and the engines of a run on data in memory are references of the tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

@@ -23,7 +23,8 @@ from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.data.injected import wilson
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, write_filterbank
+from pulsar.synthesis.model import Pulsar
+from pulsar.synthesis.write import write_filterbank
 
 Array = NDArray[np.float64]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="of the search; may be repeated")]

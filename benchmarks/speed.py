@@ -41,7 +41,8 @@ from pulsar.orbits.search import Octave, OrbitSearch, octaves
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
 from pulsar.searches import registry
-from pulsar.synthesis import Pulsar, Sky, write_filterbank, write_psrfits
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank, write_psrfits
 
 # What is in a product is told by a reference of the tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

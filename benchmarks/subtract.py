@@ -35,7 +35,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
 from pulsar.pipeline.samples import subtract
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, Sky
+from pulsar.synthesis.model import Pulsar, Sky
 
 app = commands(__doc__)
 BRIGHT = {"period": 0.2531234, "dm": 56.0, "duty": 0.03}

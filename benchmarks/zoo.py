@@ -33,8 +33,8 @@ from pulsar.config.model import Config, RfiConfig
 from pulsar.errors import PulsarError
 from pulsar.io.open import open_observation
 from pulsar.run import search
-from pulsar.synthesis import Burst, Pulsar, make, write_filterbank
-from pulsar.synthesis.model import Sky
+from pulsar.synthesis.model import Burst, Pulsar, Sky
+from pulsar.synthesis.write import make, write_filterbank
 
 app = commands(__doc__)
 # A search that covers what is injected, no more: the folding search of pulses of 1 % and more of 0.5 to 5 s.

@@ -21,8 +21,8 @@ from shared import words_of
 
 from pulsar.data.header import Header, band_delay
 from pulsar.errors import ConfigError
-from pulsar.synthesis import Burst, Pulsar, Rfi, Sky
 from pulsar.synthesis.interference import alive
+from pulsar.synthesis.model import Burst, Pulsar, Rfi, Sky
 from pulsar.synthesis.population import smeared
 from pulsar.synthesis.signal import burst_signal, pulsar_signal
 

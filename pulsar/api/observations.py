@@ -446,25 +446,25 @@ def simulate(
     >>> simulate(nchans=64, tobs=1.0, pulsars=[{"period": 0.05, "dm": 30, "snr": 25}])
     <Filterbank: SIMULATED, 64 channels 1375.95 to 1499 MHz, 7629 samples of 131.072 µs (0.999948 s)>
     """
-    from pulsar import synthesis
+    from pulsar.synthesis import model, write
 
-    if sky is not None and not isinstance(sky, synthesis.Sky):
+    if sky is not None and not isinstance(sky, model.Sky):
         raise ConfigError(f"sky = {sky!r}: expected a Sky; its fields are given by name, such as tobs=10")
     if values or sky is None:
         known = {} if sky is None else sky.model_dump(exclude_unset=True)
         if {"tobs", "nsamps"} & values.keys():
             known = {key: value for key, value in known.items() if key not in ("tobs", "nsamps")}
-        sky = synthesis.validate(synthesis.Sky, known | values, "simulate")
+        sky = model.validate(model.Sky, known | values, "simulate")
     threads = threads_of(threads)
     if path is None:
         if output:
             raise ConfigError(f"{', '.join(output)}: options of a file, but no path is given")
-        return Filterbank.from_block(synthesis.make(sky, threads=threads))
+        return Filterbank.from_block(write.make(sky, threads=threads))
     target = Path(fspath(path))
     if target.suffix == ".fil":
-        return (synthesis.write_filterbank(sky, target, threads=threads, overwrite=overwrite, **(output or {})),)
+        return (write.write_filterbank(sky, target, threads=threads, overwrite=overwrite, **(output or {})),)
     if target.suffix in (".fits", ".fit", ".sf"):
-        return synthesis.write_psrfits(sky, target, threads=threads, overwrite=overwrite, **(output or {}))
+        return write.write_psrfits(sky, target, threads=threads, overwrite=overwrite, **(output or {}))
     raise ConfigError(f"{target}: a synthetic observation is a .fil (SIGPROC) or a .fits or .sf (PSRFITS)")
 
 
@@ -519,14 +519,14 @@ def inject(
     DataError
         No channel varies, or the data in a file are dedispersed.
     """
-    from pulsar import synthesis
+    from pulsar.synthesis import injection, model
 
     settings = settings_of(config)
     content: dict[str, Any] = {"pulsars": _list("pulsars", pulsars), "bursts": _list("bursts", bursts)}
     content |= {"rfi": _list("rfi", rfi), "seed": seed}
     if not (content["pulsars"] or content["bursts"] or content["rfi"]):
         raise ConfigError("inject: nothing to inject: give pulsars=, bursts= or rfi=")
-    injection = synthesis.validate(synthesis.Injection, content, "inject")
+    added = model.validate(model.Injection, content, "inject")
     if nbits not in (None, 1, 2, 4, 8, 16, 32):
         raise ConfigError(f"nbits = {nbits!r}: expected 1, 2, 4, 8, 16 or 32")
     threads = threads_of(settings.run.threads)
@@ -537,14 +537,14 @@ def inject(
         series = SeriesInMemory(data)
         # One channel without width, so that nothing is smeared.
         header = series.header.with_(fch1=1400.0, foff=-1e-9, dm=0.0, is_series=False)
-        samples = synthesis.inject_in_memory(Filterbank(series.data, header), injection, threads=threads).data[0]
+        samples = injection.inject_in_memory(Filterbank(series.data, header), added, threads=threads).data[0]
         return TimeSeries(samples, data.tsamp, data.dm, data.tstart)
     show = progress_of(progress)
     with observed("inject", data, settings) as obs, show.stage("injecting", obs.header.nsamps, "samples") as tick:
         if out is None:
-            return synthesis.inject_in_memory(obs, injection, nbits=nbits, threads=threads, progress=tick)
+            return injection.inject_in_memory(obs, added, nbits=nbits, threads=threads, progress=tick)
         how: dict[str, Any] = {"nbits": nbits, "threads": threads, "overwrite": overwrite, "progress": tick}
-        return synthesis.inject(obs, Path(fspath(out)), injection, **how)
+        return injection.inject(obs, Path(fspath(out)), added, **how)
 
 
 def _list(name: str, signals: Any) -> list[Any]:

@@ -31,7 +31,8 @@ from pulsar.folding.refine import refine
 from pulsar.io.open import open_observation
 from pulsar.pipeline.progress import PLANNED, Progress, Rates, StageRate, read_rates, write_rates
 from pulsar.pipeline.stages import BatchSearch
-from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 from pulsar_kernels.arrays import Floats, Int16s
 
 #: Threads of the figures.

@@ -322,7 +322,7 @@ def simulate(
     if not output.exists():
         check_truth(output, sky, overwrite=overwrite)
 
-    from pulsar.synthesis import truth_path, write_filterbank, write_psrfits
+    from pulsar.synthesis.write import truth_path, write_filterbank, write_psrfits
 
     written: Sequence[Path]
     with progress.stage("simulating", total=content.header.nsamps, unit="samples") as tick:
@@ -353,7 +353,7 @@ def is_psrfits(output: Path, rows_per_file: int | None, pol: str) -> bool:
 
 def check_truth(output: Path, sky: Path | None, *, overwrite: bool) -> None:
     """Refuse to replace the truth of another file of the same stem, unless it is what the sky was read from."""
-    from pulsar.synthesis import truth_path
+    from pulsar.synthesis.write import truth_path
 
     path = truth_path(output)
     if path.exists() and not overwrite and (sky is None or sky.resolve() != path.resolve()):
@@ -403,8 +403,9 @@ def inject(
         raise ConfigError(f"{output}: inject writes SIGPROC files: end the name in .fil")
     pulsar = one_pulsar.values()
 
-    from pulsar.synthesis import Injection, load_injection, truth_path, validate
-    from pulsar.synthesis import inject as inject_into
+    from pulsar.synthesis.injection import inject as inject_into
+    from pulsar.synthesis.model import Injection, load_injection, validate
+    from pulsar.synthesis.write import truth_path
 
     content: dict[str, Any] = {} if sky is None else load_injection(sky).model_dump()
     if pulsar is not None:
@@ -449,8 +450,8 @@ def demo(
     with Ahead(parts_of(settings), workers) as compiled:
         from pulsar.report.page import tasks_of, write_report
         from pulsar.run import search
-        from pulsar.synthesis import demo_sky, write_filterbank
-        from pulsar.synthesis.write import truth
+        from pulsar.synthesis.model import demo_sky
+        from pulsar.synthesis.write import truth, write_filterbank
 
         sky = demo_sky(seed)
         with progress.stage("simulating", total=sky.header.nsamps, unit="samples") as tick:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import pulsar
 from pulsar.io.sigproc import FilterbankWriter
-from pulsar.synthesis import Sky, make
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import make
 
 PERIOD, DM, TSAMP = 0.05432, 60.0, 512e-6
 SKY = {"nchans": 32, "fch1": 1492.0, "foff": -16.0, "tsamp": TSAMP, "nsamps": 30_000, "seed": 5, "telescope": ""}

@@ -10,7 +10,8 @@ from astropy.table import QTable
 
 import pulsar
 from pulsar.data.source import SIGMA_LEVELS
-from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 PERIOD, DM = 0.05432, 60.0
 

@@ -15,7 +15,8 @@ import pulsar
 from pulsar.api._given import observed, taken
 from pulsar.config.model import Config
 from pulsar.errors import ConfigError, DataError
-from pulsar.synthesis import Sky, make
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import make
 
 STEP = 1e-3
 NSAMPS = 40_000

@@ -12,7 +12,8 @@ from pulsar.batch.units import Batch
 from pulsar.config.load import load_config
 from pulsar.config.model import Config
 from pulsar.io.product.reader import read
-from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 
 def one_file(folder: Path, number: int) -> Path:

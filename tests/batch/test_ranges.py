@@ -18,7 +18,8 @@ from pulsar.config.load import load_config
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from zoo_skies import RECEIVERS, SATELLITES, ZOO, draw, judge, masked_part, skie
 from pulsar.config.load import load_config
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.errors import ConfigError
-from pulsar.synthesis import Burst, Pulsar, Synthesiser, make
-from pulsar.synthesis.model import RFI_FIELDS
+from pulsar.synthesis.model import RFI_FIELDS, Burst, Pulsar
 from pulsar.synthesis.signal import burst_signal, pulsar_signal
+from pulsar.synthesis.write import Synthesiser, make
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "zoo.py"
 

@@ -6,7 +6,7 @@ import zoo
 from zoo_skies import in_turns, of_pulsar
 
 from pulsar.data.header import Header
-from pulsar.synthesis import Pulsar
+from pulsar.synthesis.model import Pulsar
 
 
 def file_with(candidates, pulses=(), signal="", detected=False):

@@ -10,7 +10,8 @@ from pulsar.cleaning.statistics import measure
 from pulsar.config.model import RfiConfig
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.io.open import open_observation
-from pulsar.synthesis import Burst, Pulsar, Sky, make, write_filterbank
+from pulsar.synthesis.model import Burst, Pulsar, Sky
+from pulsar.synthesis.write import make, write_filterbank
 
 SKY = Sky(nchans=96, fch1=1497.4, foff=-5.2083, tsamp=512e-6, tobs=16.0, seed=11)
 SIGNALS = {

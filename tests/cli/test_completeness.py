@@ -11,7 +11,8 @@ from pulsar.cli.app import app
 from pulsar.config.load import load_config
 from pulsar.io.product.reader import read
 from pulsar.run import search
-from pulsar.synthesis import Sky, write_filterbank
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import write_filterbank
 
 #: Narrow and short: one place is searched within a second.
 SKY = {"nchans": 16, "fch1": 1484.0, "foff": -32.0, "tsamp": 1024e-6, "nsamps": 8_000, "telescope": "FAST"}

@@ -7,7 +7,8 @@ import pytest
 from reference.command import run
 
 from pulsar.data.text import duration
-from pulsar.synthesis import Sky, write_psrfits
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import write_psrfits
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.sigproc import FilterbankWriter
 from pulsar.pipeline.start import fingerprint
-from pulsar.synthesis import Pulsar, Rfi, Sky, write_filterbank
+from pulsar.synthesis.model import Pulsar, Rfi, Sky
+from pulsar.synthesis.write import write_filterbank
 
 SKY = Sky(
     nchans=64,

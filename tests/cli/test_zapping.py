@@ -12,8 +12,8 @@ from pulsar.data.fold import Fold, zapped
 from pulsar.errors import ConfigError
 from pulsar.followup.folding import measured, touched
 from pulsar.io.product.reader import read
-from pulsar.synthesis import Sky, write_filterbank
-from pulsar.synthesis.model import Pulsar
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 from pulsar.triage.site import Site
 
 PERIOD, DM = 0.0523, 40.0

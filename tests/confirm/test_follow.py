@@ -16,7 +16,8 @@ from pulsar.io.labels import Label, Sidecar, beside, now, uid_of
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import Target
 from pulsar.pipeline.ephemerides import Ephemeris
-from pulsar.synthesis import Sky, write_filterbank
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import write_filterbank
 
 CONFIG = load_config(None, ["rfi.enabled=false", "rfi.clip=0", "run.threads=1", "fold.nbands=16"])
 

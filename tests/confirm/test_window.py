@@ -12,7 +12,7 @@ from pulsar.confirm.window import Sought, Window, box_of, characteristic, gaussi
 from pulsar.constants import C
 from pulsar.data.header import Header
 from pulsar.searches import stats
-from pulsar.synthesis import Sky
+from pulsar.synthesis.model import Sky
 
 NSAMPS, TSAMP = 1 << 15, 1e-3
 FREQS = np.linspace(1450.0, 1250.0, 32)

@@ -20,8 +20,8 @@ from pulsar.io.product.reader import read
 from pulsar.io.product.writer import Target
 from pulsar.pipeline.ephemerides import Ephemeris, ephemerides_of, ephemerides_of_list
 from pulsar.sky.barycentre import motion_of
-from pulsar.synthesis import Sky, write_filterbank
-from pulsar.synthesis.model import Pulsar
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 CONFIG = load_config(None, ["rfi.enabled=false", "rfi.clip=0", "run.threads=1", "fold.nbands=8"])
 # Six bins of 1/T of drift: half of that from the start to the middle.

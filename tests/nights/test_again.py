@@ -19,7 +19,8 @@ from pulsar.report.why import Question, why
 from pulsar.report.words import judged
 from pulsar.run import search
 from pulsar.sky.barycentre import motion_of
-from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 CONFIG = load_config(None)
 #: A weak pulsar in two nights, a line at one topocentric period everywhere.

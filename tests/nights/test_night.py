@@ -17,7 +17,8 @@ from pulsar.nights.night import ALL, Job, jobs, search_night
 from pulsar.pipeline.progress import Progress
 from pulsar.run import search
 from pulsar.sky.observatory import Receiver
-from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank, write_psrfits
+from pulsar.synthesis.model import Burst, Pulsar, Rfi, Sky
+from pulsar.synthesis.write import write_filterbank, write_psrfits
 
 NSAMPS, TSAMP, NCHANS = 1 << 14, 512e-6, 64
 #: The receiver of FAST.

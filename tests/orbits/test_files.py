@@ -21,9 +21,9 @@ from pulsar.orbits.run import check_size, plan_only, plan_orbits, search_orbits
 from pulsar.orbits.search import CircularOrbit, OrbitSearch
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.timing import read_par
-from pulsar.synthesis import Sky, write_filterbank
 from pulsar.synthesis.model import Orbit as SkyOrbit
-from pulsar.synthesis.model import Pulsar
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 N, TSAMP, FREQ, DM = 200_000, 1e-3, 142.0, 24.0
 PORB, SIZE, TURNS = 205.0, 0.009, 0.2

@@ -164,7 +164,8 @@ def counted() -> dict[str, Any]:
 
 def files(folder: Path) -> tuple[Path, list[Path], Path]:
     """A filterbank, the same as PSRFITS, and a dedispersed series."""
-    from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank, write_psrfits
+    from pulsar.synthesis.model import Burst, Pulsar, Rfi, Sky
+    from pulsar.synthesis.write import write_filterbank, write_psrfits
 
     sky = Sky(
         nchans=64,

@@ -8,7 +8,7 @@ import pytest
 from pulsar.config.load import load_config
 from pulsar.io.product.reader import Run
 from pulsar.run import search
-from pulsar.synthesis import write_filterbank
+from pulsar.synthesis.write import write_filterbank
 
 
 @pytest.fixture(scope="module")

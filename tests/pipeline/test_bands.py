@@ -25,7 +25,8 @@ from pulsar.pipeline.stages import pulse_threshold, pulse_trials
 from pulsar.run import search
 from pulsar.searches import stats
 from pulsar.searches.pulses import Pulses, joined_bands
-from pulsar.synthesis import Burst, Rfi, Sky, write_filterbank
+from pulsar.synthesis.model import Burst, Rfi, Sky
+from pulsar.synthesis.write import write_filterbank
 
 NCHANS, NSAMPS, TSAMP = 64, 1 << 15, 512e-6
 TIME, DM, WIDTH = 7.0, 220.0, 4e-3

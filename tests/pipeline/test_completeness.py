@@ -13,7 +13,7 @@ from pulsar.io.product.reader import read
 from pulsar.pipeline.injections import LONG_RUN, amount
 from pulsar.pipeline.plan import dry_run
 from pulsar.run import search
-from pulsar.synthesis import Burst, Pulsar, Rfi, Sky
+from pulsar.synthesis.model import Burst, Pulsar, Rfi, Sky
 
 SKY = Sky(
     nchans=64,

@@ -7,7 +7,8 @@ from pulsar.config.load import load_config
 from pulsar.io.open import open_observation
 from pulsar.io.psrfits import PsrfitsWriter
 from pulsar.run import first_look, search
-from pulsar.synthesis import Pulsar, Sky, write_psrfits
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_psrfits
 
 NSAMPS, TSAMP, PERIOD = 1 << 15, 512e-6, 0.0913
 

@@ -8,8 +8,9 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.plan import dry_run
 from pulsar.run import search
-from pulsar.synthesis import Burst, Pulsar, Sky, Synthesiser, write_filterbank
+from pulsar.synthesis.model import Burst, Pulsar, Sky
 from pulsar.synthesis.signal import observed_spin
+from pulsar.synthesis.write import Synthesiser, write_filterbank
 
 BAND = {"nchans": 32, "fch1": 1490.0, "foff": -12.0}
 QUICK = ["run.threads=2", "fold.ncands=12", "fold.nbins=64", "fold.nbands=16"]

@@ -18,7 +18,8 @@ from pulsar.pipeline.searches import all_searches, part_rooms, trial_shares
 from pulsar.pipeline.stages import SeriesSearch
 from pulsar.run import search
 from pulsar.searches import stats
-from pulsar.synthesis import Orbit, Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Orbit, Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 NCHANS, NSAMPS, TSAMP = 32, 1 << 16, 1e-3
 PERIOD, DM = 0.0937, 40.0

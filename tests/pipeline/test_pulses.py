@@ -9,7 +9,8 @@ from pulsar.config.load import load_config
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.pipeline.pulses import judge_shapes, sweep_dms, sweeps_share
 from pulsar.run import search
-from pulsar.synthesis import Burst, Sky, write_filterbank
+from pulsar.synthesis.model import Burst, Sky
+from pulsar.synthesis.write import write_filterbank
 
 
 def test_what_has_the_dm_of_several_sweeps_is_told():

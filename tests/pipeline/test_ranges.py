@@ -12,7 +12,7 @@ from pulsar.io.memory import Filterbank
 from pulsar.pipeline import ranges
 from pulsar.pipeline.ranges import Searched, cut, search_range
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, Rfi, Sky
+from pulsar.synthesis.model import Pulsar, Rfi, Sky
 
 SKY = Sky(
     nchans=32, fch1=1450.0, foff=-12.0, tsamp=5e-4, nsamps=16_384, seed=3,

@@ -19,7 +19,8 @@ from pulsar.pipeline.progress import (
     read_rates,
     write_rates,
 )
-from pulsar.synthesis import Sky, write_filterbank
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import write_filterbank
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ from pulsar.config.load import load_config
 from pulsar.io.open import open_observation
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.room import reserve_ahead
-from pulsar.synthesis import Sky, write_filterbank
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import write_filterbank
 
 
 def test_it_is_where_samples_are_kept_and_the_statistics_fit_beside_them(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from pulsar.pipeline.stages import BatchSearch
 from pulsar.run import search
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import Candidate
-from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 SHAPE = {"nchans": 32, "fch1": 1494.0, "foff": -8.0, "tsamp": 512e-6, "nsamps": 1 << 16, "seed": 5}
 TOBS = SHAPE["nsamps"] * SHAPE["tsamp"]

@@ -27,7 +27,8 @@ from pulsar.report.words import About
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import separation
 from pulsar.sky.observatory import Receiver
-from pulsar.synthesis import Burst, Pulsar, Sky, write_psrfits
+from pulsar.synthesis.model import Burst, Pulsar, Sky
+from pulsar.synthesis.write import write_psrfits
 
 RECEIVER = Receiver(load_config("fast-19beam").receiver)
 NSAMPS, NCHANS = 1 << 14, 32

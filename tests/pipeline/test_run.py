@@ -19,7 +19,7 @@ from pulsar.pipeline.ranges import STAGE
 from pulsar.pipeline.searches import independent_dms
 from pulsar.pipeline.start import fingerprint
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, Rfi, Sky
+from pulsar.synthesis.model import Pulsar, Rfi, Sky
 
 PULSARS = (
     Pulsar(name="fast", period=0.0123456, dm=45.0, snr=25, duty=0.1, phase0=0.3),

@@ -8,7 +8,7 @@ from pulsar.dedisp.batches import TrialBatch
 from pulsar.dedisp.plan import FASTEST, HARMONICS, halved, halvings, lost, make_plan, periods_text, stretches
 from pulsar.pipeline.searches import independent_periodic
 from pulsar.pipeline.stages import BatchSearch, SeriesSearch
-from pulsar.synthesis import Sky
+from pulsar.synthesis.model import Sky
 
 FAST = Sky(nchans=4096, fch1=1499.94, foff=-0.122, tsamp=49.152e-6, nsamps=1 << 18)
 

@@ -13,7 +13,7 @@ from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.ranges import Searched
 from pulsar.pipeline.stages import SearchResult, SeriesSearch
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, Rfi, Sky
+from pulsar.synthesis.model import Pulsar, Rfi, Sky
 
 SKY = Sky(
     nchans=32, fch1=1450.0, foff=-12.0, tsamp=5e-4, nsamps=16_384, seed=3,

@@ -20,7 +20,8 @@ from pulsar.pipeline.cleaning import batches_of_set, set_plan
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.stages import SearchResult, SeriesSearch
 from pulsar.run import search
-from pulsar.synthesis import Burst, Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Burst, Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 PERIOD, DM, STEP = 0.0731, 61.0, 4.0
 SKY = Sky(

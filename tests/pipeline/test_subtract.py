@@ -40,7 +40,8 @@ from pulsar.pipeline.samples import split, subtract, wanted
 from pulsar.pipeline.start import fingerprint
 from pulsar.report.summary import summary
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, Rfi, Sky, make, write_filterbank
+from pulsar.synthesis.model import Pulsar, Rfi, Sky
+from pulsar.synthesis.write import make, write_filterbank
 
 BRIGHT = Pulsar(name="bright", period=0.1012345, dm=45.0, snr=150, duty=0.04)
 WEAK = Pulsar(name="weak", period=0.0371277, dm=80.0, snr=16, duty=0.06)

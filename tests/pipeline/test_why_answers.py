@@ -17,7 +17,8 @@ from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run, read
 from pulsar.nights.merge import merge
 from pulsar.report.why import Question, why
-from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank
+from pulsar.synthesis.model import Burst, Pulsar, Rfi, Sky
+from pulsar.synthesis.write import write_filterbank
 
 PULSARS = {
     pulsar.name: pulsar

@@ -12,7 +12,8 @@ from pulsar.io.open import open_observation
 from pulsar.pipeline.cleaning import tell_zapped
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Level, Progress
-from pulsar.synthesis import Sky, write_filterbank
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import write_filterbank
 
 HEADER = Header(nchans=100, nsamps=1000, tsamp=1e-3, fch1=1497.5, foff=-5.0, tstart=55000.0)
 

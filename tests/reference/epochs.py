@@ -7,8 +7,7 @@ import numpy as np
 
 from pulsar.constants import C
 from pulsar.sky.barycentre import motion_of
-from pulsar.synthesis import Sky
-from pulsar.synthesis.model import Pulsar
+from pulsar.synthesis.model import Pulsar, Sky
 
 #: Receiver of both, and the starts of the observations.
 BAND: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Interference for synthetic skies that is masked: channels, blocks of some, and samples of all."""
 
-from pulsar.synthesis import Rfi
+from pulsar.synthesis.model import Rfi
 
 RFI = (
     Rfi(kind="narrowband", freqs=(1400, 1410), strength=8),

@@ -159,7 +159,8 @@ def test_the_command_line_takes_the_catalogue_and_advertises_none(tmp_path, monk
     from typer.testing import CliRunner
 
     from pulsar.cli.app import app
-    from pulsar.synthesis import Sky, write_filterbank
+    from pulsar.synthesis.model import Sky
+    from pulsar.synthesis.write import write_filterbank
 
     sky = Sky(nchans=16, fch1=1450.0, foff=-6.25, tsamp=1e-3, nsamps=256, ra_deg=83.63, dec_deg=22.0)
     path = str(write_filterbank(sky, tmp_path / "a.fil", threads=1))

@@ -7,7 +7,8 @@ import pytest
 
 from pulsar.config.load import load_config
 from pulsar.run import search
-from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Pulsar, Sky
+from pulsar.synthesis.write import write_filterbank
 
 PERIOD = 0.0837
 

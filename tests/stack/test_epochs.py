@@ -24,7 +24,8 @@ from pulsar.stack import epochs
 from pulsar.stack.epochs import add_epoch
 from pulsar.stack.files import Store, data_key
 from pulsar.stack.run import opened, search_stack
-from pulsar.synthesis import Sky, write_filterbank
+from pulsar.synthesis.model import Sky
+from pulsar.synthesis.write import write_filterbank
 
 N, TSAMP, FREQ, DM = 1 << 15, 2e-3, 41.2345, 20.0
 RA, DEC = 322.49, 12.17

@@ -10,9 +10,10 @@ from pulsar.cleaning.statistics import measure
 from pulsar.config.model import RfiConfig
 from pulsar.dedisp.subbands import Subbands
 from pulsar.io.memory import Filterbank
-from pulsar.synthesis import Burst, Pulsar, Sky, make
 from pulsar.synthesis.injection import InjectedSource, Injector
+from pulsar.synthesis.model import Burst, Pulsar, Sky
 from pulsar.synthesis.signal import burst_signal, pulsar_signal
+from pulsar.synthesis.write import make
 
 PULSAR = Pulsar(period=0.0437, dm=60.0, snr=60.0, duty=0.05, accel=20.0)
 BURST = Burst(time=2.0, dm=100.0, snr=40.0, width=3e-3)

@@ -7,28 +7,21 @@ import pytest
 
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
-from pulsar.synthesis import (
+from pulsar.synthesis.injection import _sigma_of_codes, channel_sigmas, inject
+from pulsar.synthesis.interference import channels_of
+from pulsar.synthesis.model import (
     Burst,
     Injection,
     Orbit,
     Pulsar,
     Rfi,
     Sky,
-    Synthesiser,
-    channel_sigmas,
     demo_sky,
-    inject,
     load_injection,
     load_sky,
-    make,
-    truth_path,
     validate,
-    write_filterbank,
-    write_psrfits,
 )
-from pulsar.synthesis.injection import _sigma_of_codes
-from pulsar.synthesis.interference import channels_of
-from pulsar.synthesis.write import NPOL, to_toml, truth
+from pulsar.synthesis.write import NPOL, Synthesiser, make, to_toml, truth, truth_path, write_filterbank, write_psrfits
 
 SKY = Sky(
     nchans=32,

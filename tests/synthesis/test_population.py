@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pulsar.errors import ConfigError, DataError
-from pulsar.synthesis import Sky
+from pulsar.synthesis.model import Sky
 from pulsar.synthesis.population import DUTY, MOST_TOLD, Ranges, draw_burst, draw_pulsar, duty_of, read_asked
 
 

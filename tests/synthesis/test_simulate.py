@@ -10,24 +10,10 @@ import pytest
 
 from pulsar.constants import KDM, C
 from pulsar.errors import ConfigError
-from pulsar.synthesis import (
-    Burst,
-    Component,
-    Orbit,
-    Pulsar,
-    Rfi,
-    Sky,
-    Synthesiser,
-    demo_sky,
-    make,
-    observed_accel,
-    observed_spin,
-    phase,
-)
 from pulsar.synthesis.interference import Interference
-from pulsar.synthesis.model import RFI_FIELDS, components_of
-from pulsar.synthesis.signal import burst_signal, recorded_profiles, smearing
-from pulsar.synthesis.write import TILE
+from pulsar.synthesis.model import RFI_FIELDS, Burst, Component, Orbit, Pulsar, Rfi, Sky, components_of, demo_sky
+from pulsar.synthesis.signal import burst_signal, observed_accel, observed_spin, phase, recorded_profiles, smearing
+from pulsar.synthesis.write import TILE, Synthesiser, make
 
 BASE = Sky(nchans=32, fch1=1484.375, foff=-15.625, tsamp=256e-6, nsamps=2**15, seed=3, nbits=32, mean=0, sigma=1)
 
