@@ -72,8 +72,6 @@ JudgedFiles = Annotated[
 ]
 Threads = Annotated[int | None, option("Threads.", "N", default="all cores, or OMP_NUM_THREADS", min=0)]
 Beams = Annotated[str | None, option("Of folders: only these beams, such as 1,3,5-9.", "LIST")]
-Segment = Annotated[int | None, option("Search N files of a beam at a time.", "N", min=1)]
-Overlap = Annotated[float, option("Of neighbouring segments, as a fraction.", min=0, max=0.99)]
 Overwrite = Annotated[bool, named("--overwrite", "Replace an existing output.")]
 Top = Annotated[int, option("Candidates to print at the end.", "N", min=1)]
 Resume = Annotated[bool, named("--resume", "Go on where an interrupted run stopped.")]
@@ -122,8 +120,8 @@ class Folders:
     """The beams of folders that are searched, and how many files at a time."""
 
     beams: Beams = None
-    segment: Segment = None
-    overlap: Overlap = 0.5
+    segment: Annotated[int | None, option("Search N files of a beam at a time.", "N", min=1)] = None
+    overlap: Annotated[float, option("Of neighbouring segments, as a fraction.", min=0, max=0.99)] = 0.5
 
     @property
     def given(self) -> bool:

@@ -213,30 +213,23 @@ def utc(mjd: float) -> str:
     return f" ({when:%Y-%m-%d %H:%M:%S} UTC)"
 
 
-OptionalFiles = Annotated[
-    list[Path] | None, argument("FILE...", "Files of one observation, in any format that is read.")
-]
-Plot = Annotated[Path | None, option("Draw the DM plan: smearing and steps over DM.", "PNG")]
-SurveyFile = Annotated[
-    Path | None,
-    option("Instead of files: what a survey takes (beams, hours, band, search, nodes).", "FILE.toml"),
-]
-Companion = Annotated[
-    float | None, option("With --orbit: what pulsars with a companion of this mass need [M_sun].", "M")
-]
-Orbit = Annotated[str | None, option("With --companion: orbital period, such as 8h or 0.35d [s].", "P")]
-
-
 @options("dm", "searches", "subtract", "ncands", "threads", "memory")
 def plan(
-    files: OptionalFiles = None,
-    survey: SurveyFile = None,
+    files: Annotated[
+        list[Path] | None, argument("FILE...", "Files of one observation, in any format that is read.")
+    ] = None,
+    survey: Annotated[
+        Path | None,
+        option("Instead of files: what a survey takes (beams, hours, band, search, nodes).", "FILE.toml"),
+    ] = None,
     *,
     settings: Config,
     pieces: Folders,
-    companion: Companion = None,
-    orbit: Orbit = None,
-    plot: Plot = None,
+    companion: Annotated[
+        float | None, option("With --orbit: what pulsars with a companion of this mass need [M_sun].", "M")
+    ] = None,
+    orbit: Annotated[str | None, option("With --companion: orbital period, such as 8h or 0.35d [s].", "P")] = None,
+    plot: Annotated[Path | None, option("Draw the DM plan: smearing and steps over DM.", "PNG")] = None,
     as_json: Json = False,
     overwrite: Overwrite = False,
 ) -> None:
