@@ -108,8 +108,7 @@ def plan_units(night: Night, config: Config, **pieces: Any) -> tuple[list[Unit],
     """
     todo = jobs(night, config, Path(), **pieces)
     # With one thread the elapsed time of a plan is CPU time.
-    run = config.run.model_copy(update={"threads": 1})
-    plans, failures = plan_jobs([replace(job, config=job.config.model_copy(update={"run": run})) for job in todo])
+    plans, failures = plan_jobs([replace(job, config=job.config.changed(run={"threads": 1})) for job in todo])
     units: list[Unit] = []
     for job in todo:
         position = job.config.input.ra_deg, job.config.input.dec_deg
@@ -189,9 +188,9 @@ def _absolute(config: Config) -> Config:
         values = getattr(config, section)
         paths = {key: getattr(values, key) for key in keys}
         # What is no file may be a word, such as psrqpy.
-        absolute = {key: str(Path(path).absolute()) for key, path in paths.items() if path and Path(path).exists()}
-        changed[section] = values.model_copy(update=absolute)
-    return config.model_copy(update=changed)
+        there = {key: path for key, path in paths.items() if path and Path(path).exists()}
+        changed[section] = {key: str(Path(path).absolute()) for key, path in there.items()}
+    return config.changed(**changed)
 
 
 def _check_same(folder: Path, config: Config, units: Sequence[Unit]) -> None:
@@ -216,8 +215,7 @@ def _settings_of_products(batch: Batch, config: Config) -> Config:
         with contextlib.suppress(DataError):
             settings = settings_of(read(product(batch.folder, unit.name)).provenance)
             # The position is that of the unit.
-            place = settings.input.model_copy(update={key: getattr(config.input, key) for key in ("ra_deg", "dec_deg")})
-            return settings.model_copy(update={"input": place})
+            return settings.changed(input={key: getattr(config.input, key) for key in ("ra_deg", "dec_deg")})
     return config
 
 

@@ -137,10 +137,8 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> Run:
     from pulsar.run import search
 
     _same_inputs(unit)
-    config = unit.config(load_settings(folder))
     changes = {"threads": request["threads"], "memory": str(request["memory"]), "scratch": request["scratch"]}
-    run = config.run.model_copy(update=changes)
-    config = config.model_copy(update={"run": run})
+    config = unit.config(load_settings(folder)).changed(run=changes)
     progress = Progress("log")
     slots = Slots(folder / "slots", int(request["io_slots"]))
     inputs = [Path(path) for path in unit.inputs]

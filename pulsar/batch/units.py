@@ -51,8 +51,7 @@ class Unit:
 
     def config(self, config: Config) -> Config:
         """The settings of a batch with the position of this unit."""
-        input_config = config.input.model_copy(update={"ra_deg": self.ra_deg, "dec_deg": self.dec_deg})
-        return config.model_copy(update={"input": input_config})
+        return config.changed(input={"ra_deg": self.ra_deg, "dec_deg": self.dec_deg})
 
 
 @dataclass(frozen=True)

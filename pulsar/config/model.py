@@ -445,6 +445,11 @@ class Config(Section):
     orbits: OrbitsConfig = OrbitsConfig()
     follow: FollowConfig = FollowConfig()
 
+    def changed(self, **sections: dict[str, Any]) -> Self:
+        """The same with other values of some keys; the values are not checked."""
+        new = {name: getattr(self, name).model_copy(update=values) for name, values in sections.items()}
+        return self.model_copy(update=new)
+
 
 class Option(NamedTuple):
     """An option that sets keys of the configuration."""

@@ -147,8 +147,7 @@ def _placed(pointing: Pointing, part: Pointing, config: Config) -> Config:
 
 def _at(config: Config, ra_deg: float, dec_deg: float | None) -> Config:
     """The configuration with another position."""
-    input_config = config.input.model_copy(update={"ra_deg": ra_deg, "dec_deg": dec_deg})
-    return config.model_copy(update={"input": input_config})
+    return config.changed(input={"ra_deg": ra_deg, "dec_deg": dec_deg})
 
 
 def plan_jobs(todo: Sequence[Job]) -> tuple[dict[str, RunPlan], list[tuple[str, PulsarError]]]:
@@ -386,5 +385,4 @@ def _with_places(job: Job, places: int, *, alone: bool) -> Job:
     if not alone:
         # By its name: the others may be more or fewer tomorrow.
         changes["seed"] = zlib.crc32(job.out.stem.encode(), job.config.completeness.seed & 0xFFFFFFFF)
-    settings = job.config.completeness.model_copy(update=changes)
-    return replace(job, config=job.config.model_copy(update={"completeness": settings}))
+    return replace(job, config=job.config.changed(completeness=changes))

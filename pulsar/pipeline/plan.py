@@ -285,7 +285,7 @@ def with_threshold(config: Config, plan: RunPlan) -> Config:
     """The settings with the S/N from which single pulses are kept where parts of the band are searched, too."""
     if not plan.bands:
         return config
-    return config.model_copy(update={"single_pulse": config.single_pulse.model_copy(update={"snr": plan.pulse_snr})})
+    return config.changed(single_pulse={"snr": plan.pulse_snr})
 
 
 def replanned(plan: RunPlan, samples: Samples, config: Config, progress: Progress) -> RunPlan:

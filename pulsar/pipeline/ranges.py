@@ -356,8 +356,7 @@ def search_ranges(
     if not left:
         return
     with crew() as workers:
-        run = config.run.model_copy(update={"threads": workers.threads, "memory": str(workers.memory)})
-        config = config.model_copy(update={"run": run})
+        config = config.changed(run={"threads": workers.threads, "memory": str(workers.memory)})
         local = dry_run(obs, config, freqs=plan.freqs)
         shared = RangeContext(
             files=tuple(str(file.path.absolute()) for file in obs.files),

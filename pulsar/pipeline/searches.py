@@ -345,18 +345,14 @@ def periodic_only(config: Config) -> Config:
 def pulses_only(config: Config) -> Config:
     """The settings of a band in part of the frequencies: nothing but single pulses is found in it."""
     config = _without(config, ["completeness", *(search.name for search in SEARCHES if search.periodic)])
-    pulses = config.single_pulse.model_copy(update={"bands": (1,)})
-    return config.model_copy(
-        update={"single_pulse": pulses, "search": config.search.model_copy(update={"parts": (1,)})}
-    )
+    return config.changed(single_pulse={"bands": (1,)}, search={"parts": (1,)})
 
 
 def _without(config: Config, names: Sequence[str]) -> Config:
     """The settings with some sections switched off."""
     # Accelerations are searched where there is a largest.
     none = {"accel": {"zmax": 0.0, "accel_max": None, "wmax": 0.0}}
-    off = {name: none.get(name, {"enabled": False}) for name in names}
-    return config.model_copy(update={name: getattr(config, name).model_copy(update=off[name]) for name in names})
+    return config.changed(**{name: none.get(name, {"enabled": False}) for name in names})
 
 
 def searches_of(config: Config, count: int, tobs: float) -> list[tuple[type[Search[Any]], Any]]:
