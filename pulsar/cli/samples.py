@@ -317,21 +317,20 @@ def simulate(
     """Write a synthetic observation, and what is in it as TOML beside it."""
     content = build_sky(sky, _those_given(shape), one_pulsar.values())
     fits = is_psrfits(output, rows_per_file, pol)
-    npol = {"AA+BB": 1, "AABB": 2, "AABBCRCI": 4, "IQUV": 4}[pol]
     common: dict[str, Any] = {"threads": thread_count(threads), "overwrite": overwrite}
     if not output.exists():
         check_truth(output, sky, overwrite=overwrite)
 
-    from pulsar.synthesis.write import truth_path, write_filterbank, write_psrfits
+    from pulsar.synthesis.write import NPOL, truth_path, write_filterbank, write_psrfits
 
     written: Sequence[Path]
     with progress.stage("simulating", total=content.header.nsamps, unit="samples") as tick:
         common["progress"] = tick
         if fits:
-            form: dict[str, Any] = {"npol": npol, "pol_type": pol, "rows_per_file": rows_per_file}
+            form: dict[str, Any] = {"npol": NPOL[pol], "pol_type": pol, "rows_per_file": rows_per_file}
             written = write_psrfits(content, output, **form, ascending=ascending is not False, **common)
         else:
-            written = [write_filterbank(content, output, nifs=npol, ascending=bool(ascending), **common)]
+            written = [write_filterbank(content, output, nifs=NPOL[pol], ascending=bool(ascending), **common)]
     for path in written:
         out(str(path))
     progress.message(f"what is in it: {truth_path(output)}")

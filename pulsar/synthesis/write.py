@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ _ROWS = 8
 # Channels that are put in the order of a file together: a whole cache line of 8-bit samples.
 _GROUP = 64
 
-Pol = Literal["AA+BB", "AABB", "AABBCRCI", "IQUV"]
+#: What is made of the polarisations, and how many that are.
 NPOL: dict[str, int] = {"AA+BB": 1, "AABB": 2, "AABBCRCI": 4, "IQUV": 4}
 
 _HALF = np.float32(math.sqrt(0.5))
@@ -61,7 +61,7 @@ class Synthesiser:
         Interference outside the band, no channel left for a signal, or floats that should wrap.
     """
 
-    def __init__(self, sky: Sky, *, nbits: int | None = None, pol: Pol = "AA+BB") -> None:
+    def __init__(self, sky: Sky, *, nbits: int | None = None, pol: str = "AA+BB") -> None:
         self.sky = sky
         self.pol = pol
         self.npol = NPOL[pol]
@@ -244,10 +244,6 @@ def make(sky: Sky, *, nbits: int | None = None, threads: int = 1) -> Block:
 
 
 Progress = Callable[[int], None]
-#: What the polarisations of files are made of.
-_POLS: Final[dict[str, Pol]] = {
-    "AA+BB": "AA+BB", "INTEN": "AA+BB", "AABB": "AABB", "AABBCRCI": "AABBCRCI", "IQUV": "IQUV",
-}  # fmt: skip
 
 
 def check_free(path: Path, *, overwrite: bool, nbytes: float = 0) -> None:
@@ -347,7 +343,7 @@ def write_filterbank(
         The file exists, or an impossible number of IFs.
     """
     path = Path(path)
-    kinds: dict[int, Pol] = {1: "AA+BB", 2: "AABB", 4: "IQUV"}
+    kinds = {1: "AA+BB", 2: "AABB", 4: "IQUV"}
     if nifs not in kinds:
         raise ConfigError(f"nifs {nifs}: 1 (total), 2 (AA, BB) or 4 (I, Q, U, V)")
     synthesiser = Synthesiser(sky, nbits=nbits, pol=kinds[nifs])
@@ -409,13 +405,14 @@ def write_psrfits(
     path = Path(path)
     if pol_type is None:
         pol_type = {1: "AA+BB", 2: "AABB", 4: "AABBCRCI"}.get(npol, "")
-    if pol_type not in _POLS or NPOL[_POLS[pol_type]] != npol:
+    pol = "AA+BB" if pol_type == "INTEN" else pol_type
+    if NPOL.get(pol) != npol:
         raise ConfigError(
             f"{npol} polarisations of type {pol_type!r}: 1 goes with AA+BB or INTEN, 2 with AABB, "
             "4 with AABBCRCI or IQUV"
         )
     pattern = [path] if rows_per_file is None else sorted(path.parent.glob(f"{path.stem}_[0-9]*{path.suffix}"))
-    synthesiser = Synthesiser(sky, nbits=nbits, pol=_POLS[pol_type])
+    synthesiser = Synthesiser(sky, nbits=nbits, pol=pol)
     for file in pattern or [path.with_name(f"{path.stem}_0001{path.suffix}")]:
         check_free(file, overwrite=overwrite, nbytes=_size(synthesiser))
     check_packing(sky.nchans, synthesiser.nbits)
