@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Strict, TypeAdapter
+from pydantic import Strict
 
 from pulsar.batch.units import Batch, Unit, log_file, product, read_batch, record_file
 from pulsar.data.files import read_bytes
@@ -75,9 +75,6 @@ class Record:
         return self.status == "stopped" and self.kind in ("storage", "mount")
 
 
-_RECORD: Final = TypeAdapter(Record)
-
-
 def again(record: Record, retries: int) -> bool:
     """True if a unit that has failed should be tried once more by itself.
 
@@ -97,7 +94,7 @@ def read_record(folder: Path, name: str) -> Record | None:
     path = record_file(folder, name)
     with contextlib.suppress(DataError):
         # Bytes of a record: far more than any has.
-        record = validated(_RECORD, read_bytes(path, "a record", most=1 << 16), str(path), "remove it")
+        record = validated(Record, read_bytes(path, "a record", most=1 << 16), str(path), "remove it")
         return record if record.name == name else None
     return None
 
@@ -202,7 +199,7 @@ def set_aside(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 #: Of each unit the time of its record [ns since 1970], and that.
-_INDEX: Final = TypeAdapter(dict[str, tuple[Annotated[int, Strict()], Record]])
+_Index = dict[str, tuple[Annotated[int, Strict()], Record]]
 
 
 def look(batch: Batch, *, ours: bool) -> dict[str, Record]:
@@ -249,7 +246,7 @@ def _read_index(batch: Batch) -> dict[str, tuple[int, Record]]:
     # For each unit twice the bytes that a record has at most, with a reason in any script.
     path, most = index_file(batch.folder), (1 << 16) + (8 << 10) * len(batch.units)
     with contextlib.suppress(DataError):
-        rows = validated(_INDEX, read_bytes(path, "an index", most=most), str(path), "it is made anew")
+        rows = validated(_Index, read_bytes(path, "an index", most=most), str(path), "it is made anew")
         return {name: row for name, row in rows.items() if row[1].name == name}
     return {}
 

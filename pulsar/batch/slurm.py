@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from pulsar.batch import local
 from pulsar.batch.local import Options
@@ -30,7 +30,7 @@ from pulsar.config.resources import command as python_command
 from pulsar.config.resources import parse_size
 from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import write_whole
-from pulsar.data.validated import STRICT, Count, validated
+from pulsar.data.validated import STRICT, Count, adapter, validated
 from pulsar.errors import ConfigError, DataError, PulsarError
 
 
@@ -55,10 +55,6 @@ class Current:
     number: Count = 0
 
     __pydantic_config__ = STRICT
-
-
-_SUBMISSION: Final = TypeAdapter(Submission)
-_CURRENT: Final = TypeAdapter(Current)
 
 
 def shares(units: Sequence[Unit], jobs: int) -> list[list[Unit]]:
@@ -175,7 +171,7 @@ def work(
         before, number = now, number + 1
         dealt = shares(units, order.config.jobs)
         whole = replace(order, shares=tuple(tuple(unit.name for unit in part) for part in dealt))
-        write_whole(submission_file(batch.folder, number), json.dumps(_SUBMISSION.dump_python(whole)))
+        write_whole(submission_file(batch.folder, number), json.dumps(adapter(Submission).dump_python(whole)))
         path = folder / f"{number:04d}.sh"
         write_whole(path, script(batch.folder.absolute(), number, len(dealt), order.config))
         job = _submit(path)
@@ -197,14 +193,14 @@ def read_submission(folder: Path, number: int) -> Submission:
     """
     path = submission_file(folder, number)
     text = read_bytes(path, "what an array of jobs is told", most=MOST_LIST)
-    return validated(_SUBMISSION, text, str(path), "submit anew with `pulsar batch run --engine slurm`")
+    return validated(Submission, text, str(path), "submit anew with `pulsar batch run --engine slurm`")
 
 
 def _current(folder: Path) -> Current:
     """The last submission; where the file is damaged the number after which there is none."""
     path = folder / "current.json"
     with contextlib.suppress(DataError):
-        return validated(_CURRENT, read_bytes(path, "the last submission"), str(path), "remove it")
+        return validated(Current, read_bytes(path, "the last submission"), str(path), "remove it")
     known = [path.stem for path in folder.glob("*.json") if path.stem.isdecimal() and path.stem.isascii()]
     return Current(number=max(map(int, known), default=0))
 

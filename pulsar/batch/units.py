@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import Field, Strict, TypeAdapter
+from pydantic import Field, Strict
 
 from pulsar.config.load import given_config
 from pulsar.config.model import Config
@@ -64,10 +64,6 @@ class Head:
     unreadable: tuple[str, ...]
 
     __pydantic_config__ = STRICT
-
-
-_HEAD: Final = TypeAdapter(Head)
-_UNIT: Final = TypeAdapter(Unit)
 
 
 @dataclass(frozen=True)
@@ -154,10 +150,10 @@ def read_batch(folder: Path | str) -> Batch:
     if not path.exists():
         raise DataError(f"{folder}: holds no batch: make one with `pulsar batch init NIGHT/ --out {folder}`")
     first, *lines = read_bytes(path, "a list of units", most=MOST_LIST).rstrip(b"\n").split(b"\n")
-    head = validated(_HEAD, first, f"{path}: line 1", remedy)
+    head = validated(Head, first, f"{path}: line 1", remedy)
     if head.format != FORMAT:
         raise DataError(f"{path}: a list of units of format {head.format}, expected {FORMAT}: update pulsar")
-    units = tuple(validated(_UNIT, line, f"{path}: line {n}", remedy) for n, line in enumerate(lines, 2))
+    units = tuple(validated(Unit, line, f"{path}: line {n}", remedy) for n, line in enumerate(lines, 2))
     if len(units) != head.units:
         raise DataError(f"{path}: is damaged: {len(units)} of {head.units} lines: {remedy}")
     places = {unit.name: n for n, unit in enumerate(units, 2)}

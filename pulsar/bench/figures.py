@@ -12,8 +12,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
-from pydantic import TypeAdapter
-
 from pulsar.bench.case import CallCost, Size
 from pulsar.bench.limits import Limits, Timing
 from pulsar.config.resources import usable_cores
@@ -167,9 +165,6 @@ def measured(
     }
 
 
-_RUN: Final = TypeAdapter(BenchRun)
-
-
 def load(path: Path) -> BenchRun:
     """Read a run.
 
@@ -193,7 +188,7 @@ def load(path: Path) -> BenchRun:
     version = printable(str(document.get("format_version")))
     if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
         raise DataError(f"{path}: its format_version is {version}, this program reads {FORMAT_VERSION}: {anew}")
-    run = checked(_RUN, document, str(path), anew)
+    run = checked(BenchRun, document, str(path), anew)
     for name, items in (("figures", run.figures), ("stages", run.stages)):
         for i, item in enumerate(items):
             if not 0 < item.cpu_low_s <= item.cpu_s <= item.cpu_high_s:

@@ -7,6 +7,7 @@ types that the program counts on, or an error that names the place.
 import json
 import math
 import types
+from functools import cache
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
@@ -66,7 +67,13 @@ def _finite(text: str) -> float:
     return number if math.isfinite(number) else _not_finite(text[:_MOST_SHOWN])
 
 
-def validated(kind: TypeAdapter[T], text: str | bytes, where: str, remedy: str) -> T:
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """What makes values of a kind, made once."""
+    return TypeAdapter(kind)
+
+
+def validated(kind: type[T], text: str | bytes, where: str, remedy: str) -> T:
     """A JSON text as a value of a kind.
 
     Parameters
@@ -88,10 +95,11 @@ def validated(kind: TypeAdapter[T], text: str | bytes, where: str, remedy: str) 
     return checked(kind, value, where, remedy)
 
 
-def checked(kind: TypeAdapter[T], value: Any, where: str, remedy: str) -> T:
+def checked(kind: type[T], value: Any, where: str, remedy: str) -> T:
     """A value, such as a row of a database, as one of a kind; as :func:`validated`."""
     try:
-        return kind.validate_python(value)
+        made: T = adapter(kind).validate_python(value)  # type: ignore[arg-type]  # types are hashable
+        return made
     except ValidationError as error:
         raise DataError(f"{where}: is damaged: {'; '.join(faults(error))}: {remedy}") from None
 

@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
-from pydantic import TypeAdapter
-
 from pulsar.data.files import read_bytes
 from pulsar.data.text import duration, printable
 from pulsar.data.unfinished import write_whole
@@ -379,9 +377,6 @@ class _Machines:
     __pydantic_config__ = STRICT
 
 
-_MACHINES: Final = TypeAdapter(_Machines)
-
-
 def rates_file() -> Path:
     """The file in the user's cache directory (XDG Base Directory Specification)."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
@@ -410,7 +405,7 @@ def write_rates(rates: Rates, path: Path | None = None) -> None:
 
 
 def _read(path: Path) -> _Machines:
-    return validated(_MACHINES, read_bytes(path, "rates of machines"), str(path), "remove it")
+    return validated(_Machines, read_bytes(path, "rates of machines"), str(path), "remove it")
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from pulsar.data.files import read_text
 from pulsar.data.validated import Number, validated
@@ -104,9 +103,6 @@ class _Content:
     penalties: dict[str, Number]
 
 
-_CONTENT: Final = TypeAdapter(_Content)
-
-
 def read_weights(text: str, where: str = "weights of the score") -> Coefficients:
     """Weights from the text that benchmarks/train.py writes.
 
@@ -120,7 +116,7 @@ def read_weights(text: str, where: str = "weights of the score") -> Coefficients
     DataError
         It is something else.
     """
-    stored = validated(_CONTENT, text, where, f"expected {_WHAT}")
+    stored = validated(_Content, text, where, f"expected {_WHAT}")
     return Coefficients(stored.bias, stored.weights, stored.penalties)
 
 

@@ -196,7 +196,7 @@ def test_submissions_that_are_damaged_are_told(batch: Batch, capsys: pytest.Capt
     folder = slurm.slurm_folder(batch.folder)
     folder.mkdir()
     order = slurm.Submission((("a", "e"),), Options(), 1, 2, batch.config.batch)
-    whole = slurm._SUBMISSION.dump_json(order)
+    whole = slurm.adapter(slurm.Submission).dump_json(order)
     path = slurm.submission_file(batch.folder, 7)
     path.write_bytes(whole)
     assert slurm.read_submission(batch.folder, 7) == order

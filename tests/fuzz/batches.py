@@ -48,7 +48,7 @@ def submissions(folder: Path) -> list[bytes]:
     made = read_batch(_folder(folder))
     slurm.slurm_folder(made.folder).mkdir(exist_ok=True)
     order = slurm.Submission((("a", "b"), ("c",)), Options(argv=("pulsar", "batch")), 1, 2, made.config.batch)
-    return [json.dumps(slurm._SUBMISSION.dump_python(order)).encode()]
+    return [json.dumps(slurm.adapter(slurm.Submission).dump_python(order)).encode()]
 
 
 def arrays(folder: Path) -> list[bytes]:
