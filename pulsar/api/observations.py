@@ -396,11 +396,12 @@ def rfi(
         The files cannot be read, or nothing is left.
     """
     from pulsar.followup.masks import make_rfi
+    from pulsar.io.product.writer import Target
 
     settings = settings_of(config)
-    target = None if out is None else Path(fspath(out))
+    target = None if out is None else Target(Path(fspath(out)), overwrite)
     with observed("rfi", data, settings) as obs:
-        return make_rfi(obs, settings, target, overwrite=overwrite, progress=progress_of(progress))
+        return make_rfi(obs, settings, target, progress_of(progress))
 
 
 def simulate(

@@ -39,6 +39,7 @@ from pulsar.errors import ConfigError, DataError, refused
 from pulsar.io.night import PACKED, SUFFIXES, Night, scan
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
+from pulsar.io.product.writer import Target
 from pulsar.nights.merge import merge
 from pulsar.nights.night import ALL, jobs, plan_jobs
 from pulsar.pipeline.compiling import Ahead, parts_of
@@ -461,5 +462,5 @@ def merged(
                 )
         if not runs:
             raise DataError(f"{batch.folder}: no product can be read: " + "; ".join(notes))
-        target = batch.folder / ALL if out is None else out
-        return merge(runs, target, batch.config, overwrite=overwrite, argv=argv, problems=notes)
+        target = Target(batch.folder / ALL if out is None else out, overwrite, argv)
+        return merge(runs, target, batch.config, notes)

@@ -23,6 +23,7 @@ from pulsar.handover.formats import CANDYJAR_LIST, candyjar_text, picture_of
 from pulsar.io.labels import Labels, Sidecar, beside, header, labels_of, lines, person, read_labels, uid_of, when_of
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.schema import TABLES
+from pulsar.io.product.writer import Target
 from pulsar.pipeline.progress import Progress
 from pulsar.report.why import Question
 from pulsar.report.why import why as answer
@@ -42,7 +43,7 @@ def sift(
     """Merge products of several beams and nights: one row a source, with the chance of coincidence."""
     from pulsar.nights.merge import merge
 
-    product = merge([read(path) for path in runs], output, settings, overwrite=overwrite, argv=sys.argv)
+    product = merge([read(path) for path in runs], Target(output, overwrite, sys.argv), settings)
     print_lists(product, top=top)
     for problem in product.problems:
         progress.warning(problem)

@@ -33,6 +33,7 @@ from pulsar.config.resources import thread_count
 from pulsar.data.text import counted
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.open import open_observation
+from pulsar.io.product.writer import Target
 from pulsar.io.series import series_paths
 from pulsar.pipeline.progress import Progress
 
@@ -169,7 +170,8 @@ def rfi(
 
     from pulsar.followup.masks import make_rfi
 
-    report = make_rfi(files, settings, output, overwrite=overwrite, argv=sys.argv, progress=progress)
+    target = None if output is None else Target(output, overwrite, sys.argv)
+    report = make_rfi(files, settings, target, progress)
     if picture is not None:
         with progress.stage("plot"):
             report.plot(picture)

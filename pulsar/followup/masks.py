@@ -11,13 +11,14 @@ from pulsar.cleaning.birdies import Birdie, fraction_lost, merged, read_zaplist
 from pulsar.cleaning.mask import Mask, Stretch, block_losses, channel_losses, losses, worst_blocks, worst_channels
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.cleaning.store import write_mask
-from pulsar.config.load import load_config, to_toml
+from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.data.files import check_output
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import Provenance
+from pulsar.io.product.writer import Target
 from pulsar.pipeline.cleaning import ZeroDM, clean_source, find_mask, given_birdies, zero_dm
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
@@ -118,26 +119,16 @@ def _lost(stretch: Stretch, counted: str) -> dict[str, Any]:
 
 
 def make_rfi(
-    data: Observation | Path | str | Sequence[Path | str],
-    config: Config | str | Path | None = None,
-    out: Path | str | None = None,
-    *,
-    overwrite: bool = False,
-    argv: Sequence[str] = (),
-    progress: Progress | None = None,
+    data: Observation | Sequence[Path], config: Config, target: Target | None = None, progress: Progress | None = None
 ) -> RfiReport:
     """Make the mask of an observation, learn its periodic interference, and save both for later runs.
 
     Parameters
     ----------
-    data : Observation, path or sequence of paths
+    data : Observation or sequence of paths
         One observation.
-    out : path, optional
+    target : Target, optional
         The mask file (HDF5), for `rfi.mask` of later runs on the same observation; none is written otherwise.
-    overwrite : bool
-        Replace an existing `out`.
-    argv : sequence of str
-        The command line, for the provenance.
     progress : Progress, optional
         Default: quiet.
 
@@ -148,33 +139,26 @@ def make_rfi(
     DataError
         The files cannot be read, or nothing is left.
     """
-    settings = config if isinstance(config, Config) else load_config(config)
     progress = Progress("quiet") if progress is None else progress
-    target = None if out is None else check_output(Path(out), overwrite=overwrite)
-    with opened(data, settings) as obs:
+    out = None if target is None else check_output(target.path, overwrite=target.overwrite)
+    with opened(data, config) as obs:
         if obs.header.is_series:
             raise ConfigError(f"{called(obs)}: a dedispersed series has no channels to mask; give the raw data")
-        live_frequencies(obs, settings)  # refuses a mask that does not fit, and when all channels are zapped
-        if settings.rfi.zaplist:
-            read_zaplist(settings.rfi.zaplist, 0.0)
+        live_frequencies(obs, config)  # refuses a mask that does not fit, and when all channels are zapped
+        if config.rfi.zaplist:
+            read_zaplist(config.rfi.zaplist, 0.0)
         for problem in obs.problems:
             progress.warning(problem)
         for remark in obs.remarks:
             progress.message(remark)
-        means = Means.of(settings, obs, progress, target)
-        record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), means.threads)
-        mask, stats = find_mask(obs, settings, threads=means.threads, progress=progress, statistics=True)
-        source = clean_source(obs, mask, settings, threads=means.threads, progress=progress)
-        learnt = zero_dm(source, obs.header, settings, means)
-        birdies = merged([*given_birdies(obs.header, settings.rfi), *([] if learnt is None else learnt.lines)])
+        means = Means.of(config, obs, progress, out)
+        argv = () if target is None else target.argv
+        record = Provenance(argv, [f.path for f in obs.files], to_toml(config), means.threads)
+        mask, stats = find_mask(obs, config, threads=means.threads, progress=progress, statistics=True)
+        source = clean_source(obs, mask, config, threads=means.threads, progress=progress)
+        learnt = zero_dm(source, obs.header, config, means)
+        birdies = merged([*given_birdies(obs.header, config.rfi), *([] if learnt is None else learnt.lines)])
         if target is not None:
-            write_mask(
-                target,
-                obs,
-                mask,
-                stats,
-                birdies,
-                provenance=record.record(progress.times),
-                overwrite=overwrite,
-            )
-        return RfiReport(obs.header, mask, stats, birdies, learnt, target)
+            made = record.record(progress.times)
+            write_mask(target.path, obs, mask, stats, birdies, provenance=made, overwrite=target.overwrite)
+        return RfiReport(obs.header, mask, stats, birdies, learnt, out)

@@ -26,7 +26,7 @@ from pulsar.io.labels import Label, Sidecar, beside, labels_of, uid_of
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
 from pulsar.io.product.schema import TABLES
-from pulsar.io.product.writer import ProductWriter
+from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.nights.matching import Recurrence, ncompared, repeated, see_again
 from pulsar.nights.sightings import Sightings, places_of, sightings_of
@@ -72,15 +72,7 @@ class _Row:
         return self.run.observation_of(self.values)
 
 
-def merge(
-    runs: Sequence[Run],
-    out: Path,
-    config: Config,
-    *,
-    overwrite: bool = False,
-    argv: Sequence[str] = (),
-    problems: Sequence[str] = (),
-) -> Run:
+def merge(runs: Sequence[Run], target: Target, config: Config, problems: Sequence[str] = ()) -> Run:
     """Write one product from the products of several beams.
 
     Products whose times overlap are beams of one pointing: what they share is one source with its best beam and an
@@ -103,11 +95,11 @@ def merge(
     """
     if not runs:
         raise ConfigError("nothing to merge: name the products of `pulsar search`")
-    out = check_output(out, overwrite=overwrite)
+    out = check_output(target.path, overwrite=target.overwrite)
     if out.resolve() in {run.path.resolve() for run in runs}:
         raise ConfigError(f"{out}: is one of the products to be merged: write to another file")
     receiver = Receiver(config.receiver)
-    record = Provenance(argv, [run.path for run in runs], to_toml(config, with_help=False), 1)
+    record = Provenance(target.argv, [run.path for run in runs], to_toml(config, with_help=False), 1)
     rows: list[_Row] = []
     pulses: list[_Row] = []
     # Rows of other beams, and the row that the source has in the list.
@@ -144,7 +136,7 @@ def merge(
         single["source"][i] = names.get((id(row.run), str(row.values["source"])), "")
     if config.known.catalogue:
         label_rows(table, seen.headers, read_catalogue(config.known.catalogue), radius=config.known.radius)
-    with ProductWriter(out, overwrite=overwrite) as writer:
+    with ProductWriter(out, overwrite=target.overwrite) as writer:
         notes += [f"{run.path.name}: {p}" for run in runs for p in run.problems]
         seen.write(writer, notes)
         writer.table("candidates", table)

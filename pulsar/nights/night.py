@@ -25,6 +25,7 @@ from pulsar.io.night import Night, Pointing, read_pointings, scan
 from pulsar.io.open import open_observation
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 from pulsar.nights.merge import merge
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.injections import BURSTS, PULSARS, telescope_of
@@ -241,7 +242,7 @@ def search_night(
                 shared.forget()
         if outcome.products:
             notes += [f"{name}: could not be searched: {error}" for name, error in outcome.failures]
-            merge([read(p) for p in outcome.products], merged, config, overwrite=True, argv=argv, problems=notes)
+            merge([read(p) for p in outcome.products], Target(merged, True, argv), config, notes)
             outcome.merged = merged
     return outcome
 

@@ -14,6 +14,7 @@ from pulsar.errors import ConfigError
 from pulsar.followup.series import SIDE, burst_of, even_bands
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 from pulsar.nights.merge import merge
 from pulsar.run import search
 from pulsar.synthesis.model import Burst, Sky
@@ -74,7 +75,7 @@ def test_a_burst_lies_in_the_middle_of_both_arrays(product: Path) -> None:
 
 def test_a_burst_of_a_merged_list_is_that_of_its_own_observation(product: Path) -> None:
     merged = product.with_name("all.h5")
-    merge([read(product)], merged, load_config(None))
+    merge([read(product)], Target(merged), load_config(None))
     path = product.with_name("merged_burst.h5")
     code, _, err = run("export", merged, "--id", "p0001", "--burst", "--out", path)
     assert code == 0, err

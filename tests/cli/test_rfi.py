@@ -15,6 +15,7 @@ from pulsar.data.observation import InputFile
 from pulsar.followup.masks import make_rfi
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 from pulsar.io.sigproc import FilterbankWriter
 from pulsar.pipeline.start import fingerprint
 from pulsar.synthesis.model import Pulsar, Rfi, Sky
@@ -295,12 +296,12 @@ def test_in_a_notebook(observation: Path, tmp_path: Path) -> None:
     assert "64 channels masked" in repr(made)
     assert made._repr_png_()[:4] == b"\x89PNG"
     obs = open_observation(observation)
-    again = make_rfi(obs, load_config(), tmp_path / "m.h5")
+    again = make_rfi(obs, load_config(), Target(tmp_path / "m.h5"))
     obs.close()
     np.testing.assert_array_equal(again.mask.bad, made.mask.bad)
     assert again.birdies == made.birdies
     with pytest.raises(pulsar.ConfigError, match="exists already"):
-        make_rfi(observation, None, tmp_path / "m.h5")
+        make_rfi([observation], load_config(), Target(tmp_path / "m.h5"))
 
 
 def test_a_series_and_too_few_samples(folder: Path, observation: Path, tmp_path: Path) -> None:

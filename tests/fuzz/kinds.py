@@ -404,11 +404,12 @@ def product(path: Path) -> str:
 def merging(path: Path) -> str:
     """A product merged with another one, and sifted."""
     from pulsar.io.product.reader import read
+    from pulsar.io.product.writer import Target
     from pulsar.nights.merge import merge
 
     whole = path.with_name("run.h5")
     out = path.with_name("merged.h5")
-    merge([read(path), read(whole)], out, load_config(), overwrite=True)
+    merge([read(path), read(whole)], Target(out, True), load_config())
     return ""
 
 

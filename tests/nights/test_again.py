@@ -12,7 +12,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty
 from pulsar.data.header import Header
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
-from pulsar.io.product.writer import ProductWriter
+from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.nights.merge import MOST_RAISED, merge, raised
 from pulsar.report.page import write_report
 from pulsar.report.why import Question, why
@@ -73,7 +73,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def merged(nights: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return merge([read(path) for path in nights], tmp_path_factory.mktemp("merged") / "ALL.h5", CONFIG)
+    return merge([read(path) for path in nights], Target(tmp_path_factory.mktemp("merged") / "ALL.h5"), CONFIG)
 
 
 def at(run: Run, period: float) -> np.ndarray:
@@ -115,10 +115,10 @@ def test_nothing_else_rises(merged: Run) -> None:
 
 
 def test_nights_that_come_later_are_merged_with_the_list(nights: list[Path], merged: Run, tmp_path: Path) -> None:
-    early = merge([read(path) for path in nights[:4]], tmp_path / "early.h5", CONFIG)
+    early = merge([read(path) for path in nights[:4]], Target(tmp_path / "early.h5"), CONFIG)
     assert not (early.rows("candidates")["nseen"] > 1).any()
-    both = merge([early, *(read(path) for path in nights[4:])], tmp_path / "both.h5", CONFIG)
-    again = merge([read(merged.path)], tmp_path / "again.h5", CONFIG)
+    both = merge([early, *(read(path) for path in nights[4:])], Target(tmp_path / "both.h5"), CONFIG)
+    again = merge([read(merged.path)], Target(tmp_path / "again.h5"), CONFIG)
     for run in (both, again):
         for key in ("id", "uid", "nseen", "relation", "rfi_flags", "harmonic_of"):
             np.testing.assert_array_equal(run.rows("candidates")[key], merged.rows("candidates")[key])
@@ -214,7 +214,7 @@ def test_two_short_nights_of_one_pulsar(tmp_path: Path) -> None:
         sky = sky.model_copy(update={"pulsars": tuple(pulsars)})
         path = write_filterbank(sky, tmp_path / f"{night}.fil", threads=1)
         found.append(search([path], config, tmp_path / f"{night}.h5"))
-    run = merge(found, tmp_path / "ALL.h5", config)
+    run = merge(found, Target(tmp_path / "ALL.h5"), config)
     rows = run.rows("candidates")
     same = rows[(np.abs(rows["dm"] - dm) < 15) & (np.abs(rows["period"] / period - 1.0) < 5e-4)]
     assert len(same) == 2

@@ -12,6 +12,7 @@ from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.night import scan, unmatched_pointings
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 from pulsar.nights.merge import merge
 from pulsar.nights.night import ALL, Job, jobs, search_night
 from pulsar.pipeline.progress import Progress
@@ -102,7 +103,7 @@ def test_sources_interference_and_what_is_missing(night, tmp_path):
     # A product twice makes no sense.
     one = read(outcome.products[0])
     with pytest.raises(ConfigError, match="is given twice"):
-        merge([one, read(outcome.products[0])], tmp_path / "x.h5", config)
+        merge([one, read(outcome.products[0])], Target(tmp_path / "x.h5"), config)
     # Resumed, everything is there; without --resume it is refused.
     again = search_night(jobs(found, config, tmp_path / "o"), config, tmp_path / "o", resume=True)
     assert again.products == outcome.products
@@ -333,7 +334,7 @@ def test_pulses_of_beams_that_began_at_other_times_are_compared_at_one(tmp_path)
         off = [f"{name}.enabled=false" for name in ("ffa", "fft", "coherent")]
         config = load_config(None, ["dedisp.dm_hi=80", *off])
         bursts.append(search(path, config, tmp_path / f"b{k}.h5"))
-    run = merge(bursts, tmp_path / "all.h5", load_config("fast-19beam"))
+    run = merge(bursts, Target(tmp_path / "all.h5"), load_config("fast-19beam"))
     pulses = run.rows("single_pulses")
     assert len(pulses) == 2
     assert pulses["time"] == pytest.approx(5.5, abs=0.01)

@@ -18,6 +18,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.direction import dms, galactic, hms
 from pulsar.io.night import scan
 from pulsar.io.product.reader import Run, read
+from pulsar.io.product.writer import Target
 from pulsar.nights.merge import merge
 from pulsar.nights.night import jobs, search_night
 from pulsar.report import sheet
@@ -302,9 +303,9 @@ def test_pages_of_several_products_say_whose_rows_they_hold(products: tuple[list
 
 def test_what_was_merged_is_merged_again(products: tuple[list[Path], Path], night: Run, tmp_path: Path) -> None:
     config = load_config("fast-19beam")
-    half = merge([read(p) for p in products[0] if FIELD.source in p.name], tmp_path / "half.h5", config)
+    half = merge([read(p) for p in products[0] if FIELD.source in p.name], Target(tmp_path / "half.h5"), config)
     rest = [read(p) for p in products[0] if CRAB.source in p.name]
-    whole = merge([half, *rest], tmp_path / "whole.h5", config)
+    whole = merge([half, *rest], Target(tmp_path / "whole.h5"), config)
     assert whole.observations == night.observations
     for table in ("candidates", "single_pulses"):
         for key in ("id", "target", "obs", "beam", "nbeams", "ra_deg", "dec_deg", "snr", "score"):
@@ -326,7 +327,7 @@ def test_known_pulsars_are_those_of_the_own_position(
         f"J1935-1121,{FIELD.ra_deg},{FIELD.dec_deg},{spin}\n"
     )
     config = load_config("fast-19beam", [f"known.catalogue={catalogue}"])
-    run = merge([read(p) for p in products[0]], tmp_path / "all.h5", config)
+    run = merge([read(p) for p in products[0]], Target(tmp_path / "all.h5"), config)
     assert named(run, 0.1317)["known_source"] == "J1935-1121"
     others = [str(r["known_source"]) for r in run.rows("candidates") if r["target"] == CRAB.source]
     assert len(others) > 1

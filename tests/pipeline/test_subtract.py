@@ -31,6 +31,7 @@ from pulsar.folding.subtracted import (
 from pulsar.handover.timing import par_text
 from pulsar.io.memory import Filterbank
 from pulsar.io.product.reader import read as product_of
+from pulsar.io.product.writer import Target
 from pulsar.nights.merge import merge
 from pulsar.pipeline import ranges
 from pulsar.pipeline.checkpoint import Checkpoint
@@ -316,7 +317,7 @@ def test_a_plan_counts_it(folder):
 
 
 def test_merged_products_have_those_of_all(folder, second, tmp_path):
-    run = merge([product_of(folder / "first.h5"), second], tmp_path / "all.h5", load_config(None))
+    run = merge([product_of(folder / "first.h5"), second], Target(tmp_path / "all.h5"), load_config(None))
     rows = run.rows("subtracted/pulsars")
     assert rows["given"].tolist() == second.rows("subtracted/pulsars")["given"].tolist()
     assert [str(run.rows("observations")["product"][i]) for i in rows["obs"]] == [str(second.path.absolute())]

@@ -15,6 +15,7 @@ from pulsar.cli.folds import FoldOptions
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run, read
+from pulsar.io.product.writer import Target
 from pulsar.nights.merge import merge
 from pulsar.report.why import Question, why
 from pulsar.synthesis.model import Burst, Pulsar, Rfi, Sky
@@ -216,7 +217,7 @@ def test_a_masked_block_is_told_with_its_cause(product, tmp_path):
 
 @pytest.fixture(scope="module")
 def merged(product, later, tmp_path_factory):
-    return merge([product, read(later)], tmp_path_factory.mktemp("merged") / "ALL.h5", load_config(None, []))
+    return merge([product, read(later)], Target(tmp_path_factory.mktemp("merged") / "ALL.h5"), load_config(None, []))
 
 
 def test_a_merged_product_asks_those_that_it_was_made_of(merged, product, later):

@@ -13,6 +13,7 @@ from report.test_report import HOSTILE, hostile_product
 
 from pulsar.config.model import Config
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import Target
 from pulsar.nights.merge import merge
 from pulsar.report.page import write_report
 
@@ -239,7 +240,7 @@ def labels_of(browser: Browser) -> str:
 
 def test_a_night_begins_with_its_best_candidate_and_tells_what_was_left_out(tmp_path: Path) -> None:
     product = read(write_product(tmp_path / "run.h5"))
-    merged = merge([product, read(write_beam(tmp_path / "beam.h5", 2))], tmp_path / "ALL.h5", Config())
+    merged = merge([product, read(write_beam(tmp_path / "beam.h5", 2))], Target(tmp_path / "ALL.h5"), Config())
     page = write_report([merged], tmp_path / "out", workers=1)
     with Browser(1280, 800) as browser:
         browser.before("window.kept = []; window.pulsarLabels = { get: () => undefined, set: uid => kept.push(uid) };")

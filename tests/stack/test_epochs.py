@@ -84,7 +84,7 @@ def test_what_is_not_folded_has_no_score_and_is_merged_all_the_same(stack: Path,
     assert len(rows) > 0
     assert np.isnan(rows["score"]).all()
     assert row_text(rows[0]).endswith("not folded, no score")
-    merged = merge([run], tmp_path / "ALL.h5", Config()).rows()
+    merged = merge([run], Target(tmp_path / "ALL.h5"), Config()).rows()
     assert merged["uid"].tolist() == rows["uid"].tolist()
     assert np.isnan(merged["score"]).all()
 

@@ -21,7 +21,7 @@ from pulsar.errors import ConfigError
 from pulsar.io.labels import beside, read_labels, uid_of
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
-from pulsar.io.product.writer import ProductWriter
+from pulsar.io.product.writer import ProductWriter, Target
 from pulsar.nights.merge import merge
 from pulsar.triage.server import MOST_BODY, Server
 from pulsar.triage.site import Site
@@ -236,7 +236,7 @@ def test_single_pulses_are_judged_by_names_for_good(tmp_path: Path) -> None:
     assert found is not None
     assert [row["told"].split(": ")[1] for row in found["rows"]] == ["p0001"]
     # In the merged list they stand in another order.
-    merged = merge([read(product)], tmp_path / "ALL.h5", Config())
+    merged = merge([read(product)], Target(tmp_path / "ALL.h5"), Config())
     rows = merged.rows("single_pulses")
     labels = read_labels(beside(merged.path))
     assert [labels.told(uid_of(row)) for row in rows] == ["", "pulsar"]
