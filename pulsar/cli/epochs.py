@@ -200,8 +200,7 @@ def add(
     from pulsar.stack.epochs import add_epoch
 
     for some in [[file] for file in files] if each else [files]:
-        added = add_epoch(some, into, settings, factor=weight, argv=sys.argv, progress=progress)
-        out(str(added.path))
+        out(str(add_epoch(some, into, settings, factor=weight, argv=sys.argv, progress=progress)))
 
 
 @stack.command("info")

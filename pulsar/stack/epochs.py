@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from scipy import fft as scipy_fft
@@ -45,13 +45,6 @@ from pulsar_kernels.arrays import Array, Complex64s, Float32s, Ints
 _RARE: Final = np.float32(9.0)
 
 
-class Added(NamedTuple):
-    """The fate of an observation."""
-
-    path: Path  # Its epoch in the store
-    new: bool  # False: it was there already
-
-
 def add_epoch(
     paths: Sequence[Path | str],
     folder: Path,
@@ -60,7 +53,7 @@ def add_epoch(
     factor: float = 1.0,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
-) -> Added:
+) -> Path:
     """Add one observation to a stack, whole or not at all; the first one makes the stack.
 
     Parameters
@@ -75,6 +68,11 @@ def add_epoch(
         By which it counts more than its length and band say.
     argv : sequence of str
         Command line, for the provenance.
+
+    Returns
+    -------
+    Path
+        Its epoch in the store, which may have been there already.
 
     Raises
     ------
@@ -96,7 +94,7 @@ def add_epoch(
         there = None if store is None else store.holds(info)
         if there is not None:
             progress.message(f"{obs.files[0].path}: is in the stack already, as {there.name}")
-            return Added(there, False)
+            return there
         progress.message(
             f"{len(info.pieces)} x {info.pieces[0].tobs:.6g} s at {grid.dms.size} DMs: "
             f"{len(info.pieces) * grid.nbytes / 2**20:.4g} MiB"
@@ -124,7 +122,7 @@ def add_epoch(
                             lines = lines_of(obs, clean, row, config, info.voverc)
                         beyond += _write_powers(writer, maker, dm_index, row if chosen is None else row[chosen], lines)
                     writer.finish(replace(info, beyond=beyond), provenance.record(progress.times))
-        return Added(store.folder / info.name, True)
+        return store.folder / info.name
 
 
 def first_grid(obs: Observation, config: Config) -> StackGrid:
