@@ -175,7 +175,7 @@ class OrbitSearch:
         self.bins = (octave.high - octave.low) * self.tobs
         self._knots = np.linspace(1.0, self.n // 2, 65)
         self._level = _response(self._knots / self.n)
-        self._local = threading.local()
+        self._buffers = _Buffers(self.n, plan)
         self.logp_threshold = threshold_logp(config.threshold, self.ntrials)
         self._thresholds = [stats.power_from_logp(self.logp_threshold, h) for h in self.nharms]
         least = np.log(max(self.bank.count, 1) * self.bins * 2.0 * len(self.nharms) / NOISE_PEAKS)
@@ -253,7 +253,7 @@ class OrbitSearch:
 
     def look(self, white: Float32s, turn: float, x: float, y: float) -> tuple[Array, ...]:
         """Peaks of one template above the grid's thresholds: index of the highest harmonic, log2 of harmonics, sum."""
-        b = self._buffers()
+        b = self._buffers
         self._resampled(white, turn, x, y, b.series)
         fft.real_fft(b.series, b.flat, self._plan, b.work, PAD, b.real, b.imag)
         powers = b.work[: self.n]
@@ -265,12 +265,6 @@ class OrbitSearch:
     def _resampled(self, white: Float32s, turn: float, x: float, y: float, out: Float32s) -> None:
         fine = RATIO / self.dt
         resample_orbit(white, turn * self.dt, x * fine, y * fine, out)
-
-    def _buffers(self) -> "_Buffers":
-        buffers: _Buffers | None = getattr(self._local, "buffers", None)
-        if buffers is None:
-            buffers = self._local.buffers = _Buffers(self.n, self._plan)
-        return buffers
 
     def signals(self, white: Float32s, peaks: Peaks) -> list[CircularOrbit]:
         """The signals behind peaks, the best first: refined, and each taken out before the rest is looked at again.
@@ -431,8 +425,8 @@ class _Near:
         return float(sigma[0]), float(sigma[1]), float(sigma[2]), float(sigma[3])
 
 
-class _Buffers:
-    """Work space of one thread."""
+class _Buffers(threading.local):
+    """Work space: each thread has one of its own."""
 
     def __init__(self, n: int, plan: Any) -> None:
         self.series = np.zeros(n, dtype=np.float32)

@@ -132,7 +132,7 @@ def test_white_noise_keeps_powers_of_mean_one(search):
     for series in (noise(8), red):
         white = search.whiten(series.astype(np.float32))
         search.look(white, 0.0105, 0.004, -0.006)
-        b = search._buffers()
+        b = search._buffers
         power = b.work[: search.n]
         lo, hi = (int(2 * f * TOBS) for f in (BAND.low, BAND.high))
         for part in np.array_split(power[lo:hi], 4):
