@@ -320,8 +320,7 @@ def simulate(
     content = build_sky(sky, _those_given(shape), one_pulsar.values())
     fits = is_psrfits(output, rows_per_file, pol)
     common: dict[str, Any] = {"threads": thread_count(threads), "overwrite": overwrite}
-    if not output.exists():
-        check_truth(output, sky, overwrite=overwrite)
+    check_truth(output, sky, overwrite=overwrite)
 
     from pulsar.synthesis.write import NPOL, truth_path, write_filterbank, write_psrfits
 
@@ -357,7 +356,8 @@ def check_truth(output: Path, sky: Path | None, *, overwrite: bool) -> None:
     from pulsar.synthesis.write import truth_path
 
     path = truth_path(output)
-    if path.exists() and not overwrite and (sky is None or sky.resolve() != path.resolve()):
+    # An output that exists is refused itself.
+    if path.exists() and not output.exists() and not overwrite and (sky is None or sky.resolve() != path.resolve()):
         raise ConfigError(
             f"{path} exists and tells what another file holds: give another name, or --overwrite to replace it"
         )
@@ -415,8 +415,7 @@ def inject(
         content["seed"] = seed
     injection = validate(Injection, content, "inject")
     workers = thread_count(threads)
-    if not output.exists():
-        check_truth(output, sky, overwrite=overwrite)
+    check_truth(output, sky, overwrite=overwrite)
     with (
         open_observation(*files, config=settings.input) as obs,
         progress.stage("injecting", total=obs.header.nsamps, unit="samples") as tick,

@@ -260,10 +260,7 @@ def pulsar_signal(
 
 def _integral(profiles: Floats) -> Floats:
     """Integral of profiles (n, nbins) over phase, shape (n, nbins + 1)."""
-    out = np.zeros((profiles.shape[0], profiles.shape[1] + 1))
-    np.cumsum(profiles, axis=1, out=out[:, 1:])
-    out /= profiles.shape[1]
-    return out
+    return np.asarray(np.cumsum(np.pad(profiles, ((0, 0), (1, 0))), axis=1) / profiles.shape[1])
 
 
 def _on_window(profile: Floats) -> tuple[int, float]:

@@ -109,10 +109,8 @@ class Synthesiser:
         else:
             # int16 holds the highest codes that PSRFITS can.
             top = 2.0 ** (15 if out.dtype == np.int16 else self.nbits) - 1
-            if self.sky.overflow == "wrap":
-                quantise_wrapped(data, common, means, sigmas, int(top), out)
-            else:
-                quantise(data, common, means, sigmas, int(top), out)
+            recorded = quantise_wrapped if self.sky.overflow == "wrap" else quantise
+            recorded(data, common, means, sigmas, int(top), out)
         for source in self._interference:
             source.replace(out, start, c0, top)
 
