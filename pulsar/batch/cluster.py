@@ -11,12 +11,11 @@ jobs find it in a folder that only their user can enter.
 import logging
 import math
 import os
-import queue
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -242,30 +241,9 @@ def queued(config: BatchConfig, threads: int, folder: str) -> Any:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Tasks:
-    """Tasks of a cluster, each for an item, that are told as they end."""
-
-    client: Any
-    name: str  # How the names of all begin
-    #: What no earlier run has: a scheduler that others use may remember that.
-    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
-    # Dask forgets a task that nobody holds.
-    _pending: set[Any] = field(default_factory=set)
-    _ended: queue.Queue[tuple[Any, Any]] = field(default_factory=queue.Queue)
-
-    def submit(self, item: Any, name: str, work: Callable[..., Any], *arguments: Any, **how: Any) -> None:
-        """Have a function called with some arguments; further ones are those of Client.submit."""
-        future = self.client.submit(work, *arguments, key=f"{self.name}-{self.run}-{name}", **how)
-        self._pending.add(future)
-        future.add_done_callback(lambda done: self._ended.put((item, done)))
-
-    def ended(self) -> Iterator[tuple[Any, Any]]:
-        """Each item with its future, in whatever order they end, until nothing is left."""
-        while self._pending:
-            item, future = self._ended.get()
-            self._pending.discard(future)
-            yield item, future
+def _key_of(*parts: Any) -> str:
+    """The name of a task, which no earlier run has: a scheduler that others use may remember that."""
+    return "-".join(map(str, ("pulsar", *parts, uuid.uuid4().hex[:8])))
 
 
 def _failure(future: Any) -> tuple[BaseException | None, str]:
@@ -292,26 +270,27 @@ def work(order: Order, config: BatchConfig, warn: Callable[[str], None]) -> None
     batch, todo, room = order.batch, order.todo, order.room
     workers = max(1, min(len(todo), room.cores // max(1, room.threads), room.memory // least_memory()))
     with connected(config, room.threads, workers, batch.folder, warn) as client:
-        tasks = Tasks(client, f"pulsar-{batch.ident}")
-        attempts = 0
+        from distributed import as_completed
 
-        def submit(unit: Unit) -> None:
-            nonlocal attempts
-            attempts += 1
+        units: dict[Any, Unit] = {}  # by their tasks
+
+        def submit(unit: Unit) -> Any:
             # It has a worker's thread for itself.
             unit_options = share(unit, len(todo), room, room, order.options)
-            folder = str(batch.folder.absolute())
-            tasks.submit(unit, f"{attempts}-{unit.name}", run_unit, folder, unit, unit_options, retries=order.retries)
+            folder, key = str(batch.folder.absolute()), _key_of(batch.ident, unit.name)
+            future = client.submit(run_unit, folder, unit, unit_options, key=key, retries=order.retries)
+            units[future] = unit
+            return future
 
-        for unit in todo:
-            submit(unit)
-        for unit, future in tasks.ended():
+        ended = as_completed([submit(unit) for unit in todo])
+        for future in ended:
+            unit = units.pop(future)
             record = _record(batch.folder, unit, future)
             order.put(record)
             if record.kind == "storage":
                 return  # others would come to the same
             if again(record, order.retries):
-                submit(unit)
+                ended.add(submit(unit))
 
 
 def _record(folder: Path, unit: Unit, future: Any) -> Record:
@@ -354,11 +333,15 @@ class DaskWorkers:
         PulsarError
             That of a task, or too many workers were lost with one.
         """
-        range_tasks = Tasks(self.client, "pulsar-range")
+        from distributed import as_completed
+
+        range_tasks = {}
         for place, task in enumerate(tasks):
+            key = _key_of("range", task.first, task.last)
             # The most expensive come first: so they should begin.
-            range_tasks.submit(task, f"{task.first}-{task.last}", search_in_worker, task, priority=-place)
-        for task, future in range_tasks.ended():
+            range_tasks[self.client.submit(search_in_worker, task, key=key, priority=-place)] = task
+        for future in as_completed(list(range_tasks)):
+            task = range_tasks.pop(future)
             if future.status != "finished":
                 error, reason = _failure(future)
                 if isinstance(error, PulsarError):
