@@ -84,13 +84,8 @@ def free_memory() -> int:
 
     It is what the system has free, within the limits of its control group and of its addresses (``ulimit -v``).
     """
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = 1024 * _entry(Path("/proc/meminfo"), "MemAvailable:", installed / 1024)
     return int(min(free, Cgroup().free_memory(), max(address_space() - ADDRESSES, 0.0)))
 
 
@@ -201,7 +196,7 @@ class Cgroup:
         free = math.inf
         for controller, limit, used, cached, shared in _MEMORY:
             for folder in self._folders(controller):
-                cache = _stat(folder, cached) - _stat(folder, shared)
+                cache = _entry(folder / "memory.stat", cached) - _entry(folder / "memory.stat", shared)
                 free = min(free, _number(folder / limit) - _number(folder / used, 0.0) + cache)
         return max(free, 0.0)
 
@@ -250,16 +245,14 @@ def _number(path: Path, otherwise: float = math.inf) -> float:
         return otherwise
 
 
-def _stat(folder: Path, key: str) -> float:
-    """A line of ``memory.stat`` [byte]."""
-    try:
-        for line in (folder / "memory.stat").read_text().splitlines():
-            name, _, value = line.partition(" ")
-            if name == key:
-                return float(int(value))
-    except (OSError, ValueError):
-        pass
-    return 0.0
+def _entry(path: Path, name: str, otherwise: float = 0.0) -> float:
+    """The number behind a name in a file of names and numbers, one a line; `otherwise` where there is none."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if words[:1] == [name]:
+                return float(int(words[1]))
+    return otherwise
 
 
 T = TypeVar("T")
