@@ -13,7 +13,7 @@ from pulsar.data.text import band_text
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
-from pulsar.report.why_periodic import Detections, closest, dm_range, flag_texts, is_fold, masks, periodic_rows
+from pulsar.report.why_periodic import Detections, closest, dm_range, flag_texts, is_fold, periodic_rows
 from pulsar_kernels.arrays import Array, Bools, Floats, Ints
 
 #: Products of a merged list that are asked for all that they know: those with the strongest detections.
@@ -269,7 +269,7 @@ def _arrivals(header: Header, time: float, dm: float | None) -> Floats:
 
 def _masked(run: Run, header: Header, time: float, dm: float | None, *, always: bool) -> Iterator[str]:
     """The share of the pulse that is masked, along its sweep, and why; `always`: also that nothing is."""
-    rfi = masks(run)
+    rfi = run.rfi
     mask = rfi.get("mask")
     if mask is None or not mask.size:
         return

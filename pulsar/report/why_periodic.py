@@ -1,6 +1,6 @@
 """Detections at a period, the rows that have them, and the limits that kept it off the list."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -357,7 +357,7 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
                 yield f"  {kind}: some DMs have as many detections as are kept ({kind}.max_detections = {full})"
     pulses = "no period of repeating single pulses" if config.single_pulse.enabled else "was switched off"
     yield f"  pulses: {pulses}"
-    masked = masked_fraction(run)
+    masked = float(run.rfi.get("masked_fraction", 0.0))
     if masked >= 0.01:
         yield f"  {100 * masked:.2g} % of the data are masked"
 
@@ -374,24 +374,10 @@ def _stage(run: Run, config: Config, header: Header, dm: float) -> tuple[DMStage
 
 def live_channels(run: Run, header: Header) -> Floats:
     """Frequencies of the channels that were not masked [MHz]; all of them where the product does not tell."""
-    rfi = masks(run)
-    freqs, masked = rfi.get("freqs"), rfi.get("chan_mask")
+    freqs, masked = run.rfi.get("freqs"), run.rfi.get("chan_mask")
     if freqs is None or masked is None or masked.all():
         return header.freqs
     return np.asarray(freqs[~masked], dtype=np.float64)
-
-
-def masks(run: Run) -> Mapping[str, Any]:
-    """The mask and its causes; empty where the product holds nothing of it."""
-    try:
-        return run.rfi
-    except KeyError:
-        return {}
-
-
-def masked_fraction(run: Run) -> float:
-    """Part of the data that is masked."""
-    return float(masks(run).get("masked_fraction", 0.0))
 
 
 def dm_range(config: Config, dm: float) -> str:
