@@ -6,7 +6,7 @@ The command line, the presets, the error messages and the provenance in the prod
 import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 #: Parts of an observation that may be searched. What is on for less than a 64th is for the search for single pulses.
 MOST_PARTS = 64
@@ -186,11 +186,12 @@ class FFAConfig(Section):
         return self
 
 
-def _different_counts(value: tuple[int, ...], name: str, whole: str) -> tuple[int, ...]:
+def _different_counts(value: tuple[int, ...], key: ValidationInfo) -> tuple[int, ...]:
     """Numbers of equal parts in order, all of them different."""
+    whole = "band" if key.field_name == "bands" else "observation"
     if not value or min(value) < 1 or max(value) > MOST_PARTS or len(set(value)) < len(value):
         raise ValueError(
-            f"{name} {list(value)}: give different whole numbers from 1 to {MOST_PARTS}, such as 1,2,4 for the whole "
+            f"{key.field_name} {list(value)}: give different whole numbers from 1 to {MOST_PARTS}, such as 1,2,4 for the whole "
             f"{whole}, its halves and its quarters"
         )
     return tuple(sorted(value))
@@ -207,10 +208,7 @@ class SinglePulseConfig(Section):
     cutouts: int = setting(20, "pulses whose DM-time plot and spectrum are stored", ge=0)
     bands: tuple[int, ...] = setting((1,), "equal bands that are searched for pulses: 1 the whole, 2 halves, ...")
 
-    @field_validator("bands")
-    @classmethod
-    def _counts(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _different_counts(value, "bands", "band")
+    _counts = field_validator("bands")(_different_counts)
 
 
 class SearchConfig(Section):
@@ -222,10 +220,7 @@ class SearchConfig(Section):
     )
     residual: float = setting(50.0, "sources of this S/N are taken out and the rest searched again; 0: none", ge=0)
 
-    @field_validator("parts")
-    @classmethod
-    def _counts(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _different_counts(value, "parts", "observation")
+    _counts = field_validator("parts")(_different_counts)
 
 
 class SiftConfig(Section):

@@ -160,7 +160,6 @@ def pfd_bytes(candidate: Exported) -> bytes:
     cube, freqs = cube_of(candidate), subbands(candidate)
     npart, nsub, nbins = cube.shape
     spin = spin_at_start(candidate)
-    period, pdot, pddot = reciprocal(*spin)
     epoch, *bary = bary_periods(candidate)
     motion = motion_of(header)
     axes = _axes(candidate, nbins, freqs)
@@ -171,9 +170,6 @@ def pfd_bytes(candidate: Exported) -> bytes:
 
     def place(value: str) -> bytes:
         return value.encode()[: _POSITION - 1].ljust(_POSITION, b"\0")
-
-    def power() -> bytes:
-        return struct.pack("<f4x", 0.0)
 
     name = candidate.files[0].name if candidate.files else candidate.product.name
     parts = [
@@ -189,9 +185,8 @@ def pfd_bytes(candidate: Exported) -> bytes:
         struct.pack("<2d", header.tsamp, 0.0),
         struct.pack("<4d", 1.0, header.tstart, epoch, 0.0 if motion is None else motion.voverc),
         struct.pack("<3d", *np.nan_to_num([freqs[0], header.bandwidth / nsub, fold.after.dm])),
-        power() + struct.pack("<3d", period, pdot, pddot),
-        power() + struct.pack("<3d", *bary),
-        power() + struct.pack("<3d", *spin),
+        # Each behind a power that is not told.
+        *(struct.pack("<f4x3d", 0.0, *periods) for periods in (reciprocal(*spin), bary, spin)),
         struct.pack("<7d", *np.zeros(7)),
         np.concatenate(axes).astype("<f8").tobytes(),
         cube.astype("<f8").tobytes(),

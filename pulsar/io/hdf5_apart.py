@@ -95,8 +95,6 @@ class Content:
 
     def __init__(self, source: Path | bytes) -> None:
         self._file = h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
-        #: Names that lead to something.
-        self._groups: set[bytes] = set()
         #: Data sets that were read, and what they are.
         self._sets: dict[str, tuple[dict[str, Any], h5py.Dataset]] = {}
 
@@ -119,11 +117,9 @@ class Content:
         path = b""
         for part in filter(None, name.split("/")):
             path += b"/" + part.encode()
-            if path not in self._groups:
-                links = self._file.id.links
-                if not links.exists(path) or links.get_info(path).type != h5py.h5l.TYPE_HARD:
-                    return False
-                self._groups.add(path)
+            links = self._file.id.links
+            if not links.exists(path) or links.get_info(path).type != h5py.h5l.TYPE_HARD:
+                return False
         return True
 
     def names(self, group: str) -> list[str]:

@@ -103,16 +103,8 @@ def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> Array:
 
 
 def _texts(column: Array, raw: bool) -> Array:
-    texts: Array = np.char.decode(column, "utf-8", "replace")
-    if not texts.dtype.itemsize:
-        return texts.astype("U1")
-    codes = np.frombuffer(column.tobytes(), dtype=np.uint8)
-    # Plain ASCII, padded with zeros, is what nearly all of them are.
-    plain = not np.any(((codes < 32) & (codes > 0)) | (codes > 126))
-    shown = texts.tolist()
-    if raw or (plain and not any("\0" in text for text in shown)):
-        return texts
-    return np.array([printable(text) for text in shown])
+    texts = np.char.decode(column, "utf-8", "replace").tolist()
+    return np.array(texts if raw else [printable(text) for text in texts], dtype=np.str_)
 
 
 def read_json(file: Hdf5, name: str, text: Any, kind: type) -> Any:
