@@ -29,6 +29,7 @@ import numpy as np
 from h5py._objects import phil
 
 from pulsar.config.resources import resident_memory
+from pulsar.data.candidate import table_of
 from pulsar.data.text import printable
 from pulsar.errors import PulsarError, refused
 from pulsar_kernels.arrays import Array
@@ -250,16 +251,10 @@ def _fixed(data: Array) -> Array:
     for name in data.dtype.names or ():
         column = data[name]
         if column.dtype.hasobject:
-            column = np.array([t if isinstance(t, bytes) else str(t).encode() for t in column.ravel()], dtype=bytes)
+            texts = [t if isinstance(t, bytes) else str(t).encode() for t in column.ravel()]
+            column = np.array(texts, dtype=bytes).reshape(column.shape)
         columns[name] = column
-    if not columns:
-        raise TypeError(f"it is of type {data.dtype}, expected numbers")
-    table = np.zeros(
-        data.shape, dtype=[(name, column.dtype, column.shape[data.ndim :]) for name, column in columns.items()]
-    )
-    for name, column in columns.items():
-        table[name] = column.reshape(table[name].shape)
-    return table
+    return table_of(columns)
 
 
 def _plain(value: Any) -> Any:

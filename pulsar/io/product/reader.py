@@ -199,13 +199,9 @@ class Run:
                 return np.zeros(0, dtype=dtype_of(columns))
             stored = parts.stored_rows(file, name, columns)
         # An older version lacks the columns that came later: they are unknown.
-        names = stored.dtype.names or ()
-        later = tuple(c for c in columns if c.name not in names)
-        if not later:
-            return stored
-        added = [c.name for c in later]
-        unknown = empty_table(later, len(stored))
-        return table_of({key: (unknown if key in added else stored)[key] for key in (*names, *added)})
+        later = tuple(c for c in columns if c.name not in (stored.dtype.names or ()))
+        both = stored, empty_table(later, len(stored))
+        return table_of({name: table[name] for table in both for name in table.dtype.names or ()})
 
     def table(self, name: str = "candidates") -> "ResultTable":
         """A table as an astropy QTable with units and descriptions; empty when the file does not hold it.
