@@ -191,8 +191,8 @@ def _different_counts(value: tuple[int, ...], key: ValidationInfo) -> tuple[int,
     whole = "band" if key.field_name == "bands" else "observation"
     if not value or min(value) < 1 or max(value) > MOST_PARTS or len(set(value)) < len(value):
         raise ValueError(
-            f"{key.field_name} {list(value)}: give different whole numbers from 1 to {MOST_PARTS}, such as 1,2,4 for the whole "
-            f"{whole}, its halves and its quarters"
+            f"{key.field_name} {list(value)}: give different whole numbers from 1 to {MOST_PARTS}, such as 1,2,4 for "
+            f"the whole {whole}, its halves and its quarters"
         )
     return tuple(sorted(value))
 

@@ -128,12 +128,7 @@ def recall(rows: Array, by: str = "snr", edges: Sequence[float] | Floats | None 
     if values.size and np.isnan(values).all():
         raise ConfigError(f"recall by {by!r}: {rows['kind'][0]}s have none")
     if edges is None:
-        if by == "snr":
-            edges = _snr_edges(values)
-        else:
-            edges = np.unique(np.quantile(values, np.linspace(0, 1, 5))) if values.size else np.array([0.0, 1.0])
-        if len(edges) < 2:
-            edges = np.array([edges[0], np.nextafter(edges[0], np.inf)])
+        edges = _snr_edges(values) if by == "snr" else equal_bins(values, 4)
     limits = np.asarray(edges, dtype=np.float64)
     if limits.ndim != 1 or limits.size < 2 or not np.all(np.diff(limits) > 0):
         raise ConfigError(f"edges of recall by {by}: two numbers or more are expected, each above the one before")
@@ -147,6 +142,12 @@ def recall(rows: Array, by: str = "snr", edges: Sequence[float] | Floats | None 
     ratio = rows["listed_snr"] / rows["snr"]
     kept = np.array([float(np.median(ratio[inside & good & (at == k)])) if nfound[k] else np.nan for k in range(nbins)])
     return _in_bins(RECALL_COLUMNS, limits, tried, nfound, *_shares(nfound, tried), kept)
+
+
+def equal_bins(values: Floats, count: int) -> Floats:
+    """Edges of so many bins of as many values each; of fewer where values are the same."""
+    edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, count + 1))) if values.size else np.array([0.0, 1.0])
+    return edges if edges.size > 1 else np.array([edges[0], np.nextafter(edges[0], np.inf)])
 
 
 def _snr_edges(values: Floats) -> tuple[float, ...]:

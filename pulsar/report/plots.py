@@ -1,7 +1,6 @@
 """Pictures of data, tables, DM plans, and of what became of injected signals."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from pulsar.data.header import Header
-from pulsar.data.injected import recall, reliability
+from pulsar.data.injected import equal_bins, recall, reliability
 from pulsar.data.observation import Observation
 from pulsar.data.series import DMTime, TimeSeries
 from pulsar.data.text import literal
@@ -256,7 +255,9 @@ def _recall(axes: Axes, injected: Array, by: str, scale: str) -> None:
         signals = _of(injected, kind)
         signals = signals[np.isfinite(signals[by]) & ((signals[by] > 0.0) | (scale != "log"))]
         if signals.size:
-            shares = recall(signals, by, None if by == "snr" else _edges(signals[by]))
+            # No fewer than 8 signals in a bin, and no more than 8 bins.
+            edges = equal_bins(signals[by], int(np.clip(signals.size // 8, 1, 8)))
+            shares = recall(signals, by, None if by == "snr" else edges)
             _shares(axes, kind, shares[shares["tried"] > 0], "recall", log=scale == "log")
             drawn = True
     if not drawn:
@@ -277,13 +278,6 @@ def _shares(axes: Axes, kind: str, bins: Array, share: str, *, log: bool = False
     axes.errorbar(
         middle, value, yerr=spread, xerr=across, color=colour, fmt=mark, markersize=4, linewidth=1.0, label=name,
     )  # fmt: skip
-
-
-def _edges(values: Floats) -> Sequence[float]:
-    """Bins of as many signals each: no fewer than 8 of them, in no more than 8 bins."""
-    count = int(np.clip(values.size // 8, 1, 8))
-    edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, count + 1)))
-    return edges.tolist() if edges.size > 1 else [float(edges[0]), float(np.nextafter(edges[0], np.inf))]
 
 
 def _kept(axes: Axes, injected: Array) -> None:
