@@ -173,18 +173,7 @@ def samples(name: str, data: Any, dims: tuple[str, ...], types: tuple[str, ...])
     ConfigError
         It is no array of real numbers, masked, or of another number of dimensions.
     """
-    if isinstance(data, np.ma.MaskedArray):
-        raise ConfigError(
-            f"{name} is a masked array, and masks are not read: give {name}.astype('f4').filled(numpy.nan); "
-            "what is NaN counts as missing"
-        )
-    if isinstance(data, str | bytes | PathLike):
-        raise ConfigError(f"{name} = {_shown(data)}: expected an array of samples; files are read by pulsar.open")
-    data = getattr(data, "value", data) if hasattr(data, "to_value") else data
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise ConfigError(f"{name}: expected an array of numbers: {error}") from error
+    array = plain_array(name, data)
     if array.ndim != len(dims):
         words = ("no dimension", "one dimension", "two dimensions")[len(dims)]
         raise ConfigError(f"{name} has the shape {array.shape}: expected {words}, {' and '.join(dims)}")
@@ -202,6 +191,28 @@ def samples(name: str, data: Any, dims: tuple[str, ...], types: tuple[str, ...])
         with np.errstate(over="ignore"):  # beyond float32: counts as missing
             row[:] = _without_offset(values.astype(np.float64))
     return out
+
+
+def plain_array(name: str, data: Any) -> Array:
+    """The array that data are, of whatever type and shape; a Quantity loses its unit.
+
+    Raises
+    ------
+    ConfigError
+        They are masked, the name of a file, or no array.
+    """
+    if isinstance(data, np.ma.MaskedArray):
+        raise ConfigError(
+            f"{name} is a masked array, and masks are not read: give {name}.astype('f4').filled(numpy.nan); "
+            "what is NaN counts as missing"
+        )
+    if isinstance(data, str | bytes | PathLike):
+        raise ConfigError(f"{name} = {_shown(data)}: expected an array of samples; files are read by pulsar.open")
+    data = getattr(data, "value", data) if hasattr(data, "to_value") else data
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise ConfigError(f"{name}: expected an array of numbers: {error}") from error
 
 
 def _without_offset(values: Floats) -> Floats:

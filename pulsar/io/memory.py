@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pulsar.data.arguments import number, quantities, samples
+from pulsar.data.arguments import plain_array, quantities, samples
 from pulsar.data.header import Header
 from pulsar.data.observation import Block, Observation
 from pulsar.data.series import TimeSeries
@@ -51,7 +51,7 @@ class Filterbank(Observation):
         self.dtype = data.dtype
 
     @classmethod
-    @quantities(arrays=("freqs",), freqs="MHz > 0", tsamp="s > 0", ra="deg", dec="deg")
+    @quantities(arrays=("freqs",), freqs="MHz > 0", tsamp="s > 0", tstart="d > 0", ra="deg", dec="deg")
     def from_array(
         cls,
         data: ArrayLike,
@@ -80,7 +80,7 @@ class Filterbank(Observation):
         tsamp : float or Quantity
             Sampling time [s].
         tstart : float or Time, optional
-            MJD (UTC) of the first sample.
+            MJD (UTC) of the first sample [d].
         source, telescope : str
             Names; of a known telescope barycentric values are computed.
         beam : int, optional
@@ -117,8 +117,6 @@ class Filterbank(Observation):
         places = np.argsort(-table, kind="stable")
         step = _step(table[places])
         _ask_about_units(table[places], float(tsamp))
-        if tstart is not None:
-            tstart = number("tstart", tstart, "d > 0")
         if beam is not None and (isinstance(beam, bool) or not isinstance(beam, int | np.integer) or beam < 1):
             raise ConfigError(f"beam = {beam!r}: expected an integer from 1 on")
         header = Header(
@@ -171,16 +169,11 @@ class SeriesInMemory(Filterbank):
 _DIMS = ("channels", "time")
 
 
-def _by_channel(data: ArrayLike, nchans: int, order: str | None) -> Any:
-    """The samples with the channels first, where they are an array of two dimensions; anything else as it is."""
+def _by_channel(data: ArrayLike, nchans: int, order: str | None) -> Array:
+    """The samples with the channels first, where they are an array of two dimensions; any other as it is."""
     if order not in (None, "time, channel", "channel, time"):
         raise ConfigError(f"order = {order!r}: expected 'time, channel' or 'channel, time'")
-    if isinstance(data, np.ma.MaskedArray | str | bytes):
-        return data
-    try:
-        array: Array = np.asarray(getattr(data, "value", data) if hasattr(data, "to_value") else data)
-    except ValueError:
-        return data
+    array = plain_array("data", data)
     if array.ndim != 2:
         return array
     if order is None:

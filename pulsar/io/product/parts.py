@@ -35,9 +35,8 @@ _ANY: Final = (-float(1 << 31), float(1 << 31))
 _SHAPE: Final = re.compile(r"shape \((.*?)\)")
 #: Paths are names of files, whatever their letters; all other texts are shown only.
 _PATHS: Final = frozenset({"path", "product"})
-#: Fields of a header that a table stores as -1 where they are None, and as 0 or 1.
+#: Fields of a header that a table stores as -1 where they are None.
 _OPTIONAL: Final = frozenset({"beam", "nbeams", "telescope_id"})
-_SWITCHES: Final = frozenset({"is_series", "barycentric", "pulsarcentric"})
 #: Fields without which there is no header: what several observations do not share is replaced by these.
 _UNKNOWN: Final[Mapping[str, Any]] = {"nchans": 1, "nsamps": 0, "tsamp": np.nan, "fch1": np.nan, "foff": np.nan}
 
@@ -286,7 +285,7 @@ def observation_row(obs: int, header: Header, product: str = "", masked: float =
     return tuple(values[column.name] for column in schema.OBSERVATION_COLUMNS)
 
 
-def header_of(row: Any, freq_table: tuple[float, ...] | None = None) -> Header:
+def row_header(file: Hdf5, row: Any, freq_table: tuple[float, ...] | None) -> Header:
     """The header in a row of the table of observations.
 
     Parameters
@@ -295,12 +294,15 @@ def header_of(row: Any, freq_table: tuple[float, ...] | None = None) -> Header:
         Fields of OBSERVATION_COLUMNS.
     freq_table : tuple of float, optional
         Channel centres [MHz] where they are not evenly spaced.
+
+    Raises
+    ------
+    DataError
+        As :func:`checked_header`.
     """
-    names = [f.name for f in fields(Header) if f.name in row.dtype.names]
-    values = {name: row[name].item() for name in names}
-    values |= {name: None for name in _OPTIONAL if values.get(name, -1) < 0}
-    values |= {name: bool(values.get(name, 0)) for name in _SWITCHES}
-    return Header(**values, freq_table=freq_table)
+    values = {f.name: row[f.name].item() for f in fields(Header) if f.name in row.dtype.names}
+    values |= {name: None for name in _OPTIONAL if values[name] < 0}
+    return checked_header(file, values | {"freq_table": freq_table})
 
 
 def shared_header(headers: Sequence[Header]) -> Header:

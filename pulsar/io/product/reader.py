@@ -298,8 +298,7 @@ class Run:
             freqs = {
                 key: tuple(float(f) for f in file.array(f"{group}/{key}", "f", (None,))) for key in file.names(group)
             }
-            headers = (parts.header_of(row, freqs.get(str(i))) for i, row in enumerate(rows))
-            return tuple(parts.checked_header(file, vars(header)) for header in headers)
+            return tuple(parts.row_header(file, row, freqs.get(str(i))) for i, row in enumerate(rows))
 
     @cached_property
     def is_merged(self) -> bool:
