@@ -34,6 +34,7 @@ from pulsar.handover.timing import (
     match,
     par_head,
     par_line,
+    site_of,
     spin_of,
     template_from,
     tim_line,
@@ -483,7 +484,7 @@ def par_text(ephemeris: TimingSolution, origin: str) -> str:
     near = int(np.argmin(np.abs(ephemeris.times.seconds)))
     toa, late = arrivals.toas[near], float(rotation.residuals[near]) / rotation.spin[0]
     lines.append(par_line("TZRMJD", f"{toa.mjd - Decimal(late) / Decimal(DAY):.15f}"))
-    lines.append(par_line("TZRSITE", _site(arrivals.telescopes[near])))
+    lines.append(par_line("TZRSITE", site_of(arrivals.telescopes[near])))
     lines.append(par_line("TZRFRQ", f"{toa.freq:.6f}"))
     lines += [par_line("EPHEM", EPHEMERIS), par_line("UNITS", "TDB"), par_line("CLK", "UTC(NIST)")]
     lines.append(par_line("NTOA", str(len(mjds))))
@@ -495,11 +496,5 @@ def par_text(ephemeris: TimingSolution, origin: str) -> str:
 def tim_text(arrivals: Arrivals) -> str:
     """The text of a ``.tim`` file of all times."""
     sites = zip(arrivals.toas, arrivals.telescopes, strict=True)
-    lines = ["FORMAT 1", *(tim_line(toa, _site(telescope), arrivals.name) for toa, telescope in sites)]
+    lines = ["FORMAT 1", *(tim_line(toa, site_of(telescope), arrivals.name) for toa, telescope in sites)]
     return "\n".join(lines) + "\n"
-
-
-def _site(telescope: str) -> str:
-    """The code of a telescope; "@" for the barycentre."""
-    where = find_observatory(telescope)
-    return "@" if where is None else where.code

@@ -21,9 +21,8 @@ from pulsar.data.header import LATEST_MJD
 from pulsar.data.text import ascii_only, file_name, printable
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import Exported
-from pulsar.handover.timing import par_text
+from pulsar.handover.timing import par_text, site_of
 from pulsar.io.psrfits_writer import card_value, primary_cards
-from pulsar.sky.observatory import find_observatory
 from pulsar_kernels.arrays import Floats
 
 #: Coefficients of a polynomial of phase; those of the fold are four, the others 0.
@@ -115,11 +114,10 @@ def _ephemeris(candidate: Exported) -> Any:
 def _polyco(candidate: Exported, date: str) -> Any:
     """The turns of the fold: phase = REF_PHS + 60 REF_F0 t + the polynomial, t in minutes after REF_MJD."""
     p, fold = candidate.fold.after, candidate.fold
-    where = find_observatory(candidate.header.telescope)
     coefficients = np.zeros(_NCOEF)
     coefficients[2:4] = 60.0**2 * p.fdot / 2.0, 60.0**3 * p.fddot / 6.0
     minutes = min(math.ceil(fold.tobs / 60.0) + 2, np.iinfo(np.int16).max)
-    site = "@" if where is None or candidate.header.barycentric else where.code
+    site = "@" if candidate.header.barycentric else site_of(candidate.header.telescope)
     return _row("POLYCO", [
         ("DATE_PRO", "24A", "", date), ("POLYVER", "16A", "", "pulsar-search"), ("NSPAN", "1I", "min", minutes),
         ("NCOEF", "1I", "", _NCOEF), ("NPBLK", "1I", "", 1), ("NSITE", "8A", "", site),

@@ -124,8 +124,6 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
         raise ConfigError("the time of the observation is not known: an ephemeris cannot be made of its period")
     params, limit = _rotation(fold)
     spin = spin_of(params, header, fold.epoch, fold.tobs)
-    where = find_observatory(header.telescope)
-    at_site = spin.frame == "barycentre" and where is not None
     # Delays shrink with the period, and frequencies grow: of the product with the square of a frequency one is left.
     dm, dm_err = fold.after.dm * spin.doppler, fold.dm_err * spin.doppler
     lines = par_head(name, header.ra_deg, header.dec_deg, origin, *_remarks(spin, header), limit)
@@ -138,7 +136,7 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
     lines.append(par_line("START", f"{Decimal(fold.epoch) - half:.8f}"))
     lines.append(par_line("FINISH", f"{Decimal(fold.epoch) + half:.8f}"))
     lines.append(par_line("TZRMJD", f"{pulse_mjd(fold):.15f}"))
-    lines.append(par_line("TZRSITE", where.code if at_site and where is not None else "@"))
+    lines.append(par_line("TZRSITE", site_of(header.telescope) if spin.frame == "barycentre" else "@"))
     lines.append(par_line("TZRFRQ", f"{header.fch1:.6f}" if _top(header) else "0"))
     lines += [par_line("EPHEM", EPHEMERIS), par_line("UNITS", "TDB"), par_line("CLK", "UTC(NIST)")]
     return "\n".join(lines) + "\n"
@@ -491,12 +489,17 @@ def _passage(fold: Fold, middle: float, phase: float) -> tuple[float, float]:
 
 def tim_text(toas: list[Toa], header: Header, name: str) -> str:
     """The text of a ``.tim`` file in the format of tempo2: name, frequency [MHz], MJD, error [us], telescope, flags."""
-    where = find_observatory(header.telescope)
-    site = "@" if header.barycentric or where is None else where.code
+    site = "@" if header.barycentric else site_of(header.telescope)
     lines = ["FORMAT 1"]
-    if where is None and not header.barycentric:
+    if site == "@" and not header.barycentric:
         lines.append("C the telescope is not known: times are topocentric (UTC)")
     return "\n".join([*lines, *(tim_line(toa, site, name) for toa in toas)]) + "\n"
+
+
+def site_of(telescope: str) -> str:
+    """The code of a telescope; "@", which stands for the barycentre, where it is not known."""
+    where = find_observatory(telescope)
+    return "@" if where is None else where.code
 
 
 def tim_line(toa: Toa, site: str, name: str) -> str:
