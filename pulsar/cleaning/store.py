@@ -403,7 +403,7 @@ def read_given(path: Path | str, header: Header, *, statistics: bool = False) ->
     return read_mask(path, statistics=statistics, header=header)
 
 
-def check_same(path: Path, mask: Header, header: Header) -> None:
+def check_same(path: Path, stored: Header, header: Header) -> None:
     """Refuse a mask of another observation.
 
     Raises
@@ -412,19 +412,19 @@ def check_same(path: Path, mask: Header, header: Header) -> None:
         Naming what differs, with both values.
     """
     # What a double precision MJD cannot tell, with room.
-    late, slack = abs(mask.tstart - header.tstart) * DAY, max(0.5 * header.tsamp, 1e-5)
+    late, slack = abs(stored.tstart - header.tstart) * DAY, max(0.5 * header.tsamp, 1e-5)
     checks: list[tuple[str, Any, Any, bool]] = [
-        ("channels", mask.nchans, header.nchans, mask.nchans == header.nchans),
-        ("samples", mask.nsamps, header.nsamps, mask.nsamps == header.nsamps),
-        ("sampling time [s]", mask.tsamp, header.tsamp, bool(np.isclose(mask.tsamp, header.tsamp, rtol=1e-9))),
-        ("start [MJD]", mask.tstart, header.tstart, late < slack),
-        ("beam", mask.beam, header.beam, None in (mask.beam, header.beam) or mask.beam == header.beam),
+        ("channels", stored.nchans, header.nchans, stored.nchans == header.nchans),
+        ("samples", stored.nsamps, header.nsamps, stored.nsamps == header.nsamps),
+        ("sampling time [s]", stored.tsamp, header.tsamp, bool(np.isclose(stored.tsamp, header.tsamp, rtol=1e-9))),
+        ("start [MJD]", stored.tstart, header.tstart, late < slack),
+        ("beam", stored.beam, header.beam, None in (stored.beam, header.beam) or stored.beam == header.beam),
     ]
-    if mask.nchans == header.nchans:
-        off = np.abs(mask.freqs - header.freqs)
+    if stored.nchans == header.nchans:
+        off = np.abs(stored.freqs - header.freqs)
         far = int(off.argmax())
         near = bool(off[far] < 0.01 * header.chan_width)
-        checks.append((f"frequency of channel {far} [MHz]", mask.freqs[far], header.freqs[far], near))
+        checks.append((f"frequency of channel {far} [MHz]", stored.freqs[far], header.freqs[far], near))
     refuse(path, checks)
 
 

@@ -142,7 +142,7 @@ def bench(
 ) -> None:
     """Measure the kernels on this machine, beside its own limits and plain numpy; or whole stages."""
     doing = {"--list": listed, "--compare": compared is not None, "--save": save, "--roofline": roofline is not None}
-    asked = [name for name, sizes in doing.items() if sizes]
+    asked = [name for name, is_given in doing.items() if is_given]
     if len(asked) > 1:
         raise typer.BadParameter(f"give it without {asked[0]}", param_hint=asked[1])
     if stages and not kernels and roofline is not None:

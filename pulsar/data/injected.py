@@ -180,12 +180,12 @@ def threshold_at(rows: Array, share: float = 0.9) -> float:
 def _rising(good: Bools) -> tuple[list[int], list[float]]:
     """Where each step of the rising step function begins that fits best, and how high it is."""
     pools: list[tuple[int, int, int]] = []  # first, found, tried
-    for k, is_found in enumerate(good.tolist()):
-        pools.append((k, int(is_found), 1))
+    for k, nfound in enumerate(good.tolist()):
+        pools.append((k, int(nfound), 1))
         while len(pools) > 1 and pools[-2][1] * pools[-1][2] >= pools[-1][1] * pools[-2][2]:
             (first, some, tried), last = pools[-2], pools[-1]
             pools[-2:] = [(first, some + last[1], tried + last[2])]
-    return [first for first, _, _ in pools], [is_found / tried for _, is_found, tried in pools]
+    return [first for first, _, _ in pools], [nfound / tried for _, nfound, tried in pools]
 
 
 def threshold_interval(rows: Array, share: float = 0.9) -> tuple[float, float]:

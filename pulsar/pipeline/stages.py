@@ -112,34 +112,34 @@ class SeriesSearch:
         shares, rooms = trial_shares(config, nsamps, tsamp), part_rooms(counts, memory)
 
         @cache
-        def searches(count: int, each: int, octaves_of: tuple[tuple[int, int], ...]) -> list[Search[Any]]:
+        def searches(count: int, each: int, gaps_of_part: tuple[tuple[int, int], ...]) -> list[Search[Any]]:
             """Those of one of so many parts: the same for parts without gaps."""
-            search_made: list[Search[Any]] = []
+            made: list[Search[Any]] = []
             spectra: FFTSearch | None = None
             for search, section in searches_of(config, count, each * tsamp):
                 # By how much its trials are to be multiplied for those of all parts.
                 share = shares.get(count, {}).get(search.name, 1.0)
                 bands = tuple((band, share * ndms) for band, ndms in trials[count].bands.get(search.name, ()))
                 fewer = times if search.spectral else 0
-                one = search(
+                made_search = search(
                     each >> fewer,
                     tsamp * 2.0**fewer,
                     section,
                     ntrials_dm=share * trials[count].periodic,
                     bands=bands,
                     memory=rooms.get(count, 0),
-                    gaps=octaves_of,
+                    gaps=gaps_of_part,
                     spectra=spectra,
                 )
-                search_made.append(one)
-                spectra = spectra or one.spectra
-            return search_made
+                made.append(made_search)
+                spectra = spectra or made_search.spectra
+            return made
 
         def searches_in(part: Part) -> tuple[Part, slice, list[Search[Any]]]:
             first, each = part.samples(nsamps)
-            clipped = ((max(low - first, 0), min(high - first, each)) for low, high in gaps)
-            octaves_of = tuple((low, high) for low, high in clipped if low < high)
-            return part, slice(first, first + each), searches(part.count, each, octaves_of)
+            inside = ((max(low - first, 0), min(high - first, each)) for low, high in gaps)
+            gaps_of_part = tuple((low, high) for low, high in inside if low < high)
+            return part, slice(first, first + each), searches(part.count, each, gaps_of_part)
 
         #: The whole and each part, its samples, and what searches them.
         self.parts = [searches_in(part) for part in (WHOLE, *parts_of_counts(counts))]
