@@ -100,10 +100,12 @@ def find_impulses(
     """
     plain = _plain(series, bands, space)
     looks = _looks(plain, 1, bands, (sigma, dropout))
-    above = _found(series, plain, bands, sigma, looks[0])
+    above = _runs_above(series, plain, bands, sigma, looks[0])
     if looks[1].following(0) is None:
         return above
-    return np.concatenate([above, _found(series, np.negative(plain, out=plain), bands, dropout, looks[1], sign=-1)])
+    return np.concatenate(
+        [above, _runs_above(series, np.negative(plain, out=plain), bands, dropout, looks[1], sign=-1)]
+    )
 
 
 def whole_band(nchans: int) -> Ints:
@@ -111,7 +113,7 @@ def whole_band(nchans: int) -> Ints:
     return np.arange(nchans) * min(nchans, BANDS) // nchans
 
 
-def _found(series: Float32s, plain: Float32s, bands: Bands, sigma: float, look: "_Look", *, sign: int = 1) -> Ints:
+def _runs_above(series: Float32s, plain: Float32s, bands: Bands, sigma: float, look: "_Look", *, sign: int = 1) -> Ints:
     """Stretches of `plain`, which is `series` times `sign` less its running mean."""
     marks = _marked(plain, bands, sigma, look)
     if marks.any():

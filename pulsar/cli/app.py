@@ -108,7 +108,7 @@ class ErrorGroup(TyperGroup):
 
 
 def _tell_end(number: int, stop: BaseException) -> None:
-    ending.the_one.told = True
+    ending.the_one.announced = True
     error(ending.words(number, getattr(stop, "__notes__", ())))
 
 

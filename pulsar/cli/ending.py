@@ -41,13 +41,13 @@ class Ending:
     ----------
     number : int
         Of the signal that came; 0 before.
-    told : bool
+    announced : bool
         The end has been told to whoever reads stderr.
     """
 
     def __init__(self) -> None:
         self.number = 0
-        self.told = False
+        self.announced = False
 
     def begin(self) -> None:
         """Answer from now on; called by the main thread."""
@@ -82,7 +82,7 @@ class Ending:
     def now(self, code: int) -> NoReturn:
         """End at once, and leave nothing that a run must not leave."""
         with contextlib.suppress(BaseException):
-            if not self.told:
+            if not self.announced:
                 notes = [GO_ON] if something_left() else []
                 os.write(2, f"pulsar: {words(self.number, notes)}\n".encode())
         with contextlib.suppress(BaseException):

@@ -225,7 +225,7 @@ def _clean(
     check_new(target.path, inputs=files, overwrite=target.overwrite)
     times = [span(text, "--zap-time", "times in s from the start", "10:20") for text in cleaned.zap_time or ()]
     freqs = [span(text, "--zap-freq", "frequencies in MHz", "1160:1280") for text in cleaned.zap_freq or ()]
-    run = zap_fold(files[0], idents, times, freqs, settings, target, told=note)
+    run = zap_fold(files[0], idents, times, freqs, settings, target, notify=note)
     print_candidates(run.rows("candidates"))
     if picture is not None:
         _draw(picture, run.fold(run.ids[0]), run.candidate(run.ids[0]), run.observation)

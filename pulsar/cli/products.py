@@ -208,7 +208,7 @@ def _with_texts(rows: Array, products: Sequence[str], labels: Labels) -> Array:
     if products:
         columns = {"product": np.array(products, dtype=np.str_), **columns}
     if labels.entries:
-        columns["label"] = np.array([labels.told(uid_of(row)) for row in rows], dtype=np.str_)
+        columns["label"] = np.array([labels.label_text(uid_of(row)) for row in rows], dtype=np.str_)
     return table_of(columns)
 
 
@@ -374,7 +374,7 @@ def _merge_judgements(paths: Sequence[Path], output: Path, *, overwrite: bool) -
     for uid in uids:
         if labels.matches(uid, "disputed"):
             judgement = next(iter(labels.of(uid).values()))
-            note(f"disputed: {judgement.product} {judgement.id} ({uid}): {labels.told(uid)}")
+            note(f"disputed: {judgement.product} {judgement.id} ({uid}): {labels.label_text(uid)}")
     people = {entry.who for entry in merged}
     out(f"{output}: {len(labels)} rows judged by {len(people)}: {', '.join(sorted(people))}")
 

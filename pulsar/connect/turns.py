@@ -109,7 +109,7 @@ class _Rows:
     """Equations of least squares, in units of their errors: times of arrival and rates, then what is believed."""
 
     design: Floats
-    wanted: Floats
+    targets: Floats
     weights: Floats
     night: Ints
     measured: int
@@ -120,7 +120,7 @@ class _Rows:
 
     def offsets(self, arcs: Ints) -> Floats:
         """Columns of the offset of each arc, shape (nrows, narcs)."""
-        columns = np.zeros((len(self.wanted), int(arcs.max()) + 1))
+        columns = np.zeros((len(self.targets), int(arcs.max()) + 1))
         columns[np.arange(len(self.night)), arcs[self.night]] = self.weights
         return columns
 
@@ -151,15 +151,15 @@ def _rows(times: Times, reference: Sequence[float], *, place: bool, turns: Ints 
     weights = 1.0 / (times.errors * freq)
     believed = [largest_fdot(freq), *([times.place_err] * 2 if place else [])]
     measured = n + len(rates)
-    design, wanted = np.zeros((measured + len(believed), 1 + len(believed))), np.zeros(measured + len(believed))
+    design, targets = np.zeros((measured + len(believed), 1 + len(believed))), np.zeros(measured + len(believed))
     design[:n, :2] = np.stack([t, 0.5 * t**2], axis=1) * weights[:, None]
     if place:
         design[:n, 2:] = freq * times.slopes * weights[:, None]
-    wanted[:n] = behind * weights
+    targets[:n] = behind * weights
     for row, (middle, faster, error) in enumerate(rates, n):
-        design[row, :2], wanted[row] = [1.0 / error, middle / error], faster / error
+        design[row, :2], targets[row] = [1.0 / error, middle / error], faster / error
     design[measured:, 1:] = np.diag(1.0 / np.array(believed))
-    return _Rows(design, wanted, weights, times.night, measured)
+    return _Rows(design, targets, weights, times.night, measured)
 
 
 def _solver(matrix: Floats) -> Floats:
@@ -181,7 +181,7 @@ def connect(times: Times, reference: Sequence[float]) -> Connection:
     rows = _rows(times, reference, place=times.place_err > 0)
     nnights, t = times.nnights, times.seconds
     free, joined = rows.matrix(np.arange(nnights)), rows.matrix(np.zeros(nnights, dtype=np.int64))
-    left = rows.wanted - free @ (_solver(free) @ rows.wanted)
+    left = rows.targets - free @ (_solver(free) @ rows.targets)
     least, dof, within = float(left @ left), rows.dof(joined), rows.dof(free)
     scale = own = _scale(least, within)
     # Times by which the errors are found anew, with counts of their own.
@@ -198,7 +198,7 @@ def connect(times: Times, reference: Sequence[float]) -> Connection:
     sure = np.all(np.diff(counts, axis=1) == np.diff(counts[0]), axis=0)
     arcs = np.concatenate([[0], np.cumsum(~sure)])
     ahead = t * (reference[0] + 0.5 * reference[1] * t)
-    whole = np.rint(ahead + rows.wanted[: len(t)] / rows.weights).astype(np.int64)
+    whole = np.rint(ahead + rows.targets[: len(t)] / rows.weights).astype(np.int64)
     return Connection(counts, whole, times.night, chi2, cut, arcs)
 
 
@@ -223,7 +223,7 @@ def _tree(rows: _Rows, nnights: int, least: float, scale: float) -> tuple[Ints, 
         first, second, variance = _surest(solver)
         # Turns by which the arcs are apart, of each hypothesis: those within arcs are known.
         apart = solver[first] - solver[second]
-        predicted = apart @ rows.wanted + counts @ (apart @ rows.offsets(np.arange(nnights)))
+        predicted = apart @ rows.targets + counts @ (apart @ rows.offsets(np.arange(nnights)))
         reach = int(np.ceil(np.sqrt(worse * variance + 0.25) + 0.5))
         if len(counts) * (2 * reach + 1) > 10 * _MOST:
             reach, cut = max(5 * _MOST // len(counts), 1), True
@@ -267,8 +267,8 @@ def fit(times: Times, reference: Sequence[float], turns: Ints, *, place: bool = 
     rows = _rows(times, reference, place=place, turns=turns)
     matrix = rows.matrix(np.zeros(times.nnights, dtype=np.int64))
     solver = _solver(matrix)
-    values, errors = solver @ rows.wanted, np.sqrt(np.sum(solver**2, axis=1))
-    left = rows.wanted - matrix @ values
+    values, errors = solver @ rows.targets, np.sqrt(np.sum(solver**2, axis=1))
+    left = rows.targets - matrix @ values
     if not place:
         values, errors = np.append(values, [0.0, 0.0]), np.append(errors, [0.0, 0.0])
     return Rotation(

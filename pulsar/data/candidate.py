@@ -198,7 +198,7 @@ SUBTRACTED_COLUMNS: Final[tuple[Column, ...]] = (
 DETECTED: Final = 3.0
 
 
-def told(row: Any) -> str:
+def subtraction_text(row: Any) -> str:
     """A row of SUBTRACTED_COLUMNS in words."""
     if not row["subtracted"]:
         return f"{row['name']}: not detected (S/N {row['snr_before']:.1f}), nothing was subtracted"

@@ -164,10 +164,10 @@ def is_held(path: Path) -> bool:
 
 def holder(path: Path) -> str:
     """Who holds a lock, in words; empty where nobody does."""
-    return _told(path) if is_held(path) else ""
+    return _holder_text(path) if is_held(path) else ""
 
 
-def _told(path: Path) -> str:
+def _holder_text(path: Path) -> str:
     """The holder of a lock, as the file tells."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -190,7 +190,7 @@ def only_one(path: Path, what: str) -> Iterator[None]:
             free = lock.acquire(PATIENCE)
         if not free:
             raise ConfigError(
-                f"{path.parent}: is in the hands of {_told(path)}: wait for it or end it; "
+                f"{path.parent}: is in the hands of {_holder_text(path)}: wait for it or end it; "
                 "`pulsar batch status` shows how far it is"
             )
         lock.sign(what)
@@ -224,7 +224,9 @@ def output_lock(out: Path, what: str = "pulsar search") -> Iterator[None]:
             yield
             return
         if not free:
-            raise ConfigError(f"{out}: {_told(path)} is at work on it: wait for it or end it, or give another --out")
+            raise ConfigError(
+                f"{out}: {_holder_text(path)} is at work on it: wait for it or end it, or give another --out"
+            )
         lock.sign(what)
         yield
 

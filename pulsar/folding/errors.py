@@ -271,7 +271,7 @@ def size_errors(
     stretched = k * np.gradient(centred) * np.exp(-2j * np.pi * k * phase)
     # Of another width and the same height.
     stretched -= template * np.real(np.vdot(template, stretched)) / np.real(np.vdot(template, template))
-    own_width, own_flux = (_own(spectra, kernel, noise) for kernel in (stretched, template))
+    own_width, own_flux = (_own_scatter(spectra, kernel, noise) for kernel in (stretched, template))
     return float(np.hypot(by_noise[0], own_width * width)), float(np.hypot(by_noise[1] / _flux(snr, width), own_flux))
 
 
@@ -280,7 +280,7 @@ def _flux(snr: Any, width: Any) -> Any:
     return snr * np.sqrt(width / (1.0 - width))
 
 
-def _own(spectra: Complexes, kernel: Complexes, noise: Floats) -> float:
+def _own_scatter(spectra: Complexes, kernel: Complexes, noise: Floats) -> float:
     """Error of a mean by what profiles scatter beyond noise, in units of the kernel.
 
     In time, and over the bands about a line: a spectrum that rises or falls is no scatter.

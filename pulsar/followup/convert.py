@@ -199,7 +199,7 @@ def convert_files(
                         data[~extracted.chan_ok] = 0
                     writer.write(data)
                     tick(data.shape[1])
-        return _told(form, header, extracted, scale is not None, len(obs.gaps))
+        return _summary(form, header, extracted, scale is not None, len(obs.gaps))
 
 
 def _check_format(form: str, out: Path, header: Header) -> None:
@@ -271,7 +271,7 @@ def _row_length(header: Header) -> int:
     return even if even >= 64 or header.nchans * header.nbits < 64 else most
 
 
-def _told(form: str, header: Header, extracted: Extracted, scaled: bool, gaps: int) -> str:
+def _summary(form: str, header: Header, extracted: Extracted, scaled: bool, gaps: int) -> str:
     low, high = header.edges
     parts = [
         f"{form}, {header.nchans} channels from {low:.9g} to {high:.9g} MHz, {header.nsamps} samples of "

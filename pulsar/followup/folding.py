@@ -320,7 +320,7 @@ def _number_of(values: Any, name: str) -> float:
 
 
 def zap_fold(
-    product: Path, idents: Sequence[str], times: Spans, freqs: Spans, config: Config, target: Target, *, told: Notify
+    product: Path, idents: Sequence[str], times: Spans, freqs: Spans, config: Config, target: Target, *, notify: Notify
 ) -> Run:
     """Measure a fold of a product without some of it, in the way in which it was made, and write it to another product.
 
@@ -332,8 +332,8 @@ def zap_fold(
         Its name; may be left out where the product has just one.
     times, freqs : sequence of (float, float)
         What is left out [s from the start, MHz]; none: the fold as it was made.
-    told : callable
-        Told what has become of the S/N.
+    notify : callable
+        Is told what has become of the S/N.
 
     Returns
     -------
@@ -383,7 +383,7 @@ def zap_fold(
         writer.fold(ident, fold, cube, lines)
         writer.fold(f"{ident}/whole", whole)
         writer.provenance(record.record({}))
-    told(
+    notify(
         f"{ident}: S/N {whole.snr:.1f} -> {fold.snr:.1f} without {np.count_nonzero(subints)} of {len(subints)} "
         f"sub-integrations and {np.count_nonzero(bands)} of {len(bands)} bands; sigma does not count what you tried to "
         "choose these"

@@ -118,7 +118,7 @@ class Labels:
         """The labels that a row has, each once; several where people disagree."""
         return tuple(dict.fromkeys(entry.label for entry in self.of(uid).values() if entry.label))
 
-    def told(self, uid: str) -> str:
+    def label_text(self, uid: str) -> str:
         """The label of a row in words; where people disagree, who says what."""
         said = self.said(uid)
         if len(said) <= 1:

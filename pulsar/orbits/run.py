@@ -356,7 +356,7 @@ def search_orbits(
             progress.warning("the earlier results belong to other files or settings: starting anew")
         provenance = Provenance(target.argv, [file.path for file in obs.files], to_toml(config), plan.threads)
         with resumable(lambda: checkpoint.begun):
-            signals = list(_found(obs, plan, config, checkpoint, out, progress))
+            signals = list(_signals(obs, plan, config, checkpoint, out, progress))
         signals.sort(key=lambda signal: -signal.orbit.sigma)
         _write(target, plan, obs, signals, provenance.record(progress.times))
         checkpoint.remove()
@@ -379,7 +379,7 @@ def check_size(plan: OrbitsPlan) -> None:
         )
 
 
-def _found(
+def _signals(
     obs: Observation, plan: OrbitsPlan, config: Config, checkpoint: Checkpoint, out: Path, progress: Progress
 ) -> Iterator[OrbitSignal]:
     """The signals at all DMs."""

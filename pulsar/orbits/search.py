@@ -290,7 +290,7 @@ class OrbitSearch:
                     logp = float(stats.power_logp(power, h))
                     heapq.heappush(queue, ((logp, power, freq, turn, x, y), h, len(orbits)))
                 continue
-            orbit = self._own(left, self.refined(left, start))
+            orbit = self._at_fundamental(left, self.refined(left, start))
             if orbit.logp > self.logp_threshold:
                 continue
             orbits.append(orbit)
@@ -317,7 +317,7 @@ class OrbitSearch:
         orbit.errors = near.errors()
         return orbit
 
-    def _own(self, white: Float32s, orbit: CircularOrbit) -> CircularOrbit:
+    def _at_fundamental(self, white: Float32s, orbit: CircularOrbit) -> CircularOrbit:
         """The signal at its own frequency: that of twice as much where every second harmonic holds nothing."""
         while orbit.nharm > 1:
             powers = _Near(self, white, orbit).powers(np.zeros(4))

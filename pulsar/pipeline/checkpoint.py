@@ -61,7 +61,7 @@ class Checkpoint:
         self.fingerprint = fingerprint
         self._prefix = ""
         known = ""
-        with self._own() as folder:
+        with self._open_folder() as folder:
             if folder is not None and folder.has(_MARK):
                 with os.fdopen(open_to_read(self.folder / _MARK, folder), errors="replace") as file:
                     known = file.read(MOST_TEXT)
@@ -72,7 +72,7 @@ class Checkpoint:
             self.remove()
 
     @contextlib.contextmanager
-    def _own(self) -> Iterator[Folder | None]:
+    def _open_folder(self) -> Iterator[Folder | None]:
         """The folder, None where there is none."""
         try:
             folder = Folder.own(self.folder, _is_ours)
@@ -92,14 +92,14 @@ class Checkpoint:
 
     def stages(self, pattern: str) -> list[str]:
         """Finished stages whose names match a pattern (as of :mod:`fnmatch`), in order."""
-        with self._own() as folder:
+        with self._open_folder() as folder:
             names = [] if folder is None else folder.names()
         matches = fnmatch.filter(names, f"{self._prefix}{pattern}.npz")
         return sorted(name.removeprefix(self._prefix).removesuffix(".npz") for name in matches)
 
     def load(self, stage: str) -> dict[str, Array] | None:
         """Arrays of a finished stage, or None, also where they cannot be read."""
-        with self._own() as folder:
+        with self._open_folder() as folder:
             return None if folder is None else load_arrays(self.folder / f"{self._prefix}{stage}.npz", folder)
 
     def save(self, stage: str, **arrays: Array) -> None:
@@ -120,18 +120,18 @@ class Checkpoint:
 
     def has(self, stage: str) -> bool:
         """True if a stage is finished."""
-        with self._own() as folder:
+        with self._open_folder() as folder:
             return folder is not None and folder.has(f"{self._prefix}{stage}.npz")
 
     @property
     def begun(self) -> bool:
         """True if there is a finished stage to go on from."""
-        with self._own() as folder:
+        with self._open_folder() as folder:
             return folder is not None and any(name.endswith(".npz") for name in folder.names())
 
     def remove(self) -> None:
         """Delete what runs have left, and the folder where nothing else is in it."""
-        with self._own() as folder:
+        with self._open_folder() as folder:
             if folder is None:
                 return
             if folder.has(_MARK):

@@ -254,9 +254,9 @@ class InjectionPlaces:
         left_out: list[str] = []
         npulsars = PULSARS if enabled(config, periodic=True) else 0
         singles = BURSTS if config.single_pulse.enabled else 0
-        wanted = asked or [*[SignalRequest()] * npulsars, *[SignalRequest("burst")] * singles]
+        requests = asked or [*[SignalRequest()] * npulsars, *[SignalRequest("burst")] * singles]
         pulsars: list[Pulsar] = []
-        for k, want in enumerate(a for a in wanted if a.kind == "pulsar"):
+        for k, want in enumerate(a for a in requests if a.kind == "pulsar"):
             stratum = (0, 1) if asked else (k, PULSARS)
             for attempt in range(2 * TRIES):
                 pulsar = draw_pulsar(rng, header, ranges, dm, stratum, want)
@@ -270,7 +270,7 @@ class InjectionPlaces:
             else:
                 left_out.append(want.where)
         bursts: list[Burst] = []
-        for want in (a for a in wanted if a.kind == "burst"):
+        for want in (a for a in requests if a.kind == "burst"):
             for _ in range(TRIES):
                 single = draw_burst(rng, header, ranges, dm, want)
                 if single is not None and self.is_live(single) and self._is_quiet(single, bursts):

@@ -17,7 +17,7 @@ from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.source import HeldSource, MaskedSource
 from pulsar.config.model import Config, FoldConfig, SubtractConfig
 from pulsar.constants import DAY, KDM
-from pulsar.data.candidate import DETECTED, SUBTRACTED_COLUMNS, empty_table, table_of, told
+from pulsar.data.candidate import DETECTED, SUBTRACTED_COLUMNS, empty_table, subtraction_text, table_of
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import WHOLE, Header, Part
 from pulsar.data.observation import Observation, unchanged
@@ -73,7 +73,7 @@ def split(text: str) -> tuple[Path, str]:
     return Path(text), ""
 
 
-def wanted(pulsars: Sequence[str]) -> list[PulsarToSubtract]:
+def bright_pulsars(pulsars: Sequence[str]) -> list[PulsarToSubtract]:
     """The pulsars that the settings name.
 
     `pulsars`: as `subtract.pulsars` has them.
@@ -108,9 +108,9 @@ def marks(config: SubtractConfig) -> list[str]:
     Raises
     ------
     ConfigError, DataError
-        As :func:`wanted`.
+        As :func:`bright_pulsars`.
     """
-    return [hashlib.sha256(repr(pulsar.ephemeris).encode()).hexdigest() for pulsar in wanted(config.pulsars)]
+    return [hashlib.sha256(repr(pulsar.ephemeris).encode()).hexdigest() for pulsar in bright_pulsars(config.pulsars)]
 
 
 def check_subtract(header: Header, config: Config) -> list[PulsarToSubtract]:
@@ -119,11 +119,11 @@ def check_subtract(header: Header, config: Config) -> list[PulsarToSubtract]:
     Raises
     ------
     ConfigError
-        As :func:`wanted`, or one cannot be folded in these data, or the series has no channels.
+        As :func:`bright_pulsars`, or one cannot be folded in these data, or the series has no channels.
     DataError
         A file cannot be read.
     """
-    pulsars = wanted(config.subtract.pulsars)
+    pulsars = bright_pulsars(config.subtract.pulsars)
     if pulsars and header.is_series:
         raise ConfigError(
             f"--subtract {pulsars[0].given}: a template is taken out of the channels, which a dedispersed series has "
@@ -209,7 +209,7 @@ def subtract(
         with progress.stage(f"what is left of {pulsars[i].name}", source.nsamps, "samples") as tick:
             residual = measure_rest(left, template, threads=means.threads, memory=means.memory, progress=tick)
         _fill(rows[i], template, before, residual)
-        progress.message(told(rows[i]))
+        progress.message(subtraction_text(rows[i]))
     if checkpoint is not None:
         checkpoint.save("subtracted", rows=rows, **packed(subtracted))
     return left, rows

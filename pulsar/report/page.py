@@ -349,7 +349,7 @@ class _Page:
         tables = [self._table(name) for name in _TABLES]
         scripts = [*before, *(_part(name) for name in _SCRIPTS)]
         data = {"tables": tables, "flags": {f.name: f.text for f in FLAGS}, "images": self.images}
-        labels = {row["u"]: self._labels.told(row["u"]) for table in tables for row in table["rows"]}
+        labels = {row["u"]: self._labels.label_text(row["u"]) for table in tables for row in table["rows"]}
         if any(labels.values()):
             data["labels"] = {uid: text for uid, text in labels.items() if text}
         counts = [{**table, "count": sum(not row["o"] for row in table["rows"])} for table in tables]

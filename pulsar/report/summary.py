@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pulsar.data.candidate import told
+from pulsar.data.candidate import subtraction_text
 from pulsar.data.injected import in_words, recall, wilson
 from pulsar.data.text import printable
 from pulsar.io.product.reader import Run
@@ -48,7 +48,7 @@ def _facts(run: Run) -> Lines:
     pulses = run.rows("single_pulses")
     if len(pulses):
         facts.append(("Single pulses", str(len(pulses))))
-    facts.extend(("Subtracted", told(row)) for row in run.rows("subtracted/pulsars"))
+    facts.extend(("Subtracted", subtraction_text(row)) for row in run.rows("subtracted/pulsars"))
     injected = run.rows("completeness/injected")
     if len(injected):
         facts.append(("Completeness", "; ".join(in_words(injected, run.rows("completeness/rows")))))

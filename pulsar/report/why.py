@@ -73,10 +73,10 @@ def why(run: Run, asked: Question) -> list[str]:
     if asked.time is not None and not 0 <= asked.time <= longest:
         raise ConfigError(f"time {asked.time} s: the observation lasts from 0 to {longest:.6g} s")
     merged = run.is_merged or "merged" in run.provenance
-    return [f"{run.path.name}: {asked.title}", *(_merged(run, asked) if merged else _told(run, asked))]
+    return [f"{run.path.name}: {asked.title}", *(_merged(run, asked) if merged else _answer_lines(run, asked))]
 
 
-def _told(run: Run, asked: Question) -> Iterator[str]:
+def _answer_lines(run: Run, asked: Question) -> Iterator[str]:
     """All that the product of one observation knows."""
     config = settings_of(run.provenance)
     if asked.freq is not None:
@@ -131,7 +131,7 @@ def _answer(part: Run, asked: Question) -> list[str]:
     tobs = part.observation.tobs
     if asked.time is not None and asked.time > tobs:
         return [f"this observation lasts {tobs:.6g} s only"]
-    return list(_told(part, asked))
+    return list(_answer_lines(part, asked))
 
 
 def _products(run: Run) -> tuple[list[Run], list[Path]]:

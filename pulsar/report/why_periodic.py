@@ -130,7 +130,9 @@ class Detections:
             yield "the detections were not kept (output.detections): what the list has is told"
         near = self.near(self._freq)
         at_dm = self.reaching(near)
-        yield from self._told("detected at this frequency" if self._kept else "on the list at this frequency", near)
+        yield from self._detection_lines(
+            "detected at this frequency" if self._kept else "on the list at this frequency", near
+        )
         yield from self._moved(near)
         if not near.any():
             listed = "" if self._kept else " that is on the list"
@@ -144,7 +146,7 @@ class Detections:
         ratio, m, d = _ratios(self.table["freq"], self._freq, self._header.tobs)
         related = ~near & ratio
         ratios = [f" at {a}/{b}" for a, b in zip(m[related], d[related], strict=True)]
-        yield from self._told("detected at simple ratios of it", related, ratios)
+        yield from self._detection_lines("detected at simple ratios of it", related, ratios)
         yield from _lines(self._run, self._header, self._freq)
 
     def near(self, freq: float) -> Bools:
@@ -172,9 +174,11 @@ class Detections:
         near = self.near(freq)
         if not near.any():
             yield f"nothing {title}"
-        yield from self._told(title, near, freq=freq)
+        yield from self._detection_lines(title, near, freq=freq)
 
-    def _told(self, title: str, rows: Bools, ratios: Sequence[str] = (), freq: float | None = None) -> Iterator[str]:
+    def _detection_lines(
+        self, title: str, rows: Bools, ratios: Sequence[str] = (), freq: float | None = None
+    ) -> Iterator[str]:
         """Groups of detections, the most significant first, and the row that has each."""
         detections, freq = self.table[rows], self._freq if freq is None else freq
         if not detections.size:

@@ -121,10 +121,10 @@ def headline(subject: Fold | PulseCutout, row: Mapping[str, Any]) -> list[str]:
     if isinstance(subject, Fold):
         facts = [f"P {1e3 / subject.after.freq:.9g} ms", f"DM {subject.after.dm:.5g}", f"S/N {subject.snr:.1f}"]
     else:
-        facts = [_told(row, "snr", "S/N {:.1f}"), f"DM {subject.dm:.5g}"]
+        facts = [_fact(row, "snr", "S/N {:.1f}"), f"DM {subject.dm:.5g}"]
         # Of a stretch that nobody called a pulse there is none.
         facts.append(f"width {1e3 * subject.width:.3g} ms" if finite(subject.width) else "")
-    return [fact for fact in (*facts, _told(row, "score", "score {:.2f}")) if fact]
+    return [fact for fact in (*facts, _fact(row, "score", "score {:.2f}")) if fact]
 
 
 def sides(subject: Fold | PulseCutout, about: About) -> tuple[Lines, Lines]:
@@ -172,7 +172,7 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
         ("left out", f"{zapped(fold)}, by hand" if zapped(fold) else ""),
         ("width", f"{wide}duty {duty_cycle(fold.width, fold.width_err)}"),
         ("mean flux", f"{value_error(flux, row.get('flux_err', math.nan))} µJy" if finite(flux) else ""),
-        ("detection", _told(row, "sigma", f"{{:.1f}} σ, {row.get('nharm', '?')} harmonics")),
+        ("detection", _fact(row, "sigma", f"{{:.1f}} σ, {row.get('nharm', '?')} harmonics")),
         ("found by", str(row.get("found_by") or "").replace(",", ", ")),
         ("part", f"{fold.part}: {fold.start:.6g} to {end:.6g} s of the observation" if fold.part else ""),
         ("epoch", f"MJD {fold.epoch:.8f} UTC"),
@@ -191,7 +191,7 @@ def verdict(fold: Fold, row: Mapping[str, Any]) -> Lines:
     stored = fold.extra.get("features")
     features: dict[str, Any] = stored if isinstance(stored, dict) else {}
     reasons = [words.format(features[name] * factor) for name, words, factor in _SCORE if finite(features.get(name))]
-    score = _told(row, "score", "{:.2f}")
+    score = _fact(row, "score", "{:.2f}")
     return _known(
         ("known source", str(row.get("known_source") or "")),
         ("score", f"{score}: {', '.join(reasons)}" if score and reasons else score),
@@ -231,12 +231,12 @@ def pulse_numbers(cutout: PulseCutout, row: Mapping[str, Any], header: Header | 
         ("arrival", f"MJD {cutout.mjd:.9f} at {cutout.fref:.6g} MHz" if math.isfinite(cutout.mjd) else ""),
         ("DM", f"{value_error(dm, row.get('dm_err', math.nan))} pc/cm³"),
         *share_of_galaxy(float(dm), row, header),
-        ("S/N", _told(row, "snr", "{:.1f}")),
+        ("S/N", _fact(row, "snr", "{:.1f}")),
         ("band", f"{band} MHz shows it best" if band else ""),
         ("width", f"{1e3 * cutout.width:.3g} ms" if finite(cutout.width) else ""),
-        ("significance", _told(row, "sigma", "{:.1f} σ after all trials")),
+        ("significance", _fact(row, "sigma", "{:.1f} σ after all trials")),
         ("events", str(row.get("ndetections") or "")),
-        ("score", _told(row, "score", "{:.2f}")),
+        ("score", _fact(row, "score", "{:.2f}")),
         *position(header, row),
     )
 
@@ -283,6 +283,6 @@ def finite(value: Any) -> bool:
     return isinstance(value, int | float | np.floating) and math.isfinite(value)
 
 
-def _told(row: Mapping[str, Any], key: str, words: str) -> str:
+def _fact(row: Mapping[str, Any], key: str, words: str) -> str:
     """Words with a number of a row in them; "" where it is unknown."""
     return words.format(row[key]) if finite(row.get(key)) else ""

@@ -37,7 +37,7 @@ class Pulses:
     labels: Ints  # (nevents,): row of the table that each event belongs to; -1 for events that were left out
     dropped: int = 0  # events that were left out because there were too many: the weakest
     #: Pulses that are strong enough to be seen at several DMs beside theirs, and are.
-    told: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    dispersed: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     #: S/N of each at the lowest DM; what is expected there where it was not seen.
     at_zero: Floats = field(default_factory=lambda: np.zeros(0))
     #: Pulses that a level that wanders may make at the end of the data, where ever fewer channels are left; and those
@@ -275,12 +275,12 @@ def joined_bands(bands: Sequence[Pulses], threshold: float) -> tuple[Array, Bool
     """
     bands = [pulses for pulses in bands if len(pulses)] or bands[:1]
     if len(bands) == 1:
-        return bands[0].table, bands[0].told
+        return bands[0].table, bands[0].dispersed
     number = np.repeat(np.arange(len(bands)), [len(pulses) for pulses in bands])
     table = np.concatenate([pulses.table for pulses in bands])
     order = np.argsort(-table["snr"], kind="stable")
     table, number = table[order], number[order]
-    dispersed = np.concatenate([pulses.told for pulses in bands])[order]
+    dispersed = np.concatenate([pulses.dispersed for pulses in bands])[order]
     mean, across = (np.array([getattr(pulses, name) for pulses in bands])[number] for name in ("mean", "across"))
     low, high = np.nan_to_num(table["freq_lo"], nan=0.0), np.nan_to_num(table["freq_hi"], nan=np.inf)
     time, dm, width, snr = (table[name].astype(np.float64) for name in ("time", "dm", "width", "snr"))

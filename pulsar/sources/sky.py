@@ -175,13 +175,13 @@ class CandidateSky:
     def _elsewhere(self) -> list[Model]:
         """Folds over other parts of sources which an orbit moves."""
         models = []
-        for candidate in self._others():
-            owner = next((source for source in self.accepted if self._moved(candidate, source)), None)
+        for candidate in self._not_accepted():
+            owner = next((source for source in self.accepted if self._moved_by_orbit(candidate, source)), None)
             if owner is not None:
                 models.append(self._model(candidate, (candidate.uid, frozenset()), owner.uid))
         return models
 
-    def _others(self) -> list[Candidate]:
+    def _not_accepted(self) -> list[Candidate]:
         """Those that are not accepted."""
         accepted = {candidate.uid for candidate in self.accepted}
         return [candidate for candidate in self.folded if candidate.uid not in accepted]
@@ -197,7 +197,7 @@ class CandidateSky:
 
     def _forward(self) -> None:
         """Accept what stands, that of which most is left first; what falls is asked again in the next round."""
-        standing = {candidate.uid: candidate for candidate in self._others() if self._stands(candidate)}
+        standing = {candidate.uid: candidate for candidate in self._not_accepted() if self._stands(candidate)}
         while standing:
             best = max(standing.values(), key=lambda candidate: self.left(candidate).part * candidate.snr)
             self.accepted = _by_snr([*self.accepted, best])
@@ -226,9 +226,9 @@ class CandidateSky:
         same in all sub-integrations, where half was taken, flags tell of noise, or pulses of another are in phase.
         """
         for rival in self.accepted:
-            if self._same(candidate, rival) and self._first(rival, candidate, self.accepted):
+            if self._of_one_period(candidate, rival) and self._first(rival, candidate, self.accepted):
                 return False
-            if rival.snr > candidate.snr and self._moved(candidate, rival):
+            if rival.snr > candidate.snr and self._moved_by_orbit(candidate, rival):
                 return False
         left = self.left(candidate)
         part, excess = left.part**2, candidate.group.excess
@@ -315,14 +315,16 @@ class CandidateSky:
             own_parts = {a.uid for a in stronger if a.uid in parts and self._is_turn(longer, a, (), every)}
             rivals = [a for a in stronger if a.uid not in own_parts]
             return self._is_turn(longer, part, rivals, every) == (candidate is longer)
-        if self._same(candidate, rival) and abs(candidate.snr**2 - rival.snr**2) < max(_ALIKE, OFF * candidate.snr**2):
+        if self._of_one_period(candidate, rival) and abs(candidate.snr**2 - rival.snr**2) < max(
+            _ALIKE, OFF * candidate.snr**2
+        ):
             return candidate.group.sigma > rival.group.sigma
         return candidate.snr > rival.snr
 
-    def _same(self, candidate: Candidate, rival: Candidate) -> bool:
+    def _of_one_period(self, candidate: Candidate, rival: Candidate) -> bool:
         return candidate is not rival and self._times(candidate, rival) == 1
 
-    def _moved(self, candidate: Candidate, rival: Candidate) -> bool:
+    def _moved_by_orbit(self, candidate: Candidate, rival: Candidate) -> bool:
         """True if a fold is at a harmonic of a source of another part, as far as an orbit may have moved that."""
         apart = candidate.part != rival.part and max(self._strays(candidate, rival)) > 0.0
         return apart and self._times(rival, candidate) > 0
@@ -417,7 +419,11 @@ class CandidateSky:
             return name
         source = next(candidate for candidate in self.folded if candidate.uid == name[0])
         there = [candidate for candidate in self.folded if candidate.part == part and candidate.uid != uid]
-        moved = (candidate for candidate in there if self._same(candidate, source) and self._moved(candidate, source))
+        moved = (
+            candidate
+            for candidate in there
+            if self._of_one_period(candidate, source) and self._moved_by_orbit(candidate, source)
+        )
         return next(((candidate.uid, frozenset()) for candidate in moved), name)
 
     def _rows(self, name: Name, uid: str) -> PredictedRows | None:

@@ -325,14 +325,14 @@ class Injector:
             signals += self._pulsar(pulsar_signal(header, pulsar, chan_ok=self.share), seed, 2 * number)
         first = 2 * len(pulsars)
         for number, burst in enumerate(bursts):
-            there = self._there(burst.time + header.delays(burst.dm))
+            there = self._present(burst.time + header.delays(burst.dm))
             signals.append(self._burst(burst_signal(header, burst, chan_ok=there), seed, first + number))
         return signals
 
     def live_share(self, burst: Burst) -> float:
         """Share of the live channels in which a burst arrives where nothing is masked, clipped or missing."""
         times = burst.time + self.source.obs.header.delays(burst.dm)
-        return float(self._there(times).sum()) / max(self._chans.size, 1)
+        return float(self._present(times).sum()) / max(self._chans.size, 1)
 
     def add(self, signals: Sequence[Steps], start: int, data: Int8s) -> None:
         """Add signals to cleaned samples, shape (nchans live, n), from sample `start` on."""
@@ -352,7 +352,7 @@ class Injector:
         for steps in signals:
             add_steps(data, start, tsamp, lanes, shifts, *steps, top, *live)
 
-    def _there(self, times: Floats) -> Floats:
+    def _present(self, times: Floats) -> Floats:
         """1 for channels of the observation that are live, each at a time of its own [s]; else 0."""
         at = np.floor(times[self._chans] / self.source.tsamp).astype(np.int64)
         inside = (at >= 0) & (at < self.source.nsamps)

@@ -173,7 +173,7 @@ def read_asked(path: Path | str) -> tuple[SignalRequest, ...]:
     signals, wrong = [], []
     for where, cells in rows:
         try:
-            signals.append(_asked(f"{path}: {where}", cells))
+            signals.append(_signal_request(f"{path}: {where}", cells))
         except ConfigError as error:
             wrong.append(str(error))
     if wrong:
@@ -244,7 +244,7 @@ def _cell(value: Any, factor: float) -> str:
     return repr(value * factor) if isinstance(value, float | int) else str(value)
 
 
-def _asked(where: str, cells: Mapping[str, str]) -> SignalRequest:
+def _signal_request(where: str, cells: Mapping[str, str]) -> SignalRequest:
     """One signal."""
     kind = cells.get("kind", "").lower() or "pulsar"
     if kind not in ("pulsar", "burst"):

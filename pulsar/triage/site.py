@@ -132,7 +132,7 @@ class Site:
         return {
             "label": label.label if label else "",
             "note": label.note if label else "",
-            "told": labels.told(uid),
+            "told": labels.label_text(uid),
             "others": others_say,
         }
 
@@ -295,7 +295,7 @@ def others(runs: Sequence[Run], number_of_run: int, row: Any) -> list[tuple[int,
             if where == this_obs or (k == number_of_run and uid_of(rival) == uid_of(row)):
                 continue
             if where not in best or snr > best[where][0]:
-                best[where] = snr, (k, str(rival["id"]), _told(run, rival))
+                best[where] = snr, (k, str(rival["id"]), _sighting_text(run, rival))
     # Beside each other no more than these, the strongest.
     return [match for _, match in sorted(best.values(), key=lambda entry: entry[0], reverse=True)[:19]]
 
@@ -329,7 +329,7 @@ def _observation(run: Run, row: Any) -> tuple[str, float, int]:
     return header.source, round(_known(header.tstart), 6), -1 if header.beam is None else header.beam
 
 
-def _told(run: Run, row: Any) -> str:
+def _sighting_text(run: Run, row: Any) -> str:
     numbers = (
         f"P {value_error(1e3 * row['period'], 1e3 * row['period_err'])} ms",
         f"DM {value_error(row['dm'], row['dm_err'])}",

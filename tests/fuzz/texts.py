@@ -36,7 +36,7 @@ def labels(path: Path) -> str:
 
     found = read_labels(path)
     uids = sorted({entry.uid for entry in found.entries})
-    return lines(found.merged()) + str([(found.told(uid), found.matches(uid, "disputed")) for uid in uids])
+    return lines(found.merged()) + str([(found.label_text(uid), found.matches(uid, "disputed")) for uid in uids])
 
 
 class Wire:

@@ -195,26 +195,30 @@ def table(*rows: tuple[float, float, float, float, float]) -> np.ndarray:
     return made
 
 
-def of_band(low: float, high: float, *rows: tuple[float, float, float, float, float], told: bool = False) -> Pulses:
+def of_band(
+    low: float, high: float, *rows: tuple[float, float, float, float, float], dispersed: bool = False
+) -> Pulses:
     freqs = np.linspace(low, high, 100)
     delays = KDM * (freqs**-2.0 - 1500.0**-2.0)
     made = table(*rows)
     if high - low < 500.0:
         made["freq_lo"], made["freq_hi"] = low, high
-    return Pulses(made, np.zeros(0, np.int64), told=np.full(len(rows), told), mean=delays.mean(), across=np.ptp(delays))
+    return Pulses(
+        made, np.zeros(0, np.int64), dispersed=np.full(len(rows), dispersed), mean=delays.mean(), across=np.ptp(delays)
+    )
 
 
 def test_rows_of_bands_are_one_pulse_if_they_arrive_together():
-    whole = of_band(1000.0, 1500.0, (7.0, 220.0, 0.3, 4e-3, 9.0), (7.1, 220.0, 0.3, 4e-3, 8.0), told=True)
+    whole = of_band(1000.0, 1500.0, (7.0, 220.0, 0.3, 4e-3, 9.0), (7.1, 220.0, 0.3, 4e-3, 8.0), dispersed=True)
     low = of_band(1000.0, 1125.0)
     # In the lowest quarter the DM is off by two errors of 1.5, and the time at the highest frequency by its width.
     early = 7.0 - 3.0 * low.mean
     assert 7.0 - early > 4e-3
     low = of_band(1000.0, 1125.0, (early, 223.0, 1.5, 4e-3, 12.0))
-    joined, told = joined_bands([whole, low], 7.0)
+    joined, dispersed = joined_bands([whole, low], 7.0)
     assert joined["snr"].tolist() == [12.0, 8.0]
     assert joined["ndetections"].tolist() == [2, 1]
-    assert told.tolist() == [True, True]
+    assert dispersed.tolist() == [True, True]
     # What arrives at another time at these frequencies is another pulse.
     for apart in ((7.02, 220.0, 1.5, 4e-3, 12.0), (7.0 - 20.0 * whole.mean, 240.0, 1.5, 4e-3, 12.0)):
         assert len(joined_bands([whole, of_band(1000.0, 1125.0, apart)], 7.0)[0]) == 3

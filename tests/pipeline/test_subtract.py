@@ -37,7 +37,7 @@ from pulsar.pipeline import ranges
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import Means
-from pulsar.pipeline.samples import split, subtract, wanted
+from pulsar.pipeline.samples import bright_pulsars, split, subtract
 from pulsar.pipeline.start import fingerprint
 from pulsar.report.summary import summary
 from pulsar.run import search
@@ -277,7 +277,7 @@ def test_a_text_is_an_ephemeris_or_a_candidate(tmp_path):
     odd = tmp_path / "a:b.par"
     odd.write_text("PSR X\nF0 1.5\nRAJ 0:0:0\nDECJ 0:0:0\n")
     assert split(str(odd)) == (odd, "")
-    assert wanted([str(odd)])[0].name == "X"
+    assert bright_pulsars([str(odd)])[0].name == "X"
 
 
 def test_the_command_prints_what_is_left(several):

@@ -139,17 +139,17 @@ def test_the_latest_of_each_person_counts() -> None:
         [judged("1", "noise", second=5), judged("1", "pulsar", second=1), judged("1", "pulsar", "bob", second=2)]
     )
     assert labels.said("1") == ("noise", "pulsar")
-    assert labels.told("1") == "noise (ann), pulsar (bob)"
+    assert labels.label_text("1") == "noise (ann), pulsar (bob)"
     assert labels.matches("1", "disputed")
     assert labels.matches("1", "pulsar")
     assert labels.matches("2", "none")
     assert not labels.matches("1", "none")
     agreed = Labels([*labels.entries, judged("1", "pulsar", second=9)])
-    assert agreed.told("1") == "pulsar"
+    assert agreed.label_text("1") == "pulsar"
     assert not agreed.matches("1", "disputed")
     # What was taken back is no judgement, but is remembered, so that an older copy does not bring it back.
     back = Labels([*labels.entries, judged("1", "", second=9)])
-    assert back.told("1") == "pulsar"
+    assert back.label_text("1") == "pulsar"
     assert [(e.who, e.label) for e in back.merged()] == [("bob", "pulsar"), ("ann", "")]
 
 

@@ -239,7 +239,7 @@ def test_single_pulses_are_judged_by_names_for_good(tmp_path: Path) -> None:
     merged = merge([read(product)], Target(tmp_path / "ALL.h5"), Config())
     rows = merged.rows("single_pulses")
     labels = read_labels(beside(merged.path))
-    assert [labels.told(uid_of(row)) for row in rows] == ["", "pulsar"]
+    assert [labels.label_text(uid_of(row)) for row in rows] == ["", "pulsar"]
 
 
 def test_rows_of_other_observations_stand_beside(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_by_key_over_a_kill(product: Path) -> None:
             assert [c for c in browser.complaints() if "/favicon.ico" not in c] == []
     labels = read_labels(beside(product))
     rows = read(product).rows()
-    assert [labels.told(uid_of(row)) for row in rows[:4]] == ["pulsar", "interference", "known", ""]
+    assert [labels.label_text(uid_of(row)) for row in rows[:4]] == ["pulsar", "interference", "known", ""]
     assert labels.of(uid_of(rows[0]))["ann"].note == "<img src=x onerror=alert(1)> & co"
 
 
@@ -233,7 +233,7 @@ def test_files_of_several_people_are_merged(tmp_path: Path) -> None:
     assert code == 0
     assert "1 rows judged by 2: ann, bob" in out
     assert "disputed: a.h5 c0001 (1): pulsar (ann), noise (bob)" in err
-    assert read_labels(both).told("1") == "pulsar (ann), noise (bob)"
+    assert read_labels(both).label_text("1") == "pulsar (ann), noise (bob)"
     assert run("view", "--merge", ann, bob, "--out", both)[0] == 2
     assert run("view", "--merge", ann, bob)[0] == 2
     assert run("view", "--merge", ann, tmp_path / "none.ecsv", "--out", both, "--overwrite")[0] == 3

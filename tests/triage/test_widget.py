@@ -106,7 +106,7 @@ def test_of_a_run_in_memory_a_file_for_judgements_is_asked(notebook: Any, run: R
     view: Any = pulsar.view([held, held], labels=tmp_path / "mine.ecsv", by="ann")
     uid = uid_of(run.rows()[0])
     view.asked("labels", json.dumps({"uid": uid, "label": "noise"}))
-    assert read_labels(tmp_path / "mine.ecsv").told(uid) == "noise"
+    assert read_labels(tmp_path / "mine.ecsv").label_text(uid) == "noise"
 
 
 def test_anywidget_takes_it(run: Run) -> None:
@@ -166,7 +166,7 @@ def test_keys_in_a_notebook(notebook: Any, run: Run, tmp_path: Path) -> None:
         kernel.answer(f"sheets/{rows['id'][1]}.json")
         sheets = [path for path in kernel.asked if path.startswith("sheets/")]
         assert sheets == [f"sheets/{ident}.{kind}" for ident in rows["id"][:2] for kind in ("png", "json")]
-        assert read_labels(beside(run.path)).told(uid_of(rows[0])) == "pulsar"
+        assert read_labels(beside(run.path)).label_text(uid_of(rows[0])) == "pulsar"
         # Of what is passed by while the kernel draws nothing is drawn: the third row, and then that where one stays.
         browser.key("j")
         browser.wait(f"sent.some(message => message.path === 'sheets/{rows['id'][2]}.png')")
