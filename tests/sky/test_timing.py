@@ -245,7 +245,7 @@ def test_a_binary_is_folded_where_a_plain_period_would_smear_it(tmp_path):
     """The command line, on a simulated orbit of which a sixth is seen."""
     from typer.testing import CliRunner
 
-    from pulsar.synthesis.model import KeplerOrbit as Circle
+    from pulsar.synthesis.model import Orbit as Circle
     from pulsar.synthesis.model import Pulsar, Sky
     from pulsar.synthesis.write import write_filterbank
 
