@@ -131,9 +131,8 @@ def cost(finder: BatchSearch, plan: DMPlan) -> float:
         octaves = finder.bands[1]["accel"]
         of_row = octaves.of_row[first : first + stage.ndms]
         for number, count in zip(*np.unique(of_row[of_row >= 0], return_counts=True), strict=True):
-            band = octaves.bands[number]
             # As they are: where they are halved for it, the transform takes half of the time.
-            search = finder.prepared(stage).searches[0].within(band)
+            search = finder.prepared(stage).searches[0].within(octaves.bands[number])
             search.search(data)
             total += count * best_of(2, search.search, data)
         first += stage.ndms
@@ -153,8 +152,7 @@ def octaves(
     """
     names = ("fft", "coherent", "ffa", "single_pulse")
     settings = ["dedisp.dm_hi=1000", "accel.zmax=200", *(f"{name}.enabled=false" for name in names), *(sets or [])]
-    config = load_config(None, settings)
-    plan = make_plan(BEAM.header, config.dedisp)
+    plan = make_plan(BEAM.header, load_config(None, settings).dedisp)
     finders = {
         name: BatchSearch(plan, load_config(None, more), threads=1, memory=4_000_000_000)
         for name, more in (("everything", [*settings, "accel.loss=0"]), ("octaves", settings))
