@@ -609,7 +609,7 @@ class SubtractedSource(Relay):
 
     Parameters
     ----------
-    taken : sequence of Subtraction
+    templates : sequence of Subtraction
         In the order in which they were measured.
     first : int
         How many were taken out before: each has random numbers of its own.
